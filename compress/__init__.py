@@ -1,0 +1,28 @@
+"""Turn a BERT checkpoint and a labelled task into a small, fast, measured model: read, change, export, measure."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load": "compress.artifact",
+    "save": "compress.artifact",
+    "task": "compress.tasks",
+    "fine_tune": "compress.methods.fine_tune",
+    "drop_layers": "compress.methods.drop_layers",
+    "distill": "compress.methods.distill",
+    "export": "compress.export.exporting",
+    "measure": "compress.measure",
+    "run": "compress.pipeline",
+}
+__all__ = ["distill", "drop_layers", "export", "fine_tune", "load", "measure", "run", "save", "task"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: `import compress` alone loads nothing heavy."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'compress' has no attribute {name!r}")

@@ -1,0 +1,221 @@
+"""Load a model, checking everything that is read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedModel
+
+from compress.artifact.places import find_model
+from compress.artifact.saving import STRUCTURE, WEIGHTS
+from compress.bert.layout import MODEL_TYPES
+from compress.bert.structure import apply_structure
+from compress.errors import InputError, raise_together
+from compress.log import libraries_silenced
+
+HEAD = ("classifier.", "bert.pooler.")
+CONVERT = (
+    "convert it once with: python -c \"from transformers import AutoModelForSequenceClassification as M; "
+    "M.from_pretrained('FOLDER').save_pretrained('FOLDER')\" on a machine where you trust the file"
+)
+
+
+def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 13) -> PreTrainedModel:
+    """Load a BERT classifier, or a BERT without a head that then gets a new one.
+
+    Args:
+        name: A folder, `package:NAME`, or a hub name.
+        labels: The task's label names in the order of their ids. A checkpoint with a head must have as many; a new head
+            is made for them (without them, for two labels).
+        seed: For the weights of a new head.
+
+    Returns:
+        The model in evaluation mode, float32, with `.tokenizer`, `.label` (a short name) and `.has_new_head`.
+
+    Raises:
+        InputError: No such model, or one of its files is missing, damaged or does not fit the others.
+    """
+    folder = find_model(name)
+    config = _config(folder)
+    weights = _renamed(_weights(folder))
+    has_head = "classifier.weight" in weights
+    _settle_labels(config, weights, labels, folder)
+    with _seeded(seed), libraries_silenced():
+        config._attn_implementation = "sdpa"
+        model = BertForSequenceClassification(config)
+    _apply_structure_file(model, folder)
+    _fill(model, weights, folder)
+    model.tokenizer = _tokenizer(folder, config)
+    model.label = Path(str(name).removeprefix("package:")).name
+    model.has_new_head = not has_head
+    return model.eval()
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _config(folder: Path) -> BertConfig:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder} has no config.json; give the folder of a whole model.")
+    values = _json(path)
+    kind = values.get("model_type")
+    if kind not in MODEL_TYPES:
+        raise InputError(f"{path}: model_type is {kind!r}; allowed: {', '.join(MODEL_TYPES)}. Start from a BERT checkpoint.")
+    pruned = values.pop("pruned_heads", None)
+    if pruned:
+        raise InputError(
+            f"{path}: pruned_heads is {pruned!r}, which transformers 5 ignores; load the model in transformers 4, copy its "
+            "layers into full width, and save it without pruned_heads."
+        )
+    try:
+        with libraries_silenced():
+            config = BertConfig.from_dict(values)
+        counts = {key: getattr(config, key) for key in (
+            "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+            "max_position_embeddings", "type_vocab_size")}  # fmt: skip
+    except Exception as err:
+        raise InputError(f"{path} is no BERT configuration: {_first_line(err)}. Restore the original file.") from err
+    wrong = [f"{key}={value!r}" for key, value in counts.items() if type(value) is not int or not 0 < value < 1 << 24]
+    if wrong:
+        raise InputError(f"{path}: {', '.join(wrong)} must be a positive whole number; restore the original file.")
+    if config.hidden_size % config.num_attention_heads:
+        raise InputError(
+            f"{path}: hidden_size {config.hidden_size} is no multiple of num_attention_heads "
+            f"{config.num_attention_heads}; restore the original file."
+        )
+    if config.is_decoder or config.add_cross_attention:
+        raise InputError(f"{path}: a decoder or cross-attention is not supported; start from an encoder checkpoint.")
+    return config
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
+        raise InputError(f"{path} is no JSON: {_first_line(err)}. Restore the original file.") from err
+    except OSError as err:
+        raise InputError(f"{path} cannot be read: {err.strerror}.") from err
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds a {type(values).__name__}, not an object; restore the original file.")
+    return values
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    index = folder / f"{WEIGHTS}.index.json"
+    if index.is_file():
+        shards = _json(index).get("weight_map", {})
+        names = sorted(set(shards.values())) if isinstance(shards, dict) else []
+        files = [folder / Path(str(name)).name for name in names]
+    else:
+        files = [folder / WEIGHTS]
+    missing = [path for path in files if not path.is_file()]
+    if missing or not files:
+        pickled = sorted(path.name for path in folder.glob("*.bin"))
+        if pickled:
+            raise InputError(f"{folder} has only {pickled[0]}, a pickle, which can run any code when loaded; {CONVERT}.")
+        shown = ", ".join(path.name for path in missing) or WEIGHTS
+        raise InputError(f"{folder} has no {shown}; give the folder of a whole model in safetensors format.")
+    weights: dict[str, torch.Tensor] = {}
+    for path in files:
+        try:
+            weights.update(load_file(path))
+        except (SafetensorError, ValueError, OSError, struct.error, MemoryError) as err:
+            raise InputError(
+                f"{path} is damaged or cut short ({_first_line(err)}); fetch or save the model again."
+            ) from err
+    return weights
+
+
+def _renamed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Bring the names of base checkpoints and of old ones to those of a classifier; leave other heads out."""
+    renamed = {}
+    for name, tensor in weights.items():
+        name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        if name.startswith(("embeddings.", "encoder.", "pooler.")):
+            name = f"bert.{name}"
+        if name.startswith(("bert.", "classifier.")) and not name.endswith(("position_ids", "token_type_ids")):
+            renamed[name] = tensor
+    return renamed
+
+
+def _settle_labels(
+    config: BertConfig, weights: dict[str, torch.Tensor], labels: Sequence[str] | None, folder: Path
+) -> None:
+    head = weights.get("classifier.weight")
+    if head is None:
+        names = list(labels) if labels is not None else ["0", "1"]
+    else:
+        count = head.shape[0] if head.ndim else 0
+        if labels is not None and count != len(labels):
+            raise InputError(
+                f"{folder} has a head for {count} labels, but the task has {len(labels)} ({', '.join(labels)}); "
+                "use a checkpoint of this task, or a base checkpoint without a head."
+            )
+        names = [str(config.id2label.get(index, index)) for index in range(count)]
+        if labels is not None and all(name == f"LABEL_{index}" for index, name in enumerate(names)):
+            names = list(labels)
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}
+
+
+def _apply_structure_file(model: PreTrainedModel, folder: Path) -> None:
+    path = folder / STRUCTURE
+    if path.is_file():
+        try:
+            apply_structure(model, _json(path))
+        except InputError as err:
+            raise InputError(f"{folder}: {err}") from err
+
+
+def _fill(model: PreTrainedModel, weights: dict[str, torch.Tensor], folder: Path) -> None:
+    expected = model.state_dict()
+    problems = [f"  {name} is missing" for name in expected if name not in weights and not name.startswith(HEAD)]
+    if "classifier.weight" in weights:
+        problems += [f"  {name} is missing" for name in expected if name.startswith(HEAD) and name not in weights]
+    problems += [f"  {name} is not expected" for name in weights if name not in expected]
+    for name, tensor in weights.items():
+        if name in expected and tensor.shape != expected[name].shape:
+            problems.append(f"  {name} has shape {tuple(tensor.shape)}, not {tuple(expected[name].shape)}")
+        elif not tensor.is_floating_point():
+            problems.append(f"  {name} is of type {tensor.dtype}, not a float")
+        elif not torch.isfinite(tensor).all():
+            problems.append(f"  {name} holds values that are not finite")
+    shown = problems[:10] + ([f"  and {len(problems) - 10} more"] if len(problems) > 10 else [])
+    raise_together(shown, f"{folder}: the weights do not fit config.json; fetch or save the model again:")
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
+
+
+def _tokenizer(folder: Path, config: BertConfig) -> Any:
+    try:
+        with libraries_silenced():
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as err:
+        raise InputError(
+            f"{folder} has no tokenizer that can be loaded ({_first_line(err)}); add tokenizer.json or vocab.txt."
+        ) from err
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(f"{folder}: the tokenizer has no tokenizer.json; save it as a fast tokenizer.")
+    if len(tokenizer) > config.vocab_size:
+        raise InputError(
+            f"{folder}: the tokenizer knows {len(tokenizer)} tokens, but the model has {config.vocab_size} embeddings; "
+            "use the tokenizer that the model was trained with."
+        )
+    return tokenizer
+
+
+def _first_line(err: BaseException) -> str:
+    lines = str(err).strip().splitlines()
+    return lines[0] if lines else type(err).__name__

@@ -1,0 +1,79 @@
+"""Find the folder behind a model's name: a folder, an installed package, or a name on the hub."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import re
+from pathlib import Path
+
+from compress.errors import InputError
+from compress.log import libraries_silenced
+
+NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def find_model(name: str | Path) -> Path:
+    """The folder that holds the model called `name`.
+
+    Args:
+        name: A folder, `package:NAME` for a model that an installed package carries, or a hub name such as
+            `google-bert/bert-base-uncased`.
+
+    Raises:
+        InputError: There is no such model, or it cannot be reached.
+    """
+    text = str(name)
+    if text.startswith("package:"):
+        return _in_package(text.removeprefix("package:"))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise InputError(f"model {text!r} is a file; name the folder that holds config.json and model.safetensors.")
+    if isinstance(name, Path) or text.startswith((".", "/", "~")) or not HUB_NAME.fullmatch(text):
+        near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
+        hint = f" Did you mean {path.parent / near[0]}?" if near else ""
+        raise InputError(f"model {text!r} is no folder.{hint} Give a folder, package:NAME or a hub name.")
+    return _on_hub(text)
+
+
+def _names_beside(path: Path) -> list[str]:
+    return [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
+
+
+def _in_package(package: str) -> Path:
+    try:
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"model 'package:{package}': no package of that name is installed; "
+            f"run pip install {package.replace('_', '-')}, or give a folder or a hub name."
+        )
+    for root in spec.submodule_search_locations:
+        for config in sorted(Path(root).rglob("config.json")):
+            if any(config.parent.glob("*.safetensors")):
+                return config.parent
+    raise InputError(
+        f"model 'package:{package}': the package carries no folder with config.json and safetensors weights; "
+        "give a folder or a hub name."
+    )
+
+
+def _on_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        with libraries_silenced():
+            return Path(snapshot_download(name, allow_patterns=NEEDED))
+    except RepositoryNotFoundError as err:
+        raise InputError(f"model {name!r} is not on the hub and is no folder here; check the spelling.") from err
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as err:
+        raise InputError(
+            f"model {name!r} is no folder here, and the hub could not be reached for it; check the connection, "
+            "download it beforehand (huggingface-cli download), or give a folder."
+        ) from err

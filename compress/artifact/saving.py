@@ -1,0 +1,42 @@
+"""Write a model to a folder that anyone can load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+
+from compress.artifact.folders import new_folder
+from compress.bert.structure import read_structure
+from compress.log import libraries_silenced
+
+WEIGHTS, STRUCTURE = "model.safetensors", "structure.json"
+
+
+def save(model: PreTrainedModel, folder: str | Path) -> Path:
+    """Write config.json, model.safetensors, structure.json and the tokenizer; all of it or nothing.
+
+    Args:
+        model: A model with its tokenizer, as `load` and the methods give it.
+        folder: Where to; it must not exist yet, or be empty.
+
+    Raises:
+        InputError: The folder holds something already.
+        CompressError: The disk is full, or may not be written to.
+    """
+    with new_folder(folder) as partial:
+        write_model(model, partial)
+    return Path(folder)
+
+
+def write_model(model: PreTrainedModel, folder: Path) -> None:
+    """Write the files of a model into a folder that exists."""
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    with libraries_silenced():
+        model.config.architectures = [type(model).__name__]
+        model.config.save_pretrained(folder)
+        model.tokenizer.save_pretrained(folder)
+    (folder / STRUCTURE).write_text(json.dumps(read_structure(model), indent=1) + "\n", encoding="utf-8")

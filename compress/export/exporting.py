@@ -1,0 +1,85 @@
+"""Ship a model: torch in, a folder that runs without this package out."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedModel
+
+from compress.artifact.folders import new_folder
+from compress.errors import CompressError, InputError
+from compress.export import TARGETS
+from compress.export.graph import FILE, input_names
+from compress.export.parity import Stage
+from compress.log import libraries_silenced
+
+if TYPE_CHECKING:
+    from compress.tasks.text_classification import Task
+
+logger = logging.getLogger(__name__)
+
+FACTS = "export.json"
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """An exported folder: `path` holds model.onnx, config.json, the tokenizer's files and export.json."""
+
+    path: Path
+    target: str
+    stages: tuple[Stage, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+
+def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Task, **options: Any) -> Shipped:
+    """Export a model and prove on the task's calibration part that the file says what the model says.
+
+    Args:
+        model: Stays as it is.
+        folder: Must not exist, or be empty. It loads in onnxruntime alone and in optimum's ORTModelForSequenceClassification.
+        target: See `bert-compress list`.
+        task: Gives sentences to compare on.
+        options: The target's own.
+
+    Raises:
+        InputError: The target is unknown, or the folder holds something already.
+        CompressError: The exporter failed, or a stage broke parity; nothing is written.
+    """
+    if target not in TARGETS:
+        raise InputError(f"target {target!r} is unknown; allowed: {', '.join(TARGETS)}.")
+    lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
+    with new_folder(folder) as partial:
+        stages: list[Stage] = lower(model, partial, task=task, **options)
+        for stage in stages:
+            logger.info("%s, stage %s: largest error %.2g, %s; %d fused and %d integer operators", target, stage.name,
+                        stage.max_abs_error, stage.why, stage.fused_ops, stage.integer_ops)  # fmt: skip
+        broken = [stage for stage in stages if not stage.accepted]
+        if broken:
+            raise CompressError(
+                f"{target}: stage {broken[0].name} does not say what the torch model says: {broken[0].why}. Nothing was "
+                "written. Choose another target, or loosen the limit in the target's options if you accept that."
+            )
+        with libraries_silenced():
+            model.config.architectures = [type(model).__name__]
+            model.config.save_pretrained(partial)
+            model.tokenizer.save_pretrained(partial)
+        facts = {
+            "target": target,
+            "options": options,
+            "inputs": input_names(model),
+            "labels": list(model.config.id2label.values()),
+            "max_length": task.max_length,
+            "file": FILE,
+            "stages": [stage.as_dict() for stage in stages],
+        }
+        (partial / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return Shipped(Path(folder), target, tuple(stages))

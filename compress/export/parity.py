@@ -1,0 +1,109 @@
+"""Does a graph say what the torch model says, on the user's own sentences?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from compress.export.graph import FUSED_OPS, INTEGER_OPS, running_operators, session
+
+if TYPE_CHECKING:
+    from compress.tasks.encoding import Encoded
+    from compress.tasks.text_classification import Task
+
+SENTENCES = 128
+SINGLES = 8
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What became of one step from torch to the deployed file.
+
+    Args:
+        name: "export", "int8", ...
+        max_abs_error: Largest difference of a logit from the torch model's.
+        relative_error: Root mean square of the differences over that of the logits, each example's mean taken out.
+        label_flips: Answers whose label is another one.
+        compared: Answers compared.
+        fused_ops: Operators in the running graph that do the work of several.
+        integer_ops: Operators in the running graph that multiply integers.
+        accepted: Whether the stage may be shipped.
+        why: What decided.
+    """
+
+    name: str
+    max_abs_error: float
+    relative_error: float
+    label_flips: int
+    compared: int
+    fused_ops: int
+    integer_ops: int
+    accepted: bool
+    why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For export.json."""
+        return asdict(self)
+
+
+def real_batches(encoded: Encoded, max_length: int) -> Iterator[dict[str, np.ndarray]]:
+    """Batches to compare on: the shortest and the longest example, some single ones, batches with padding, and one padded to
+    the longest length allowed."""
+    order = np.argsort(encoded.lengths, kind="stable")
+    spread = np.linspace(0, len(order) - 1, min(SINGLES, len(order))).round().astype(int)
+    for index in dict.fromkeys(order[spread].tolist()):
+        yield encoded.batch([index])
+    for start in range(0, len(encoded), BATCH_SIZE):
+        yield encoded.batch(list(range(start, min(start + BATCH_SIZE, len(encoded)))))
+    yield encoded.batch(order[[0, -1]].tolist(), pad_to=max_length)
+
+
+class Reference:
+    """The torch model's answers, computed once and compared with each stage."""
+
+    def __init__(self, model: PreTrainedModel, task: Task) -> None:
+        split = task.calibration.require("calibration").take(SENTENCES)
+        longest = min(task.max_length, model.config.max_position_embeddings)
+        self.batches = list(real_batches(task.encode(split, model.tokenizer), longest))
+        with torch.inference_mode():
+            self.logits = [
+                model(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.numpy()
+                for batch in self.batches
+            ]
+
+    def judge(self, name: str, path: Path, *, max_relative_error: float, max_flips: float) -> Stage:
+        """Run a stage's file over the same batches and compare.
+
+        Args:
+            name: The stage's.
+            path: Its ONNX file.
+            max_relative_error: Above it the stage is rejected.
+            max_flips: The fraction of labels that may change.
+        """
+        runner = session(path)
+        wanted = {value.name for value in runner.get_inputs()}
+        answers = [
+            runner.run(None, {key: values for key, values in batch.items() if key in wanted})[0] for batch in self.batches
+        ]
+        told, found = np.concatenate(self.logits), np.concatenate(answers)
+        errors = found - told
+        spread = told - told.mean(axis=1, keepdims=True)
+        relative = float(np.sqrt(np.mean(errors**2)) / max(float(np.sqrt(np.mean(spread**2))), 1e-12))
+        flips = int((told.argmax(1) != found.argmax(1)).sum())
+        operators = running_operators(path)
+        accepted = bool(np.isfinite(found).all()) and relative <= max_relative_error and flips <= max_flips * len(told)
+        why = (
+            f"relative error {relative:.2g} (allowed {max_relative_error:g}), {flips} of {len(told)} labels flipped "
+            f"(allowed {max_flips:.0%})"
+        )
+        return Stage(
+            name, float(np.abs(errors).max()), relative, flips, len(told),
+            sum(operators[op] for op in FUSED_OPS), sum(operators[op] for op in INTEGER_OPS), accepted, why,
+        )  # fmt: skip

@@ -1,0 +1,36 @@
+"""MEASURE: latency, memory, size and accuracy of the deployed file, and what they are worth."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Measurement": "compress.measure.measuring",
+    "Subject": "compress.measure.subjects",
+    "assert_better_than_chance": "compress.measure.chance",
+    "evaluate": "compress.measure.measuring",
+    "judge": "compress.measure.gates",
+    "latencies": "compress.measure.measuring",
+    "machine_key": "compress.measure.machine",
+    "measure": "compress.measure.measuring",
+    "versions": "compress.measure.machine",
+}
+__all__ = [
+    "Measurement",
+    "Subject",
+    "assert_better_than_chance",
+    "evaluate",
+    "judge",
+    "latencies",
+    "machine_key",
+    "measure",
+    "versions",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: a process that times a file loads little else."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'compress.measure' has no attribute {name!r}")

@@ -1,0 +1,149 @@
+"""How large a model is, and how much it computes."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import InputError
+from compress.measure.sessions import QUIET, check_inputs, feeds, first_line
+from compress.measure.subjects import ONNX, Subject, weight_files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+INTEGER_OPS = frozenset({
+    "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "QGemm", "QAttention",
+    "QEmbedLayerNormalization",
+})  # fmt: skip
+PRODUCTS = frozenset({
+    "MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul",
+    "MatMulNBits", "Gemm", "FusedGemm", "QGemm",
+})  # fmt: skip
+Shape = list[int]
+
+
+def size_bytes(subject: Subject) -> int:
+    """The bytes of the files that hold the model: model.onnx and its external data, or the safetensors files."""
+    if subject.kind == "torch":
+        return sum(path.stat().st_size for path in weight_files(subject.path))
+    path = subject.path / ONNX
+    names = {external_file(tensor) for tensor in _graph(path).initializer} - {None}
+    return sum(
+        file.stat().st_size for file in [path, *(path.parent / str(name) for name in sorted(names, key=str))]
+    )
+
+
+def external_file(tensor: Any) -> str | None:
+    """The name of the file beside model.onnx that holds a tensor's data, if one does."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    return entries.get("location")
+
+
+def torch_macs(model: PreTrainedModel, length: int) -> int:
+    """Count the multiply-adds of one example, read off the live modules, so that uneven layers count right.
+
+    Each layer: its Linear weights times the length (4·d·a·L for attention, 2·d·f·L for the feed-forward part, with width d,
+    attention width a, inner width f and length L), and 2·L·L·a for the two products inside attention. The head's
+    Linears (pooler, classifier) see one token. Embeddings, softmax, norms and activations are not counted.
+
+    Args:
+        model: A BERT classifier.
+        length: Tokens of the example.
+    """
+    from torch import nn
+
+    from compress.bert.layout import attention_of, encoder_layers
+
+    layers = encoder_layers(model)
+    inside = {id(module) for module in layers.modules()}
+    total = 0
+    for layer in layers:
+        weights = (
+            one.in_features * one.out_features for one in layer.modules() if isinstance(one, nn.Linear)
+        )
+        total += length * sum(weights) + 2 * length * length * attention_of(layer).all_head_size
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and id(module) not in inside:
+            total += module.in_features * module.out_features
+    return total
+
+
+def onnx_counts(path: Path, length: int) -> dict[str, int]:
+    """Count what a stored ONNX graph holds.
+
+    Args:
+        path: model.onnx.
+        length: Tokens of the one example that `macs` is counted for.
+
+    Returns:
+        parameters: elements of all initializers (scales and zero points of quantized weights included);
+        integer_ops: operators that multiply integers; macs: multiply-adds, see `onnx_macs`.
+    """
+    graph = _graph(path)
+    integers = sum(node.op_type in INTEGER_OPS or node.op_type.startswith("QLinear") for node in graph.node)
+    elements = sum(math.prod(tensor.dims) for tensor in graph.initializer)
+    return {"parameters": elements, "integer_ops": integers, "macs": onnx_macs(path, length)}
+
+
+def onnx_macs(path: Path, length: int) -> int:
+    """Count the multiply-adds of the matrix products that really run for one example.
+
+    The stored graph runs once, without optimizations, under onnxruntime's profiler, which tells the shapes of every
+    operator's inputs and outputs; a product takes its output's elements times the length of the inner dimension.
+
+    Raises:
+        InputError: The file cannot be run.
+    """
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory(prefix="compress-macs-") as room:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = QUIET
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(room) / "profile")
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        ids = np.ones((1, length), dtype=np.int64)
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            check_inputs(session, path)
+            session.run(["logits"], feeds(session, {"input_ids": ids, "attention_mask": ids}))
+        except InputError:
+            raise
+        except Exception as err:  # onnxruntime's errors have no common class of their own
+            raise InputError(
+                f"{path} cannot be run at length {length}: {first_line(err)}. Export the model again."
+            ) from err
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return sum(_node_macs(event["args"]) for event in events if "output_type_shape" in event.get("args", {}))
+
+
+def _node_macs(node: dict[str, Any]) -> int:
+    inputs, outputs = _shapes(node["input_type_shape"]), _shapes(node["output_type_shape"])
+    if node["op_name"] in PRODUCTS:
+        return math.prod(outputs[0]) * inputs[0][-1]
+    if node["op_name"] in ("Attention", "QAttention"):  # input (b, L, d), weights (d, 3a), output (b, L, a)
+        batch, length, width = inputs[0]
+        return batch * length * (width * inputs[1][1] + 2 * length * outputs[0][-1])
+    if node["op_name"] == "MultiHeadAttention":  # query (b, L, a), key (b, M, a)
+        return 2 * math.prod(inputs[0]) * inputs[1][1]
+    return 0
+
+
+def _shapes(told: list[dict[str, Shape]]) -> list[Shape]:
+    return [next(iter(one.values()), []) for one in told]
+
+
+def _graph(path: Path) -> Any:
+    import onnx
+
+    try:
+        return onnx.load(path, load_external_data=False).graph
+    except Exception as err:  # protobuf's errors have no common class of their own
+        raise InputError(f"{path} is no ONNX file ({first_line(err)}); export the model again.") from err

@@ -1,0 +1,80 @@
+"""Does a deployed file keep the limits of the recipe?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from compress.errors import InputError
+
+
+def judge(gates: Any, subject: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Hold a measured subject against limits; a value that equals its limit passes.
+
+    Args:
+        gates: A recipe's `gates`, as its dataclass or as a mapping; what is None or absent is not judged.
+            max_drop: largest loss of accuracy against the baseline, a fraction; min_accuracy: a fraction;
+            min_speedup: against the baseline, in the worst of the measured rows; max_p95_ms: milliseconds, in the worst
+            of the measured rows; max_size_bytes: of the files needed to run.
+        subject: One of run.json's `subjects`.
+
+    Returns:
+        One {name, limit, value, passed} for each limit, in a fixed order.
+
+    Raises:
+        InputError: A limit is unknown, or nothing was measured for it.
+    """
+    limits = asdict(gates) if is_dataclass(gates) and not isinstance(gates, type) else dict(gates)
+    unknown = sorted(set(limits) - set(_VALUES))
+    if unknown:
+        raise InputError(
+            f"gate {unknown[0]!r} is unknown; allowed: {', '.join(_VALUES)}. Correct or remove it."
+        )
+    judged = []
+    for name, read in _VALUES.items():
+        limit = limits.get(name)
+        if limit is None:
+            continue
+        value = read(subject)
+        if value is None:
+            raise InputError(
+                f"gate {name} is {limit}, but nothing was measured for it on {subject.get('name')!r}; "
+                f"{_NEEDED[name]}, or remove the gate."
+            )
+        passed = value >= limit if name.startswith("min_") else value <= limit
+        judged.append({"name": name, "limit": limit, "value": value, "passed": bool(passed)})
+    return judged
+
+
+def _drop(subject: Mapping[str, Any]) -> Any:
+    return (subject.get("drop") or {}).get("value")
+
+
+def _accuracy(subject: Mapping[str, Any]) -> Any:
+    return (subject.get("metrics") or {}).get("accuracy")
+
+
+def _latency(key: str, worst: Callable[[list[float]], float]) -> Callable[[Mapping[str, Any]], Any]:
+    def read(subject: Mapping[str, Any]) -> Any:
+        values = [row.get(key) for row in subject.get("latency") or []]
+        return worst(values) if values and None not in values else None
+
+    return read
+
+
+_VALUES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "max_drop": _drop,
+    "min_accuracy": _accuracy,
+    "min_speedup": _latency("speedup", min),
+    "max_p95_ms": _latency("p95_ms", max),
+    "max_size_bytes": lambda subject: subject.get("size_bytes"),
+}
+_BENCHMARK = "let the benchmark have a batch, a length and a number of threads"
+_NEEDED = {
+    "max_drop": "give a baseline and evaluation data",
+    "min_accuracy": "give evaluation data",
+    "min_speedup": f"give a baseline and {_BENCHMARK}",
+    "max_p95_ms": _BENCHMARK,
+    "max_size_bytes": "measure a folder on disk",
+}

@@ -1,0 +1,252 @@
+"""How fast subjects are: each timed in a fresh process, in turn with the others, round after round."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.errors import CompressError, InputError
+from compress.measure.statistics import percentile
+from compress.measure.subjects import Subject, input_limits
+
+logger = logging.getLogger(__name__)
+
+WARM_UP = 3  # calls: the first ones pay for allocation and for choosing kernels
+TIME_LIMIT_SECONDS = 900.0
+STDERR_LINES = 5
+SEED = 13
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is timed: every combination of `batch`, `length` and `threads`.
+
+    Args:
+        batch: Examples in a call.
+        length: Tokens of each example, none of them padding.
+        threads: Threads that the runtime may use inside an operator.
+        device: cpu, cuda or cuda:N.
+        rounds: How often each subject gets its turn.
+        samples: Calls timed in one turn, for each combination.
+        seconds: Stop a turn's combination earlier after this time, but not before three calls; None for no such limit.
+        time_limit: Seconds after which a turn is given up.
+    """
+
+    batch: tuple[int, ...] = (1,)
+    length: tuple[int, ...] = (32,)
+    threads: tuple[int, ...] = (1,)
+    device: str = "cpu"
+    rounds: int = 5
+    samples: int = 20
+    seconds: float | None = None
+    time_limit: float = TIME_LIMIT_SECONDS
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Pairs of batch and length, the batches outermost."""
+        return list(itertools.product(self.batch, self.length))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was found of one subject: rows as in run.json's `latency`, and the most memory that its process held."""
+
+    rows: list[dict[str, Any]]
+    peak_memory_bytes: int | None
+
+
+def check_grid(grid: Grid, subjects: Sequence[Subject]) -> None:
+    """Raise InputError when a combination makes no sense or is too long for a subject."""
+    for name in ("batch", "length", "threads"):
+        values = getattr(grid, name)
+        if not values or any(type(value) is not int or value < 1 for value in values):
+            raise InputError(
+                f"{name} is {list(values)}; whole numbers from 1 are allowed, at least one: correct the list."
+            )
+        if len(set(values)) != len(values):
+            raise InputError(
+                f"{name} is {list(values)}; each number may stand there once: remove the others."
+            )
+    for name in ("rounds", "samples"):
+        if type(getattr(grid, name)) is not int or getattr(grid, name) < 1:
+            raise InputError(
+                f"{name} is {getattr(grid, name)!r}; a whole number from 1 is allowed: correct it."
+            )
+    for subject in subjects:
+        longest = input_limits(subject)[1]
+        if max(grid.length) > longest:
+            raise InputError(
+                f"length is {max(grid.length)}, but {subject.name!r} reads at most {longest} tokens; use shorter lengths."
+            )
+    if max(grid.threads) > (os.cpu_count() or 1):
+        logger.warning(
+            "%d threads are timed on a machine of %d; use at most that many",
+            max(grid.threads),
+            os.cpu_count(),
+        )
+
+
+def turns(subjects: Sequence[Subject], rounds: int) -> list[list[Subject]]:
+    """The order of the subjects in each round: rotated by one from round to round, so that none is always first."""
+    every = list(subjects)
+    return [every[round_ % len(every) :] + every[: round_ % len(every)] for round_ in range(rounds)]
+
+
+def time_subjects(
+    subjects: Sequence[Subject], grid: Grid, *, baseline: str, progress: Progress | None = None
+) -> dict[str, Timing]:
+    """Time subjects against each other.
+
+    Each turn is a process of its own with its threads pinned, since the threads of one runtime slow another down in the
+    same process. Percentiles are taken over the samples of all rounds.
+
+    Args:
+        subjects: With different names.
+        grid: What to time.
+        baseline: Name of the subject that `speedup` is against, at the same batch, length, threads and device.
+        progress: Told after each turn.
+
+    Returns:
+        For each name its Timing.
+
+    Raises:
+        InputError: The grid does not fit, or a subject cannot be loaded.
+        CompressError: A process crashed, was killed, took too long or answered nonsense.
+    """
+    check_grid(grid, subjects)
+    keys = [(threads, *shape) for threads in grid.threads for shape in grid.shapes]
+    samples: dict[str, dict[tuple[int, int, int], list[float]]] = {
+        subject.name: {key: [] for key in keys} for subject in subjects
+    }
+    peaks: dict[str, int | None] = {subject.name: None for subject in subjects}
+    work = [
+        (one, threads) for order in turns(subjects, grid.rounds) for threads in grid.threads for one in order
+    ]
+    for done, (subject, threads) in enumerate(work):
+        if progress:
+            progress(f"time {subject.name}", done, len(work))
+        answer = ask_worker(subject, grid, threads)
+        for shape, taken in zip(grid.shapes, answer["samples"], strict=True):
+            samples[subject.name][(threads, *shape)] += taken
+        told = [peak for peak in (peaks[subject.name], answer["peak_memory_bytes"]) if peak is not None]
+        peaks[subject.name] = max(told, default=None)
+    if progress and work:
+        progress("time", len(work), len(work))
+    middles = {key: percentile(taken, 50) for key, taken in samples[baseline].items()}
+    return {
+        name: Timing(
+            [_row(grid.device, key, taken, middles[key]) for key, taken in found.items()], peaks[name]
+        )
+        for name, found in samples.items()
+    }
+
+
+def _row(device: str, key: tuple[int, int, int], samples: list[float], baseline_ms: float) -> dict[str, Any]:
+    threads, batch, length = key
+    middle = percentile(samples, 50)
+    return {
+        "device": device,
+        "batch": batch,
+        "length": length,
+        "threads": threads,
+        "p50_ms": round(middle, 4),
+        "p95_ms": round(percentile(samples, 95), 4),
+        "examples_per_second": round(batch * 1000 / middle, 2),
+        "samples": samples,
+        "speedup": round(baseline_ms / middle, 4),
+    }
+
+
+def worker_command() -> list[str]:
+    """The command of the process that times; nothing of the working folder is importable in it."""
+    return [sys.executable, "-P", "-m", "compress.measure.worker"]
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """This process's environment, with every runtime's threads pinned."""
+    pinned = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    environment = {**os.environ, **pinned, "TOKENIZERS_PARALLELISM": "false"}
+    root = Path(__file__).resolve().parents[2]
+    if root.name not in ("site-packages", "dist-packages"):  # run from a checkout, installed or not
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    return environment
+
+
+def ask_worker(subject: Subject, grid: Grid, threads: int) -> dict[str, Any]:
+    """Let a fresh process time a subject at every shape of the grid, and check what it answers."""
+    request = {
+        "kind": subject.kind, "path": str(subject.path.resolve()), "device": grid.device, "threads": threads,
+        "shapes": grid.shapes, "vocabulary": input_limits(subject)[0], "warm_up": WARM_UP, "samples": grid.samples,
+        "seconds": grid.seconds, "seed": SEED,
+    }  # fmt: skip
+    try:
+        ended = subprocess.run(
+            worker_command(), input=json.dumps(request), capture_output=True, text=True, errors="replace",
+            env=worker_environment(threads), timeout=grid.time_limit, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as err:
+        raise CompressError(
+            f"timing {subject.name!r} took more than {grid.time_limit:g} seconds and was stopped; use fewer samples, "
+            "smaller batches or shorter lengths."
+        ) from err
+    if ended.returncode:
+        raise CompressError(_crash_text(subject.name, ended))
+    answer = _read_answer(ended.stdout)
+    if answer is not None and isinstance(answer.get("error"), str):
+        raise InputError(f"{subject.name!r} cannot be timed: {answer['error']}")
+    if answer is None or not _is_sane(answer, len(grid.shapes)):
+        raise CompressError(
+            f"the process that timed {subject.name!r} answered {ended.stdout[:200]!r}, which are no timings; "
+            f"its last words: {_last_words(ended.stderr)}"
+        )
+    return answer
+
+
+def _read_answer(text: str) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _is_sane(answer: dict[str, Any], shapes: int) -> bool:
+    lists = answer.get("samples")
+    if not isinstance(lists, list) or len(lists) != shapes or "peak_memory_bytes" not in answer:
+        return False
+    numbers = [taken for taken in lists if isinstance(taken, list) and taken]
+    return len(numbers) == shapes and all(
+        isinstance(one, int | float) and math.isfinite(one) and one > 0 for taken in numbers for one in taken
+    )
+
+
+def _crash_text(name: str, ended: subprocess.CompletedProcess[str]) -> str:
+    words = _last_words(ended.stderr)
+    if any(
+        sign in ended.stderr
+        for sign in ("MemoryError", "bad_alloc", "out of memory", "can't allocate memory")
+    ):
+        return f"memory ran out while timing {name!r}; use smaller batches or shorter lengths. Its last words: {words}"
+    if ended.returncode == -signal.SIGKILL:
+        return (
+            f"the process that timed {name!r} was killed by the system, most likely because memory ran out; use smaller "
+            f"batches or shorter lengths, or free memory. Its last words: {words}"
+        )
+    how = f"signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
+    return f"the process that timed {name!r} crashed ({how}); its last words: {words}"
+
+
+def _last_words(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()][-STDERR_LINES:]
+    return "\n  ".join(["", *lines]) if lines else "none."

@@ -1,0 +1,283 @@
+"""Measure models beside each other: everything that run.json tells about its subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import InputError
+from compress.measure.accuracy import compare_answers, invariance, judge_answers, predict
+from compress.measure.chance import confusion_matrix
+from compress.measure.counts import onnx_counts, size_bytes, torch_macs
+from compress.measure.latency import Grid, Timing, check_grid, time_subjects
+from compress.measure.machine import machine, versions
+from compress.measure.runners import Runner, check_device, open_runner
+from compress.measure.subjects import ONNX, Subject, last_accepted_stage, subjects_on_disk
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from compress.tasks.text_classification import Task
+
+Progress = Callable[[str, int, int], None]
+COLUMNS = ("name", "accuracy", "95 % interval", "drop", "MB", "p50 ms", "speed-up")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was found.
+
+    Args:
+        subjects: The entries of run.json's `subjects`, in the order given.
+        confusion: For each name the examples by true (row) and predicted (column) label.
+        predictions: For each name the logits, (examples, labels).
+        machine: Where it was measured.
+        versions: Of what ran.
+    """
+
+    subjects: list[dict[str, Any]]
+    confusion: dict[str, list[list[int]]]
+    predictions: dict[str, np.ndarray]
+    machine: dict[str, Any]
+    versions: dict[str, str]
+
+    def __str__(self) -> str:
+        """Lay the subjects out as a table, with the latency at the first batch, length and number of threads."""
+        rows = [COLUMNS, *(_cells(subject) for subject in self.subjects)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+        lines = []
+        for first, *others in rows:
+            cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+            lines.append("  ".join([first.ljust(widths[0]), *cells]))
+        return "\n".join(lines)
+
+    def front(self) -> list[dict[str, Any]]:
+        """Rows of {name, accuracy, p50_ms, size_bytes, on_front}, fastest first.
+
+        A subject is on the front when no other is at least as accurate and as fast, and better in one of the two. The
+        latency is that of the first batch, length and number of threads.
+        """
+        rows = [
+            {
+                "name": one["name"],
+                "accuracy": one["metrics"]["accuracy"],
+                "p50_ms": one["latency"][0]["p50_ms"],
+                "size_bytes": one["size_bytes"],
+            }
+            for one in self.subjects
+            if one["latency"]
+        ]
+        for row in rows:
+            row["on_front"] = not any(_beats(other, row) for other in rows)
+        return sorted(rows, key=lambda row: row["p50_ms"])
+
+
+def measure(
+    subjects: Sequence[Subject | str | Path | PreTrainedModel],
+    *,
+    task: Task,
+    batch: Sequence[int] = (1,),
+    length: Sequence[int] = (32,),
+    threads: Sequence[int] = (1,),
+    device: str = "cpu",
+    baseline: str | None = None,
+    rounds: int = 5,
+    samples: int = 20,
+    seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Measurement:
+    """Measure accuracy, latency, memory and size of models beside each other.
+
+    Args:
+        subjects: Folders, exports or models in memory (which are saved to a temporary folder).
+        task: Its evaluation part gives the examples.
+        batch: Examples in a call.
+        length: Tokens of each example when timing.
+        threads: Threads that the runtime may use inside an operator.
+        device: cpu, cuda or cuda:N.
+        baseline: Name of the subject that drops and speed-ups are against; the first one if None.
+        rounds: How often each subject is timed, in turn with the others.
+        samples: Calls timed in one turn, for each combination of batch, length and threads.
+        seconds: Stop a turn's combination earlier after this time, but not before three calls.
+        progress: Told how far the measuring is.
+
+    Raises:
+        InputError: Something cannot be measured, or the device is not there.
+        CompressError: A subject crashed or gave no usable answers.
+    """
+    grid = Grid(tuple(batch), tuple(length), tuple(threads), device, rounds, samples, seconds)
+    with subjects_on_disk(subjects) as found:
+        reference = _baseline(found, baseline)
+        check_device(device, {one.kind for one in found})
+        check_grid(grid, found)
+        answered: dict[str, _Answers] = {}
+        for done, one in enumerate(found):
+            if progress:
+                progress(f"evaluate {one.name}", done, len(found))
+            answered[one.name] = _answer(one, task, device, grid.length[0])
+        timed = time_subjects(found, grid, baseline=reference, progress=progress)
+        truth = {name: one.labels for name, one in answered.items()}
+        entries = [
+            _entry(one, answered[one.name], answered[reference].logits, timed.get(one.name)) for one in found
+        ]
+    return Measurement(
+        entries,
+        {name: _confusion(one.logits, truth[name], len(task.labels)) for name, one in answered.items()},
+        {name: one.logits for name, one in answered.items()},
+        machine(),
+        versions(),
+    )
+
+
+def latencies(
+    subjects: Sequence[Subject | str | Path | PreTrainedModel],
+    *,
+    batch: Sequence[int] = (1,),
+    length: Sequence[int] = (32,),
+    threads: Sequence[int] = (1,),
+    device: str = "cpu",
+    baseline: str | None = None,
+    rounds: int = 5,
+    samples: int = 20,
+    seconds: float | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Time models beside each other, without any data; the arguments are those of `measure`.
+
+    Returns:
+        Rows of {name, kind, target, device, batch, length, threads, p50_ms, p95_ms, examples_per_second, samples, speedup,
+        peak_memory_bytes}, the subjects in the order given.
+    """
+    grid = Grid(tuple(batch), tuple(length), tuple(threads), device, rounds, samples, seconds)
+    with subjects_on_disk(subjects) as found:
+        reference = _baseline(found, baseline)
+        check_device(device, {one.kind for one in found})
+        timed = time_subjects(found, grid, baseline=reference, progress=progress)
+        return [
+            {"name": one.name, "kind": one.kind, "target": one.target, **row,
+             "peak_memory_bytes": timed[one.name].peak_memory_bytes}
+            for one in found for row in timed[one.name].rows
+        ]  # fmt: skip
+
+
+def evaluate(
+    subject: Subject | str | Path | PreTrainedModel, *, task: Task, device: str = "cpu"
+) -> dict[str, Any]:
+    """Measure how right one model is on the task's evaluation part.
+
+    Returns:
+        name, kind, target, path, examples, truncated (examples cut to the longest length), labels, metrics,
+        metrics_ci95, confusion (true by predicted) and parity.
+    """
+    with subjects_on_disk([subject]) as (one,):
+        check_device(device, {one.kind})
+        found = _answer(one, task, device, None)
+        return {
+            "name": one.name,
+            "kind": one.kind,
+            "target": one.target,
+            "path": None if one.in_memory else str(one.path),
+            "examples": len(found.labels),
+            "truncated": found.truncated,
+            "labels": list(task.labels),
+            **judge_answers(found.logits, found.labels),
+            "confusion": _confusion(found.logits, found.labels, len(task.labels)),
+            "parity": _parity(one, found.flips),
+        }
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What opening a subject once tells."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+    truncated: int
+    flips: int
+    counts: dict[str, int]
+
+
+def _answer(subject: Subject, task: Task, device: str, length: int | None) -> _Answers:
+    runner = open_runner(subject, device)
+    encoded = task.encode(task.evaluation.require("evaluation"), runner.tokenizer)
+    logits = predict(runner, encoded)
+    if logits.shape[1] != len(task.labels):
+        raise InputError(
+            f"{subject.name!r} tells {logits.shape[1]} labels apart, but the task has {len(task.labels)} "
+            f"({', '.join(task.labels)}); use a model of this task."
+        )
+    counts = {} if length is None else _counts(subject, runner, length)
+    return _Answers(logits, encoded.labels, encoded.truncated, invariance(runner, encoded).flips, counts)
+
+
+def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
+    if runner.model is None:
+        return onnx_counts(subject.path / ONNX, length)
+    from compress.bert.layout import parameter_count
+
+    return {
+        "parameters": parameter_count(runner.model),
+        "macs": torch_macs(runner.model, length),
+        "integer_ops": 0,
+    }
+
+
+def _entry(subject: Subject, found: _Answers, baseline: np.ndarray, timing: Timing | None) -> dict[str, Any]:
+    stage = last_accepted_stage(subject.path)
+    return {
+        "name": subject.name,
+        "kind": subject.kind,
+        "target": subject.target,
+        "path": None if subject.in_memory else str(subject.path),
+        "size_bytes": size_bytes(subject),
+        "parameters": found.counts["parameters"],
+        "macs": found.counts["macs"],
+        **judge_answers(found.logits, found.labels),
+        **compare_answers(baseline, found.logits, found.labels),
+        "parity": _parity(subject, found.flips),
+        "integer_ops": stage.get("integer_ops", found.counts["integer_ops"]),
+        "fused_ops": stage.get("fused_ops", 0),
+        "peak_memory_bytes": timing.peak_memory_bytes if timing else None,
+        "latency": timing.rows if timing else [],
+    }
+
+
+def _parity(subject: Subject, flips: int) -> dict[str, Any]:
+    stage = last_accepted_stage(subject.path)
+    told = {key: stage.get(key) for key in ("max_abs_error", "label_flips")}
+    return {**told, "batch_invariance_flips": flips}
+
+
+def _confusion(logits: np.ndarray, labels: np.ndarray, count: int) -> list[list[int]]:
+    found: list[list[int]] = confusion_matrix(labels, logits.argmax(axis=1), count).tolist()
+    return found
+
+
+def _baseline(subjects: Sequence[Subject], wanted: str | None) -> str:
+    names = [one.name for one in subjects]
+    if wanted is not None and wanted not in names:
+        raise InputError(f"baseline is {wanted!r}; the subjects are {', '.join(names)}. Name one of them.")
+    return wanted or names[0]
+
+
+def _cells(subject: dict[str, Any]) -> tuple[str, ...]:
+    low, high = subject["metrics_ci95"]["accuracy"]
+    first = subject["latency"][0] if subject["latency"] else None
+    return (
+        subject["name"],
+        f"{subject['metrics']['accuracy']:.4f}",
+        f"{low:.4f} to {high:.4f}",
+        f"{subject['drop']['value']:+.4f}",
+        f"{subject['size_bytes'] / 1e6:.1f}",
+        f"{first['p50_ms']:.2f}" if first else "-",
+        f"{first['speedup']:.2f}x" if first else "-",
+    )
+
+
+def _beats(other: dict[str, Any], row: dict[str, Any]) -> bool:
+    as_good = other["accuracy"] >= row["accuracy"] and other["p50_ms"] <= row["p50_ms"]
+    return as_good and (other["accuracy"] > row["accuracy"] or other["p50_ms"] < row["p50_ms"])

@@ -1,0 +1,172 @@
+"""The report's rows below the front: gates, steps, confusion matrices, differing examples, the machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compress import record
+from compress.record import MISSING, finite, part
+
+MOST_LABELS = 16  # a larger matrix is no picture any more; its largest confusions are listed instead
+MOST_CONFUSIONS = 15
+
+
+def gate_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The gates with limit and value in the unit that their name tells."""
+    rows = []
+    for gate in run.get("gates") or []:
+        name = str(gate.get("name"))
+        rows.append({
+            "name": name, "limit": _gate_value(name, gate.get("limit")), "value": _gate_value(name, gate.get("value")),
+            "bound": "at least" if name.startswith("min") else "at most", "passed": bool(gate.get("passed")),
+        })  # fmt: skip
+    return rows
+
+
+def _gate_value(name: str, value: Any) -> str:
+    if name.endswith("_ms"):
+        return record.milliseconds(value)
+    if name.endswith("_bytes"):
+        return record.megabytes(value)
+    if "speedup" in name:
+        return record.times(value)
+    if "drop" in name:
+        return f"{record.number(value * 100, 2)} points" if finite(value) is not None else MISSING
+    return record.percent(value)
+
+
+def step_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The steps with time, status and effect; `share` is the part of the longest step's time, 0 to 1."""
+    steps = [dict(step) for step in run.get("steps") or []]
+    longest = max((finite(step.get("seconds")) or 0.0 for step in steps), default=0.0)
+    return [_step_row(step, longest) for step in steps]
+
+
+def _step_row(step: Mapping[str, Any], longest: float) -> dict[str, Any]:
+    before, after = (record.count(step.get(key)) for key in ("parameters_before", "parameters"))
+    changed = step.get("parameters_before") != step.get("parameters")
+    seconds = finite(step.get("seconds")) or 0.0
+    metrics = [f"{name} {record.percent(value)}" for name, value in part(step, "metrics").items()]
+    return {
+        "name": str(step.get("name")),
+        "method": str(step.get("method")),
+        "arguments": ", ".join(f"{key}: {_brief(value)}" for key, value in part(step, "arguments").items()),
+        "status": str(step.get("status") or MISSING),
+        "why": str(step.get("why") or ""),
+        "seconds": record.duration(step.get("seconds")),
+        "share": round(seconds / longest, 4) if longest else 0.0,
+        "parameters": f"{before} \u2192 {after}" if changed else after,
+        "metrics": ", ".join(metrics) or MISSING,
+        "pace": record.number(step.get("examples_per_second"), 0),
+        "memory": record.megabytes(step.get("peak_memory_bytes")),
+    }
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def confusion_tables(extras: Mapping[str, Any], order: Sequence[str]) -> list[dict[str, Any]]:
+    """A matrix for each subject, true labels down and answers across; many labels give a list of confusions.
+
+    A cell's `share` is its part of the row: how often that true label gets that answer.
+    """
+    matrices = part(extras, "confusion")
+    names = [name for name in order if name in matrices] + [name for name in matrices if name not in order]
+    return [_confusion(name, matrices[name], extras.get("labels") or []) for name in names if matrices[name]]
+
+
+def _confusion(name: str, matrix: Sequence[Sequence[int]], labels: Sequence[Any]) -> dict[str, Any]:
+    named = [_label(index, labels) for index in range(len(matrix))]
+    sums = [sum(row) for row in matrix]
+    wrong = [(int(value), named[true], _label(said, labels)) for true, row in enumerate(matrix)
+             for said, value in enumerate(row) if said != true and value]  # fmt: skip
+    is_large = len(matrix) > MOST_LABELS
+    return {
+        "name": name,
+        "labels": named,
+        "rows": [] if is_large else [
+            {"label": named[true], "cells": [
+                {"count": f"{int(value):,}", "share": round(value / sums[true], 3) if sums[true] else 0.0,
+                 "is_right": said == true} for said, value in enumerate(row)
+            ]} for true, row in enumerate(matrix)
+        ],
+        "worst": sorted(wrong, key=lambda row: -row[0])[:MOST_CONFUSIONS] if is_large else [],
+        "is_large": is_large,
+    }  # fmt: skip
+
+
+def _label(index: int | None, labels: Sequence[Any]) -> str:
+    if index is None:
+        return MISSING
+    return str(labels[index]) if 0 <= index < len(labels) else f"label {index}"
+
+
+def example_rows(extras: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The examples on which teacher and student differ most, each with both answers."""
+    labels = extras.get("labels") or []
+    rows = []
+    for example in extras.get("differing") or []:
+        true = _true_index(example.get("label"), labels)
+        rows.append({
+            "text": str(example.get("text") or ""),
+            "pair": str(example["pair"]) if example.get("pair") else "",
+            "label": _label(true, labels) if true is not None else str(example.get("label") or MISSING),
+            "answers": [{"who": who, **_answer(example.get(who), true, labels)} for who in ("teacher", "student")],
+        })  # fmt: skip
+    return rows
+
+
+def _true_index(label: Any, labels: Sequence[Any]) -> int | None:
+    if isinstance(label, str):
+        return list(map(str, labels)).index(label) if label in map(str, labels) else None
+    found = finite(label)
+    return None if found is None else int(found)
+
+
+def _answer(probabilities: Any, true: int | None, labels: Sequence[Any]) -> dict[str, Any]:
+    found = [finite(value) or 0.0 for value in probabilities or []]
+    if not found:
+        return {"label": MISSING, "percent": "", "share": 0.0, "verdict": ""}
+    said = max(range(len(found)), key=found.__getitem__)
+    return {
+        "label": _label(said, labels),
+        "percent": record.percent(found[said], 0),
+        "share": round(min(max(found[said], 0.0), 1.0), 3),
+        "verdict": "" if true is None else "right" if said == true else "wrong",
+    }
+
+
+def facts_of(run: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """The run, its data, the machine and the versions, as pairs of name and text."""
+    machine, data = part(run, "machine"), part(run, "data")
+    flags = machine.get("flags")
+    groups = {
+        "Run": [("started", run.get("started")), ("took", record.duration(run.get("seconds"))),
+                ("toolkit commit", run.get("commit")), ("seed", part(run, "recipe").get("seed")),
+                ("model", part(run, "recipe").get("model"))],
+        "Data": [(key.replace("_", " "), value) for key, value in data.items()],
+        "Machine": [
+            ("processor", machine.get("cpu")), ("cores", machine.get("cores")), ("threads", machine.get("threads")),
+            ("instruction sets", ", ".join(map(str, flags)) if isinstance(flags, list | tuple) else flags),
+            ("GPU", machine.get("gpu") or "none"), ("memory", record.megabytes(machine.get("memory_bytes"))),
+            ("system", machine.get("os")),
+            *((key.replace("_", " "), value) for key, value in machine.items() if key not in
+              ("cpu", "cores", "threads", "flags", "gpu", "memory_bytes", "os")),
+        ] if machine else [],
+        "Versions": sorted(part(run, "versions").items()),
+    }  # fmt: skip
+    return {title: [(name, _fact(value)) for name, value in rows if value not in (None, "", MISSING)]
+            for title, rows in groups.items()}  # fmt: skip
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, list | tuple) and all(isinstance(one, str | int) for one in value):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_fact(one)}" for key, one in value.items())
+    return str(value)

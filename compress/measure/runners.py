@@ -1,0 +1,125 @@
+"""Run a subject over batches, whatever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import InputError
+from compress.log import libraries_silenced
+from compress.measure.sessions import check_onnx_device, feeds, first_line, open_session
+from compress.measure.subjects import ONNX, Subject
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A subject that is open.
+
+    Args:
+        run: Turns a batch (input_ids, attention_mask and, where the tokenizer gives them, token_type_ids; each
+            (batch, length)) into logits, (batch, labels), float32.
+        tokenizer: The subject's own.
+        model: The torch model, if it is one.
+    """
+
+    run: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    tokenizer: Any
+    model: PreTrainedModel | None = None
+
+
+def check_device(device: str, kinds: set[str]) -> None:
+    """Raise InputError unless every kind of subject can run on the device."""
+    if device.partition(":")[0] not in ("cpu", "cuda") or not _is_device(device):
+        raise InputError(f"device is {device!r}; allowed: cpu, cuda, cuda:N. Correct it.")
+    if "onnx" in kinds:
+        check_onnx_device(device)
+    if "torch" in kinds and device != "cpu":
+        check_torch_device(device)
+
+
+def _is_device(device: str) -> bool:
+    kind, colon, number = device.partition(":")
+    return not colon or (kind == "cuda" and number.isdecimal())
+
+
+def check_torch_device(device: str) -> None:
+    """Raise InputError when torch does not see the device."""
+    import torch
+
+    if device != "cpu" and torch.cuda.device_count() <= int(device.partition(":")[2] or 0):
+        raise InputError(
+            f"device is {device!r}, but torch sees {torch.cuda.device_count()} GPUs; measure on cpu, or install a CUDA "
+            "build of torch."
+        )
+
+
+def load_torch(folder: Path, device: str = "cpu") -> PreTrainedModel:
+    """Load a saved torch model for inference, quietly."""
+    with libraries_silenced():
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.set_verbosity_error()
+        from compress.artifact import load
+
+        return load(folder).eval().to(device)  # type: ignore[arg-type]
+
+
+def open_runner(subject: Subject | PreTrainedModel, device: str = "cpu") -> Runner:
+    """Open a subject, or take a model that is in memory already, to run batches through it.
+
+    Raises:
+        InputError: It cannot be loaded.
+    """
+    if not isinstance(subject, Subject):
+        return Runner(_torch_run(subject, device), subject.tokenizer, subject)
+    if subject.kind == "torch":
+        model = load_torch(subject.path, device)
+        return Runner(_torch_run(model, device), model.tokenizer, model)
+    session = open_session(subject.path / ONNX, device=device, spinning=False)
+
+    def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(session.run(["logits"], feeds(session, batch))[0], dtype=np.float32)
+
+    return Runner(run, load_tokenizer(subject.path))
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the fast tokenizer that lies in a folder.
+
+    Raises:
+        InputError: There is none.
+    """
+    with libraries_silenced():
+        from transformers import AutoTokenizer
+
+        try:
+            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        except Exception as err:  # transformers raises many kinds
+            raise InputError(
+                f"{folder} has no tokenizer that can be loaded ({first_line(err)}); add the model's tokenizer.json."
+            ) from err
+
+
+def _torch_run(model: PreTrainedModel, device: str) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    import torch
+
+    def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        was_training = model.training
+        model.eval()
+        with torch.inference_mode():
+            logits = model(
+                **{name: torch.from_numpy(values).to(device) for name, values in batch.items()}
+            ).logits
+        model.train(was_training)
+        found: np.ndarray = logits.float().cpu().numpy()
+        return found
+
+    return run

@@ -1,0 +1,110 @@
+"""What a measured number is worth: intervals, tests, percentiles. Each function says its formula and source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+Z_95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
+RESAMPLES = 10_000
+SEED = 13
+
+
+def wilson_interval(right: int, total: int, z: float = Z_95) -> tuple[float, float]:
+    """Compute the score interval of a proportion, such as an accuracy.
+
+    With p = right / total and n = total: (p + z²/2n ± z·sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n).
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+
+    Args:
+        right: Answers that are right, 0 to `total`.
+        total: Answers, at least 1.
+        z: Normal quantile; the default gives 95 %.
+
+    Returns:
+        Lower and upper end, fractions within 0 to 1.
+
+    Raises:
+        ValueError: The counts make no proportion.
+    """
+    if not 0 <= right <= total or total < 1:
+        raise ValueError(
+            f"{right} right of {total} is no proportion; 0 <= right <= total and total >= 1 are needed."
+        )
+    share, square = right / total, z * z
+    middle = share + square / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
+    scale = 1 + square / total
+    low = 0.0 if right == 0 else (middle - spread) / scale
+    high = 1.0 if right == total else (middle + spread) / scale
+    return low, high
+
+
+def paired_counts(baseline_right: np.ndarray, right: np.ndarray) -> tuple[int, int, int]:
+    """Count over the same examples: only the baseline right, only the other right, all examples.
+
+    Raises:
+        ValueError: The two are not judged on the same, at least one, examples.
+    """
+    baseline_right, right = np.asarray(baseline_right, dtype=bool), np.asarray(right, dtype=bool)
+    if baseline_right.shape != right.shape or right.ndim != 1 or not len(right):
+        raise ValueError(f"answers of shapes {baseline_right.shape} and {right.shape} cannot be paired.")
+    return int((baseline_right & ~right).sum()), int((right & ~baseline_right).sum()), len(right)
+
+
+def paired_drop_interval(
+    lost: int, won: int, total: int, *, resamples: int = RESAMPLES, seed: int = SEED
+) -> tuple[float, float]:
+    """Compute the 95 % bootstrap interval of an accuracy drop, both models judged on the same examples.
+
+    Examples are drawn with replacement, each with both models' answers; the drop of a resample is (lost - won) / total,
+    and the interval runs from the 2.5th to the 97.5th percentile of the drops. The drop depends on three counts alone
+    (lost, won, the rest), whose joint distribution under resampling is multinomial, so they are drawn directly.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13 (percentile interval).
+
+    Args:
+        lost: Examples that only the baseline answers right.
+        won: Examples that only the other model answers right.
+        total: All examples.
+        resamples: How many; more make the ends steadier.
+        seed: Of the draws.
+
+    Returns:
+        Lower and upper end as fractions; positive is worse than the baseline.
+    """
+    shares = [lost / total, won / total, (total - lost - won) / total]
+    draws = np.random.default_rng(seed).multinomial(total, shares, size=resamples)  # (resamples, 3)
+    low, high = np.percentile((draws[:, 0] - draws[:, 1]) / total, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def mcnemar_p(lost: int, won: int) -> float:
+    """Compute the exact two-sided p of McNemar's test: are two models equally often right where only one is?
+
+    Under that hypothesis `lost` follows a binomial distribution of lost + won draws at one half; p is the probability
+    of a split at least as uneven. 1 when the two are never right apart.
+
+    Source: McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika 12
+    (1947); the exact form in Fagerland et al., BMC Medical Research Methodology 13:91 (2013), equation 2.
+    """
+    from scipy.stats import binomtest
+
+    if lost + won == 0:
+        return 1.0
+    return float(binomtest(min(lost, won), lost + won, 0.5).pvalue)
+
+
+def percentile(samples: Sequence[float], percent: float) -> float:
+    """Read a percentile off the sorted samples, interpolating linearly between neighbours.
+
+    Source: Hyndman and Fan, "Sample quantiles in statistical packages", The American Statistician 50 (1996), type 7.
+
+    Args:
+        samples: At least one number.
+        percent: 0 to 100.
+    """
+    return float(np.percentile(np.asarray(samples, dtype=np.float64), percent))

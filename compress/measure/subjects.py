@@ -1,0 +1,174 @@
+"""What is measured: a folder with a torch model, or a folder with an ONNX file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from compress.errors import InputError
+
+ONNX, WEIGHTS, CONFIG, FACTS = "model.onnx", "model.safetensors", "config.json", "export.json"
+Kind = Literal["torch", "onnx"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A folder that is measured.
+
+    Args:
+        name: What it is called in tables; no two are called alike.
+        kind: What runs it: "torch" or "onnx" (onnxruntime).
+        target: What it was exported for; "torch" for a torch model, "onnx" where nothing tells.
+        path: The folder.
+        in_memory: The folder is only there for the time of measuring.
+    """
+
+    name: str
+    kind: Kind
+    target: str
+    path: Path
+    in_memory: bool = False
+
+
+def subject_of(folder: str | Path, name: str | None = None) -> Subject:
+    """Look into a folder: with model.onnx it is an ONNX file, with config.json and model.safetensors a torch model.
+
+    Raises:
+        InputError: It is neither.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder; give a folder with {ONNX}, or with {CONFIG} and {WEIGHTS}.")
+    called = name or path.resolve().name
+    if (path / ONNX).is_file():
+        _need_config(path, ONNX)
+        target = export_facts(path).get("target")
+        return Subject(called, "onnx", target if isinstance(target, str) else "onnx", path)
+    if weight_files(path):
+        _need_config(path, WEIGHTS)
+        return Subject(called, "torch", "torch", path)
+    held = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+    raise InputError(
+        f"{path} holds {held}; a folder with {ONNX}, or with {CONFIG} and {WEIGHTS}, can be measured. "
+        "Name the folder of one model, such as runs/NAME/export/TARGET."
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a torch model: one, or the shards that an index names."""
+    index = folder / f"{WEIGHTS}.index.json"
+    if index.is_file():
+        return sorted(folder.glob("model-*.safetensors"))
+    return [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else []
+
+
+@contextlib.contextmanager
+def subjects_on_disk(given: Sequence[Any]) -> Iterator[list[Subject]]:
+    """Turn folders, exports and models in memory into subjects with different names; models are saved for the time.
+
+    Raises:
+        InputError: Nothing is given, something cannot be measured, or two Subjects have one name.
+    """
+    if isinstance(given, str | Path) or not len(given):
+        raise InputError(
+            f"{given!r} is no list of models to measure; give at least one model or folder in a list."
+        )
+    with tempfile.TemporaryDirectory(prefix="compress-measure-") as rooms:
+        found: list[Subject] = []
+        for index, one in enumerate(given):
+            subject = _subject(one, Path(rooms) / str(index))
+            taken = {other.name for other in found}
+            if subject.name in taken:
+                if isinstance(one, Subject):
+                    raise InputError(
+                        f"two subjects are called {subject.name!r}; give each a name of its own."
+                    )
+                subject = replace(subject, name=_free_name(subject.name, taken))
+            found.append(subject)
+        yield found
+
+
+def _subject(one: Any, room: Path) -> Subject:
+    if isinstance(one, Subject):
+        checked = subject_of(one.path, one.name)
+        if checked.kind != one.kind:
+            raise InputError(
+                f"subject {one.name!r} is said to be {one.kind}, but {one.path} holds {checked.kind}."
+            )
+        return one
+    if isinstance(one, str | Path):
+        return subject_of(one)
+    if isinstance(getattr(one, "path", None), Path):  # what compress.export gives
+        return subject_of(one.path, getattr(one, "name", None))
+    if hasattr(one, "state_dict") and hasattr(one, "config"):
+        from compress.artifact import save
+
+        save(one, room)
+        label = str(getattr(one, "label", "") or "model")
+        return Subject(label, "torch", "torch", room, in_memory=True)
+    raise InputError(
+        f"{type(one).__name__} cannot be measured; give a model, a folder or what compress.export returned."
+    )
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    number = 2
+    while f"{name}-{number}" in taken:
+        number += 1
+    return f"{name}-{number}"
+
+
+def _need_config(folder: Path, beside: str) -> None:
+    if not (folder / CONFIG).is_file():
+        raise InputError(
+            f"{folder} has {beside} but no {CONFIG}; copy it from the model that the file was made of."
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        InputError: It holds something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as err:
+        raise InputError(f"{path} cannot be read as JSON ({err}); restore the file.") from err
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds a {type(values).__name__}, not an object; restore the file.")
+    return values
+
+
+def export_facts(folder: Path) -> dict[str, Any]:
+    """What export.json tells; empty where there is none."""
+    path = folder / FACTS
+    return read_json(path) if path.is_file() else {}
+
+
+def last_accepted_stage(folder: Path) -> dict[str, Any]:
+    """The export's stage that lies in the folder; empty where nothing tells."""
+    stages = export_facts(folder).get("stages") or []
+    accepted = [stage for stage in stages if isinstance(stage, dict) and stage.get("accepted")]
+    return accepted[-1] if accepted else {}
+
+
+def input_limits(subject: Subject) -> tuple[int, int]:
+    """Read the size of the vocabulary and the longest length off config.json.
+
+    Raises:
+        InputError: config.json does not tell them.
+    """
+    values = read_json(subject.path / CONFIG)
+    found = [values.get(key) for key in ("vocab_size", "max_position_embeddings")]
+    for key, value in zip(("vocab_size", "max_position_embeddings"), found, strict=True):
+        if type(value) is not int or value < 1:
+            raise InputError(
+                f"{subject.path / CONFIG}: {key} is {value!r}; a positive whole number is needed: restore the file."
+            )
+    return found[0], found[1]  # type: ignore[return-value]

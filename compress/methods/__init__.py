@@ -1,0 +1,9 @@
+"""CHANGE: one file, one method, one public function of the same name."""
+
+from __future__ import annotations
+
+METHODS = {
+    "fine_tune": "compress.methods.fine_tune",
+    "drop_layers": "compress.methods.drop_layers",
+    "distill": "compress.methods.distill",
+}

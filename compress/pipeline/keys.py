@@ -1,0 +1,79 @@
+"""What a result depends on, as one hash: arguments, data, seed, versions, and the source of the code that made it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import compress
+
+ROOT = Path(compress.__file__).parent
+VERSIONS = ("torch", "transformers", "tokenizers", "accelerate")
+EXPORT_VERSIONS = (*VERSIONS, "onnxruntime", "onnx", "onnxscript")
+
+
+def digest(value: Any) -> str:
+    """A short hash of anything that JSON can say."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """The installed versions of these distributions."""
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def folder_digest(folder: Path) -> str:
+    """A hash of the files of a model's folder: names and contents."""
+    total = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".safetensors", ".txt"):
+            total.update(path.name.encode())
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:24]
+
+
+def source_digest(*modules: str) -> str:
+    """A hash of the code of these modules of ours and of every module of ours that they import, however far.
+
+    Comments, docstrings and layout do not count.
+    """
+    seen: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        path = _module_path(name)
+        if name not in seen and path is not None:
+            seen[name], imported = _read(path)
+            waiting += imported
+    return digest(sorted(seen.items()))
+
+
+@functools.cache
+def _read(path: Path) -> tuple[str, tuple[str, ...]]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("compress."):
+            imported += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+        elif isinstance(node, ast.Import):
+            imported += [name.name for name in node.names if name.name.startswith("compress.")]
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            del body[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imported)
+
+
+def _module_path(name: str) -> Path | None:
+    base = ROOT.joinpath(*name.split(".")[1:])
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None

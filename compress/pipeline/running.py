@@ -1,0 +1,241 @@
+"""From a plan to a run folder: read, change, export, measure, report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from compress.artifact.loading import load
+from compress.artifact.places import find_model
+from compress.errors import GateMissed, InputError
+from compress.export import TARGETS
+from compress.export.exporting import export
+from compress.log import Progress, no_progress
+from compress.pipeline.cache import Cache, disk_errors_told, open_cache
+from compress.pipeline.checks import check_teachers
+from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, source_digest, versions
+from compress.pipeline.measuring import measure_run
+from compress.pipeline.processes import is_main, join_processes, wait_for_all
+from compress.pipeline.steps import Stop, Walk, walk_steps
+from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_model, tiny_plan
+from compress.recipe.plan import INPUT_MODEL, Plan
+from compress.tasks import task as read_task
+from compress.train.device import pick_device
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """How to run a plan; nothing here changes a result, but for `tiny`.
+
+    Args:
+        out: The run folder; `runs/<name>` if None.
+        cache: Where results of steps are kept; `.cache` beside the run folder if None.
+        device: auto, cpu or cuda.
+        tiny: Random model, a few examples and steps.
+        progress: Told how far the running step is.
+        log_with: Trackers that accelerate knows.
+        checkpoint_seconds: Time between two checkpoints of a step that trains.
+    """
+
+    out: Path | None = None
+    cache: Path | None = None
+    device: str = "auto"
+    tiny: bool = False
+    progress: Progress = no_progress
+    log_with: tuple[str, ...] = ()
+    checkpoint_seconds: float = 60.0
+
+
+def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
+    """Run a plan and leave a run folder; steps that were made before are taken from the cache.
+
+    Returns:
+        The content of run.json. A missed gate is in it; `raise_for_gates` turns it into an error.
+
+    Raises:
+        InputError: Model, data or arguments are wrong.
+        CompressError: The work failed; finished steps are kept.
+    """
+    around = surroundings or Surroundings()
+    out = around.out or Path("runs") / plan.name
+    plan = tiny_plan(plan) if around.tiny else plan
+    device = pick_device(around.device)
+    join_processes(device)
+    with disk_errors_told(out), _alone_in(out), _logged_to(out / "logs" / "run.log"):
+        cache = open_cache(around.cache or out.parent / ".cache", out)
+        started, clock = datetime.now(UTC), time.perf_counter()
+        task = read_task(**plan.task)
+        if around.tiny:
+            task = task.capped(EXAMPLES)
+        walk = Walk(plan, task, cache, device, around.progress, STEPS if around.tiny else None, around.log_with,
+                    around.checkpoint_seconds)  # fmt: skip
+        start = _start(walk, around.tiny)
+        if not around.tiny:
+            check_teachers(walk, start)
+        walk_steps(walk, start)
+        if not is_main():
+            wait_for_all()
+            return {}
+        shipped = _export_all(walk, around.tiny)
+        record = {
+            "schema": SCHEMA,
+            "name": plan.name,
+            "recipe": plan.resolved(),
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": 0.0,
+            "commit": _commit(),
+            "data": {"fingerprint": task.fingerprint, **task.describe()},
+        }
+        record = measure_run(walk, shipped, out, record, clock)
+        _link_steps(walk, out)
+        wait_for_all()
+    return record
+
+
+def raise_for_gates(record: dict[str, Any]) -> None:
+    """Raise GateMissed when run.json tells of a gate that was missed."""
+    missed = [gate for gate in record.get("gates", []) if not gate["passed"]]
+    if missed:
+        lines = [f"{gate['name']} is {gate['value']:.4g}, limit {gate['limit']:.4g}" for gate in missed]
+        raise GateMissed("the deployed file misses " + "; ".join(lines) + ". See report.html for what each step cost.")
+
+
+def _start(walk: Walk, tiny: bool) -> Stop:
+    plan, task = walk.plan, walk.task
+    if tiny:
+        return Stop(INPUT_MODEL, digest(["tiny", plan.resolved()["steps"], task.fingerprint, plan.seed]), None,
+                    tiny_model(plan, task, plan.seed))  # fmt: skip
+    folder = find_model(plan.model)
+    key = digest([folder_digest(folder), list(task.labels), plan.seed, source_digest("compress.artifact.loading")])
+    return _Unloaded(INPUT_MODEL, key, folder, None, plan.model, task.labels, plan.seed)
+
+
+@dataclass
+class _Unloaded(Stop):
+    """The model that a run starts from; it takes the task's labels when it is loaded."""
+
+    source: str = ""
+    labels: tuple[str, ...] = ()
+    seed: int = 0
+
+    def model(self) -> Any:
+        if self.loaded is None:
+            self.loaded = load(self.source, labels=self.labels, seed=self.seed)
+        return self.loaded
+
+
+def _export_all(walk: Walk, tiny: bool) -> dict[str, Path]:
+    shipped = {}
+    for wanted in walk.plan.exports:
+        options = dict(wanted.options)
+        if tiny and "max_flips" in options:  # a random model's answers are ties
+            options |= {"max_flips": 1.0, "max_relative_error": 10.0}
+        key = digest({
+            "model": walk.last.key, "target": wanted.target, "options": options, "data": walk.task.fingerprint,
+            "source": source_digest(TARGETS[wanted.target], "compress.export.exporting"),
+            "versions": versions(EXPORT_VERSIONS),
+        })  # fmt: skip
+        shipped[wanted.target] = _export_one(walk, wanted.target, options, key)
+    return shipped
+
+
+def _export_one(walk: Walk, target: str, options: dict[str, Any], key: str) -> Path:
+    found = walk.cache.find("exports", key)
+    if found is None:
+        with walk.cache.alone("exports", key):
+            found = walk.cache.find("exports", key)
+            if found is None:
+                logger.info("export to %s starts", target)
+                walk.progress(f"export: {target}", 0, 1)
+                partial = walk.cache.partial("exports", key)
+                shutil.rmtree(partial)
+                started = time.perf_counter()
+                export(walk.last.model(), partial, target=target, task=walk.task, **options)
+                found = walk.cache.finish("exports", key, {"seconds": time.perf_counter() - started})
+                walk.progress(f"export: {target}", 1, 1)
+    return found
+
+
+def _link_steps(walk: Walk, out: Path) -> None:
+    """Show the steps' models under steps/<n>-<method>, as links where the system has them."""
+    shutil.rmtree(out / "steps", ignore_errors=True)
+    (out / "steps").mkdir(parents=True)
+    for number, (step, stop) in enumerate(zip(walk.plan.steps, list(walk.stops.values())[1:], strict=True), 1):
+        link = out / "steps" / f"{number}-{step.method}"
+        assert stop.folder is not None
+        try:
+            link.symlink_to(os.path.relpath(stop.folder, link.parent), target_is_directory=True)
+        except OSError:
+            shutil.copytree(stop.folder, link)
+
+
+@contextlib.contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    if not is_main():
+        yield
+        return
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as err:
+        raise InputError(f"another run is writing to {out}; wait for it, or name another folder with --out.") from err
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
+    if not is_main():
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="a", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    own = logging.getLogger("compress")
+    level = own.level
+    own.addHandler(handler)
+    if not own.isEnabledFor(logging.INFO):
+        own.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        own.removeHandler(handler)
+        own.setLevel(level)
+        handler.close()
+
+
+def _commit() -> str | None:
+    """The toolkit's commit, with a + when its files differ from it."""
+    root = Path(__file__).parent.parent
+    try:
+        told = subprocess.run(["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+                              capture_output=True, text=True, timeout=10, check=False)  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() or None
+
+
+def with_seed(plan: Plan, seed: int) -> Plan:
+    """The same plan with another seed."""
+    return replace(plan, seed=seed)

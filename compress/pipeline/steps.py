@@ -1,0 +1,200 @@
+"""Run the steps of a plan, each taken from the cache or computed into it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import resource
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from compress.artifact.loading import load
+from compress.artifact.saving import write_model
+from compress.bert.layout import parameter_count
+from compress.errors import CompressError
+from compress.log import Progress
+from compress.methods import METHODS
+from compress.objectives import OBJECTIVES
+from compress.pipeline.cache import Cache
+from compress.pipeline.keys import VERSIONS, digest, source_digest, versions
+from compress.pipeline.processes import agreed, is_main, wait_for_all
+from compress.recipe.plan import INPUT_MODEL, Plan, Step
+from compress.train.run import Run
+
+if TYPE_CHECKING:
+    from compress.tasks.text_classification import Task
+
+logger = logging.getLogger(__name__)
+
+CHECKED_EXAMPLES = 8
+TOLERANCE = 1e-5
+
+
+@dataclass
+class Stop:
+    """A model on its way through the steps: known by key and folder, loaded when someone needs it."""
+
+    name: str
+    key: str
+    folder: Path | None
+    loaded: PreTrainedModel | None = None
+
+    def model(self) -> PreTrainedModel:
+        """The model, from memory or from its folder."""
+        if self.loaded is None:
+            assert self.folder is not None
+            self.loaded = load(self.folder)
+            self.loaded.label = self.name
+        return self.loaded
+
+
+@dataclass
+class Walk:
+    """What the steps share, and what they left behind: `stops` by name, `records` for run.json."""
+
+    plan: Plan
+    task: Task
+    cache: Cache
+    device: str
+    progress: Progress
+    max_steps: int | None
+    log_with: tuple[str, ...]
+    checkpoint_seconds: float
+    stops: dict[str, Stop] = field(default_factory=dict)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def last(self) -> Stop:
+        """The model after the steps so far."""
+        return list(self.stops.values())[-1]
+
+    @property
+    def baseline(self) -> Stop:
+        """What results are compared with: the recipe's, else the first step that trains, else the first model."""
+        told = self.plan.benchmark.baseline
+        trained = [step.name for step in self.plan.steps if "epochs" in step.arguments]
+        return self.stops[told or (trained[0] if trained else INPUT_MODEL)]
+
+
+def walk_steps(walk: Walk, start: Stop) -> None:
+    """Run every step of the plan, from `start` on."""
+    walk.stops[INPUT_MODEL] = start
+    for step in walk.plan.steps:
+        walk.stops[step.name] = _run_step(walk, step, walk.last)
+
+
+def _run_step(walk: Walk, step: Step, before: Stop) -> Stop:
+    key = _key(walk, step, before)
+    found = walk.cache.find("steps", key)
+    why = "the same model, method, arguments, data, seed and code"
+    started = time.perf_counter()
+    reused = agreed(found is not None)
+    if not reused:
+        why = "not made before with this model, method, arguments, data, seed and code"
+        found, reused = _make_step(walk, step, before, key)
+    assert found is not None
+    facts = walk.cache.facts(found)
+    record = {
+        "name": step.name, "method": step.method, "arguments": step.arguments, "key": key,
+        "status": "reused" if reused else "computed", "why": why, "seconds": facts.pop("seconds", 0.0), **facts,
+    }  # fmt: skip
+    walk.records.append(record)
+    said = "reused" if reused else f"{time.perf_counter() - started:.1f} s"
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
+    logger.info("%s (%s): %s; %.1f M -> %.1f M parameters%s", step.name, step.method, said,
+                record["parameters_before"] / 1e6, record["parameters"] / 1e6, metrics and f"; {metrics}")  # fmt: skip
+    return Stop(step.name, key, found)
+
+
+def _key(walk: Walk, step: Step, before: Stop) -> str:
+    function = getattr(importlib.import_module(METHODS[step.method]), step.method)
+    wants = inspect.signature(function).parameters
+    objectives = [OBJECTIVES[name] for name in step.arguments.get("objectives", {})]
+    return digest({
+        "parent": before.key,
+        "method": step.method,
+        "arguments": step.arguments,
+        "teacher": walk.stops[step.arguments["teacher"]].key if "teacher" in step.arguments else None,
+        "seed": walk.plan.seed if "run" in wants else None,
+        "data": walk.task.fingerprint if "task" in wants else None,
+        "source": source_digest(METHODS[step.method], *objectives),
+        "versions": versions(VERSIONS),
+        "max_steps": walk.max_steps,
+        "device": walk.device if "run" in wants else None,
+    })  # fmt: skip
+
+
+def _make_step(walk: Walk, step: Step, before: Stop, key: str) -> tuple[Path, bool]:
+    """The folder of the step's result, and whether another process made it meanwhile."""
+    if not is_main():
+        _apply(walk, step, before, None)
+        wait_for_all()
+        found = walk.cache.find("steps", key)
+        assert found is not None
+        return found, False
+    with walk.cache.alone("steps", key):
+        found = walk.cache.find("steps", key)
+        if found is not None:
+            return found, True
+        partial = walk.cache.partial("steps", key)
+        model, facts = _apply(walk, step, before, partial / "checkpoint")
+        for path in partial.iterdir():
+            if path.is_file():
+                path.unlink()
+        write_model(model, partial)
+        _check_reload(model, partial, walk.task)
+        shutil.rmtree(partial / "checkpoint", ignore_errors=True)
+        found = walk.cache.finish("steps", key, facts)
+    wait_for_all()
+    return found, False
+
+
+def _apply(walk: Walk, step: Step, before: Stop, checkpoint: Path | None) -> tuple[PreTrainedModel, dict[str, Any]]:
+    function = getattr(importlib.import_module(METHODS[step.method]), step.method)
+    wants = inspect.signature(function).parameters
+    run = Run(walk.plan.seed, walk.device, checkpoint, _named(walk.progress, step.name), walk.max_steps,
+              walk.checkpoint_seconds, walk.log_with)  # fmt: skip
+    arguments = dict(step.arguments)
+    if "teacher" in arguments:
+        arguments["teacher"] = walk.stops[arguments["teacher"]].model()
+    arguments |= {name: value for name, value in (("task", walk.task), ("run", run)) if name in wants}
+    model = before.model()
+    logger.info("%s (%s) starts", step.name, step.method)
+    started = time.perf_counter()
+    changed = function(model, **arguments)
+    facts = {
+        "seconds": time.perf_counter() - started,
+        "parameters_before": parameter_count(model),
+        "parameters": parameter_count(changed),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "metrics": {},
+        "examples_per_second": None,
+    }
+    return changed, facts | run.facts
+
+
+def _named(progress: Progress, step: str) -> Progress:
+    def told(what: str, done: int, total: int, **facts: float) -> None:
+        progress(f"{step}: {what}", done, total, **facts)
+
+    return told
+
+
+def _check_reload(model: PreTrainedModel, folder: Path, task: Task) -> None:
+    encoded = task.encode(task.calibration.take(CHECKED_EXAMPLES), model.tokenizer)
+    batch = {name: torch.from_numpy(values) for name, values in encoded.batch(range(len(encoded))).items()}
+    again = load(folder)
+    with torch.inference_mode():
+        told, found = model.eval()(**batch).logits.numpy(), again(**batch).logits.numpy()
+    worst = float(np.abs(told - found).max())
+    if not worst <= TOLERANCE:
+        raise CompressError(f"the model saved in {folder} answers differently when loaded again (largest error {worst:.2g}).")

@@ -1,0 +1,242 @@
+"""Check a recipe in two levels: its structure, which needs no torch, then arguments against signatures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import compress.export as export
+import compress.methods as methods
+import compress.tasks as tasks
+from compress.recipe.contents import argument_names
+from compress.recipe.document import Document
+from compress.recipe.mistakes import KeyPath, Mistakes, shown, stands_for, unknown
+from compress.recipe.plan import Benchmark, Export, Gates, Plan, Step
+from compress.recipe.signatures import (
+    Table,
+    check_arguments,
+    load_function,
+    public_name,
+    recipe_parameters,
+    takes_any_key,
+    unknown_key,
+)
+from compress.recipe.steps import StepNames, check_exports, check_steps
+
+DEFAULT_SEED = 13
+LARGEST_SEED = 2**32 - 1
+"""numpy takes no larger one."""
+DEFAULT_KIND = "text-classification"
+
+KEYS = ("name", "seed", "model", "task", "steps", "export", "benchmark", "gates")
+DATA_KEYS = ("train", "validation", "text", "pair", "label", "quoting")
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_HINTS = {
+    "max_drop": "; it is a fraction: 0.02 means two points",
+    "min_accuracy": "; it is a fraction: 0.9 means 90 %",
+}
+
+
+def check_structure(document: Document, default_name: str, path: Path | None) -> Plan | None:
+    """Check everything that can be checked without importing a method; note the mistakes in the document.
+
+    default_name: the recipe's name where it gives none.
+    Returns the plan, without defaults in the arguments; it may be run only if the document has no mistakes.
+    None when the recipe is no mapping.
+    """
+    data, mistakes = document.data, document.mistakes
+    if data is None:
+        mistakes.add((), "the recipe is empty; it needs at least model, task and steps or export")
+        return None
+    if not isinstance(data, dict):
+        mistakes.add((), f"{shown(data)} is no recipe; a recipe is a mapping with the keys {', '.join(KEYS)}")
+        return None
+    for key in data:
+        if key not in KEYS:
+            mistakes.add((key,), unknown("key", key, KEYS))
+    steps, names = check_steps(data.get("steps"), mistakes)
+    exports = check_exports(data.get("export"), mistakes)
+    if not data.get("steps") and not data.get("export"):
+        mistakes.add((), "there are no steps and no exports, so there is nothing to do; add a list of either")
+    return Plan(
+        name=_name(data, default_name, mistakes),
+        seed=_seed(data, mistakes),
+        model=_model(data, mistakes),
+        task=_task(data, mistakes),
+        steps=steps,
+        exports=exports,
+        benchmark=_benchmark(data.get("benchmark"), names, mistakes),
+        gates=Gates(**_section(Gates, data.get("gates"), "gates", mistakes, _HINTS)),
+        path=path,
+    )
+
+
+def check_keys(plan: Plan, mistakes: Mistakes) -> None:
+    """Check the keys of steps and exports, without their values, against the source of their methods.
+
+    Nothing is imported, so that a recipe whose structure is wrong hears of its wrong keys at once too.
+    """
+    for index, step in enumerate(plan.steps):
+        path = ("steps", index, step.method)
+        _check_keys(methods.METHODS, step.method, step.arguments, path, mistakes)
+    for index, one in enumerate(plan.exports):
+        _check_keys(export.TARGETS, one.target, one.options, ("export", index, one.target), mistakes)
+
+
+def _check_keys(table: Table, entry: str, arguments: dict[str, Any], path: KeyPath, mistakes: Mistakes) -> None:
+    known = argument_names(table[entry], public_name(entry))
+    if known is None:
+        return
+    for key in arguments:
+        if key not in known:
+            mistakes.add((*path, key), unknown_key(key, known))
+    for key, is_needed in known.items():
+        if is_needed and key not in arguments and not stands_for(key, arguments, known):
+            mistakes.add((*path, key), "missing; it has no default")
+
+
+def check_signatures(plan: Plan, mistakes: Mistakes) -> Plan:
+    """Check the arguments of steps and exports against the signatures; imports the methods and targets.
+
+    Returns the plan with the defaults filled in; mistakes are noted, not raised.
+    """
+    steps: list[Step] = []
+    for index, step in enumerate(plan.steps):
+        path = ("steps", index, step.method)
+        arguments = _checked(methods.METHODS, step.method, step.arguments, path, mistakes)
+        steps.append(replace(step, arguments=arguments))
+    exports: list[Export] = []
+    for index, one in enumerate(plan.exports):
+        path = ("export", index, one.target)
+        options = _checked(export.TARGETS, one.target, one.options, path, mistakes)
+        exports.append(replace(one, options=options))
+    return replace(plan, steps=tuple(steps), exports=tuple(exports))
+
+
+def _checked(table: Table, entry: str, arguments: dict[str, Any], path: KeyPath, mistakes: Mistakes) -> dict[str, Any]:
+    try:
+        function = load_function(table, entry)
+    except ImportError as err:
+        mistakes.add(path, f"cannot be loaded: {err}; install what is missing, or leave it out of the recipe")
+        return arguments
+    return check_arguments(function, arguments, path, mistakes)
+
+
+def _name(data: dict[str, Any], default: str, mistakes: Mistakes) -> str:
+    name = data.get("name")
+    if name is None:
+        return re.sub(r"[^A-Za-z0-9._-]+", "_", default).lstrip(".-")[:100].rstrip(".") or "recipe"
+    if isinstance(name, str) and _FOLDER_NAME.fullmatch(name) and not name.endswith("."):
+        return name
+    quotes = ", in quotes" if not isinstance(name, str | list | dict) else ""
+    said = "a folder is called by it: use up to 100 letters, digits, '_', '-' and '.', none of '.-' first"
+    mistakes.add(("name",), f"{shown(name)} is no name; {said}{quotes}")
+    return default
+
+
+def _seed(data: dict[str, Any], mistakes: Mistakes) -> int:
+    seed = data.get("seed", DEFAULT_SEED)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
+        said = f"allowed: a whole number from 0 to {LARGEST_SEED} (default: {DEFAULT_SEED})"
+        mistakes.add(("seed",), f"{shown(seed)} is not allowed; {said}")
+        return DEFAULT_SEED
+    return seed
+
+
+def _model(data: dict[str, Any], mistakes: Mistakes) -> str:
+    allowed = "a hub name, a folder, or package:NAME of an installed package that carries a model"
+    model = data.get("model")
+    if "model" not in data and stands_for("model", data, KEYS):
+        return ""
+    if "model" not in data:
+        mistakes.add(("model",), f"missing; give {allowed}")
+    elif not isinstance(model, str) or not model.strip():
+        mistakes.add(("model",), f"{shown(model)} is no model; allowed: {allowed}")
+    return str(model)
+
+
+def _task(data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
+    task = data.get("task")
+    if "task" not in data and stands_for("task", data, KEYS):
+        return {}
+    if "task" not in data:
+        mistakes.add(("task",), "missing; give the name of a data set, or {kind: ..., data: ...}")
+        return {}
+    if isinstance(task, str) and task.strip():
+        return {"kind": DEFAULT_KIND, "data": task}
+    if not isinstance(task, dict):
+        said = "give the name of a data set, or {kind: ..., data: ...}"
+        mistakes.add(("task",), f"{shown(task)} is no task; {said}")
+        return {}
+    kind = task.get("kind", DEFAULT_KIND)
+    if not isinstance(kind, str) or kind not in tasks.TASKS:
+        said = unknown("kind of task", str(kind), tasks.TASKS)
+        mistakes.add(("task", "kind"), f"{shown(kind)} is an {said}")
+        mistakes.closed.add(("task", "kind"))
+    _check_data(task, mistakes)
+    function = getattr(tasks, "task", None)
+    rest = {key: value for key, value in task.items() if key not in ("kind", "data")}
+    if function is not None:
+        _check_task_arguments(function, rest, mistakes)
+    return {**task, "kind": kind}
+
+
+def _check_task_arguments(function: Callable[..., Any], rest: dict[str, Any], mistakes: Mistakes) -> None:
+    known = [name for name in recipe_parameters(function) if name not in ("kind", "data")]
+    takes_others = takes_any_key(function)
+    for key in [key for key in rest if key not in known]:
+        del rest[key]
+        if takes_others:
+            continue
+        mistakes.add(("task", key), unknown("key", key, ["kind", "data", *known]))
+    check_arguments(function, rest, ("task",), mistakes, leave_out=("kind", "data"))
+
+
+def _check_data(task: dict[str, Any], mistakes: Mistakes) -> None:
+    data, path = task.get("data"), ("task", "data")
+    if "data" not in task:
+        mistakes.add(path, "missing; give the name of a data set, or {train: FILE, validation: FILE, ...}")
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            if key not in DATA_KEYS:
+                mistakes.add((*path, key), unknown("key", key, DATA_KEYS))
+            elif value is not None and (not isinstance(value, str) or not value.strip()):
+                what = "a file" if key in ("train", "validation") else "a text"
+                mistakes.add((*path, key), f"{shown(value)} is not allowed; allowed: {what}")
+        if not data.get("train") and not stands_for("train", data, DATA_KEYS):
+            mistakes.add((*path, "train"), "missing; give the file to learn from")
+    elif not isinstance(data, str) or not data.strip():
+        said = "allowed: the name of a data set, or {train: FILE, validation: FILE, ...}"
+        mistakes.add(path, f"{shown(data)} is no data; {said}")
+
+
+def _section(described: type, given: Any, key: str, mistakes: Mistakes, hints: dict[str, str] | None = None) -> dict[str, Any]:
+    """Check one mapping of the recipe against the fields of its dataclass; return {} when it is of no use."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        names = ", ".join(field.name for field in fields(described))
+        mistakes.add((key,), f"{shown(given)} is no mapping; write {key}: {{key: value}}; allowed: {names}")
+        return {}
+    before = len(mistakes.found)
+    checked = check_arguments(described, given, (key,), mistakes, hints=hints)
+    return checked if len(mistakes.found) == before else {}
+
+
+def _benchmark(given: Any, names: StepNames, mistakes: Mistakes) -> Benchmark:
+    lists = ("batch", "length", "threads")
+    if isinstance(given, dict):
+        as_list = {key for key in lists if key in given and not isinstance(given[key], list)}
+        given = {key: [value] if key in as_list else value for key, value in given.items()}
+        for key in lists:
+            values = given.get(key, [])
+            for index, value in enumerate(values):
+                if value in values[:index]:
+                    mistakes.add(("benchmark", key, index), f"{shown(value)} is there twice; keep one")
+        if given.get("baseline") is not None:
+            path = ("benchmark", "baseline")
+            given["baseline"] = names.named(given["baseline"], path, mistakes)
+    return Benchmark(**_section(Benchmark, given, "benchmark", mistakes))

@@ -1,0 +1,114 @@
+"""List what a table holds, read from the source of its modules without importing them."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.recipe.signatures import SUPPLIED, public_name
+
+_LABEL = re.compile(r"\*?([A-Z][A-Za-z /]*)\*?:\s*")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of `bert-compress list`.
+
+    summary: the first line of the docstring.
+    source: the paper or code that it is from; empty when the docstring names none.
+    """
+
+    name: str
+    summary: str
+    source: str
+
+
+def summaries(table: Mapping[str, str]) -> list[Entry]:
+    """Describe every entry of a table (METHODS, OBJECTIVES, TARGETS, TASKS), in its order.
+
+    An entry whose module has no file yet is listed with empty texts.
+    """
+    return [_entry(name, module) for name, module in table.items()]
+
+
+def docstring(module: str, name: str) -> str:
+    """Return the docstring of a module's function or class `name`, else the module's, else an empty text."""
+    tree = _tree(module)
+    if tree is None:
+        return ""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return ast.get_docstring(node) or ast.get_docstring(tree) or ""
+    return ast.get_docstring(tree) or ""
+
+
+def parameter_texts(text: str, names: list[str]) -> dict[str, str]:
+    """Return what a docstring says about each parameter: `name: text`, continued on indented lines."""
+    found: dict[str, str] = {}
+    current, indent = "", 0
+    for line in text.splitlines():
+        start = re.match(r"(\s*)`{0,2}(\w+)`{0,2}:\s+(.*)", line)
+        depth = len(line) - len(line.lstrip())
+        if start and start[2] in names:
+            current, indent = start[2], depth
+            found[current] = start[3].strip()
+        elif current and line.strip() and depth > indent:
+            found[current] += f" {line.strip()}"
+        else:
+            current = ""
+    return found
+
+
+def argument_names(module: str, name: str) -> dict[str, bool] | None:
+    """Return the keys that a recipe may give to a module's function `name`, and whether each has to be given.
+
+    None when they cannot be read off the source.
+    """
+    tree = _tree(module)
+    for node in tree.body if tree else []:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            said, positional = node.args, node.args.posonlyargs + node.args.args
+            if node.decorator_list or said.kwarg:
+                return None
+            needed = {one.arg: index < len(positional) - len(said.defaults) for index, one in enumerate(positional)}
+            needed |= {one.arg: default is None for one, default in zip(said.kwonlyargs, said.kw_defaults, strict=True)}
+            model = positional[0].arg if positional else None
+            return {key: is_needed for key, is_needed in needed.items() if key != model and key not in SUPPLIED}
+    return None
+
+
+def _entry(name: str, module: str) -> Entry:
+    text = docstring(module, public_name(name))
+    return Entry(name, text.partition("\n")[0].strip(), _source(text))
+
+
+def _source(text: str) -> str:
+    """Return the paragraph after `Source:`, up to a blank line or the next label."""
+    found: list[str] = []
+    for line in text.splitlines():
+        label = _LABEL.match(line.strip())
+        if label and label[1] == "Source":
+            found = [line.strip()[label.end() :]]
+        elif found and (label or not line.strip()):
+            break
+        elif found:
+            found.append(line.strip())
+    return " ".join(found).strip()
+
+
+def _tree(module: str) -> ast.Module | None:
+    path = _file(module)
+    return ast.parse(path.read_text(encoding="utf-8")) if path else None
+
+
+def _file(module: str) -> Path | None:
+    package, _, rest = module.partition(".")
+    if package == __name__.partition(".")[0]:
+        path = Path(__file__).parents[1] / (rest.replace(".", "/") + ".py")
+        return path if path.is_file() else None
+    spec = importlib.util.find_spec(module)
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None

@@ -1,0 +1,105 @@
+"""Collect the mistakes of a recipe with their places, and raise them together."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from compress.errors import raise_together
+
+KeyPath = tuple[str | int, ...]
+"""Where a value stands in a recipe: ("steps", 2, "distill", "epochs")."""
+
+
+class Place(NamedTuple):
+    """Where a value was written: a line of the file, or an override of the command line."""
+
+    line: int
+    override: str | None = None
+
+
+@dataclass
+class Mistakes:
+    """The mistakes found so far in one recipe.
+
+    source: how the recipe is named in messages, usually its path.
+    places: where each value was written; a value without an entry stands where its parent does.
+    closed: values about which everything was said; what is added later about them is dropped.
+    """
+
+    source: str
+    places: dict[KeyPath, Place] = field(default_factory=dict)
+    found: list[tuple[bool, int, str]] = field(default_factory=list)
+    closed: set[KeyPath] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        """Say whether there is any."""
+        return bool(self.found)
+
+    def place(self, path: KeyPath) -> Place:
+        """Return where the value at `path`, or the nearest parent of it, was written."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.places:
+                return self.places[path[:end]]
+        return Place(1)
+
+    def add(self, path: KeyPath, message: str, place: Place | None = None) -> None:
+        """Note one mistake at `path`; `place` overrules where the path was written."""
+        if any(path[:end] in self.closed for end in range(len(path) + 1)):
+            return
+        place = place or self.place(path)
+        named = f"{label(path)}: {message}" if path else message
+        where = f"{self.source}:{place.line}" if place.override is None else f"override '{place.override}'"
+        text = f"{where}: {named}"
+        entry = (place.override is not None, place.line, text)
+        if entry not in self.found:
+            self.found.append(entry)
+
+    def raise_any(self) -> None:
+        """Raise one InputError with every mistake, by line, overrides last; return when there is none."""
+        raise_together([text for *_, text in sorted(self.found, key=lambda entry: entry[:2])])
+
+
+def label(path: KeyPath) -> str:
+    """Write a path as messages name it: `steps[2] distill.epochs`."""
+    text = ""
+    for index, part in enumerate(path):
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif index == 2 and path[0] in ("steps", "export") and isinstance(path[1], int):
+            text += ".as" if part == "as" else f" {part}"
+        else:
+            text += f".{part}" if text else part
+    return text
+
+
+def shown(value: Any, longest: int = 60) -> str:
+    """Write a value for a message, so that "3" and 3 differ, cut to `longest` characters."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= longest else text[: longest - 4] + " ..."
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str | None:
+    """Return the allowed word that was probably meant, or None."""
+    plain = {name.lower().replace("-", "_"): name for name in allowed}
+    wanted = word.lower().replace("-", "_")
+    close = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.6)
+    if not close and len(wanted) >= 3:
+        close = [name for name in plain if wanted in name or name in wanted]
+    return plain[close[0]] if close else None
+
+
+def stands_for(name: str, given: Iterable[str], known: Collection[str]) -> bool:
+    """Say whether a given key is a misspelt `name`, so that `name` need not be called missing too."""
+    return any(nearest(key, known) == name for key in given if key not in known)
+
+
+def unknown(what: str, word: str, allowed: Iterable[str]) -> str:
+    """Say that `word` is unknown, what was probably meant, and what is allowed."""
+    names = list(allowed)
+    meant = nearest(word, names)
+    suggestion = f"; did you mean '{meant}'?" if meant else ";"
+    return f"unknown {what}{suggestion} allowed: {', '.join(names) or 'none'}"

@@ -1,0 +1,81 @@
+"""Read a recipe: YAML in, a checked plan out, or one error that lists every mistake."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from compress.errors import InputError
+from compress.recipe.checking import check_keys, check_signatures, check_structure
+from compress.recipe.document import decode, dump, parse
+from compress.recipe.overrides import apply_overrides
+from compress.recipe.plan import Plan
+
+_ENDINGS = (".yaml", ".yml")
+
+
+def read_recipe(path: str | Path, overrides: Sequence[str] = (), *, signatures: bool = True) -> Plan:
+    """Read and check a recipe file.
+
+    path: a YAML file.
+    overrides: `key=value` with dotted keys, applied before the checks: `seed=3`, `steps.distill.epochs=1`.
+    signatures: check every argument against the signature of its method, which imports torch, and fill in the
+        defaults; without it the structure, the names and the references are checked.
+
+    Raises InputError that lists every mistake with its line and what to write instead. While the structure
+    has mistakes, torch is not imported: of the arguments only the keys are checked.
+    """
+    path = Path(path)
+    text = decode(_bytes(path), str(path))
+    return _read(text, str(path), path.stem, path, overrides, signatures)
+
+
+def read_recipe_text(text: str, overrides: Sequence[str] = (), *, source: str = "recipe", signatures: bool = True) -> Plan:
+    """Read and check a recipe given as text, as `read_recipe` does; `source` names it in messages."""
+    return _read(text, source, "recipe", None, overrides, signatures)
+
+
+def recipe_text(plan: Plan) -> str:
+    """Write a plan as YAML that reads back to the same plan."""
+    return dump(plan.resolved())
+
+
+def _read(text: str, source: str, default_name: str, path: Path | None, overrides: Sequence[str], signatures: bool) -> Plan:
+    document = parse(text, source)
+    apply_overrides(document, overrides)
+    plan = check_structure(document, default_name, path)
+    if plan is not None and (document.mistakes or not signatures):
+        check_keys(plan, document.mistakes)
+    document.mistakes.raise_any()
+    assert plan is not None, "a recipe that gave no plan has mistakes"
+    if signatures:
+        plan = check_signatures(plan, document.mistakes)
+        document.mistakes.raise_any()
+    return plan
+
+
+def _bytes(path: Path) -> bytes:
+    if path.is_dir():
+        listed = ", ".join(name for name in _recipes(path)[:5]) or "none"
+        raise InputError(f"{path} is a folder; give a recipe file (.yaml). Recipes in it: {listed}")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as err:
+        raise InputError(f"{path}: there is no such file; {_instead(path)}") from err
+    except OSError as err:
+        raise InputError(f"{path}: cannot be read ({err.strerror}); give a file that you may read") from err
+
+
+def _instead(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent} either; check the path from here ({Path.cwd()})"
+    found = _recipes(path.parent)
+    close = difflib.get_close_matches(path.name, found, n=3, cutoff=0.4)
+    if close:
+        return f"did you mean {' or '.join(str(path.parent / name) for name in close)}?"
+    return f"recipes in {path.parent}: {', '.join(found[:5]) or 'none'}"
+
+
+def _recipes(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.suffix in _ENDINGS)

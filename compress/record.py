@@ -1,0 +1,176 @@
+"""Read a run record (the dict of run.json): which subject is which, and its numbers as text with units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MISSING = "\u2013"
+MINUS = "\u2212"
+TIMES = "\u00d7"
+
+Setting = tuple[str, int, int, int]
+PREFERRED: Setting = ("cpu", 1, 32, 1)
+
+
+def finite(value: Any) -> float | None:
+    """The value as a float, or None when it is no number, infinite or NaN."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def interval(value: Any) -> tuple[float, float] | None:
+    """The two ends of an interval, or None when one of them is missing."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
+        return None
+    low, high = finite(value[0]), finite(value[1])
+    return None if low is None or high is None else (low, high)
+
+
+def part(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A nested mapping, empty when it is missing or null."""
+    found = mapping.get(key)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def number(value: Any, digits: int = 1) -> str:
+    """A plain number with so many digits after the point, its minus a real one."""
+    found = finite(value)
+    if found is None:
+        return MISSING
+    text = f"{found:,.{digits}f}"
+    if not text.strip("-0.,"):
+        return text.removeprefix("-")
+    return text.replace("-", MINUS)
+
+
+def percent(fraction: Any, digits: int = 1) -> str:
+    """A fraction (0 to 1) as "90.8 %"."""
+    found = finite(fraction)
+    return MISSING if found is None else f"{number(found * 100, digits)} %"
+
+
+def points(fraction: Any) -> str:
+    """A difference of two fractions in percentage points, without a unit."""
+    found = finite(fraction)
+    return MISSING if found is None else number(found * 100, 1)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
+
+
+def milliseconds(value: Any) -> str:
+    """Milliseconds to three digits: "12.3 ms"."""
+    found = finite(value)
+    return MISSING if found is None else f"{_three_digits(found)} ms"
+
+
+def duration(seconds: Any) -> str:
+    """Seconds as "820 ms", "12.3 s", "3 min 05 s" or "2 h 10 min"."""
+    found = finite(seconds)
+    if found is None or found < 0:
+        return MISSING
+    if found < 1:
+        return f"{found * 1000:.0f} ms"
+    if found < 60:
+        return f"{found:.1f} s"
+    whole = round(found)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def megabytes(size_bytes: Any) -> str:
+    """Bytes as "17.6 MB", where 1 MB is 1e6 bytes."""
+    found = finite(size_bytes)
+    if found is None:
+        return MISSING
+    for unit, bytes_each in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(found) >= bytes_each:
+            return f"{found / bytes_each:,.1f} {unit}"
+    return f"{found:.0f} bytes"
+
+
+def count(value: Any) -> str:
+    """A count to three digits: "22.7 M", "1.23 G", "840"."""
+    found = finite(value)
+    if found is None:
+        return MISSING
+    for unit, each in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(found) >= each:
+            return f"{_three_digits(found / each)} {unit}"
+    return f"{found:.0f}"
+
+
+def times(factor: Any) -> str:
+    """A speed-up as "7.9 times", with the sign for it."""
+    found = finite(factor)
+    return MISSING if found is None else f"{number(found, 1)}{TIMES}"
+
+
+def probability(value: Any) -> str:
+    """A p-value: "0.042", "< 0.001"."""
+    found = finite(value)
+    return MISSING if found is None else "< 0.001" if found < 0.001 else f"{found:.3f}"
+
+
+def subjects_of(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The measured subjects in the order of the flow: the baseline first, the shipped file last."""
+    return [dict(subject) for subject in run.get("subjects") or []]
+
+
+def metric_of(run: Mapping[str, Any]) -> str:
+    """The name of the metric that the run is judged by."""
+    for subject in reversed(subjects_of(run)):
+        names = list(part(subject, "metrics"))
+        if names:
+            return "accuracy" if "accuracy" in names else names[0]
+    return "accuracy"
+
+
+def setting_of(row: Mapping[str, Any]) -> Setting:
+    """What a row of latencies was measured at: device, batch, length (tokens), threads."""
+    return (str(row.get("device") or "cpu"), int(row.get("batch") or 0), int(row.get("length") or 0),
+            int(row.get("threads") or 0))  # fmt: skip
+
+
+def settings_of(run: Mapping[str, Any]) -> list[Setting]:
+    """Every setting that some subject was timed at, in rising order."""
+    rows = [row for subject in subjects_of(run) for row in subject.get("latency") or []]
+    return sorted({setting_of(row) for row in rows})
+
+
+def main_setting(run: Mapping[str, Any]) -> Setting | None:
+    """The setting that is told first: batch 1, length 32, 1 thread when it was measured, else the smallest."""
+    settings = settings_of(run)
+    if PREFERRED in settings:
+        return PREFERRED
+    return settings[0] if settings else None
+
+
+def latency_at(subject: Mapping[str, Any], setting: Setting | None) -> dict[str, Any]:
+    """A subject's row of latencies at a setting, empty when it was not timed there."""
+    for row in subject.get("latency") or []:
+        if setting_of(row) == setting:
+            return dict(row)
+    return {}
+
+
+def speedup_at(subject: Mapping[str, Any], baseline: Mapping[str, Any], setting: Setting | None) -> float | None:
+    """How many times faster a subject answers than the baseline: as recorded, else from the two medians."""
+    row = latency_at(subject, setting)
+    told = finite(row.get("speedup"))
+    if told is not None:
+        return told
+    own, other = finite(row.get("p50_ms")), finite(latency_at(baseline, setting).get("p50_ms"))
+    return other / own if own and other else None
+
+
+def setting_words(setting: Setting) -> str:
+    """A setting as words: "batch 1, length 32, 1 thread" (the device only when it is no CPU)."""
+    device, batch, length, threads = setting
+    words = f"batch {batch}, length {length}, {threads} thread{'' if threads == 1 else 's'}"
+    return words if device == "cpu" else f"{device}, {words}"

@@ -1,0 +1,286 @@
+"""The one loop that trains."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from transformers import PreTrainedModel
+
+from compress.bert.attention import attention_kernel
+from compress.bert.dropout import sixteen_bits
+from compress.bert.first_token import first_token_only
+from compress.bert.surgery import copy_of
+from compress.errors import CompressError
+from compress.log import libraries_silenced
+from compress.objectives.outputs import Batch, Outputs
+from compress.train.batches import epoch_batches
+from compress.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from compress.train.device import has_fast_bf16, keep_freed_memory, pick_device
+from compress.train.predict import on_device, predict
+from compress.train.run import Run
+from compress.train.schedule import rate_factor
+from compress.train.settings import Settings
+
+if TYPE_CHECKING:
+    from compress.tasks.encoding import Encoded
+    from compress.tasks.text_classification import Task
+
+logger = logging.getLogger(__name__)
+
+CURVE_POINTS = 200
+Term = Callable[[Outputs, Outputs | None, Batch], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What to make small: a weighted sum of objectives.
+
+    Args:
+        terms: Objective -> (weight, function).
+        needs_hidden: Whether any of them reads hidden states.
+        teacher: Answers beside the student, for objectives that need its hidden states.
+        teacher_logits: Its logits for each training example, (examples, labels), where these are enough.
+    """
+
+    terms: Mapping[str, tuple[float, Term]]
+    needs_hidden: bool = False
+    teacher: PreTrainedModel | None = None
+    teacher_logits: np.ndarray | None = None
+
+
+@dataclass
+class _Training:
+    """Everything that one training run holds on to."""
+
+    accelerator: Accelerator
+    model: Any
+    optimizer: torch.optim.Optimizer
+    goal: Goal
+    settings: Settings
+    run: Run
+    task: Task
+    encoded: Encoded
+    selection: Encoded
+    total_steps: int
+    position: Position
+    best: dict[str, torch.Tensor] | None
+    what: str
+    saved_at: float = 0.0
+
+    @property
+    def student(self) -> PreTrainedModel:
+        student: PreTrainedModel = self.accelerator.unwrap_model(self.model)
+        return student
+
+
+def train(model: PreTrainedModel, *, task: Task, settings: Settings, goal: Goal, run: Run) -> PreTrainedModel:
+    """Train a copy of the model on the task's training part; keep the epoch that does best on its selection part.
+
+    Args:
+        model: Stays as it is.
+        task: Its training part is learned, its selection part picks the epoch. Its evaluation split is not touched.
+        settings: How long, how fast.
+        goal: What to make small.
+        run: Seed, device, checkpoints, progress; its `facts` are filled in.
+
+    Returns:
+        The trained copy, in evaluation mode, on the CPU.
+
+    Raises:
+        CompressError: The loss is not finite.
+    """
+    keep_freed_memory()
+    with torch.random.fork_rng(devices=[]), ExitStack() as stack:
+        training = _prepare(model, task, settings, goal, run)
+        if training.accelerator.device.type == "cpu":
+            stack.enter_context(sixteen_bits())
+            stack.enter_context(attention_kernel(training.student, "eager"))
+        if not goal.needs_hidden:
+            stack.enter_context(first_token_only(training.student))
+        while not training.position.done:
+            _run_epoch(training)
+            _finish_epoch(training)
+    return _take_best(training)
+
+
+def _prepare(model: PreTrainedModel, task: Task, settings: Settings, goal: Goal, run: Run) -> _Training:
+    device = pick_device(run.device)
+    with libraries_silenced():
+        accelerator = Accelerator(
+            cpu=device == "cpu",
+            mixed_precision="bf16" if has_fast_bf16(device) else "no",
+            log_with=list(run.log_with) or None,
+            project_dir=str(run.folder) if run.folder else None,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        if run.log_with:
+            accelerator.init_trackers("bert-compress", config=asdict(settings))
+    student = copy_of(model)
+    student.train()
+    student.requires_grad_(True)
+    encoded = task.encode(task.train.require("train"), student.tokenizer)
+    selection = task.encode(task.selection.require("selection"), student.tokenizer)
+    steps_per_epoch = math.ceil(math.ceil(len(encoded) / settings.batch_size) / settings.accumulate)
+    total = max(1, math.ceil(settings.epochs * steps_per_epoch))
+    total = min(total, run.max_steps) if run.max_steps else total
+    if goal.teacher is not None:
+        goal.teacher.to(accelerator.device).eval()
+    prepared = accelerator.prepare(student)
+    optimizer = _optimizer(student, settings)
+    what = f"{settings} {sorted((name, weight) for name, (weight, _) in goal.terms.items())} seed {run.seed} {total} steps"
+    position, best = Position(), None
+    if run.folder and (resumed := load_checkpoint(run.folder, student, optimizer, what)):
+        position, best = resumed
+        logger.info("going on from step %d of %d", position.step, total)
+    return _Training(accelerator, prepared, optimizer, goal, settings, run, task, encoded, selection, total, position,
+                     best, what, time.monotonic())  # fmt: skip
+
+
+def _optimizer(student: PreTrainedModel, settings: Settings) -> torch.optim.Optimizer:
+    decayed = [p for n, p in student.named_parameters() if not n.endswith("bias") and "LayerNorm" not in n]
+    plain = [p for n, p in student.named_parameters() if n.endswith("bias") or "LayerNorm" in n]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+
+
+def _run_epoch(training: _Training) -> None:
+    position, settings = training.position, training.settings
+    batches = epoch_batches(training.encoded.lengths, settings.batch_size, training.run.seed, position.epoch)
+    while position.batch < len(batches) and position.step < training.total_steps:
+        started = time.perf_counter()
+        group = batches[position.batch : position.batch + settings.accumulate]
+        loss = _step(training, group)
+        position.batch += len(group)
+        position.step += 1
+        position.examples += sum(len(indices) for indices in group)
+        position.seconds += time.perf_counter() - started
+        _note(training, loss)
+        run, accelerator = training.run, training.accelerator
+        if run.folder and time.monotonic() - training.saved_at >= run.checkpoint_seconds and accelerator.is_main_process:
+            _save(training)
+
+
+def _step(training: _Training, group: list[np.ndarray]) -> float:
+    """One optimizer step over a group of batches; the loss is the mean over all their examples and processes."""
+    accelerator, settings, position = training.accelerator, training.settings, training.position
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    torch.manual_seed((training.run.seed << 32) + position.step * processes + rank)
+    factor = rate_factor(settings.schedule, position.step, training.total_steps, settings.warmup)
+    for parameters in training.optimizer.param_groups:
+        parameters["lr"] = settings.learning_rate * factor
+    total = sum(len(indices) for indices in group)
+    sum_of_losses = 0.0
+    for number, indices in enumerate(group):
+        mine = indices[rank::processes]
+        weight = len(mine) / total
+        last = number == len(group) - 1
+        with nullcontext() if last else accelerator.no_sync(training.model):
+            loss = _loss(training, mine if len(mine) else indices[:1])
+            if not torch.isfinite(loss):
+                raise CompressError(
+                    f"the loss is {loss.item()} in step {position.step + 1} of {training.total_steps}, epoch "
+                    f"{position.epoch + 1}, batch {position.batch + number + 1}, at learning rate "
+                    f"{settings.learning_rate * factor:.3g}; lower learning_rate, or raise warmup."
+                )
+            accelerator.backward(loss * weight * processes)
+            sum_of_losses += loss.item() * weight
+    torch.nn.utils.clip_grad_norm_(training.student.parameters(), settings.clip_norm)
+    training.optimizer.step()
+    training.optimizer.zero_grad(set_to_none=True)
+    return sum_of_losses * processes
+
+
+def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
+    goal, device = training.goal, training.accelerator.device
+    inputs = on_device(training.encoded.batch(indices), device)
+    batch = Batch(torch.from_numpy(training.encoded.labels[indices]).to(device), inputs["attention_mask"])
+    with training.accelerator.autocast():
+        answered = training.model(**inputs, output_hidden_states=goal.needs_hidden)
+        student = Outputs(answered.logits, tuple(answered.hidden_states or ()) if goal.needs_hidden else ())
+        teacher = None
+        if goal.teacher is not None:
+            with torch.no_grad():
+                told = goal.teacher(**inputs, output_hidden_states=True)
+            teacher = Outputs(told.logits, tuple(told.hidden_states))
+        elif goal.teacher_logits is not None:
+            teacher = Outputs(torch.from_numpy(goal.teacher_logits[indices]).to(device))
+    terms = [weight * term(student, teacher, batch) for weight, term in goal.terms.values()]
+    return torch.stack(terms).sum()
+
+
+def _note(training: _Training, loss: float) -> None:
+    position, total = training.position, training.total_steps
+    position.loss_sum += loss
+    position.loss_count += 1
+    rate = position.examples / max(position.seconds, 1e-9)
+    training.run.progress("train", position.step, total, loss=loss, examples_per_second=rate)
+    if position.step % max(1, total // CURVE_POINTS) == 0:
+        position.curve.append([position.step, round(loss, 5)])
+    if training.run.log_with:
+        training.accelerator.log({"loss": loss, "examples_per_second": rate}, step=position.step)
+
+
+def _finish_epoch(training: _Training) -> None:
+    position, accelerator = training.position, training.accelerator
+    share = (accelerator.process_index, accelerator.num_processes)
+    logits = predict(training.student, training.selection, accelerator.device, progress=training.run.progress,
+                     what="select", share=share, bf16=accelerator.mixed_precision == "bf16")  # fmt: skip
+    if accelerator.num_processes > 1:
+        summed = accelerator.reduce(torch.from_numpy(logits).to(accelerator.device), "sum")
+        logits = summed.cpu().numpy()
+    scores = training.task.score(logits, training.selection.labels)
+    value = scores[training.task.metric]
+    entry = {f"selection_{name}": score for name, score in scores.items()}
+    position.history.append(entry | {"loss": position.loss_sum / max(1, position.loss_count)})
+    metric = f"selection_{training.task.metric}"
+    if position.best_epoch < 0 or value > position.history[position.best_epoch][metric]:
+        position.best_epoch = position.epoch
+        training.best = {name: tensor.detach().cpu().clone() for name, tensor in training.student.state_dict().items()}
+    logger.info("epoch %d: %s %.4f, loss %.4f, %.0f examples/s", position.epoch + 1, metric, value,
+                position.history[-1]["loss"], position.examples / max(position.seconds, 1e-9))  # fmt: skip
+    position.epoch, position.batch, position.loss_sum, position.loss_count = position.epoch + 1, 0, 0.0, 0
+    patience = training.settings.patience
+    tired = patience is not None and position.epoch - 1 - position.best_epoch >= patience
+    position.done = tired or position.step >= training.total_steps
+    if training.run.folder and accelerator.is_main_process:
+        _save(training)
+
+
+def _save(training: _Training) -> None:
+    assert training.run.folder is not None
+    save_checkpoint(training.run.folder, training.position, training.student, training.optimizer, training.best, training.what)
+    training.saved_at = time.monotonic()
+
+
+def _take_best(training: _Training) -> PreTrainedModel:
+    position, student = training.position, training.student
+    assert training.best is not None
+    student.load_state_dict(training.best)
+    metric = f"selection_{training.task.metric}"
+    training.run.facts.update(
+        metrics={metric: position.history[position.best_epoch][metric]},
+        examples_per_second=position.examples / max(position.seconds, 1e-9),
+        examples=position.examples,
+        optimizer_steps=position.step,
+        best_epoch=position.best_epoch + 1,
+        epochs=position.history,
+        curve=position.curve,
+    )
+    if training.run.log_with:
+        training.accelerator.end_training()
+    if training.goal.teacher is not None:
+        training.goal.teacher.cpu()
+    return student.cpu().eval()

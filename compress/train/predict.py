@@ -1,0 +1,60 @@
+"""Run a model over examples, without gradients."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from compress.bert.first_token import first_token_only
+from compress.log import Progress, no_progress
+from compress.train.batches import sorted_batches
+
+if TYPE_CHECKING:
+    from compress.tasks.encoding import Encoded
+
+BATCH_SIZE = 64
+
+
+def on_device(batch: dict[str, np.ndarray], device: str | torch.device) -> dict[str, torch.Tensor]:
+    """The model's inputs as tensors on the device."""
+    return {name: torch.from_numpy(values).to(device, non_blocking=True) for name, values in batch.items()}
+
+
+def predict(
+    model: PreTrainedModel,
+    encoded: Encoded,
+    device: str | torch.device = "cpu",
+    *,
+    bf16: bool = False,
+    progress: Progress = no_progress,
+    what: str = "predict",
+    share: tuple[int, int] = (0, 1),
+) -> np.ndarray:
+    """The logits of every example, in the examples' order, (examples, labels).
+
+    Args:
+        model: Is put into evaluation mode for the call, and left as it was.
+        encoded: The examples.
+        device: Where the model is.
+        bf16: Multiply in bfloat16.
+        progress: Told after each batch.
+        what: The name to show.
+        share: (rank, processes): compute every `processes`-th batch only and leave the other rows 0.
+    """
+    was_training = model.training
+    model.eval()
+    logits: np.ndarray = np.zeros((len(encoded), model.config.num_labels), dtype=np.float32)
+    batches = sorted_batches(encoded.lengths, BATCH_SIZE)[share[0] :: share[1]]
+    kind = torch.device(device).type
+    precision: Any = torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext()
+    with torch.inference_mode(), first_token_only(model), precision:
+        for done, indices in enumerate(batches, 1):
+            output = model(**on_device(encoded.batch(indices), device)).logits
+            logits[indices] = output.float().cpu().numpy()
+            progress(what, done, len(batches))
+    model.train(was_training)
+    return logits

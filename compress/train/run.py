@@ -1,0 +1,34 @@
+"""What a training step is told by its caller besides its arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compress.log import Progress, no_progress
+
+
+@dataclass
+class Run:
+    """The surroundings of one step.
+
+    Args:
+        seed: For the order of the examples, dropout and new weights.
+        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        folder: Where checkpoints go, so that a killed step goes on; None keeps none.
+        progress: Told after each batch.
+        max_steps: Stop after so many optimizer steps (for `--tiny`).
+        checkpoint_seconds: Time between two checkpoints.
+        log_with: Trackers that accelerate knows ("tensorboard", "wandb", ...).
+        facts: What the step found out, for run.json: metrics, examples_per_second, curve.
+    """
+
+    seed: int = 13
+    device: str = "auto"
+    folder: Path | None = None
+    progress: Progress = no_progress
+    max_steps: int | None = None
+    checkpoint_seconds: float = 60.0
+    log_with: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
