@@ -6,14 +6,14 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "Measurement": "compress.measure.measuring",
+    "Measurement": "compress.measure.measurement",
     "Subject": "compress.measure.subjects",
     "assert_better_than_chance": "compress.measure.chance",
-    "evaluate": "compress.measure.measuring",
+    "evaluate": "compress.measure.measurement",
     "judge": "compress.measure.gates",
-    "latencies": "compress.measure.measuring",
+    "latencies": "compress.measure.measurement",
     "machine_key": "compress.measure.machine",
-    "measure": "compress.measure.measuring",
+    "measure": "compress.measure.measurement",
     "versions": "compress.measure.machine",
 }
 __all__ = [

@@ -1,0 +1,120 @@
+"""Text classification: one label for a sentence or for a pair of sentences."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from compress.tasks.encoding import Encoded, encode
+from compress.tasks.split import Split
+
+TINY_LENGTH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A labelled data set, cut into parts with one use each.
+
+    Args:
+        name: Short, for tables.
+        kind: "text-classification".
+        labels: Label names in the order of their ids.
+        max_length: Longest example in tokens; longer ones are cut.
+        metric: The score that decides ("accuracy" or "f1").
+        train: What the weights learn from.
+        selection: Picks epochs; cut from the training data.
+        calibration: Sentences for quantization and parity checks; cut from the training data.
+        evaluation: Measured on, and nothing else.
+        fingerprint: A hash of every example, its role and label, the label names and the length.
+        source: Where the data came from.
+        licence: As stated there, None if it is not known.
+        removed: How many rows were left out, by reason.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    max_length: int
+    metric: str
+    train: Split
+    selection: Split
+    calibration: Split
+    evaluation: Split
+    source: str
+    licence: str | None = None
+    removed: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", self._fingerprint())
+
+    def splits(self) -> tuple[Split, ...]:
+        """All parts."""
+        return (self.train, self.selection, self.calibration, self.evaluation)
+
+    def encode(self, split: Split, tokenizer: Any) -> Encoded:
+        """Turn a part into token ids of at most `max_length`."""
+        return encode(split, tokenizer, self.max_length)
+
+    def score(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Accuracy, and the F1 of label 1 if that is the task's metric; both fractions."""
+        from sklearn.metrics import f1_score
+
+        answers = np.asarray(logits).argmax(axis=1)
+        scores = {"accuracy": float((answers == labels).mean())}
+        if self.metric == "f1":
+            scores["f1"] = float(f1_score(labels, answers, zero_division=0.0))
+        return scores
+
+    def capped(self, count: int) -> Task:
+        """The same task with at most `count` examples in each part, every label kept, and short ones."""
+        parts = {split.role: _capped(split, count) for split in self.splits()}
+        return replace(self, **parts, max_length=min(self.max_length, TINY_LENGTH))
+
+    def describe(self) -> dict[str, Any]:
+        """Counts of examples by part and label, mean words, source and licence."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "licence": self.licence,
+            "labels": list(self.labels),
+            "max_length": self.max_length,
+            "removed": dict(self.removed),
+            "splits": {
+                split.role: {
+                    "examples": len(split),
+                    "per_label": np.bincount(split.labels, minlength=len(self.labels)).tolist(),
+                    "mean_words": round(sum(len(text.split()) for text in split.texts) / max(1, len(split)), 1),
+                }
+                for split in self.splits()
+            },
+        }
+
+    def _fingerprint(self) -> str:
+        total = hashlib.sha256(repr((self.labels, self.max_length, self.metric)).encode())
+        for split in self.splits():
+            total.update(split.role.encode())
+            for text, pair, label in zip(split.texts, split.pairs or split.texts, split.labels.tolist(), strict=True):
+                total.update(f"{text}\x1f{pair if split.pairs else ''}\x1f{label}\x1e".encode())
+        return total.hexdigest()[:24]
+
+
+def _capped(split: Split, count: int) -> Split:
+    firsts = np.unique(split.labels, return_index=True)[1]
+    others = np.setdiff1d(np.arange(len(split)), firsts)[: max(0, count - len(firsts))]
+    return split.pick(np.sort(np.concatenate([firsts, others])))
+
+
+def text_classification(**parts: Any) -> Task:
+    """Classify a sentence or a pair of sentences; accuracy decides, or F1 for two labels.
+
+    Source: Wang et al. 2019, GLUE, arXiv 1804.07461 (SST-2, MRPC, QQP, MNLI, QNLI, RTE, CoLA); Devlin et al. 2019, BERT,
+    arXiv 1810.04805, figure 4 (a) and (b).
+
+    Args:
+        parts: The fields of `Task`.
+    """
+    return Task(kind="text-classification", **parts)

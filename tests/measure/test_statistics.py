@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from compress.measure.statistics import (
+    mcnemar_p,
+    paired_counts,
+    paired_drop_interval,
+    percentile,
+    wilson_interval,
+)
+
+
+def test_wilson_interval_with_z_of_two_is_what_the_formula_gives_by_hand() -> None:
+    # p = 0.9, n = 100, z = 2: middle (0.9 + 4/200) / 1.04, spread 2 sqrt(0.09/100 + 4/40000) / 1.04
+    middle, spread = 0.92 / 1.04, 2 * math.sqrt(0.0009 + 0.0001) / 1.04
+    assert wilson_interval(90, 100, z=2.0) == pytest.approx((middle - spread, middle + spread), abs=1e-12)
+
+
+def test_wilson_interval_solves_the_score_equation_at_95_percent() -> None:
+    low, high = wilson_interval(42, 60)
+    for end in (low, high):
+        assert abs(42 / 60 - end) == pytest.approx(1.959963984540054 * math.sqrt(end * (1 - end) / 60), abs=1e-12)
+    assert low < 0.7 < high
+
+
+def test_wilson_interval_of_nothing_right_begins_at_zero() -> None:
+    z_squared = 1.959963984540054**2
+    assert wilson_interval(0, 10) == pytest.approx((0.0, z_squared / (10 + z_squared)), abs=1e-12)
+
+
+def test_wilson_interval_of_everything_right_ends_at_one() -> None:
+    z_squared = 1.959963984540054**2
+    assert wilson_interval(10, 10) == pytest.approx((10 / (10 + z_squared), 1.0), abs=1e-12)
+
+
+@pytest.mark.parametrize(("right", "total"), [(1, 0), (3, 2), (-1, 2)])
+def test_wilson_interval_of_no_proportion_is_refused(right: int, total: int) -> None:
+    with pytest.raises(ValueError, match="no proportion"):
+        wilson_interval(right, total)
+
+
+def test_paired_counts_count_the_examples_that_only_one_gets_right() -> None:
+    baseline = np.array([True, True, True, False, False])
+    other = np.array([True, False, False, True, False])
+    assert paired_counts(baseline, other) == (2, 1, 5)
+
+
+def test_paired_counts_of_different_examples_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired_counts(np.array([True]), np.array([True, False]))
+
+
+def test_drop_interval_agrees_with_a_bootstrap_that_resamples_the_examples() -> None:
+    lost, won, total = 30, 10, 400
+    drops = np.repeat([1, -1, 0], [lost, won, total - lost - won])
+    random = np.random.default_rng(0)
+    resampled = [drops[random.integers(0, total, total)].mean() for _ in range(4000)]
+    # The ends of two bootstraps differ by a few standard errors of a percentile: about 0.001 here.
+    assert paired_drop_interval(lost, won, total) == pytest.approx(np.percentile(resampled, [2.5, 97.5]), abs=0.004)
+
+
+def test_drop_interval_agrees_with_the_normal_approximation_for_many_examples() -> None:
+    lost, won, total = 600, 400, 10_000
+    error = math.sqrt((lost + won) / total - ((lost - won) / total) ** 2) / math.sqrt(total)
+    expected = (0.02 - 1.96 * error, 0.02 + 1.96 * error)
+    assert paired_drop_interval(lost, won, total) == pytest.approx(expected, abs=4e-4)
+
+
+def test_drop_interval_of_equal_answers_is_a_point() -> None:
+    assert paired_drop_interval(0, 0, 50) == (0.0, 0.0)
+
+
+def test_drop_interval_of_a_total_loss_is_a_point() -> None:
+    assert paired_drop_interval(50, 0, 50) == (1.0, 1.0)
+
+
+def test_drop_interval_is_the_same_each_time() -> None:
+    assert paired_drop_interval(9, 4, 100) == paired_drop_interval(9, 4, 100)
+
+
+def test_mcnemar_p_is_the_sum_of_binomial_terms() -> None:
+    # 1 against 5 of 6: 2 (C(6,0) + C(6,1)) / 2^6 = 14 / 64
+    assert mcnemar_p(5, 1) == pytest.approx(14 / 64, abs=1e-12)
+    assert mcnemar_p(1, 5) == pytest.approx(14 / 64, abs=1e-12)
+
+
+def test_mcnemar_p_of_an_even_split_is_one() -> None:
+    assert mcnemar_p(4, 4) == pytest.approx(1.0)
+
+
+def test_mcnemar_p_without_any_difference_is_one() -> None:
+    assert mcnemar_p(0, 0) == 1.0
+
+
+def test_mcnemar_p_of_one_sided_losses_halves_with_each_one() -> None:
+    assert mcnemar_p(10, 0) == pytest.approx(2 / 2**10, abs=1e-12)
+
+
+def test_percentile_interpolates_between_neighbours() -> None:
+    # position 0.95 * (5 - 1) = 3.8: four fifths of the way from the fourth to the fifth
+    assert percentile([50.0, 10.0, 40.0, 20.0, 30.0], 95) == pytest.approx(48.0)
+    assert percentile([3.0, 1.0, 2.0, 4.0], 50) == pytest.approx(2.5)
+
+
+def test_every_percentile_of_one_sample_is_that_sample() -> None:
+    assert [percentile([7.0], percent) for percent in (0, 50, 100)] == [7.0, 7.0, 7.0]
