@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from compress.errors import GateMissed, InputError
 from compress.export import TARGETS
 from compress.export.exporting import export
 from compress.log import Progress, no_progress
-from compress.pipeline.cache import Cache, disk_errors_told, open_cache
+from compress.pipeline.cache import disk_errors_told, open_cache
 from compress.pipeline.checks import check_teachers
 from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.measuring import measure_run
@@ -234,8 +233,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return told.stdout.strip() or None
-
-
-def with_seed(plan: Plan, seed: int) -> Plan:
-    """The same plan with another seed."""
-    return replace(plan, seed=seed)

@@ -108,6 +108,8 @@ def _run_step(walk: Walk, step: Step, before: Stop) -> Stop:
         "status": "reused" if reused else "computed", "why": why, "seconds": facts.pop("seconds", 0.0), **facts,
     }  # fmt: skip
     walk.records.append(record)
+    if reused:
+        walk.progress(f"{step.name}: reused", 1, 1)
     said = "reused" if reused else f"{time.perf_counter() - started:.1f} s"
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
     logger.info("%s (%s): %s; %.1f M -> %.1f M parameters%s", step.name, step.method, said,

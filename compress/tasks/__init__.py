@@ -2,6 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from compress.tasks.text_classification import Task
+
 TASKS = {
     "text-classification": "compress.tasks.text_classification",
 }
+
+Share = Annotated[float, Field(gt=0, lt=0.5)]
+
+
+def task(
+    data: str | Mapping[str, str],
+    *,
+    kind: str = "text-classification",
+    name: str | None = None,
+    data_dir: str | None = None,
+    labels: list[str] | None = None,
+    max_length: Annotated[int, Field(ge=4, le=8192)] = 128,
+    selection: Share | None = None,
+    calibration: Share | None = None,
+    metric: Literal["accuracy", "f1"] = "accuracy",
+    rows: Annotated[int, Field(ge=1)] | None = None,
+) -> Task:
+    """Read a labelled data set and cut it into parts with one use each.
+
+    The parts for selection and calibration come from the training rows, and are a function of the rows' text alone. Rows of
+    the training data that stand in the evaluation data too are left out, with a warning.
+
+    Args:
+        data: A known name (sst2, mrpc and the rest of GLUE, tweets), a hub name, or a mapping: `train` and `validation` (files
+            that end in .tsv, .csv, .jsonl or .parquet), `text`, `pair` and `label` (columns), `quoting` ("csv", or "none" for
+            files whose quotation marks mean nothing; the latter is the default for .tsv). Without `validation`, a fifth of
+            `train` is kept apart to be measured on.
+        kind: See `bert-compress list tasks`.
+        name: For tables; the data's name if None.
+        data_dir: Folder of the files; for sst2 and mrpc one that holds sst2/train.tsv and so on. The environment variable
+            BERT_COMPRESS_DATA stands for it where a known name is asked for.
+        labels: Label names in the order of their ids; the data holds the names or the ids. None takes what the data says.
+        max_length: Longest example in tokens; longer ones are cut.
+        selection: Fraction of the training rows that picks epochs; None for a tenth, at most 2,000 rows.
+        calibration: Fraction of the training rows for quantization and parity checks; None for a twentieth, at most 500 rows.
+        metric: What decides: accuracy, or the F1 of label 1 of two.
+        rows: Use so many rows at most, chosen by their text; the evaluation rows of a set that is cut here count too.
+
+    Raises:
+        InputError: The data is missing or wrong; the message names file, line and column.
+    """
+    from compress.tasks.reading import read_task
+
+    return read_task(
+        data, kind=kind, name=name, data_dir=data_dir, labels=labels, max_length=max_length, selection=selection,
+        calibration=calibration, metric=metric, rows=rows,
+    )  # fmt: skip
+
+
+def evaluation_task(
+    path: str | Path,
+    *,
+    labels: Sequence[str],
+    text: str | None = None,
+    pair: str | None = None,
+    label: str | None = None,
+    max_length: int = 128,
+) -> Task:
+    """Read one file to measure on and nothing else; the other parts are empty.
+
+    Args:
+        path: Ends in .tsv, .csv, .jsonl or .parquet.
+        labels: The model's label names in the order of their ids; the file holds the names or the ids.
+        text: Column of the text; None finds it.
+        pair: Column of the second text of a pair.
+        label: Column of the label; None finds it.
+        max_length: Longest example in tokens.
+
+    Raises:
+        InputError: The data is missing or wrong.
+    """
+    from compress.tasks.reading import read_evaluation
+
+    columns = {"text": text, "pair": pair, "label": label}
+    return read_evaluation(Path(path), {key: value for key, value in columns.items() if value}, labels, max_length)

@@ -10,14 +10,16 @@ import numpy as np
 SALT = "bert-compress"
 
 
-def row_order(texts: Sequence[str], pairs: Sequence[str] | None) -> np.ndarray:
-    """A number between 0 and 1 for each row, from its text alone; rows of like text get the same, (rows,)."""
+def row_order(texts: Sequence[str], pairs: Sequence[str] | None, purpose: str) -> np.ndarray:
+    """A number between 0 and 1 for each row, from its text and the purpose alone; rows of like text get the same, (rows,)."""
     seconds = pairs or [""] * len(texts)
-    numbers = [
-        int.from_bytes(hashlib.blake2b(f"{SALT}\x1f{text.strip()}\x1f{pair.strip()}".encode(), digest_size=8).digest(), "big")
-        for text, pair in zip(texts, seconds, strict=True)
-    ]
-    return np.array(numbers, dtype=np.float64) / 2.0**64
+    rows = zip(texts, seconds, strict=True)
+    hashes = [_hash(f"{SALT} {purpose}\x1f{text.strip()}\x1f{pair.strip()}") for text, pair in rows]
+    return np.array(hashes, dtype=np.float64) / 2.0**64
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def cut(order: np.ndarray, *shares: float) -> list[np.ndarray]:

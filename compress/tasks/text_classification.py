@@ -71,7 +71,7 @@ class Task:
 
     def capped(self, count: int) -> Task:
         """The same task with at most `count` examples in each part, every label kept, and short ones."""
-        parts = {split.role: _capped(split, count) for split in self.splits()}
+        parts: dict[str, Any] = {split.role: _capped(split, count) for split in self.splits()}
         return replace(self, **parts, max_length=min(self.max_length, TINY_LENGTH))
 
     def describe(self) -> dict[str, Any]:

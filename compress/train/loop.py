@@ -266,7 +266,8 @@ def _save(training: _Training) -> None:
 
 
 def _take_best(training: _Training) -> PreTrainedModel:
-    position, student = training.position, training.student
+    position = training.position
+    student = training.accelerator.unwrap_model(training.model, keep_fp32_wrapper=False)
     assert training.best is not None
     student.load_state_dict(training.best)
     metric = f"selection_{training.task.metric}"
@@ -278,6 +279,7 @@ def _take_best(training: _Training) -> PreTrainedModel:
         best_epoch=position.best_epoch + 1,
         epochs=position.history,
         curve=position.curve,
+        precision="bf16" if training.accelerator.mixed_precision == "bf16" else "float32",
     )
     if training.run.log_with:
         training.accelerator.end_training()

@@ -1,0 +1,60 @@
+"""The same plan with several seeds, and the one way in which results enter the repository."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from compress.errors import InputError
+from compress.pipeline.measuring import write_whole
+from compress.pipeline.running import SCHEMA, Surroundings, run
+from compress.recipe.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+RECIPES, RESULTS = "recipes", "results"
+
+
+def run_seeds(plan: Plan, seeds: Sequence[int], surroundings: Surroundings | None = None) -> list[dict[str, Any]]:
+    """Run a plan once per seed, each in `<out>/seed-<n>`, all with one cache.
+
+    Returns:
+        The run.json of each.
+
+    Raises:
+        InputError: A seed stands there twice, or none is given.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds are {', '.join(map(str, seeds)) or 'empty'}; give at least one, each once, such as 1,2,3.")
+    around = surroundings or Surroundings()
+    out = around.out or Path("runs") / plan.name
+    cache = around.cache or out.parent / ".cache"
+    records = []
+    for seed in seeds:
+        logger.info("seed %d starts", seed)
+        records.append(run(replace(plan, seed=seed), replace(around, out=out / f"seed-{seed}", cache=cache)))
+    return records
+
+
+def results_path(plan: Plan) -> Path:
+    """Where the results of a recipe are kept: recipes/results/<path of the recipe>.json.
+
+    Raises:
+        InputError: The recipe does not lie in a folder called recipes.
+    """
+    path = plan.path.resolve() if plan.path else None
+    roots = [parent for parent in path.parents if parent.name == RECIPES] if path else []
+    if path is None or not roots:
+        raise InputError(f"--record is for recipes in a folder called {RECIPES}; {path or 'this one'} is not. Move it there.")
+    return roots[-1] / RESULTS / path.relative_to(roots[-1]).with_suffix(".json")
+
+
+def write_results(plan: Plan, records: Sequence[dict[str, Any]]) -> Path:
+    """Write {schema, runs} to where the recipe's results are kept, and say where."""
+    path = results_path(plan)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, {"schema": SCHEMA, "runs": list(records)})
+    return path

