@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+FLAGS_THAT_MATTER = (
+    "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+    "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2",
+)  # fmt: skip
 
 
 @functools.cache
 def processor_flags() -> frozenset[str]:
     """The instruction sets that the kernel reports, in its spelling (`avx512_vnni`, `amx_int8`, ...); empty if unknown."""
-    path = Path("/proc/cpuinfo")
-    if not path.is_file():
-        return frozenset()
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.lower().startswith(("flags", "features")):
-            return frozenset(line.partition(":")[2].split())
+    for entry in _entries():
+        told = entry.get("flags") or entry.get("Features")  # x86, ARM
+        if told:
+            return frozenset(told.split())
     return frozenset()
 
 
@@ -24,3 +29,39 @@ def has_vnni() -> bool:
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True
     return bool(processor_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+def flags_that_matter() -> list[str]:
+    """Those of the instruction sets that decide how fast inference is, in a fixed order."""
+    known = processor_flags()
+    return [flag for flag in FLAGS_THAT_MATTER if flag in known]
+
+
+def processor_name() -> str:
+    """The processor's name, as the system tells it."""
+    for entry in _entries():
+        if entry.get("model name"):
+            return entry["model name"]
+        if "CPU part" in entry:  # ARM tells numbers only
+            return f"{platform.machine()} implementer {entry.get('CPU implementer', '?')} part {entry['CPU part']}"
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def core_count() -> int:
+    """Physical cores; logical processors where the system does not tell cores apart."""
+    places = {(entry.get("physical id"), entry["core id"]) for entry in _entries() if "core id" in entry}
+    return len(places) or os.cpu_count() or 1
+
+
+def _entries() -> list[dict[str, str]]:
+    """The entries of /proc/cpuinfo, one for each logical processor; empty where there is no such file."""
+    if not CPUINFO.is_file():
+        return []
+    text = CPUINFO.read_text(encoding="utf-8", errors="replace")
+    entries = []
+    for block in text.split("\n\n"):
+        pairs = (line.partition(":") for line in block.splitlines() if ":" in line)
+        entry = {key.strip(): value.strip() for key, _, value in pairs}
+        if "processor" in entry:
+            entries.append(entry)
+    return entries

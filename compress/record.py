@@ -1,10 +1,15 @@
-"""Read a run record (the dict of run.json): which subject is which, and its numbers as text with units."""
+"""Read a run record (the dict of run.json): which subject is which, its numbers as text, and files that tell of it."""
 
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from compress.errors import CompressError
 
 MISSING = "\u2013"
 MINUS = "\u2212"
@@ -73,9 +78,9 @@ def duration(seconds: Any) -> str:
     found = finite(seconds)
     if found is None or found < 0:
         return MISSING
-    if found < 1:
+    if found < 0.9995:
         return f"{found * 1000:.0f} ms"
-    if found < 60:
+    if found < 59.95:
         return f"{found:.1f} s"
     whole = round(found)
     if whole < 3600:
@@ -89,7 +94,7 @@ def megabytes(size_bytes: Any) -> str:
     if found is None:
         return MISSING
     for unit, bytes_each in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(found) >= bytes_each:
+        if abs(found) >= bytes_each * 0.99995:  # what would be shown as 1,000.0 of the smaller unit
             return f"{found / bytes_each:,.1f} {unit}"
     return f"{found:.0f} bytes"
 
@@ -100,7 +105,7 @@ def count(value: Any) -> str:
     if found is None:
         return MISSING
     for unit, each in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(found) >= each:
+        if abs(found) >= each * 0.9995:
             return f"{_three_digits(found / each)} {unit}"
     return f"{found:.0f}"
 
@@ -111,10 +116,21 @@ def times(factor: Any) -> str:
     return MISSING if found is None else f"{number(found, 1)}{TIMES}"
 
 
+def scientific(value: Any) -> str:
+    """A small error to two digits: "3.1e-06", "0.21"."""
+    found = finite(value)
+    return MISSING if found is None else f"{found:.2g}".replace("-", MINUS)
+
+
 def probability(value: Any) -> str:
     """A p-value: "0.042", "< 0.001"."""
     found = finite(value)
     return MISSING if found is None else "< 0.001" if found < 0.001 else f"{found:.3f}"
+
+
+def name_of(thing: Mapping[str, Any]) -> str:
+    """The name of a subject, a step or a gate."""
+    return str(thing.get("name") or MISSING)
 
 
 def subjects_of(run: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -174,3 +190,33 @@ def setting_words(setting: Setting) -> str:
     device, batch, length, threads = setting
     words = f"batch {batch}, length {length}, {threads} thread{'' if threads == 1 else 's'}"
     return words if device == "cpu" else f"{device}, {words}"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its first column to the left and the others, which hold numbers, to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    cells = [[markdown_text(cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def markdown_text(text: Any) -> str:
+    """A text on one line, without what would end a table's cell, open a tag or set marks."""
+    line = re.sub(r"([\\`*|\[\]<])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)  # between two letters it marks nothing
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; a link is followed.
+
+    Raises:
+        CompressError: The disk is full, or may not be written to.
+    """
+    path = path.resolve()
+    partial = path.with_name(f"{path.name}.partial.{os.getpid()}")
+    try:
+        partial.write_bytes(text.encode("utf-8", errors="replace"))
+        os.replace(partial, path)
+    except OSError as err:
+        raise CompressError(f"{path} could not be written: {err}. Free some space or name another folder.") from err
+    finally:
+        partial.unlink(missing_ok=True)

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
 TARGETS = {
     "onnxruntime-cpu": "compress.export.onnxruntime_cpu",
     "onnxruntime-cpu-int8": "compress.export.onnxruntime_cpu_int8",
 }
+
+
+class _Package(ModuleType):
+    """This package, which can be called: `compress.export` is the function and, once imported, the package as well."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what `compress.export.exporting.export` does."""
+        return importlib.import_module("compress.export.exporting").export(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Package

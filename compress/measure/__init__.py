@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 _HOMES = {
@@ -34,3 +36,14 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'compress.measure' has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """This package, which can be called: `compress.measure` is the function and, once imported, the package as well."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what `compress.measure.measurement.measure` does."""
+        return self.measure(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Package

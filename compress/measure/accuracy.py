@@ -14,6 +14,7 @@ from compress.train.batches import sorted_batches
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
+    from compress.tasks.text_classification import Task
 
 BATCH_SIZE = 32
 INVARIANCE_EXAMPLES = 256
@@ -44,9 +45,7 @@ def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
         CompressError: An answer is not finite, or there is not one for each example.
     """
     if not len(encoded):
-        raise InputError(
-            "there are no examples to measure on; give an evaluation split with at least one row."
-        )
+        raise InputError("there are no examples to measure on; give an evaluation split with at least one row.")
     rows: np.ndarray | None = None
     for indices in sorted_batches(encoded.lengths, BATCH_SIZE):
         found = runner.run(encoded.batch(indices.tolist()))
@@ -84,11 +83,11 @@ def invariance(runner: Runner, encoded: Encoded, examples: int = INVARIANCE_EXAM
     return Invariance(flips, float(np.abs(alone - together).max()), len(chosen))
 
 
-def judge_answers(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Compute `metrics` and `metrics_ci95` (Wilson) of the answers."""
+def judge_answers(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Compute `metrics`, which are the task's, and `metrics_ci95` (Wilson, of the accuracy) of the answers."""
     right = int((logits.argmax(axis=1) == labels).sum())
     return {
-        "metrics": {"accuracy": right / len(labels)},
+        "metrics": task.score(logits, labels),
         "metrics_ci95": {"accuracy": list(wilson_interval(right, len(labels)))},
     }
 

@@ -17,10 +17,6 @@ from compress.measure.subjects import ONNX, Subject, weight_files
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-INTEGER_OPS = frozenset({
-    "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "QGemm", "QAttention",
-    "QEmbedLayerNormalization",
-})  # fmt: skip
 PRODUCTS = frozenset({
     "MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul",
     "MatMulNBits", "Gemm", "FusedGemm", "QGemm",
@@ -34,9 +30,7 @@ def size_bytes(subject: Subject) -> int:
         return sum(path.stat().st_size for path in weight_files(subject.path))
     path = subject.path / ONNX
     names = {external_file(tensor) for tensor in _graph(path).initializer} - {None}
-    return sum(
-        file.stat().st_size for file in [path, *(path.parent / str(name) for name in sorted(names, key=str))]
-    )
+    return sum(file.stat().st_size for file in [path, *(path.parent / str(name) for name in sorted(names, key=str))])
 
 
 def external_file(tensor: Any) -> str | None:
@@ -50,7 +44,8 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
 
     Each layer: its Linear weights times the length (4·d·a·L for attention, 2·d·f·L for the feed-forward part, with width d,
     attention width a, inner width f and length L), and 2·L·L·a for the two products inside attention. The head's
-    Linears (pooler, classifier) see one token. Embeddings, softmax, norms and activations are not counted.
+    Linears (pooler, classifier) see one token, those inside the embeddings every one. Looking embeddings up, softmax, norms
+    and activations are not counted.
 
     Args:
         model: A BERT classifier.
@@ -62,15 +57,14 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
 
     layers = encoder_layers(model)
     inside = {id(module) for module in layers.modules()}
+    embedding = {id(module) for module in model.base_model.embeddings.modules()}
     total = 0
     for layer in layers:
-        weights = (
-            one.in_features * one.out_features for one in layer.modules() if isinstance(one, nn.Linear)
-        )
+        weights = (one.in_features * one.out_features for one in layer.modules() if isinstance(one, nn.Linear))
         total += length * sum(weights) + 2 * length * length * attention_of(layer).all_head_size
     for module in model.modules():
         if isinstance(module, nn.Linear) and id(module) not in inside:
-            total += module.in_features * module.out_features
+            total += module.in_features * module.out_features * (length if id(module) in embedding else 1)
     return total
 
 
@@ -85,8 +79,10 @@ def onnx_counts(path: Path, length: int) -> dict[str, int]:
         parameters: elements of all initializers (scales and zero points of quantized weights included);
         integer_ops: operators that multiply integers; macs: multiply-adds, see `onnx_macs`.
     """
+    from compress.export.graph import INTEGER_OPS
+
     graph = _graph(path)
-    integers = sum(node.op_type in INTEGER_OPS or node.op_type.startswith("QLinear") for node in graph.node)
+    integers = sum(node.op_type in INTEGER_OPS for node in graph.node)
     elements = sum(math.prod(tensor.dims) for tensor in graph.initializer)
     return {"parameters": elements, "integer_ops": integers, "macs": onnx_macs(path, length)}
 
@@ -117,9 +113,7 @@ def onnx_macs(path: Path, length: int) -> int:
         except InputError:
             raise
         except Exception as err:  # onnxruntime's errors have no common class of their own
-            raise InputError(
-                f"{path} cannot be run at length {length}: {first_line(err)}. Export the model again."
-            ) from err
+            raise InputError(f"{path} cannot be run at length {length}: {first_line(err)}. Export the model again.") from err
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     return sum(_node_macs(event["args"]) for event in events if "output_type_shape" in event.get("args", {}))
 
@@ -128,9 +122,9 @@ def _node_macs(node: dict[str, Any]) -> int:
     inputs, outputs = _shapes(node["input_type_shape"]), _shapes(node["output_type_shape"])
     if node["op_name"] in PRODUCTS:
         return math.prod(outputs[0]) * inputs[0][-1]
-    if node["op_name"] in ("Attention", "QAttention"):  # input (b, L, d), weights (d, 3a), output (b, L, a)
-        batch, length, width = inputs[0]
-        return batch * length * (width * inputs[1][1] + 2 * length * outputs[0][-1])
+    if node["op_name"] in ("Attention", "QAttention"):  # input (b, L, d), output (b, L, a); packed weights tell no shape
+        length, width = inputs[0][-2:]
+        return math.prod(outputs[0]) * (3 * width + 2 * length)
     if node["op_name"] == "MultiHeadAttention":  # query (b, L, a), key (b, M, a)
         return 2 * math.prod(inputs[0]) * inputs[1][1]
     return 0

@@ -28,9 +28,7 @@ def judge(gates: Any, subject: Mapping[str, Any]) -> list[dict[str, Any]]:
     limits = asdict(gates) if is_dataclass(gates) and not isinstance(gates, type) else dict(gates)
     unknown = sorted(set(limits) - set(_VALUES))
     if unknown:
-        raise InputError(
-            f"gate {unknown[0]!r} is unknown; allowed: {', '.join(_VALUES)}. Correct or remove it."
-        )
+        raise InputError(f"gate {unknown[0]!r} is unknown; allowed: {', '.join(_VALUES)}. Correct or remove it.")
     judged = []
     for name, read in _VALUES.items():
         limit = limits.get(name)

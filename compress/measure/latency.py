@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 WARM_UP = 3  # calls: the first ones pay for allocation and for choosing kernels
 TIME_LIMIT_SECONDS = 900.0
 STDERR_LINES = 5
+OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "out of memory", "can't allocate memory", "Failed to allocate memory")
 SEED = 13
 Progress = Callable[[str, int, int], None]
 
@@ -71,18 +72,14 @@ def check_grid(grid: Grid, subjects: Sequence[Subject]) -> None:
     for name in ("batch", "length", "threads"):
         values = getattr(grid, name)
         if not values or any(type(value) is not int or value < 1 for value in values):
-            raise InputError(
-                f"{name} is {list(values)}; whole numbers from 1 are allowed, at least one: correct the list."
-            )
+            raise InputError(f"{name} is {list(values)}; whole numbers from 1 are allowed, at least one: correct the list.")
         if len(set(values)) != len(values):
-            raise InputError(
-                f"{name} is {list(values)}; each number may stand there once: remove the others."
-            )
+            raise InputError(f"{name} is {list(values)}; each number may stand there once: remove the others.")
     for name in ("rounds", "samples"):
         if type(getattr(grid, name)) is not int or getattr(grid, name) < 1:
-            raise InputError(
-                f"{name} is {getattr(grid, name)!r}; a whole number from 1 is allowed: correct it."
-            )
+            raise InputError(f"{name} is {getattr(grid, name)!r}; a whole number from 1 is allowed: correct it.")
+    if grid.seconds is not None and not grid.seconds > 0:
+        raise InputError(f"seconds is {grid.seconds!r}; a number above 0 is allowed: correct it, or leave it out.")
     for subject in subjects:
         longest = input_limits(subject)[1]
         if max(grid.length) > longest:
@@ -130,9 +127,7 @@ def time_subjects(
         subject.name: {key: [] for key in keys} for subject in subjects
     }
     peaks: dict[str, int | None] = {subject.name: None for subject in subjects}
-    work = [
-        (one, threads) for order in turns(subjects, grid.rounds) for threads in grid.threads for one in order
-    ]
+    work = [(one, threads) for order in turns(subjects, grid.rounds) for threads in grid.threads for one in order]
     for done, (subject, threads) in enumerate(work):
         if progress:
             progress(f"time {subject.name}", done, len(work))
@@ -145,9 +140,7 @@ def time_subjects(
         progress("time", len(work), len(work))
     middles = {key: percentile(taken, 50) for key, taken in samples[baseline].items()}
     return {
-        name: Timing(
-            [_row(grid.device, key, taken, middles[key]) for key, taken in found.items()], peaks[name]
-        )
+        name: Timing([_row(grid.device, key, taken, middles[key]) for key, taken in found.items()], peaks[name])
         for name, found in samples.items()
     }
 
@@ -223,7 +216,9 @@ def _read_answer(text: str) -> dict[str, Any] | None:
 
 def _is_sane(answer: dict[str, Any], shapes: int) -> bool:
     lists = answer.get("samples")
-    if not isinstance(lists, list) or len(lists) != shapes or "peak_memory_bytes" not in answer:
+    if not isinstance(lists, list) or len(lists) != shapes:
+        return False
+    if not isinstance(answer.get("peak_memory_bytes", ""), int | None):
         return False
     numbers = [taken for taken in lists if isinstance(taken, list) and taken]
     return len(numbers) == shapes and all(
@@ -233,10 +228,7 @@ def _is_sane(answer: dict[str, Any], shapes: int) -> bool:
 
 def _crash_text(name: str, ended: subprocess.CompletedProcess[str]) -> str:
     words = _last_words(ended.stderr)
-    if any(
-        sign in ended.stderr
-        for sign in ("MemoryError", "bad_alloc", "out of memory", "can't allocate memory")
-    ):
+    if any(sign in ended.stderr for sign in OUT_OF_MEMORY):
         return f"memory ran out while timing {name!r}; use smaller batches or shorter lengths. Its last words: {words}"
     if ended.returncode == -signal.SIGKILL:
         return (

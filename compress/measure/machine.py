@@ -10,14 +10,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from compress.processor import processor_flags
+from compress.processor import core_count, flags_that_matter, processor_name
 
-CPUINFO = Path("/proc/cpuinfo")
 NVIDIA = Path("/proc/driver/nvidia/gpus")
-FLAGS_THAT_MATTER = (
-    "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx512_fp16",
-    "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2",
-)  # fmt: skip
 DISTRIBUTIONS = (
     "torch",
     "transformers",
@@ -37,11 +32,10 @@ def machine() -> dict[str, Any]:
         cpu (name), flags (instruction sets that matter for inference, in a fixed order), cores (physical), threads
         (logical processors this process may use), gpu (name or None), memory_bytes (None if unknown), os.
     """
-    known = processor_flags()
     return {
-        "cpu": _cpu_name(),
-        "flags": [flag for flag in FLAGS_THAT_MATTER if flag in known],
-        "cores": _cores(),
+        "cpu": processor_name(),
+        "flags": flags_that_matter(),
+        "cores": core_count(),
         "threads": _threads(),
         "gpu": _gpu_name(),
         "memory_bytes": _memory_bytes(),
@@ -65,34 +59,6 @@ def machine_key() -> str:
     facts = machine()
     del facts["os"], facts["memory_bytes"]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _processors() -> list[dict[str, str]]:
-    """The entries of /proc/cpuinfo, one for each logical processor; empty where there is no such file."""
-    if not CPUINFO.is_file():
-        return []
-    text = CPUINFO.read_text(encoding="utf-8", errors="replace")
-    entries = []
-    for block in text.split("\n\n"):
-        pairs = (line.partition(":") for line in block.splitlines() if ":" in line)
-        entry = {key.strip(): value.strip() for key, _, value in pairs}
-        if "processor" in entry:
-            entries.append(entry)
-    return entries
-
-
-def _cpu_name() -> str:
-    for entry in _processors():
-        if entry.get("model name"):
-            return entry["model name"]
-        if "CPU part" in entry:  # ARM tells numbers only
-            return f"{platform.machine()} implementer {entry.get('CPU implementer', '?')} part {entry['CPU part']}"
-    return platform.processor() or platform.machine() or "unknown"
-
-
-def _cores() -> int:
-    places = {(entry.get("physical id"), entry["core id"]) for entry in _processors() if "core id" in entry}
-    return len(places) or os.cpu_count() or 1
 
 
 def _threads() -> int:

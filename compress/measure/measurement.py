@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from compress.errors import InputError
 from compress.measure.accuracy import compare_answers, invariance, judge_answers, predict
 from compress.measure.chance import confusion_matrix
 from compress.measure.counts import onnx_counts, size_bytes, torch_macs
-from compress.measure.latency import Grid, Timing, check_grid, time_subjects
+from compress.measure.latency import Grid, Progress, Timing, check_grid, time_subjects
 from compress.measure.machine import machine, versions
 from compress.measure.runners import Runner, check_device, open_runner
 from compress.measure.subjects import ONNX, Subject, last_accepted_stage, subjects_on_disk
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from compress.tasks.text_classification import Task
 
-Progress = Callable[[str, int, int], None]
 COLUMNS = ("name", "accuracy", "95 % interval", "drop", "MB", "p50 ms", "speed-up")
 
 
@@ -69,7 +68,6 @@ class Measurement:
                 "size_bytes": one["size_bytes"],
             }
             for one in self.subjects
-            if one["latency"]
         ]
         for row in rows:
             row["on_front"] = not any(_beats(other, row) for other in rows)
@@ -109,7 +107,8 @@ def measure(
         InputError: Something cannot be measured, or the device is not there.
         CompressError: A subject crashed or gave no usable answers.
     """
-    grid = Grid(tuple(batch), tuple(length), tuple(threads), device, rounds, samples, seconds)
+    wanted = (_numbers("batch", batch), _numbers("length", length), _numbers("threads", threads))
+    grid = Grid(*wanted, device, rounds, samples, seconds)
     with subjects_on_disk(subjects) as found:
         reference = _baseline(found, baseline)
         check_device(device, {one.kind for one in found})
@@ -120,13 +119,10 @@ def measure(
                 progress(f"evaluate {one.name}", done, len(found))
             answered[one.name] = _answer(one, task, device, grid.length[0])
         timed = time_subjects(found, grid, baseline=reference, progress=progress)
-        truth = {name: one.labels for name, one in answered.items()}
-        entries = [
-            _entry(one, answered[one.name], answered[reference].logits, timed.get(one.name)) for one in found
-        ]
+        entries = [_entry(one, task, answered[one.name], answered[reference].logits, timed[one.name]) for one in found]
     return Measurement(
         entries,
-        {name: _confusion(one.logits, truth[name], len(task.labels)) for name, one in answered.items()},
+        {name: _confusion(one.logits, one.labels, len(task.labels)) for name, one in answered.items()},
         {name: one.logits for name, one in answered.items()},
         machine(),
         versions(),
@@ -152,7 +148,8 @@ def latencies(
         Rows of {name, kind, target, device, batch, length, threads, p50_ms, p95_ms, examples_per_second, samples, speedup,
         peak_memory_bytes}, the subjects in the order given.
     """
-    grid = Grid(tuple(batch), tuple(length), tuple(threads), device, rounds, samples, seconds)
+    wanted = (_numbers("batch", batch), _numbers("length", length), _numbers("threads", threads))
+    grid = Grid(*wanted, device, rounds, samples, seconds)
     with subjects_on_disk(subjects) as found:
         reference = _baseline(found, baseline)
         check_device(device, {one.kind for one in found})
@@ -164,9 +161,7 @@ def latencies(
         ]  # fmt: skip
 
 
-def evaluate(
-    subject: Subject | str | Path | PreTrainedModel, *, task: Task, device: str = "cpu"
-) -> dict[str, Any]:
+def evaluate(subject: Subject | str | Path | PreTrainedModel, *, task: Task, device: str = "cpu") -> dict[str, Any]:
     """Measure how right one model is on the task's evaluation part.
 
     Returns:
@@ -184,7 +179,7 @@ def evaluate(
             "examples": len(found.labels),
             "truncated": found.truncated,
             "labels": list(task.labels),
-            **judge_answers(found.logits, found.labels),
+            **judge_answers(task, found.logits, found.labels),
             "confusion": _confusion(found.logits, found.labels, len(task.labels)),
             "parity": _parity(one, found.flips),
         }
@@ -226,7 +221,7 @@ def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
     }
 
 
-def _entry(subject: Subject, found: _Answers, baseline: np.ndarray, timing: Timing | None) -> dict[str, Any]:
+def _entry(subject: Subject, task: Task, found: _Answers, baseline: np.ndarray, timing: Timing) -> dict[str, Any]:
     stage = last_accepted_stage(subject.path)
     return {
         "name": subject.name,
@@ -236,13 +231,13 @@ def _entry(subject: Subject, found: _Answers, baseline: np.ndarray, timing: Timi
         "size_bytes": size_bytes(subject),
         "parameters": found.counts["parameters"],
         "macs": found.counts["macs"],
-        **judge_answers(found.logits, found.labels),
+        **judge_answers(task, found.logits, found.labels),
         **compare_answers(baseline, found.logits, found.labels),
         "parity": _parity(subject, found.flips),
         "integer_ops": stage.get("integer_ops", found.counts["integer_ops"]),
         "fused_ops": stage.get("fused_ops", 0),
-        "peak_memory_bytes": timing.peak_memory_bytes if timing else None,
-        "latency": timing.rows if timing else [],
+        "peak_memory_bytes": timing.peak_memory_bytes,
+        "latency": timing.rows,
     }
 
 
@@ -257,6 +252,12 @@ def _confusion(logits: np.ndarray, labels: np.ndarray, count: int) -> list[list[
     return found
 
 
+def _numbers(name: str, given: Iterable[int]) -> tuple[int, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(f"{name} is {given!r}; a list of whole numbers is needed, such as [1, 8]: put it into a list.")
+    return tuple(given)
+
+
 def _baseline(subjects: Sequence[Subject], wanted: str | None) -> str:
     names = [one.name for one in subjects]
     if wanted is not None and wanted not in names:
@@ -266,18 +267,19 @@ def _baseline(subjects: Sequence[Subject], wanted: str | None) -> str:
 
 def _cells(subject: dict[str, Any]) -> tuple[str, ...]:
     low, high = subject["metrics_ci95"]["accuracy"]
-    first = subject["latency"][0] if subject["latency"] else None
+    first = subject["latency"][0]
     return (
         subject["name"],
         f"{subject['metrics']['accuracy']:.4f}",
         f"{low:.4f} to {high:.4f}",
         f"{subject['drop']['value']:+.4f}",
         f"{subject['size_bytes'] / 1e6:.1f}",
-        f"{first['p50_ms']:.2f}" if first else "-",
-        f"{first['speedup']:.2f}x" if first else "-",
+        f"{first['p50_ms']:.2f}",
+        f"{first['speedup']:.2f}x",
     )
 
 
 def _beats(other: dict[str, Any], row: dict[str, Any]) -> bool:
-    as_good = other["accuracy"] >= row["accuracy"] and other["p50_ms"] <= row["p50_ms"]
-    return as_good and (other["accuracy"] > row["accuracy"] or other["p50_ms"] < row["p50_ms"])
+    as_good: bool = other["accuracy"] >= row["accuracy"] and other["p50_ms"] <= row["p50_ms"]
+    better: bool = other["accuracy"] > row["accuracy"] or other["p50_ms"] < row["p50_ms"]
+    return as_good and better

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from compress import record
 from compress.measure.report_details import confusion_tables, example_rows, facts_of, gate_rows, step_rows
@@ -27,29 +28,29 @@ def write_report(run: Mapping[str, Any], folder: Path, extras: Mapping[str, Any]
         folder: An existing folder.
         extras: What run.json does not carry, all of it optional: `confusion` {subject: rows of counts, one per true
             label}, `labels` [names], `differing` [{text, pair, label, teacher: [probabilities], student: [...]}],
-            `curves` {step: [{step, loss}]}, `recipe_yaml`, `notes` [sentences that deserve attention].
+            `curves` {step: [[step, loss], ...]}, `recipe_yaml`, `notes` [sentences that deserve attention].
 
     Returns:
         The path of the file.
     """
     text = render_report(run, extras or {})
     path = folder / REPORT
-    partial = folder / f"{REPORT}.partial.{os.getpid()}"
-    try:
-        partial.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    record.write_whole(path, text)
     return path
 
 
 def render_report(run: Mapping[str, Any], extras: Mapping[str, Any]) -> str:
-    """The report as HTML; see `write_report`."""
+    """Return the report as HTML; see `write_report`."""
+    return _template().render(_view(run, extras))
+
+
+@functools.cache
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template(TEMPLATE).render(_view(run, extras))
+    return environment.get_template(TEMPLATE)
 
 
 def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +58,6 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
     metric = record.metric_of(run)
     settings = record.settings_of(run)
     main = record.main_setting(run)
-    curves = {name: loss_curve(rows or []) for name, rows in part(extras, "curves").items()}
     return {
         "name": str(run.get("name") or "run"),
         "metric": metric,
@@ -69,24 +69,36 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
         "choices": _choices(settings, main),
         "quality": [_quality_row(subject, metric, index, len(subjects)) for index, subject in enumerate(subjects)],
         "steps": step_rows(run),
-        "curves": {name: curve for name, curve in curves.items() if curve},
-        "confusions": confusion_tables(extras, [str(subject.get("name")) for subject in subjects]),
-        "examples": example_rows(extras),
+        "curves": _curves(run, extras),
+        "confusions": confusion_tables(run, extras),
+        "examples": example_rows(run, extras),
         "facts": facts_of(run),
         "how": _how(run),
-        "recipe": str(extras.get("recipe_yaml") or ""),
-        "missing": MISSING,
+        "recipe": str(extras.get("recipe_yaml") or "") or _recipe_text(run),
     }
 
 
+def _curves(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The loss curves by step: those of the extras, else those that the steps carry."""
+    told = {record.name_of(step): step.get("curve") for step in run.get("steps") or []} | part(extras, "curves")
+    drawn = {name: loss_curve(rows or []) for name, rows in told.items()}
+    return {name: curve for name, curve in drawn.items() if curve}
+
+
+def _recipe_text(run: Mapping[str, Any]) -> str:
+    """The resolved recipe as YAML, for a run whose own text is not at hand."""
+    recipe = part(run, "recipe")
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None) if recipe else ""
+
+
 def headline(run: Mapping[str, Any]) -> str:
-    """One sentence: the shipped file's result beside the baseline's."""
+    """Say in one sentence the shipped file's result beside the baseline's."""
     subjects = record.subjects_of(run)
     if not subjects:
         return "Nothing was measured in this run."
     metric, baseline, shipped = record.metric_of(run), subjects[0], subjects[-1]
     size = record.megabytes(shipped.get("size_bytes"))
-    name = f"{shipped.get('name')} ({size})" if size != MISSING else str(shipped.get("name"))
+    name = f"{record.name_of(shipped)} ({size})" if size != MISSING else record.name_of(shipped)
     if shipped.get("kind") == "torch":
         name += ", not exported,"
     sentence = f"{name} reaches {record.percent(part(shipped, 'metrics').get(metric))} {metric}"
@@ -108,10 +120,10 @@ def _against(shipped: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
         return ""
     rounded = round(value * 100, 1)
     if not rounded:
-        text = f", level with {baseline.get('name')}"
+        text = f", level with {record.name_of(baseline)}"
     else:
         side = "below" if rounded > 0 else "above"
-        text = f", {record.points(abs(value))} points {side} {baseline.get('name')}"
+        text = f", {record.points(abs(value))} points {side} {record.name_of(baseline)}"
     if ends:
         text += f" (drop between {record.points(ends[0])} and {record.points(ends[1])} points with 95 % confidence)"
     return text
@@ -149,26 +161,29 @@ def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_co
     """A row of the table of qualities; every value is text."""
     drop, parity = part(subject, "drop"), part(subject, "parity")
     ends, spread = interval(drop.get("ci95")), interval(part(subject, "metrics_ci95").get(metric))
-    is_torch = subject.get("kind") == "torch"
-    p_value = drop.get("mcnemar_p", subject.get("mcnemar_p"))
+    is_torch, is_baseline = subject.get("kind") == "torch", index == 0 and subject_count > 1
     return {
-        "name": str(subject.get("name")),
+        "name": record.name_of(subject),
         "kind": _kind(subject),
-        "role": "baseline" if index == 0 and subject_count > 1 else
+        "role": "baseline" if is_baseline else
                 "shipped" if index == subject_count - 1 and not is_torch else "",
         "metric": record.percent(part(subject, "metrics").get(metric)),
-        "plus_minus": f"\u00b1 {record.points((spread[1] - spread[0]) / 2)}" if spread else "",
-        "drop": record.points(drop.get("value")),
-        "drop_interval": f"{record.points(ends[0])} to {record.points(ends[1])}" if ends else "",
+        "metric_interval": f"{record.points(spread[0])} to {record.points(spread[1])}" if spread else MISSING,
+        "drop": MISSING if is_baseline else record.points(drop.get("value")),
+        "drop_interval": f"{record.points(ends[0])} to {record.points(ends[1])}" if ends and not is_baseline else MISSING,
         "cells": [
-            record.probability(p_value),
-            record.percent(subject.get("agreement")),
+            MISSING if is_baseline else record.probability(drop.get("p")),
+            MISSING if is_baseline else record.percent(subject.get("agreement")),
+            record.number(parity.get("batch_invariance_flips"), 0),
+        ],
+        "file_cells": [
             record.megabytes(subject.get("size_bytes")),
             record.count(subject.get("parameters")),
             record.count(subject.get("macs")),
             MISSING if is_torch else record.number(subject.get("integer_ops"), 0),
             MISSING if is_torch else record.number(subject.get("fused_ops"), 0),
-            record.number(parity.get("batch_invariance_flips"), 0),
+            MISSING if is_torch else record.scientific(parity.get("max_abs_error")),
+            MISSING if is_torch else record.number(parity.get("label_flips"), 0),
         ],
     }  # fmt: skip
 
@@ -205,7 +220,7 @@ def _panel(run: Mapping[str, Any], setting: Setting, metric: str, is_main: bool)
         "sizes": [{"text": record.megabytes(key["size_bytes"]), "r": key["r"]} for key in size_key(drawn, NARROW)],
         "kinds": [kind for kind in KINDS if kind in {point.kind for point in drawn}],
         "described": "; ".join(point.tip.replace("\n", ", ") for point in drawn),
-        "undrawn": [str(subject.get("name")) for subject in subjects if str(subject.get("name")) not in names],
+        "undrawn": [record.name_of(subject) for subject in subjects if record.name_of(subject) not in names],
         "rows": [_speed_row(subject, subjects[0], setting) for subject in subjects],
     }  # fmt: skip
 
@@ -216,21 +231,21 @@ def _point(subject: Mapping[str, Any], setting: Setting, metric: str, is_last: b
     if value is None or milliseconds is None or milliseconds <= 0:
         return None
     low, high = interval(part(subject, "metrics_ci95").get(metric)) or (None, None)
-    name = str(subject.get("name"))
+    name = record.name_of(subject)
     tip = "\n".join([
         name, f"{metric} {record.percent(value)}{_plus_minus(subject, metric, ' ({} to {} %)')}",
         f"p50 {record.milliseconds(milliseconds)}, p95 {record.milliseconds(row.get('p95_ms'))}",
         f"size {record.megabytes(subject.get('size_bytes'))}",
     ])  # fmt: skip
     return Point(name, milliseconds, value * 100, None if low is None else low * 100, None if high is None else high * 100,
-                 finite(subject.get("size_bytes")), _kind(subject), is_last and subject.get("kind") != "torch", tip)  # fmt: skip
+                 finite(subject.get("size_bytes")), _kind(subject), is_last and _kind(subject) != "torch", tip)  # fmt: skip
 
 
 def _speed_row(subject: Mapping[str, Any], baseline: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
     row = record.latency_at(subject, setting)
     memory = row.get("peak_memory_bytes", subject.get("peak_memory_bytes"))
     return {
-        "name": str(subject.get("name")),
+        "name": record.name_of(subject),
         "kind": _kind(subject),
         "cells": [
             record.milliseconds(row.get("p50_ms")),

@@ -17,9 +17,10 @@ def gate_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The gates with limit and value in the unit that their name tells."""
     rows = []
     for gate in run.get("gates") or []:
-        name = str(gate.get("name"))
+        name = record.name_of(gate)
         rows.append({
-            "name": name, "limit": _gate_value(name, gate.get("limit")), "value": _gate_value(name, gate.get("value")),
+            "name": name, "subject": str(gate.get("subject") or ""),
+            "limit": _gate_value(name, gate.get("limit")), "value": _gate_value(name, gate.get("value")),
             "bound": "at least" if name.startswith("min") else "at most", "passed": bool(gate.get("passed")),
         })  # fmt: skip
     return rows
@@ -50,8 +51,8 @@ def _step_row(step: Mapping[str, Any], longest: float) -> dict[str, Any]:
     seconds = finite(step.get("seconds")) or 0.0
     metrics = [f"{name} {record.percent(value)}" for name, value in part(step, "metrics").items()]
     return {
-        "name": str(step.get("name")),
-        "method": str(step.get("method")),
+        "name": record.name_of(step),
+        "method": str(step.get("method") or MISSING),
         "arguments": ", ".join(f"{key}: {_brief(value)}" for key, value in part(step, "arguments").items()),
         "status": str(step.get("status") or MISSING),
         "why": str(step.get("why") or ""),
@@ -70,14 +71,20 @@ def _brief(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def confusion_tables(extras: Mapping[str, Any], order: Sequence[str]) -> list[dict[str, Any]]:
+def _labels(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[str]:
+    """The names of the labels in the order of their ids: those of the extras, else those of the run's data."""
+    return [str(label) for label in extras.get("labels") or part(run, "data").get("labels") or []]
+
+
+def confusion_tables(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A matrix for each subject, true labels down and answers across; many labels give a list of confusions.
 
     A cell's `share` is its part of the row: how often that true label gets that answer.
     """
-    matrices = part(extras, "confusion")
+    matrices, labels = part(extras, "confusion"), _labels(run, extras)
+    order = [record.name_of(subject) for subject in record.subjects_of(run)]
     names = [name for name in order if name in matrices] + [name for name in matrices if name not in order]
-    return [_confusion(name, matrices[name], extras.get("labels") or []) for name in names if matrices[name]]
+    return [_confusion(name, matrices[name], labels) for name in names if matrices[name]]
 
 
 def _confusion(name: str, matrix: Sequence[Sequence[int]], labels: Sequence[Any]) -> dict[str, Any]:
@@ -106,9 +113,9 @@ def _label(index: int | None, labels: Sequence[Any]) -> str:
     return str(labels[index]) if 0 <= index < len(labels) else f"label {index}"
 
 
-def example_rows(extras: Mapping[str, Any]) -> list[dict[str, Any]]:
+def example_rows(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The examples on which teacher and student differ most, each with both answers."""
-    labels = extras.get("labels") or []
+    labels = _labels(run, extras)
     rows = []
     for example in extras.get("differing") or []:
         true = _true_index(example.get("label"), labels)
@@ -149,7 +156,7 @@ def facts_of(run: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
         "Run": [("started", run.get("started")), ("took", record.duration(run.get("seconds"))),
                 ("toolkit commit", run.get("commit")), ("seed", part(run, "recipe").get("seed")),
                 ("model", part(run, "recipe").get("model"))],
-        "Data": [(key.replace("_", " "), value) for key, value in data.items()],
+        "Data": _data_facts(data),
         "Machine": [
             ("processor", machine.get("cpu")), ("cores", machine.get("cores")), ("threads", machine.get("threads")),
             ("instruction sets", ", ".join(map(str, flags)) if isinstance(flags, list | tuple) else flags),
@@ -162,6 +169,22 @@ def facts_of(run: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     }  # fmt: skip
     return {title: [(name, _fact(value)) for name, value in rows if value not in (None, "", MISSING)]
             for title, rows in groups.items()}  # fmt: skip
+
+
+def _data_facts(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What the data is: a line for each part of it, with its examples by label."""
+    facts = [(key.replace("_", " "), value) for key, value in data.items() if key != "splits" and value not in ({}, [])]
+    labels = [str(label) for label in data.get("labels") or []]
+    for role, split in part(data, "splits").items():
+        if not isinstance(split, Mapping):
+            continue
+        counts = split.get("per_label") or []
+        by_label = ", ".join(f"{_label(index, labels)} {record.number(count, 0)}" for index, count in enumerate(counts))
+        words = record.number(split.get("mean_words"), 1)
+        facts.append((role, f"{record.number(split.get('examples'), 0)} examples"
+                      + (f" ({by_label})" if 0 < len(counts) <= MOST_LABELS else "")
+                      + (f", {words} words on average" if words != MISSING else "")))  # fmt: skip
+    return facts
 
 
 def _fact(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +87,7 @@ def front_figure(points: Sequence[Point], frame: Frame) -> dict[str, Any]:
     def down(value: float) -> float:
         return bottom - (bottom - top) * (value - y_low) / (y_high - y_low)
 
-    marks = [
+    marks: list[dict[str, Any]] = [
         {
             "x": across(point.milliseconds), "y": down(point.metric), "r": radius_of(point.size_bytes, largest, frame),
             "low": None if point.low is None else down(point.low),
@@ -177,12 +177,12 @@ def _places(mark: dict[str, Any], size: tuple[float, float], frame: Frame) -> It
     beside = [(x + r + GAP, y - high / 2), (x - r - GAP - wide, y - high / 2),
               (x + r + GAP, y - high), (x + r + GAP, y), (x - r - GAP - wide, y - high), (x - r - GAP - wide, y),
               (x - wide / 2, y - r - GAP - high), (x - wide / 2, y + r + GAP)]  # fmt: skip
-    grid = [(float(at_x), float(at_y)) for at_x in range(int(left) + 2, int(right - wide), 8)
-            for at_y in range(int(top), int(bottom - high), 6)]  # fmt: skip
-    grid.sort(key=lambda at: _gap((at[0], at[1], at[0] + wide, at[1] + high), x, y))
-    for at_x, at_y in [*beside, *grid]:
+    for at_x, at_y in beside:
         if at_x >= left + 1 and at_x + wide <= right and at_y >= top and at_y + high <= bottom - 1:
             yield at_x, at_y, at_x + wide, at_y + high
+    grid = [(float(at_x), float(at_y), at_x + wide, at_y + high) for at_x in range(int(left) + 2, int(right - wide), 8)
+            for at_y in range(int(top), int(bottom - high), 6)]  # fmt: skip
+    yield from sorted(grid, key=lambda box: _gap(box, x, y))
 
 
 def _gap(box: Box, x: float, y: float) -> float:
@@ -253,17 +253,18 @@ def _line(places: Iterable[tuple[float, float]]) -> str:
     return "M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in places)
 
 
-def loss_curve(rows: Sequence[dict[str, Any]], width: float = 300, height: float = 120) -> dict[str, Any] | None:
+def loss_curve(rows: Sequence[Any], width: float = 300, height: float = 120) -> dict[str, Any] | None:
     """Lay out a small loss curve; None when fewer than two losses are numbers.
 
     Args:
-        rows: {step, loss, ...} in order; rows without a finite loss are left out.
+        rows: [step, loss] or {step, loss, ...} in order; rows without a finite loss are left out.
         width: In pixels.
         height: In pixels.
     """
     found = []
     for index, row in enumerate(rows):
-        step, loss = finite(row.get("step")), finite(row.get("loss"))
+        told = (row.get("step"), row.get("loss")) if isinstance(row, Mapping) else row
+        step, loss = finite(told[0]), finite(told[1])
         if loss is not None:
             found.append((float(index) if step is None else step, loss))
     if len(found) < 2:

@@ -17,6 +17,8 @@ from compress.measure.subjects import ONNX, Subject
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+VOCABULARIES = ("tokenizer.json", "vocab.txt")
+
 
 @dataclass(frozen=True)
 class Runner:
@@ -63,13 +65,10 @@ def check_torch_device(device: str) -> None:
 def load_torch(folder: Path, device: str = "cpu") -> PreTrainedModel:
     """Load a saved torch model for inference, quietly."""
     with libraries_silenced():
-        import transformers
-
-        transformers.utils.logging.disable_progress_bar()
-        transformers.utils.logging.set_verbosity_error()
         from compress.artifact import load
-
-        return load(folder).eval().to(device)  # type: ignore[arg-type]
+    model = load(folder)
+    model.to(device)
+    return model
 
 
 def open_runner(subject: Subject | PreTrainedModel, device: str = "cpu") -> Runner:
@@ -86,7 +85,14 @@ def open_runner(subject: Subject | PreTrainedModel, device: str = "cpu") -> Runn
     session = open_session(subject.path / ONNX, device=device, spinning=False)
 
     def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.asarray(session.run(["logits"], feeds(session, batch))[0], dtype=np.float32)
+        try:
+            return np.asarray(session.run(["logits"], feeds(session, batch))[0], dtype=np.float32)
+        except Exception as err:  # onnxruntime's errors have no common class of their own
+            examples, length = batch["input_ids"].shape
+            raise InputError(
+                f"{subject.path / ONNX} cannot run {examples} examples of {length} tokens: {first_line(err)}. Export the "
+                "model again, with free batch size and length."
+            ) from err
 
     return Runner(run, load_tokenizer(subject.path))
 
@@ -97,6 +103,8 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         InputError: There is none.
     """
+    if not any((folder / name).is_file() for name in VOCABULARIES):  # AutoTokenizer would make up an empty one
+        raise InputError(f"{folder} has none of {', '.join(VOCABULARIES)}; add the model's tokenizer.json.")
     with libraries_silenced():
         from transformers import AutoTokenizer
 
@@ -113,11 +121,9 @@ def _torch_run(model: PreTrainedModel, device: str) -> Callable[[Mapping[str, np
 
     def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
         was_training = model.training
-        model.eval()
+        model.train(False)
         with torch.inference_mode():
-            logits = model(
-                **{name: torch.from_numpy(values).to(device) for name, values in batch.items()}
-            ).logits
+            logits = model(**{name: torch.from_numpy(values).to(device) for name, values in batch.items()}).logits
         model.train(was_training)
         found: np.ndarray = logits.float().cpu().numpy()
         return found

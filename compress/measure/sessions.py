@@ -56,13 +56,9 @@ def open_session(path: Path, *, threads: int = 0, device: str = "cpu", spinning:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers(device))
     except Exception as err:  # onnxruntime's errors have no common class of their own
-        raise InputError(
-            f"{path} cannot be loaded by onnxruntime: {first_line(err)}. Export the model again."
-        ) from err
+        raise InputError(f"{path} cannot be loaded by onnxruntime: {first_line(err)}. Export the model again.") from err
     if device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise InputError(
-            f"onnxruntime fell back from {device} to the CPU; check the CUDA libraries, or measure on cpu."
-        )
+        raise InputError(f"onnxruntime fell back from {device} to the CPU; check the CUDA libraries, or measure on cpu.")
     check_inputs(session, path)
     return session
 
@@ -77,11 +73,7 @@ def providers(device: str) -> list[Any]:
 
 def check_inputs(session: onnxruntime.InferenceSession, path: Path) -> None:
     """Raise InputError when a file asks for inputs that the toolkit cannot give, or has no `logits`."""
-    wrong = [
-        f"{one.name} {one.type}"
-        for one in session.get_inputs()
-        if one.name not in INPUTS or one.type not in INTEGERS
-    ]
+    wrong = [f"{one.name} {one.type}" for one in session.get_inputs() if one.name not in INPUTS or one.type not in INTEGERS]
     if wrong:
         raise InputError(
             f"{path} asks for {', '.join(wrong)}; allowed are integer inputs {', '.join(INPUTS)}. Export it again."

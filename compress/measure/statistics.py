@@ -31,9 +31,7 @@ def wilson_interval(right: int, total: int, z: float = Z_95) -> tuple[float, flo
         ValueError: The counts make no proportion.
     """
     if not 0 <= right <= total or total < 1:
-        raise ValueError(
-            f"{right} right of {total} is no proportion; 0 <= right <= total and total >= 1 are needed."
-        )
+        raise ValueError(f"{right} right of {total} is no proportion; 0 <= right <= total and total >= 1 are needed.")
     share, square = right / total, z * z
     middle = share + square / (2 * total)
     spread = z * math.sqrt(share * (1 - share) / total + square / (4 * total * total))

@@ -63,7 +63,9 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a torch model: one, or the shards that an index names."""
     index = folder / f"{WEIGHTS}.index.json"
     if index.is_file():
-        return sorted(folder.glob("model-*.safetensors"))
+        shards = read_json(index).get("weight_map")
+        names = {Path(str(name)).name for name in shards.values()} if isinstance(shards, dict) else set()
+        return [folder / name for name in sorted(names)]
     return [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else []
 
 
@@ -74,10 +76,9 @@ def subjects_on_disk(given: Sequence[Any]) -> Iterator[list[Subject]]:
     Raises:
         InputError: Nothing is given, something cannot be measured, or two Subjects have one name.
     """
-    if isinstance(given, str | Path) or not len(given):
-        raise InputError(
-            f"{given!r} is no list of models to measure; give at least one model or folder in a list."
-        )
+    if isinstance(given, str) or not isinstance(given, Sequence) or not given:
+        what = "an empty list" if isinstance(given, list | tuple) else f"a {type(given).__name__}"
+        raise InputError(f"subjects is {what}; a list of models or folders is needed: put at least one into a list.")
     with tempfile.TemporaryDirectory(prefix="compress-measure-") as rooms:
         found: list[Subject] = []
         for index, one in enumerate(given):
@@ -85,9 +86,7 @@ def subjects_on_disk(given: Sequence[Any]) -> Iterator[list[Subject]]:
             taken = {other.name for other in found}
             if subject.name in taken:
                 if isinstance(one, Subject):
-                    raise InputError(
-                        f"two subjects are called {subject.name!r}; give each a name of its own."
-                    )
+                    raise InputError(f"two subjects are called {subject.name!r}; give each a name of its own.")
                 subject = replace(subject, name=_free_name(subject.name, taken))
             found.append(subject)
         yield found
@@ -97,9 +96,7 @@ def _subject(one: Any, room: Path) -> Subject:
     if isinstance(one, Subject):
         checked = subject_of(one.path, one.name)
         if checked.kind != one.kind:
-            raise InputError(
-                f"subject {one.name!r} is said to be {one.kind}, but {one.path} holds {checked.kind}."
-            )
+            raise InputError(f"subject {one.name!r} is said to be {one.kind}, but {one.path} holds {checked.kind}.")
         return one
     if isinstance(one, str | Path):
         return subject_of(one)
@@ -108,12 +105,14 @@ def _subject(one: Any, room: Path) -> Subject:
     if hasattr(one, "state_dict") and hasattr(one, "config"):
         from compress.artifact import save
 
+        if not hasattr(one, "tokenizer"):
+            raise InputError(
+                f"the {type(one).__name__} to measure has no tokenizer; load it with compress.load, or set model.tokenizer."
+            )
         save(one, room)
         label = str(getattr(one, "label", "") or "model")
         return Subject(label, "torch", "torch", room, in_memory=True)
-    raise InputError(
-        f"{type(one).__name__} cannot be measured; give a model, a folder or what compress.export returned."
-    )
+    raise InputError(f"{type(one).__name__} cannot be measured; give a model, a folder or what compress.export returned.")
 
 
 def _free_name(name: str, taken: set[str]) -> str:
@@ -125,9 +124,7 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 def _need_config(folder: Path, beside: str) -> None:
     if not (folder / CONFIG).is_file():
-        raise InputError(
-            f"{folder} has {beside} but no {CONFIG}; copy it from the model that the file was made of."
-        )
+        raise InputError(f"{folder} has {beside} but no {CONFIG}; copy it from the model that the file was made of.")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -52,9 +52,7 @@ def serve(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def random_inputs(vocabulary: int, batch: int, length: int, seed: int) -> dict[str, np.ndarray]:
     """Token ids drawn from the whole vocabulary, full length, no padding, each (batch, length)."""
-    ids = np.random.default_rng((seed, batch, length)).integers(
-        0, vocabulary, (batch, length), dtype=np.int64
-    )
+    ids = np.random.default_rng((seed, batch, length)).integers(0, vocabulary, (batch, length), dtype=np.int64)
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
 
 
@@ -104,9 +102,7 @@ def peak_memory_bytes() -> int | None:
 def _open_onnx(request: Mapping[str, Any]) -> Callable[[dict[str, np.ndarray]], Call]:
     from compress.measure.sessions import feeds, open_session
 
-    session = open_session(
-        Path(request["path"]) / "model.onnx", threads=request["threads"], device=request["device"]
-    )
+    session = open_session(Path(request["path"]) / "model.onnx", threads=request["threads"], device=request["device"])
 
     def prepare(inputs: dict[str, np.ndarray]) -> Call:
         given = feeds(session, inputs)

@@ -26,10 +26,9 @@ def tiny_plan(plan: Plan) -> Plan:
 
 def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
     """A random BERT of two layers, or as many as the steps name, whose words are those of the task."""
-    named = [index for step in plan.steps for index in _layer_indices(step.arguments)]
     tokenizer = _tokenizer(task)
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=max(2, *(index + 1 for index in named), 2),
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=tiny_layers(plan),
         num_attention_heads=4, intermediate_size=64, max_position_embeddings=128,
         id2label=dict(enumerate(task.labels)), label2id={name: index for index, name in enumerate(task.labels)},
     )  # fmt: skip
@@ -39,6 +38,11 @@ def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
         model = BertForSequenceClassification(config)
     model.tokenizer, model.label, model.has_new_head = tokenizer, "tiny", True
     return model.eval()
+
+
+def tiny_layers(plan: Plan) -> int:
+    """Two layers, or as many as the steps name."""
+    return max([2, *(index + 1 for step in plan.steps for index in _layer_indices(step.arguments))])
 
 
 def _layer_indices(arguments: dict[str, Any]) -> list[int]:

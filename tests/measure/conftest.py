@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,71 +12,48 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from compress.tasks.encoding import Encoded
+from compress.tasks.split import Role, Split
+from compress.tasks.text_classification import Task, text_classification
+
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film", "very", "the", "plot"]
 LONGEST = 40
 
 
-@dataclass
-class Rows:
-    """Unpadded examples, as a task's `encode` gives them."""
-
-    input_ids: list[list[int]]
-    labels: np.ndarray
-    truncated: int = 0
-    pad_token_id: int = 0
-    batches_asked: list[list[int]] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.array([len(ids) for ids in self.input_ids])
-
-    def batch(self, indices: Sequence[int], pad_to: int | None = None) -> dict[str, np.ndarray]:
-        self.batches_asked.append(list(indices))
-        rows = [self.input_ids[index] for index in indices]
-        width = pad_to or max(map(len, rows))
-        ids = np.array([row + [self.pad_token_id] * (width - len(row)) for row in rows], dtype=np.int64)
-        mask = np.array([[1] * len(row) + [0] * (width - len(row)) for row in rows], dtype=np.int64)
-        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-
-
-@dataclass
-class Sentences:
-    """A split that says which role was asked of it."""
-
-    texts: tuple[str, ...]
-    labels: np.ndarray
-    asked: list[str] = field(default_factory=list)
-
-    def require(self, *roles: str) -> Sentences:
-        self.asked += roles
-        return self
-
-
-@dataclass
-class SmallTask:
-    """A task with an evaluation part of `texts`."""
-
-    evaluation: Sentences
-    labels: tuple[str, ...] = ("bad", "good")
-
-    def encode(self, split: Sentences, tokenizer: Any) -> Rows:
-        return Rows([tokenizer(text)["input_ids"] for text in split.texts], split.labels)
+SENTENCES = ("a good film", "a bad film", "the very good plot", "bad", "good", "the bad plot", "good plot", "a bad plot")
 
 
 @pytest.fixture
-def rows() -> Callable[..., Rows]:
-    """Make examples from lists of token ids."""
-    return lambda ids, labels: Rows([list(one) for one in ids], np.array(labels))
+def rows() -> Callable[..., Encoded]:
+    """Make encoded examples from lists of token ids."""
+
+    def make(ids: Sequence[Sequence[int]], labels: Sequence[int] | None = None) -> Encoded:
+        known = np.zeros(len(ids), dtype=np.int64) if labels is None else np.array(labels)
+        return Encoded([list(one) for one in ids], None, known, 0, 0, "evaluation")
+
+    return make
 
 
 @pytest.fixture
-def task() -> SmallTask:
+def make_task() -> Callable[..., Task]:
+    """Make a task with eight sentences in every part, the first good, the second bad, and so on."""
+
+    def make(labels: Sequence[str] = ("bad", "good"), metric: str = "accuracy", role: Role = "evaluation") -> Task:
+        truth = np.array([1, 0] * 4)
+        others: tuple[Role, ...] = ("train", "selection", "calibration")
+        parts = {name: Split(name, SENTENCES, None, truth) for name in others}
+        return text_classification(
+            name="films", labels=tuple(labels), max_length=LONGEST, metric=metric, source="written by hand", **parts,
+            evaluation=Split(role, SENTENCES, None, truth),
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def task(make_task: Callable[..., Task]) -> Task:
     """Eight sentences, half of them good."""
-    texts = ("a good film", "a bad film", "the very good plot", "bad", "good", "the bad plot", "good plot", "a bad plot")
-    return SmallTask(Sentences(texts, np.array([1, 0, 1, 0, 1, 0, 1, 0])))
+    return make_task()
 
 
 def write_tokenizer(folder: Path) -> Any:
@@ -88,7 +64,7 @@ def write_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def word_graph(weights: Sequence[Sequence[float]], *, masked: bool = True, external: str | None = None) -> onnx.ModelProto:
+def word_graph(weights: Sequence[Sequence[float]], *, masked: bool = True) -> onnx.ModelProto:
     """logits = the mean over tokens of a row of `weights` (one row for each word), times the identity.
 
     Unmasked, padding counts as tokens, so that answers depend on it.
@@ -110,8 +86,7 @@ def word_graph(weights: Sequence[Sequence[float]], *, masked: bool = True, exter
         nodes[1] = helper.make_node("Cast", ["everything"], ["counted"], to=TensorProto.FLOAT)
         nodes.insert(1, helper.make_node("Equal", ["input_ids", "input_ids"], ["everything"]))
     inputs = [
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
-        for name in ("input_ids", "attention_mask")
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"]) for name in ("input_ids", "attention_mask")
     ]
     output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", table.dims[1]])
     graph = helper.make_graph(nodes, "words", inputs, [output], [table, identity, *axes])

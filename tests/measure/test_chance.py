@@ -58,7 +58,7 @@ def test_the_message_shows_the_confusion_matrix() -> None:
 
 def test_a_model_that_no_order_helps_is_sent_to_training() -> None:
     labels = np.array([0, 0, 1, 1])
-    with pytest.raises(InputError, match="No other order.*fine_tune"):
+    with pytest.raises(InputError, match=r"No other order.*fine_tune"):
         assert_better_than_chance(answers([0, 1, 0, 1], 2), labels, ("no", "yes"))
 
 

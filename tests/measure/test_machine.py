@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from compress import processor
 from compress.measure import machine as room
 from compress.measure.machine import machine, machine_key, versions
 
 CPUINFO = "\n\n".join(
-    f"processor\t: {number}\nmodel name\t: Two Core CPU\nphysical id\t: 0\ncore id\t\t: {number // 2}"
-    for number in range(4)
+    f"processor\t: {number}\nmodel name\t: Two Core CPU\nphysical id\t: 0\ncore id\t\t: {number // 2}" for number in range(4)
 )
 
 
@@ -24,21 +24,29 @@ def test_machine_has_the_keys_of_run_json_and_is_plain_json() -> None:
 
 def test_threads_of_one_core_are_counted_as_one_core(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(CPUINFO)
-    monkeypatch.setattr(room, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     found = machine()
     assert found["cpu"] == "Two Core CPU"
     assert found["cores"] == 2
 
 
 def test_a_system_without_cpuinfo_is_described_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(room, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "none")
     found = machine()
     assert found["cpu"]
     assert found["cores"] >= 1
 
 
+def test_a_processor_that_tells_numbers_only_is_named_by_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = "processor\t: 0\nFeatures\t: fp asimd asimddp\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
+    (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+    assert machine()["cpu"].endswith("implementer 0x41 part 0xd40")
+    assert processor.processor_flags.__wrapped__() == {"fp", "asimd", "asimddp"}
+
+
 def test_flags_are_those_that_matter_in_a_fixed_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "processor_flags", lambda: frozenset({"fpu", "avx512_vnni", "fma", "avx2"}))
+    monkeypatch.setattr(processor, "processor_flags", lambda: frozenset({"fpu", "avx512_vnni", "fma", "avx2"}))
     assert machine()["flags"] == ["avx2", "fma", "avx512_vnni"]
 
 
@@ -58,7 +66,7 @@ def test_the_key_changes_with_the_flags_only_of_what_decides_speed(monkeypatch: 
     before = machine_key()
     monkeypatch.setattr(room.platform, "platform", lambda: "another kernel")
     assert machine_key() == before
-    monkeypatch.setattr(room, "processor_flags", lambda: frozenset({"sve2"}))
+    monkeypatch.setattr(processor, "processor_flags", lambda: frozenset({"sve2"}))
     assert machine_key() != before
 
 

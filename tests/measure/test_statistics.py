@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from compress.measure.statistics import (
     mcnemar_p,
@@ -25,6 +27,12 @@ def test_wilson_interval_solves_the_score_equation_at_95_percent() -> None:
     for end in (low, high):
         assert abs(42 / 60 - end) == pytest.approx(1.959963984540054 * math.sqrt(end * (1 - end) / 60), abs=1e-12)
     assert low < 0.7 < high
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 1), (1, 1), (1, 2), (7, 9), (799, 872)])
+def test_wilson_interval_agrees_with_scipy(right: int, total: int) -> None:
+    told = binomtest(right, total).proportion_ci(method="wilson")
+    assert wilson_interval(right, total) == pytest.approx((told.low, told.high), abs=1e-9)
 
 
 def test_wilson_interval_of_nothing_right_begins_at_zero() -> None:
@@ -104,6 +112,13 @@ def test_percentile_interpolates_between_neighbours() -> None:
     # position 0.95 * (5 - 1) = 3.8: four fifths of the way from the fourth to the fifth
     assert percentile([50.0, 10.0, 40.0, 20.0, 30.0], 95) == pytest.approx(48.0)
     assert percentile([3.0, 1.0, 2.0, 4.0], 50) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("percent", [0, 5, 33.3, 50, 95, 100])
+def test_percentile_is_the_inclusive_one_of_the_standard_library(percent: float) -> None:
+    samples = [2.5, 0.1, 9.75, 4.0, 4.0, 7.5, 1.25]
+    cuts = [min(samples), *statistics.quantiles(samples, n=1000, method="inclusive"), max(samples)]
+    assert percentile(samples, percent) == pytest.approx(cuts[round(percent * 10)])
 
 
 def test_every_percentile_of_one_sample_is_that_sample() -> None:

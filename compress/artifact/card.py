@@ -1,0 +1,244 @@
+"""Write the model card of a run: what was made, how good it is, how it was made, and how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compress import record
+from compress.record import MISSING, finite, interval, part
+
+CARD = "README.md"
+TAGS = ("text-classification", "bert", "model-compression", "knowledge-distillation", "quantization", "onnxruntime")
+COLUMNS = ("model", "drop, points", "95 % interval", "size", "p50", "speed-up")
+ONNX_EXAMPLE = """\
+```python
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+folder, labels = {folder!r}, {labels!r}
+tokenizer = Tokenizer.from_file(f"{{folder}}/tokenizer.json")
+tokenizer.enable_truncation({max_length})
+tokenizer.enable_padding()
+session = onnxruntime.InferenceSession(f"{{folder}}/model.onnx", providers=["CPUExecutionProvider"])
+
+found = tokenizer.encode_batch(["the first sentence", "and a second one"])
+columns = {{
+    "input_ids": [one.ids for one in found],
+    "attention_mask": [one.attention_mask for one in found],
+    "token_type_ids": [one.type_ids for one in found],
+}}
+inputs = {{one.name: np.array(columns[one.name], dtype=np.int64) for one in session.get_inputs()}}
+logits = session.run(["logits"], inputs)[0]
+print([labels[answer] for answer in logits.argmax(axis=1)])
+```"""
+TORCH_EXAMPLE = """\
+```python
+import compress
+
+model = compress.load({folder!r})
+inputs = model.tokenizer(["the first sentence", "and a second one"], padding=True, return_tensors="pt")
+print(model(**inputs).logits.argmax(dim=1))
+```"""
+
+
+def write_card(run: Mapping[str, Any], folder: Path) -> Path:
+    """Write `folder`/README.md whole or not at all.
+
+    Args:
+        run: The content of run.json, schema 1; keys that are missing leave their lines out or show as a dash.
+        folder: An existing folder.
+
+    Raises:
+        CompressError: The disk is full, or may not be written to.
+    """
+    path = folder / CARD
+    record.write_whole(path, card_text(run))
+    return path
+
+
+def card_text(run: Mapping[str, Any]) -> str:
+    """The model card of a run as Markdown, with the header that the hub reads."""
+    name = str(run.get("name") or "run")
+    parts = [
+        f"---\n{_header(run, name)}\n---\n\n# {record.markdown_text(name)}",
+        _what(run),
+        _results(run),
+        _making(run),
+        _data(run),
+        _usage(run),
+        _limits(run),
+    ]
+    return "\n\n".join(text for text in parts if text) + "\n"
+
+
+def _header(run: Mapping[str, Any], name: str) -> str:
+    from huggingface_hub import ModelCardData
+
+    tags = [tag for tag in TAGS if tag in ("text-classification", "bert", "model-compression") or _says(run, tag)]
+    results = _eval_results(run)
+    header = ModelCardData(
+        library_name="onnx" if _is_exported(run) else "transformers",
+        pipeline_tag="text-classification",
+        tags=tags,
+        model_name=name,
+        eval_results=results or None,
+    )
+    return str(header.to_yaml())
+
+
+def _says(run: Mapping[str, Any], tag: str) -> bool:
+    """Whether the run did what a tag claims."""
+    methods = {step.get("method") for step in run.get("steps") or []}
+    shipped = _shipped(run)
+    claims = {
+        "knowledge-distillation": "distill" in methods,
+        "quantization": bool(finite(shipped.get("integer_ops"))),
+        "onnxruntime": _is_exported(run),
+    }
+    return claims[tag]
+
+
+def _eval_results(run: Mapping[str, Any]) -> list[Any]:
+    from huggingface_hub import EvalResult
+
+    data = str(part(run, "data").get("name") or "")
+    scores = part(_shipped(run), "metrics")
+    if not data:
+        return []
+    return [
+        EvalResult(
+            task_type="text-classification", dataset_type=data, dataset_name=data,
+            metric_type=metric, metric_value=round(value, 5),
+        )
+        for metric, told in scores.items() if (value := finite(told)) is not None
+    ]  # fmt: skip
+
+
+def _shipped(run: Mapping[str, Any]) -> dict[str, Any]:
+    subjects = record.subjects_of(run)
+    return subjects[-1] if subjects else {}
+
+
+def _is_exported(run: Mapping[str, Any]) -> bool:
+    return _shipped(run).get("kind") in ("onnx", "openvino")
+
+
+def _what(run: Mapping[str, Any]) -> str:
+    shipped, labels = _shipped(run), part(run, "data").get("labels") or []
+    model = part(run, "recipe").get("model")
+    sentence = "A small text classifier"
+    if labels:
+        sentence += f" that tells {_listed(labels)} apart"
+    if model:
+        sentence += f", made from {_code(model)} with bert-compress"
+    size = record.megabytes(shipped.get("size_bytes"))
+    if size != MISSING:
+        sentence += f". What is deployed, {_code(record.name_of(shipped))}, takes {size}"
+    return sentence + "."
+
+
+def _code(text: Any) -> str:
+    """A text as code on one line."""
+    return f"`{' '.join(str(text).split()).replace('`', chr(39))}`"
+
+
+def _listed(labels: list[Any]) -> str:
+    names = [record.markdown_text(label) for label in labels]
+    if len(names) > 12:
+        return f"{len(names)} labels ({', '.join(names[:12])}, ...)"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _results(run: Mapping[str, Any]) -> str:
+    subjects = record.subjects_of(run)
+    if not subjects:
+        return ""
+    metric, setting = record.metric_of(run), record.main_setting(run)
+    rows = []
+    for index, subject in enumerate(subjects):
+        drop = part(subject, "drop")
+        ends = interval(drop.get("ci95"))
+        rows.append([
+            record.name_of(subject), record.percent(part(subject, "metrics").get(metric)),
+            record.points(drop.get("value")) if index else MISSING,
+            f"{record.points(ends[0])} to {record.points(ends[1])}" if ends and index else MISSING,
+            record.megabytes(subject.get("size_bytes")),
+            record.milliseconds(record.latency_at(subject, setting).get("p50_ms")),
+            record.times(record.speedup_at(subject, subjects[0], setting)),
+        ])  # fmt: skip
+    told = f"The drop is the loss of {metric} against {_code(record.name_of(subjects[0]))} on the same examples."
+    if setting is not None:
+        cpu = part(run, "machine").get("gpu" if setting[0].startswith("cuda") else "cpu") or "an unknown machine"
+        told += f" Latency is for {record.setting_words(setting)}, on {record.markdown_text(cpu)}."
+    return f"## Results\n\n{record.markdown_table([COLUMNS[0], metric, *COLUMNS[1:]], rows)}\n\n{told}"
+
+
+def _making(run: Mapping[str, Any]) -> str:
+    lines = []
+    for number, step in enumerate(run.get("steps") or [], 1):
+        arguments = ", ".join(f"{key}={value!r}" for key, value in part(step, "arguments").items())
+        before, after = step.get("parameters_before"), step.get("parameters")
+        method = step.get("method") or record.name_of(step)
+        told = f"{number}. {_code(f'{method}({arguments})')}"
+        if finite(after) is not None and before != after:
+            told += f": {record.count(before)} to {record.count(after)} parameters"
+        lines.append(told)
+    seed = part(run, "recipe").get("seed")
+    end = f"Seed {seed}. " if seed is not None else ""
+    end += "`run.json` holds the whole recipe and every number." if lines else ""
+    return "\n".join(["## How it was made", "", *lines, "", end.strip()]) if lines else ""
+
+
+def _data(run: Mapping[str, Any]) -> str:
+    data = part(run, "data")
+    if not data:
+        return ""
+    source, licence = data.get("source"), data.get("licence")
+    lines = [
+        f"- name: {record.markdown_text(data.get('name') or MISSING)}",
+        f"- source: {record.markdown_text(source) if source else 'not stated'}",
+        f"- licence: {record.markdown_text(licence) if licence else 'not stated; ask the source before you redistribute'}",
+    ]
+    counts = {role: part(part(data, "splits"), role).get("examples") for role in part(data, "splits")}
+    told = ", ".join(f"{role} {record.number(count, 0)}" for role, count in counts.items())
+    return "\n".join(["## Data", "", *lines, *([f"- examples: {told}"] if told else [])])
+
+
+def _usage(run: Mapping[str, Any]) -> str:
+    data, shipped = part(run, "data"), _shipped(run)
+    length = finite(data.get("max_length"))
+    if shipped.get("kind") == "onnx":
+        told = "The folder needs onnxruntime and tokenizers alone; optimum's `ORTModelForSequenceClassification` loads it too."
+        example = ONNX_EXAMPLE.format(
+            folder=f"export/{shipped.get('target') or shipped.get('name')}",
+            labels=[str(label) for label in data.get("labels") or []], max_length=int(length or 512),
+        )  # fmt: skip
+    else:
+        steps = run.get("steps") or []
+        if not steps or not shipped:
+            return ""
+        told = "The folder loads with bert-compress."
+        example = TORCH_EXAMPLE.format(folder=f"steps/{len(steps)}-{steps[-1].get('method')}")
+    return f"## How to use it\n\n{told}\n\n{example}"
+
+
+def _limits(run: Mapping[str, Any]) -> str:
+    data, shipped = part(run, "data"), _shipped(run)
+    name = record.markdown_text(data.get("name") or "the data above")
+    limits = [f"The numbers hold for texts like those of {name}; other texts were not measured."]
+    if finite(data.get("max_length")) is not None:
+        limits.append(f"Texts are cut to {data['max_length']} tokens.")
+    if record.main_setting(run) is not None:
+        limits.append("Latency was measured on one machine; measure it again on yours.")
+    flips = finite(part(shipped, "parity").get("batch_invariance_flips"))
+    if flips:
+        limits.append(f"In a comparison, {flips:.0f} answer{'' if flips == 1 else 's'} changed with the batch that the text "
+                      "stood in.")  # fmt: skip
+    missed = [record.name_of(gate) for gate in run.get("gates") or [] if not gate.get("passed")]
+    if missed:
+        limits.append(f"It misses limits of its recipe: {', '.join(missed)}.")
+    limits.append("Biases of the first model and of the data are in it; none were looked for.")
+    return "\n".join(["## Limits", "", *(f"- {limit}" for limit in limits)])

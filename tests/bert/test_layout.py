@@ -1,0 +1,43 @@
+"""Where the layers are, and what is said about models that the toolkit does not know."""
+
+from __future__ import annotations
+
+import pytest
+from transformers import BertConfig, BertForTokenClassification, DistilBertConfig, DistilBertForSequenceClassification
+
+from compress.bert.layout import encoder_layers, parameter_count, reads_first_token_only
+from compress.errors import InputError
+from tests.models import tiny_bert
+
+
+def test_layers_stand_from_the_embeddings_up() -> None:
+    model = tiny_bert(layers=3)
+    assert [layer is model.bert.encoder.layer[index] for index, layer in enumerate(encoder_layers(model))] == [True] * 3
+
+
+def test_another_family_is_refused_by_name() -> None:
+    config = DistilBertConfig(vocab_size=10, dim=8, n_layers=1, n_heads=2, hidden_dim=8, max_position_embeddings=8)
+    with pytest.raises(InputError, match=r"model type 'distilbert' is not supported; allowed: bert\. Start from a BERT"):
+        encoder_layers(DistilBertForSequenceClassification(config))
+
+
+def test_only_the_classifier_reads_the_first_token_alone() -> None:
+    config = BertConfig(vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    assert reads_first_token_only(tiny_bert())
+    assert not reads_first_token_only(BertForTokenClassification(config))
+
+
+def test_parameters_are_counted_by_hand() -> None:
+    embeddings = 17 * 16 + 24 * 16 + 2 * 16 + 2 * 16
+    layer = 4 * (16 * 16 + 16) + 2 * 16 + (16 * 24 + 24) + (24 * 16 + 16) + 2 * 16
+    head = (16 * 16 + 16) + (16 * 2 + 2)
+    assert parameter_count(tiny_bert(layers=2)) == embeddings + 2 * layer + head
+
+
+def test_a_shared_layer_counts_once() -> None:
+    model = tiny_bert(layers=2)
+    layers = model.bert.encoder.layer
+    layer = sum(parameter.numel() for parameter in layers[1].parameters())
+    before = parameter_count(model)
+    layers[1] = layers[0]
+    assert parameter_count(model) == before - layer

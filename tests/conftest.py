@@ -1,0 +1,37 @@
+"""The few things that tests of several folders ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from accelerate.state import AcceleratorState
+from transformers import PreTrainedModel
+
+from compress.tasks.text_classification import Task
+from tests.models import tiny_bert, toy_task
+
+
+@pytest.fixture
+def model() -> PreTrainedModel:
+    """A random BERT of two layers."""
+    return tiny_bert()
+
+
+@pytest.fixture
+def toy() -> Task:
+    """Forty sentences to learn from."""
+    return toy_task()
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Train in float32 on every machine, for tests that compare numbers closely.
+
+    accelerate settles the precision once for a process, so that it is made to forget what it settled.
+    """
+    AcceleratorState._reset_state()
+    monkeypatch.setattr("compress.train.loop.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("compress.methods.distill.has_fast_bf16", lambda device: False)
+    yield
+    AcceleratorState._reset_state()

@@ -1,0 +1,234 @@
+"""What is shipped says what the torch model says, at any size, and nothing else is shipped."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+
+from compress.errors import CompressError, InputError, NoEffect
+from compress.export.exporting import Shipped, export
+from compress.export.parity import Stage
+from compress.tasks.text_classification import Task
+from tests.export.graphs import NAMES, BagOfWords, deployed_answers, plain_answers, write_bag_of_words
+from tests.models import differences, state_of, tiny_bert, tokens, toy_task
+
+FILES = ["config.json", "export.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"]
+SHAPES = [(1,), (9,), (24,), (5, 5, 5), (9, 4, 1, 7), (24, 1, 3, 2, 7, 9, 11, 13)]
+TARGETS = ("onnxruntime-cpu", "onnxruntime-cpu-int8")
+
+
+def wide_bert() -> PreTrainedModel:
+    """Wide enough for eight bits to mean something, and sure of its answers."""
+    return tiny_bert(hidden_size=32, intermediate_size=64, initializer_range=0.15)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[PreTrainedModel, Shipped]]:
+    """One model, exported to both targets."""
+    model, folder = wide_bert(), tmp_path_factory.mktemp("shipped")
+    before = state_of(model)
+    found = {
+        target: (model, export(model, folder / target, target=target, task=toy_task(), **options))
+        for target, options in zip(TARGETS, ({}, {"weight_bits": 7}), strict=True)
+    }
+    assert not differences(state_of(model), before)
+    assert model.config._attn_implementation == "sdpa"
+    return found
+
+
+def batch_of(lengths: tuple[int, ...]) -> dict[str, np.ndarray]:
+    return {name: values.numpy() for name, values in tokens(lengths=lengths).items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lengths", SHAPES)
+def test_the_float_file_answers_as_torch_at_every_size(shipped: Any, lengths: tuple[int, ...]) -> None:
+    model, found = shipped["onnxruntime-cpu"]
+    batch = batch_of(lengths)
+    np.testing.assert_allclose(deployed_answers(found.path / "model.onnx", batch), plain_answers(model, batch), atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lengths", SHAPES)
+def test_the_int8_file_answers_nearly_as_torch_at_every_size(shipped: Any, lengths: tuple[int, ...]) -> None:
+    model, found = shipped["onnxruntime-cpu-int8"]
+    batch = batch_of(lengths)
+    errors = deployed_answers(found.path / "model.onnx", batch) - plain_answers(model, batch)
+    assert 1e-5 < np.abs(errors).max() < 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_padding_does_not_change_the_float_file_s_answers(shipped: Any, target: str) -> None:
+    _, found = shipped[target]
+    batch = batch_of((9, 4))
+    alone = {name: values[1:, :4] for name, values in batch.items()}
+    answers = [deployed_answers(found.path / "model.onnx", one)[-1] for one in (batch, alone)]
+    np.testing.assert_allclose(*answers, atol=1e-4 if target == "onnxruntime-cpu" else 0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_folder_loads_without_this_package(shipped: Any, target: str) -> None:
+    model, found = shipped[target]
+    assert sorted(os.listdir(found.path)) == FILES
+    assert found.name == target
+    config = AutoConfig.from_pretrained(found.path)
+    assert config.architectures == ["BertForSequenceClassification"]
+    assert config.id2label == {0: "bad", 1: "good"}
+    words = AutoTokenizer.from_pretrained(found.path)("a good film", return_tensors="np")
+    answer = deployed_answers(found.path / "model.onnx", dict(words))
+    assert answer.argmax() == plain_answers(model, dict(words)).argmax()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_inputs_and_output_are_named_and_free_in_size(shipped: Any, target: str) -> None:
+    graph = onnx.load(shipped[target][1].path / "model.onnx").graph
+    assert [value.name for value in graph.input] == list(NAMES)
+    assert [value.name for value in graph.output] == ["logits"]
+    for value in graph.input:
+        dimensions = value.type.tensor_type.shape.dim
+        assert len(dimensions) == 2
+        assert all(dimension.dim_param for dimension in dimensions)
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.INT64
+
+
+@pytest.mark.slow
+def test_export_json_tells_what_was_done(shipped: Any) -> None:
+    facts = {target: json.loads((shipped[target][1].path / "export.json").read_text()) for target in TARGETS}
+    for target, told in facts.items():
+        assert told["target"] == target
+        assert told["inputs"] == list(NAMES)
+        assert told["labels"] == ["bad", "good"]
+        assert told["max_length"] == 24
+        assert told["file"] == "model.onnx"
+        assert all(stage["accepted"] for stage in told["stages"])
+        assert [Stage(**stage) for stage in told["stages"]] == list(shipped[target][1].stages)
+    assert [stage["name"] for stage in facts["onnxruntime-cpu"]["stages"]] == ["export"]
+    assert [stage["name"] for stage in facts["onnxruntime-cpu-int8"]["stages"]] == ["export", "int8"]
+    assert facts["onnxruntime-cpu-int8"]["options"] == {"weight_bits": 7}
+
+
+@pytest.mark.slow
+def test_integers_are_multiplied_in_the_int8_file_alone(shipped: Any) -> None:
+    (plain,), (raw, int8) = (shipped[target][1].stages for target in TARGETS)
+    assert plain.integer_ops == raw.integer_ops == 0
+    assert int8.integer_ops >= 2 * 4  # at least query, output and both feed-forward products of each layer
+
+
+@pytest.mark.slow
+def test_the_int8_file_is_smaller_says_its_bits_and_keeps_to_them(shipped: Any) -> None:
+    path = shipped["onnxruntime-cpu-int8"][1].path / "model.onnx"
+    proto = onnx.load(path)
+    assert {one.key: one.value for one in proto.metadata_props}.items() >= {
+        "weight_bits": "7",
+        "safe_without_vnni": "True",
+    }.items()
+    weights = [
+        onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2 and tensor.dims[0] not in (17, 24, 2)
+    ]  # fmt: skip
+    assert len(weights) >= 2 * 4
+    assert max(np.abs(weight.astype(int)).max() for weight in weights) in (63, 64)
+
+
+@pytest.mark.slow
+def test_the_classifier_stays_float(shipped: Any) -> None:
+    graph = onnx.load(shipped["onnxruntime-cpu-int8"][1].path / "model.onnx").graph
+    kept = [t for t in graph.initializer if sorted(t.dims) == [2, 32] and t.data_type == onnx.TensorProto.FLOAT]
+    model = shipped["onnxruntime-cpu-int8"][0]
+    found = {onnx.numpy_helper.to_array(tensor).tobytes() for tensor in kept}
+    weight = model.classifier.weight.detach().numpy()
+    assert found & {weight.tobytes(), np.ascontiguousarray(weight.T).tobytes()}
+
+
+@pytest.mark.slow
+def test_a_stage_beyond_its_limit_is_rejected_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(CompressError, match="stage int8 does not say what the torch model says") as caught:
+        export(wide_bert(), tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task(), max_relative_error=1e-6)
+    assert caught.value.exit_code == 1
+    assert not os.listdir(tmp_path)
+
+
+# -- fast: with a stand-in for the exporter
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Write a hand-built graph in the exporter's place; `spoil` changes one of its weights."""
+    how: dict[str, Any] = {"spoil": 0.0}
+
+    def write_graph(model: Any, path: Path) -> None:
+        matrix = model.matrix.detach().clone()
+        matrix[0, 0] += how["spoil"]
+        write_bag_of_words(path, model.table, matrix)
+
+    for target in ("onnxruntime_cpu", "onnxruntime_cpu_int8"):
+        monkeypatch.setattr(f"compress.export.{target}.write_graph", write_graph)
+    return how
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_graph_with_a_wrong_weight_is_not_shipped(written: dict[str, Any], toy: Task, tmp_path: Path, target: str) -> None:
+    written["spoil"] = 0.5
+    with pytest.raises(CompressError, match=rf"{target}: stage export does not say what the torch model says: relative error"):
+        export(BagOfWords(), tmp_path / "out", target=target, task=toy)  # type: ignore[arg-type]
+    assert not os.listdir(tmp_path)
+
+
+def test_a_graph_with_the_right_weights_is_shipped(written: dict[str, Any], toy: Task, tmp_path: Path) -> None:
+    export(BagOfWords(), tmp_path / "out", target="onnxruntime-cpu", task=toy)  # type: ignore[arg-type]
+    assert sorted(os.listdir(tmp_path / "out")) == FILES
+
+
+def test_a_graph_in_which_no_integers_are_multiplied_is_no_int8_file(
+    written: dict[str, Any], toy: Task, tmp_path: Path
+) -> None:
+    """Its only product is the classifier, which stays float."""
+    with pytest.raises(NoEffect, match="no integer operator; export to onnxruntime-cpu instead"):
+        export(BagOfWords(), tmp_path / "out", target="onnxruntime-cpu-int8", task=toy)  # type: ignore[arg-type]
+    assert not os.listdir(tmp_path)
+
+
+def test_an_unknown_target_is_refused(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="target 'onnxruntime-gpu' is unknown; allowed: onnxruntime-cpu, onnxruntime-cpu-int8"
+    ):
+        export(model, tmp_path / "out", target="onnxruntime-gpu", task=toy)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_folder_that_is_not_empty_is_refused_before_any_work(
+    toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("the exporter ran"))
+    (tmp_path / "notes.txt").write_text("kept")
+    with pytest.raises(InputError, match="is not empty"):
+        export(tiny_bert(), tmp_path, target="onnxruntime-cpu", task=toy)
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+@pytest.mark.parametrize("options", [
+    {"weight_bits": 4}, {"max_flips": -0.1}, {"max_flips": 2.0}, {"max_relative_error": 0.0}, {"per_channel": "yes"},
+])  # fmt: skip
+def test_options_out_of_range_are_refused_before_any_work(
+    model: PreTrainedModel, toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("the exporter ran"))
+    with pytest.raises(InputError, match=next(iter(options))):
+        export(model, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy, **options)
+    assert not os.listdir(tmp_path)
+
+
+def test_an_option_that_the_target_does_not_have_is_refused(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="weight_bits"):
+        export(model, tmp_path / "out", target="onnxruntime-cpu", task=toy, weight_bits=8)

@@ -1,0 +1,217 @@
+"""Result tables: means over seeds by hand, and pages that are kept the same as their results."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.errors import InputError
+from compress.measure.tables import read_results, refresh_tables, results_table
+
+EXAMPLE = Path(__file__).parents[1] / "example_run.json"
+PAGE = "# Results\n\n<!-- results: results/a.json -->\nold\n<!-- end of results -->\n\nThe end.\n"
+
+
+@pytest.fixture
+def run() -> dict[str, Any]:
+    """A run with two torch models and two files."""
+    told: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    return told
+
+
+@pytest.fixture
+def other_seed(run: dict[str, Any]) -> dict[str, Any]:
+    """The same with another seed, whose file is better and slower."""
+    other = copy.deepcopy(run)
+    other["recipe"]["seed"] = 14
+    shipped = other["subjects"][3]
+    shipped |= {"metrics": {"accuracy": 801 / 872}, "drop": {"value": -1 / 872}, "size_bytes": 17_820_000}
+    shipped["latency"][0] |= {"p50_ms": 1.6, "speedup": 4.0}
+    shipped["latency"][2] |= {"examples_per_second": 439.0}
+    return other
+
+
+@pytest.fixture
+def page(tmp_path: Path, run: dict[str, Any]) -> Path:
+    """A page with one table, and its results."""
+    (tmp_path / "results").mkdir()
+    write_results(tmp_path, [run])
+    path = tmp_path / "README.md"
+    path.write_text(PAGE)
+    return path
+
+
+def write_results(folder: Path, runs: list[Any]) -> None:
+    (folder / "results" / "a.json").write_text(json.dumps({"schema": 1, "runs": runs}))
+
+
+def row_of(table: str, name: str) -> list[str]:
+    line = next(line for line in table.splitlines() if line.startswith(f"| {name} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_one_seed_shows_its_drop_with_the_interval(run: dict[str, Any]) -> None:
+    table = results_table([run])
+    assert table.splitlines()[0] == (
+        "| model | accuracy, % | drop, points (95 %) | MB | p50, ms | speed-up | examples/s, batch 8 |"
+    )
+    shipped = row_of(table, "onnxruntime-cpu-int8")
+    assert shipped[1:] == ["89.9", "1.8 (0.1 to 3.6)", "17.6", "0.80", "8.0\u00d7", "1,561"]
+
+
+def test_the_baseline_has_no_drop(run: dict[str, Any]) -> None:
+    assert row_of(results_table([run]), "teacher")[1:] == ["91.7", "\u2013", "90.9", "6.40", "1.0\u00d7", "195"]
+
+
+def test_several_seeds_show_means_and_the_spread_of_the_metric(run: dict[str, Any], other_seed: dict[str, Any]) -> None:
+    table = results_table([run, other_seed])
+    assert row_of(table, "onnxruntime-cpu-int8")[1:] == [
+        "90.9 (89.9 to 91.9)",  # (784 + 801) / 2 / 872
+        "0.9",  # (16 - 1) / 2 / 872
+        "17.7", "1.20", "6.0\u00d7", "1,000",
+    ]  # fmt: skip
+    assert "drop, points |" in table
+    assert "seeds 13, 14: means, in brackets the lowest and the highest" in table
+
+
+def test_subjects_stand_in_the_order_of_the_flow(run: dict[str, Any]) -> None:
+    names = [line.split(" | ")[0].removeprefix("| ") for line in results_table([run]).splitlines()[2:6]]
+    assert names == ["teacher", "student", "onnxruntime-cpu", "onnxruntime-cpu-int8"]
+
+
+def test_the_line_below_tells_machine_seed_and_data(run: dict[str, Any]) -> None:
+    assert results_table([run]).splitlines()[-1] == (
+        "Measured on Example CPU 2.0 GHz (4 cores) at batch 1, length 32, 1 thread; seed 13; data: sst2, source "
+        "https://huggingface.co/datasets/stanfordnlp/sst2, licence CC0, 872 examples."
+    )
+
+
+def test_a_licence_that_nobody_states_is_said_to_be_missing(run: dict[str, Any]) -> None:
+    run["data"]["licence"] = None
+    assert "licence not stated" in results_table([run])
+
+
+def test_a_value_that_one_seed_lacks_is_a_dash_and_no_mean_of_the_others(
+    run: dict[str, Any], other_seed: dict[str, Any]
+) -> None:
+    other_seed["subjects"][3] |= {"size_bytes": None, "metrics": {}}
+    assert row_of(results_table([run, other_seed]), "onnxruntime-cpu-int8")[1:4] == ["\u2013", "0.9", "\u2013"]
+
+
+def test_an_untimed_run_shows_dashes(run: dict[str, Any]) -> None:
+    for subject in run["subjects"]:
+        subject["latency"] = []
+    assert row_of(results_table([run]), "student")[4:] == ["\u2013", "\u2013", "\u2013"]
+
+
+def test_names_do_not_break_the_table(run: dict[str, Any]) -> None:
+    run["subjects"][1]["name"] = "a|b\n<b>"
+    assert r"| a\|b \<b> | 90.5 |" in results_table([run])
+
+
+def test_runs_of_two_machines_are_refused(run: dict[str, Any], other_seed: dict[str, Any]) -> None:
+    other_seed["machine"]["cpu"] = "Another CPU"
+    with pytest.raises(InputError, match="measured on 2 machines"):
+        results_table([run, other_seed])
+
+
+def test_no_run_is_refused() -> None:
+    with pytest.raises(InputError, match="no run to show"):
+        results_table([])
+
+
+def test_a_table_takes_the_place_between_its_marks(page: Path, run: dict[str, Any]) -> None:
+    assert refresh_tables(page) is True
+    assert page.read_text() == (
+        f"# Results\n\n<!-- results: results/a.json -->\n\n{results_table([run])}\n\n<!-- end of results -->\n\nThe end.\n"
+    )
+    assert sorted(os.listdir(page.parent)) == ["README.md", "results"]
+
+
+def test_a_page_that_agrees_is_left_alone(page: Path) -> None:
+    refresh_tables(page)
+    before = page.stat()
+    assert refresh_tables(page) is False
+    assert (page.stat().st_mtime_ns, page.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_a_page_follows_its_results(page: Path, run: dict[str, Any]) -> None:
+    refresh_tables(page)
+    run["subjects"][3]["size_bytes"] = 12_345_678
+    write_results(page.parent, [run])
+    assert refresh_tables(page) is True
+    assert "| 12.3 |" in page.read_text()
+
+
+def test_every_table_of_a_page_is_written(page: Path) -> None:
+    page.write_text(PAGE + PAGE.replace("The end.", "The very end."))
+    refresh_tables(page)
+    assert page.read_text().count("| onnxruntime-cpu-int8 |") == 2
+    assert "old" not in page.read_text()
+    assert page.read_text().endswith("<!-- end of results -->\n\nThe very end.\n")
+
+
+def test_the_ends_of_lines_stay_those_of_the_page(page: Path) -> None:
+    page.write_bytes(PAGE.replace("\n", "\r\n").encode())
+    assert refresh_tables(page) is True
+    assert page.read_bytes().count(b"\r\n") == page.read_bytes().count(b"\n") > 10
+    assert b"\r\r" not in page.read_bytes()
+    assert refresh_tables(page) is False
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("# No marks\n", "has no line <!-- results"),
+        ("<!-- results: results/a.json -->\nold\n", "needs one <!-- end of results -->"),
+        ("<!-- end of results -->\n", "needs one <!-- end of results -->"),
+        ("<!-- end of results -->\n<!-- results: results/a.json -->\n", "needs one <!-- end of results -->"),
+        ("<!-- results: results/a.json -->\n<!-- results: results/a.json -->\n", "needs one <!-- end of results -->"),
+        ("<!-- results: results/none.json -->\n<!-- end of results -->\n", "none.json is no file"),
+    ],
+)
+def test_a_page_with_wrong_marks_is_refused_and_left_alone(page: Path, text: str, words: str) -> None:
+    page.write_text(text)
+    with pytest.raises(InputError, match=words):
+        refresh_tables(page)
+    assert page.read_text() == text
+
+
+def test_a_second_table_that_is_broken_leaves_the_whole_page_alone(page: Path) -> None:
+    text = PAGE + "<!-- results: none.json -->\n<!-- end of results -->\n"
+    page.write_text(text)
+    with pytest.raises(InputError, match="is no file"):
+        refresh_tables(page)
+    assert page.read_text() == text
+
+
+def test_a_page_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="name a Markdown file"):
+        refresh_tables(tmp_path / "none.md")
+    (tmp_path / "latin.md").write_bytes(b"\xe9")
+    with pytest.raises(InputError, match="name a Markdown file"):
+        refresh_tables(tmp_path / "latin.md")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"schema": 1, "runs"', "cannot be read as JSON"),
+        ("[]", "holds a list"),
+        ("{}", "no results of schema 1"),
+        ('{"schema": 2, "runs": [{"subjects": [{}]}]}', "no results of schema 1, but schema 2"),
+        ('{"schema": 1, "runs": []}', "no results of schema 1"),
+        ('{"schema": 1, "runs": [{"subjects": [{}]}, {}]}', "run 2 of 2 has no subjects"),
+        ('{"schema": 1, "runs": [{"subjects": "teacher"}]}', "run 1 of 1 has no subjects"),
+    ],
+)
+def test_damaged_results_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_results(path)

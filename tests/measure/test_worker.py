@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compress.errors import InputError
+from compress.measure import worker
+from compress.measure.latency import Grid, ask_worker, worker_command, worker_environment
+from compress.measure.subjects import subject_of
+
+Folder = Callable[..., Path]
+
+
+def request_for(folder: Path, **changes: Any) -> dict[str, Any]:
+    request = {
+        "kind": "onnx", "path": str(folder), "device": "cpu", "threads": 1, "shapes": [[1, 4], [3, 8]], "vocabulary": 12,
+        "warm_up": 1, "samples": 5, "seconds": None, "seed": 13,
+    }  # fmt: skip
+    return request | changes
+
+
+def answer_of(code: str, request: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(request), capture_output=True, text=True, check=False,
+        env=worker_environment(1),
+    )  # fmt: skip
+
+
+def test_every_shape_gets_as_many_samples_as_were_asked_for(onnx_folder: Folder) -> None:
+    answer = worker.serve(request_for(onnx_folder()))
+    assert [len(taken) for taken in answer["samples"]] == [5, 5]
+    assert all(one > 0 for taken in answer["samples"] for one in taken)
+
+
+def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.onnx cannot be loaded"):
+        worker.serve(request_for(tmp_path))
+
+
+def test_random_inputs_are_full_and_within_the_vocabulary() -> None:
+    given = worker.random_inputs(5, 40, 16, seed=1)
+    assert {name: values.shape for name, values in given.items()} == {
+        "input_ids": (40, 16), "attention_mask": (40, 16), "token_type_ids": (40, 16),
+    }  # fmt: skip
+    assert all(values.dtype == np.int64 for values in given.values())
+    assert set(np.unique(given["input_ids"])) == {0, 1, 2, 3, 4}
+    assert given["attention_mask"].all()
+    assert not given["token_type_ids"].any()
+
+
+def test_random_inputs_are_the_same_each_time_and_differ_by_shape_and_seed() -> None:
+    first = worker.random_inputs(1000, 2, 8, seed=1)["input_ids"]
+    assert np.array_equal(first, worker.random_inputs(1000, 2, 8, seed=1)["input_ids"])
+    assert not np.array_equal(first, worker.random_inputs(1000, 2, 8, seed=2)["input_ids"])
+    assert not np.array_equal(first[:1], worker.random_inputs(1000, 1, 8, seed=1)["input_ids"])
+
+
+def test_warm_up_calls_are_made_and_not_counted() -> None:
+    calls: list[int] = []
+    assert len(worker.time_calls(lambda: calls.append(1), 3, 4, None)) == 4
+    assert len(calls) == 3 + 4
+
+
+def test_a_call_is_timed_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0, 1_500_000, 2_000_000, 2_250_000])
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(clock))
+    assert worker.time_calls(lambda: None, 0, 2, None) == [1.5, 0.25]
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.5, 3), (4.5, 5), (100.0, 20), (None, 20)])
+def test_a_time_limit_ends_the_calls_but_not_before_three(
+    monkeypatch: pytest.MonkeyPatch, seconds: float | None, count: int
+) -> None:
+    now = [0.0]
+
+    def call() -> None:
+        now[0] += 1.0
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: int(now[0] * 1e9))
+    assert worker.time_calls(call, 0, 20, seconds) == [1000.0] * count
+
+
+def test_the_garbage_collector_rests_while_calls_are_timed_and_returns_after_a_failure() -> None:
+    seen: list[bool] = []
+
+    def call() -> None:
+        seen.append(gc.isenabled())
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        worker.time_calls(call, 0, 1, None)
+    assert seen == [False]
+    assert gc.isenabled()
+
+
+def test_the_peak_memory_is_in_bytes_and_never_falls() -> None:
+    before = worker.peak_memory_bytes()
+    held = np.ones(8_000_000)
+    after = worker.peak_memory_bytes()
+    assert before is not None
+    assert after is not None
+    assert before > 10_000_000  # an interpreter with numpy
+    assert after >= before
+    assert held.nbytes == 64_000_000
+
+
+def test_the_peak_memory_of_a_process_takes_in_what_it_has_freed() -> None:
+    code = (
+        "import numpy as np; from compress.measure.worker import peak_memory_bytes; first = peak_memory_bytes();"
+        "np.ones(12_500_000); print(peak_memory_bytes() - first)"
+    )
+    grown = int(answer_of(code, {}).stdout)
+    assert 90_000_000 < grown < 130_000_000  # 100 MB
+
+
+def test_the_answer_is_all_that_stands_on_stdout(onnx_folder: Folder) -> None:
+    code = (
+        "import os, compress.measure.worker as worker; serve = worker.serve\n"
+        "def loud(request): print('a library says hello', flush=True); os.write(1, b'and so does C'); return serve(request)\n"
+        "worker.serve = loud; worker.main()"
+    )
+    ended = answer_of(code, request_for(onnx_folder()))
+    assert list(json.loads(ended.stdout)) == ["samples", "peak_memory_bytes"]
+    assert "a library says hello" in ended.stderr
+    assert "and so does C" in ended.stderr
+
+
+def test_a_wrong_input_is_answered_with_its_message(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        worker_command(), input=json.dumps(request_for(tmp_path)), capture_output=True, text=True, check=True,
+        env=worker_environment(1),
+    )  # fmt: skip
+    assert list(json.loads(ended.stdout)) == ["error"]
+    assert "cannot be loaded by onnxruntime" in json.loads(ended.stdout)["error"]
+
+
+def test_timing_an_onnx_file_imports_neither_torch_nor_transformers(onnx_folder: Folder) -> None:
+    code = (
+        "import json, sys, compress.measure.worker as worker; worker.serve(json.load(sys.stdin));"
+        "print([name for name in ('torch', 'transformers', 'scipy', 'onnx') if name in sys.modules])"
+    )
+    assert answer_of(code, request_for(onnx_folder())).stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_saved_torch_model_is_timed_in_a_process_of_its_own(torch_folder: Path) -> None:
+    answer = ask_worker(subject_of(torch_folder), Grid(batch=(1, 2), length=(8,), samples=4), 1)
+    assert [len(taken) for taken in answer["samples"]] == [4, 4]
+    assert answer["peak_memory_bytes"] > 100_000_000  # torch and transformers alone take more
+
+
+@pytest.mark.slow
+def test_a_torch_model_that_does_not_fit_its_config_cannot_be_timed(torch_folder: Path) -> None:
+    config = json.loads((torch_folder / "config.json").read_text())
+    (torch_folder / "config.json").write_text(json.dumps(config | {"vocab_size": 13}))
+    with pytest.raises(InputError, match=r"'tiny_bert' cannot be timed: (?s:.*)word_embeddings"):
+        ask_worker(subject_of(torch_folder), Grid(), 1)

@@ -1,0 +1,145 @@
+"""A student learns to answer as its teacher does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from compress.errors import InputError
+from compress.methods.distill import distill
+from compress.methods.drop_layers import drop_layers
+from compress.methods.fine_tune import fine_tune
+from compress.tasks.text_classification import Task
+from compress.train.predict import predict
+from compress.train.run import Run
+from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
+from tests.models import differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task
+
+QUICK = {"epochs": 1, "batch_size": 8}
+
+
+@pytest.fixture
+def student(model: PreTrainedModel) -> PreTrainedModel:
+    """The first layer of the teacher."""
+    return drop_layers(model, keep=[0])
+
+
+def distance(student: PreTrainedModel, teacher: PreTrainedModel, task: Task) -> float:
+    """Mean Kullback-Leibler divergence of the student's answers to sentences that it did not learn from."""
+    said, told = (predict(one, task.encode(task.evaluation, one.tokenizer)) for one in (student, teacher))
+    q, p = (np.exp(values) / np.exp(values).sum(1, keepdims=True) for values in (said, told))
+    return float((p * np.log(p / q)).sum(1).mean())
+
+
+@pytest.fixture(scope="module")
+def taught() -> PreTrainedModel:
+    """A teacher that knows the task."""
+    return fine_tune(tiny_bert(initializer_range=0.05), task=toy_task(train=80), epochs=12, learning_rate=1e-2, batch_size=16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objectives", [{"logits": 1.0}, {"logits": 1.0, "hidden": 0.01}, {"labels": 0.1, "logits": 1.0}])
+def test_a_student_comes_closer_to_its_teacher(taught: PreTrainedModel, objectives: dict[str, float]) -> None:
+    student, task = tiny_bert(seed=9, layers=1, initializer_range=0.05), toy_task(train=120, others=40)
+    learned = distill(student, teacher=taught, task=task, objectives=objectives, epochs=12, learning_rate=2e-2, batch_size=8)
+    assert distance(learned, taught, task) < 0.5 * distance(student, taught, task)
+
+
+@pytest.mark.parametrize("objectives", [{"labels": 1.0}, {"logits": 0.5}, {"hidden": 1.0}])
+def test_student_and_teacher_stay_bit_for_bit_and_share_no_tensor_with_the_result(
+    model: PreTrainedModel, student: PreTrainedModel, toy: Task, objectives: dict[str, float]
+) -> None:
+    models = (model, student)
+    before, said = [state_of(one) for one in models], [logits_of(one) for one in models]
+    learned = distill(student, teacher=model, task=toy, objectives=objectives, **QUICK)
+    pointers = {parameter.data_ptr() for parameter in learned.parameters()}
+    for one, state, answer in zip(models, before, said, strict=True):
+        assert not differences(state_of(one), state)
+        assert torch.equal(logits_of(one), answer)
+        assert all(parameter.requires_grad and parameter.grad is None for parameter in one.parameters())
+        assert not pointers & {parameter.data_ptr() for parameter in one.parameters()}
+    assert differences(state_of(learned), before[1])
+
+
+@pytest.mark.parametrize("objectives", [{"logits": 1.0}, {"hidden": 1.0}])
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    model: PreTrainedModel, student: PreTrainedModel, toy: Task, objectives: dict[str, float]
+) -> None:
+    first, again, other = (
+        distill(student, teacher=model, task=toy, objectives=objectives, **QUICK, run=Run(seed=seed)) for seed in (4, 4, 5)
+    )
+    assert not differences(state_of(first), state_of(again))
+    assert differences(state_of(first), state_of(other))
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_hidden_states(toy: Task, exact: None) -> None:
+    """Without dropout, the loss of each objective is 0 before the first step."""
+    teacher = tiny_bert(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    run = Run(max_steps=1)
+    distill(teacher, teacher=teacher, task=toy, objectives={"hidden": 1.0, "logits": 1.0}, **QUICK, run=run)
+    assert run.facts["epochs"][0]["loss"] == pytest.approx(0, abs=1e-6)
+
+
+def test_objectives_count_by_their_weight_and_the_temperature_arrives(toy: Task, exact: None) -> None:
+    """The first loss, worked out with numpy from the answers of both models to the same sentences."""
+    silent = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    teacher, student = tiny_bert(seed=8, **silent), tiny_bert(seed=9, **silent)
+    run = Run(max_steps=1)
+    distill(student, teacher=teacher, task=toy, objectives={"labels": 0.25, "logits": 2.0}, temperature=3.0, epochs=1,
+            batch_size=40, run=run)  # fmt: skip
+    encoded = toy.encode(toy.train, student.tokenizer)
+    said, told = (predict(one, encoded).astype(np.float64) for one in (student, teacher))
+
+    def softmax(values: np.ndarray) -> np.ndarray:
+        return np.exp(values) / np.exp(values).sum(1, keepdims=True)
+
+    p, q = softmax(told / 3), softmax(said / 3)
+    divergence = 9 * (p * np.log(p / q)).sum(1).mean()
+    entropy = -np.log(softmax(said)[np.arange(40), toy.train.labels]).mean()
+    assert run.facts["epochs"][0]["loss"] == pytest.approx(0.25 * entropy + 2 * divergence, rel=1e-4)
+
+
+@pytest.mark.parametrize(("objectives", "said"), [
+    ({}, "objectives"), ({"logit": 1.0}, "names 'logit'; allowed: labels, logits, hidden"),
+    ({"logits": 0.0}, r"objectives\.logits"), ({"logits": -1.0}, r"objectives\.logits"),
+    ({"logits": float("nan")}, r"objectives\.logits"), ({"logits": float("inf")}, r"objectives\.logits"),
+])  # fmt: skip
+def test_objectives_that_cannot_be_learned_are_refused_before_any_forward_pass(
+    model: PreTrainedModel, student: PreTrainedModel, toy: Task, objectives: dict[str, float], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        distill(forbid_forward_passes(student), teacher=forbid_forward_passes(model), task=toy, objectives=objectives)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [*OUT_OF_RANGE, ("temperature", 0.0), ("temperature", -2.0), ("temperature", 101.0)]
+)
+def test_values_out_of_range_are_refused_before_any_forward_pass(
+    model: PreTrainedModel, student: PreTrainedModel, toy: Task, name: str, value: Any
+) -> None:
+    forbid_forward_passes(model), forbid_forward_passes(student)
+    with pytest.raises(InputError, match=rf"distill\.{name}"):
+        distill(student, teacher=model, task=toy, objectives={"logits": 1.0}, **{name: value})
+
+
+def test_other_labels_are_refused(toy: Task) -> None:
+    for labels in (("good", "bad"), ("bad", "good", "mixed")):
+        with pytest.raises(InputError, match=r"labels are \['bad', 'good'\], the teacher's .*the same, in order"):
+            distill(forbid_forward_passes(tiny_bert()), teacher=forbid_forward_passes(tiny_bert(labels=labels)), task=toy,
+                    objectives={"logits": 1.0})  # fmt: skip
+
+
+def test_another_vocabulary_is_refused(model: PreTrainedModel, student: PreTrainedModel, toy: Task) -> None:
+    words = sorted(model.tokenizer.get_vocab())
+    student.tokenizer = tiny_tokenizer(tuple(words))
+    with pytest.raises(InputError, match="different vocabularies"):
+        distill(forbid_forward_passes(student), teacher=forbid_forward_passes(model), task=toy, objectives={"logits": 1.0})
+
+
+def test_another_width_is_refused_by_the_hidden_objective(model: PreTrainedModel, toy: Task) -> None:
+    with pytest.raises(InputError, match=r"width 8 \(student\) with 16 \(teacher\)"):
+        distill(tiny_bert(hidden_size=8), teacher=model, task=toy, objectives={"hidden": 1.0}, **QUICK)

@@ -1,0 +1,32 @@
+"""Run a recipe with --tiny and without measuring: RECIPE OUT CACHE. For tests that need a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compress.pipeline import Surroundings, running
+from compress.recipe import read_recipe
+
+
+def bare(walk: Any, shipped: dict[str, Path], out: Path, record: dict[str, Any], clock: float) -> dict[str, Any]:
+    """End with a record of the steps alone."""
+    record |= {"steps": walk.records, "gates": [], "subjects": []}
+    (out / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    return record
+
+
+def main(recipe: str, out: str, cache: str, checkpoint_seconds: float = 0.0) -> None:
+    """Run it."""
+    torch.set_num_threads(1)
+    running.measure_run = bare
+    around = Surroundings(out=Path(out), cache=Path(cache), tiny=True, device="cpu", checkpoint_seconds=checkpoint_seconds)
+    running.run(read_recipe(Path(recipe)), around)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

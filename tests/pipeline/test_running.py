@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+
+from compress.errors import CompressError, GateMissed, InputError
+from compress.pipeline import Surroundings, raise_for_gates, run
+from compress.recipe import Plan
+from tests.pipeline.conftest import weights_of
+
+
+def _statuses(record: dict[str, Any]) -> list[str]:
+    return [step["status"] for step in record["steps"]]
+
+
+def _tiny(out: Path, **changes: Any) -> Surroundings:
+    return Surroundings(**{"out": out, "tiny": True, "device": "cpu", **changes})
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_second_run_reuses_every_step(plan: Plan, tmp_path: Path) -> None:
+    first = run(plan, _tiny(tmp_path / "out"))
+    second = run(plan, _tiny(tmp_path / "out"))
+    assert _statuses(first) == ["computed"] * 3
+    assert _statuses(second) == ["reused"] * 3
+    assert [step["key"] for step in first["steps"]] == [step["key"] for step in second["steps"]]
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_an_argument_of_a_late_step_makes_only_that_step_anew(plan: Plan, tmp_path: Path) -> None:
+    run(plan, _tiny(tmp_path / "out"))
+    last = replace(plan.steps[2], arguments=plan.steps[2].arguments | {"temperature": 3.0})
+    record = run(replace(plan, steps=(*plan.steps[:2], last)), _tiny(tmp_path / "out"))
+    assert _statuses(record) == ["reused", "reused", "computed"]
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_another_seed_makes_everything_anew_but_gives_other_weights(plan: Plan, tmp_path: Path) -> None:
+    run(plan, _tiny(tmp_path / "one"))
+    record = run(replace(plan, seed=plan.seed + 1), _tiny(tmp_path / "two"))
+    assert _statuses(record) == ["computed"] * 3
+    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert any(not torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_the_same_seed_gives_the_same_weights_without_the_cache(plan: Plan, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run(plan, _tiny(tmp_path / name, cache=tmp_path / f"cache-{name}"))
+    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_run_folder_holds_a_link_for_each_step_and_a_log(plan: Plan, tmp_path: Path) -> None:
+    run(plan, _tiny(tmp_path / "out"))
+    assert sorted(path.name for path in (tmp_path / "out" / "steps").iterdir()) == ["1-fine_tune", "2-drop_layers", "3-distill"]
+    assert "teacher (fine_tune) starts" in (tmp_path / "out" / "logs" / "run.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_read_only_cache_is_read_and_new_results_go_beside(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = tmp_path / "cache"
+    run(replace(plan, steps=plan.steps[:1]), _tiny(tmp_path / "one", cache=cache))
+    before = sorted(path for path in cache.rglob("*"))
+    touch = Path.touch
+
+    def refused(path: Path, *rest: Any, **more: Any) -> None:
+        if cache in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        touch(path, *rest, **more)
+
+    monkeypatch.setattr(Path, "touch", refused)  # a folder's mode does not stop root
+    with caplog.at_level(logging.WARNING, "compress"):
+        record = run(plan, _tiny(tmp_path / "two", cache=cache))
+    assert "read-only" in caplog.text
+    assert sorted(path for path in cache.rglob("*")) == before
+    made = {path.name for path in (tmp_path / "two" / "cache" / "steps").iterdir() if path.is_dir()}
+    assert {step["key"] for step in record["steps"] if step["status"] == "computed"} == made
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="no folder is read-only for root")
+@pytest.mark.usefixtures("unmeasured")
+def test_a_cache_folder_without_write_permission_is_told(plan: Plan, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
+    run(plan, _tiny(tmp_path / "out", cache=cache))
+    assert not list(cache.iterdir())
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_full_disk_is_told_and_earlier_steps_stay(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from compress.pipeline import steps
+
+    write, calls = steps.write_model, []
+
+    def full(model: Any, folder: Path) -> None:
+        calls.append(folder)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device", str(folder))
+        write(model, folder)
+
+    monkeypatch.setattr(steps, "write_model", full)
+    with pytest.raises(CompressError, match="is full .* Finished steps are kept"):
+        run(plan, _tiny(tmp_path / "out"))
+    assert not (tmp_path / "out" / "run.json").exists()
+    monkeypatch.setattr(steps, "write_model", write)
+    assert _statuses(run(plan, _tiny(tmp_path / "out"))) == ["reused", "reused", "computed"]
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_failed_run_leaves_the_earlier_record_alone(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from compress.pipeline import steps
+
+    run(plan, _tiny(tmp_path / "out"))
+    before = (tmp_path / "out" / "run.json").read_bytes()
+
+    def broken(model: Any, folder: Path) -> None:
+        raise CompressError("broken on purpose")
+
+    monkeypatch.setattr(steps, "write_model", broken)
+    with pytest.raises(CompressError, match="on purpose"):
+        run(replace(plan, seed=99), _tiny(tmp_path / "out"))
+    assert (tmp_path / "out" / "run.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_model_that_answers_differently_when_loaded_again_is_not_kept(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compress.pipeline import steps
+
+    write = steps.write_model
+
+    def altered(model: Any, folder: Path) -> None:
+        with torch.no_grad():
+            model.classifier.bias.add_(1.0)
+        write(model, folder)
+        with torch.no_grad():
+            model.classifier.bias.sub_(1.0)
+
+    monkeypatch.setattr(steps, "write_model", altered)
+    with pytest.raises(CompressError, match="answers differently when loaded again"):
+        run(plan, _tiny(tmp_path / "out"))
+    assert not [path for path in (tmp_path / ".cache" / "steps").iterdir() if path.is_dir() and path.suffix != ".partial"]
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_two_runs_into_one_folder_are_refused(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(InputError, match="another run is writing"):
+        run(plan, _tiny(tmp_path / "out"))
+
+
+def test_an_out_that_is_a_file_is_refused(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        run(plan, _tiny(tmp_path / "out"))
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_cache(tmp_path: Path) -> None:
+    from tests.pipeline.conftest import write_recipe
+
+    recipe = write_recipe(tmp_path)
+    script = Path(__file__).with_name("run_unmeasured.py")
+    started = [
+        subprocess.Popen([sys.executable, str(script), str(recipe), str(tmp_path / name), str(tmp_path / "cache")],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for name in ("one", "two")
+    ]  # fmt: skip
+    ended = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0, 0], ended
+    one, two = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
+    assert [step["key"] for step in one["steps"]] == [step["key"] for step in two["steps"]]
+    for mine, other in zip(one["steps"], two["steps"], strict=True):
+        assert sorted([mine["status"], other["status"]]) in (["computed", "reused"], ["reused", "reused"])
+
+
+def test_missed_gates_are_told_with_value_and_limit() -> None:
+    gates = [
+        {"name": "max_drop", "limit": 0.01, "value": 0.0312, "passed": False},
+        {"name": "min_speedup", "limit": 4.0, "value": 7.0, "passed": True},
+    ]
+    with pytest.raises(GateMissed, match=r"max_drop is 0.0312, limit 0.01") as raised:
+        raise_for_gates({"gates": gates})
+    assert raised.value.exit_code == 3
+    assert "min_speedup" not in str(raised.value)
+    raise_for_gates({"gates": gates[1:]})

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import compress as cp
+from compress.errors import InputError
+from compress.tasks.known import clean_tweet, compared, find
+
+
+def _glue_folder(root: Path) -> Path:
+    for name, header, row in (
+        ("sst2", "sentence\tlabel", "a film number {0} \t{1}"),
+        ("mrpc", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", "{1}\t{0}\t{0}\tHe said \"{0} .\tHe told {0} ."),
+    ):
+        folder = root / name
+        folder.mkdir(parents=True)
+        for file, start in (("train.tsv", 0), ("dev.tsv", 1000)):
+            rows = [row.format(start + index, index % 2) for index in range(100)]
+            (folder / file).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return root
+
+
+def test_sst2_is_read_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BERT_COMPRESS_DATA", str(_glue_folder(tmp_path)))
+    task = cp.task("sst2")
+    assert task.labels == ("negative", "positive")
+    assert len(task.evaluation) == 100
+    assert task.evaluation.texts[0] == "a film number 1000"
+    assert task.evaluation.pairs is None
+    assert task.licence is not None
+
+
+def test_mrpc_is_read_from_its_official_columns(tmp_path: Path) -> None:
+    task = cp.task("mrpc", data_dir=str(_glue_folder(tmp_path)), metric="f1")
+    assert task.evaluation.pairs is not None
+    assert (task.evaluation.texts[3], task.evaluation.pairs[3]) == ('He said "1003 .', "He told 1003 .")
+    assert task.evaluation.labels[:4].tolist() == [0, 1, 0, 1]
+
+
+def test_a_data_dir_without_the_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no folder sst2"):
+        cp.task("sst2", data_dir=str(tmp_path))
+
+
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="'sst3' is unknown. Did you mean 'sst2'"):
+        cp.task("sst3")
+
+
+class _Part(list[dict[str, Any]]):
+    """Rows as the datasets library gives them."""
+
+    def __init__(self, rows: list[dict[str, Any]], names: list[str] | None) -> None:
+        super().__init__(rows)
+        self.column_names = list(rows[0])
+        self.features = {"label": SimpleNamespace(names=names)} if names else {}
+        self.info = SimpleNamespace(license="apache-2.0")
+
+
+def _hub(monkeypatch: pytest.MonkeyPatch, parts: dict[str, _Part]) -> list[tuple[Any, ...]]:
+    asked: list[tuple[Any, ...]] = []
+
+    def load_dataset(*arguments: Any) -> dict[str, _Part]:
+        asked.append(arguments)
+        return parts
+
+    monkeypatch.setitem(
+        sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset, disable_progress_bars=lambda: None)
+    )
+    return asked
+
+
+def test_glue_is_asked_from_the_hub_by_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BERT_COMPRESS_DATA", raising=False)
+    rows = [{"premise": f"p{i}", "hypothesis": f"h{i}", "label": i % 3, "idx": i} for i in range(60)]
+    names = ["entailment", "neutral", "contradiction"]
+    parts = {"train": _Part(rows, names), "validation_matched": _Part(rows[:9], names)}
+    asked = _hub(monkeypatch, parts)
+    task = cp.task("mnli")
+    assert asked == [("nyu-mll/glue", "mnli")]
+    assert task.labels == ("entailment", "neutral", "contradiction")
+    assert task.evaluation.pairs is not None
+    assert task.evaluation.pairs[2] == "h2"
+    assert len(task.evaluation) == 9
+
+
+def test_any_hub_name_brings_its_label_names_and_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"text": f"t{i}", "label": i % 2} for i in range(100)]
+    asked = _hub(monkeypatch, {"train": _Part(rows, ["ham", "spam"])})
+    found = find("someone/mail:v2", None)
+    assert asked == [("someone/mail", "v2")]
+    assert found.labels == ("ham", "spam")
+    assert found.licence == "apache-2.0"
+    assert found.validation is None
+
+
+def test_a_hub_set_without_train_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _hub(monkeypatch, {"test": _Part([{"text": "t", "label": 0}], None)})
+    with pytest.raises(InputError, match="has the splits test; one called train is needed"):
+        find("someone/mail", None)
+
+
+def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(*arguments: Any) -> None:
+        raise ConnectionError("no route\nmore")
+
+    monkeypatch.setitem(
+        sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset, disable_progress_bars=lambda: None)
+    )
+    with pytest.raises(InputError, match=r"could not be fetched from the hub \(no route\).*BERT_COMPRESS_DATA"):
+        find("someone/mail", None)
+
+
+def test_the_tweets_are_clean_and_none_stands_on_both_sides() -> None:
+    task = cp.task("tweets")
+    assert task.labels == ("negative", "neutral", "positive")
+    seen = [compared(text) for split in task.splits() for text in split.texts]
+    assert len(seen) == len(set(seen))
+    assert all(seen)
+    assert 30_000 < len(seen) < 38_157
+    assert task.removed["several labels"] > 0
+    assert not any("&amp;" in text or "\ufffd" in text for text in task.train.texts)
+
+
+def test_a_tweet_is_cleaned_and_compared_by_its_words() -> None:
+    assert clean_tweet(" Q&amp;A\n\ufffd now ") == "Q&A now"
+    assert compared("RT @me: So GOOD! http://t.co/x") == compared("so good") == "so good"
+    assert compared("@you http://x.y") == ""

@@ -1,0 +1,552 @@
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import compress
+from compress import cli, log
+from compress.errors import CompressError, GateMissed, InputError
+from compress.recipe.plan import Export, Plan, Step
+
+HERE = Path(__file__).parent
+COMMANDS = ["run", "check", "list", "export", "bench", "eval", "report", "doctor"]
+PLAN = Plan("demo", 13, "m", {}, (Step("fine_tune", {"epochs": 1}, "teacher"),), (Export("onnxruntime-cpu", {}),))
+WRONG_RECIPE = "model: m\ntask: sst2\nsteps:\n  - fine_tuna: {epochs: 1}\n"
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take back what the command line sets for its own process."""
+    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TOKENIZERS_PARALLELISM", "RANK"):
+        monkeypatch.setenv(name, "0")
+    loggers = [logging.getLogger(name) for name in ("compress", *log.LIBRARIES)]
+    before = [(one.handlers[:], one.level, one.propagate) for one in loggers]
+    with warnings.catch_warnings():
+        yield
+    for one, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        one.handlers[:], one.level, one.propagate = handlers, level, propagate
+
+
+def call(*arguments: str) -> Any:
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, module: str, **names: Any) -> None:
+    """Put a light module in the place of a heavy one."""
+    light = types.ModuleType(module)
+    vars(light).update(names)
+    package, _, last = module.rpartition(".")
+    monkeypatch.setitem(sys.modules, module, light)
+    monkeypatch.setattr(importlib.import_module(package), last, light, raising=False)
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@dataclass
+class Surroundings:
+    out: Path
+    cache: Path | None
+    device: str
+    tiny: bool
+    progress: Any
+    log_with: tuple[str, ...]
+
+
+@dataclass
+class Pipeline:
+    """What the command line asked the pipeline for."""
+
+    record: dict[str, Any] = field(default_factory=lambda: json.loads((HERE / "example_run.json").read_text("utf-8")))
+    around: list[Surroundings] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    written: list[Any] = field(default_factory=list)
+    missed: bool = False
+
+    def run(self, plan: Plan, around: Surroundings) -> dict[str, Any]:
+        self.around.append(around)
+        print("a library prints")
+        return self.record
+
+    def run_seeds(self, plan: Plan, seeds: list[int], around: Surroundings) -> list[dict[str, Any]]:
+        self.seeds = seeds
+        return [self.run(plan, around) for _ in seeds]
+
+    def results_path(self, plan: Plan) -> Path:
+        return Path("recipes/results/demo.json")
+
+    def write_results(self, plan: Plan, records: list[Any]) -> Path:
+        self.written.append(records)
+        return self.results_path(plan)
+
+    def raise_for_gates(self, record: dict[str, Any]) -> None:
+        if self.missed:
+            raise GateMissed("max_drop is 0.03, limit 0.01")
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    made = Pipeline()
+    names = ("run", "run_seeds", "results_path", "write_results", "raise_for_gates")
+    stand_in(monkeypatch, "compress.pipeline", Surroundings=Surroundings, **{name: getattr(made, name) for name in names})
+    monkeypatch.setattr("compress.recipe.read_recipe", lambda path, overrides: PLAN)
+    return made
+
+
+def test_the_help_names_every_command() -> None:
+    result = call("--help")
+    assert result.exit_code == 0
+    listed = result.stdout.partition("Commands:")[2].splitlines()
+    assert [line.split()[0] for line in listed if line.strip()] == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_one_example_and_the_three_switches(command: str) -> None:
+    result = call(command, "--help")
+    assert result.exit_code == 0
+    assert result.stdout.count(f"Example: bert-compress {command}") == result.stdout.count("Example:") == 1
+    for switch in ("--json", "--quiet", "--debug"):
+        assert result.stdout.count(f"{switch} ") == 1
+
+
+@pytest.mark.parametrize("arguments", [["frob"], ["run"], ["bench", "a", "--rounds", "0"], ["list", "--nothing"]])
+def test_usage_errors_are_wrong_input(arguments: list[str]) -> None:
+    result = call(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1
+    again = call(*arguments, "--json")
+    assert json.loads(again.stdout) == {"error": result.stderr.strip(), "exit_code": 2}
+
+
+@pytest.mark.parametrize(("error", "code"), [(InputError("epochs is 0"), 2), (CompressError("the disk is full"), 1)])
+def test_errors_are_one_message_and_their_exit_code(error: CompressError, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compress.recipe.read_recipe", raising(error))
+    result = call("check", "a.yaml")
+    assert (result.exit_code, result.stdout, result.stderr) == (code, "", f"{error}\n")
+    result = call("check", "a.yaml", "--json")
+    assert json.loads(result.stdout) == {"error": str(error), "exit_code": code}
+
+
+@pytest.mark.parametrize("error", [KeyError("key"), OSError("no\nsuch device"), BrokenPipeError(32, "pipe"), EOFError()])
+def test_an_unexpected_error_is_one_line_without_a_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compress.recipe.read_recipe", raising(error))
+    result = call("check", "a.yaml")
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+    assert result.stderr.startswith("unexpected error: ")
+    assert type(error).__name__ in result.stderr
+    assert "run again with --debug" in result.stderr
+
+
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compress.recipe.read_recipe", raising(InputError("epochs is 0")))
+    result = call("check", "a.yaml", "--debug", "--json")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert json.loads(result.stdout)["exit_code"] == 2
+
+
+def test_ctrl_c_tells_that_finished_steps_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compress.recipe.read_recipe", raising(KeyboardInterrupt()))
+    result = call("run", "a.yaml")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "stopped; finished steps are kept, and the same command goes on from there.\n"
+    result = call("check", "a.yaml", "--json")
+    assert (result.exit_code, result.stderr) == (130, "stopped.\n")
+    assert json.loads(result.stdout) == {"error": "stopped.", "exit_code": 130}
+
+
+def test_run_prints_the_table_and_where_the_report_is(pipeline: Pipeline) -> None:
+    result = call("run", "a.yaml")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[0] == "name"
+    assert lines[1].split()[0] == pipeline.record["subjects"][0]["name"]
+    assert lines[-1] == f"report: {Path('runs/demo/report.html')}"
+    assert "a library prints" in result.stderr
+
+
+def test_run_passes_its_options_on(pipeline: Pipeline, tmp_path: Path) -> None:
+    arguments = ["run", "a.yaml", "--out", str(tmp_path / "o"), "--cache", str(tmp_path / "c"), "--tiny", "--device", "cpu",
+                 "--log-with", "tensorboard", "--json"]  # fmt: skip
+    result = call(*arguments)
+    around = pipeline.around[0]
+    assert (around.out, around.cache, around.device, around.tiny) == (tmp_path / "o", tmp_path / "c", "cpu", True)
+    assert around.log_with == ("tensorboard",)
+    assert json.loads(result.stdout) == pipeline.record
+
+
+def test_overrides_reach_the_recipe(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def read(path: Path, overrides: list[str]) -> Plan:
+        seen.append((path, overrides))
+        return PLAN
+
+    monkeypatch.setattr("compress.recipe.read_recipe", read)
+    assert call("run", "a.yaml", "seed=3", "--tiny", "steps.teacher.epochs=1").exit_code == 0
+    assert seen == [(Path("a.yaml"), ["seed=3", "steps.teacher.epochs=1"])]
+
+
+def test_seeds_are_run_one_by_one_and_recorded(pipeline: Pipeline) -> None:
+    result = call("run", "a.yaml", "--seeds", "1, 2,3", "--record")
+    assert result.exit_code == 0
+    assert pipeline.seeds == [1, 2, 3]
+    assert pipeline.written == [[pipeline.record] * 3]
+    for number in (1, 2, 3):
+        assert str(Path(f"runs/demo/seed-{number}/report.html")) in result.stdout
+    told = json.loads(call("run", "a.yaml", "--seeds", "7", "--json").stdout)
+    assert told == {"schema": 1, "runs": [pipeline.record]}
+
+
+def test_one_run_can_be_recorded_without_seeds(pipeline: Pipeline) -> None:
+    assert call("run", "a.yaml", "--record").exit_code == 0
+    assert pipeline.written == [[pipeline.record]]
+
+
+def test_a_tiny_run_is_not_recorded(pipeline: Pipeline) -> None:
+    assert call("run", "a.yaml", "--tiny", "--record").exit_code == 2
+    assert (pipeline.around, pipeline.written) == ([], [])
+
+
+@pytest.mark.parametrize("seeds", ["1,x", "-1", "1,,2", "1.5"])
+def test_seeds_that_are_no_numbers_are_refused(seeds: str, pipeline: Pipeline) -> None:
+    result = call("run", "a.yaml", "--seeds", seeds)
+    assert (result.exit_code, pipeline.around) == (2, [])
+    assert repr(seeds) in result.stderr
+
+
+def test_a_missed_gate_is_told_after_everything_was_written(pipeline: Pipeline) -> None:
+    pipeline.missed = True
+    result = call("run", "a.yaml", "--record")
+    assert result.exit_code == 3
+    assert len(pipeline.written) == 1
+    assert "report: " in result.stdout
+    assert result.stderr.endswith("max_drop is 0.03, limit 0.01\n")
+    told = json.loads(call("run", "a.yaml", "--json").stdout)
+    assert told == pipeline.record | {"error": "max_drop is 0.03, limit 0.01", "exit_code": 3}
+
+
+def test_a_process_that_is_not_the_first_prints_nothing(pipeline: Pipeline) -> None:
+    pipeline.record = {}
+    result = call("run", "a.yaml", "--json")
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
+def test_check_says_ok_or_prints_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compress.recipe.read_recipe", lambda path, overrides: PLAN)
+    assert call("check", "a.yaml").stdout == "ok: demo, 1 steps (teacher), 1 exports (onnxruntime-cpu), seed 13\n"
+    assert json.loads(call("check", "a.yaml", "--json").stdout) == {"ok": True, "recipe": PLAN.resolved()}
+
+
+def test_check_without_a_recipe_prints_the_schema_or_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compress.recipe.json_schema", lambda: {"type": "object"})
+    assert json.loads(call("check", "--schema").stdout) == {"type": "object"}
+    assert call("check").exit_code == 2
+
+
+def test_list_shows_every_table_with_summary_and_source() -> None:
+    from compress.methods import METHODS
+
+    told = json.loads(call("list", "--json").stdout)
+    assert list(told) == ["methods", "objectives", "targets", "tasks"]
+    assert [entry["name"] for entry in told["methods"]] == list(METHODS)
+    assert all(entry["summary"] for entries in told.values() for entry in entries)
+    assert list(json.loads(call("list", "targets", "--json").stdout)) == ["targets"]
+    lines = call("list", "methods").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:] if line] == list(METHODS)
+
+
+def test_list_refuses_what_is_no_table() -> None:
+    result = call("list", "models")
+    assert result.exit_code == 2
+    assert "allowed: methods, objectives, targets, tasks" in result.stderr
+
+
+def test_report_is_written_anew_with_the_details(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, source in (("run.json", "example_run.json"), ("details.json", "example_details.json")):
+        (tmp_path / name).write_bytes((HERE / source).read_bytes())
+    seen: list[Any] = []
+
+    def write_report(run: Any, folder: Path, extras: Any) -> Path:
+        seen.append((run, extras))
+        return folder / "report.html"
+
+    stand_in(monkeypatch, "compress.measure.report", write_report=write_report)
+    result = call("report", str(tmp_path))
+    assert result.exit_code == 0
+    assert seen == [tuple(json.loads((HERE / f"example_{name}.json").read_text("utf-8")) for name in ("run", "details"))]
+    assert result.stdout.splitlines()[-1] == f"report: {tmp_path / 'report.html'}"
+    (tmp_path / "details.json").unlink()
+    told = json.loads(call("report", str(tmp_path), "--json").stdout)
+    assert seen[-1][1] is None
+    assert told["report"] == str(tmp_path / "report.html")
+
+
+def test_report_refreshes_a_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [True, False, True]
+
+    def refresh_tables(path: Path) -> bool:
+        assert path == tmp_path / "README.md"
+        return answers.pop(0)
+
+    stand_in(monkeypatch, "compress.measure.tables", refresh_tables=refresh_tables)
+    path = str(tmp_path / "README.md")
+    assert call("report", "--readme", path).stdout == f"refreshed: {path}\n"
+    assert call("report", "--readme", path).stdout == f"up to date: {path}\n"
+    assert json.loads(call("report", "--readme", path, "--json").stdout) == {"readme": path, "changed": True}
+
+
+@pytest.mark.parametrize("arguments", [[], ["folder", "--readme", "README.md"], ["no_such_folder"]])
+def test_report_needs_one_run_or_one_readme(arguments: list[str]) -> None:
+    result = call("report", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+ROW = {"name": "a", "batch": 8, "length": 128, "threads": 2, "p50_ms": 1.5, "p95_ms": 2.0, "examples_per_second": 5333.3,
+       "speedup": 2.0, "peak_memory_bytes": None}  # fmt: skip
+
+
+def test_bench_times_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def latencies(folders: list[str], *, progress: Callable[[str, int, int], None], **asked: Any) -> list[dict[str, Any]]:
+        seen.update(asked, folders=folders)
+        progress("time a", 0, 2)
+        print("a library prints")
+        return [ROW]
+
+    stand_in(monkeypatch, "compress.measure.measurement", latencies=latencies)
+    result = call("bench", "a", "b", "--batch", "1,8", "--length", "32,128", "--threads", "2", "--baseline", "b",
+                  "--rounds", "3", "--seconds", "0.5")  # fmt: skip
+    assert seen == {"folders": ["a", "b"], "batch": [1, 8], "length": [32, 128], "threads": [2], "device": "cpu",
+                    "baseline": "b", "rounds": 3, "seconds": 0.5}  # fmt: skip
+    cells = result.stdout.splitlines()[1].split()
+    assert cells == ["a", "8", "128", "2", "1.50", "ms", "2.00", "ms", "5,333", "2.0\u00d7", "\u2013"]
+    assert "measure starts" in result.stderr
+    quiet = call("bench", "a", "--json", "--quiet")
+    assert json.loads(quiet.stdout) == [ROW]
+    assert quiet.stderr == "a library prints\n"
+
+
+@pytest.mark.parametrize(("option", "value"), [("--batch", "0"), ("--length", "a"), ("--threads", "1;2")])
+def test_bench_refuses_lists_that_are_none(option: str, value: str) -> None:
+    result = call("bench", "a", option, value)
+    assert result.exit_code == 2
+    assert f"{option} is {value!r}" in result.stderr
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """A folder to measure, and what was asked about it."""
+    (tmp_path / "model.onnx").write_bytes(b"")
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": {"1": "yes", "0": "no"}}))
+    (tmp_path / "export.json").write_text(json.dumps({"target": "onnxruntime-cpu", "max_length": 64}))
+    asked: dict[str, Any] = {"folder": str(tmp_path)}
+
+    def evaluate(subject: Any, *, task: Any, device: str) -> dict[str, Any]:
+        asked["task"] = task
+        return {"name": subject.name, "examples": 4, "truncated": 1, "labels": ["no", "yes"], "metrics": {"accuracy": 0.75},
+                "metrics_ci95": {"accuracy": [0.3, 0.95]}, "confusion": [[2, 1], [0, 1]]}  # fmt: skip
+
+    def task(*given: Any, **named: Any) -> Any:
+        return "task", given, named
+
+    def evaluation_task(*given: Any, **named: Any) -> Any:
+        return "evaluation_task", given, named
+
+    stand_in(monkeypatch, "compress.measure.measurement", evaluate=evaluate)
+    monkeypatch.setattr("compress.tasks.task", task, raising=False)
+    monkeypatch.setattr("compress.tasks.evaluation_task", evaluation_task, raising=False)
+    return asked
+
+
+def test_eval_of_a_file_takes_the_labels_and_the_length_of_the_model(measured: dict[str, Any]) -> None:
+    result = call("eval", measured["folder"], "--data", "a.tsv", "--text", "sentence")
+    assert result.exit_code == 0
+    named = {"labels": ["no", "yes"], "max_length": 64, "text": "sentence"}
+    assert measured["task"] == ("evaluation_task", (Path("a.tsv"),), named)
+    assert "4 examples, 1 of them cut to 64 tokens" in result.stdout
+    told = json.loads(call("eval", measured["folder"], "--data", "a.tsv", "--json").stdout)
+    assert told["confusion"] == [[2, 1], [0, 1]]
+
+
+def test_eval_of_a_known_data_set_takes_its_evaluation_part(measured: dict[str, Any]) -> None:
+    assert call("eval", measured["folder"], "--data", "sst2", "--max-length", "32", "--data-dir", "d").exit_code == 0
+    assert measured["task"] == ("task", ("sst2",), {"data_dir": "d", "max_length": 32})
+
+
+def test_columns_of_a_known_data_set_are_refused(measured: dict[str, Any]) -> None:
+    result = call("eval", measured["folder"], "--data", "sst2", "--label", "stars")
+    assert result.exit_code == 2
+    assert "--label names a column of a file" in result.stderr
+
+
+def test_a_model_that_does_not_name_its_labels_is_refused(measured: dict[str, Any]) -> None:
+    (Path(measured["folder"]) / "config.json").write_text('{"id2label": {"0": "no", "2": "yes"}}')
+    result = call("eval", measured["folder"], "--data", "a.tsv")
+    assert result.exit_code == 2
+    assert "id2label" in result.stderr
+
+
+@pytest.fixture
+def exporting(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the export was asked for."""
+    asked: dict[str, Any] = {"new_head": False, "overrides": None}
+
+    def read(text: str, overrides: list[str], *, source: str) -> Plan:
+        asked["overrides"] = overrides
+        [target] = json.loads(text)["export"]
+        return Plan("any", 13, "any", {}, (), (Export(target, {"weight_bits": 7}),))
+
+    def load(model: str) -> Any:
+        return types.SimpleNamespace(name=model, has_new_head=asked["new_head"])
+
+    def task(data: Any, **named: Any) -> Any:
+        asked["data"] = data, named
+        return "task"
+
+    def export(model: Any, out: Path, *, target: str, task: Any, **options: Any) -> Any:
+        asked["export"] = model.name, out, target, task, options
+        told = {"name": "int8", "max_abs_error": 0.21, "label_flips": 1, "compared": 40, "fused_ops": 3, "integer_ops": 12}
+        return types.SimpleNamespace(path=out, target=target, stages=[types.SimpleNamespace(as_dict=told.copy)])
+
+    monkeypatch.setattr("compress.recipe.read_recipe_text", read)
+    monkeypatch.setattr("compress.tasks.task", task, raising=False)
+    stand_in(monkeypatch, "compress.artifact.loading", load=load)
+    stand_in(monkeypatch, "compress.export.exporting", export=export)
+    return asked
+
+
+EXPORT = ("export", "m", "--target", "onnxruntime-cpu-int8", "--out", "o", "--data")
+
+
+def test_export_passes_options_and_data_on(exporting: dict[str, Any]) -> None:
+    result = call(*EXPORT, "a.csv", "--label", "stars", "weight_bits=7")
+    assert result.exit_code == 0
+    assert exporting["overrides"] == ["export.onnxruntime-cpu-int8.weight_bits=7"]
+    assert exporting["data"] == ({"train": "a.csv", "label": "stars"}, {"data_dir": None, "max_length": 128})
+    assert exporting["export"] == ("m", Path("o"), "onnxruntime-cpu-int8", "task", {"weight_bits": 7})
+    assert result.stdout.splitlines()[1].split() == ["int8", "0.21", "1", "of", "40", "3", "12"]
+    told = json.loads(call(*EXPORT, "sst2", "--json").stdout)
+    assert exporting["data"][0] == "sst2"
+    assert (told["path"], told["stages"][0]["integer_ops"]) == ("o", 12)
+
+
+def test_a_model_without_a_trained_head_is_not_exported(exporting: dict[str, Any]) -> None:
+    exporting["new_head"] = True
+    assert call(*EXPORT, "sst2").exit_code == 2
+    assert "export" not in exporting
+
+
+def test_an_unknown_target_is_refused_with_a_suggestion() -> None:
+    result = call("export", "m", "--target", "onnxruntime-cpu-int9", "--out", "o", "--data", "sst2")
+    assert result.exit_code == 2
+    assert "onnxruntime-cpu-int8" in result.stderr
+
+
+def test_doctor_prints_its_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    from compress.measure.doctor import Finding
+
+    monkeypatch.setattr("compress.measure.doctor.diagnose", lambda: [Finding("int8", "no VNNI", "7-bit weights are used")])
+    assert call("doctor").stdout.splitlines()[1].split() == ["int8", "no", "VNNI", "7-bit", "weights", "are", "used"]
+    told = json.loads(call("doctor", "--json").stdout)
+    assert told == [{"name": "int8", "value": "no VNNI", "meaning": "7-bit weights are used"}]
+
+
+def test_numbers_that_json_cannot_say_become_null(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> None:
+    pipeline.record = {"seconds": float("nan"), "path": Path("a")}
+    assert json.loads(call("run", "a.yaml", "--json").stdout) == {"seconds": None, "path": "a"}
+
+
+def python(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "RANK"}
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env=environment, cwd=HERE.parent, **options)  # fmt: skip
+
+
+WITHOUT_TORCH = """
+import sys
+from compress.cli import main
+try:
+    main()
+except SystemExit as end:
+    print(f"exit {end.code}, heavy: {sorted({'torch', 'transformers', 'onnxruntime'} & set(sys.modules))}", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["list"], 0), (["check", "RECIPE"], 2)])
+def test_what_needs_no_torch_does_not_wait_for_it(arguments: list[str], code: int, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(WRONG_RECIPE)
+    given = [str(tmp_path / "wrong.yaml") if one == "RECIPE" else one for one in arguments]
+    out, err = python(WITHOUT_TORCH, *given).communicate(timeout=60)
+    assert err.splitlines()[-1] == f"exit {code}, heavy: []"
+    assert bool(out) is (code == 0)
+    assert ("fine_tune" in err) is (code == 2)
+
+
+def test_python_dash_m_is_the_same_command() -> None:
+    told = subprocess.run([sys.executable, "-m", "compress", "list", "frob"], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (2, "")
+
+
+SLOW_READING = """
+import sys, time, compress.recipe
+from compress.cli import main
+def read_recipe(path, overrides):
+    sys.stderr.write("ready\\n")
+    sys.stderr.flush()
+    time.sleep(60)
+compress.recipe.read_recipe = read_recipe
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_with_one_line(number: signal.Signals) -> None:
+    process = python(SLOW_READING, "run", "a.yaml")
+    assert process.stderr is not None
+    assert process.stderr.readline() == "ready\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines() == ["stopped; finished steps are kept, and the same command goes on from there."]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")
+@pytest.mark.parametrize("arguments", [["list", "--json"], ["--help"], ["check", "no.yaml", "--json"]])
+def test_a_reader_that_went_away_is_no_news(arguments: list[str]) -> None:
+    process = python("from compress.cli import main; main()", *arguments)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    told = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) in (1, 120)
+    assert told == ""
+
+
+def test_the_command_is_installed_under_its_name() -> None:
+    from importlib.metadata import entry_points
+
+    [found] = [one for one in entry_points(group="console_scripts") if one.name == "bert-compress"]
+    assert found.load() is cli.main
+    assert compress.__version__
