@@ -74,7 +74,7 @@ app = typer.Typer(
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/sst2/three_layers_int8.yaml.")],
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; if left out, runs/NAME or runs/NAME-tiny.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Where results of steps are kept; .cache beside the run folder.")] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="A random model and a few steps: does the recipe run at all?")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -96,7 +96,7 @@ def run(
 
     if keep:
         pipeline.results_path(plan)
-    folder = out or Path("runs") / plan.name
+    folder = pipeline.run_folder(plan, pipeline.Surroundings(out, tiny=tiny))
     with LiveView(plan.name, stages_of(plan), quiet=quiet) as view, _kept_from_stdout(sys.stderr):
         around = pipeline.Surroundings(folder, cache, device, tiny, view, tuple(log_with or ()))
         records = pipeline.run_seeds(plan, numbers, around) if numbers else [pipeline.run(plan, around)]

@@ -33,8 +33,9 @@ def apply_structure(model: PreTrainedModel, structure: dict[str, Any]) -> None:
             "save the model again with compress.save, or remove the file if the layers are all alike."
         )
     for index, (layer, shape) in enumerate(zip(layers, told, strict=True)):
-        numbers = [shape.get(key) if isinstance(shape, dict) else None for key in ("heads", "head_size", "intermediate")]
-        if not all(isinstance(number, int) and 0 < number <= 1 << 20 for number in numbers):
+        told_numbers = [shape.get(key) if isinstance(shape, dict) else None for key in ("heads", "head_size", "intermediate")]
+        numbers = [number for number in told_numbers if isinstance(number, int) and 0 < number <= 1 << 20]
+        if len(numbers) < len(told_numbers):
             raise InputError(
                 f"structure.json, layer {index}: {shape!r} must give heads, head_size and intermediate as positive "
                 "whole numbers; restore the file from where the model was saved."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +45,7 @@ def subject_of(folder: str | Path, name: str | None = None) -> Subject:
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise InputError(f"{path} is no folder; give a folder with {ONNX}, or with {CONFIG} and {WEIGHTS}.")
-    called = name or path.resolve().name
+    called = name or Path(os.path.abspath(path)).name
     if (path / ONNX).is_file():
         _need_config(path, ONNX)
         target = export_facts(path).get("target")

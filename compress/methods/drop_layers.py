@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import Field
@@ -40,7 +41,7 @@ def drop_layers(
     if outside or not keep:
         shown = f"names layer {', '.join(map(str, outside))}" if outside else "is empty"
         raise InputError(f"drop_layers.keep {shown}, but the model has layers 0 to {count - 1}; name at least one of these.")
-    if any(later <= earlier for earlier, later in zip(keep, keep[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(keep)):
         raise InputError(f"drop_layers.keep is {keep}; name each layer once, in rising order: {sorted(set(keep))}.")
     if len(keep) == count:
         raise NoEffect(f"drop_layers.keep names all {count} layers; leave some out, or remove the step.")

@@ -25,6 +25,7 @@ from compress.pipeline.cache import FACTS
 from compress.pipeline.keys import digest, source_digest
 from compress.pipeline.steps import Stop, Walk
 from compress.recipe import recipe_text
+from compress.record import write_whole
 from compress.tasks.text_classification import Task
 
 logger = logging.getLogger(__name__)
@@ -65,21 +66,16 @@ def measure_run(walk: Walk, shipped: dict[str, Path], out: Path, record: dict[st
     }
     for note in details["notes"]:
         logger.warning("%s", note)
-    write_whole(out / DETAILS, details)
+    write_json(out / DETAILS, details)
     write_report(record, out, details)
     write_card(record, out)
-    write_whole(out / RUN, record)
+    write_json(out / RUN, record)
     return record
 
 
-def write_whole(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
     """Write JSON so that the file is whole or not there."""
-    partial = path.with_name(f"{path.name}.partial.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def notes(subjects: Sequence[dict[str, Any]]) -> list[str]:

@@ -43,7 +43,7 @@ class Surroundings:
     """How to run a plan; nothing here changes a result, but for `tiny`.
 
     Args:
-        out: The run folder; `runs/<name>` if None.
+        out: The run folder; `runs/<name>` if None, `runs/<name>-tiny` for a tiny run.
         cache: Where results of steps are kept; `.cache` beside the run folder if None.
         device: auto, cpu or cuda.
         tiny: Random model, a few examples and steps.
@@ -72,7 +72,7 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
         CompressError: The work failed; finished steps are kept.
     """
     around = surroundings or Surroundings()
-    out = around.out or Path("runs") / plan.name
+    out = run_folder(plan, around)
     plan = tiny_plan(plan) if around.tiny else plan
     device = pick_device(around.device)
     join_processes(device)
@@ -105,6 +105,11 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
         _link_steps(walk, out)
         wait_for_all()
     return record
+
+
+def run_folder(plan: Plan, around: Surroundings) -> Path:
+    """Where a run goes: as told, else runs/<name>, or runs/<name>-tiny, so that a trial overwrites no result."""
+    return around.out or Path("runs") / (f"{plan.name}-tiny" if around.tiny else plan.name)
 
 
 def raise_for_gates(record: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import InputError
-from compress.pipeline.measuring import write_whole
-from compress.pipeline.running import SCHEMA, Surroundings, run
+from compress.pipeline.measuring import write_json
+from compress.pipeline.running import SCHEMA, Surroundings, run, run_folder
 from compress.recipe.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def run_seeds(plan: Plan, seeds: Sequence[int], surroundings: Surroundings | Non
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"seeds are {', '.join(map(str, seeds)) or 'empty'}; give at least one, each once, such as 1,2,3.")
     around = surroundings or Surroundings()
-    out = around.out or Path("runs") / plan.name
+    out = run_folder(plan, around)
     cache = around.cache or out.parent / ".cache"
     records = []
     for seed in seeds:
@@ -56,5 +56,5 @@ def write_results(plan: Plan, records: Sequence[dict[str, Any]]) -> Path:
     """Write {schema, runs} to where the recipe's results are kept, and say where."""
     path = results_path(plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, {"schema": SCHEMA, "runs": list(records)})
+    write_json(path, {"schema": SCHEMA, "runs": list(records)})
     return path

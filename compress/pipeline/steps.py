@@ -108,8 +108,7 @@ def _run_step(walk: Walk, step: Step, before: Stop) -> Stop:
         "status": "reused" if reused else "computed", "why": why, "seconds": facts.pop("seconds", 0.0), **facts,
     }  # fmt: skip
     walk.records.append(record)
-    if reused:
-        walk.progress(f"{step.name}: reused", 1, 1)
+    walk.progress(f"{step.name}: {'reused' if reused else 'done'}", 1, 1)
     said = "reused" if reused else f"{time.perf_counter() - started:.1f} s"
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
     logger.info("%s (%s): %s; %.1f M -> %.1f M parameters%s", step.name, step.method, said,
@@ -171,6 +170,7 @@ def _apply(walk: Walk, step: Step, before: Stop, checkpoint: Path | None) -> tup
     arguments |= {name: value for name, value in (("task", walk.task), ("run", run)) if name in wants}
     model = before.model()
     logger.info("%s (%s) starts", step.name, step.method)
+    walk.progress(f"{step.name}: starts", 0, 1)
     started = time.perf_counter()
     changed = function(model, **arguments)
     facts = {

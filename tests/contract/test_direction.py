@@ -1,4 +1,4 @@
-"""Imports point down: cli -> pipeline -> methods, export, measure -> train -> objectives, tasks -> artifact -> bert -> errors."""
+"""Imports point down the ladder, from the command line to the errors; and files keep their size and say what they are."""
 
 from __future__ import annotations
 

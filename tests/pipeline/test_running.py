@@ -55,7 +55,7 @@ def test_another_seed_makes_everything_anew_but_gives_other_weights(plan: Plan, 
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_the_same_seed_gives_the_same_weights_without_the_cache(plan: Plan, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights_without_cache(plan: Plan, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(plan, _tiny(tmp_path / name, cache=tmp_path / f"cache-{name}"))
     one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
@@ -114,7 +114,7 @@ def test_a_full_disk_is_told_and_earlier_steps_stay(plan: Plan, tmp_path: Path, 
         write(model, folder)
 
     monkeypatch.setattr(steps, "write_model", full)
-    with pytest.raises(CompressError, match="is full .* Finished steps are kept"):
+    with pytest.raises(CompressError, match=r"is full .* Finished steps are kept"):
         run(plan, _tiny(tmp_path / "out"))
     assert not (tmp_path / "out" / "run.json").exists()
     monkeypatch.setattr(steps, "write_model", write)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
     from transformers import PreTrainedModel
 
+    from compress.tasks.text_classification import Task
     from compress.train.run import Run
 
 Epochs = Annotated[float, Field(gt=0, description="passes over the training part")]

@@ -48,7 +48,7 @@ def test_a_data_dir_without_the_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(InputError, match="'sst3' is unknown. Did you mean 'sst2'"):
+    with pytest.raises(InputError, match=r"'sst3' is unknown. Did you mean 'sst2'"):
         cp.task("sst3")
 
 

@@ -114,7 +114,7 @@ def test_fewer_rows_are_chosen_evenly_and_always_the_same(tmp_path: Path) -> Non
         (_rows(100, labels=("yes",)), {}, "every row has the label 'yes'|at least two"),
         (_rows(8), {}, "has 8 rows; at least 16"),
         ([(text, text) for text, _ in _rows(100)], {}, "100 different values in 100 rows"),
-        (_rows(100), {"labels": ["no", "maybe"]}, r"labels that are unknown; allowed: no, maybe[\s\S]*line 3, column 'label': 'yes'"),
+        (_rows(100), {"labels": ["no", "maybe"]}, r"unknown; allowed: no, maybe[\s\S]*line 3, column 'label': 'yes'"),
         (_rows(100), {"labels": ["no"]}, "name at least two"),
         (_rows(100), {"labels": ["no", "no"]}, "each once"),
         (_rows(99, labels=("a", "b", "c")), {"metric": "f1"}, "f1 needs two labels, the data has 3"),
