@@ -65,7 +65,8 @@ def test_the_same_seed_gives_the_same_weights_without_cache(plan: Plan, tmp_path
 @pytest.mark.usefixtures("unmeasured")
 def test_a_run_folder_holds_a_link_for_each_step_and_a_log(plan: Plan, tmp_path: Path) -> None:
     run(plan, _tiny(tmp_path / "out"))
-    assert sorted(path.name for path in (tmp_path / "out" / "steps").iterdir()) == ["1-fine_tune", "2-drop_layers", "3-distill"]
+    names = sorted(path.name for path in (tmp_path / "out" / "steps").iterdir())
+    assert names == ["1-fine_tune", "2-drop_layers", "3-distill"]
     assert "teacher (fine_tune) starts" in (tmp_path / "out" / "logs" / "run.log").read_text(encoding="utf-8")
 
 
