@@ -49,15 +49,16 @@ def configure(quiet: bool = False, debug: bool = False) -> None:
 @contextlib.contextmanager
 def libraries_silenced() -> Iterator[None]:
     """Hold back the warnings and log lines of the libraries underneath, unless the toolkit logs at DEBUG."""
-    if logging.getLogger("compress").isEnabledFor(logging.DEBUG):
+    own = logging.getLogger("compress")
+    if own.isEnabledFor(logging.DEBUG):
         yield
         return
-    loggers = [logging.getLogger(name) for name in (None, *LIBRARIES)]
+    loggers = [logging.getLogger(name) for name in (None, *LIBRARIES, "compress")]
     levels = [logger.level for logger in loggers]
     try:
-        for logger in loggers:
+        own.setLevel(own.getEffectiveLevel())
+        for logger in loggers[:-1]:
             logger.setLevel(logging.ERROR)
-        logging.getLogger("compress").setLevel(logging.getLogger("compress").level or logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield

@@ -22,6 +22,8 @@ from compress.errors import InputError, raise_together
 from compress.log import libraries_silenced
 
 HEAD = ("classifier.", "bert.pooler.")
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+TOKENIZERS = ("tokenizer.json", "vocab.txt")
 CONVERT = (
     "convert it once with: python -c \"from transformers import AutoModelForSequenceClassification as M; "
     "M.from_pretrained('FOLDER').save_pretrained('FOLDER')\" on a machine where you trust the file"
@@ -48,11 +50,12 @@ def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 1
     weights = _renamed(_weights(folder))
     has_head = "classifier.weight" in weights
     _settle_labels(config, weights, labels, folder)
+    config._attn_implementation = "sdpa"
+    _check_weights(_without_memory(config, weights, folder), weights, folder)
     with _seeded(seed), libraries_silenced():
-        config._attn_implementation = "sdpa"
         model = BertForSequenceClassification(config)
     _apply_structure_file(model, folder)
-    _fill(model, weights, folder)
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
     model.tokenizer = _tokenizer(folder, config)
     model.label = Path(str(name).removeprefix("package:")).name
     model.has_new_head = not has_head
@@ -117,8 +120,8 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     index = folder / f"{WEIGHTS}.index.json"
     if index.is_file():
         shards = _json(index).get("weight_map", {})
-        names = sorted(set(shards.values())) if isinstance(shards, dict) else []
-        files = [folder / Path(str(name)).name for name in names]
+        names = sorted({str(file) for file in shards.values()}) if isinstance(shards, dict) else []
+        files = [folder / Path(name).name for name in names]
     else:
         files = [folder / WEIGHTS]
     missing = [path for path in files if not path.is_file()]
@@ -180,7 +183,25 @@ def _apply_structure_file(model: PreTrainedModel, folder: Path) -> None:
             raise InputError(f"{folder}: {err}") from err
 
 
-def _fill(model: PreTrainedModel, weights: dict[str, torch.Tensor], folder: Path) -> None:
+def _without_memory(config: BertConfig, weights: dict[str, torch.Tensor], folder: Path) -> PreTrainedModel:
+    """The model's shapes alone, so that absurd sizes are refused before memory is asked for."""
+    if config.num_hidden_layers > len(weights):
+        raise InputError(
+            f"{folder / 'config.json'}: num_hidden_layers is {config.num_hidden_layers}, but there are only {len(weights)} "
+            "weights; restore the original file."
+        )
+    try:
+        with torch.device("meta"), libraries_silenced():
+            model = BertForSequenceClassification(config)
+    except Exception as err:
+        raise InputError(
+            f"{folder / 'config.json'} is no BERT configuration: {_first_line(err)}. Restore the original file."
+        ) from err
+    _apply_structure_file(model, folder)
+    return model
+
+
+def _check_weights(model: PreTrainedModel, weights: dict[str, torch.Tensor], folder: Path) -> None:
     expected = model.state_dict()
     problems = [f"  {name} is missing" for name in expected if name not in weights and not name.startswith(HEAD)]
     if "classifier.weight" in weights:
@@ -189,19 +210,20 @@ def _fill(model: PreTrainedModel, weights: dict[str, torch.Tensor], folder: Path
     for name, tensor in weights.items():
         if name in expected and tensor.shape != expected[name].shape:
             problems.append(f"  {name} has shape {tuple(tensor.shape)}, not {tuple(expected[name].shape)}")
-        elif not tensor.is_floating_point():
+        elif tensor.dtype not in FLOATS:
             problems.append(f"  {name} is of type {tensor.dtype}, not a float")
         elif not torch.isfinite(tensor).all():
             problems.append(f"  {name} holds values that are not finite")
     shown = problems[:10] + ([f"  and {len(problems) - 10} more"] if len(problems) > 10 else [])
     raise_together(shown, f"{folder}: the weights do not fit config.json; fetch or save the model again:")
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
 
 
 def _tokenizer(folder: Path, config: BertConfig) -> Any:
+    if not any((folder / name).is_file() for name in TOKENIZERS):  # transformers would make an empty one
+        raise InputError(f"{folder} has no tokenizer that can be loaded (no file); add tokenizer.json or vocab.txt.")
     try:
         with libraries_silenced():
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as err:
         raise InputError(
             f"{folder} has no tokenizer that can be loaded ({_first_line(err)}); add tokenizer.json or vocab.txt."

@@ -25,6 +25,8 @@ def find_model(name: str | Path) -> Path:
         InputError: There is no such model, or it cannot be reached.
     """
     text = str(name)
+    if not text:
+        raise InputError("the model's name is empty; give a folder, package:NAME or a hub name.")
     if text.startswith("package:"):
         return _in_package(text.removeprefix("package:"))
     path = Path(name).expanduser()

@@ -20,7 +20,7 @@ def keep_layers(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
     """Copy the model with these encoder layers only, in this order."""
     student = copy_of(model)
     layers = encoder_layers(student)
-    kept = [copy.deepcopy(layers[index]) for index in keep]
+    kept = [copy.deepcopy(layers[index], {id(student.config): student.config}) for index in keep]  # one configuration for all
     for index, layer in enumerate(kept):
         attention_of(layer).layer_idx = index
     student.base_model.encoder.layer = nn.ModuleList(kept)

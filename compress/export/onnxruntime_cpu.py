@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
 
+from compress.arguments import within_range
 from compress.export.graph import FILE, write_graph
 from compress.export.parity import Reference, Stage
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-3
 
 
+@within_range
 def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task) -> list[Stage]:
     """Write a float32 model.onnx that onnxruntime runs on any CPU.
 

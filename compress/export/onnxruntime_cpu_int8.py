@@ -11,6 +11,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from pydantic import Field
 from transformers import PreTrainedModel
 
+from compress.arguments import within_range
 from compress.errors import NoEffect
 from compress.export.graph import FILE, note_in_file, write_graph
 from compress.export.onnxruntime_cpu import TOLERANCE
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
 
 
+@within_range
 def onnxruntime_cpu_int8(
     model: PreTrainedModel,
     folder: Path,

@@ -220,10 +220,11 @@ def _is_sane(answer: dict[str, Any], shapes: int) -> bool:
         return False
     if not isinstance(answer.get("peak_memory_bytes", ""), int | None):
         return False
-    numbers = [taken for taken in lists if isinstance(taken, list) and taken]
-    return len(numbers) == shapes and all(
-        isinstance(one, int | float) and math.isfinite(one) and one > 0 for taken in numbers for one in taken
-    )
+    return all(isinstance(taken, list) and taken and all(map(_is_duration, taken)) for taken in lists)
+
+
+def _is_duration(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0
 
 
 def _crash_text(name: str, ended: subprocess.CompletedProcess[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from transformers import PreTrainedModel
 
+from compress.arguments import within_range
 from compress.errors import InputError, raise_together
 from compress.objectives import OBJECTIVES
 from compress.tasks.text_classification import Task
@@ -34,6 +35,7 @@ from compress.train.settings import (
 Weight = Annotated[float, Field(gt=0)]
 
 
+@within_range
 def distill(
     model: PreTrainedModel,
     *,

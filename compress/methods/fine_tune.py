@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
+from compress.arguments import within_range
 from compress.objectives.labels import labels
 from compress.tasks.text_classification import Task
 from compress.train.loop import Goal, train
@@ -22,6 +23,7 @@ from compress.train.settings import (
 )
 
 
+@within_range
 def fine_tune(
     model: PreTrainedModel,
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import time
@@ -20,7 +21,7 @@ from compress.bert.attention import attention_kernel
 from compress.bert.dropout import sixteen_bits
 from compress.bert.first_token import first_token_only
 from compress.bert.surgery import copy_of
-from compress.errors import CompressError
+from compress.errors import CompressError, InputError
 from compress.log import libraries_silenced
 from compress.objectives.outputs import Batch, Outputs
 from compress.train.batches import epoch_batches
@@ -113,7 +114,24 @@ def train(model: PreTrainedModel, *, task: Task, settings: Settings, goal: Goal,
     return _take_best(training)
 
 
+def _check_fit(model: PreTrainedModel, task: Task) -> None:
+    if model.config.num_labels != len(task.labels):
+        raise InputError(
+            f"the model has {model.config.num_labels} labels, but the task has {len(task.labels)} "
+            f"({', '.join(task.labels)}); load the model with labels=task.labels."
+        )
+    for split in (task.train, task.selection):
+        if not len(split):
+            raise InputError(f"the task's {split.role} part is empty; give data to train on.")
+    if task.max_length > model.config.max_position_embeddings:
+        raise InputError(
+            f"the task's max_length is {task.max_length}, but the model reads {model.config.max_position_embeddings} tokens "
+            "at most; lower max_length."
+        )
+
+
 def _prepare(model: PreTrainedModel, task: Task, settings: Settings, goal: Goal, run: Run) -> _Training:
+    _check_fit(model, task)
     device = pick_device(run.device)
     with libraries_silenced():
         accelerator = Accelerator(
@@ -137,13 +155,23 @@ def _prepare(model: PreTrainedModel, task: Task, settings: Settings, goal: Goal,
         goal.teacher.to(accelerator.device).eval()
     prepared = accelerator.prepare(student)
     optimizer = _optimizer(student, settings)
-    what = f"{settings} {sorted((name, weight) for name, (weight, _) in goal.terms.items())} seed {run.seed} {total} steps"
+    terms = sorted((name, weight, getattr(term, "keywords", {})) for name, (weight, term) in goal.terms.items())
+    what = f"{settings} {terms} seed {run.seed} {total} steps"
+    what += f" task {task.fingerprint} model {_fingerprint(student)}"
     position, best = Position(), None
     if run.folder and (resumed := load_checkpoint(run.folder, student, optimizer, what)):
         position, best = resumed
         logger.info("going on from step %d of %d", position.step, total)
     return _Training(accelerator, prepared, optimizer, goal, settings, run, task, encoded, selection, total, position,
                      best, what, time.monotonic())  # fmt: skip
+
+
+def _fingerprint(model: PreTrainedModel) -> str:
+    total = hashlib.blake2b(digest_size=12)
+    for name, tensor in model.state_dict().items():
+        total.update(f"{name}{tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 def _optimizer(student: PreTrainedModel, settings: Settings) -> torch.optim.Optimizer:
@@ -177,7 +205,7 @@ def _step(training: _Training, group: list[np.ndarray]) -> float:
     """One optimizer step over a group of batches; the loss is the mean over all their examples and processes."""
     accelerator, settings, position = training.accelerator, training.settings, training.position
     rank, processes = accelerator.process_index, accelerator.num_processes
-    torch.manual_seed((training.run.seed << 32) + position.step * processes + rank)
+    torch.manual_seed(_seed_of_step(training.run.seed, position.step, rank))
     factor = rate_factor(settings.schedule, position.step, training.total_steps, settings.warmup)
     for parameters in training.optimizer.param_groups:
         parameters["lr"] = settings.learning_rate * factor
@@ -201,6 +229,11 @@ def _step(training: _Training, group: list[np.ndarray]) -> float:
     training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=True)
     return sum_of_losses * processes
+
+
+def _seed_of_step(seed: int, step: int, rank: int) -> int:
+    """A seed of 32 bits, which are all that torch's generator on the CPU reads."""
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0])
 
 
 def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:

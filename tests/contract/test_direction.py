@@ -11,7 +11,7 @@ import compress
 
 ROOT = Path(compress.__file__).parent
 LADDER = (
-    ("errors", "log", "processor", "record"),
+    ("arguments", "errors", "log", "processor", "record"),
     ("bert",),
     ("artifact",),
     ("objectives", "tasks"),

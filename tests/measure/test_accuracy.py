@@ -75,6 +75,12 @@ def test_answers_that_padding_changes_are_counted_as_flips(rows: Callable[..., A
     assert (found.flips, found.max_abs_error, found.compared) == (2, 3.0, 3)
 
 
+def test_a_last_batch_of_short_examples_is_padded_like_the_others(rows: Callable[..., Any]) -> None:
+    # the 33rd example stands in a batch of its own: 2 wide alone, 5 wide when compared
+    found = invariance(Runner(padding_counter, None), rows([[1] * 5] * 32 + [[1, 1]]))
+    assert (found.flips, found.max_abs_error, found.compared) == (1, 3.0, 33)
+
+
 def test_answers_that_ignore_padding_do_not_flip(rows: Callable[..., Any]) -> None:
     found = invariance(Runner(sums, None), rows([[1, 1], [3, 1, 1], [1] * 5]))
     assert (found.flips, found.max_abs_error, found.compared) == (0, 0.0, 3)

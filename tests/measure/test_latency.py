@@ -106,7 +106,7 @@ def test_percentiles_and_speedups_are_taken_over_the_samples_of_all_rounds(
 ) -> None:
     slow, fast = replace(subject, name="slow"), replace(subject, name="fast")
     asked = answers(monkeypatch, {
-        "slow": [answer([10.0, 12.0], peak=500), answer([8.0], peak=900)],
+        "slow": [answer([10.0, 12.0], peak=900), answer([8.0], peak=500)],
         "fast": [answer([2.0, 4.0], peak=None), answer([3.0, 3.0, 13.0], peak=300)],
     })  # fmt: skip
     found = time_subjects([slow, fast], Grid(batch=(4,), length=(16,), rounds=2), baseline="slow")
@@ -244,6 +244,7 @@ def test_an_error_that_the_process_answers_is_one_of_the_input(subject: Subject,
         '{"samples": [[0.0]], "peak_memory_bytes": 1}',
         '{"samples": [[1.0, -1.0]], "peak_memory_bytes": 1}',
         '{"samples": [[NaN]], "peak_memory_bytes": 1}',
+        '{"samples": [[Infinity]], "peak_memory_bytes": 1}',
         '{"samples": [["1.0"]], "peak_memory_bytes": 1}',
     ],
 )

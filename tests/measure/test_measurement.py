@@ -158,10 +158,13 @@ def test_a_device_that_is_not_there_is_refused_before_anything_runs(
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", None)
-    for call in (lambda: measure(pair, task=task, device=device), lambda: latencies(pair, device=device),
+    told: list[Any] = []
+    for call in (lambda: measure(pair, task=task, device=device, progress=lambda *one: told.append(one)),
+                 lambda: latencies(pair, device=device, progress=lambda *one: told.append(one)),
                  lambda: evaluate(pair[0], task=task, device=device)):  # fmt: skip
         with pytest.raises(InputError, match=f"device is '{device}'"):
             call()
+    assert told == []
 
 
 def test_a_length_that_is_too_long_is_refused_before_anything_runs(

@@ -40,6 +40,11 @@ def test_a_folder_given_as_a_dot_has_the_name_of_the_folder(onnx_folder: Folder,
     assert subject_of(".").name == "here"
 
 
+def test_a_link_to_a_folder_has_the_name_of_the_link(onnx_folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "1-distill").symlink_to(onnx_folder("a1b2c3"))
+    assert subject_of(tmp_path / "1-distill").name == "1-distill"
+
+
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere is no folder"):
         subject_of(tmp_path / "nowhere")

@@ -1,0 +1,56 @@
+"""Hold a call from Python to the ranges that the function's own signature states, as a recipe is."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from compress.errors import InputError, raise_together
+
+P = ParamSpec("P")
+R = TypeVar("R")
+OBJECTS = frozenset({"model", "teacher", "task", "run", "folder"})
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+def within_range(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuse arguments that the signature does not allow, all of them at once, before anything runs.
+
+    Raises (when called):
+        InputError: A value is out of range or of another type, or there is no such argument.
+    """
+    name = function.__name__
+    parameters = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        unknown = [key for key in kwargs if key not in parameters]
+        if unknown:
+            allowed = ", ".join(key for key in parameters if key not in OBJECTS) or "none"
+            raise InputError(f"{name} has no option {', '.join(unknown)}; allowed: {allowed}.")
+        raise_together([
+            f"{name}.{problem}" for key, value in kwargs.items() if key not in OBJECTS
+            for problem in _problems(key, value, _annotation(function, parameters[key].annotation))
+        ])  # fmt: skip
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _annotation(function: Callable[..., Any], annotation: Any) -> Any:
+    return eval(annotation, dict(inspect.unwrap(function).__globals__)) if isinstance(annotation, str) else annotation
+
+
+def _problems(name: str, value: Any, annotation: Any) -> list[str]:
+    try:
+        TypeAdapter(annotation, config=STRICT).validate_python(value)
+    except ValidationError as err:
+        return [
+            f"{'.'.join([name, *(str(part) for part in problem['loc'])])} is {problem['input']!r}: {problem['msg']}."
+            for problem in err.errors(include_url=False)
+        ]
+    return []
