@@ -71,14 +71,12 @@ def load_torch(folder: Path, device: str = "cpu") -> PreTrainedModel:
     return model
 
 
-def open_runner(subject: Subject | PreTrainedModel, device: str = "cpu") -> Runner:
-    """Open a subject, or take a model that is in memory already, to run batches through it.
+def open_runner(subject: Subject, device: str = "cpu") -> Runner:
+    """Open a subject to run batches through it.
 
     Raises:
         InputError: It cannot be loaded.
     """
-    if not isinstance(subject, Subject):
-        return Runner(_torch_run(subject, device), subject.tokenizer, subject)
     if subject.kind == "torch":
         model = load_torch(subject.path, device)
         return Runner(_torch_run(model, device), model.tokenizer, model)
@@ -109,7 +107,7 @@ def load_tokenizer(folder: Path) -> Any:
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         except Exception as err:  # transformers raises many kinds
             raise InputError(
                 f"{folder} has no tokenizer that can be loaded ({first_line(err)}); add the model's tokenizer.json."
@@ -120,11 +118,8 @@ def _torch_run(model: PreTrainedModel, device: str) -> Callable[[Mapping[str, np
     import torch
 
     def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        was_training = model.training
-        model.train(False)
         with torch.inference_mode():
             logits = model(**{name: torch.from_numpy(values).to(device) for name, values in batch.items()}).logits
-        model.train(was_training)
         found: np.ndarray = logits.float().cpu().numpy()
         return found
 

@@ -81,13 +81,6 @@ def test_a_saved_torch_model_gives_the_logits_of_the_model(bert: Any, torch_fold
     assert not runner.model.training
 
 
-def test_a_model_in_training_answers_without_dropout_and_is_left_in_training(bert: Any) -> None:
-    expected = open_runner(bert).run(padded_batch())
-    bert.train()
-    assert np.array_equal(open_runner(bert).run(padded_batch()), expected)
-    assert bert.training
-
-
 def test_a_file_for_one_batch_size_alone_is_refused_when_it_meets_another(onnx_folder: Folder) -> None:
     folder = onnx_folder(tokenizer=True)
     stored = onnx.load(folder / "model.onnx")
