@@ -108,7 +108,8 @@ def disk_errors_told(folder: Path) -> Iterator[None]:
                 "the same command again."
             ) from err
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise CompressError(f"{err.filename or folder} may not be written to; choose another --out or --cache.") from err
+            where = getattr(err, "filename", None) or folder
+            raise CompressError(f"{where} may not be written to; choose another --out or --cache.") from err
         raise
 
 

@@ -26,7 +26,7 @@ from compress.pipeline.cache import disk_errors_told, open_cache
 from compress.pipeline.checks import check_teachers
 from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.measuring import measure_run
-from compress.pipeline.processes import is_main, join_processes, wait_for_all
+from compress.pipeline.processes import is_main, join_processes
 from compress.pipeline.steps import Stop, Walk, walk_steps
 from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_layers, tiny_model, tiny_plan
 from compress.recipe.plan import INPUT_MODEL, Plan
@@ -89,7 +89,6 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
             check_teachers(walk, start)
         walk_steps(walk, start)
         if not is_main():
-            wait_for_all()
             return {}
         shipped = _export_all(walk, around.tiny)
         record = {
@@ -103,7 +102,6 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
         }
         record = measure_run(walk, shipped, out, record, clock)
         _link_steps(walk, out)
-        wait_for_all()
     return record
 
 

@@ -9,6 +9,7 @@ import resource
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 CHECKED_EXAMPLES = 8
 TOLERANCE = 1e-5
+CHECKPOINT = "checkpoint"
+SAME = "with this model, method, arguments, data, seed and code"
 
 
 @dataclass
@@ -95,17 +98,16 @@ def walk_steps(walk: Walk, start: Stop) -> None:
 def _run_step(walk: Walk, step: Step, before: Stop) -> Stop:
     key = _key(walk, step, before)
     found = walk.cache.find("steps", key)
-    why = "the same model, method, arguments, data, seed and code"
     started = time.perf_counter()
     reused = agreed(found is not None)
     if not reused:
-        why = "not made before with this model, method, arguments, data, seed and code"
         found, reused = _make_step(walk, step, before, key)
     assert found is not None
     facts = walk.cache.facts(found)
     record = {
         "name": step.name, "method": step.method, "arguments": step.arguments, "key": key,
-        "status": "reused" if reused else "computed", "why": why, "seconds": facts.pop("seconds", 0.0), **facts,
+        "status": "reused" if reused else "computed", "why": f"{'made' if reused else 'not made'} before {SAME}",
+        "seconds": facts.pop("seconds", 0.0), **facts,
     }  # fmt: skip
     walk.records.append(record)
     walk.progress(f"{step.name}: {'reused' if reused else 'done'}", 1, 1)
@@ -135,31 +137,35 @@ def _key(walk: Walk, step: Step, before: Stop) -> str:
 
 
 def _make_step(walk: Walk, step: Step, before: Stop, key: str) -> tuple[Path, bool]:
-    """The folder of the step's result, and whether another process made it meanwhile."""
-    if not is_main():
-        _apply(walk, step, before, None)
-        wait_for_all()
-        found = walk.cache.find("steps", key)
-        assert found is not None
-        return found, False
-    with walk.cache.alone("steps", key):
-        found = walk.cache.find("steps", key)
-        if found is not None:
-            return found, True
-        partial = walk.cache.partial("steps", key)
-        model, facts = _apply(walk, step, before, partial / "checkpoint")
-        for path in partial.iterdir():
-            if path.is_file():
-                path.unlink()
-        write_model(model, partial)
-        _check_reload(model, partial, walk.task)
-        shutil.rmtree(partial / "checkpoint", ignore_errors=True)
-        found = walk.cache.finish("steps", key, facts)
+    """The folder of the step's result, and whether another run made it meanwhile.
+
+    Every process trains; the main one alone locks and writes. All of them take up the same checkpoint.
+    """
+    with walk.cache.alone("steps", key) if is_main() else nullcontext():
+        reused = agreed(walk.cache.find("steps", key) is not None)
+        if not reused:
+            partial = walk.cache.partial("steps", key)
+            model, facts = _apply(walk, step, before, partial / CHECKPOINT)
+            if is_main():
+                _keep(walk, model, facts, partial, key)
     wait_for_all()
-    return found, False
+    found = walk.cache.find("steps", key)
+    assert found is not None
+    return found, reused
 
 
-def _apply(walk: Walk, step: Step, before: Stop, checkpoint: Path | None) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _keep(walk: Walk, model: PreTrainedModel, facts: dict[str, Any], partial: Path, key: str) -> None:
+    """Write a step's model and check that it answers the same when loaded again, before it counts as made."""
+    for path in partial.iterdir():
+        if path.is_file():
+            path.unlink()
+    write_model(model, partial)
+    _check_reload(model, partial, walk.task)
+    shutil.rmtree(partial / CHECKPOINT, ignore_errors=True)
+    walk.cache.finish("steps", key, facts)
+
+
+def _apply(walk: Walk, step: Step, before: Stop, checkpoint: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     function = getattr(importlib.import_module(METHODS[step.method]), step.method)
     wants = inspect.signature(function).parameters
     run = Run(walk.plan.seed, walk.device, checkpoint, _named(walk.progress, step.name), walk.max_steps,

@@ -7,7 +7,7 @@ import difflib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,13 @@ class Rows:
 
     def pick(self, indices: Sequence[int]) -> Rows:
         """The rows at these positions."""
-        texts, labels, lines = (tuple(values[index] for index in indices) for values in (self.texts, self.labels, self.lines))
-        pairs = None if self.pairs is None else tuple(self.pairs[index] for index in indices)
-        return Rows(self.source, texts, pairs, labels, lines, self.label_column)
+        return replace(
+            self,
+            texts=tuple(self.texts[index] for index in indices),
+            pairs=None if self.pairs is None else tuple(self.pairs[index] for index in indices),
+            labels=tuple(self.labels[index] for index in indices),
+            lines=tuple(self.lines[index] for index in indices),
+        )
 
     def keys(self) -> list[str]:
         """What makes a row the same as another: its texts."""
@@ -188,10 +192,7 @@ def _decoded(path: Path, content: bytes) -> str:
 def _read_table(delimiter: str, usual: str) -> Callable[..., tuple[list[str], Iterator[Record]]]:
     def read(path: Path, content: bytes, quoting: str | None, mistakes: _Mistakes) -> tuple[list[str], Iterator[Record]]:
         text = _decoded(path, content)
-        if (quoting or usual) == "none":
-            lines = iter(enumerate((line.rstrip("\r").split(delimiter) for line in text.split("\n")), 1))
-        else:
-            lines = _quoted(path, text, delimiter)
+        lines = _unquoted(text, delimiter) if (quoting or usual) == "none" else _quoted(path, text, delimiter)
         header = [name.strip() for name in next(lines, (1, []))[1]]
         repeated = [name for name in dict.fromkeys(header) if header.count(name) > 1]
         if repeated:
@@ -209,6 +210,11 @@ def _read_table(delimiter: str, usual: str) -> Callable[..., tuple[list[str], It
         return header, records()
 
     return read
+
+
+def _unquoted(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        yield number, line.rstrip("\r").split(delimiter)
 
 
 def _quoted(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

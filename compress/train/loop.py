@@ -162,6 +162,7 @@ def _prepare(model: PreTrainedModel, task: Task, settings: Settings, goal: Goal,
     if run.folder and (resumed := load_checkpoint(run.folder, student, optimizer, what)):
         position, best = resumed
         logger.info("going on from step %d of %d", position.step, total)
+    accelerator.wait_for_everyone()  # all of them read the checkpoint before one writes the next
     return _Training(accelerator, prepared, optimizer, goal, settings, run, task, encoded, selection, total, position,
                      best, what, time.monotonic())  # fmt: skip
 

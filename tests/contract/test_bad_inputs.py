@@ -115,7 +115,8 @@ def test_wrong_recipes_are_refused(tmp_path: Path, before: str, after: str, expe
 
 def test_three_mistakes_are_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
-    path.write_text(GOOD.replace("epochs: 1", "epochs: 0").replace("seed: 13", "sed: 13").replace("[0, 1]", "[]"), encoding="utf-8")
+    text = GOOD.replace("epochs: 1", "epochs: 0").replace("seed: 13", "sed: 13").replace("[0, 1]", "[]")
+    path.write_text(text, encoding="utf-8")
     said = _refused(["check", str(path)], "sed")
     assert "epochs" in said
     assert "keep" in said

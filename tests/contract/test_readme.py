@@ -56,8 +56,11 @@ def test_the_five_lines_of_python_work_as_printed(
     lines = _block("python")
     assert len(lines.splitlines()) == 6
     teacher = cp.save(tiny_bert(layers=12, max_position_embeddings=40), tmp_path / "teacher")
-    find_model = places.find_model
-    monkeypatch.setattr("compress.artifact.loading.find_model", lambda name: teacher if "textattack" in str(name) else find_model(name))
+
+    def found(name: Any) -> Any:
+        return teacher if "textattack" in str(name) else places.find_model(name)
+
+    monkeypatch.setattr("compress.artifact.loading.find_model", found)
     monkeypatch.setattr("compress.tasks.reading.read_task", lambda data, **_: toy_task(name=data, max_length=40))
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

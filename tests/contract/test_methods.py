@@ -1,0 +1,83 @@
+"""What every method must keep, over the whole table."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+import compress as cp
+from compress.methods import METHODS
+from compress.train.run import Run
+from tests.models import differences, logits_of, state_of, tiny_bert, tokens, toy_task
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "fine_tune": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
+    "drop_layers": {"keep": [1]},
+    "distill": {"epochs": 1, "batch_size": 8, "objectives": {"logits": 1.0, "labels": 0.5, "hidden": 0.1}},
+}
+"""Arguments with which each method does something to a model of two layers."""
+
+
+def _applied(name: str, model: PreTrainedModel, seed: int = 13) -> PreTrainedModel:
+    function = getattr(importlib.import_module(METHODS[name]), name)
+    arguments = dict(EXAMPLES[name])
+    if name == "distill":
+        arguments["teacher"] = tiny_bert(seed=8)
+    if name != "drop_layers":
+        arguments |= {"task": toy_task(), "run": Run(seed=seed, device="cpu")}
+    changed: PreTrainedModel = function(model, **arguments)
+    return changed
+
+
+def test_every_method_has_an_example_here() -> None:
+    assert set(EXAMPLES) == set(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_model_that_comes_in_is_left_alone_and_shares_nothing(name: str) -> None:
+    model = tiny_bert()
+    before = state_of(model)
+    changed = _applied(name, model)
+    assert not differences(before, state_of(model))
+    shared = {tensor.data_ptr() for tensor in model.parameters()} & {tensor.data_ptr() for tensor in changed.parameters()}
+    assert not shared
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_shape_of_the_answers_stays_and_the_answers_change(name: str) -> None:
+    model = tiny_bert()
+    told, found = logits_of(model), logits_of(_applied(name, model))
+    assert found.shape == told.shape
+    assert not torch.allclose(told, found)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_saved_result_answers_the_same_when_loaded(name: str, tmp_path: Path) -> None:
+    changed = _applied(name, tiny_bert())
+    again = cp.load(cp.save(changed, tmp_path / "saved"))
+    assert torch.equal(logits_of(changed), logits_of(again))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_seed_gives_the_same_result(name: str) -> None:
+    one, two = (_applied(name, tiny_bert()) for _ in range(2))
+    assert not differences(state_of(one), state_of(two))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_a_result_exports_and_answers_the_same_at_other_sizes(name: str, tmp_path: Path) -> None:
+    changed = _applied(name, tiny_bert())
+    shipped = cp.export(changed, tmp_path / "out", target="onnxruntime-cpu", task=toy_task())
+    session = onnxruntime.InferenceSession(str(shipped.path / "model.onnx"), providers=["CPUExecutionProvider"])
+    for lengths in ((1,), (24,), (5, 5, 5), (9, 4, 1, 7)):
+        batch = tokens(lengths=lengths)
+        (found,) = session.run(["logits"], {key: values.numpy() for key, values in batch.items()})
+        assert np.abs(found - logits_of(changed, **batch).numpy()).max() < 1e-4

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from compress.pipeline.processes import agreed, is_main, wait_for_all
+from tests.pipeline.conftest import weights_of, write_recipe
+
+SCRIPT = Path(__file__).with_name("run_unmeasured.py")
+LAUNCH = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0")
+
+
+def _run(recipe: Path, out: Path, cache: Path) -> dict[str, object]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *LAUNCH, str(SCRIPT), str(recipe), str(out), str(cache)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    record: dict[str, object] = json.loads((out / "run.json").read_text())
+    return record
+
+
+def test_a_process_alone_is_the_main_one_and_waits_for_nobody() -> None:
+    assert is_main()
+    assert agreed(True)
+    assert not agreed(False)
+    wait_for_all()
+
+
+@pytest.mark.slow
+def test_two_processes_run_a_recipe_together_and_reuse_it(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    first = _run(recipe, tmp_path / "one", tmp_path / "cache")
+    second = _run(recipe, tmp_path / "two", tmp_path / "cache")
+    assert [step["status"] for step in first["steps"]] == ["computed"] * 3  # type: ignore[attr-defined]
+    assert [step["status"] for step in second["steps"]] == ["reused"] * 3  # type: ignore[attr-defined]
+    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert all(torch.equal(one[name], two[name]) for name in one)
