@@ -96,7 +96,7 @@ def run(
 
     if keep:
         pipeline.results_path(plan)
-    folder = pipeline.run_folder(plan, pipeline.Surroundings(out, tiny=tiny))
+    folder = pipeline.run_folder(plan, out, tiny)
     with LiveView(plan.name, stages_of(plan), quiet=quiet) as view, _kept_from_stdout(sys.stderr):
         around = pipeline.Surroundings(folder, cache, device, tiny, view, tuple(log_with or ()))
         records = pipeline.run_seeds(plan, numbers, around) if numbers else [pipeline.run(plan, around)]

@@ -90,6 +90,9 @@ class Pipeline:
         self.seeds = seeds
         return [self.run(plan, around) for _ in seeds]
 
+    def run_folder(self, plan: Plan, out: Path | None, tiny: bool) -> Path:
+        return out or Path("runs") / plan.name
+
     def results_path(self, plan: Plan) -> Path:
         return Path("recipes/results/demo.json")
 
@@ -105,7 +108,7 @@ class Pipeline:
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     made = Pipeline()
-    names = ("run", "run_seeds", "results_path", "write_results", "raise_for_gates")
+    names = ("run", "run_seeds", "results_path", "write_results", "raise_for_gates", "run_folder")
     stand_in(monkeypatch, "compress.pipeline", Surroundings=Surroundings, **{name: getattr(made, name) for name in names})
     monkeypatch.setattr("compress.recipe.read_recipe", lambda path, overrides: PLAN)
     return made

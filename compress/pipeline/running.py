@@ -72,7 +72,7 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
         CompressError: The work failed; finished steps are kept.
     """
     around = surroundings or Surroundings()
-    out = run_folder(plan, around)
+    out = run_folder(plan, around.out, around.tiny)
     plan = tiny_plan(plan) if around.tiny else plan
     device = pick_device(around.device)
     join_processes(device)
@@ -105,9 +105,9 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
     return record
 
 
-def run_folder(plan: Plan, around: Surroundings) -> Path:
-    """Where a run goes: as told, else runs/<name>, or runs/<name>-tiny, so that a trial overwrites no result."""
-    return around.out or Path("runs") / (f"{plan.name}-tiny" if around.tiny else plan.name)
+def run_folder(plan: Plan, out: Path | None, tiny: bool) -> Path:
+    """Where a run goes: `out`, else runs/<name>, or runs/<name>-tiny, so that a trial overwrites no result."""
+    return out or Path("runs") / (f"{plan.name}-tiny" if tiny else plan.name)
 
 
 def raise_for_gates(record: dict[str, Any]) -> None:

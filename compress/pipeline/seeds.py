@@ -30,7 +30,7 @@ def run_seeds(plan: Plan, seeds: Sequence[int], surroundings: Surroundings | Non
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"seeds are {', '.join(map(str, seeds)) or 'empty'}; give at least one, each once, such as 1,2,3.")
     around = surroundings or Surroundings()
-    out = run_folder(plan, around)
+    out = run_folder(plan, around.out, around.tiny)
     cache = around.cache or out.parent / ".cache"
     records = []
     for seed in seeds:

@@ -77,13 +77,13 @@ def check_structure(document: Document, default_name: str, path: Path | None) ->
 def check_keys(plan: Plan, mistakes: Mistakes) -> None:
     """Check the keys of steps and exports, without their values, against the source of their methods.
 
-    Nothing is imported, so that a recipe whose structure is wrong hears of its wrong keys at once too.
+    Nothing is imported.
     """
-    for index, step in enumerate(plan.steps):
-        path = ("steps", index, step.method)
+    for step in plan.steps:
+        path = ("steps", step.index, step.method)
         _check_keys(methods.METHODS, step.method, step.arguments, path, mistakes)
-    for index, one in enumerate(plan.exports):
-        _check_keys(export.TARGETS, one.target, one.options, ("export", index, one.target), mistakes)
+    for one in plan.exports:
+        _check_keys(export.TARGETS, one.target, one.options, ("export", one.index, one.target), mistakes)
 
 
 def _check_keys(table: Table, entry: str, arguments: dict[str, Any], path: KeyPath, mistakes: Mistakes) -> None:
@@ -104,13 +104,13 @@ def check_signatures(plan: Plan, mistakes: Mistakes) -> Plan:
     Returns the plan with the defaults filled in; mistakes are noted, not raised.
     """
     steps: list[Step] = []
-    for index, step in enumerate(plan.steps):
-        path = ("steps", index, step.method)
+    for step in plan.steps:
+        path = ("steps", step.index, step.method)
         arguments = _checked(methods.METHODS, step.method, step.arguments, path, mistakes)
         steps.append(replace(step, arguments=arguments))
     exports: list[Export] = []
-    for index, one in enumerate(plan.exports):
-        path = ("export", index, one.target)
+    for one in plan.exports:
+        path = ("export", one.index, one.target)
         options = _checked(export.TARGETS, one.target, one.options, path, mistakes)
         exports.append(replace(one, options=options))
     return replace(plan, steps=tuple(steps), exports=tuple(exports))

@@ -28,12 +28,14 @@ class Mistakes:
     source: how the recipe is named in messages, usually its path.
     places: where each value was written; a value without an entry stands where its parent does.
     closed: values about which everything was said; what is added later about them is dropped.
+    said: values about which something was said.
     """
 
     source: str
     places: dict[KeyPath, Place] = field(default_factory=dict)
     found: list[tuple[bool, int, str]] = field(default_factory=list)
     closed: set[KeyPath] = field(default_factory=set)
+    said: set[KeyPath] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         """Say whether there is any."""
@@ -55,8 +57,13 @@ class Mistakes:
         where = f"{self.source}:{place.line}" if place.override is None else f"override '{place.override}'"
         text = f"{where}: {named}"
         entry = (place.override is not None, place.line, text)
+        self.said.add(path)
         if entry not in self.found:
             self.found.append(entry)
+
+    def close_said(self) -> None:
+        """Let nothing more be said about an argument of a step or an export about which something was said."""
+        self.closed |= {path for path in self.said if len(path) > 3}
 
     def raise_any(self) -> None:
         """Raise one InputError with every mistake, by line, overrides last; return when there is none."""

@@ -24,12 +24,14 @@ class Step:
     arguments: the method's keyword arguments; with defaults filled in when the signatures were checked.
     name: unique in the recipe; the `as` of the recipe, else the method.
     line: where it stands in the file, counted from 1; 0 when an override gave it.
+    index: where it stands in the recipe's list, counted from 0.
     """
 
     method: str
     arguments: dict[str, Any]
     name: str
     line: int = field(default=0, compare=False)
+    index: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Export:
     target: str
     options: dict[str, Any]
     line: int = field(default=0, compare=False)
+    index: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

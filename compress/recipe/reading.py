@@ -23,8 +23,8 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = (), *, signatures: 
     signatures: check every argument against the signature of its method, which imports torch, and fill in the
         defaults; without it the structure, the names and the references are checked.
 
-    Raises InputError that lists every mistake with its line and what to write instead. While the structure
-    has mistakes, torch is not imported: of the arguments only the keys are checked.
+    Raises InputError that lists every mistake with its line and what to write instead. torch is imported when the
+    YAML can be read and signatures are asked for, and not before.
     """
     path = Path(path)
     text = decode(_bytes(path), str(path))
@@ -45,13 +45,13 @@ def _read(text: str, source: str, default_name: str, path: Path | None, override
     document = parse(text, source)
     apply_overrides(document, overrides)
     plan = check_structure(document, default_name, path)
-    if plan is not None and (document.mistakes or not signatures):
+    if plan is not None and signatures:
+        document.mistakes.close_said()
+        plan = check_signatures(plan, document.mistakes)
+    elif plan is not None:
         check_keys(plan, document.mistakes)
     document.mistakes.raise_any()
     assert plan is not None, "a recipe that gave no plan has mistakes"
-    if signatures:
-        plan = check_signatures(plan, document.mistakes)
-        document.mistakes.raise_any()
     return plan
 
 

@@ -82,7 +82,7 @@ def check_steps(given: Any, mistakes: Mistakes) -> tuple[tuple[Step, ...], StepN
                 arguments[key] = names.named(value, path, mistakes)
             elif key == "objectives":
                 _check_objectives(value, path, mistakes)
-        names.earlier.append(Step(entry.key, arguments, name, mistakes.place(entry.path).line))
+        names.earlier.append(Step(entry.key, arguments, name, mistakes.place(entry.path).line, int(entry.path[-1])))
     return tuple(names.earlier), names
 
 
@@ -95,7 +95,7 @@ def check_exports(given: Any, mistakes: Mistakes) -> tuple[Export, ...]:
             said = f"this target is there twice, first in line {first[entry.key]}; keep one"
             mistakes.add((*entry.path, entry.key), said)
         first.setdefault(entry.key, mistakes.place(entry.path).line)
-    return tuple(Export(entry.key, entry.arguments, mistakes.place(entry.path).line) for entry in entries)
+    return tuple(Export(entry.key, entry.arguments, mistakes.place(entry.path).line, int(entry.path[-1])) for entry in entries)
 
 
 def _entries(given: Any, section: str, what: str, table: Table, mistakes: Mistakes) -> list[Entry]:

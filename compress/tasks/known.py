@@ -98,7 +98,7 @@ def find(name: str, data_dir: str | None) -> Found:
         return _on_hub(f"{GLUE}:{name}", _GLUE_SETS[name])
     if "/" not in name:
         near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InputError(
             f"data {name!r} is unknown.{hint} Allowed: {', '.join(NAMES)}, a hub name (owner/name), or "
             "{train: FILE, validation: FILE, text: COLUMN, label: COLUMN}."
@@ -179,8 +179,8 @@ def _tweets() -> Found:
 
 
 def clean_tweet(text: str) -> str:
-    """Undo HTML escapes, drop characters that an earlier conversion lost, and join white space."""
-    return " ".join(html.unescape(text).replace("\ufffd", " ").split())
+    """Undo HTML escapes (some are there twice), drop characters that an earlier conversion lost, and join white space."""
+    return " ".join(html.unescape(html.unescape(text)).replace("\ufffd", " ").split())
 
 
 def compared(text: str) -> str:

@@ -99,13 +99,13 @@ def collect(
     text, pair, label = _columns(source, names, columns)
     texts, pairs, labels, lines = [], [], [], []
     for line, record in records:
-        values = [_as_text(record.get(column)) for column in (text, pair or text, label)]
-        for column, value in zip((text, pair or text, label), values, strict=True):
+        values = {column: _as_text(record.get(column)) for column in (text, pair, label) if column}
+        for column, value in values.items():
             if not value:
                 noted.add(line, column, "is empty")
-        texts.append(values[0])
-        pairs.append(values[1])
-        labels.append(values[2])
+        texts.append(values[text])
+        pairs.append(values[pair] if pair else "")
+        labels.append(values[label])
         lines.append(line)
     noted.tell()
     if not texts:

@@ -128,6 +128,6 @@ def test_the_tweets_are_clean_and_none_stands_on_both_sides() -> None:
 
 
 def test_a_tweet_is_cleaned_and_compared_by_its_words() -> None:
-    assert clean_tweet(" Q&amp;A\n\ufffd now ") == "Q&A now"
+    assert clean_tweet(" Q&amp;amp;A\n\ufffd now ") == "Q&A now"
     assert compared("RT @me: So GOOD! http://t.co/x") == compared("so good") == "so good"
     assert compared("@you http://x.y") == ""
