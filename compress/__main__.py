@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from compress.cli import main
+import os
+import sys
+
+from compress.cli import INTERRUPTED, app
+
+
+def main() -> None:
+    """Run the command that the arguments name; see `bert-compress --help`."""
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # Python may end by the signal where Ctrl-C met an eval(), handled or not
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise
+
 
 if __name__ == "__main__":
     main()

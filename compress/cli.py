@@ -49,8 +49,8 @@ class _Commands(TyperGroup):
         try:
             with _terminated_like_interrupted():
                 code = super().main(given, prog_name or "bert-compress", complete_var, False, windows_expand_args, **extra)
-        except Exception as err:
-            code = _tell_error(err, given)
+        except (Exception, KeyboardInterrupt) as err:
+            code = INTERRUPTED if isinstance(err, KeyboardInterrupt) else _tell_error(err, given)
         if code == INTERRUPTED:
             kept = "; finished steps are kept, and the same command goes on from there" if "run" in given[:1] else ""
             _tell(f"stopped{kept}.", INTERRUPTED, "--json" in given)
@@ -391,8 +391,3 @@ def _terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def main() -> None:
-    """Run the command that the arguments name; see `bert-compress --help`."""
-    app()

@@ -487,7 +487,7 @@ def python(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
 
 WITHOUT_TORCH = """
 import sys
-from compress.cli import main
+from compress.__main__ import main
 try:
     main()
 except SystemExit as end:
@@ -512,7 +512,7 @@ def test_python_dash_m_is_the_same_command() -> None:
 
 SLOW_READING = """
 import sys, time, compress.recipe
-from compress.cli import main
+from compress.__main__ import main
 def read_recipe(path, overrides):
     sys.stderr.write("ready\\n")
     sys.stderr.flush()
@@ -537,7 +537,7 @@ def test_a_signal_ends_a_run_with_one_line(number: signal.Signals) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")
 @pytest.mark.parametrize("arguments", [["list", "--json"], ["--help"], ["check", "no.yaml", "--json"]])
 def test_a_reader_that_went_away_is_no_news(arguments: list[str]) -> None:
-    process = python("from compress.cli import main; main()", *arguments)
+    process = python("from compress.__main__ import main; main()", *arguments)
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
@@ -550,6 +550,8 @@ def test_a_reader_that_went_away_is_no_news(arguments: list[str]) -> None:
 def test_the_command_is_installed_under_its_name() -> None:
     from importlib.metadata import entry_points
 
+    from compress.__main__ import main
+
     [found] = [one for one in entry_points(group="console_scripts") if one.name == "bert-compress"]
-    assert found.load() is cli.main
+    assert found.load() is main
     assert compress.__version__

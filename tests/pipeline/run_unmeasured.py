@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 import torch
 
 from compress.pipeline import Surroundings, running
+from compress.pipeline.measuring import write_json
 from compress.recipe import read_recipe
 
 
 def bare(walk: Any, shipped: dict[str, Path], out: Path, record: dict[str, Any], clock: float) -> dict[str, Any]:
     """End with a record of the steps alone."""
     record |= {"steps": walk.records, "gates": [], "subjects": []}
-    (out / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    write_json(out / "run.json", record)
     return record
 
 

@@ -40,35 +40,33 @@ for line in sys.stdin:
 @pytest.mark.slow
 def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
-    server = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(recipe), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert server.stdin is not None
-    assert server.stdout is not None
-    seconds = float(server.stdout.readline())
-    draw = random.Random(13)
-    killed = finished = 0
-    while killed < KILLS:
-        name = f"disturbed-{finished}"
+    ) as server:  # fmt: skip
+        assert server.stdin is not None
+        assert server.stdout is not None
+        seconds = float(server.stdout.readline())
+        draw = random.Random(13)
+        killed = finished = 0
+        while killed < KILLS:
+            name = f"disturbed-{finished}"
+            server.stdin.write(f"{name}\n")
+            server.stdin.flush()
+            child = int(server.stdout.readline())
+            time.sleep(draw.uniform(0.0, 0.6 * seconds))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            status = int(server.stdout.readline())
+            killed += os.WIFSIGNALED(status)
+            if os.WIFEXITED(status):
+                assert os.WEXITSTATUS(status) == 0
+            record = tmp_path / name / "run.json"
+            finished += record.exists()
         server.stdin.write(f"{name}\n")
         server.stdin.flush()
-        child = int(server.stdout.readline())
-        time.sleep(draw.uniform(0.0, 0.6 * seconds))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        status = int(server.stdout.readline())
-        killed += os.WIFSIGNALED(status)
-        if os.WIFEXITED(status):
-            assert os.WEXITSTATUS(status) == 0
-        record = tmp_path / name / "run.json"
-        finished += record.exists()
-    server.stdin.write(f"{name}\n")
-    server.stdin.flush()
-    server.stdout.readline()
-    assert int(server.stdout.readline()) == 0
-    server.stdin.close()
-    server.wait()
+        server.stdout.readline()
+        assert int(server.stdout.readline()) == 0
     quiet = weights_of(tmp_path / "quiet")
     for folder in sorted(tmp_path.glob("disturbed-*")):
         assert json.loads((folder / "run.json").read_text())["steps"]
@@ -89,7 +87,7 @@ def test_ctrl_c_ends_a_run_within_seconds_and_the_next_one_goes_on(tmp_path: Pat
     process.send_signal(signal.SIGINT)
     asked = time.monotonic()
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert time.monotonic() - asked < 20
     assert "same command" in said
     assert "Traceback" not in said

@@ -11,14 +11,15 @@ import torch
 
 from compress.pipeline.processes import agreed, is_main, wait_for_all
 from tests.pipeline.conftest import weights_of, write_recipe
+from tests.train.test_processes import free_port
 
 SCRIPT = Path(__file__).with_name("run_unmeasured.py")
-LAUNCH = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0")
 
 
 def _run(recipe: Path, out: Path, cache: Path) -> dict[str, object]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *LAUNCH, str(SCRIPT), str(recipe), str(out), str(cache)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port())]
+    command = [*launch, str(SCRIPT), str(recipe), str(out), str(cache)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
     assert ended.returncode == 0, ended.stderr[-3000:]
     record: dict[str, object] = json.loads((out / "run.json").read_text())
