@@ -62,7 +62,7 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> A
     if isinstance(annotation, str):
         plain = inspect.unwrap(function)
         module = importlib.import_module(plain.__module__) if inspect.isclass(plain) else None
-        names = vars(module) if module else plain.__globals__  # type: ignore[attr-defined]
+        names = vars(module) if module else plain.__globals__
         return eval(annotation, dict(names))
     return annotation
 
