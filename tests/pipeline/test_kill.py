@@ -18,13 +18,12 @@ import torch
 from tests.pipeline.conftest import weights_of, write_recipe
 
 KILLS = 24
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+# A process that imports everything once and forks for each run; it runs nothing itself, since threads do not survive a fork.
 SCRIPT = """
-import os, sys, time
+import os, sys
 from tests.pipeline.run_unmeasured import main
 recipe, root = sys.argv[1:]
-started = time.monotonic()
-main(recipe, f"{root}/quiet", f"{root}/cache-quiet")
-print(time.monotonic() - started, flush=True)
 for line in sys.stdin:
     name = line.strip()
     child = os.fork()
@@ -37,23 +36,38 @@ for line in sys.stdin:
 """
 
 
+def _start(server: subprocess.Popen[str], name: str) -> int:
+    """Let a child run into the folder of that name, and return its process id."""
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(f"{name}\n")
+    server.stdin.flush()
+    return int(server.stdout.readline())
+
+
+def _run_undisturbed(server: subprocess.Popen[str], name: str) -> float:
+    """Run to the end, and return the seconds that it took."""
+    started = time.monotonic()
+    _start(server, name)
+    assert server.stdout is not None
+    assert int(server.stdout.readline()) == 0
+    return time.monotonic() - started
+
+
 @pytest.mark.slow
 def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(recipe), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2], env={**os.environ, **ONE_THREAD},
     ) as server:  # fmt: skip
-        assert server.stdin is not None
         assert server.stdout is not None
-        seconds = float(server.stdout.readline())
+        seconds = _run_undisturbed(server, "quiet")
         draw = random.Random(13)
         killed = finished = 0
         while killed < KILLS:
             name = f"disturbed-{finished}"
-            server.stdin.write(f"{name}\n")
-            server.stdin.flush()
-            child = int(server.stdout.readline())
+            child = _start(server, name)
             time.sleep(draw.uniform(0.0, 0.6 * seconds))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
@@ -63,10 +77,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path: Pat
                 assert os.WEXITSTATUS(status) == 0
             record = tmp_path / name / "run.json"
             finished += record.exists()
-        server.stdin.write(f"{name}\n")
-        server.stdin.flush()
-        server.stdout.readline()
-        assert int(server.stdout.readline()) == 0
+        _run_undisturbed(server, name)
     quiet = weights_of(tmp_path / "quiet")
     for folder in sorted(tmp_path.glob("disturbed-*")):
         assert json.loads((folder / "run.json").read_text())["steps"]
