@@ -21,6 +21,7 @@ from compress.train.predict import predict
 from compress.train.run import Run
 from compress.train.settings import (
     Accumulate,
+    Average,
     BatchSize,
     ClipNorm,
     Epochs,
@@ -51,6 +52,7 @@ def distill(
     warmup: Warmup = 0.1,
     weight_decay: WeightDecay = 0.01,
     clip_norm: ClipNorm = 1.0,
+    average: Average = 0.0,
     patience: Patience = None,
     run: Run | None = None,
 ) -> PreTrainedModel:
@@ -73,6 +75,7 @@ def distill(
         warmup: Fraction of the steps in which the rate rises.
         weight_decay: Decoupled decay of all weights but biases and LayerNorm.
         clip_norm: Largest gradient norm.
+        average: Last fraction of the steps whose weights are averaged into the result.
         patience: Epochs without a better selection metric before stopping.
         run: Seed, device, checkpoints and progress.
 
@@ -86,7 +89,9 @@ def distill(
     run = run or Run()
     terms, needs = _terms(objectives, {"temperature": temperature})
     _check_fit(model, teacher)
-    settings = Settings(epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, patience)
+    settings = Settings(
+        epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
+    )
     if "hidden" in needs:
         goal = Goal(terms, needs_hidden=True, teacher=teacher)
     elif "teacher" in needs:

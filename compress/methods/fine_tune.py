@@ -11,6 +11,7 @@ from compress.train.loop import Goal, train
 from compress.train.run import Run
 from compress.train.settings import (
     Accumulate,
+    Average,
     BatchSize,
     ClipNorm,
     Epochs,
@@ -36,6 +37,7 @@ def fine_tune(
     warmup: Warmup = 0.1,
     weight_decay: WeightDecay = 0.01,
     clip_norm: ClipNorm = 1.0,
+    average: Average = 0.0,
     patience: Patience = None,
     run: Run | None = None,
 ) -> PreTrainedModel:
@@ -56,6 +58,7 @@ def fine_tune(
         warmup: Fraction of the steps in which the rate rises.
         weight_decay: Decoupled decay of all weights but biases and LayerNorm.
         clip_norm: Largest gradient norm.
+        average: Last fraction of the steps whose weights are averaged into the result.
         patience: Epochs without a better selection metric before stopping.
         run: Seed, device, checkpoints and progress.
 
@@ -65,5 +68,7 @@ def fine_tune(
     Raises:
         CompressError: The loss is not finite.
     """
-    settings = Settings(epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, patience)
+    settings = Settings(
+        epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
+    )
     return train(model, task=task, settings=settings, goal=Goal({"labels": (1.0, labels)}), run=run or Run())

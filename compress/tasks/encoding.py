@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +41,12 @@ class Encoded:
         """Tokens of each example, (examples,)."""
         return np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
 
+    def over(self, pieces: np.ndarray) -> Encoded:
+        """The same examples with ids that are places in `pieces`, rising ids of all that they hold."""
+        place = {piece: number for number, piece in enumerate(pieces.tolist())}
+        ids = [[place[piece] for piece in row] for row in self.input_ids]
+        return replace(self, input_ids=ids, pad_token_id=place[self.pad_token_id])
+
     def batch(self, indices: Sequence[int] | np.ndarray, pad_to: int | None = None) -> dict[str, np.ndarray]:
         """Pad some examples to the longest of them, or to `pad_to` tokens; int64 arrays of (examples, length)."""
         rows = [self.input_ids[index] for index in indices]
@@ -57,6 +63,12 @@ class Encoded:
                 types[number, : len(rows[number])] = self.token_type_ids[index]
             batch["token_type_ids"] = types
         return batch
+
+
+def read_by(*parts: Encoded) -> np.ndarray:
+    """The ids that stand in these examples, the padding's included, rising, (pieces,)."""
+    held = {part.pad_token_id for part in parts}
+    return np.array(sorted(held.union(*(row for part in parts for row in part.input_ids))), dtype=np.int64)
 
 
 def encode(split: Split, tokenizer: Any, max_length: int) -> Encoded:

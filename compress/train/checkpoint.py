@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim import Optimizer
 
+from compress.train.average import Weights
+
 logger = logging.getLogger(__name__)
 
 FILE = "checkpoint.safetensors"
@@ -50,7 +52,13 @@ class Position:
 
 
 def save_checkpoint(
-    folder: Path, position: Position, model: nn.Module, optimizer: Optimizer, best: dict[str, torch.Tensor] | None, what: str
+    folder: Path,
+    position: Position,
+    model: nn.Module,
+    optimizer: Optimizer,
+    best: Weights | None,
+    mean: Weights | None,
+    what: str,
 ) -> None:
     """Write everything into one file that replaces the one before in one move.
 
@@ -60,13 +68,15 @@ def save_checkpoint(
         model: Its weights are kept.
         optimizer: Its moments are kept.
         best: The weights of the best epoch.
+        mean: The mean of the weights so far.
         what: Names the training run; another run's checkpoint is never taken up.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in (best or {}).items()}
+    for kind, weights in (("best", best), ("mean", mean)):
+        tensors |= {f"{kind}.{name}": tensor for name, tensor in (weights or {}).items()}
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     partial = folder / f"{FILE}.partial.{os.getpid()}"
     try:
@@ -78,8 +88,10 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: Optimizer, what: str
-) -> tuple[Position, dict[str, torch.Tensor] | None] | None:
+) -> tuple[Position, Weights | None, Weights | None] | None:
     """Put model and optimizer back to where they were; None when there is nothing to go on from.
+
+    Returns the position, the weights of the best epoch, and the mean of the weights.
 
     Random state needs no keeping: each step seeds its own.
     """
@@ -98,14 +110,14 @@ def load_checkpoint(
         return None
     model.load_state_dict(_under("model.", tensors))
     _restore_optimizer(optimizer, _under("optimizer.", tensors))
-    return position, _under("best.", tensors) or None
+    return position, _under("best.", tensors) or None, _under("mean.", tensors) or None
 
 
-def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _under(prefix: str, tensors: Weights) -> Weights:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+def _restore_optimizer(optimizer: Optimizer, tensors: Weights) -> None:
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)

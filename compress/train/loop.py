@@ -21,9 +21,12 @@ from compress.bert.attention import attention_kernel
 from compress.bert.dropout import sixteen_bits
 from compress.bert.first_token import first_token_only
 from compress.bert.surgery import copy_of
+from compress.bert.word_rows import word_rows
 from compress.errors import CompressError, InputError
 from compress.log import libraries_silenced
 from compress.objectives.outputs import Batch, Outputs
+from compress.tasks.encoding import read_by
+from compress.train.average import Weights, sample_number, standing_in, taken_in
 from compress.train.batches import epoch_batches
 from compress.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from compress.train.device import has_fast_bf16, keep_freed_memory, pick_device
@@ -72,9 +75,11 @@ class _Training:
     task: Task
     encoded: Encoded
     selection: Encoded
+    pieces: torch.Tensor
     total_steps: int
     position: Position
-    best: dict[str, torch.Tensor] | None
+    best: Weights | None
+    mean: Weights | None
     what: str
     saved_at: float = 0.0
 
@@ -101,8 +106,9 @@ def train(model: PreTrainedModel, *, task: Task, settings: Settings, goal: Goal,
         CompressError: The loss is not finite.
     """
     keep_freed_memory()
+    _check_fit(model, task)
     with torch.random.fork_rng(devices=[]), ExitStack() as stack:
-        training = _prepare(model, task, settings, goal, run)
+        training = _prepare(model, task, settings, goal, run, stack)
         if training.accelerator.device.type == "cpu":
             stack.enter_context(sixteen_bits())
             stack.enter_context(attention_kernel(training.student, "eager"))
@@ -111,7 +117,8 @@ def train(model: PreTrainedModel, *, task: Task, settings: Settings, goal: Goal,
         while not training.position.done:
             _run_epoch(training)
             _finish_epoch(training)
-    return _take_best(training)
+        student = _take_best(training)
+    return student
 
 
 def _check_fit(model: PreTrainedModel, task: Task) -> None:
@@ -130,8 +137,9 @@ def _check_fit(model: PreTrainedModel, task: Task) -> None:
         )
 
 
-def _prepare(model: PreTrainedModel, task: Task, settings: Settings, goal: Goal, run: Run) -> _Training:
-    _check_fit(model, task)
+def _prepare(
+    model: PreTrainedModel, task: Task, settings: Settings, goal: Goal, run: Run, stack: ExitStack
+) -> _Training:
     device = pick_device(run.device)
     with libraries_silenced():
         accelerator = Accelerator(
@@ -143,11 +151,14 @@ def _prepare(model: PreTrainedModel, task: Task, settings: Settings, goal: Goal,
         )
         if run.log_with:
             accelerator.init_trackers("bert-compress", config=asdict(settings))
-    student = copy_of(model)
+    what = f"{settings} {_spelled(goal)} seed {run.seed} task {task.fingerprint} model {_fingerprint(model)}"
+    encoded = task.encode(task.train.require("train"), model.tokenizer)
+    selection = task.encode(task.selection.require("selection"), model.tokenizer)
+    student, ids = copy_of(model), read_by(encoded, selection)
+    encoded, selection, pieces = encoded.over(ids), selection.over(ids), torch.from_numpy(ids)
+    stack.enter_context(word_rows(student, pieces))
     student.train()
     student.requires_grad_(True)
-    encoded = task.encode(task.train.require("train"), student.tokenizer)
-    selection = task.encode(task.selection.require("selection"), student.tokenizer)
     steps_per_epoch = math.ceil(math.ceil(len(encoded) / settings.batch_size) / settings.accumulate)
     total = max(1, math.ceil(settings.epochs * steps_per_epoch))
     total = min(total, run.max_steps) if run.max_steps else total
@@ -155,16 +166,19 @@ def _prepare(model: PreTrainedModel, task: Task, settings: Settings, goal: Goal,
         goal.teacher.to(accelerator.device).eval()
     prepared = accelerator.prepare(student)
     optimizer = _optimizer(student, settings)
-    terms = sorted((name, weight, getattr(term, "keywords", {})) for name, (weight, term) in goal.terms.items())
-    what = f"{settings} {terms} seed {run.seed} {total} steps"
-    what += f" task {task.fingerprint} model {_fingerprint(student)}"
-    position, best = Position(), None
+    what += f" {total} steps"
+    position, best, mean = Position(), None, None
     if run.folder and (resumed := load_checkpoint(run.folder, student, optimizer, what)):
-        position, best = resumed
+        position, best, mean = resumed
+        mean = mean and {name: tensor.to(accelerator.device) for name, tensor in mean.items()}
         logger.info("going on from step %d of %d", position.step, total)
     accelerator.wait_for_everyone()  # all of them read the checkpoint before one writes the next
-    return _Training(accelerator, prepared, optimizer, goal, settings, run, task, encoded, selection, total, position,
-                     best, what, time.monotonic())  # fmt: skip
+    return _Training(accelerator, prepared, optimizer, goal, settings, run, task, encoded, selection,
+                     pieces.to(accelerator.device), total, position, best, mean, what, time.monotonic())  # fmt: skip
+
+
+def _spelled(goal: Goal) -> str:
+    return str(sorted((name, weight, getattr(term, "keywords", {})) for name, (weight, term) in goal.terms.items()))
 
 
 def _fingerprint(model: PreTrainedModel) -> str:
@@ -196,6 +210,9 @@ def _run_epoch(training: _Training) -> None:
         position.step += 1
         position.examples += sum(len(indices) for indices in group)
         position.seconds += time.perf_counter() - started
+        number = sample_number(settings.average, position.step, training.total_steps)
+        if number:
+            training.mean = taken_in(training.mean, training.student, number)
         _note(training, loss)
         run, accelerator = training.run, training.accelerator
         if run.folder and time.monotonic() - training.saved_at >= run.checkpoint_seconds and accelerator.is_main_process:
@@ -247,6 +264,7 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
         teacher = None
         if goal.teacher is not None:
             with torch.no_grad():
+                inputs["input_ids"] = training.pieces[inputs["input_ids"]]  # the teacher's word table is whole
                 told = goal.teacher(**inputs, output_hidden_states=True)
             teacher = Outputs(told.logits, tuple(told.hidden_states))
         elif goal.teacher_logits is not None:
@@ -268,6 +286,19 @@ def _note(training: _Training, loss: float) -> None:
 
 
 def _finish_epoch(training: _Training) -> None:
+    position = training.position
+    with standing_in(training.mean, training.student):
+        _judge(training)
+    position.epoch, position.batch, position.loss_sum, position.loss_count = position.epoch + 1, 0, 0.0, 0
+    patience = training.settings.patience
+    tired = patience is not None and position.epoch - 1 - position.best_epoch >= patience
+    position.done = tired or position.step >= training.total_steps
+    if training.run.folder and training.accelerator.is_main_process:
+        _save(training)
+
+
+def _judge(training: _Training) -> None:
+    """Score the epoch that has ended on the selection part, and keep its weights if it is the best so far."""
     position, accelerator = training.position, training.accelerator
     share = (accelerator.process_index, accelerator.num_processes)
     logits = predict(training.student, training.selection, accelerator.device, progress=training.run.progress,
@@ -285,17 +316,12 @@ def _finish_epoch(training: _Training) -> None:
         training.best = {name: tensor.detach().cpu().clone() for name, tensor in training.student.state_dict().items()}
     logger.info("epoch %d: %s %.4f, loss %.4f, %.0f examples/s", position.epoch + 1, metric, value,
                 position.history[-1]["loss"], position.examples / max(position.seconds, 1e-9))  # fmt: skip
-    position.epoch, position.batch, position.loss_sum, position.loss_count = position.epoch + 1, 0, 0.0, 0
-    patience = training.settings.patience
-    tired = patience is not None and position.epoch - 1 - position.best_epoch >= patience
-    position.done = tired or position.step >= training.total_steps
-    if training.run.folder and accelerator.is_main_process:
-        _save(training)
 
 
 def _save(training: _Training) -> None:
     assert training.run.folder is not None
-    save_checkpoint(training.run.folder, training.position, training.student, training.optimizer, training.best, training.what)
+    save_checkpoint(training.run.folder, training.position, training.student, training.optimizer, training.best,
+                    training.mean, training.what)  # fmt: skip
     training.saved_at = time.monotonic()
 
 

@@ -16,6 +16,10 @@ Schedule = Annotated[
 ]
 Warmup = Annotated[float, Field(ge=0, lt=1, description="fraction of all optimizer steps in which the rate rises")]
 WeightDecay = Annotated[float, Field(ge=0, lt=1, description="decoupled decay; biases and LayerNorm are left out")]
+Average = Annotated[
+    float,
+    Field(ge=0, le=1, description="last fraction of the steps whose weights are averaged into the result; 0 takes the last"),
+]
 ClipNorm = Annotated[float, Field(gt=0, description="largest norm of the gradient over all parameters")]
 Patience = Annotated[
     int | None,
@@ -35,4 +39,5 @@ class Settings:
     warmup: float
     weight_decay: float
     clip_norm: float
+    average: float
     patience: int | None

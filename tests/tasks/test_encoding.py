@@ -5,7 +5,7 @@ import pytest
 
 from compress.errors import InputError
 from compress.tasks.cutting import cut, row_order
-from compress.tasks.encoding import encode
+from compress.tasks.encoding import encode, read_by
 from compress.tasks.split import Split
 from compress.tasks.text_classification import Task
 from tests.models import sentences, tiny_tokenizer, toy_task
@@ -42,6 +42,30 @@ def test_a_batch_is_padded_to_its_longest_or_further() -> None:
     assert batch["input_ids"].tolist() == [[CLS, FILM, SEP, 0], [CLS, GOOD, FILM, SEP]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
     assert encoded.batch([1], pad_to=6)["attention_mask"].tolist() == [[1, 1, 1, 0, 0, 0]]
+
+
+def test_the_ids_of_some_examples_are_rising_and_hold_the_padding() -> None:
+    first, second = (encode(_split(texts), tiny_tokenizer(), 8) for texts in (("good film",), ("film", "film")))
+    assert read_by(second).tolist() == [0, CLS, SEP, FILM]
+    assert read_by(first, second).tolist() == [0, CLS, SEP, FILM, GOOD]
+
+
+def test_places_lead_back_to_the_ids() -> None:
+    encoded = encode(_split(("good film", "film")), tiny_tokenizer(), 8)
+    pieces = read_by(encoded)
+    placed = encoded.over(pieces)
+    assert placed.input_ids == [[1, 4, 3, 2], [1, 3, 2]]
+    assert pieces[placed.batch([0, 1])["input_ids"]].tolist() == encoded.batch([0, 1])["input_ids"].tolist()
+    assert encoded.input_ids[1] == [CLS, FILM, SEP]
+
+
+def test_padding_keeps_its_id_where_places_differ() -> None:
+    tokenizer = tiny_tokenizer(("[UNK]", "x", "[PAD]", "[CLS]", "[SEP]", "good", "film"))
+    encoded = encode(_split(("good film", "film")), tokenizer, 8)
+    assert encoded.pad_token_id == 2
+    pieces = read_by(encoded)
+    assert encoded.over(pieces).pad_token_id == 0
+    assert pieces[encoded.over(pieces).batch([0, 1])["input_ids"]].tolist() == [[3, 5, 6, 4], [3, 6, 4, 2]]
 
 
 def test_a_tokenizer_without_padding_is_refused() -> None:

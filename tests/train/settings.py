@@ -15,6 +15,6 @@ def settings(**changes: Any) -> Settings:
     """Two epochs of batches of eight, with a plain schedule."""
     values: dict[str, Any] = {
         "epochs": 2.0, "learning_rate": 1e-3, "batch_size": 8, "accumulate": 1, "schedule": "linear", "warmup": 0.1,
-        "weight_decay": 0.01, "clip_norm": 1.0, "patience": None,
+        "weight_decay": 0.01, "clip_norm": 1.0, "average": 0.0, "patience": None,
     }  # fmt: skip
     return Settings(**{**values, **changes})

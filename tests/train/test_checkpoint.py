@@ -164,12 +164,13 @@ def one_step(model: torch.nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
-def test_weights_moments_position_and_best_weights_come_back(tmp_path: Path) -> None:
-    model, best = torch.nn.Linear(3, 2), {"weight": torch.randn(2, 3), "bias": torch.zeros(2)}
+def test_weights_moments_position_best_weights_and_mean_come_back(tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 2)
+    best, mean = ({"weight": torch.randn(2, 3), "bias": torch.zeros(2)} for _ in range(2))
     optimizer = one_step(model)
     position = Position(epoch=2, batch=3, step=17, examples=90, seconds=1.5, history=[{"selection_accuracy": 0.5}],
                         curve=[[1, 0.25]], best_epoch=1)  # fmt: skip
-    save_checkpoint(tmp_path, position, model, optimizer, best, "this run")
+    save_checkpoint(tmp_path, position, model, optimizer, best, mean, "this run")
     other = torch.nn.Linear(3, 2)
     fresh = torch.optim.AdamW(other.parameters(), lr=0.1)
     found = load_checkpoint(tmp_path, other, fresh, "this run")
@@ -177,6 +178,8 @@ def test_weights_moments_position_and_best_weights_come_back(tmp_path: Path) -> 
     assert found[0] == position
     assert found[1] is not None
     assert not differences(found[1], best)
+    assert found[2] is not None
+    assert not differences(found[2], mean)
     assert not differences(state_of(other), state_of(model))
     moments = optimizer.state_dict()["state"]
     for index, state in fresh.state_dict()["state"].items():
@@ -187,7 +190,7 @@ def test_weights_moments_position_and_best_weights_come_back(tmp_path: Path) -> 
 def test_a_save_that_fails_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Linear(3, 2)
     optimizer = one_step(model)
-    save_checkpoint(tmp_path, Position(step=1), model, optimizer, None, "this run")
+    save_checkpoint(tmp_path, Position(step=1), model, optimizer, None, None, "this run")
 
     def fail(tensors: Any, path: Path, metadata: Any) -> None:
         Path(path).write_text("half of it")
@@ -195,11 +198,11 @@ def test_a_save_that_fails_keeps_the_checkpoint_before(tmp_path: Path, monkeypat
 
     monkeypatch.setattr("compress.train.checkpoint.save_file", fail)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(tmp_path, Position(step=2), model, optimizer, None, "this run")
+        save_checkpoint(tmp_path, Position(step=2), model, optimizer, None, None, "this run")
     found = load_checkpoint(tmp_path, model, optimizer, "this run")
     assert found is not None
     assert found[0].step == 1
-    assert found[1] is None
+    assert found[1:] == (None, None)
     assert os.listdir(tmp_path) == [FILE]
 
 

@@ -1,0 +1,43 @@
+"""Train the rows of the word table that the text reads, and leave the others out of it.
+
+More than half of a small BERT's weights are its word table, most of whose rows stand for pieces that a task's text never uses.
+They learn nothing, but each step of training would zero their gradients, measure the norm of these, and read and write their
+moments: on a CPU, more time than the rest of the optimizer takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+
+@contextlib.contextmanager
+def word_rows(model: PreTrainedModel, ids: torch.Tensor) -> Iterator[None]:
+    """Let the model's word table hold these pieces' rows only; input ids inside are places in `ids`.
+
+    Afterwards the table is whole again, with those rows as they have become and every other one as it was.
+
+    Args:
+        model: Is changed inside; its head must not read the table.
+        ids: Rising ids of pieces, (rows,); the padding piece is among them.
+    """
+    table = model.get_input_embeddings()
+    assert isinstance(table, nn.Embedding)
+    assert model.get_output_embeddings() is None
+    whole, padding = table.weight, table.padding_idx
+    assert isinstance(whole, nn.Parameter)
+    _set_rows(table, nn.Parameter(whole.detach()[ids]), None if padding is None else int((ids == padding).nonzero()))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            whole[ids] = table.weight.to(whole.device)
+        _set_rows(table, whole, padding)
+
+
+def _set_rows(table: nn.Embedding, weight: nn.Parameter, padding: int | None) -> None:
+    table.weight, table.num_embeddings, table.padding_idx = weight, len(weight), padding
