@@ -9,7 +9,14 @@ import numpy as np
 
 from compress.errors import CompressError, InputError
 from compress.measure.runners import Runner
-from compress.measure.statistics import mcnemar_p, paired_counts, paired_drop_interval, wilson_interval
+from compress.measure.statistics import (
+    f1_resamples,
+    mcnemar_p,
+    middle_95,
+    paired_counts,
+    paired_drop_interval,
+    wilson_interval,
+)
 from compress.train.batches import sorted_batches
 
 if TYPE_CHECKING:
@@ -84,27 +91,30 @@ def invariance(runner: Runner, encoded: Encoded, examples: int = INVARIANCE_EXAM
 
 
 def judge_answers(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Compute `metrics`, which are the task's, and `metrics_ci95` (Wilson, of the accuracy) of the answers."""
-    right = int((logits.argmax(axis=1) == labels).sum())
-    return {
-        "metrics": task.score(logits, labels),
-        "metrics_ci95": {"accuracy": list(wilson_interval(right, len(labels)))},
-    }
+    """Compute `metrics`, which are the task's, and `metrics_ci95` (Wilson of the accuracy, bootstrap of F1) of the answers."""
+    answers = logits.argmax(axis=1)
+    intervals = {"accuracy": list(wilson_interval(int((answers == labels).sum()), len(labels)))}
+    if task.metric == "f1":
+        intervals["f1"] = list(middle_95(f1_resamples(labels, answers)))
+    return {"metrics": task.score(logits, labels), "metrics_ci95": intervals}
 
 
-def compare_answers(baseline: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def compare_answers(task: Task, baseline: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Compute `drop` and `agreement` of the answers against the baseline's to the same examples.
 
-    The drop is the baseline's accuracy less this one's: positive is worse. `ci95` is its paired bootstrap interval, `p`
-    McNemar's exact p. Agreement is the share of examples with the same label.
+    The drop is what the baseline scores in the task's metric less what these answers do: positive is worse. `ci95` is its
+    paired bootstrap interval; `p` is McNemar's, exact, of how often each is right. Agreement is the share of examples with
+    the same label.
     """
     told, found = baseline.argmax(axis=1), logits.argmax(axis=1)
     lost, won, total = paired_counts(told == labels, found == labels)
+    if task.metric == "f1":
+        value = task.score(baseline, labels)["f1"] - task.score(logits, labels)["f1"]
+        before, after = f1_resamples(labels, told, found)
+        interval = middle_95(before - after)
+    else:
+        value, interval = (lost - won) / total, paired_drop_interval(lost, won, total)
     return {
-        "drop": {
-            "value": (lost - won) / total,
-            "ci95": list(paired_drop_interval(lost, won, total)),
-            "p": mcnemar_p(lost, won),
-        },
+        "drop": {"value": value, "ci95": list(interval), "p": mcnemar_p(lost, won)},
         "agreement": float((told == found).mean()),
     }

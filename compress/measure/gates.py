@@ -14,7 +14,7 @@ def judge(gates: Any, subject: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Args:
         gates: A recipe's `gates`, as its dataclass or as a mapping; what is None or absent is not judged.
-            max_drop: largest loss of accuracy against the baseline, a fraction; min_accuracy: a fraction;
+            max_drop: largest loss of the task's metric against the baseline, a fraction; min_accuracy: a fraction;
             min_speedup: against the baseline, in the worst of the measured rows; max_p95_ms: milliseconds, in the worst
             of the measured rows; max_size_bytes: of the files needed to run.
         subject: One of run.json's `subjects`.

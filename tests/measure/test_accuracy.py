@@ -123,11 +123,22 @@ def test_a_task_that_f1_decides_is_judged_by_both(make_task: Callable[..., Any])
     assert found["metrics"] == pytest.approx({"accuracy": 3 / 5, "f1": 4 / 6})
 
 
-def test_a_worse_model_is_told_by_its_drop_agreement_and_p() -> None:
+def test_the_drop_is_in_the_metric_that_decides(make_task: Callable[..., Any]) -> None:
+    labels = np.array([1, 1, 1, 0, 0, 0, 0, 0])
+    baseline = answers([1, 1, 0, 0, 0, 0, 0, 0])  # F1 = 4 / 5, accuracy 7 / 8
+    other = answers([1, 1, 1, 1, 1, 0, 0, 0])  # F1 = 6 / 8, accuracy 6 / 8
+    found = compare_answers(make_task(metric="f1"), baseline, other, labels)
+    assert found["drop"]["value"] == pytest.approx(4 / 5 - 6 / 8)
+    low, high = found["drop"]["ci95"]
+    assert low < 0 < 4 / 5 - 6 / 8 < high
+    assert judge_answers(make_task(metric="f1"), other, labels)["metrics_ci95"]["f1"][0] < 6 / 8
+
+
+def test_a_worse_model_is_told_by_its_drop_agreement_and_p(task: Any) -> None:
     labels = np.zeros(10, dtype=int)
     baseline = answers([0] * 8 + [1] * 2)
     other = answers([1] * 4 + [0] * 5 + [1])  # loses 4, wins 1
-    found = compare_answers(baseline, other, labels)
+    found = compare_answers(task, baseline, other, labels)
     assert found["drop"]["value"] == pytest.approx(0.3)
     assert found["agreement"] == pytest.approx(0.5)
     assert found["drop"]["p"] == pytest.approx(2 * (1 + 5) / 2**5)  # at most 1 of 5 on the smaller side
@@ -135,19 +146,19 @@ def test_a_worse_model_is_told_by_its_drop_agreement_and_p() -> None:
     assert low < 0.3 < high
 
 
-def test_a_better_model_has_a_negative_drop() -> None:
+def test_a_better_model_has_a_negative_drop(task: Any) -> None:
     labels = np.array([0, 1, 0, 1])
-    assert compare_answers(answers([0, 0, 0, 0]), answers([0, 1, 0, 0]), labels)["drop"]["value"] == -0.25
+    assert compare_answers(task, answers([0, 0, 0, 0]), answers([0, 1, 0, 0]), labels)["drop"]["value"] == -0.25
 
 
-def test_a_model_that_answers_as_the_baseline_has_no_drop_and_agrees() -> None:
+def test_a_model_that_answers_as_the_baseline_has_no_drop_and_agrees(task: Any) -> None:
     labels = np.array([0, 1, 1])
-    found = compare_answers(answers([0, 0, 1]), 3 * answers([0, 0, 1]), labels)
+    found = compare_answers(task, answers([0, 0, 1]), 3 * answers([0, 0, 1]), labels)
     assert found == {"drop": {"value": 0.0, "ci95": [0.0, 0.0], "p": 1.0}, "agreement": 1.0}
 
 
-def test_two_wrong_answers_that_differ_do_not_agree() -> None:
+def test_two_wrong_answers_that_differ_do_not_agree(task: Any) -> None:
     three = np.eye(3, dtype=np.float32)
-    found = compare_answers(three[[1, 0]], three[[2, 0]], np.array([0, 0]))
+    found = compare_answers(task, three[[1, 0]], three[[2, 0]], np.array([0, 0]))
     assert found["drop"]["value"] == 0.0
     assert found["agreement"] == 0.5

@@ -8,7 +8,9 @@ import pytest
 from scipy.stats import binomtest
 
 from compress.measure.statistics import (
+    f1_resamples,
     mcnemar_p,
+    middle_95,
     paired_counts,
     paired_drop_interval,
     percentile,
@@ -88,6 +90,37 @@ def test_drop_interval_of_a_total_loss_is_a_point() -> None:
 
 def test_drop_interval_is_the_same_each_time() -> None:
     assert paired_drop_interval(9, 4, 100) == paired_drop_interval(9, 4, 100)
+
+
+@pytest.fixture
+def judged() -> list[np.ndarray]:
+    """Labels and the answers of two models, right in nine and in eight of ten examples."""
+    random = np.random.default_rng(4)
+    labels = random.integers(0, 2, 400)
+    return [labels, *(np.where(random.random(400) < share, labels, 1 - labels) for share in (0.9, 0.8))]
+
+
+def test_resampled_f1_is_that_of_examples_drawn_one_by_one(judged: list[np.ndarray]) -> None:
+    """Means and percentiles of the draws agree with those of the plain bootstrap, F1 by scikit-learn."""
+    from sklearn.metrics import f1_score
+
+    found, random = f1_resamples(*judged), np.random.default_rng(1)
+    rows = [random.integers(0, 400, 400) for _ in range(600)]
+    for draws, answers in zip(found, judged[1:], strict=True):
+        plain = np.array([f1_score(judged[0][row], answers[row]) for row in rows])
+        assert draws.mean() == pytest.approx(plain.mean(), abs=0.003)
+        assert middle_95(draws) == pytest.approx(middle_95(plain), abs=0.008)
+
+
+def test_models_are_resampled_together(judged: list[np.ndarray]) -> None:
+    labels, answers, _ = judged
+    first, again = f1_resamples(labels, answers, answers)
+    assert np.array_equal(first, again)
+    assert first.std() > 0
+
+
+def test_f1_of_no_answer_and_no_label_one_is_zero() -> None:
+    assert not f1_resamples(np.zeros(5, dtype=int), np.zeros(5, dtype=int)).any()
 
 
 def test_mcnemar_p_is_the_sum_of_binomial_terms() -> None:
