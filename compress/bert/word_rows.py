@@ -2,7 +2,7 @@
 
 More than half of a small BERT's weights are its word table, most of whose rows stand for pieces that a task's text never uses.
 They learn nothing, but each step of training would zero their gradients, measure the norm of these, and read and write their
-moments: on a CPU, more time than the rest of the optimizer takes.
+moments, which on a CPU is a good part of what a step costs however short its sentences are.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ def word_rows(model: PreTrainedModel, ids: torch.Tensor) -> Iterator[None]:
 
     Args:
         model: Is changed inside; its head must not read the table.
-        ids: Rising ids of pieces, (rows,); the padding piece is among them.
+        ids: Rising ids of pieces, (rows,).
     """
     table = model.get_input_embeddings()
     assert isinstance(table, nn.Embedding)
     assert model.get_output_embeddings() is None
     whole, padding = table.weight, table.padding_idx
     assert isinstance(whole, nn.Parameter)
-    _set_rows(table, nn.Parameter(whole.detach()[ids]), None if padding is None else int((ids == padding).nonzero()))
+    rows = ids.tolist()
+    _set_rows(table, nn.Parameter(whole.detach()[ids]), rows.index(padding) if padding in rows else None)
     try:
         yield
     finally:

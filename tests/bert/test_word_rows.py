@@ -7,7 +7,11 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.bert.word_rows import word_rows
+from compress.tasks.text_classification import Task
+from compress.train.loop import train
+from compress.train.run import Run
 from tests.models import differences, logits_of, state_of, tiny_bert, tokens, without_dropout
+from tests.train.settings import LABELS_GOAL, settings
 
 KEPT = torch.tensor([0, 5, 6, 9, 12, 16])
 
@@ -65,3 +69,15 @@ def test_the_padding_piece_is_found_where_it_went(padding: int) -> None:
     with word_rows(model, KEPT):
         assert KEPT[model.get_input_embeddings().padding_idx] == padding
     assert model.get_input_embeddings().padding_idx == padding
+
+
+def test_a_model_whose_own_padding_piece_is_never_read_still_learns(toy: Task) -> None:
+    """As where a checkpoint's configuration and its tokenizer name different pieces."""
+    model = tiny_bert(pad_token_id=4)
+    ids, places = placed()
+    whole = logits_of(model, **ids)
+    with word_rows(model, KEPT):
+        torch.testing.assert_close(logits_of(model, **places), whole, rtol=0, atol=0)
+    assert model.get_input_embeddings().padding_idx == 4
+    trained = train(model, task=toy, settings=settings(epochs=1.0), goal=LABELS_GOAL, run=Run())
+    assert differences(state_of(trained), state_of(model))
