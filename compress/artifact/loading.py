@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from compress.artifact.places import find_model
 from compress.artifact.saving import STRUCTURE, WEIGHTS
 from compress.bert.layout import MODEL_TYPES
-from compress.bert.structure import apply_structure
+from compress.bert.structure import apply_structure, told_by_structure
 from compress.errors import InputError, raise_together
 from compress.log import libraries_silenced
 
@@ -202,7 +202,8 @@ def _without_memory(config: BertConfig, weights: dict[str, torch.Tensor], folder
 
 
 def _check_weights(model: PreTrainedModel, weights: dict[str, torch.Tensor], folder: Path) -> None:
-    expected = model.state_dict()
+    told = told_by_structure(model)
+    expected = {name: tensor for name, tensor in model.state_dict().items() if name not in told}
     problems = [f"  {name} is missing" for name in expected if name not in weights and not name.startswith(HEAD)]
     if "classifier.weight" in weights:
         problems += [f"  {name} is missing" for name in expected if name.startswith(HEAD) and name not in weights]

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from compress.artifact.folders import new_folder
-from compress.bert.structure import read_structure
+from compress.bert.structure import read_structure, told_by_structure
 from compress.log import libraries_silenced
 
 WEIGHTS, STRUCTURE = "model.safetensors", "structure.json"
@@ -33,7 +33,10 @@ def save(model: PreTrainedModel, folder: str | Path) -> Path:
 
 def write_model(model: PreTrainedModel, folder: Path) -> None:
     """Write the files of a model into a folder that exists."""
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    told = told_by_structure(model)
+    state = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items() if name not in told
+    }
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     with libraries_silenced():
         model.config.architectures = [type(model).__name__]

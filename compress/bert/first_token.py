@@ -11,6 +11,8 @@ and so are the gradients; a six-layer classifier saves a sixth of its work, a th
 
 Each head's query is laid into a row of full width with zeros elsewhere, so that both products use the projections' own
 two-dimensional weights, which the integer kernels of the runtimes know.
+
+A model that quantizes keeps its key and value projections over all tokens, since moving them would quantize other numbers.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.layout import attention_of, encoder_layers, reads_first_token_only
+from compress.bert.quantizers import QuantizedLinear
 
 
 @contextlib.contextmanager
@@ -49,6 +52,8 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
     owner = torch.arange(heads).repeat_interleave(head_size)  # (width,) which head a column belongs to
     rows = (owner[None, :] == torch.arange(heads)[:, None]).float()  # (heads, width)
     rows = rows.to(attention.query.weight.device)
+    ones = torch.ones((1, heads), device=rows.device)
+    quantizes = isinstance(attention.key, QuantizedLinear)
 
     def forward(
         hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
@@ -56,7 +61,10 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
         first = hidden_states[:, :1]  # (batch, 1, width)
         mask_rows = rows.to(hidden_states.dtype)
         query = attention.query(first) * attention.scaling * mask_rows  # (batch, heads, attention width)
-        scores = torch.matmul(query, attention.key.weight) @ hidden_states.transpose(1, 2)  # (batch, heads, length)
+        if quantizes:
+            scores = query @ attention.key(hidden_states).transpose(1, 2)
+        else:
+            scores = torch.matmul(query, attention.key.weight) @ hidden_states.transpose(1, 2)  # (batch, heads, length)
         if attention_mask is not None:
             allowed = attention_mask[:, 0, :1]  # (batch, 1, length)
             if allowed.dtype == torch.bool:
@@ -65,10 +73,14 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
                 scores = scores + allowed
         probabilities = scores.softmax(-1)
         probabilities = nn.functional.dropout(probabilities, attention.dropout.p, attention.training)
-        mixed = probabilities @ hidden_states  # (batch, heads, width)
-        value = torch.matmul(mixed, attention.value.weight.t())  # (batch, heads, attention width)
-        value = value + attention.value.bias * probabilities.sum(-1, keepdim=True)
-        context = (value * mask_rows).sum(1, keepdim=True)  # (batch, 1, attention width)
+        if quantizes:
+            value = probabilities @ attention.value(hidden_states)
+        else:
+            mixed = probabilities @ hidden_states  # (batch, heads, width)
+            value = torch.matmul(mixed, attention.value.weight.t())  # (batch, heads, attention width)
+            # dropout may let the probabilities' sum differ from 1
+            value = value + attention.value.bias * (probabilities.sum(-1, keepdim=True) if attention.training else 1)
+        context = ones.to(value.dtype) @ (value * mask_rows)  # (batch, 1, attention width): a product is faster than a sum here
         output: torch.Tensor = layer.feed_forward_chunk(layer.attention.output(context, first))
         return output
 

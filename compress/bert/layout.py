@@ -33,6 +33,18 @@ def attention_of(layer: Any) -> Any:
     return layer.attention.self
 
 
+def same_input(model: PreTrainedModel) -> list[list[str]]:
+    """Names of the Linears behind a LayerNorm, those together that read the same: query, key and value, and the first of the
+    feed-forward part."""
+    groups = []
+    names = {module: name for name, module in model.named_modules()}
+    for layer in encoder_layers(model):
+        attention = attention_of(layer)
+        groups.append([names[attention.query], names[attention.key], names[attention.value]])
+        groups.append([names[layer.intermediate.dense]])
+    return groups
+
+
 def reads_first_token_only(model: PreTrainedModel) -> bool:
     """Whether the head looks at the first token of the last layer and at nothing else."""
     return (

@@ -1,7 +1,8 @@
-"""What config.json cannot say about a model: the widths of each layer, read off the live modules."""
+"""What config.json cannot say about a model, read off the live modules: the widths of each layer, the ranges of quantizers."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,14 +10,32 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.layout import attention_of, encoder_layers
+from compress.bert.quantizers import quantized_linears, replace_with_quantizers
 from compress.errors import InputError
 
 SCHEMA = 1
 
 
 def read_structure(model: PreTrainedModel) -> dict[str, Any]:
-    """Describe each encoder layer: `heads`, `head_size` and `intermediate` (width of the feed-forward part)."""
-    return {"schema": SCHEMA, "layers": [_layer_structure(layer) for layer in encoder_layers(model)]}
+    """Describe each encoder layer: `heads`, `head_size` and `intermediate` (width of the feed-forward part).
+
+    A model that quantizes has `quantizers` too: `per_channel`, `symmetric`, and `inputs`, the range of each Linear's input.
+    """
+    structure: dict[str, Any] = {"schema": SCHEMA, "layers": [_layer_structure(layer) for layer in encoder_layers(model)]}
+    linears = quantized_linears(model)
+    if linears:
+        first = next(iter(linears.values()))
+        structure["quantizers"] = {
+            "per_channel": first.per_channel,
+            "symmetric": first.symmetric,
+            "inputs": {name: [linear.low.item(), linear.high.item()] for name, linear in linears.items()},
+        }
+    return structure
+
+
+def told_by_structure(model: PreTrainedModel) -> set[str]:
+    """Names of the tensors of the model's state that structure.json tells, so that the weights' file leaves them out."""
+    return {f"{name}.{end}" for name in quantized_linears(model) for end in ("low", "high")}
 
 
 def apply_structure(model: PreTrainedModel, structure: dict[str, Any]) -> None:
@@ -42,6 +61,36 @@ def apply_structure(model: PreTrainedModel, structure: dict[str, Any]) -> None:
             )
         if shape != _layer_structure(layer):
             _resize(layer, *numbers)
+    if "quantizers" in structure:
+        _apply_quantizers(model, structure["quantizers"])
+
+
+def _apply_quantizers(model: PreTrainedModel, told: Any) -> None:
+    flags = [told.get(key) for key in ("per_channel", "symmetric")] if isinstance(told, dict) else []
+    ranges = told.get("inputs") if flags and all(isinstance(flag, bool) for flag in flags) else None
+    if not isinstance(ranges, dict):
+        raise InputError(
+            "structure.json: quantizers must give per_channel and symmetric as true or false, and inputs; restore the file."
+        )
+    replace_with_quantizers(model, per_channel=flags[0], symmetric=flags[1])
+    linears = quantized_linears(model)
+    if ranges.keys() != linears.keys():
+        apart = sorted(ranges.keys() ^ linears.keys())
+        raise InputError(
+            f"structure.json: quantizers.inputs and the model's Linears differ in {', '.join(apart[:3])}; restore the file."
+        )
+    for name, linear in linears.items():
+        if not _is_range(ranges[name]):
+            raise InputError(
+                f"structure.json: the range of {name} is {ranges[name]!r}; two finite numbers are needed, the first at most 0 "
+                "and the second at least 0: restore the file."
+            )
+        linear.set_range(*ranges[name])
+
+
+def _is_range(told: Any) -> bool:
+    numbers = isinstance(told, list) and len(told) == 2 and all(type(end) in (int, float) for end in told)
+    return numbers and math.isfinite(told[0]) and math.isfinite(told[1]) and told[0] <= 0 <= told[1]
 
 
 def _layer_structure(layer: Any) -> dict[str, int]:

@@ -1,0 +1,169 @@
+"""Post-training quantization: find the ranges of a model's activations on real sentences, and mend what rounding bends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from compress.bert.first_token import first_token_only
+from compress.bert.layout import same_input
+from compress.bert.quantizers import QuantizedLinear, quantized_linears, quantizers_off, with_quantizers
+from compress.errors import InputError
+from compress.export.histogram import Calibration, Histogram, Percentile
+from compress.train.batches import sorted_batches
+
+if TYPE_CHECKING:
+    from compress.tasks.text_classification import Task
+
+EXAMPLES = 512
+FEWEST = 16
+BATCH_SIZE = 32
+
+Smooth = Annotated[
+    float | None,
+    Field(ge=0, le=1, description="alpha of SmoothQuant: how much of the activations' spread the weights take; null leaves it"),
+]
+Watch = Callable[[str, QuantizedLinear, torch.Tensor], None]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """How to find ranges; the fields are the options of the targets that quantize statically.
+
+    Args:
+        calibration: "min_max", "percentile", "entropy" or "mse".
+        percentile: Per cent of the sizes that the range holds.
+        symmetric: Ranges are as wide below 0 as above.
+        smooth: alpha of SmoothQuant, or None.
+        correct_bias: Whether biases take up the mean error of their products.
+    """
+
+    calibration: Calibration
+    percentile: Percentile
+    symmetric: bool
+    smooth: Smooth
+    correct_bias: bool
+
+
+def calibrated(model: PreTrainedModel, task: Task, how: Calibrated) -> PreTrainedModel:
+    """A copy of a float model that quantizes with ranges found on the task's calibration part; memory does not grow with it.
+
+    Source: Wu et al. 2020, "Integer quantization for deep learning inference", arXiv 2004.09602, section 4 (calibration); Xiao et
+    al. 2023, SmoothQuant, arXiv 2211.10438, equation 4; Nagel et al. 2019, arXiv 1906.04721, section 4.2 (bias correction).
+    Differs: BERT normalizes after the residual sum, so SmoothQuant's factors cannot move into LayerNorm without changing the
+    residual path; they stay a division on the Linears' side of it.
+
+    Raises:
+        InputError: The part is empty, too small or of another role, or an activation is not finite.
+    """
+    student = with_quantizers(model, per_channel=True, symmetric=how.symmetric)
+    batches = calibration_batches(task, student)
+    with torch.no_grad(), quantizers_off(student):
+        if how.smooth is not None:
+            _smooth(student, batches, how.smooth)
+        histograms = {name: Histogram() for name in quantized_linears(student)}
+        _watch(student, batches, lambda name, linear, values: histograms[name].add(_smoothed(linear, values)))
+        for name, linear in quantized_linears(student).items():
+            linear.set_range(*histograms[name].range(how.calibration, symmetric=how.symmetric, percentile=how.percentile))
+        if how.correct_bias:
+            _correct_biases(student, batches)
+    return student
+
+
+def calibration_batches(task: Task, model: PreTrainedModel) -> list[dict[str, torch.Tensor]]:
+    """Up to 512 sentences of the calibration part in batches of like length."""
+    split = task.calibration.require("calibration")
+    if len(split) < FEWEST:
+        raise InputError(
+            f"the task's calibration part has {len(split)} examples; at least {FEWEST} are needed to find ranges: give more "
+            "training data, from which it is cut."
+        )
+    encoded = task.encode(split.take(EXAMPLES), model.tokenizer)
+    return [
+        {name: torch.from_numpy(values) for name, values in encoded.batch(indices).items()}
+        for indices in sorted_batches(encoded.lengths, BATCH_SIZE)
+    ]
+
+
+def _watch(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]], watch: Watch) -> None:
+    """Run the batches and show `watch` the input of every quantized Linear without its padding, (values, in)."""
+    for batch in batches:
+        kept = batch["attention_mask"].bool()
+        with _watched(model, kept, watch), first_token_only(model):  # as the exported file computes
+            model(**batch)
+
+
+@contextlib.contextmanager
+def _watched(model: PreTrainedModel, kept: torch.Tensor, watch: Watch) -> Iterator[None]:
+    def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        def see(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            values = inputs[0]
+            values = values[kept] if values.shape[:2] == kept.shape else values.flatten(0, -2)
+            if not torch.isfinite(values).all():
+                raise InputError(f"the input of {name} holds values that are not finite; train the model again.")
+            assert isinstance(module, QuantizedLinear)
+            watch(name, module, values)
+
+        return see
+
+    handles = [linear.register_forward_pre_hook(hook(name)) for name, linear in quantized_linears(model).items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _smoothed(linear: QuantizedLinear, values: torch.Tensor) -> torch.Tensor:
+    return values if linear.divisor is None else values / linear.divisor
+
+
+def _smooth(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]], alpha: float) -> None:
+    """Give every Linear behind a LayerNorm its divisor: max|x| to the power of alpha over max|w| to that of 1 - alpha."""
+    linears = quantized_linears(model)
+    sizes: dict[str, torch.Tensor] = {}
+
+    def see(name: str, _: QuantizedLinear, values: torch.Tensor) -> None:
+        size = values.abs().amax(0)
+        sizes[name] = torch.maximum(sizes[name], size) if name in sizes else size
+
+    _watch(model, batches, see)
+    for names in same_input(model):
+        group = [linears[name] for name in names]
+        weights = torch.stack([linear.weight.abs().amax(0) for linear in group]).amax(0)
+        factors = (sizes[names[0]].clamp(min=1e-5) ** alpha / weights.clamp(min=1e-5) ** (1 - alpha)).clamp(min=1e-5)
+        for linear in group:
+            linear.divisor = factors
+
+
+def _correct_biases(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) -> None:
+    """Add to each bias what its product loses on average, given the float model's inputs."""
+    sums = {name: torch.zeros(2, linear.in_features) for name, linear in quantized_linears(model).items()}
+    seen: dict[str, int] = dict.fromkeys(sums, 0)
+
+    def see(name: str, linear: QuantizedLinear, values: torch.Tensor) -> None:
+        values = _smoothed(linear, values)
+        sums[name] += torch.stack([values.sum(0), linear.rounded_input(values).sum(0)])
+        seen[name] += len(values)
+
+    _watch(model, batches, see)
+    for name, linear in quantized_linears(model).items():
+        if linear.bias is None:
+            continue
+        plain, rounded = sums[name] / seen[name]
+        linear.bias += functional.linear(plain, linear.smoothed_weight()) - functional.linear(rounded, linear.rounded_weight())
+
+
+def answers(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) -> np.ndarray:
+    """The logits of every example of the batches, (examples, labels)."""
+    with torch.inference_mode(), first_token_only(model):
+        return np.concatenate([model(**batch).logits.float().numpy() for batch in batches])

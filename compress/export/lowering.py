@@ -1,0 +1,354 @@
+"""Write integers into a float graph: the products with constant weights, and the embedding tables.
+
+Nothing is traced through fake quantization. The float graph is exported, its products are found by the names that the exporter
+leaves on them, and scales are written beside them, in the form that the runtime of the target knows how to run.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnx_ir import convenience
+
+from compress.bert.quantizers import QuantizedLinear
+from compress.errors import CompressError
+
+MICROSOFT = "com.microsoft"
+SCOPES = "pkg.torch.onnx.name_scopes"
+WRAPPER = "model."  # what graph.py wraps the model in
+FLOAT, INT8, UINT8 = ir.DataType.FLOAT, ir.DataType.INT8, ir.DataType.UINT8
+SHIFT = 128  # from a signed to an unsigned activation
+EIGHT_BITS = 127
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix product with a constant weight.
+
+    Args:
+        node: The MatMul.
+        module: Name of the torch module that it came from.
+        weight: (in, out).
+        bias: The Add behind it and the vector that it adds, where there is one.
+    """
+
+    node: ir.Node
+    module: str
+    weight: np.ndarray
+    bias: tuple[ir.Node, ir.Value] | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the input of a product becomes whole numbers: (x / divisor) / scale + zero, from -128 to 127."""
+
+    scale: np.ndarray
+    zero: int
+    divisor: np.ndarray | None
+
+    @classmethod
+    def of(cls, linear: QuantizedLinear) -> Grid:
+        """The grid of a quantized Linear's range."""
+        with torch.no_grad():
+            scale, zero = linear.input_grid()
+            divisor = None if linear.divisor is None else linear.divisor.numpy().astype(np.float32)
+        return cls(scale.numpy().astype(np.float32), int(zero), divisor)
+
+    def key(self) -> tuple[Any, ...]:
+        """What tells one grid from another."""
+        return (float(self.scale), self.zero, None if self.divisor is None else self.divisor.tobytes())
+
+
+def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> list[Product]:
+    """The products with a constant matrix, in the order of the graph, but for those of the modules left out."""
+    out = frozenset(left_out)
+    found = []
+    for node in model.graph:
+        if node.op_type not in ("MatMul", "Gemm") or (module := module_of(node)) in out:
+            continue
+        constant = node.inputs[1]
+        if constant is None or constant.const_value is None or len(constant.const_value.shape) != 2:
+            continue
+        weight = constant.const_value.numpy()
+        if node.op_type == "Gemm":
+            node, weight = _as_product(model, node, weight)
+        found.append(Product(node, module, weight, _bias_of(node)))
+    return found
+
+
+def module_of(node: ir.Node) -> str:
+    """The name of the torch module whose forward the node came from; empty where nothing tells."""
+    scopes = ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))
+    return scopes[-2].removeprefix(WRAPPER) if len(scopes) > 1 else ""
+
+
+def _as_product(model: ir.Model, node: ir.Node, weight: np.ndarray) -> tuple[ir.Node, np.ndarray]:
+    """Write a Gemm as a MatMul and an Add."""
+    told = {name: attribute.value for name, attribute in node.attributes.items()}
+    if told.get("transA", 0) or told.get("alpha", 1.0) != 1.0 or told.get("beta", 1.0) != 1.0:
+        raise CompressError(f"the product {node.name} has factors that cannot be lowered; export to a float target instead.")
+    weight = weight.T if told.get("transB", 0) else weight
+    product = ir.node("MatMul", [node.inputs[0], constant(model, f"{node.name}.weight", weight)])
+    product.metadata_props.update(node.metadata_props)
+    nodes, result = [product], product.outputs[0]
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        nodes.append(ir.node("Add", [result, node.inputs[2]]))
+        result = nodes[-1].outputs[0]
+    _replace(model, node, nodes, result)
+    return product, weight
+
+
+def _bias_of(node: ir.Node) -> tuple[ir.Node, ir.Value] | None:
+    uses = list(node.outputs[0].uses())
+    if len(uses) != 1 or uses[0].node.op_type != "Add":
+        return None
+    add = uses[0].node
+    other = add.inputs[1 - uses[0].idx]
+    is_vector = other is not None and other.const_value is not None and len(other.const_value.shape) == 1
+    return (add, other) if is_vector and other is not None else None
+
+
+def constant(model: ir.Model, name: str, values: np.ndarray) -> ir.Value:
+    """A new initializer."""
+    while name in model.graph.initializers:
+        name += "_"
+    value = ir.Value(name=name, const_value=ir.tensor(values, name=name))
+    model.graph.initializers[name] = value
+    return value
+
+
+def whole_weight(weight: np.ndarray, *, per_channel: bool, highest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers from -highest to highest for a weight (in, out), and the scales, (out,)."""
+    sizes = np.abs(weight).max(axis=0) if per_channel else np.full(weight.shape[1], np.abs(weight).max())
+    scales = (np.maximum(sizes, np.float32(1e-12)) / np.float32(highest)).astype(np.float32)
+    return np.clip(np.rint(weight / scales), -highest, highest).astype(np.int8), scales
+
+
+def lower_to_kernels(
+    model: ir.Model,
+    chosen: Iterable[Product],
+    grids: Mapping[str, Grid] | None,
+    *,
+    per_channel: bool,
+    highest: int = EIGHT_BITS,
+    unsigned: bool = True,
+) -> int:
+    """Write products as onnxruntime's own integer kernels, bias included.
+
+    Args:
+        model: Is changed.
+        chosen: The products to write.
+        grids: For each module its input's grid; None takes the input's range anew in each call (dynamic, always unsigned).
+        per_channel: One weight scale per output column.
+        highest: The largest whole number of a weight: 127, or 63 for processors without VNNI.
+        unsigned: Activations from 0 to 255 instead of -128 to 127.
+
+    Returns:
+        How many were written.
+    """
+    made: dict[Any, tuple[ir.Value, ...]] = {}
+    count = 0
+    for product in chosen:
+        grid = None if grids is None else grids[product.module]
+        weight, scales, _ = _weight(model, product, grid, per_channel, highest)
+        values = product.node.inputs[0]
+        assert values is not None
+        key = (values.name, grid and grid.key())
+        if key not in made:
+            made[key] = _quantized(model, product.node, values, grid, unsigned)
+        whole, scale, zero = made[key]
+        inputs = [whole, weight, scale, scales, zero, None]
+        last = product.node
+        if product.bias is not None:
+            last, vector = product.bias
+            inputs.append(vector)
+        kernel = ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
+        kernel.metadata_props.update(product.node.metadata_props)
+        _replace(model, last, [kernel], kernel.outputs[0])
+        if last is not product.node:
+            model.graph.remove(product.node, safe=True)
+        count += 1
+    model.opset_imports[MICROSOFT] = 1
+    _sweep(model)
+    return count
+
+
+def lower_to_pairs(
+    model: ir.Model, chosen: Iterable[Product], grids: Mapping[str, Grid], *, per_channel: bool, unsigned: bool
+) -> int:
+    """Write products between QuantizeLinear and DequantizeLinear, in standard operators (QDQ).
+
+    Args:
+        model: Is changed.
+        chosen: The products to write.
+        grids: For each module its input's grid.
+        per_channel: One weight scale per output column.
+        unsigned: Activations from 0 to 255 instead of -128 to 127.
+
+    Returns:
+        How many were written.
+    """
+    made: dict[Any, ir.Value] = {}
+    count = 0
+    for product in chosen:
+        grid = grids[product.module]
+        values = product.node.inputs[0]
+        assert values is not None
+        key = (values.name, grid.key())
+        if key not in made:
+            whole, scale, zero = _quantized(model, product.node, values, grid, unsigned)
+            back = ir.node("DequantizeLinear", [whole, scale, zero])
+            model.graph.insert_before(product.node, back)
+            made[key] = back.outputs[0]
+        weight, scales, zeros = _weight(model, product, grid, per_channel, EIGHT_BITS)
+        back = ir.node("DequantizeLinear", [weight, scales, zeros], attributes={"axis": 1})
+        model.graph.insert_before(product.node, back)
+        product.node.replace_input_with(0, made[key])
+        product.node.replace_input_with(1, back.outputs[0])
+        count += 1
+    _sweep(model)
+    return count
+
+
+def _weight(
+    model: ir.Model, product: Product, grid: Grid | None, per_channel: bool, highest: int
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    weight = product.weight
+    if grid is not None and grid.divisor is not None:
+        weight = weight * grid.divisor[:, None]
+    whole, scales = whole_weight(weight, per_channel=per_channel, highest=highest)
+    name = product.module or product.node.outputs[0].name
+    return (
+        constant(model, f"{name}.weight_int8", whole),
+        constant(model, f"{name}.weight_scale", scales),
+        constant(model, f"{name}.weight_zero", np.zeros(len(scales), dtype=np.int8)),
+    )
+
+
+def _quantized(
+    model: ir.Model, before: ir.Node, values: ir.Value, grid: Grid | None, unsigned: bool
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Whole numbers for a value, their scale and their zero."""
+    if grid is None:
+        dynamic = ir.node("DynamicQuantizeLinear", [values], num_outputs=3)
+        model.graph.insert_before(before, dynamic)
+        whole, scale, zero = dynamic.outputs
+        return whole, scale, zero
+    if grid.divisor is not None:
+        factors = constant(model, f"{values.name}.factors", (1 / grid.divisor).astype(np.float32))
+        smoothed = ir.node("Mul", [values, factors])
+        model.graph.insert_before(before, smoothed)
+        values = smoothed.outputs[0]
+    scale = constant(model, f"{values.name}.scale", grid.scale)
+    zero_point = np.uint8(grid.zero + SHIFT) if unsigned else np.int8(grid.zero)
+    zero = constant(model, f"{values.name}.zero", np.array(zero_point))
+    node = ir.node("QuantizeLinear", [values, scale, zero])
+    model.graph.insert_before(before, node)
+    return node.outputs[0], scale, zero
+
+
+def lower_tables(model: ir.Model, *, bits: int = 8) -> int:
+    """Store every embedding table in whole numbers of 8 or 4 bits, with a scale for each row; looking up gives floats.
+
+    With 4 bits, a byte holds column j and column j + width/2 of a row.
+
+    Returns:
+        How many tables were written.
+    """
+    count = 0
+    for node in list(model.graph):
+        table = node.inputs[0] if node.op_type == "Gather" else None
+        if table is None or table.const_value is None or len(table.const_value.shape) != 2:
+            continue
+        if table.const_value.dtype != FLOAT:
+            continue
+        rows = table.const_value.numpy()
+        nodes, result = (_eight_bits if bits == 8 else _four_bits)(model, str(table.name), rows, node.inputs[1])
+        _replace(model, node, nodes, result)
+        count += 1
+    _sweep(model)
+    return count
+
+
+def _rows(rows: np.ndarray, highest: int) -> tuple[np.ndarray, np.ndarray]:
+    scales = (np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.float32(1e-12)) / np.float32(highest)).astype(np.float32)
+    return np.clip(np.rint(rows / scales), -highest, highest).astype(np.int8), scales
+
+
+def _eight_bits(model: ir.Model, name: str, rows: np.ndarray, ids: Any) -> tuple[list[ir.Node], ir.Value]:
+    whole, scales = _rows(rows, EIGHT_BITS)
+    looked = ir.node("Gather", [constant(model, f"{name}_int8", whole), ids])
+    return _scaled(model, name, [looked], looked.outputs[0], scales, ids)
+
+
+def _four_bits(model: ir.Model, name: str, rows: np.ndarray, ids: Any) -> tuple[list[ir.Node], ir.Value]:
+    if rows.shape[1] % 2:
+        raise CompressError(f"the table {name} has {rows.shape[1]} columns; an even number is needed for 4 bits: use 8.")
+    whole, scales = _rows(rows, 7)
+    shifted = (whole + 8).astype(np.uint8)
+    half = rows.shape[1] // 2
+    packed = shifted[:, :half] | (shifted[:, half:] << 4)
+    looked = ir.node("Gather", [constant(model, f"{name}_int4", packed), ids])
+    sixteen = constant(model, f"{name}_sixteen", np.array(16, dtype=np.uint8))
+    high = ir.node("Div", [looked.outputs[0], sixteen])
+    back = ir.node("Mul", [high.outputs[0], sixteen])
+    low = ir.node("Sub", [looked.outputs[0], back.outputs[0]])
+    both = ir.node("Concat", [low.outputs[0], high.outputs[0]], attributes={"axis": -1})
+    cast = ir.node("Cast", [both.outputs[0]], attributes={"to": FLOAT})
+    centred = ir.node("Sub", [cast.outputs[0], constant(model, f"{name}_middle", np.array(8, dtype=np.float32))])
+    nodes = [looked, high, back, low, both, cast, centred]
+    return _scaled(model, name, nodes, centred.outputs[0], scales, ids)
+
+
+def _scaled(
+    model: ir.Model, name: str, nodes: list[ir.Node], whole: ir.Value, scales: np.ndarray, ids: Any
+) -> tuple[list[ir.Node], ir.Value]:
+    cast = ir.node("Cast", [whole], attributes={"to": FLOAT})
+    factors = ir.node("Gather", [constant(model, f"{name}_scale", scales), ids])
+    product = ir.node("Mul", [cast.outputs[0], factors.outputs[0]])
+    return [*nodes, cast, factors, product], product.outputs[0]
+
+
+def sums_before_norms(model: ir.Model) -> int:
+    """Let the residual sums be Sum instead of Add: onnxruntime would fuse Add and LayerNormalization into
+    SkipLayerNormalization, whose kernel on CPUs is several times slower than the two it replaces.
+
+    Returns:
+        How many were changed.
+    """
+    count = 0
+    for node in list(model.graph):
+        add = node.inputs[0].producer() if node.op_type == "LayerNormalization" and node.inputs[0] is not None else None
+        if add is not None and add.op_type == "Add":
+            total = ir.node("Sum", list(add.inputs))
+            _replace(model, add, [total], total.outputs[0])
+            count += 1
+    return count
+
+
+def _replace(model: ir.Model, node: ir.Node, nodes: list[ir.Node], result: ir.Value) -> None:
+    """Put nodes in the place of one, whose output their `result` takes over, name included."""
+    model.graph.insert_before(node, nodes)
+    old = node.outputs[0]
+    result.type, result.shape = result.type or old.type, result.shape or old.shape
+    convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
+    name = old.name
+    model.graph.remove(node, safe=True)
+    result.name = name
+
+
+def _sweep(model: ir.Model) -> None:
+    """Remove initializers that nothing reads any more."""
+    outputs = set(model.graph.outputs)
+    for name, value in list(model.graph.initializers.items()):
+        if not value.uses() and value not in outputs:
+            del model.graph.initializers[name]
+
+
+Lower = Callable[[ir.Model], int]
