@@ -14,11 +14,12 @@ _HOMES = {
     "fine_tune": "compress.methods.fine_tune",
     "drop_layers": "compress.methods.drop_layers",
     "distill": "compress.methods.distill",
+    "quantize_aware": "compress.methods.quantize_aware",
     "export": "compress.export.exporting",
     "measure": "compress.measure",
     "run": "compress.pipeline",
 }
-__all__ = ["distill", "drop_layers", "export", "fine_tune", "load", "measure", "run", "save", "task"]
+__all__ = ["distill", "drop_layers", "export", "fine_tune", "load", "measure", "quantize_aware", "run", "save", "task"]
 
 
 def __getattr__(name: str) -> Any:

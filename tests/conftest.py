@@ -32,6 +32,6 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """
     AcceleratorState._reset_state()
     monkeypatch.setattr("compress.train.loop.has_fast_bf16", lambda device: False)
-    monkeypatch.setattr("compress.methods.distill.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("compress.train.teaching.has_fast_bf16", lambda device: False)
     yield
     AcceleratorState._reset_state()

@@ -80,7 +80,7 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
             value = torch.matmul(mixed, attention.value.weight.t())  # (batch, heads, attention width)
             # dropout may let the probabilities' sum differ from 1
             value = value + attention.value.bias * (probabilities.sum(-1, keepdim=True) if attention.training else 1)
-        context = ones.to(value.dtype) @ (value * mask_rows)  # (batch, 1, attention width): a product is faster than a sum here
+        context = ones.to(value.dtype) @ (value * mask_rows)  # (batch, 1, attention width), faster than a sum
         output: torch.Tensor = layer.feed_forward_chunk(layer.attention.output(context, first))
         return output
 

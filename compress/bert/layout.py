@@ -38,6 +38,7 @@ def same_input(model: PreTrainedModel) -> list[list[str]]:
     feed-forward part."""
     groups = []
     names = {module: name for name, module in model.named_modules()}
+    layer: Any
     for layer in encoder_layers(model):
         attention = attention_of(layer)
         groups.append([names[attention.query], names[attention.key], names[attention.value]])

@@ -36,9 +36,12 @@ class _Integers(torch.autograd.Function):
         return gradients[0] / scale, None, None, None
 
 
-def _learned_integers(
-    values: torch.Tensor, scale: torch.Tensor, low: torch.Tensor, high: torch.Tensor
-) -> torch.Tensor:
+def _integers(values: torch.Tensor, scale: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    whole: torch.Tensor = _Integers.apply(values, scale, low, high)  # type: ignore[no-untyped-call]
+    return whole
+
+
+def _learned_integers(values: torch.Tensor, scale: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     """The same with a gradient for the scale (LSQ), none for values outside of the range."""
     inside = torch.minimum(torch.maximum(values / scale, low), high)
     return inside + (inside.round() - inside).detach()
@@ -52,6 +55,7 @@ class QuantizedLinear(nn.Linear):
         divisor: What each input channel is divided by before (SmoothQuant), (in,), or None; the weight is multiplied by it.
         per_channel: One weight scale for each output channel instead of one for the weight.
         symmetric: Whether the range is kept symmetric around 0.
+        highest: The largest whole number of the weight: 127, or 63 for seven bits.
         on: Whether it quantizes; off, it is a plain Linear.
         decay: In training the range follows the inputs' as an exponential moving average with this decay; None keeps it.
     """
@@ -66,11 +70,11 @@ class QuantizedLinear(nn.Linear):
         self.register_buffer("low", torch.zeros((), device=plain.weight.device))
         self.register_buffer("high", torch.zeros((), device=plain.weight.device))
         self.register_buffer("divisor", None, persistent=False)
-        self.per_channel, self.symmetric = per_channel, symmetric
+        self.per_channel, self.symmetric, self.highest = per_channel, symmetric, HIGHEST
         self.on = True
         self.decay: float | None = None
-        self.register_parameter("stretch", None)
-        self.register_parameter("ceiling", None)
+        self.stretch: nn.Parameter | None = None
+        self.ceiling: nn.Parameter | None = None
 
     @property
     def has_range(self) -> bool:
@@ -102,36 +106,36 @@ class QuantizedLinear(nn.Linear):
         """The weight that is quantized, (out, in)."""
         return self.weight if self.divisor is None else self.weight * self.divisor
 
-    def weight_scale(self, highest: int = HIGHEST) -> torch.Tensor:
-        """The weight's scale: (out, 1) per channel, else (1, 1); `highest` is 63 for seven bits."""
+    def weight_scale(self) -> torch.Tensor:
+        """The weight's scale: (out, 1) per channel, else (1, 1)."""
         size = self.smoothed_weight().detach().abs()
         most = size.amax(1, keepdim=True) if self.per_channel else size.amax().view(1, 1)
         if self.ceiling is not None:
             most = torch.minimum(self.ceiling.exp(), most)
-        return most.clamp(min=SMALLEST) / highest
+        return most.clamp(min=SMALLEST) / self.highest
 
     def rounded_input(self, values: torch.Tensor) -> torch.Tensor:
         """Inputs (divided already) as the integers tell them."""
         scale, zero = self.input_grid()
-        return _Integers.apply(values, scale, LOWEST - zero, HIGHEST - zero) * scale
+        return _integers(values, scale, LOWEST - zero, HIGHEST - zero) * scale
 
     def rounded_weight(self) -> torch.Tensor:
         """The weight as the integers tell it, (out, in)."""
         scale = self.weight_scale()
-        return (self.smoothed_weight() / scale).round().clamp(-HIGHEST, HIGHEST) * scale
+        return (self.smoothed_weight() / scale).round().clamp(-self.highest, self.highest) * scale
 
     def learn_ranges(self) -> None:
         """Let the ranges of input and weight be learned, from where they are; on a logarithmic scale, so that one learning rate
         fits all."""
         self.stretch = nn.Parameter(torch.zeros_like(self.low))
-        self.ceiling = nn.Parameter((self.weight_scale() * HIGHEST).detach().log())
+        self.ceiling = nn.Parameter((self.weight_scale() * self.highest).detach().log())
 
     @torch.no_grad()
     def settle_ranges(self) -> None:
         """Write learned ranges into range and weight, where they stay."""
         if self.stretch is None or self.ceiling is None:
             return
-        factor, most = self.stretch.exp(), self.weight_scale() * HIGHEST
+        factor, most = self.stretch.exp(), self.weight_scale() * self.highest
         self.low.mul_(factor)
         self.high.mul_(factor)
         self.weight.copy_(torch.minimum(torch.maximum(self.weight, -most), most))
@@ -149,8 +153,8 @@ class QuantizedLinear(nn.Linear):
         if learned:  # LSQ's factor, so that the sum over many values does not swamp the gradient's norm
             scale = _slowed(scale, (values.numel() * HIGHEST) ** -0.5)
             weight_scale = _slowed(weight_scale, (weight.numel() / len(weight_scale) * HIGHEST) ** -0.5)
-        integers = _learned_integers if learned else _Integers.apply
-        limit = torch.full_like(scale, HIGHEST)
+        integers = _learned_integers if learned else _integers
+        limit = torch.full_like(scale, self.highest)
         whole = integers(values, scale, LOWEST - zero, HIGHEST - zero)
         sums = functional.linear(whole, integers(weight, weight_scale, -limit, limit))
         result = sums * (scale * weight_scale.squeeze(1))
@@ -169,19 +173,21 @@ class QuantizedEmbedding(nn.Embedding):
     """An embedding whose rows are eight-bit numbers with a scale each.
 
     Attributes:
+        highest: The largest whole number: 127, or 7 for four bits.
         on: Whether it quantizes; off, it is a plain embedding.
     """
 
     def __init__(self, plain: nn.Embedding) -> None:
         super().__init__(plain.num_embeddings, plain.embedding_dim, padding_idx=plain.padding_idx, device="meta")
         self.weight = plain.weight
+        self.highest = HIGHEST
         self.on = True
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         rows = super().forward(input)
         if not self.on:
             return rows
-        scale = rows.detach().abs().amax(-1, keepdim=True).clamp(min=SMALLEST) / HIGHEST
+        scale = rows.detach().abs().amax(-1, keepdim=True).clamp(min=SMALLEST) / self.highest
         return rows + ((rows / scale).round() * scale - rows).detach()
 
 
@@ -213,6 +219,15 @@ def replace_with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmet
                 setattr(parent, name, QuantizedLinear(child, per_channel=per_channel, symmetric=symmetric))
             elif type(child) is nn.Embedding:
                 setattr(parent, name, QuantizedEmbedding(child))
+
+
+def set_highest(model: nn.Module, *, weights: int, tables: int) -> None:
+    """Set the largest whole numbers of weights and embeddings, in place."""
+    for module in model.modules():
+        if isinstance(module, QuantizedLinear):
+            module.highest = weights
+        elif isinstance(module, QuantizedEmbedding):
+            module.highest = tables
 
 
 def quantized_linears(model: nn.Module) -> dict[str, QuantizedLinear]:

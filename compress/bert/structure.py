@@ -66,13 +66,13 @@ def apply_structure(model: PreTrainedModel, structure: dict[str, Any]) -> None:
 
 
 def _apply_quantizers(model: PreTrainedModel, told: Any) -> None:
-    flags = [told.get(key) for key in ("per_channel", "symmetric")] if isinstance(told, dict) else []
-    ranges = told.get("inputs") if flags and all(isinstance(flag, bool) for flag in flags) else None
-    if not isinstance(ranges, dict):
+    told = told if isinstance(told, dict) else {}
+    per_channel, symmetric, ranges = (told.get(key) for key in ("per_channel", "symmetric", "inputs"))
+    if not (isinstance(per_channel, bool) and isinstance(symmetric, bool) and isinstance(ranges, dict)):
         raise InputError(
             "structure.json: quantizers must give per_channel and symmetric as true or false, and inputs; restore the file."
         )
-    replace_with_quantizers(model, per_channel=flags[0], symmetric=flags[1])
+    replace_with_quantizers(model, per_channel=per_channel, symmetric=symmetric)
     linears = quantized_linears(model)
     if ranges.keys() != linears.keys():
         apart = sorted(ranges.keys() ^ linears.keys())

@@ -10,6 +10,10 @@ from typing import Any
 TARGETS = {
     "onnxruntime-cpu": "compress.export.onnxruntime_cpu",
     "onnxruntime-cpu-int8": "compress.export.onnxruntime_cpu_int8",
+    "openvino-cpu": "compress.export.openvino_cpu",
+    "openvino-cpu-int8": "compress.export.openvino_cpu_int8",
+    "tensorrt-int8": "compress.export.tensorrt_int8",
+    "onnxruntime-cuda-fp16": "compress.export.onnxruntime_cuda_fp16",
 }
 
 

@@ -6,9 +6,12 @@ import contextlib
 import io
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import torch
@@ -30,6 +33,7 @@ FUSED_OPS = frozenset({
     "QEmbedLayerNormalization", "BiasGelu", "FastGelu", "FusedMatMul", "FusedGemm", "MatMulIntegerToFloat",
     "DynamicQuantizeMatMul", "LayerNormalization", "Gelu",
 })  # fmt: skip
+FLOAT_PRODUCTS = frozenset({"MatMul", "FusedMatMul", "Gemm", "FusedGemm"})
 ORT_QUIET = 4
 
 
@@ -87,27 +91,63 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
         raise CompressError(f"the model could not be exported to ONNX: {lines[-1]}. See --debug for the whole error.") from err
 
 
-def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
-    """Open an ONNX file on the CPU, quietly; 0 threads means as many as there are cores."""
+def session(path: Path, *, as_written: bool = False) -> onnxruntime.InferenceSession:
+    """Open an ONNX file on the CPU, quietly; as it is written, or with onnxruntime's fusions."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     options.log_severity_level = ORT_QUIET
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def running_operators(path: Path) -> Counter[str]:
-    """Count the operators that onnxruntime really runs on the CPU: after its own fusions, by name."""
+@dataclass(frozen=True)
+class Opened:
+    """A file that a runtime has opened, and what it made of it.
+
+    Args:
+        run: Turns a batch, (batch, length) each, into logits, (batch, labels), float32.
+        integer_ops: Operators in the running graph that multiply integers.
+        fused_ops: Operators in the running graph that do the work of several.
+        stayed_float: Names of the products with constant weights that do not run on integers.
+    """
+
+    run: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    integer_ops: int
+    fused_ops: int
+    stayed_float: tuple[str, ...]
+
+
+def in_onnxruntime(path: Path, *, as_written: bool = False) -> Opened:
+    """Open a file in onnxruntime on the CPU.
+
+    Args:
+        path: The ONNX file.
+        as_written: Run the operators as they stand, without onnxruntime's fusions.
+    """
+    runner = session(path, as_written=as_written)
+    wanted = [value.name for value in runner.get_inputs()]
+
+    def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        # some tokenizers give no sentence types, and the model then takes zeros
+        given = {name: batch.get(name, np.zeros_like(batch["input_ids"])) for name in wanted}
+        return np.asarray(runner.run(None, given)[0], dtype=np.float32)
+
+    graph = running_graph(path)
+    operators = Counter(node.op_type for node in graph.node)
+    return Opened(run, sum(operators[op] for op in INTEGER_OPS), sum(operators[op] for op in FUSED_OPS), _stayed_float(graph))
+
+
+def running_graph(path: Path) -> onnx.GraphProto:
+    """The graph that onnxruntime really runs on the CPU: after its own fusions."""
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ORT_QUIET
         options.optimized_model_filepath = str(Path(folder) / FILE)
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        graph = onnx.load(options.optimized_model_filepath, load_external_data=False).graph
-        return Counter(node.op_type for node in graph.node)
+        return onnx.load(options.optimized_model_filepath, load_external_data=False).graph
 
 
-def note_in_file(path: Path, facts: dict[str, str]) -> None:
-    """Write facts into the ONNX file's metadata, for whoever finds the file alone."""
-    proto = onnx.load(path)
-    onnx.helper.set_model_props(proto, facts)
-    onnx.save(proto, path)
+def _stayed_float(graph: onnx.GraphProto) -> tuple[str, ...]:
+    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+    weights |= {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    return tuple(node.name for node in graph.node if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)

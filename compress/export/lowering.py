@@ -7,7 +7,7 @@ leaves on them, and scales are written beside them, in the form that the runtime
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,7 @@ def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> l
         if constant is None or constant.const_value is None or len(constant.const_value.shape) != 2:
             continue
         weight = constant.const_value.numpy()
+        node.name = module or node.name
         if node.op_type == "Gemm":
             node, weight = _as_product(model, node, weight)
         found.append(Product(node, module, weight, _bias_of(node)))
@@ -253,10 +254,15 @@ def _quantized(
     return node.outputs[0], scale, zero
 
 
-def lower_tables(model: ir.Model, *, bits: int = 8) -> int:
+def lower_tables(model: ir.Model, *, bits: int = 8, in_pairs: bool = False) -> int:
     """Store every embedding table in whole numbers of 8 or 4 bits, with a scale for each row; looking up gives floats.
 
     With 4 bits, a byte holds column j and column j + width/2 of a row.
+
+    Args:
+        model: Is changed.
+        bits: 8 or 4.
+        in_pairs: Let DequantizeLinear give the whole table, for runtimes that know integers in that form alone (8 bits).
 
     Returns:
         How many tables were written.
@@ -268,8 +274,8 @@ def lower_tables(model: ir.Model, *, bits: int = 8) -> int:
             continue
         if table.const_value.dtype != FLOAT:
             continue
-        rows = table.const_value.numpy()
-        nodes, result = (_eight_bits if bits == 8 else _four_bits)(model, str(table.name), rows, node.inputs[1])
+        write = _in_pairs if in_pairs else _eight_bits if bits == 8 else _four_bits
+        nodes, result = write(model, str(table.name), table.const_value.numpy(), node.inputs[1])
         _replace(model, node, nodes, result)
         count += 1
     _sweep(model)
@@ -285,6 +291,15 @@ def _eight_bits(model: ir.Model, name: str, rows: np.ndarray, ids: Any) -> tuple
     whole, scales = _rows(rows, EIGHT_BITS)
     looked = ir.node("Gather", [constant(model, f"{name}_int8", whole), ids])
     return _scaled(model, name, [looked], looked.outputs[0], scales, ids)
+
+
+def _in_pairs(model: ir.Model, name: str, rows: np.ndarray, ids: Any) -> tuple[list[ir.Node], ir.Value]:
+    whole, scales = _rows(rows, EIGHT_BITS)
+    table, scale = constant(model, f"{name}_int8", whole), constant(model, f"{name}_scale", scales[:, 0])
+    zeros = constant(model, f"{name}_zero", np.zeros(len(rows), dtype=np.int8))
+    back = ir.node("DequantizeLinear", [table, scale, zeros], attributes={"axis": 0})
+    looked = ir.node("Gather", [back.outputs[0], ids])
+    return [back, looked], looked.outputs[0]
 
 
 def _four_bits(model: ir.Model, name: str, rows: np.ndarray, ids: Any) -> tuple[list[ir.Node], ir.Value]:
@@ -349,6 +364,3 @@ def _sweep(model: ir.Model) -> None:
     for name, value in list(model.graph.initializers.items()):
         if not value.uses() and value not in outputs:
             del model.graph.initializers[name]
-
-
-Lower = Callable[[ir.Model], int]

@@ -1,26 +1,48 @@
-"""Dynamic int8 ONNX for onnxruntime on a CPU."""
+"""int8 ONNX for onnxruntime on a CPU."""
 
 from __future__ import annotations
 
+import platform
 import tempfile
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import onnx
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from pydantic import Field
+import onnx_ir as ir
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.errors import NoEffect
-from compress.export.graph import FILE, note_in_file, write_graph
+from compress.bert.quantizers import quantized_linears, quantizers_off
+from compress.export.graph import FILE, in_onnxruntime, write_graph
+from compress.export.integers import (
+    Form,
+    MaxDrop,
+    MaxFlips,
+    MaxRelativeError,
+    TableBits,
+    refuse_no_effect,
+    write_static,
+)
+from compress.export.lowering import (
+    Grid,
+    Product,
+    lower_tables,
+    lower_to_kernels,
+    products,
+    sums_before_norms,
+)
 from compress.export.onnxruntime_cpu import TOLERANCE
 from compress.export.parity import Reference, Stage
-from compress.log import libraries_silenced
-from compress.processor import has_vnni
+from compress.export.saturation import safe_bits
+from compress.train.calibration import Calibrated, Smooth
+from compress.train.histogram import Calibration, Percentile
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
+
+TARGET = "onnxruntime-cpu-int8"
+HIGHEST = {7: 63, 8: 127}
 
 
 @within_range
@@ -29,26 +51,45 @@ def onnxruntime_cpu_int8(
     folder: Path,
     *,
     task: Task,
+    activations: Literal["auto", "dynamic", "static"] = "auto",
     per_channel: bool = True,
     weight_bits: Literal["auto", 7, 8] = "auto",
-    max_flips: Annotated[float, Field(ge=0, le=1)] = 0.1,
-    max_relative_error: Annotated[float, Field(gt=0, le=10)] = 0.5,
+    table_bits: TableBits = 8,
+    calibration: Calibration = "mse",
+    percentile: Percentile = 99.99,
+    symmetric: bool = False,
+    smooth: Smooth = None,
+    correct_bias: bool = True,
+    max_drop: MaxDrop = None,
+    max_flips: MaxFlips = 0.1,
+    max_relative_error: MaxRelativeError = 0.5,
 ) -> list[Stage]:
-    """Write a model.onnx with int8 weights and activations that are quantized anew in each call.
+    """Write a model.onnx whose products with constant weights run on integers in onnxruntime, embedding tables in eight bits.
 
-    Matrix products with constant weights run on integers (weights signed, activations unsigned), the embedding tables are
-    stored in eight bits; attention's inner products, softmax, LayerNorm and the classifier stay float32.
+    Weights are signed; activations are unsigned on x86, signed elsewhere, and have ranges that are taken anew in each call
+    (dynamic) or fixed (static). Attention's inner products, softmax, LayerNorm, GELU and the classifier stay float32.
 
     Source: onnxruntime, "Quantize ONNX models", https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
-    (dynamic quantization; U8S8 and `reduce_range`).
+    (U8S8, `reduce_range`); Wu et al. 2020, arXiv 2004.09602 (calibration); Xiao et al. 2023, arXiv 2211.10438 (smooth).
+    Differs: written with onnxruntime's own integer kernels, biases included, and not by its quantizer; residual sums are kept
+    apart from LayerNorm, since the fused kernel is the slower one on CPUs.
 
     Args:
-        model: What to export.
+        model: What to export; one trained by `quantize_aware` brings its ranges.
         folder: Where model.onnx goes.
-        task: Its calibration part gives the sentences on which torch and each stage are compared.
-        per_channel: One scale per output column instead of one per weight.
+        task: Its calibration part gives the sentences on which ranges are found and each stage is compared.
+        activations: "dynamic" ranges see the whole batch, so an answer changes a little with its neighbours; with "static" ones
+            it does not. "auto" is static for a model that brings ranges, else dynamic, which needs no calibration.
+        per_channel: One scale per output column instead of one per weight; a model that brings ranges decides itself.
         weight_bits: On x86 without VNNI, products of 8-bit weights overflow 16 bits and answers go wrong, so "auto" takes 7
-            there and 8 elsewhere. A file with 7 is right on every CPU.
+            where a trial overflows, and 8 elsewhere. A file with 7 is right on every CPU.
+        table_bits: Of the embeddings; 4 makes a small model's file a quarter smaller and costs accuracy.
+        calibration: How a static range is chosen.
+        percentile: For calibration "percentile".
+        symmetric: Static ranges as wide below 0 as above.
+        smooth: alpha of SmoothQuant for static ranges.
+        correct_bias: Let biases take up the mean error of static products.
+        max_drop: Keeps the fewest products float that this loss on the selection part allows (static).
         max_flips: The fraction of labels that may change before the file is rejected.
         max_relative_error: The root mean square error over that of the logits before the file is rejected.
 
@@ -58,31 +99,45 @@ def onnxruntime_cpu_int8(
     Raises:
         NoEffect: No operator of the running graph multiplies integers.
     """
-    reference = Reference(model, task)
-    bits = (8 if has_vnni() else 7) if weight_bits == "auto" else weight_bits
-    with tempfile.TemporaryDirectory(dir=folder) as rooms:
-        raw, tables = Path(rooms) / "raw.onnx", Path(rooms) / "tables.onnx"
+    bits = safe_bits() if weight_bits == "auto" else weight_bits
+    brings_ranges = bool(quantized_linears(model))
+    is_static = activations == "static" or (activations == "auto" and (brings_ranges or max_drop is not None))
+    unsigned = not is_static or is_x86()
+    facts = {
+        "weight_bits": str(bits), "activations": "static" if is_static else "dynamic",
+        "safe_without_vnni": str(bits == 7 or not unsigned),
+    }  # fmt: skip
+    if is_static:
+        form = Form(TARGET, partial(_lower, highest=HIGHEST[bits], unsigned=unsigned), in_onnxruntime, facts, HIGHEST[bits],
+                    table_bits, finish=sums_before_norms)  # fmt: skip
+        how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias)
+        return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
+                            max_relative_error=max_relative_error)  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=folder) as room, quantizers_off(model):
+        raw, reference = Path(room) / FILE, Reference(model, task)
         write_graph(model, raw)
-        stages = [reference.judge("export", raw, max_relative_error=TOLERANCE, max_flips=0.0)]
+        stages = [reference.judge("export", in_onnxruntime(raw), max_relative_error=TOLERANCE, max_flips=0.0)]
         if not stages[0].accepted:
             return stages
-        with libraries_silenced():
-            quantize_dynamic(raw, tables, op_types_to_quantize=["Gather"], weight_type=QuantType.QInt8)
-            quantize_dynamic(
-                tables, folder / FILE, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8,
-                per_channel=per_channel, reduce_range=bits == 7, nodes_to_exclude=_classifier(tables, model.config.num_labels),
-            )  # fmt: skip
-    note_in_file(folder / FILE, {"weight_bits": str(bits), "safe_without_vnni": str(bits == 7)})
+        graph = ir.load(raw)
+    lower_to_kernels(graph, products(graph), None, per_channel=per_channel, highest=HIGHEST[bits])
+    lower_tables(graph, bits=table_bits)
+    sums_before_norms(graph)
+    graph.metadata_props.update(facts)
+    ir.save(graph, folder / FILE)
     stages.append(
-        reference.judge("int8", folder / FILE, max_relative_error=max_relative_error, max_flips=max_flips)
+        reference.judge("int8", in_onnxruntime(folder / FILE), max_relative_error=max_relative_error, max_flips=max_flips)
     )
-    if stages[-1].integer_ops == 0:
-        raise NoEffect("onnxruntime-cpu-int8: the running graph has no integer operator; export to onnxruntime-cpu instead.")
+    refuse_no_effect(TARGET, stages[-1])
     return stages
 
 
-def _classifier(path: Path, labels: int) -> list[str]:
-    """Names of the products whose weight has one column (or row) per label: too small to be worth any error."""
-    graph = onnx.load(path).graph
-    small = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2 and labels in tuple(tensor.dims)}
-    return [node.name for node in graph.node if node.op_type in ("MatMul", "Gemm") and set(node.input) & small]
+def is_x86() -> bool:
+    """Whether unsigned activations are the fast ones here."""
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def _lower(
+    graph: ir.Model, chosen: Iterable[Product], grids: Mapping[str, Grid], per_channel: bool, *, highest: int, unsigned: bool
+) -> int:
+    return lower_to_kernels(graph, chosen, grids, per_channel=per_channel, highest=highest, unsigned=unsigned)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from compress.export.graph import FUSED_OPS, INTEGER_OPS, running_operators, session
+from compress.export.graph import Opened
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
@@ -34,6 +33,7 @@ class Stage:
         compared: Answers compared.
         fused_ops: Operators in the running graph that do the work of several.
         integer_ops: Operators in the running graph that multiply integers.
+        stayed_float: Names of the products with constant weights that do not multiply integers, where there are integers.
         accepted: Whether the stage may be shipped.
         why: What decided.
     """
@@ -47,6 +47,7 @@ class Stage:
     integer_ops: int
     accepted: bool
     why: str
+    stayed_float: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For export.json."""
@@ -74,38 +75,31 @@ class Reference:
         self.batches = list(real_batches(task.encode(split, model.tokenizer), longest))
         with torch.inference_mode():
             self.logits = [
-                model(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.numpy()
+                model(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.float().numpy()
                 for batch in self.batches
             ]
 
-    def _inputs(self, batch: dict[str, np.ndarray], wanted: set[str]) -> dict[str, np.ndarray]:
-        # some tokenizers give no sentence types, and the model then takes zeros
-        return {name: batch.get(name, np.zeros_like(batch["input_ids"])) for name in wanted}
-
-    def judge(self, name: str, path: Path, *, max_relative_error: float, max_flips: float) -> Stage:
+    def judge(self, name: str, opened: Opened, *, max_relative_error: float, max_flips: float) -> Stage:
         """Run a stage's file over the same batches and compare.
 
         Args:
             name: The stage's.
-            path: Its ONNX file.
+            opened: Its file.
             max_relative_error: Above it the stage is rejected.
             max_flips: The fraction of labels that may change.
         """
-        runner = session(path)
-        wanted = {value.name for value in runner.get_inputs()}
-        answers = [runner.run(None, self._inputs(batch, wanted))[0] for batch in self.batches]
+        answers = [opened.run(batch) for batch in self.batches]
         told, found = np.concatenate(self.logits), np.concatenate(answers)
         errors = found - told
         spread = told - told.mean(axis=1, keepdims=True)
         relative = float(np.sqrt(np.mean(errors**2)) / max(float(np.sqrt(np.mean(spread**2))), 1e-12))
         flips = int((told.argmax(1) != found.argmax(1)).sum())
-        operators = running_operators(path)
         accepted = bool(np.isfinite(found).all()) and relative <= max_relative_error and flips <= max_flips * len(told)
         why = (
             f"relative error {relative:.2g} (allowed {max_relative_error:g}), {flips} of {len(told)} labels flipped "
             f"(allowed {max_flips:.0%})"
         )
         return Stage(
-            name, float(np.abs(errors).max()), relative, flips, len(told),
-            sum(operators[op] for op in FUSED_OPS), sum(operators[op] for op in INTEGER_OPS), accepted, why,
+            name, float(np.abs(errors).max()), relative, flips, len(told), opened.fused_ops, opened.integer_ops, accepted, why,
+            opened.stayed_float if opened.integer_ops else (),
         )  # fmt: skip

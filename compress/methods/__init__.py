@@ -6,4 +6,5 @@ METHODS = {
     "fine_tune": "compress.methods.fine_tune",
     "drop_layers": "compress.methods.drop_layers",
     "distill": "compress.methods.distill",
+    "quantize_aware": "compress.methods.quantize_aware",
 }

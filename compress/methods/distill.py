@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Mapping
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.errors import InputError, raise_together
-from compress.objectives import OBJECTIVES
 from compress.tasks.text_classification import Task
-from compress.train.device import has_fast_bf16, pick_device
-from compress.train.loop import Goal, train
-from compress.train.predict import predict
+from compress.train.loop import train
 from compress.train.run import Run
 from compress.train.settings import (
     Accumulate,
@@ -32,8 +24,7 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-
-Weight = Annotated[float, Field(gt=0)]
+from compress.train.teaching import Temperature, Weight, goal_of
 
 
 @within_range
@@ -43,7 +34,7 @@ def distill(
     teacher: PreTrainedModel,
     task: Task,
     objectives: Annotated[dict[str, Weight], Field(min_length=1, description="objective -> weight in the sum")],
-    temperature: Annotated[float, Field(gt=0, le=100, description="softens both answers in the logits objective")] = 2.0,
+    temperature: Temperature = 2.0,
     epochs: Epochs = 3,
     learning_rate: LearningRate = 2e-4,
     batch_size: BatchSize = 64,
@@ -87,51 +78,10 @@ def distill(
         CompressError: The loss is not finite.
     """
     run = run or Run()
-    terms, needs = _terms(objectives, {"temperature": temperature})
-    _check_fit(model, teacher)
+    goal = goal_of(
+        "distill", objectives, {"temperature": temperature}, student=model, teacher=teacher, task=task, run=run
+    )
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
-    if "hidden" in needs:
-        goal = Goal(terms, needs_hidden=True, teacher=teacher)
-    elif "teacher" in needs:
-        goal = Goal(terms, teacher_logits=_teacher_logits(teacher, task, run))
-    else:
-        goal = Goal(terms)
     return train(model, task=task, settings=settings, goal=goal, run=run)
-
-
-def _terms(objectives: Mapping[str, float], options: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    unknown = [name for name in objectives if name not in OBJECTIVES]
-    raise_together(
-        [f"distill.objectives names {name!r}; allowed: {', '.join(OBJECTIVES)}." for name in unknown]
-        + [f"distill.objectives.{name} is {weight}; it must be above 0." for name, weight in objectives.items() if weight <= 0]
-        + ([] if objectives else [f"distill.objectives is empty; name at least one of {', '.join(OBJECTIVES)}."])
-    )
-    terms, needs = {}, set()
-    for name, weight in objectives.items():
-        module = importlib.import_module(OBJECTIVES[name])
-        function = getattr(module, name)
-        known = {key: value for key, value in options.items() if key in inspect.signature(function).parameters}
-        terms[name] = (float(weight), partial(function, **known))
-        needs |= module.NEEDS
-    return terms, needs
-
-
-def _check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    names = [list(model.config.id2label.values()) for model in (student, teacher)]
-    if names[0] != names[1]:
-        raise InputError(f"the student's labels are {names[0]}, the teacher's {names[1]}; they must be the same, in order.")
-    vocabularies = [model.tokenizer.get_vocab() for model in (student, teacher)]
-    if vocabularies[0] != vocabularies[1]:
-        raise InputError("student and teacher have different vocabularies; use a student with the teacher's tokenizer.")
-
-
-def _teacher_logits(teacher: PreTrainedModel, task: Task, run: Run) -> Any:
-    device = pick_device(run.device)
-    encoded = task.encode(task.train.require("train"), teacher.tokenizer)
-    teacher.to(device)
-    try:
-        return predict(teacher, encoded, device, bf16=has_fast_bf16(device), progress=run.progress, what="teacher")
-    finally:
-        teacher.cpu()

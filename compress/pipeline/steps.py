@@ -121,12 +121,13 @@ def _run_step(walk: Walk, step: Step, before: Stop) -> Stop:
 def _key(walk: Walk, step: Step, before: Stop) -> str:
     function = getattr(importlib.import_module(METHODS[step.method]), step.method)
     wants = inspect.signature(function).parameters
-    objectives = [OBJECTIVES[name] for name in step.arguments.get("objectives", {})]
+    teacher = step.arguments.get("teacher")
+    objectives = [OBJECTIVES[name] for name in step.arguments.get("objectives") or OBJECTIVES]
     return digest({
         "parent": before.key,
         "method": step.method,
         "arguments": step.arguments,
-        "teacher": walk.stops[step.arguments["teacher"]].key if "teacher" in step.arguments else None,
+        "teacher": walk.stops[teacher].key if teacher else None,
         "seed": walk.plan.seed if "run" in wants else None,
         "data": walk.task.fingerprint if "task" in wants else None,
         "source": source_digest(METHODS[step.method], *objectives),
@@ -171,7 +172,7 @@ def _apply(walk: Walk, step: Step, before: Stop, checkpoint: Path) -> tuple[PreT
     run = Run(walk.plan.seed, walk.device, checkpoint, _named(walk.progress, step.name), walk.max_steps,
               walk.checkpoint_seconds, walk.log_with)  # fmt: skip
     arguments = dict(step.arguments)
-    if "teacher" in arguments:
+    if arguments.get("teacher"):
         arguments["teacher"] = walk.stops[arguments["teacher"]].model()
     arguments |= {name: value for name, value in (("task", walk.task), ("run", run)) if name in wants}
     model = before.model()

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CURVE_POINTS = 200
+BeforeStep = Callable[[PreTrainedModel, int, int], None]
 Term = Callable[[Outputs, Outputs | None, Batch], torch.Tensor]
 
 
@@ -81,6 +82,7 @@ class _Training:
     best: Weights | None
     mean: Weights | None
     what: str
+    before_step: BeforeStep | None
     saved_at: float = 0.0
 
     @property
@@ -89,7 +91,15 @@ class _Training:
         return student
 
 
-def train(model: PreTrainedModel, *, task: Task, settings: Settings, goal: Goal, run: Run) -> PreTrainedModel:
+def train(
+    model: PreTrainedModel,
+    *,
+    task: Task,
+    settings: Settings,
+    goal: Goal,
+    run: Run,
+    before_step: BeforeStep | None = None,
+) -> PreTrainedModel:
     """Train a copy of the model on the task's training part; keep the epoch that does best on its selection part.
 
     Args:
@@ -98,6 +108,7 @@ def train(model: PreTrainedModel, *, task: Task, settings: Settings, goal: Goal,
         settings: How long, how fast.
         goal: What to make small.
         run: Seed, device, checkpoints, progress; its `facts` are filled in.
+        before_step: Called with the copy, the number of the optimizer step (from 0) and that of all steps.
 
     Returns:
         The trained copy, in evaluation mode, on the CPU.
@@ -108,7 +119,7 @@ def train(model: PreTrainedModel, *, task: Task, settings: Settings, goal: Goal,
     keep_freed_memory()
     _check_fit(model, task)
     with torch.random.fork_rng(devices=[]), ExitStack() as stack:
-        training = _prepare(model, task, settings, goal, run, stack)
+        training = _prepare(model, task, settings, goal, run, before_step, stack)
         if training.accelerator.device.type == "cpu":
             stack.enter_context(sixteen_bits())
             stack.enter_context(attention_kernel(training.student, "eager"))
@@ -138,7 +149,13 @@ def _check_fit(model: PreTrainedModel, task: Task) -> None:
 
 
 def _prepare(
-    model: PreTrainedModel, task: Task, settings: Settings, goal: Goal, run: Run, stack: ExitStack
+    model: PreTrainedModel,
+    task: Task,
+    settings: Settings,
+    goal: Goal,
+    run: Run,
+    before_step: BeforeStep | None,
+    stack: ExitStack,
 ) -> _Training:
     device = pick_device(run.device)
     with libraries_silenced():
@@ -173,8 +190,9 @@ def _prepare(
         mean = mean and {name: tensor.to(accelerator.device) for name, tensor in mean.items()}
         logger.info("going on from step %d of %d", position.step, total)
     accelerator.wait_for_everyone()  # all of them read the checkpoint before one writes the next
-    return _Training(accelerator, prepared, optimizer, goal, settings, run, task, encoded, selection,
-                     pieces.to(accelerator.device), total, position, best, mean, what, time.monotonic())  # fmt: skip
+    pieces = pieces.to(accelerator.device)
+    return _Training(accelerator, prepared, optimizer, goal, settings, run, task, encoded, selection, pieces, total, position,
+                     best, mean, what, before_step, time.monotonic())  # fmt: skip
 
 
 def _spelled(goal: Goal) -> str:
@@ -190,8 +208,9 @@ def _fingerprint(model: PreTrainedModel) -> str:
 
 
 def _optimizer(student: PreTrainedModel, settings: Settings) -> torch.optim.Optimizer:
-    decayed = [p for n, p in student.named_parameters() if not n.endswith("bias") and "LayerNorm" not in n]
-    plain = [p for n, p in student.named_parameters() if n.endswith("bias") or "LayerNorm" in n]
+    matrices = {parameter for name, parameter in student.named_parameters() if name.endswith("weight") and parameter.ndim > 1}
+    decayed = [parameter for parameter in student.parameters() if parameter in matrices]
+    plain = [parameter for parameter in student.parameters() if parameter not in matrices]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": plain, "weight_decay": 0.0},
@@ -205,6 +224,8 @@ def _run_epoch(training: _Training) -> None:
     while position.batch < len(batches) and position.step < training.total_steps:
         started = time.perf_counter()
         group = batches[position.batch : position.batch + settings.accumulate]
+        if training.before_step is not None:
+            training.before_step(training.student, position.step, training.total_steps)
         loss = _step(training, group)
         position.batch += len(group)
         position.step += 1

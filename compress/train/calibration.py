@@ -18,8 +18,8 @@ from compress.bert.first_token import first_token_only
 from compress.bert.layout import same_input
 from compress.bert.quantizers import QuantizedLinear, quantized_linears, quantizers_off, with_quantizers
 from compress.errors import InputError
-from compress.export.histogram import Calibration, Histogram, Percentile
 from compress.train.batches import sorted_batches
+from compress.train.histogram import Calibration, Histogram, Percentile
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -30,7 +30,7 @@ BATCH_SIZE = 32
 
 Smooth = Annotated[
     float | None,
-    Field(ge=0, le=1, description="alpha of SmoothQuant: how much of the activations' spread the weights take; null leaves it"),
+    Field(ge=0, le=1, description="alpha of SmoothQuant: how much of the activations' spread weights take; null for none"),
 ]
 Watch = Callable[[str, QuantizedLinear, torch.Tensor], None]
 
@@ -45,27 +45,29 @@ class Calibrated:
         symmetric: Ranges are as wide below 0 as above.
         smooth: alpha of SmoothQuant, or None.
         correct_bias: Whether biases take up the mean error of their products.
+        per_channel: Weights have a scale for each output channel.
     """
 
     calibration: Calibration
-    percentile: Percentile
-    symmetric: bool
-    smooth: Smooth
-    correct_bias: bool
+    percentile: Percentile = 99.99
+    symmetric: bool = True
+    smooth: Smooth = None
+    correct_bias: bool = False
+    per_channel: bool = True
 
 
 def calibrated(model: PreTrainedModel, task: Task, how: Calibrated) -> PreTrainedModel:
     """A copy of a float model that quantizes with ranges found on the task's calibration part; memory does not grow with it.
 
-    Source: Wu et al. 2020, "Integer quantization for deep learning inference", arXiv 2004.09602, section 4 (calibration); Xiao et
-    al. 2023, SmoothQuant, arXiv 2211.10438, equation 4; Nagel et al. 2019, arXiv 1906.04721, section 4.2 (bias correction).
+    Source: Wu et al. 2020, "Integer quantization for deep learning inference", arXiv 2004.09602, section 4 (calibration); Xiao
+    et al. 2023, SmoothQuant, arXiv 2211.10438, equation 4; Nagel et al. 2019, arXiv 1906.04721, section 4.2 (bias correction).
     Differs: BERT normalizes after the residual sum, so SmoothQuant's factors cannot move into LayerNorm without changing the
     residual path; they stay a division on the Linears' side of it.
 
     Raises:
         InputError: The part is empty, too small or of another role, or an activation is not finite.
     """
-    student = with_quantizers(model, per_channel=True, symmetric=how.symmetric)
+    student = with_quantizers(model, per_channel=how.per_channel, symmetric=how.symmetric)
     batches = calibration_batches(task, student)
     with torch.no_grad(), quantizers_off(student):
         if how.smooth is not None:
@@ -160,7 +162,8 @@ def _correct_biases(model: PreTrainedModel, batches: Sequence[dict[str, torch.Te
         if linear.bias is None:
             continue
         plain, rounded = sums[name] / seen[name]
-        linear.bias += functional.linear(plain, linear.smoothed_weight()) - functional.linear(rounded, linear.rounded_weight())
+        told = functional.linear(plain, linear.smoothed_weight())
+        linear.bias.add_(told - functional.linear(rounded, linear.rounded_weight()))
 
 
 def answers(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) -> np.ndarray:

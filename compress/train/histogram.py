@@ -54,9 +54,9 @@ class Histogram:
         """Choose a range: what was seen, cut at the size that `method` finds, to both sides alike if it is symmetric.
 
         Args:
-            method: "min_max" cuts nothing off; "percentile" the largest sizes; "entropy" where eight bits tell the distribution
-                best (Kullback-Leibler divergence; Migacz, "8-bit inference with TensorRT", GTC 2017); "mse" where the mean
-                squared error of rounding and cutting is least.
+            method: "min_max" cuts nothing off; "percentile" the largest sizes; "entropy" where eight bits tell the
+                distribution best (Kullback-Leibler divergence; Migacz, "8-bit inference with TensorRT", GTC 2017); "mse" where
+                the mean squared error of rounding and cutting is least.
             symmetric: Whether the range is as wide below 0 as above.
             percentile: Per cent of the sizes that are kept.
         """

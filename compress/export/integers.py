@@ -1,0 +1,148 @@
+"""One quantized model, lowered for one runtime, with proof at every stage."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import onnx_ir as ir
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from compress.bert.quantizers import HIGHEST, quantized_linears, quantizers_off, set_highest
+from compress.bert.surgery import copy_of
+from compress.errors import InputError, NoEffect
+from compress.export.graph import FILE, Opened, in_onnxruntime, write_graph
+from compress.export.lowering import Grid, Product, lower_tables, products
+from compress.export.onnxruntime_cpu import TOLERANCE
+from compress.export.parity import Reference, Stage
+from compress.export.sensitivity import keep_in_float
+from compress.train.calibration import Calibrated, calibrated
+
+if TYPE_CHECKING:
+    from compress.tasks.text_classification import Task
+
+logger = logging.getLogger(__name__)
+
+HIGHEST_OF_TABLE = {4: 7, 8: HIGHEST}
+LOWERED_ERROR, LOWERED_FLIPS = 0.1, 0.02  # of the file against fake quantization: a rounding that ties falls to either side
+
+TableBits = Annotated[Literal[4, 8], Field(description="bits of an embedding's number; each row has a scale")]
+MaxDrop = Annotated[
+    float | None,
+    Field(ge=0, le=1, description="largest loss of the metric on the selection part; products stay float until it is met"),
+]
+MaxFlips = Annotated[float, Field(ge=0, le=1, description="fraction of labels that may change before the file is rejected")]
+MaxRelativeError = Annotated[
+    float, Field(gt=0, le=10, description="root mean square error over that of the logits before the file is rejected")
+]
+Lower = Callable[[ir.Model, list[Product], dict[str, Grid], bool], int]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a target's file is written and run.
+
+    Args:
+        target: Its name, for messages.
+        lower: Writes the products; it is given the graph, the products, their grids, and whether weights have a scale for
+            each channel.
+        opened: Opens the file in the target's runtime.
+        facts: For the file's metadata.
+        highest: The largest whole number of a weight.
+        table_bits: Of the embeddings.
+        tables_in_pairs: Whether the tables are written with DequantizeLinear.
+        finish: Changes the graph at the end.
+    """
+
+    target: str
+    lower: Lower
+    opened: Callable[[Path], Opened]
+    facts: dict[str, str]
+    highest: int = HIGHEST
+    table_bits: int = 8
+    tables_in_pairs: bool = False
+    finish: Callable[[ir.Model], object] | None = None
+
+
+def write_static(
+    model: PreTrainedModel,
+    folder: Path,
+    *,
+    task: Task,
+    form: Form,
+    how: Calibrated,
+    max_drop: float | None,
+    max_flips: float,
+    max_relative_error: float,
+) -> list[Stage]:
+    """Write a file whose activations have fixed ranges: those that the model learned, or, for a float model, calibrated ones.
+
+    Args:
+        model: What to export.
+        folder: Where model.onnx goes, and sensitivity.json if `max_drop` is given.
+        task: Its calibration part finds the ranges and proves the file; its selection part judges `max_drop`.
+        form: How the file is written.
+        how: How ranges are found.
+        max_drop: Largest loss on the selection part.
+        max_flips: Against the model.
+        max_relative_error: Against the model.
+
+    Returns:
+        The stages: the float graph against torch, the lowered file against fake quantization, and against the model.
+
+    Raises:
+        NoEffect: No product of the running graph multiplies integers.
+    """
+    student = copy_of(model) if quantized_linears(model) else calibrated(model, task, how)
+    set_highest(student, weights=form.highest, tables=HIGHEST_OF_TABLE[form.table_bits])
+    unknown = [name for name, linear in quantized_linears(student).items() if not linear.has_range]
+    if unknown:
+        raise InputError(f"the range of {unknown[0]} is unknown; train the model with quantize_aware again.")
+    if max_drop is not None:
+        student = keep_in_float(student, task, max_drop, folder)
+    with tempfile.TemporaryDirectory(dir=folder) as room:
+        raw = Path(room) / FILE
+        with quantizers_off(student):
+            write_graph(student, raw)
+            reference = Reference(student, task)
+            stages = [reference.judge("export", in_onnxruntime(raw), max_relative_error=TOLERANCE, max_flips=0.0)]
+        if not stages[0].accepted:
+            return stages
+        write_lowered(student, raw, folder / FILE, form)
+    opened = form.opened(folder / FILE)
+    stages.append(
+        Reference(student, task).judge("lower", opened, max_relative_error=LOWERED_ERROR, max_flips=LOWERED_FLIPS)
+    )
+    if stages[-1].accepted:
+        stages.append(
+            Reference(model, task).judge("int8", opened, max_relative_error=max_relative_error, max_flips=max_flips)
+        )
+    refuse_no_effect(form.target, stages[-1])
+    return stages
+
+
+def write_lowered(student: PreTrainedModel, raw: Path, path: Path, form: Form) -> None:
+    """Write the integers of a quantized model into its float graph."""
+    linears = {name: linear for name, linear in quantized_linears(student).items() if linear.on}
+    per_channel = all(linear.per_channel for linear in linears.values())
+    graph = ir.load(raw)
+    chosen = [product for product in products(graph) if product.module in linears]
+    form.lower(graph, chosen, {name: Grid.of(linear) for name, linear in linears.items()}, per_channel)
+    lower_tables(graph, bits=form.table_bits, in_pairs=form.tables_in_pairs)
+    if form.finish is not None:
+        form.finish(graph)
+    graph.metadata_props.update(form.facts)
+    ir.save(graph, path)
+
+
+def refuse_no_effect(target: str, stage: Stage) -> None:
+    """Raise NoEffect when no product multiplies integers; name those that stayed float."""
+    if stage.integer_ops == 0:
+        raise NoEffect(f"{target}: the running graph has no integer operator; export to a float target instead.")
+    if stage.stayed_float:
+        logger.info("%s: these products stayed float: %s", target, ", ".join(stage.stayed_float))

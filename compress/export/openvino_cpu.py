@@ -1,0 +1,63 @@
+"""ONNX for OpenVINO on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from compress.arguments import within_range
+from compress.bert.quantizers import quantizers_off
+from compress.export.graph import FILE, Opened, in_onnxruntime, write_graph
+from compress.export.onnxruntime_cpu import TOLERANCE
+from compress.export.parity import Reference, Stage
+from compress.openvino_session import need_openvino, open_openvino
+
+if TYPE_CHECKING:
+    from compress.tasks.text_classification import Task
+
+BF16_ERROR, BF16_FLIPS = 0.05, 0.02
+
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    Field(description="of what is not integers; auto is what OpenVINO finds fastest on the processor that serves"),
+]
+
+
+@within_range
+def openvino_cpu(model: PreTrainedModel, folder: Path, *, task: Task, precision: Precision = "auto") -> list[Stage]:
+    """Write a float model.onnx and run it in OpenVINO, in bfloat16 where the processor multiplies that in hardware.
+
+    Source: https://docs.openvino.ai, "CPU device" (inference precision).
+
+    Args:
+        model: What to export; of one that quantizes, the float weights.
+        folder: Where model.onnx goes.
+        task: Its calibration part gives the sentences on which torch and the file are compared.
+        precision: Kept in export.json; give OpenVINO the same INFERENCE_PRECISION_HINT when serving ("f32", "bf16").
+
+    Returns:
+        The stages with their parity: the file in onnxruntime, and in OpenVINO.
+
+    Raises:
+        InputError: OpenVINO is not installed.
+    """
+    need_openvino()
+    with quantizers_off(model):
+        write_graph(model, folder / FILE)
+        reference = Reference(model, task)
+        stages = [reference.judge("export", in_onnxruntime(folder / FILE), max_relative_error=TOLERANCE, max_flips=0.0)]
+        if stages[0].accepted:
+            exact = precision == "float32"
+            error, flips = (TOLERANCE, 0.0) if exact else (BF16_ERROR, BF16_FLIPS)
+            opened = in_openvino(folder / FILE, precision)
+            stages.append(reference.judge("openvino", opened, max_relative_error=error, max_flips=flips))
+        return stages
+
+
+def in_openvino(path: Path, precision: str = "auto") -> Opened:
+    """Open a file in OpenVINO on the CPU."""
+    compiled = open_openvino(path, precision=precision)
+    return Opened(compiled.run, compiled.integer_ops, compiled.fused_ops, compiled.stayed_float)

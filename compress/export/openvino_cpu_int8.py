@@ -1,0 +1,81 @@
+"""int8 ONNX for OpenVINO on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+from transformers import PreTrainedModel
+
+from compress.arguments import within_range
+from compress.export.integers import Form, MaxDrop, MaxFlips, MaxRelativeError, TableBits, write_static
+from compress.export.lowering import Grid, Product, lower_to_pairs
+from compress.export.openvino_cpu import Precision, in_openvino
+from compress.export.parity import Stage
+from compress.openvino_session import need_openvino
+from compress.train.calibration import Calibrated, Smooth
+from compress.train.histogram import Calibration, Percentile
+
+if TYPE_CHECKING:
+    from compress.tasks.text_classification import Task
+
+TARGET = "openvino-cpu-int8"
+FACTS = {"weight_bits": "8", "activations": "static", "safe_without_vnni": "True"}
+
+
+@within_range
+def openvino_cpu_int8(
+    model: PreTrainedModel,
+    folder: Path,
+    *,
+    task: Task,
+    precision: Precision = "auto",
+    table_bits: TableBits = 8,
+    calibration: Calibration = "mse",
+    percentile: Percentile = 99.99,
+    smooth: Smooth = None,
+    correct_bias: bool = True,
+    max_drop: MaxDrop = None,
+    max_flips: MaxFlips = 0.1,
+    max_relative_error: MaxRelativeError = 0.5,
+) -> list[Stage]:
+    """Write a model.onnx whose products stand between QuantizeLinear and DequantizeLinear, which OpenVINO runs on integers.
+
+    Weights and activations are signed, activations symmetric; standard ONNX operators only. Attention's inner products,
+    softmax, LayerNorm, GELU and the classifier stay float.
+
+    Source: https://docs.openvino.ai, "Low precision transformations"; Wu et al. 2020, arXiv 2004.09602 (calibration); Xiao et
+    al. 2023, arXiv 2211.10438 (smooth).
+
+    Args:
+        model: What to export; one trained by `quantize_aware` brings its ranges.
+        folder: Where model.onnx goes.
+        task: Its calibration part gives the sentences on which ranges are found and each stage is compared.
+        precision: Of what stays float; kept in export.json.
+        table_bits: Of the embeddings.
+        calibration: How the range of a float model's activation is chosen.
+        percentile: For calibration "percentile".
+        smooth: alpha of SmoothQuant.
+        correct_bias: Let biases take up the mean error of their products.
+        max_drop: Keeps the fewest products float that this loss on the selection part allows.
+        max_flips: The fraction of labels that may change before the file is rejected.
+        max_relative_error: The root mean square error over that of the logits before the file is rejected.
+
+    Returns:
+        The stages with their parity; the last one is what lies in the folder if it was accepted.
+
+    Raises:
+        InputError: OpenVINO is not installed.
+        NoEffect: No operator of the compiled graph multiplies integers.
+    """
+    need_openvino()
+    form = Form(TARGET, _lower, lambda path: in_openvino(path, precision), FACTS, table_bits=table_bits)
+    how = Calibrated(calibration, percentile, True, smooth, correct_bias)
+    return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
+                        max_relative_error=max_relative_error)  # fmt: skip
+
+
+def _lower(graph: ir.Model, chosen: Iterable[Product], grids: Mapping[str, Grid], per_channel: bool) -> int:
+    return lower_to_pairs(graph, chosen, grids, per_channel=per_channel, unsigned=False)

@@ -1,0 +1,139 @@
+"""Train the model on the eight-bit numbers that it will run on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from compress.arguments import within_range
+from compress.bert.quantizers import QuantizedEmbedding, QuantizedLinear, quantized_linears, with_quantizers
+from compress.errors import InputError
+from compress.tasks.text_classification import Task
+from compress.train.calibration import Calibrated, calibrated
+from compress.train.loop import train
+from compress.train.run import Run
+from compress.train.settings import (
+    Accumulate,
+    Average,
+    BatchSize,
+    ClipNorm,
+    Epochs,
+    LearningRate,
+    Patience,
+    Schedule,
+    Settings,
+    Warmup,
+    WeightDecay,
+)
+from compress.train.teaching import Temperature, Weight, goal_of
+
+
+@within_range
+def quantize_aware(
+    model: PreTrainedModel,
+    *,
+    task: Task,
+    teacher: PreTrainedModel | None = None,
+    objectives: Annotated[
+        dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")
+    ] = None,
+    temperature: Temperature = 2.0,
+    per_channel: Annotated[bool, Field(description="one weight scale per output channel instead of one per weight")] = True,
+    symmetric: Annotated[bool, Field(description="activation ranges as wide below 0 as above")] = True,
+    learned_steps: Annotated[bool, Field(description="learn the ranges by gradient instead of following them")] = False,
+    decay: Annotated[float, Field(ge=0, lt=1, description="of the moving average that activation ranges follow")] = 0.99,
+    start_step: Annotated[int, Field(ge=0, description="optimizer steps in float before quantization begins")] = 0,
+    freeze: Annotated[float, Field(ge=0, le=1, description="last fraction of the steps in which ranges stay")] = 0.2,
+    epochs: Epochs = 1,
+    learning_rate: LearningRate = 2e-5,
+    batch_size: BatchSize = 64,
+    accumulate: Accumulate = 1,
+    schedule: Schedule = "linear",
+    warmup: Warmup = 0.1,
+    weight_decay: WeightDecay = 0.01,
+    clip_norm: ClipNorm = 1.0,
+    average: Average = 0.0,
+    patience: Patience = None,
+    run: Run | None = None,
+) -> PreTrainedModel:
+    """Train a copy whose Linears and embeddings compute with eight-bit numbers, so that its int8 file answers as it does.
+
+    The float weights are kept and rounded in every forward pass; gradients pass the rounding straight through. Quantized are
+    the inputs and weights of every Linear but the classifier, and the embeddings; attention's inner products, softmax,
+    LayerNorm and GELU stay float. The ranges of activations stand in structure.json, and every int8 target uses them.
+
+    Source: Zafrir et al. 2019, Q8BERT, arXiv 1910.06188, section 3; learned steps: Esser et al. 2020, LSQ, arXiv 1902.08153,
+    on the logarithmic scale of Jain et al. 2020, arXiv 1903.08066.
+    Differs: embeddings have a scale per row, weights one per channel unless `per_channel` is false; the moving average is
+    faster than Q8BERT's 0.9999, since fine-tuning takes few steps; activations may be -128, as in the runtimes.
+
+    Args:
+        model: A fine-tuned float model; stays as it is.
+        task: Learned from; the evaluation split is not touched.
+        teacher: A float model to learn from as well, most often the one that comes in.
+        objectives: Objective -> weight; labels alone without a teacher, else logits 0.9 and labels 0.1.
+        temperature: T of the logits objective.
+        per_channel: One scale per output channel of a weight; false is one per weight, as in Q8BERT.
+        symmetric: Ranges of activations as wide below 0 as above, which every runtime can run.
+        learned_steps: Learn the ranges of activations and weights by gradient, from where calibration puts them.
+        decay: Of the moving average of an activation's least and greatest values; nearer to 1 follows more slowly.
+        start_step: Steps in float first, in which ranges are followed already.
+        freeze: In the last steps the ranges stay and the weights settle into them.
+        epochs: Passes over the training part.
+        learning_rate: Highest rate of AdamW.
+        batch_size: Examples per forward pass.
+        accumulate: Batches per optimizer step.
+        schedule: How the rate falls after warm-up.
+        warmup: Fraction of the steps in which the rate rises.
+        weight_decay: Decoupled decay of all weights but biases and LayerNorm.
+        clip_norm: Largest gradient norm.
+        average: Last fraction of the steps whose weights are averaged into the result.
+        patience: Epochs without a better selection metric before stopping.
+        run: Seed, device, checkpoints and progress.
+
+    Returns:
+        The trained copy, which quantizes.
+
+    Raises:
+        InputError: The model quantizes already or has no Linear, an objective does not fit, or `start_step` lies beyond the
+            first epoch.
+        CompressError: The loss is not finite.
+    """
+    run = run or Run()
+    if learned_steps:
+        student = calibrated(model, task, Calibrated("mse", symmetric=symmetric, per_channel=per_channel))
+        for linear in quantized_linears(student).values():
+            linear.learn_ranges()
+    else:
+        student = with_quantizers(model, per_channel=per_channel, symmetric=symmetric)
+    wanted = objectives or ({"logits": 0.9, "labels": 0.1} if teacher is not None else {"labels": 1.0})
+    goal = goal_of(
+        "quantize_aware", wanted, {"temperature": temperature}, student=student, teacher=teacher, task=task, run=run
+    )
+    settings = Settings(
+        epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
+    )
+
+    def before_step(trained: PreTrainedModel, step: int, total: int) -> None:
+        if start_step >= max(1, round(total / max(1.0, epochs))):
+            raise InputError(
+                f"quantize_aware.start_step is {start_step}, but an epoch has {round(total / max(1.0, epochs))} steps; begin "
+                "within the first, since the epoch that is kept must have quantized."
+            )
+        _set_quantizers(trained, on=step >= start_step, decay=None if learned_steps or step >= (1 - freeze) * total else decay)
+
+    trained = train(student, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
+    _set_quantizers(trained, on=True, decay=None)
+    for linear in quantized_linears(trained).values():
+        linear.settle_ranges()
+    return trained
+
+
+def _set_quantizers(model: PreTrainedModel, *, on: bool, decay: float | None) -> None:
+    for module in model.modules():
+        if isinstance(module, QuantizedLinear | QuantizedEmbedding):
+            module.on = on
+        if isinstance(module, QuantizedLinear):
+            module.decay = decay

@@ -1,0 +1,100 @@
+"""Open an ONNX file in OpenVINO on the CPU. Imports no torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.errors import InputError
+
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+INTEGERS = ("i8", "u8")
+PRODUCTS = ("FullyConnected",)
+FUSED = ("FullyConnected", "MVN", "Subgraph", "ScaledDotProductAttention")
+Batch = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model that OpenVINO has compiled.
+
+    Args:
+        run: Turns a batch, (batch, length) each, into logits, (batch, labels), float32.
+        operators: Of the compiled graph: (kind, precision, name of the node that it came from).
+    """
+
+    run: Callable[[Batch], np.ndarray]
+    operators: tuple[tuple[str, str, str], ...]
+
+    @property
+    def integer_ops(self) -> int:
+        """How many products run on integers."""
+        return sum(kind in PRODUCTS and precision in INTEGERS for kind, precision, _ in self.operators)
+
+    @property
+    def fused_ops(self) -> int:
+        """How many operators do the work of several."""
+        return sum(kind in FUSED for kind, _, _ in self.operators)
+
+    @property
+    def stayed_float(self) -> tuple[str, ...]:
+        """Names of the products with constant weights that do not run on integers."""
+        return tuple(name for kind, precision, name in self.operators if kind in PRODUCTS and precision not in INTEGERS)
+
+
+def need_openvino() -> None:
+    """Raise InputError where OpenVINO is not installed."""
+    if importlib.util.find_spec("openvino") is None:
+        raise InputError(
+            "OpenVINO is not installed, and this target runs on it; run pip install 'bert-compress[openvino]', or choose an "
+            "onnxruntime target."
+        )
+
+
+def open_openvino(path: Path, *, threads: int = 0, precision: str = "auto") -> Compiled:
+    """Compile an ONNX file for the CPU.
+
+    Args:
+        path: model.onnx.
+        threads: Threads inside an operator; 0 is one per core.
+        precision: Of what is not integers: "float32", "bfloat16", or "auto" for what OpenVINO finds fastest here.
+
+    Raises:
+        InputError: OpenVINO is not installed, or it cannot read the file.
+    """
+    need_openvino()
+    import openvino
+
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    if precision != "auto":
+        settings["INFERENCE_PRECISION_HINT"] = PRECISIONS[precision]
+    try:
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(path), "CPU", settings)
+    except Exception as err:  # openvino raises RuntimeError for everything
+        lines = str(err).strip().splitlines() or [type(err).__name__]
+        raise InputError(f"{path} cannot be loaded by OpenVINO: {lines[-1].strip()}. Export the model again.") from err
+    request = compiled.create_infer_request()
+    wanted = [one.get_any_name() for one in compiled.inputs]
+
+    def run(batch: Batch) -> np.ndarray:
+        ids = batch["input_ids"]
+        given = {name: np.ascontiguousarray(batch.get(name, np.zeros_like(ids)), dtype=np.int64) for name in wanted}
+        return np.array(request.infer(given)["logits"], dtype=np.float32)
+
+    return Compiled(run, tuple(_described(node) for node in compiled.get_runtime_model().get_ordered_ops()))
+
+
+def _described(node: Any) -> tuple[str, str, str]:
+    told = node.get_rt_info()
+    kind, precision, names = (
+        told[key].astype(str) if key in told else "" for key in ("layerType", "runtimePrecision", "originalLayersNames")
+    )
+    return kind, precision, names.partition(",")[0].partition("/")[0] or node.get_friendly_name()
