@@ -97,4 +97,5 @@ def _described(node: Any) -> tuple[str, str, str]:
     kind, precision, names = (
         told[key].astype(str) if key in told else "" for key in ("layerType", "runtimePrecision", "originalLayersNames")
     )
-    return kind, precision, names.partition(",")[0].partition("/")[0] or node.get_friendly_name()
+    name = names.partition(",")[0].partition("/")[0] or node.get_friendly_name()
+    return kind, precision, name.removesuffix(".bias")

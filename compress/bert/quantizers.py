@@ -1,7 +1,7 @@
 """Eight-bit numbers inside a float model: what its Linears and embeddings answer when a runtime runs them on integers.
 
-A quantized Linear multiplies whole numbers, `integers(x) @ integers(W)`, and scales the sum afterwards, as the runtimes do. The
-numbers stay in float tensors, so gradients pass, and in bfloat16 they stay exact, since 8 bits hold every one of them.
+A quantized Linear multiplies whole numbers, `integers(x) @ integers(W)`, and scales the sum afterwards, as the runtimes do.
+The numbers stay in float tensors, so gradients pass, and in bfloat16 they stay exact, since 8 bits hold every one of them.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ class QuantizedLinear(nn.Linear):
         return (self.smoothed_weight() / scale).round().clamp(-self.highest, self.highest) * scale
 
     def learn_ranges(self) -> None:
-        """Let the ranges of input and weight be learned, from where they are; on a logarithmic scale, so that one learning rate
-        fits all."""
+        """Let the ranges of input and weight be learned, from where they are; on a logarithmic scale, so that one learning
+        rate fits all."""
         self.stretch = nn.Parameter(torch.zeros_like(self.low))
         self.ceiling = nn.Parameter((self.weight_scale() * self.highest).detach().log())
 

@@ -17,6 +17,7 @@ from compress.export import TARGETS
 from compress.export.graph import FILE, input_names
 from compress.export.parity import Stage
 from compress.log import libraries_silenced
+from compress.openvino_session import need_openvino
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FACTS = "export.json"
+
+
+def check_runtime(target: str) -> None:
+    """Raise InputError when the runtime that a target needs is not installed."""
+    if target.startswith("openvino-"):
+        need_openvino()
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     """
     if target not in TARGETS:
         raise InputError(f"target {target!r} is unknown; allowed: {', '.join(TARGETS)}.")
+    check_runtime(target)
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
     with new_folder(folder) as partial:
         stages: list[Stage] = lower(model, partial, task=task, **options)

@@ -70,16 +70,22 @@ def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> l
     out = frozenset(left_out)
     found = []
     for node in model.graph:
-        if node.op_type not in ("MatMul", "Gemm") or (module := module_of(node)) in out:
+        if node.op_type not in ("MatMul", "Gemm"):
             continue
+        module = module_of(node)
         constant = node.inputs[1]
         if constant is None or constant.const_value is None or len(constant.const_value.shape) != 2:
             continue
         weight = constant.const_value.numpy()
         node.name = module or node.name
+        if module in out:
+            continue
         if node.op_type == "Gemm":
             node, weight = _as_product(model, node, weight)
-        found.append(Product(node, module, weight, _bias_of(node)))
+        product = Product(node, module, weight, _bias_of(node))
+        if product.bias is not None and module:
+            product.bias[0].name = f"{module}.bias"
+        found.append(product)
     return found
 
 

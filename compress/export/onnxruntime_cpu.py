@@ -24,8 +24,8 @@ TOLERANCE = 1e-3
 def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task) -> list[Stage]:
     """Write a float32 model.onnx that onnxruntime runs on any CPU.
 
-    Source: https://onnxruntime.ai/docs/execution-providers (CPU); attention is exported in its eager form. Residual sums are kept
-    apart from LayerNorm, since the kernel that onnxruntime fuses them into is slower on CPUs.
+    Source: https://onnxruntime.ai/docs/execution-providers (CPU); attention is exported in its eager form. Residual sums are
+    kept apart from LayerNorm, since the kernel that onnxruntime fuses them into is slower on CPUs.
 
     Args:
         model: What to export; of one that quantizes, the float weights.

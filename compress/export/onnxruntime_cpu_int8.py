@@ -58,8 +58,8 @@ def onnxruntime_cpu_int8(
     calibration: Calibration = "mse",
     percentile: Percentile = 99.99,
     symmetric: bool = False,
-    smooth: Smooth = None,
-    correct_bias: bool = True,
+    smooth: Smooth = 0.5,
+    correct_bias: bool = False,
     max_drop: MaxDrop = None,
     max_flips: MaxFlips = 0.1,
     max_relative_error: MaxRelativeError = 0.5,
@@ -78,8 +78,8 @@ def onnxruntime_cpu_int8(
         model: What to export; one trained by `quantize_aware` brings its ranges.
         folder: Where model.onnx goes.
         task: Its calibration part gives the sentences on which ranges are found and each stage is compared.
-        activations: "dynamic" ranges see the whole batch, so an answer changes a little with its neighbours; with "static" ones
-            it does not. "auto" is static for a model that brings ranges, else dynamic, which needs no calibration.
+        activations: "dynamic" ranges see the whole batch, so an answer changes a little with its neighbours; with "static"
+            ones it does not. "auto" is static for a model that brings ranges, else dynamic, which needs no calibration.
         per_channel: One scale per output column instead of one per weight; a model that brings ranges decides itself.
         weight_bits: On x86 without VNNI, products of 8-bit weights overflow 16 bits and answers go wrong, so "auto" takes 7
             where a trial overflows, and 8 elsewhere. A file with 7 is right on every CPU.
@@ -88,7 +88,7 @@ def onnxruntime_cpu_int8(
         percentile: For calibration "percentile".
         symmetric: Static ranges as wide below 0 as above.
         smooth: alpha of SmoothQuant for static ranges.
-        correct_bias: Let biases take up the mean error of static products.
+        correct_bias: Let biases take up the mean error of static products; a few outliers can make that worse than it was.
         max_drop: Keeps the fewest products float that this loss on the selection part allows (static).
         max_flips: The fraction of labels that may change before the file is rejected.
         max_relative_error: The root mean square error over that of the logits before the file is rejected.

@@ -31,8 +31,8 @@ def onnxruntime_cuda_fp16(
 ) -> list[Stage]:
     """Write a float16 model.onnx for onnxruntime's CUDA provider; it is half the size of the float32 one.
 
-    Source: https://onnxruntime.ai/docs/performance/model-optimizations/float16.html. It is compared with torch in float32 on the
-    CPU, where onnxruntime runs the same numbers; measure its speed on a GPU (`benchmark.device: cuda`).
+    Source: https://onnxruntime.ai/docs/performance/model-optimizations/float16.html. It is compared with torch in float32 on
+    the CPU, where onnxruntime runs the same numbers; measure its speed on a GPU (`benchmark.device: cuda`).
 
     Args:
         model: What to export; of one that quantizes, the float weights.

@@ -38,8 +38,8 @@ def tensorrt_int8(
     task: Task,
     calibration: Calibration = "mse",
     percentile: Percentile = 99.99,
-    smooth: Smooth = None,
-    correct_bias: bool = True,
+    smooth: Smooth = 0.5,
+    correct_bias: bool = False,
     max_drop: MaxDrop = None,
     max_flips: MaxFlips = 0.1,
     max_relative_error: MaxRelativeError = 0.5,
@@ -58,7 +58,7 @@ def tensorrt_int8(
         calibration: How the range of a float model's activation is chosen.
         percentile: For calibration "percentile".
         smooth: alpha of SmoothQuant.
-        correct_bias: Let biases take up the mean error of their products.
+        correct_bias: Let biases take up the mean error of their products; a few outliers can make that worse than it was.
         max_drop: Keeps the fewest products float that this loss on the selection part allows.
         max_flips: The fraction of labels that may change before the file is rejected.
         max_relative_error: The root mean square error over that of the logits before the file is rejected.

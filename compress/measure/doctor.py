@@ -54,7 +54,7 @@ def diagnose(flags: Collection[str] | None = None, architecture: str | None = No
         _gpu(_gpu_names(), _version("torch")),
         _torch(_version("torch")),
         _onnxruntime(),
-        _runtime("openvino", "runs the openvino targets"),
+        _runtime("openvino", "runs the openvino targets, the fastest int8 on x86", "'bert-compress[openvino]'"),
         _runtime("tensorrt", "needs an NVIDIA GPU"),
     ]
 
@@ -149,10 +149,10 @@ def _onnxruntime() -> Finding:
                    "runs on the CPU; for a GPU install onnxruntime-gpu in its place")  # fmt: skip
 
 
-def _runtime(name: str, purpose: str) -> Finding:
+def _runtime(name: str, purpose: str, package: str | None = None) -> Finding:
     version = _version(name)
     if version is None:
-        return Finding(name, "missing", f"optional: pip install {name} ({purpose})")
+        return Finding(name, "missing", f"optional: pip install {package or name} ({purpose})")
     return Finding(name, version, purpose)
 
 

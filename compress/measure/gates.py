@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from compress.errors import InputError
 
 
-def judge(gates: Any, subject: Mapping[str, Any]) -> list[dict[str, Any]]:
+def judge(gates: Any, subject: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Hold a measured subject against limits; a value that equals its limit passes.
+
+    An int8 file for CPUs is held against the fastest float32 file beside it as well, or the baseline, unless `allow_slower` is
+    true: `min_speedup_over_float` is 1, and its value the geometric mean over the measured rows.
 
     Args:
         gates: A recipe's `gates`, as its dataclass or as a mapping; what is None or absent is not judged.
@@ -18,6 +22,7 @@ def judge(gates: Any, subject: Mapping[str, Any]) -> list[dict[str, Any]]:
             min_speedup: against the baseline, in the worst of the measured rows; max_p95_ms: milliseconds, in the worst
             of the measured rows; max_size_bytes: of the files needed to run.
         subject: One of run.json's `subjects`.
+        beside: All of them.
 
     Returns:
         One {name, limit, value, passed} for each limit, in a fixed order.
@@ -26,6 +31,7 @@ def judge(gates: Any, subject: Mapping[str, Any]) -> list[dict[str, Any]]:
         InputError: A limit is unknown, or nothing was measured for it.
     """
     limits = asdict(gates) if is_dataclass(gates) and not isinstance(gates, type) else dict(gates)
+    allow_slower = limits.pop("allow_slower", False)
     unknown = sorted(set(limits) - set(_VALUES))
     if unknown:
         raise InputError(f"gate {unknown[0]!r} is unknown; allowed: {', '.join(_VALUES)}. Correct or remove it.")
@@ -42,7 +48,29 @@ def judge(gates: Any, subject: Mapping[str, Any]) -> list[dict[str, Any]]:
             )
         passed = value >= limit if name.startswith("min_") else value <= limit
         judged.append({"name": name, "limit": limit, "value": value, "passed": bool(passed)})
+    speed = speed_over_float(subject, beside)
+    if speed is not None and not allow_slower:
+        judged.append({"name": "min_speedup_over_float", "limit": 1.0, "value": speed, "passed": speed >= 1})
     return judged
+
+
+def speed_over_float(subject: Mapping[str, Any], beside: Sequence[Mapping[str, Any]]) -> float | None:
+    """How many times faster an int8 file for CPUs is than the fastest float subject beside it, on the geometric mean over the
+    measured rows; None for other subjects, and where nothing was timed."""
+    if not str(subject.get("target")).endswith("-cpu-int8"):
+        return None
+    own = _middles(subject)
+    ratios = [
+        statistics.geometric_mean([times[row] / own[row] for row in own])
+        for other in beside
+        if "int8" not in str(other.get("target")) and (times := _middles(other)) and own and times.keys() >= own.keys()
+    ]
+    return min(ratios, default=None)
+
+
+def _middles(subject: Mapping[str, Any]) -> dict[tuple[Any, ...], float]:
+    keys = ("device", "batch", "length", "threads")
+    return {tuple(row.get(key) for key in keys): row["p50_ms"] for row in subject.get("latency") or [] if row.get("p50_ms")}
 
 
 def _drop(subject: Mapping[str, Any]) -> Any:

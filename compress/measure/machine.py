@@ -18,6 +18,7 @@ DISTRIBUTIONS = (
     "transformers",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "onnx",
     "tokenizers",
     "numpy",

@@ -12,7 +12,8 @@ import numpy as np
 from compress.errors import InputError
 from compress.log import libraries_silenced
 from compress.measure.sessions import check_onnx_device, feeds, first_line, open_session
-from compress.measure.subjects import ONNX, Subject
+from compress.measure.subjects import ONNX, Subject, precision_of
+from compress.openvino_session import need_openvino, open_openvino
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,6 +43,10 @@ def check_device(device: str, kinds: set[str]) -> None:
         raise InputError(f"device is {device!r}; allowed: cpu, cuda, cuda:N. Correct it.")
     if "onnx" in kinds:
         check_onnx_device(device)
+    if "openvino" in kinds:
+        need_openvino()
+        if device != "cpu":
+            raise InputError(f"device is {device!r}, but openvino files run on the CPU here; measure them on cpu.")
     if "torch" in kinds and device != "cpu":
         check_torch_device(device)
 
@@ -80,6 +85,9 @@ def open_runner(subject: Subject, device: str = "cpu") -> Runner:
     if subject.kind == "torch":
         model = load_torch(subject.path, device)
         return Runner(_torch_run(model, device), model.tokenizer, model)
+    if subject.kind == "openvino":
+        compiled = open_openvino(subject.path / ONNX, precision=precision_of(subject.path))
+        return Runner(compiled.run, load_tokenizer(subject.path))
     session = open_session(subject.path / ONNX, device=device, spinning=False)
 
     def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:

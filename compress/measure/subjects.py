@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compress.errors import InputError
+from compress.openvino_session import PRECISIONS
 
 ONNX, WEIGHTS, CONFIG, FACTS = "model.onnx", "model.safetensors", "config.json", "export.json"
-Kind = Literal["torch", "onnx"]
+Kind = Literal["torch", "onnx", "openvino"]
+OPENVINO = "openvino-"
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Subject:
 
     Args:
         name: What it is called in tables; no two are called alike.
-        kind: What runs it: "torch" or "onnx" (onnxruntime).
+        kind: What runs it: "torch", "onnx" (onnxruntime) or "openvino".
         target: What it was exported for; "torch" for a torch model, "onnx" where nothing tells.
         path: The folder.
         in_memory: The folder is only there for the time of measuring.
@@ -48,8 +50,9 @@ def subject_of(folder: str | Path, name: str | None = None) -> Subject:
     called = name or Path(os.path.abspath(path)).name
     if (path / ONNX).is_file():
         _need_config(path, ONNX)
-        target = export_facts(path).get("target")
-        return Subject(called, "onnx", target if isinstance(target, str) else "onnx", path)
+        told = export_facts(path).get("target")
+        target = told if isinstance(told, str) else "onnx"
+        return Subject(called, "openvino" if target.startswith(OPENVINO) else "onnx", target, path)
     if weight_files(path):
         _need_config(path, WEIGHTS)
         return Subject(called, "torch", "torch", path)
@@ -147,6 +150,18 @@ def export_facts(folder: Path) -> dict[str, Any]:
     """What export.json tells; empty where there is none."""
     path = folder / FACTS
     return read_json(path) if path.is_file() else {}
+
+
+def precision_of(folder: Path) -> str:
+    """In what an OpenVINO file computes what is not integers, as it was exported; "auto" where nothing tells.
+
+    Raises:
+        InputError: export.json names another precision.
+    """
+    told = (export_facts(folder).get("options") or {}).get("precision", "auto")
+    if told not in ("auto", *PRECISIONS):
+        raise InputError(f"{folder / FACTS}: precision is {told!r}; allowed: auto, {', '.join(PRECISIONS)}. Restore the file.")
+    return str(told)
 
 
 def last_accepted_stage(folder: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def main() -> None:
 
 def serve(request: Mapping[str, Any]) -> dict[str, Any]:
     """Load the subject, time every shape, and tell the samples and the process's peak memory."""
-    prepare = (_open_onnx if request["kind"] == "onnx" else _open_torch)(request)
+    prepare = {"onnx": _open_onnx, "openvino": _open_openvino, "torch": _open_torch}[request["kind"]](request)
     samples = []
     for batch, length in request["shapes"]:
         call = prepare(random_inputs(request["vocabulary"], batch, length, request["seed"]))
@@ -109,6 +109,15 @@ def _open_onnx(request: Mapping[str, Any]) -> Callable[[dict[str, np.ndarray]], 
         return lambda: session.run(["logits"], given)
 
     return prepare
+
+
+def _open_openvino(request: Mapping[str, Any]) -> Callable[[dict[str, np.ndarray]], Call]:
+    from compress.measure.subjects import precision_of
+    from compress.openvino_session import open_openvino
+
+    folder = Path(request["path"])
+    compiled = open_openvino(folder / "model.onnx", threads=request["threads"], precision=precision_of(folder))
+    return lambda inputs: lambda: compiled.run(inputs)
 
 
 def _open_torch(request: Mapping[str, Any]) -> Callable[[dict[str, np.ndarray]], Call]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -15,7 +16,7 @@ import compress
 
 ROOT = Path(compress.__file__).parent
 VERSIONS = ("torch", "transformers", "tokenizers", "accelerate")
-EXPORT_VERSIONS = (*VERSIONS, "onnxruntime", "onnx", "onnxscript")
+EXPORT_VERSIONS = (*VERSIONS, "onnxruntime", "onnx", "onnxscript", "onnx-ir", "openvino")
 
 
 def digest(value: Any) -> str:
@@ -25,8 +26,12 @@ def digest(value: Any) -> str:
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """The installed versions of these distributions."""
-    return {name: importlib.metadata.version(name) for name in names}
+    """The installed versions of these distributions; what is missing is left out."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def folder_digest(folder: Path) -> str:

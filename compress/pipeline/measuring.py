@@ -20,7 +20,7 @@ from compress.measure.machine import machine_key
 from compress.measure.machine import versions as measured_versions
 from compress.measure.measurement import Measurement, measure
 from compress.measure.report import write_report
-from compress.measure.subjects import Subject
+from compress.measure.subjects import Subject, subject_of
 from compress.pipeline.cache import FACTS
 from compress.pipeline.keys import digest, source_digest
 from compress.pipeline.steps import Stop, Walk
@@ -53,7 +53,7 @@ def measure_run(walk: Walk, shipped: dict[str, Path], out: Path, record: dict[st
     found, details = _measured(walk, exports, {target: folder.name for target, folder in shipped.items()})
     subjects = found["subjects"]
     _set_paths(walk, subjects)
-    gates = judge(walk.plan.gates, subjects[-1])
+    gates = judge(walk.plan.gates, subjects[-1], subjects)
     record |= {
         "machine": found["machine"], "versions": found["versions"], "steps": walk.records, "subjects": subjects,
         "gates": gates, "seconds": round(time.perf_counter() - clock, 1),
@@ -134,7 +134,7 @@ def _measure(walk: Walk, stops: Sequence[Stop], exports: dict[str, Path], key: s
         if stop.folder is None:
             stop.model().label = stop.name
         given.append(Subject(stop.name, "torch", "torch", stop.folder) if stop.folder else stop.model())
-    given += [Subject(target, "onnx", target, folder) for target, folder in exports.items()]
+    given += [subject_of(folder, target) for target, folder in exports.items()]
     benchmark = walk.plan.benchmark
     result = measure(
         given, task=walk.task, batch=benchmark.batch, length=benchmark.length, threads=benchmark.threads,

@@ -20,7 +20,7 @@ from compress.artifact.loading import load
 from compress.artifact.places import find_model
 from compress.errors import GateMissed, InputError
 from compress.export import TARGETS
-from compress.export.exporting import export
+from compress.export.exporting import check_runtime, export
 from compress.log import Progress, no_progress
 from compress.pipeline.cache import disk_errors_told, open_cache
 from compress.pipeline.checks import check_teachers
@@ -74,6 +74,8 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
     around = surroundings or Surroundings()
     out = run_folder(plan, around.out, around.tiny)
     plan = tiny_plan(plan) if around.tiny else plan
+    for wanted in plan.exports:
+        check_runtime(wanted.target)
     device = pick_device(around.device)
     join_processes(device)
     with disk_errors_told(out), _alone_in(out), _logged_to(out / "logs" / "run.log"):

@@ -76,6 +76,7 @@ class Gates:
     max_p95_ms: 95th percentile of the latency, in milliseconds.
     max_size_bytes: bytes of the deployed model file.
     min_accuracy: the accuracy itself, as a fraction; 0.9 means 90 %.
+    allow_slower: let an int8 file pass that is slower on this machine than float32.
     """
 
     max_drop: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -83,6 +84,7 @@ class Gates:
     max_p95_ms: Annotated[float, Field(gt=0)] | None = None
     max_size_bytes: Annotated[int, Field(ge=1)] | None = None
     min_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    allow_slower: bool = False
 
 
 @dataclass(frozen=True)
