@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.measure.machine import machine, versions
+from compress.measure.machine import commit, machine, versions
 from compress.record import write_whole
 
 RESULT = Path(__file__).parent / "results" / "training_speed.json"
@@ -69,7 +69,7 @@ def main() -> None:
     peaks = _in_fresh_process("peaks", arguments)
     content = {
         "schema": 1, "script": "benchmarks/training_speed.py", "machine": machine(), "versions": versions(),
-        "commit": _commit(), "seed": arguments.seed, "examples": arguments.examples, "rounds": arguments.rounds,
+        "commit": commit(), "seed": arguments.seed, "examples": arguments.examples, "rounds": arguments.rounds,
         "data": "GLUE SST-2, training part (no licence stated; Stanford Sentiment Treebank in GLUE, research use)",
         "variants": [
             {"name": name, "examples_per_second": rates[name], "samples": samples[name], "speedup": rates[OURS] / rates[name]}
@@ -231,12 +231,6 @@ def _best(call: Callable[[], Any]) -> float:
         call()
         seconds.append(time.perf_counter() - before)
     return min(seconds)
-
-
-def _commit() -> str | None:
-    told = subprocess.run(["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"], text=True, check=False,
-                          capture_output=True, cwd=Path(__file__).parent)  # fmt: skip
-    return told.stdout.strip() or None
 
 
 def _tell(content: dict[str, Any]) -> None:

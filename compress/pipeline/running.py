@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from compress.errors import GateMissed, InputError
 from compress.export import TARGETS
 from compress.export.exporting import check_runtime, export
 from compress.log import Progress, no_progress
+from compress.measure.machine import commit
 from compress.pipeline.cache import disk_errors_told, open_cache
 from compress.pipeline.checks import check_teachers
 from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, source_digest, versions
@@ -99,7 +99,7 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
             "recipe": plan.resolved(),
             "started": started.isoformat(timespec="seconds"),
             "seconds": 0.0,
-            "commit": _commit(),
+            "commit": commit(),
             "data": {"fingerprint": task.fingerprint, **task.describe()},
         }
         record = measure_run(walk, shipped, out, record, clock)
@@ -227,14 +227,3 @@ def _logged_to(path: Path) -> Iterator[None]:
         own.removeHandler(handler)
         own.setLevel(level)
         handler.close()
-
-
-def _commit() -> str | None:
-    """The toolkit's commit, with a + when its files differ from it."""
-    root = Path(__file__).parent.parent
-    try:
-        told = subprocess.run(["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-                              capture_output=True, text=True, timeout=10, check=False)  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return told.stdout.strip() or None
