@@ -31,6 +31,20 @@ def has_vnni() -> bool:
     return bool(processor_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
+def int8_processors(weight_bits: int, *, unsigned: bool) -> dict[str, str]:
+    """Where an int8 file answers right (`safe_on`), and where it is fast (`fast_on`), in words.
+
+    Args:
+        weight_bits: 8 or 7.
+        unsigned: Whether activations are unsigned, whose products with 8-bit weights overflow 16 bits on x86 without VNNI.
+    """
+    everywhere = weight_bits == 7 or not unsigned
+    return {
+        "safe_on": "every processor" if everywhere else "x86 with VNNI or AMX; ARM",
+        "fast_on": "x86 with AVX-512 VNNI, AVX VNNI or AMX; ARM with dot product instructions",
+    }
+
+
 def flags_that_matter() -> list[str]:
     """Those of the instruction sets that decide how fast inference is, in a fixed order."""
     known = processor_flags()

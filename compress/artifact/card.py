@@ -12,17 +12,17 @@ from compress.record import MISSING, finite, interval, part
 CARD = "README.md"
 TAGS = ("text-classification", "bert", "model-compression", "knowledge-distillation", "quantization", "onnxruntime")
 COLUMNS = ("model", "drop, points", "95 % interval", "size", "p50", "speed-up")
-ONNX_EXAMPLE = """\
+EXAMPLE = """\
 ```python
 import numpy as np
-import onnxruntime
+import {runtime}
 from tokenizers import Tokenizer
 
 folder, labels = {folder!r}, {labels!r}
 tokenizer = Tokenizer.from_file(f"{{folder}}/tokenizer.json")
 tokenizer.enable_truncation({max_length})
 tokenizer.enable_padding()
-session = onnxruntime.InferenceSession(f"{{folder}}/model.onnx", providers=["CPUExecutionProvider"])
+{opened}
 
 found = tokenizer.encode_batch(["the first sentence", "and a second one"])
 columns = {{
@@ -30,10 +30,21 @@ columns = {{
     "attention_mask": [one.attention_mask for one in found],
     "token_type_ids": [one.type_ids for one in found],
 }}
-inputs = {{one.name: np.array(columns[one.name], dtype=np.int64) for one in session.get_inputs()}}
-logits = session.run(["logits"], inputs)[0]
+{run}
 print([labels[answer] for answer in logits.argmax(axis=1)])
 ```"""
+ONNXRUNTIME = {
+    "runtime": "onnxruntime",
+    "opened": 'session = onnxruntime.InferenceSession(f"{folder}/model.onnx", providers=["CPUExecutionProvider"])',
+    "run": "inputs = {one.name: np.array(columns[one.name], dtype=np.int64) for one in session.get_inputs()}\n"
+    'logits = session.run(["logits"], inputs)[0]',
+}
+OPENVINO = {
+    "runtime": "openvino",
+    "opened": 'model = openvino.Core().compile_model(f"{folder}/model.onnx", "CPU")',
+    "run": "inputs = {one.any_name: np.array(columns[one.any_name], dtype=np.int64) for one in model.inputs}\n"
+    'logits = model(inputs)["logits"]',
+}
 TORCH_EXAMPLE = """\
 ```python
 import compress
@@ -96,7 +107,7 @@ def _says(run: Mapping[str, Any], tag: str) -> bool:
     claims = {
         "knowledge-distillation": "distill" in methods,
         "quantization": bool(finite(shipped.get("integer_ops"))),
-        "onnxruntime": _is_exported(run),
+        "onnxruntime": shipped.get("kind") == "onnx",
     }
     return claims[tag]
 
@@ -210,10 +221,12 @@ def _data(run: Mapping[str, Any]) -> str:
 def _usage(run: Mapping[str, Any]) -> str:
     data, shipped = part(run, "data"), _shipped(run)
     length = finite(data.get("max_length"))
-    if shipped.get("kind") == "onnx":
-        told = "The folder needs onnxruntime and tokenizers alone; optimum's `ORTModelForSequenceClassification` loads it too."
-        example = ONNX_EXAMPLE.format(
-            folder=f"export/{shipped.get('target') or shipped.get('name')}",
+    if _is_exported(run):
+        runtime = OPENVINO if shipped.get("kind") == "openvino" else ONNXRUNTIME
+        told = f"The folder needs {runtime['runtime']} and tokenizers alone"
+        told += "." if runtime is OPENVINO else "; optimum's `ORTModelForSequenceClassification` loads it too."
+        example = EXAMPLE.format(
+            **runtime, folder=f"export/{shipped.get('target') or shipped.get('name')}",
             labels=[str(label) for label in data.get("labels") or []], max_length=int(length or 512),
         )  # fmt: skip
     else:
@@ -233,6 +246,9 @@ def _limits(run: Mapping[str, Any]) -> str:
         limits.append(f"Texts are cut to {data['max_length']} tokens.")
     if record.main_setting(run) is not None:
         limits.append("Latency was measured on one machine; measure it again on yours.")
+    processors = part(shipped, "processors")
+    if processors:
+        limits.append(f"Its integers are right on {processors.get('safe_on')}, and fast on {processors.get('fast_on')}.")
     flips = finite(part(shipped, "parity").get("batch_invariance_flips"))
     if flips:
         limits.append(f"In a comparison, {flips:.0f} answer{'' if flips == 1 else 's'} changed with the batch that the text "

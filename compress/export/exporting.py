@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from compress.artifact.folders import new_folder
 from compress.errors import CompressError, InputError
 from compress.export import TARGETS
-from compress.export.graph import FILE, input_names
+from compress.export.graph import FILE, facts_in_file, input_names
 from compress.export.parity import Stage
 from compress.log import libraries_silenced
 from compress.openvino_session import need_openvino
@@ -80,14 +80,18 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             model.config.architectures = [type(model).__name__]
             model.config.save_pretrained(partial)
             model.tokenizer.save_pretrained(partial)
-        facts = {
+        facts: dict[str, Any] = {
             "target": target,
             "options": options,
             "inputs": input_names(model),
             "labels": list(model.config.id2label.values()),
             "max_length": task.max_length,
             "file": FILE,
+            "integers": facts_in_file(partial / FILE),
             "stages": [stage.as_dict() for stage in stages],
         }
+        where = facts["integers"].get("safe_on")
+        if where:
+            logger.info("%s: right on %s; fast on %s", target, where, facts["integers"]["fast_on"])
         (partial / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return Shipped(Path(folder), target, tuple(stages))

@@ -147,6 +147,11 @@ def running_graph(path: Path) -> onnx.GraphProto:
         return onnx.load(options.optimized_model_filepath, load_external_data=False).graph
 
 
+def facts_in_file(path: Path) -> dict[str, str]:
+    """What the file's own metadata tells, for whoever finds it alone."""
+    return {one.key: one.value for one in onnx.load(path, load_external_data=False).metadata_props}
+
+
 def _stayed_float(graph: onnx.GraphProto) -> tuple[str, ...]:
     weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
     weights |= {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}

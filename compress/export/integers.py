@@ -13,7 +13,7 @@ import onnx_ir as ir
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from compress.bert.quantizers import HIGHEST, quantized_linears, quantizers_off, set_highest
+from compress.bert.quantizers import quantized_linears, quantizers_off, set_highest
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
 from compress.export.graph import FILE, Opened, in_onnxruntime, write_graph
@@ -28,11 +28,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HIGHEST_OF_TABLE = {4: 7, 8: HIGHEST}
+HIGHEST = {4: 7, 7: 63, 8: 127}
+"""Bits -> the largest whole number."""
+
 LOWERED = 1 / 3
 """How much of what a file may differ from the model it may differ from fake quantization, where a value between two steps
 falls to either side; OpenVINO computes what stays float in bfloat16 besides."""
 
+WeightBits = Annotated[Literal["auto", 7, 8], Field(description="bits of a weight; 7 is right on every processor")]
 TableBits = Annotated[Literal[4, 8], Field(description="bits of an embedding's number; each row has a scale")]
 MaxDrop = Annotated[
     float | None,
@@ -65,7 +68,7 @@ class Form:
     lower: Lower
     opened: Callable[[Path], Opened]
     facts: dict[str, str]
-    highest: int = HIGHEST
+    highest: int = HIGHEST[8]
     table_bits: int = 8
     tables_in_pairs: bool = False
     finish: Callable[[ir.Model], object] | None = None
@@ -101,7 +104,7 @@ def write_static(
         NoEffect: No product of the running graph multiplies integers.
     """
     student = copy_of(model) if quantized_linears(model) else calibrated(model, task, how)
-    set_highest(student, weights=form.highest, tables=HIGHEST_OF_TABLE[form.table_bits])
+    set_highest(student, weights=form.highest, tables=HIGHEST[form.table_bits])
     unknown = [name for name, linear in quantized_linears(student).items() if not linear.has_range]
     if unknown:
         raise InputError(f"the range of {unknown[0]} is unknown; train the model with quantize_aware again.")

@@ -187,7 +187,13 @@ def lower_to_kernels(
 
 
 def lower_to_pairs(
-    model: ir.Model, chosen: Iterable[Product], grids: Mapping[str, Grid], *, per_channel: bool, unsigned: bool
+    model: ir.Model,
+    chosen: Iterable[Product],
+    grids: Mapping[str, Grid],
+    *,
+    per_channel: bool,
+    highest: int = EIGHT_BITS,
+    unsigned: bool,
 ) -> int:
     """Write products between QuantizeLinear and DequantizeLinear, in standard operators (QDQ).
 
@@ -196,6 +202,7 @@ def lower_to_pairs(
         chosen: The products to write.
         grids: For each module its input's grid.
         per_channel: One weight scale per output column.
+        highest: The largest whole number of a weight.
         unsigned: Activations from 0 to 255 instead of -128 to 127.
 
     Returns:
@@ -213,7 +220,7 @@ def lower_to_pairs(
             back = ir.node("DequantizeLinear", [whole, scale, zero])
             model.graph.insert_before(product.node, back)
             made[key] = back.outputs[0]
-        weight, scales, zeros = _weight(model, product, grid, per_channel, EIGHT_BITS)
+        weight, scales, zeros = _weight(model, product, grid, per_channel, highest)
         back = ir.node("DequantizeLinear", [weight, scales, zeros], attributes={"axis": 1})
         model.graph.insert_before(product.node, back)
         product.node.replace_input_with(0, made[key])

@@ -16,11 +16,13 @@ from compress.arguments import within_range
 from compress.bert.quantizers import quantized_linears, quantizers_off
 from compress.export.graph import FILE, in_onnxruntime, write_graph
 from compress.export.integers import (
+    HIGHEST,
     Form,
     MaxDrop,
     MaxFlips,
     MaxRelativeError,
     TableBits,
+    WeightBits,
     refuse_no_effect,
     write_static,
 )
@@ -35,6 +37,7 @@ from compress.export.lowering import (
 from compress.export.onnxruntime_cpu import TOLERANCE
 from compress.export.parity import Reference, Stage
 from compress.export.saturation import safe_bits
+from compress.processor import int8_processors
 from compress.train.calibration import Calibrated, Smooth
 from compress.train.histogram import Calibration, Percentile
 
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
 
 TARGET = "onnxruntime-cpu-int8"
-HIGHEST = {7: 63, 8: 127}
 
 
 @within_range
@@ -53,7 +55,7 @@ def onnxruntime_cpu_int8(
     task: Task,
     activations: Literal["auto", "dynamic", "static"] = "auto",
     per_channel: bool = True,
-    weight_bits: Literal["auto", 7, 8] = "auto",
+    weight_bits: WeightBits = "auto",
     table_bits: TableBits = 8,
     calibration: Calibration = "mse",
     percentile: Percentile = 99.99,
@@ -103,10 +105,8 @@ def onnxruntime_cpu_int8(
     brings_ranges = bool(quantized_linears(model))
     is_static = activations == "static" or (activations == "auto" and (brings_ranges or max_drop is not None))
     unsigned = not is_static or is_x86()
-    facts = {
-        "weight_bits": str(bits), "activations": "static" if is_static else "dynamic",
-        "safe_without_vnni": str(bits == 7 or not unsigned),
-    }  # fmt: skip
+    kind = "static" if is_static else "dynamic"
+    facts = {"weight_bits": str(bits), "activations": kind, **int8_processors(bits, unsigned=unsigned)}
     if is_static:
         form = Form(TARGET, partial(_lower, highest=HIGHEST[bits], unsigned=unsigned), in_onnxruntime, facts, HIGHEST[bits],
                     table_bits, finish=sums_before_norms)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,22 @@ import onnx_ir as ir
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.export.integers import Form, MaxDrop, MaxFlips, MaxRelativeError, TableBits, write_static
+from compress.export.integers import (
+    HIGHEST,
+    Form,
+    MaxDrop,
+    MaxFlips,
+    MaxRelativeError,
+    TableBits,
+    WeightBits,
+    write_static,
+)
 from compress.export.lowering import Grid, Product, lower_to_pairs
 from compress.export.openvino_cpu import Precision, in_openvino
 from compress.export.parity import Stage
+from compress.export.saturation import safe_bits
 from compress.openvino_session import need_openvino
+from compress.processor import int8_processors
 from compress.train.calibration import Calibrated, Smooth
 from compress.train.histogram import Calibration, Percentile
 
@@ -22,7 +34,6 @@ if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
 
 TARGET = "openvino-cpu-int8"
-FACTS = {"weight_bits": "8", "activations": "static", "safe_without_vnni": "True"}
 
 
 @within_range
@@ -32,6 +43,7 @@ def openvino_cpu_int8(
     *,
     task: Task,
     precision: Precision = "auto",
+    weight_bits: WeightBits = "auto",
     table_bits: TableBits = 8,
     calibration: Calibration = "mse",
     percentile: Percentile = 99.99,
@@ -55,6 +67,7 @@ def openvino_cpu_int8(
         folder: Where model.onnx goes.
         task: Its calibration part gives the sentences on which ranges are found and each stage is compared.
         precision: Of what stays float; kept in export.json.
+        weight_bits: 7 is right on every processor, 8 on those with VNNI or AMX and on ARM; "auto" tries which is needed here.
         table_bits: Of the embeddings.
         calibration: How the range of a float model's activation is chosen.
         percentile: For calibration "percentile".
@@ -73,11 +86,14 @@ def openvino_cpu_int8(
         NoEffect: No operator of the compiled graph multiplies integers.
     """
     need_openvino()
-    form = Form(TARGET, _lower, lambda path: in_openvino(path, precision), FACTS, table_bits=table_bits)
+    bits = safe_bits() if weight_bits == "auto" else weight_bits
+    facts = {"weight_bits": str(bits), "activations": "static", **int8_processors(bits, unsigned=True)}
+    lower, opened = partial(_lower, highest=HIGHEST[bits]), partial(in_openvino, precision=precision)
+    form = Form(TARGET, lower, opened, facts, HIGHEST[bits], table_bits)
     how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias)
     return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
                         max_relative_error=max_relative_error)  # fmt: skip
 
 
-def _lower(graph: ir.Model, chosen: Iterable[Product], grids: Mapping[str, Grid], per_channel: bool) -> int:
-    return lower_to_pairs(graph, chosen, grids, per_channel=per_channel, unsigned=True)
+def _lower(graph: ir.Model, chosen: Iterable[Product], grids: Mapping[str, Grid], per_channel: bool, *, highest: int) -> int:
+    return lower_to_pairs(graph, chosen, grids, per_channel=per_channel, highest=highest, unsigned=True)

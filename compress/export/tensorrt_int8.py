@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
 
 TARGET = "tensorrt-int8"
-FACTS = {"weight_bits": "8", "activations": "static", "runs_on": "TensorRT 8 and newer (explicit quantization)"}
+FACTS = {
+    "weight_bits": "8", "activations": "static", "safe_on": "NVIDIA GPUs", "fast_on": "NVIDIA GPUs with int8 tensor cores",
+}  # fmt: skip
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from compress.export.saturation import sums_saturate
 from compress.measure.machine import NVIDIA, machine
 from compress.processor import FLAGS_THAT_MATTER, processor_flags
 
@@ -49,6 +50,7 @@ def diagnose(flags: Collection[str] | None = None, architecture: str | None = No
         _threads(facts["cores"], facts["threads"]),
         Finding("instruction sets", ", ".join(flag for flag in FLAGS_THAT_MATTER if flag in flags) or UNKNOWN),
         _int8(flags, architecture),
+        _sums(),
         _sixteen_bits(flags),
         _memory(facts["memory_bytes"]),
         _gpu(_gpu_names(), _version("torch")),
@@ -91,6 +93,17 @@ def _int8(flags: Collection[str], architecture: str) -> Finding:
             "that will serve",
         )
     return Finding("int8", "no AVX2", "int8 is slow on this processor; use the float32 targets")
+
+
+def _sums() -> Finding:
+    """Try onnxruntime's integer kernels."""
+    try:
+        wrong = sums_saturate()
+    except Exception as err:  # a broken installation is told below
+        return Finding("int8 sums", UNKNOWN, f"onnxruntime could not try them ({type(err).__name__})")
+    if wrong:
+        return Finding("int8 sums", "overflow", "products of 8-bit weights are wrong here: export with weight_bits 7, as auto")
+    return Finding("int8 sums", "exact", "tried in onnxruntime: the largest sums of 8-bit products come out right")
 
 
 def _sixteen_bits(flags: Collection[str]) -> Finding:

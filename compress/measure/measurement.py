@@ -16,7 +16,7 @@ from compress.measure.counts import onnx_counts, size_bytes, torch_macs
 from compress.measure.latency import Grid, Progress, Timing, check_grid, time_subjects
 from compress.measure.machine import machine, versions
 from compress.measure.runners import Runner, check_device, open_runner
-from compress.measure.subjects import ONNX, Subject, last_accepted_stage, subjects_on_disk
+from compress.measure.subjects import ONNX, Subject, export_facts, last_accepted_stage, subjects_on_disk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -234,11 +234,18 @@ def _entry(subject: Subject, task: Task, found: _Answers, baseline: np.ndarray, 
         **judge_answers(task, found.logits, found.labels),
         **compare_answers(task, baseline, found.logits, found.labels),
         "parity": _parity(subject, found.flips),
+        "processors": _processors(subject),
         "integer_ops": stage.get("integer_ops", found.counts["integer_ops"]),
         "fused_ops": stage.get("fused_ops", 0),
         "peak_memory_bytes": timing.peak_memory_bytes,
         "latency": timing.rows,
     }
+
+
+def _processors(subject: Subject) -> dict[str, str]:
+    """Where an int8 file is right and where it is fast, as it was exported; empty for others."""
+    told = export_facts(subject.path).get("integers") or {}
+    return {key: str(told[key]) for key in ("safe_on", "fast_on") if key in told}
 
 
 def _parity(subject: Subject, flips: int) -> dict[str, Any]:
