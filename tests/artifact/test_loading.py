@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from compress.artifact import load, save
 from compress.errors import InputError
+from tests.bert.test_structure import quantized
 from tests.models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_tokenizer
 
 HEAD = ("classifier.", "bert.pooler.")
@@ -315,6 +316,29 @@ def test_a_configuration_of_a_wider_model_is_refused(folder: Path) -> None:
 def test_a_structure_that_does_not_fit_the_weights_is_refused(folder: Path, content: str) -> None:
     (folder / "structure.json").write_text(content)
     with pytest.raises(InputError, match=r"structure\.json|the weights do not fit"):
+        load(folder)
+
+
+@pytest.mark.parametrize(("name", "told"), [
+    ("bert.pooler.dense", [float("nan"), 1.0]), ("bert.pooler.dense", [1.0, -1.0]), ("bert.pooler.dense", "wide"),
+    ("classifier", [-1.0, 1.0]), (None, None),
+])  # fmt: skip
+def test_malformed_quantizers_are_refused_with_the_folder(
+    model: PreTrainedModel, tmp_path: Path, name: str | None, told: Any
+) -> None:
+    folder = save(quantized(model), tmp_path / "quantized")
+    quantizers = json.loads((folder / "structure.json").read_text())["quantizers"]
+    quantizers = quantizers | {"inputs": quantizers["inputs"] | {name: told}} if name else {"inputs": quantizers["inputs"]}
+    change_json(folder / "structure.json", quantizers=quantizers)
+    with pytest.raises(InputError, match=rf"quantized: structure\.json: .*{name or 'per_channel'}.*restore the file"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["bert.pooler.dense.low", "bert.encoder.layer.0.output.dense.high"])
+def test_ranges_among_the_weights_are_refused(model: PreTrainedModel, tmp_path: Path, name: str) -> None:
+    folder = save(quantized(model), tmp_path / "quantized")
+    change_weights(folder, lambda weights: weights | {name: torch.tensor(1.0)})
+    with pytest.raises(InputError, match=rf"{name} is not expected"):
         load(folder)
 
 

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from compress.artifact import load, save
+from compress.bert.quantizers import quantized_linears, quantizers_off
 from compress.errors import InputError
 from compress.log import libraries_silenced
-from tests.bert.test_structure import UNEVEN, cut_unevenly
+from tests.bert.test_structure import RANGES, UNEVEN, cut_unevenly, quantized
 from tests.models import differences, logits_of, state_of
 
 
@@ -35,6 +37,41 @@ def test_an_uneven_model_loads_with_the_same_answers(model: PreTrainedModel, tmp
     loaded = load(save(uneven, tmp_path / "model"))
     assert json.loads((tmp_path / "model" / "structure.json").read_text()) == UNEVEN
     assert torch.equal(logits_of(loaded), logits_of(uneven))
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_quantized_model_loads_with_the_same_ranges_and_answers_bit_for_bit(
+    model: PreTrainedModel, tmp_path: Path, per_channel: bool, symmetric: bool
+) -> None:
+    quantizing = quantized(model, per_channel=per_channel, symmetric=symmetric)
+    quantizing.bert.pooler.dense.set_range(-1 / 3, 0.1)
+    loaded = load(save(quantizing, tmp_path / "model"))
+    assert not differences(state_of(loaded), state_of(quantizing))
+    assert torch.equal(logits_of(loaded), logits_of(quantizing))
+    assert not any(linear.training for linear in quantized_linears(loaded).values())
+    again = load(save(loaded, tmp_path / "again"))
+    assert torch.equal(logits_of(again), logits_of(quantizing))
+
+
+def test_a_quantized_model_s_weights_are_the_float_model_s_and_its_structure_holds_the_ranges(
+    model: PreTrainedModel, tmp_path: Path
+) -> None:
+    save(quantized(model), tmp_path / "model")
+    assert not differences(load_file(tmp_path / "model" / "model.safetensors"), state_of(model))  # no .low and no .high
+    told = json.loads((tmp_path / "model" / "structure.json").read_text())["quantizers"]
+    assert told == {"per_channel": True, "symmetric": False, "inputs": RANGES}
+    with libraries_silenced():
+        theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    assert torch.equal(logits_of(theirs.eval()), logits_of(model))
+    loaded = load(tmp_path / "model")
+    with quantizers_off(loaded):
+        assert torch.equal(logits_of(loaded), logits_of(model))
+
+
+def test_an_uneven_quantized_model_loads_with_the_same_answers(model: PreTrainedModel, tmp_path: Path) -> None:
+    quantizing = quantized(cut_unevenly(model))
+    assert torch.equal(logits_of(load(save(quantizing, tmp_path / "model"))), logits_of(quantizing))
 
 
 def test_transformers_loads_what_was_saved(model: PreTrainedModel, tmp_path: Path) -> None:

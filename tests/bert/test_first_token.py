@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForTokenClassification, PreTrainedModel
 
 from compress.bert.attention import attention_kernel
 from compress.bert.first_token import first_token_only
+from compress.bert.quantizers import quantized_linears, with_quantizers
 from tests.models import logits_of, tiny_bert, tokens, without_dropout
 
 
@@ -105,3 +106,54 @@ def test_a_copy_made_inside_does_not_run_on_the_original_weights(model: PreTrain
     assert not torch.allclose(expected, logits_of(model))
     with first_token_only(model), first_token_only(copied):
         torch.testing.assert_close(logits_of(copied), expected, rtol=1e-5, atol=1e-5)
+
+
+def quantized(model: PreTrainedModel, symmetric: bool = True) -> PreTrainedModel:
+    """A copy whose Linears quantize inputs from -2 to 3."""
+    made = with_quantizers(model, per_channel=True, symmetric=symmetric).train(model.training)
+    for linear in quantized_linears(made).values():
+        linear.set_range(-2.0, 3.0)
+    return made
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
+@pytest.mark.parametrize("lengths", [(9, 4, 1, 7), (6, 6), (1,), (24,)])
+def test_a_model_that_quantizes_answers_as_with_the_whole_layer(
+    model: PreTrainedModel, kernel: str, lengths: tuple[int, ...], symmetric: bool
+) -> None:
+    """Were other numbers quantized, such as the query times the key's weight, the answers would be steps apart."""
+    quantizing, batch = quantized(model, symmetric), tokens(lengths=lengths)
+    whole = logits_of(quantizing, **batch)
+    with attention_kernel(quantizing, kernel), first_token_only(quantizing):
+        torch.testing.assert_close(logits_of(quantizing, **batch), whole, rtol=1e-5, atol=1e-5)
+        assert quantizing.bert(**batch).last_hidden_state.shape[1] == 1
+    assert not torch.allclose(whole, logits_of(model, **batch), atol=1e-3)
+
+
+def test_gradients_of_a_model_that_quantizes_equal_those_of_the_whole_layer() -> None:
+    whole, short = (quantized(tiny_bert(**without_dropout()).train()) for _ in range(2))
+    targets = torch.tensor([0, 1, 1, 0])
+    torch.nn.functional.cross_entropy(whole(**tokens()).logits, targets).backward()
+    with first_token_only(short):
+        torch.nn.functional.cross_entropy(short(**tokens()).logits, targets).backward()
+    found = dict(short.named_parameters())
+    for name, parameter in whole.named_parameters():
+        torch.testing.assert_close(found[name].grad, parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_dropped_probabilities_weigh_the_values_with_their_bias_where_a_model_quantizes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Halved probabilities stand in for dropout, so that whole and short layer draw the same."""
+    quantizing = quantized(tiny_bert(**without_dropout(attention_probs_dropout_prob=0.5)).train())
+
+    def halved(values: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+        return values / 2 if training and p else values
+
+    monkeypatch.setattr("torch.nn.functional.dropout", halved)
+    with attention_kernel(quantizing, "eager"):
+        whole = logits_of(quantizing)
+        with first_token_only(quantizing):
+            torch.testing.assert_close(logits_of(quantizing), whole, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(logits_of(quantizing.eval()), whole, atol=1e-3)

@@ -1,8 +1,10 @@
-"""The widths of uneven layers are read off the model and given to a new one."""
+"""The widths of uneven layers and the ranges of quantizers are read off the model and given to a new one."""
 
 from __future__ import annotations
 
 import copy
+import json
+import re
 from typing import Any
 
 import pytest
@@ -10,9 +12,10 @@ import torch
 from transformers import BertForSequenceClassification, PreTrainedModel
 
 from compress.bert.first_token import first_token_only
-from compress.bert.structure import apply_structure, read_structure
+from compress.bert.quantizers import quantized_linears, with_quantizers
+from compress.bert.structure import apply_structure, read_structure, told_by_structure
 from compress.errors import InputError
-from tests.models import logits_of
+from tests.models import differences, logits_of, state_of
 
 
 def cut_unevenly(model: PreTrainedModel) -> PreTrainedModel:
@@ -104,3 +107,103 @@ def test_a_structure_of_another_shape_is_refused(model: PreTrainedModel, structu
 def test_widths_that_are_no_positive_numbers_are_refused_with_their_layer(model: PreTrainedModel, layer: Any) -> None:
     with pytest.raises(InputError, match=r"layer 1: .* positive whole numbers"):
         apply_structure(model, {"schema": 1, "layers": [UNEVEN["layers"][0], layer]})
+
+
+# -- quantizers
+
+
+def quantized(model: PreTrainedModel, *, per_channel: bool = True, symmetric: bool = False) -> PreTrainedModel:
+    """A copy that quantizes; Linear number i has the range from -1 - i / 8 to 2 + i / 4."""
+    made = with_quantizers(model, per_channel=per_channel, symmetric=symmetric)
+    for index, linear in enumerate(quantized_linears(made).values()):
+        linear.set_range(-1 - index / 8, 2 + index / 4)
+    return made
+
+
+LINEARS = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
+           "intermediate.dense", "output.dense")  # fmt: skip
+RANGES = {
+    name: [-1 - index / 8, 2 + index / 4]
+    for index, name in enumerate(
+        [*(f"bert.encoder.layer.{layer}.{linear}" for layer in (0, 1) for linear in LINEARS), "bert.pooler.dense"]
+    )
+}
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_quantizers_are_told_with_the_range_of_every_linear(model: PreTrainedModel, per_channel: bool) -> None:
+    told = read_structure(quantized(model, per_channel=per_channel))
+    assert told["quantizers"] == {"per_channel": per_channel, "symmetric": False, "inputs": RANGES}
+    assert told["layers"] == read_structure(model)["layers"]
+    assert "quantizers" not in read_structure(model)
+
+
+def test_the_weights_file_leaves_out_what_the_structure_tells(model: PreTrainedModel) -> None:
+    assert told_by_structure(quantized(model)) == {f"{name}.{end}" for name in RANGES for end in ("low", "high")}
+    assert told_by_structure(model) == set()
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_a_new_model_with_the_structure_quantizes_alike(model: PreTrainedModel, per_channel: bool, symmetric: bool) -> None:
+    """The float weights and the structure are all that it takes; ranges come back bit for bit."""
+    quantizing = quantized(cut_unevenly(copy.deepcopy(model)), per_channel=per_channel, symmetric=symmetric)
+    quantizing.bert.pooler.dense.set_range(-1 / 3, 0.1)  # numbers that no short decimal tells
+    structure, told = read_structure(quantizing), told_by_structure(quantizing)
+    weights = {name: tensor for name, tensor in quantizing.state_dict().items() if name not in told}
+    new = BertForSequenceClassification(model.config)
+    apply_structure(new, json.loads(json.dumps(structure)))
+    new.load_state_dict(weights, strict=False)
+    assert not differences(state_of(new), state_of(quantizing))
+    assert torch.equal(logits_of(new.eval()), logits_of(quantizing))
+    assert read_structure(new) == structure
+
+
+def test_a_model_that_has_no_quantizers_gets_none(model: PreTrainedModel) -> None:
+    apply_structure(model, read_structure(model))
+    assert not quantized_linears(model)
+
+
+@pytest.mark.parametrize("told", [
+    None, [], "yes", {}, {"per_channel": True, "symmetric": True}, {"per_channel": True, "inputs": RANGES},
+    {"symmetric": True, "inputs": RANGES}, {"per_channel": 1, "symmetric": True, "inputs": RANGES},
+    {"per_channel": True, "symmetric": "false", "inputs": RANGES}, {"per_channel": None, "symmetric": True, "inputs": RANGES},
+    {"per_channel": True, "symmetric": True, "inputs": list(RANGES.items())},
+    {"per_channel": True, "symmetric": True, "inputs": None},
+])  # fmt: skip
+def test_quantizers_without_flags_or_ranges_are_refused(model: PreTrainedModel, told: Any) -> None:
+    with pytest.raises(InputError, match=r"structure\.json: quantizers must give per_channel and symmetric as true or false"):
+        apply_structure(model, {**read_structure(model), "quantizers": told})
+
+
+def with_ranges(model: PreTrainedModel, ranges: Any) -> dict[str, Any]:
+    """The structure of a quantized model with other ranges."""
+    return {**read_structure(model), "quantizers": {"per_channel": True, "symmetric": False, "inputs": ranges}}
+
+
+@pytest.mark.parametrize("told", [
+    [float("nan"), 1.0], [-1.0, float("nan")], [float("-inf"), 1.0], [-1.0, float("inf")], ["-1", "1"], [-1.0, "1"],
+    [1.0, 2.0], [-2.0, -1.0], [1.0, -1.0], [], [0.0], [-1.0, 0.0, 1.0], None, 1.0, {"low": -1.0, "high": 1.0}, "-1, 1",
+    [True, True], [False, 1.0], [None, 1.0], [[-1.0], [1.0]],
+])  # fmt: skip
+def test_a_range_that_is_not_two_numbers_around_0_is_refused_with_its_linear(model: PreTrainedModel, told: Any) -> None:
+    name = "bert.encoder.layer.1.attention.self.key"
+    with pytest.raises(InputError, match=rf"the range of {re.escape(name)} is .*the first at most 0 and the second at least"):
+        apply_structure(model, with_ranges(model, {**RANGES, name: told}))
+
+
+@pytest.mark.parametrize("told", [[0.0, 0.0], [0, 1], [-1, 0], [-0.0, 1e-45]])
+def test_ranges_that_end_at_0_are_taken(model: PreTrainedModel, told: list[float]) -> None:
+    apply_structure(model, with_ranges(model, {**RANGES, "bert.pooler.dense": told}))
+    assert [model.bert.pooler.dense.low.item(), model.bert.pooler.dense.high.item()] == pytest.approx(told, rel=1e-6)
+
+
+def test_linears_that_are_missing_or_unknown_are_refused_by_name(model: PreTrainedModel) -> None:
+    without = {name: told for name, told in RANGES.items() if name != "bert.pooler.dense"}
+    for ranges, named in (
+        (without, "bert.pooler.dense"), ({**RANGES, "classifier": [-1, 1]}, "classifier"),
+        ({**without, "bert.pooler": [-1, 1]}, r"bert\.pooler, bert\.pooler\.dense"),
+        ({}, r"bert\.encoder\.layer\.0\.attention\.output\.dense, .*"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=rf"quantizers\.inputs and the model's Linears differ in {named}; restore"):
+            apply_structure(copy.deepcopy(model), with_ranges(model, ranges))

@@ -1,0 +1,108 @@
+"""Objectives become terms with weights, and a teacher answers no more often than they need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from compress.errors import InputError
+from compress.objectives.outputs import Batch, Outputs
+from compress.tasks.text_classification import Task
+from compress.train.loop import Goal
+from compress.train.run import Run
+from compress.train.teaching import goal_of
+from tests.methods.ranges import forbid_forward_passes
+from tests.models import differences, logits_of, state_of, tiny_bert, tiny_tokenizer
+
+
+def goal(objectives: dict[str, float], student: PreTrainedModel, teacher: PreTrainedModel | None, task: Task) -> Goal:
+    """What the method "teach" makes of objectives at temperature 3."""
+    options = {"temperature": 3.0, "unheard_of": 1}
+    return goal_of("teach", objectives, options, student=student, teacher=teacher, task=task, run=Run(device="cpu"))
+
+
+@pytest.mark.parametrize(("objectives", "named"), [
+    ({"logits": 1.0}, "logits"), ({"hidden": 1.0}, "hidden"), ({"labels": 1.0, "hidden": 0.1, "logits": 1.0}, "hidden"),
+])  # fmt: skip
+def test_objectives_that_look_at_a_teacher_are_refused_without_one(
+    model: PreTrainedModel, toy: Task, objectives: dict[str, float], named: str
+) -> None:
+    said = rf"teach\.objectives names '{named}', which looks at a teacher; give teacher, or use labels"
+    with pytest.raises(InputError, match=said):
+        goal(objectives, forbid_forward_passes(model), None, toy)
+
+
+def test_labels_need_no_teacher(model: PreTrainedModel, toy: Task) -> None:
+    made = goal({"labels": 2.0}, forbid_forward_passes(model), None, toy)
+    assert (made.needs_hidden, made.teacher, made.teacher_logits) == (False, None, None)
+    assert {name: weight for name, (weight, _) in made.terms.items()} == {"labels": 2.0}
+
+
+def test_a_teacher_that_no_objective_looks_at_does_not_answer(model: PreTrainedModel, toy: Task) -> None:
+    made = goal({"labels": 1.0}, model, forbid_forward_passes(tiny_bert(seed=8)), toy)
+    assert (made.needs_hidden, made.teacher, made.teacher_logits) == (False, None, None)
+
+
+def test_a_teacher_s_logits_are_those_of_each_training_example_and_it_stays_as_it_is(
+    model: PreTrainedModel, toy: Task, exact: None
+) -> None:
+    teacher = tiny_bert(seed=8)
+    before = state_of(teacher)
+    made = goal({"logits": 1.0, "labels": 1.0}, forbid_forward_passes(model), teacher, toy)
+    encoded = toy.encode(toy.train, teacher.tokenizer)
+    told = [
+        logits_of(teacher, **{name: torch.from_numpy(values) for name, values in encoded.batch([index]).items()})
+        for index in range(len(encoded))
+    ]
+    assert made.teacher is None
+    assert made.teacher_logits is not None
+    np.testing.assert_allclose(made.teacher_logits, torch.cat(told).numpy(), rtol=1e-4, atol=1e-5)
+    assert not differences(state_of(teacher), before)
+    assert not teacher.training
+
+
+def test_a_teacher_whose_hidden_states_are_read_answers_in_every_step(model: PreTrainedModel, toy: Task) -> None:
+    teacher = forbid_forward_passes(tiny_bert(seed=8))
+    made = goal({"hidden": 1.0, "logits": 1.0}, model, teacher, toy)
+    assert made.teacher is teacher
+    assert made.needs_hidden
+    assert made.teacher_logits is None
+
+
+def test_an_objective_gets_the_options_that_it_takes(model: PreTrainedModel, toy: Task) -> None:
+    """T² times the divergence of (1/4, 3/4) from (3/4, 1/4), both at temperature 3."""
+    terms = goal({"logits": 0.5, "labels": 2.0}, model, tiny_bert(seed=8), toy).terms
+    said, told = (3 * torch.tensor([odds]).log() for odds in ([1.0, 3.0], [3.0, 1.0]))
+    batch = Batch(torch.tensor([1]), torch.ones(1, 4))
+    weight, term = terms["logits"]
+    assert weight == 0.5
+    assert term(Outputs(said), Outputs(told), batch).item() == pytest.approx(9 * 0.5 * np.log(3), rel=1e-5)
+    weight, term = terms["labels"]
+    assert weight == 2.0
+    assert term(Outputs(said), None, batch).item() == pytest.approx(-np.log(27 / 28), rel=1e-4)
+
+
+@pytest.mark.parametrize(("objectives", "said"), [
+    ({"logit": 1.0, "labels": 0.0}, r"teach\.objectives names 'logit'; allowed: labels, logits, hidden"),
+    ({"logit": 1.0, "labels": 0.0}, r"teach\.objectives\.labels is 0\.0; it must be above 0"),
+    ({"labels": -1.0}, r"teach\.objectives\.labels is -1\.0"),
+    ({}, r"teach\.objectives is empty; name at least one of labels, logits, hidden"),
+])  # fmt: skip
+def test_objectives_that_cannot_be_are_refused_all_at_once(
+    model: PreTrainedModel, toy: Task, objectives: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        goal(objectives, forbid_forward_passes(model), None, toy)
+
+
+def test_a_teacher_that_does_not_fit_is_refused_before_it_answers(model: PreTrainedModel, toy: Task) -> None:
+    with pytest.raises(InputError, match=r"labels are \['bad', 'good'\], the teacher's \['good', 'bad'\]"):
+        goal({"logits": 1.0}, model, forbid_forward_passes(tiny_bert(labels=("good", "bad"))), toy)
+    teacher = forbid_forward_passes(tiny_bert())
+    teacher.tokenizer = tiny_tokenizer(tuple(sorted(model.tokenizer.get_vocab())))
+    with pytest.raises(InputError, match="different vocabularies"):
+        goal({"hidden": 1.0}, model, teacher, toy)
