@@ -126,6 +126,12 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
         files = [folder / WEIGHTS]
     missing = [path for path in files if not path.is_file()]
     if missing or not files:
+        exported = sorted(path.name for path in folder.glob("*.onnx"))
+        if exported:
+            raise InputError(
+                f"{folder} holds {exported[0]}, an exported file, which cannot be changed or quantized again; start from the "
+                "torch model that it was made of."
+            )
         pickled = sorted(path.name for path in folder.glob("*.bin"))
         if pickled:
             raise InputError(f"{folder} has only {pickled[0]}, a pickle, which can run any code when loaded; {CONVERT}.")

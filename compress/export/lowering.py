@@ -82,7 +82,7 @@ def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> l
             continue
         if node.op_type == "Gemm":
             node, weight = _as_product(model, node, weight)
-        product = Product(node, module, weight, _bias_of(node))
+        product = Product(node, module, weight, _bias_of(node, weight.shape[1]))
         if product.bias is not None and module:
             product.bias[0].name = f"{module}.bias"
         found.append(product)
@@ -111,13 +111,13 @@ def _as_product(model: ir.Model, node: ir.Node, weight: np.ndarray) -> tuple[ir.
     return product, weight
 
 
-def _bias_of(node: ir.Node) -> tuple[ir.Node, ir.Value] | None:
+def _bias_of(node: ir.Node, width: int) -> tuple[ir.Node, ir.Value] | None:
     uses = list(node.outputs[0].uses())
     if len(uses) != 1 or uses[0].node.op_type != "Add":
         return None
     add = uses[0].node
     other = add.inputs[1 - uses[0].idx]
-    is_vector = other is not None and other.const_value is not None and len(other.const_value.shape) == 1
+    is_vector = other is not None and other.const_value is not None and tuple(other.const_value.shape) == (width,)
     return (add, other) if is_vector and other is not None else None
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from compress.export.lowering import SCOPES
 from tests.models import tiny_bert
 
 NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -59,9 +60,10 @@ def write_bag_of_words(
         helper.make_node("Unsqueeze", ["counted", "last"], ["column"]),
         helper.make_node("Mul", ["words", "column"], ["kept"]),
         helper.make_node("ReduceSum", ["kept" if masked else "words", "tokens"], ["sums"], keepdims=0),
-        helper.make_node("MatMul", ["sums", "matrix"], ["plain"]),
+        helper.make_node("MatMul", ["sums", "matrix"], ["plain"]),  # as the exporter writes a classifier, see below
         helper.make_node("Add", ["plain", "shift"], ["logits"]),
     ]
+    nodes[5].metadata_props.add(key=SCOPES, value="['', 'model', 'model.classifier', 'linear']")
     given = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"]) for name in inputs]
     output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])
     graph = helper.make_graph(nodes, "bag", given, [output], tensors)

@@ -15,6 +15,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from compress.errors import CompressError, InputError, NoEffect
 from compress.export.exporting import Shipped, export
+from compress.export.graph import in_onnxruntime
+from compress.export.openvino_cpu import in_openvino
 from compress.export.parity import Stage
 from compress.tasks.text_classification import Task
 from tests.export.graphs import NAMES, BagOfWords, deployed_answers, plain_answers, write_bag_of_words
@@ -23,6 +25,12 @@ from tests.models import differences, state_of, tiny_bert, tokens, toy_task
 FILES = ["config.json", "export.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"]
 SHAPES = [(1,), (9,), (24,), (5, 5, 5), (9, 4, 1, 7), (24, 1, 3, 2, 7, 9, 11, 13)]
 TARGETS = ("onnxruntime-cpu", "onnxruntime-cpu-int8")
+OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "static": ("onnxruntime-cpu-int8", {"activations": "static"}), "openvino-cpu": ("openvino-cpu", {}),
+    "openvino-cpu-int8": ("openvino-cpu-int8", {}), "tensorrt-int8": ("tensorrt-int8", {}),
+    "onnxruntime-cuda-fp16": ("onnxruntime-cuda-fp16", {}), "four bits": ("onnxruntime-cpu-int8", {"table_bits": 4}),
+}  # fmt: skip
+"""The other targets and forms, each exported once."""
 
 
 def wide_bert() -> PreTrainedModel:
@@ -112,9 +120,13 @@ def test_export_json_tells_what_was_done(shipped: Any) -> None:
         assert told["max_length"] == 24
         assert told["file"] == "model.onnx"
         assert all(stage["accepted"] for stage in told["stages"])
-        assert [Stage(**stage) for stage in told["stages"]] == list(shipped[target][1].stages)
+        assert [Stage(**{**stage, "stayed_float": tuple(stage["stayed_float"])}) for stage in told["stages"]] == list(
+            shipped[target][1].stages
+        )
     assert [stage["name"] for stage in facts["onnxruntime-cpu"]["stages"]] == ["export"]
     assert [stage["name"] for stage in facts["onnxruntime-cpu-int8"]["stages"]] == ["export", "int8"]
+    assert facts["onnxruntime-cpu"]["integers"] == {}
+    assert facts["onnxruntime-cpu-int8"]["integers"]["safe_on"] == "every processor"
     assert facts["onnxruntime-cpu-int8"]["options"] == {"weight_bits": 7}
 
 
@@ -131,7 +143,8 @@ def test_the_int8_file_is_smaller_says_its_bits_and_keeps_to_them(shipped: Any) 
     proto = onnx.load(path)
     assert {one.key: one.value for one in proto.metadata_props}.items() >= {
         "weight_bits": "7",
-        "safe_without_vnni": "True",
+        "activations": "dynamic",
+        "safe_on": "every processor",
     }.items()
     weights = [
         onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
@@ -157,6 +170,70 @@ def test_a_stage_beyond_its_limit_is_rejected_and_nothing_is_written(tmp_path: P
         export(wide_bert(), tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task(), max_relative_error=1e-6)
     assert caught.value.exit_code == 1
     assert not os.listdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[PreTrainedModel, Shipped]]:
+    """One model in every other form; what it was before is what it is afterwards."""
+    model, folder, task = wide_bert(), tmp_path_factory.mktemp("others"), toy_task()
+    before = state_of(model)
+    loose = {"max_relative_error": 10.0, "max_flips": 1.0}  # a random model's answers are near ties
+    found = {}
+    for name, (target, options) in OPTIONS.items():
+        limits = {} if target == "openvino-cpu" else loose
+        found[name] = (model, export(model, folder / name, target=target, task=task, **options, **limits))
+    assert not differences(state_of(model), before)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lengths", SHAPES)
+@pytest.mark.parametrize(("name", "tolerance"), [
+    ("static", 0.4), ("openvino-cpu", 0.1), ("openvino-cpu-int8", 0.4), ("tensorrt-int8", 0.4),
+    ("onnxruntime-cuda-fp16", 0.02), ("four bits", 1.0),
+])  # fmt: skip
+def test_every_form_answers_nearly_as_torch_at_every_size(
+    others: Any, name: str, tolerance: float, lengths: tuple[int, ...]
+) -> None:
+    model, found = others[name]
+    batch = batch_of(lengths)
+    opened = in_openvino if name.startswith("openvino") else in_onnxruntime
+    answers = opened(found.path / "model.onnx").run(batch)
+    assert np.abs(answers - plain_answers(model, batch)).max() < tolerance
+
+
+@pytest.mark.slow
+def test_static_answers_do_not_change_in_a_padded_batch(others: Any) -> None:
+    _, found = others["static"]
+    batch = batch_of((9, 4))
+    alone = {name: values[1:, :4] for name, values in batch.items()}
+    answers = [deployed_answers(found.path / "model.onnx", one)[-1] for one in (batch, alone)]
+    np.testing.assert_allclose(*answers, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "stages"), [
+    ("static", ["export", "lower", "int8"]), ("openvino-cpu", ["export", "openvino"]),
+    ("openvino-cpu-int8", ["export", "lower", "int8"]), ("tensorrt-int8", ["export", "lower", "int8"]),
+    ("onnxruntime-cuda-fp16", ["float16"]),
+])  # fmt: skip
+def test_every_stage_is_told(others: Any, name: str, stages: list[str]) -> None:
+    told = json.loads((others[name][1].path / "export.json").read_text())
+    assert [stage["name"] for stage in told["stages"]] == stages
+    integers = told["stages"][-1]["integer_ops"]
+    assert integers == (2 * 6 + 1 if "lower" in stages else 0)  # six products a layer, and the pooler
+    if "lower" in stages:
+        assert not {"bert.pooler.dense", "bert.encoder.layer.0.output.dense"} & set(told["stages"][-1]["stayed_float"])
+
+
+@pytest.mark.slow
+def test_half_as_many_bits_make_the_tables_half_as_large(others: Any, shipped: Any) -> None:
+    sizes = []
+    for path in (shipped["onnxruntime-cpu-int8"][1].path, others["four bits"][1].path):
+        tensors = onnx.load(path / "model.onnx").graph.initializer
+        tables = [one for one in tensors if "embeddings" in one.name and one.name.endswith(("_int8", "_int4"))]
+        sizes.append(sum(onnx.numpy_helper.to_array(one).nbytes for one in tables))
+    assert sizes[1] * 2 == sizes[0]
 
 
 # -- fast: with a stand-in for the exporter
@@ -194,7 +271,7 @@ def test_a_graph_in_which_no_integers_are_multiplied_is_no_int8_file(
     written: dict[str, Any], toy: Task, tmp_path: Path
 ) -> None:
     """Its only product is the classifier, which stays float."""
-    with pytest.raises(NoEffect, match="no integer operator; export to onnxruntime-cpu instead"):
+    with pytest.raises(NoEffect, match="no integer operator; export to a float target instead"):
         export(BagOfWords(), tmp_path / "out", target="onnxruntime-cpu-int8", task=toy)  # type: ignore[arg-type]
     assert not os.listdir(tmp_path)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from compress.export.graph import in_onnxruntime
 from compress.export.parity import Reference, real_batches
 from compress.tasks.text_classification import Task
 from tests.export.graphs import NAMES, BagOfWords, plain_answers, write_bag_of_words
@@ -22,7 +23,7 @@ def bag() -> Any:
 
 
 def judged(bag: Any, task: Task, path: Path, relative: float = 1e-3, flips: float = 0.0) -> Any:
-    return Reference(bag, task).judge("export", path, max_relative_error=relative, max_flips=flips)
+    return Reference(bag, task).judge("export", in_onnxruntime(path), max_relative_error=relative, max_flips=flips)
 
 
 def test_the_same_weights_are_accepted(bag: Any, toy: Task, tmp_path: Path) -> None:
@@ -66,8 +67,8 @@ def test_answers_that_are_not_numbers_are_rejected_however_loose_the_limits(bag:
 def test_errors_are_those_worked_out_by_hand(bag: Any, toy: Task, tmp_path: Path) -> None:
     """Every logit is too large by 0.25: the root mean square of the errors is 0.25, and no label flips."""
     reference = Reference(bag, toy)
-    stage = reference.judge("export", write_bag_of_words(tmp_path / "model.onnx", bag.table, bag.matrix, padding=0.25),
-                            max_relative_error=10, max_flips=0)  # fmt: skip
+    path = write_bag_of_words(tmp_path / "model.onnx", bag.table, bag.matrix, padding=0.25)
+    stage = reference.judge("export", in_onnxruntime(path), max_relative_error=10, max_flips=0)
     told = np.concatenate([plain_answers(bag, batch) for batch in reference.batches]).astype(np.float64)
     spread = told - told.mean(axis=1, keepdims=True)
     assert stage.max_abs_error == pytest.approx(0.25, abs=1e-5)

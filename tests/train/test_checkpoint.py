@@ -73,6 +73,17 @@ def test_stopped_and_resumed_equals_uninterrupted(
         assert resumed.facts[fact] == whole.facts[fact]
 
 
+@pytest.mark.parametrize("step", [1, 4, 6])
+def test_a_resumed_run_asks_the_caller_before_the_steps_that_are_left(
+    model: PreTrainedModel, toy: Task, tmp_path: Path, step: int
+) -> None:
+    stopped(model, toy, tmp_path, step, settings())
+    asked: list[tuple[int, int]] = []
+    train(model, task=toy, settings=settings(), goal=LABELS_GOAL, run=Run(folder=tmp_path),
+          before_step=lambda trained, number, total: asked.append((number, total)))  # fmt: skip
+    assert asked == [(number, 10) for number in range(step - 1, 10)]
+
+
 def test_a_run_stopped_twice_equals_an_uninterrupted_one(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
     how = settings()
     expected = train(model, task=toy, settings=how, goal=LABELS_GOAL, run=Run())
