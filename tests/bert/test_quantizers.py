@@ -142,6 +142,19 @@ def test_bfloat16_holds_every_whole_number_of_the_widest_grid() -> None:
     torch.testing.assert_close(found / 0.02, torch.arange(256).float()[:, None] * torch.ones(5), rtol=1e-5, atol=1e-5)
 
 
+def test_inputs_that_come_in_bfloat16_are_divided_in_float32() -> None:
+    """Their quotients need more than 8 bits to be rounded to the nearest whole number; a weight of ones shows that number."""
+    one = linear(bias=False, low=-2.3, high=2.3)
+    one.highest = 1
+    with torch.no_grad():
+        one.weight.copy_(torch.eye(5, 6))
+    values = numbers(200, 6).bfloat16()
+    told = np.clip(np.round(values.float().numpy() / np.float32(2.3) * np.float32(127)), -128, 127)[:, :5]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = one(values).detach()
+    torch.testing.assert_close(found / one.input_grid()[0], torch.from_numpy(told), rtol=1e-5, atol=1e-4)
+
+
 def test_fewer_bits_are_set_for_weights_and_for_tables(model: PreTrainedModel) -> None:
     quantized = with_quantizers(model, per_channel=True, symmetric=True)
     set_highest(quantized, weights=63, tables=7)

@@ -257,6 +257,17 @@ def test_a_sum_that_two_read_or_that_adds_no_vector_is_no_bias(graph: Loaded) ->
     assert product.bias is None
 
 
+def test_one_number_for_all_columns_is_no_bias_of_the_kernel_and_is_added_all_the_same(graph: Loaded) -> None:
+    """onnxruntime's kernel wants a bias for each column."""
+    plain, values = random_linear(26, bias=False), random_inputs(27)
+    model = graph(Linear(plain.weight, np.array([0.5], dtype=np.float32)))
+    (product,) = products(model)
+    assert product.bias is None
+    lower_to_kernels(model, [product], {NAME: grid(*SKEWED)}, per_channel=True)
+    expected = static_product(values, plain, *SKEWED) + 0.5
+    np.testing.assert_allclose(answers(model, values)[NAME], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_node_that_no_scope_tells_of_belongs_to_no_module() -> None:
     assert module_of(ir.node("MatMul", [])) == ""
 

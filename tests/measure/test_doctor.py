@@ -25,8 +25,8 @@ def plain_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_everything_is_looked_at_once_and_in_order() -> None:
     names = [one.name for one in diagnose()]
-    assert names == ["processor", "cores", "instruction sets", "int8", "bfloat16", "memory", "GPU", "torch", "onnxruntime",
-                     "openvino", "tensorrt"]  # fmt: skip
+    assert names == ["processor", "cores", "instruction sets", "int8", "int8 sums", "bfloat16", "memory", "GPU", "torch",
+                     "onnxruntime", "openvino", "tensorrt"]  # fmt: skip
 
 
 def test_without_vnni_the_loss_of_a_bit_is_told() -> None:
@@ -99,7 +99,7 @@ def test_what_is_missing_comes_with_the_command_that_installs_it(monkeypatch: py
     found = by_name(diagnose())
     for name in ("torch", "onnxruntime", "openvino", "tensorrt"):
         assert found[name].value == "missing"
-        assert f"pip install {name}" in found[name].meaning
+        assert "pip install" in found[name].meaning and name in found[name].meaning
 
 
 def test_a_broken_runtime_is_a_finding_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[P
     found = measure(pair, task=task).subjects[0]
     assert list(found) == [
         "name", "kind", "target", "path", "size_bytes", "parameters", "macs", "metrics", "metrics_ci95", "drop", "agreement",
-        "parity", "integer_ops", "fused_ops", "peak_memory_bytes", "latency",
+        "parity", "processors", "integer_ops", "fused_ops", "peak_memory_bytes", "latency",
     ]  # fmt: skip
     assert list(found["parity"]) == ["max_abs_error", "label_flips", "batch_invariance_flips"]
     assert list(found["latency"][0]) == [
@@ -291,8 +291,8 @@ def test_a_teacher_and_its_two_exports_are_measured_end_to_end(bert: Any, task: 
     assert (float_file["agreement"], float_file["drop"]["value"]) == (1.0, 0.0)
     # The teacher computes two whole layers at length 10, the file the second one's first token alone: its query and output
     # (64 each), the weights of keys and values once for each of two heads, two heads' products with ten hidden states of
-    # width 8, and the feed-forward part.
-    second = 2 * 64 + 2 * 2 * 64 + 2 * 2 * 10 * 8 + 2 * 96
+    # width 8, the sum of the two heads' rows as a product, and the feed-forward part.
+    second = 2 * 64 + 2 * 2 * 64 + 2 * 2 * 10 * 8 + 2 * 8 + 2 * 96
     assert teacher["macs"] == 2 * 6080 + 80
     assert float_file["macs"] == int8_file["macs"] == 6080 + second + 80
     assert float_file["integer_ops"] == 0

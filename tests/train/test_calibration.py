@@ -23,6 +23,12 @@ ALL_TOKENS = ("attention.self.key", "attention.self.value")
 METHODS = ("min_max", "percentile", "entropy", "mse")
 
 
+@pytest.fixture
+def toy() -> Task:
+    """Sentences for two batches to calibrate on."""
+    return toy_task(others=40)
+
+
 def inputs_of(model: PreTrainedModel, task: Task, *, padded: bool = False) -> dict[str, torch.Tensor]:
     """What a float model's Linears read, (values, in): sentence by sentence, or in one padded batch with its padding.
 
