@@ -200,7 +200,6 @@ def test_a_float_file_runs_no_integers(bag: Path) -> None:
 
 def test_importing_it_imports_neither_torch_nor_openvino() -> None:
     code = (
-        "import sys; import compress.openvino_session;"
-        "sys.exit(bool({'torch', 'openvino', 'transformers'} & set(sys.modules)))"
+        "import sys; import compress.openvino_session;sys.exit(bool({'torch', 'openvino', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -103,6 +103,8 @@ def test_the_good_recipe_is_good(tmp_path: Path) -> None:
         ("baseline: teacher", "baseline: nobody", "nobody"),
         ("max_drop: 0.01", "max_drop: 2", "two points"),
         ("max_drop: 0.01", "max_dropp: 0.01", "did you mean 'max_drop'"),
+        ("max_drop: 0.01", "allow_slower: sometimes", "true or false"),
+        ("max_drop: 0.01", "allow_slow: true", "did you mean 'allow_slower'"),
     ],
 )
 def test_wrong_recipes_are_refused(tmp_path: Path, before: str, after: str, expected: str) -> None:
@@ -111,6 +113,65 @@ def test_wrong_recipes_are_refused(tmp_path: Path, before: str, after: str, expe
     path.write_text(GOOD.replace(before, after, 1), encoding="utf-8")
     said = _refused(["check", str(path)], expected)
     assert "recipe.yaml" in said
+
+
+INT8_TARGETS = ("onnxruntime-cpu-int8", "openvino-cpu-int8", "tensorrt-int8")
+WRONG_OPTIONS = [
+    ("calibration: fancy", "'min_max', 'percentile', 'entropy' or 'mse'"), ("percentile: 40", "above 50 and at most 100"),
+    ("percentile: 101", "above 50 and at most 100"), ("smooth: 2", "from 0 to 1"), ("smooth: -0.1", "from 0 to 1"),
+    ("max_drop: 2", "from 0 to 1"), ("max_drop: -0.01", "from 0 to 1"), ("max_flips: 1.5", "from 0 to 1"),
+    ("max_relative_error: 0", "above 0"), ("correct_bias: 1", "true or false"), ("bit: 4", "unknown key"),
+    ("calibratoin: mse", "did you mean 'calibration'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", INT8_TARGETS)
+@pytest.mark.parametrize(("option", "expected"), [*WRONG_OPTIONS, ("table_bits: 3", "")])
+def test_wrong_options_of_int8_are_refused(tmp_path: Path, target: str, option: str, expected: str) -> None:
+    """TensorRT has tables of eight bits alone, so that it does not know `table_bits`."""
+    name = option.partition(":")[0]
+    if name == "table_bits":
+        expected = "unknown key" if target == "tensorrt-int8" else "allowed: 4 or 8"
+    path = tmp_path / "recipe.yaml"
+    path.write_text(GOOD.replace("onnxruntime-cpu-int8: {}", f"{target}: {{{option}}}"), encoding="utf-8")
+    said = _refused(["check", str(path)], expected)
+    assert f"recipe.yaml:11: export[0] {target}.{name}" in said
+
+
+@pytest.mark.parametrize(
+    ("target", "option", "expected"),
+    [
+        ("onnxruntime-cpu-int8", "activations: sometimes", "'auto', 'dynamic' or 'static'"),
+        ("onnxruntime-cpu-int8", "precision: float32", "unknown key"),
+        ("openvino-cpu-int8", "precision: float16", "did you mean 'bfloat16'"),
+        ("openvino-cpu-int8", "activations: dynamic", "unknown key"),
+        ("openvino-cpu-int8", "weight_bits: 6", "7 or 8"),
+        ("openvino-cpu", "precision: f32", "'auto', 'float32' or 'bfloat16'"),
+        ("openvino-cpu", "max_drop: 0.1", "unknown key; allowed: precision"),
+        ("tensorrt-int8", "symmetric: false", "unknown key"),
+        ("tensorrt-int8", "weight_bits: 7", "unknown key"),
+        ("onnxruntime-cuda-fp16", "max_flips: 2", "from 0 to 1"),
+        ("onnxruntime-cuda-fp16", "calibration: mse", "unknown key"),
+        ("onnxruntime-cpu", "max_drop: 0.1", "unknown key"),
+        ("openvino-gpu", "precision: auto", "did you mean 'openvino-cpu'"),
+        ("tensorrt", "max_drop: 0.1", "tensorrt-int8"),
+    ],
+)
+def test_wrong_options_of_single_targets_are_refused(tmp_path: Path, target: str, option: str, expected: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(GOOD.replace("onnxruntime-cpu-int8: {}", f"{target}: {{{option}}}"), encoding="utf-8")
+    _refused(["check", str(path)], expected)
+
+
+@pytest.mark.parametrize("target", INT8_TARGETS)
+@pytest.mark.parametrize("option", ["calibration=fancy", "percentile=40", "smooth=2", "max_drop=2", "bit=4", "table_bits=3"])
+def test_wrong_options_of_the_export_command_are_refused_before_the_model_is_read(
+    tmp_path: Path, target: str, option: str
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["export", str(tmp_path / "nowhere"), "--target", target, "--out", str(out), "--data", "tweets", option]
+    _refused(arguments, f"{target}.{option.partition('=')[0]}")
+    assert not out.exists()
 
 
 def test_three_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -281,6 +342,18 @@ def test_wrong_model_folders_are_refused(tmp_path: Path, break_it: Callable[[Pat
     out = tmp_path / "out"
     said = _refused(["export", str(folder), "--target", "onnxruntime-cpu", "--out", str(out), "--data", "tweets"], expected)
     assert str(folder) in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("target", ["onnxruntime-cpu", *INT8_TARGETS])
+@pytest.mark.parametrize("name", ["model.onnx", "model_quantized.onnx"])
+def test_a_folder_that_was_exported_already_is_refused(tmp_path: Path, name: str, target: str) -> None:
+    folder, out = cp.save(tiny_bert(), tmp_path / "model"), tmp_path / "out"
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(b"a graph")
+    said = _refused(["export", str(folder), "--target", target, "--out", str(out), "--data", "tweets"], "exported file")
+    assert f"{folder} holds {name}" in said
+    assert "torch model" in said
     assert not out.exists()
 
 

@@ -97,9 +97,37 @@ def test_a_gpu_that_this_torch_cannot_use_is_told(tmp_path: Path, monkeypatch: p
 def test_what_is_missing_comes_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", {}.get)
     found = by_name(diagnose())
+    packages = {"openvino": "'bert-compress[openvino]'"}
     for name in ("torch", "onnxruntime", "openvino", "tensorrt"):
         assert found[name].value == "missing"
-        assert "pip install" in found[name].meaning and name in found[name].meaning
+        assert f"pip install {packages.get(name, name)}" in found[name].meaning
+
+
+def test_openvino_is_shown_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", {"openvino": "2026.4.1"}.get)
+    found = by_name(diagnose())["openvino"]
+    assert found.value == "2026.4.1"
+    assert "runs the openvino targets" in found.meaning
+
+
+@pytest.mark.parametrize(("wrong", "value", "words"), [
+    (False, "exact", "come out right"), (True, "overflow", "export with weight_bits 7"),
+])  # fmt: skip
+def test_the_trial_of_integer_sums_is_told(monkeypatch: pytest.MonkeyPatch, wrong: bool, value: str, words: str) -> None:
+    monkeypatch.setattr(doctor, "sums_saturate", lambda: wrong)
+    found = by_name(diagnose())["int8 sums"]
+    assert found.value == value
+    assert words in found.meaning
+
+
+def test_a_trial_that_cannot_be_made_is_a_finding_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> bool:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(doctor, "sums_saturate", fail)
+    found = by_name(diagnose())["int8 sums"]
+    assert found.value == "unknown"
+    assert "RuntimeError" in found.meaning
 
 
 def test_a_broken_runtime_is_a_finding_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,17 @@ def test_what_the_export_says_stands_in_the_entry(onnx_folder: Folder, task: Any
     assert (found["integer_ops"], found["fused_ops"]) == (9, 3)
 
 
+@pytest.mark.parametrize(("integers", "expected"), [
+    ({"weight_bits": "8", "safe_on": "x86 with VNNI", "fast_on": "ARM"}, {"safe_on": "x86 with VNNI", "fast_on": "ARM"}),
+    ({}, {}), (None, {}),
+])  # fmt: skip
+def test_an_int8_file_says_on_which_processors_it_is_right_and_fast(
+    onnx_folder: Folder, task: Any, integers: Any, expected: dict[str, str]
+) -> None:
+    (found,) = measure([onnx_folder(tokenizer=True, facts={"integers": integers})], task=task).subjects
+    assert found["processors"] == expected
+
+
 def test_a_file_without_its_export_has_no_parity_but_its_invariance(onnx_folder: Folder, task: Any) -> None:
     # Unmasked, padding speaks for label 0: "a good film", "good" and "good plot" flip when they are padded to six tokens.
     (found,) = measure([onnx_folder(tokenizer=True, masked=False)], task=task).subjects

@@ -46,7 +46,19 @@ def test_a_gpu_that_is_not_there_is_refused_for_every_kind(device: str, kind: st
 
 @pytest.mark.usefixtures("without_gpus")
 def test_the_cpu_is_always_there() -> None:
-    check_device("cpu", {"torch", "onnx"})
+    check_device("cpu", {"torch", "onnx", "openvino"})
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_openvino_files_are_measured_on_the_cpu_alone(device: str) -> None:
+    with pytest.raises(InputError, match=f"device is '{device}', but openvino files run on the CPU here"):
+        check_device(device, {"openvino"})
+
+
+def test_a_missing_openvino_is_told_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    with pytest.raises(InputError, match=r"pip install 'bert-compress\[openvino\]'"):
+        check_device("cpu", {"openvino"})
 
 
 def test_a_gpu_with_too_high_a_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +79,24 @@ def test_an_onnx_file_gives_the_logits_worked_out_by_hand(onnx_folder: Folder) -
     assert found == pytest.approx(np.array([[0, 1 / 4], [1 / 5, 0]]))
     assert runner.model is None
     assert runner.tokenizer("good")["input_ids"] == [2, GOOD, 3]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
+def test_an_openvino_file_gives_the_logits_worked_out_by_hand(onnx_folder: Folder, precision: str, tolerance: float) -> None:
+    facts = {"target": "openvino-cpu", "options": {"precision": precision}}
+    runner = open_runner(subject_of(onnx_folder(tokenizer=True, facts=facts)))
+    found = runner.run(padded_batch())
+    assert found.dtype == np.float32
+    assert found == pytest.approx(np.array([[0, 1 / 4], [1 / 5, 0]]), abs=tolerance)
+    assert runner.model is None
+    assert runner.tokenizer("good")["input_ids"] == [2, GOOD, 3]
+
+
+def test_a_broken_openvino_file_is_refused(onnx_folder: Folder) -> None:
+    folder = onnx_folder(tokenizer=True, facts={"target": "openvino-cpu"})
+    (folder / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(InputError, match=r"model\.onnx cannot be loaded by OpenVINO"):
+        open_runner(subject_of(folder))
 
 
 def test_a_saved_torch_model_gives_the_logits_of_the_model(bert: Any, torch_folder: Path) -> None:

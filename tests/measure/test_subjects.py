@@ -13,6 +13,7 @@ from compress.measure.subjects import (
     Subject,
     input_limits,
     last_accepted_stage,
+    precision_of,
     subject_of,
     subjects_on_disk,
     weight_files,
@@ -24,6 +25,17 @@ Folder = Callable[..., Path]
 def test_a_folder_with_model_onnx_is_an_onnx_subject_with_the_target_of_its_export(onnx_folder: Folder) -> None:
     folder = onnx_folder(facts={"target": "onnxruntime-cpu-int8"})
     assert subject_of(folder) == Subject("words", "onnx", "onnxruntime-cpu-int8", folder)
+
+
+@pytest.mark.parametrize("target", ["openvino-cpu", "openvino-cpu-int8"])
+def test_a_folder_that_was_exported_for_openvino_runs_there(onnx_folder: Folder, target: str) -> None:
+    folder = onnx_folder(facts={"target": target})
+    assert subject_of(folder) == Subject("words", "openvino", target, folder)
+
+
+@pytest.mark.parametrize("target", ["tensorrt-int8", "onnxruntime-cuda-fp16", "not-openvino-cpu"])
+def test_every_other_export_runs_in_onnxruntime(onnx_folder: Folder, target: str) -> None:
+    assert subject_of(onnx_folder(facts={"target": target})).kind == "onnx"
 
 
 @pytest.mark.parametrize("facts", [None, {}, {"target": 3}])
@@ -94,6 +106,12 @@ def test_a_subject_of_the_wrong_kind_is_refused(onnx_folder: Folder) -> None:
         pass
 
 
+def test_an_openvino_export_that_is_said_to_be_for_onnxruntime_is_refused(onnx_folder: Folder) -> None:
+    one = Subject("words", "onnx", "openvino-cpu", onnx_folder(facts={"target": "openvino-cpu"}))
+    with pytest.raises(InputError, match=r"said to be onnx, but .* holds openvino"), subjects_on_disk([one]):
+        pass
+
+
 def test_what_an_export_returns_keeps_its_name(onnx_folder: Folder) -> None:
     shipped = SimpleNamespace(path=onnx_folder(), name="shipped")
     with subjects_on_disk([shipped]) as (one,):
@@ -152,6 +170,22 @@ def test_a_damaged_export_json_is_named(onnx_folder: Folder, text: str) -> None:
 
 def test_input_limits_are_read_off_the_config(onnx_folder: Folder) -> None:
     assert input_limits(subject_of(onnx_folder())) == (12, 40)
+
+
+@pytest.mark.parametrize(("facts", "expected"), [
+    (None, "auto"), ({}, "auto"), ({"options": None}, "auto"), ({"options": {}}, "auto"),
+    ({"options": {"precision": "auto"}}, "auto"), ({"options": {"precision": "float32"}}, "float32"),
+    ({"options": {"precision": "bfloat16"}}, "bfloat16"),
+])  # fmt: skip
+def test_an_openvino_file_computes_in_the_precision_of_its_export(onnx_folder: Folder, facts: Any, expected: str) -> None:
+    assert precision_of(onnx_folder(facts=facts)) == expected
+
+
+@pytest.mark.parametrize("told", ["float16", "f32", "", None, 32, ["float32"]])
+def test_a_precision_that_openvino_does_not_have_is_refused(onnx_folder: Folder, told: Any) -> None:
+    folder = onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": told}})
+    with pytest.raises(InputError, match=r"export\.json: precision is .*; allowed: auto, float32, bfloat16"):
+        precision_of(folder)
 
 
 @pytest.mark.parametrize("value", [None, 0, "30522", 1.5, True])

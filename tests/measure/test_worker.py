@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,48 @@ def test_timing_an_onnx_file_imports_neither_torch_nor_transformers(onnx_folder:
         "print([name for name in ('torch', 'transformers', 'scipy', 'onnx') if name in sys.modules])"
     )
     assert answer_of(code, request_for(onnx_folder())).stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_an_openvino_file_is_timed_in_a_process_of_its_own(onnx_folder: Folder) -> None:
+    subject = subject_of(onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": "float32"}}))
+    answer = ask_worker(subject, Grid(batch=(1, 2), length=(8,), samples=4), 1)
+    assert [len(taken) for taken in answer["samples"]] == [4, 4]
+    assert all(one > 0 for taken in answer["samples"] for one in taken)
+    assert answer["peak_memory_bytes"] > 20_000_000
+
+
+@pytest.mark.slow
+def test_timing_an_openvino_file_imports_neither_torch_nor_onnxruntime(onnx_folder: Folder) -> None:
+    code = (
+        "import json, sys, compress.measure.worker as worker; worker.serve(json.load(sys.stdin));"
+        "print([name for name in ('torch', 'transformers', 'onnxruntime', 'onnx') if name in sys.modules])"
+    )
+    folder = onnx_folder(facts={"target": "openvino-cpu"})
+    assert answer_of(code, request_for(folder, kind="openvino")).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("precision", "threads"), [("float32", 1), ("auto", 2)])
+def test_openvino_gets_the_threads_asked_for_and_the_precision_of_the_export(
+    onnx_folder: Folder, monkeypatch: pytest.MonkeyPatch, precision: str, threads: int
+) -> None:
+    asked: list[Any] = []
+
+    def open_openvino(path: Path, **how: Any) -> Any:
+        asked.append((path, how))
+        return SimpleNamespace(run=lambda inputs: inputs["input_ids"])
+
+    monkeypatch.setattr("compress.openvino_session.open_openvino", open_openvino)
+    folder = onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": precision}})
+    answer = worker.serve(request_for(folder, kind="openvino", threads=threads))
+    assert asked == [(folder / "model.onnx", {"threads": threads, "precision": precision})]
+    assert [len(taken) for taken in answer["samples"]] == [5, 5]
+
+
+def test_an_openvino_file_with_an_unknown_precision_is_answered_with_an_error(onnx_folder: Folder) -> None:
+    folder = onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": "int4"}})
+    with pytest.raises(InputError, match="precision is 'int4'"):
+        worker.serve(request_for(folder, kind="openvino"))
 
 
 @pytest.mark.slow

@@ -1,0 +1,56 @@
+"""A result's key changes with the versions and the code that made it, and with nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compress.pipeline import keys
+from compress.pipeline.keys import EXPORT_VERSIONS, source_digest, versions
+
+MODULE = '''"""What it is for."""
+from compress.other import helper
+
+def work(count):
+    """Work."""
+    return helper(count)  # as before
+'''
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of two modules in the toolkit's place; each test has its own, since what was read is remembered."""
+    monkeypatch.setattr(keys, "ROOT", tmp_path)
+    (tmp_path / "work.py").write_text(MODULE)
+    (tmp_path / "other.py").write_text("def helper(count):\n    return count + 1\n")
+    return tmp_path
+
+
+def digest_with(package: Path, file: str, text: str) -> str:
+    (package / file).write_text(text)
+    keys._read.cache_clear()
+    return source_digest("compress.work")
+
+
+def test_versions_of_what_is_not_installed_are_left_out() -> None:
+    found = versions(("torch", "no-such-distribution"))
+    assert list(found) == ["torch"]
+    assert versions(("no-such-distribution",)) == {}
+
+
+def test_an_export_depends_on_every_runtime_that_proved_it() -> None:
+    assert {"onnxruntime", "onnx", "onnx-ir", "openvino", "torch"} <= set(EXPORT_VERSIONS)
+
+
+def test_comments_and_docstrings_do_not_count(package: Path) -> None:
+    before = source_digest("compress.work")
+    told = MODULE.replace("What it is for.", "Something else.").replace("Work.", "Do it.").replace("  # as before", "")
+    assert digest_with(package, "work.py", told) == before
+
+
+def test_code_counts_wherever_it_is_imported_from(package: Path) -> None:
+    before = source_digest("compress.work")
+    assert digest_with(package, "work.py", MODULE.replace("helper(count)", "helper(count) + 1")) != before
+    assert digest_with(package, "work.py", MODULE) == before
+    assert digest_with(package, "other.py", "def helper(count):\n    return count + 2\n") != before

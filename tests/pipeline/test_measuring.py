@@ -1,0 +1,123 @@
+"""What a run's files are measured as, and what is judged of them at its end."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compress.errors import GateMissed
+from compress.measure.measurement import Measurement
+from compress.pipeline import Surroundings, measuring, raise_for_gates, run, running
+from compress.pipeline.tiny import tiny_plan
+from compress.recipe import read_recipe
+from compress.recipe.plan import Gates
+from tests.pipeline import conftest
+from tests.pipeline.conftest import write_data, write_recipe
+
+EXAMPLE = Path(__file__).parents[1] / "example_run.json"
+EVERY_TARGET = ("onnxruntime-cpu", "openvino-cpu", "tensorrt-int8", "onnxruntime-cuda-fp16", "openvino-cpu-int8",
+                "onnxruntime-cpu-int8")  # fmt: skip
+STEPS = """
+  - fine_tune: {epochs: 1, learning_rate: 1e-3, batch_size: 8}
+    as: teacher
+"""
+
+
+def _tiny(out: Path, **changes: Any) -> Surroundings:
+    return Surroundings(**{"out": out, "tiny": True, "device": "cpu", **changes})
+
+
+@pytest.fixture
+def slower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
+    """Runs of a moment that end with the measured subjects of an example, its int8 file some times slower than float."""
+    how = {"factor": 2.0}
+    subjects = json.loads(EXAMPLE.read_text(encoding="utf-8"))["subjects"]
+
+    def measure(given: list[Any], **_: Any) -> Measurement:
+        teacher, _, plain, int8 = copy.deepcopy(subjects)
+        for row, other in zip(int8["latency"], plain["latency"], strict=True):
+            row["p50_ms"] = other["p50_ms"] * how["factor"]
+        found = [teacher, plain, int8]
+        logits = {one["name"]: np.zeros((16, 2)) for one in found}
+        return Measurement(found, {name: [[8, 0], [0, 8]] for name in logits}, logits, {"cpu": "a CPU"}, {})
+
+    def export_all(walk: Any, tiny: bool) -> dict[str, Path]:
+        folders = {one.target: tmp_path / "shipped" / one.target for one in walk.plan.exports}
+        for target, folder in folders.items():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "model.onnx").write_bytes(b"")
+            (folder / "config.json").write_text("{}")
+            (folder / "export.json").write_text(json.dumps({"target": target}))
+        return folders
+
+    monkeypatch.setattr(measuring, "measure", measure)
+    monkeypatch.setattr(running, "_export_all", export_all)
+    return how
+
+
+@pytest.fixture
+def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a plan with two exports and the given gates, which a tiny run would drop."""
+    recipe = read_recipe(write_recipe(tmp_path, "[onnxruntime-cpu, onnxruntime-cpu-int8]", STEPS))
+
+    def go(gates: Gates, name: str = "out") -> dict[str, Any]:
+        monkeypatch.setattr(running, "tiny_plan", lambda plan: replace(tiny_plan(plan), gates=gates))
+        return run(recipe, _tiny(tmp_path / name))
+
+    return go
+
+
+def test_a_run_whose_int8_file_is_slower_than_float_misses_a_gate(slower: dict[str, float], judged: Any) -> None:
+    record = judged(Gates())
+    (gate,) = record["gates"]
+    assert (gate["name"], gate["limit"], gate["passed"]) == ("min_speedup_over_float", 1.0, False)
+    assert gate["value"] == pytest.approx(0.5)
+    with pytest.raises(GateMissed, match=r"min_speedup_over_float is 0\.5, limit 1"):
+        raise_for_gates(record)
+
+
+def test_a_run_whose_int8_file_is_slower_passes_where_the_recipe_allows_that(slower: dict[str, float], judged: Any) -> None:
+    record = judged(Gates(allow_slower=True))
+    assert record["gates"] == []
+    raise_for_gates(record)
+
+
+def test_a_run_whose_int8_file_is_faster_says_by_how_much(slower: dict[str, float], judged: Any) -> None:
+    slower["factor"] = 0.25
+    (gate,) = judged(Gates())["gates"]
+    assert (gate["value"], gate["passed"]) == (pytest.approx(4.0), True)
+
+
+def test_a_recipe_may_allow_a_slower_file(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "[onnxruntime-cpu-int8]")
+    path.write_text(path.read_text() + "gates: {allow_slower: true}\n")
+    assert read_recipe(path).gates == Gates(allow_slower=True)
+    assert read_recipe(write_recipe(tmp_path)).gates.allow_slower is False
+
+
+@pytest.mark.slow
+def test_every_target_is_exported_measured_and_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A calibrated file needs more sentences than the other tests' data leave for calibration."""
+    monkeypatch.setattr(conftest, "write_data", lambda folder: write_data(folder, 400))
+    recipe = read_recipe(write_recipe(tmp_path, f"[{', '.join(EVERY_TARGET)}]", STEPS))
+    record = run(recipe, _tiny(tmp_path / "out"))
+    assert [one["name"] for one in record["subjects"]] == ["teacher", *EVERY_TARGET]
+    assert [one["kind"] for one in record["subjects"]] == ["torch", "onnx", "openvino", "onnx", "onnx", "openvino", "onnx"]
+    for one in record["subjects"][1:]:
+        assert one["path"] == f"export/{one['target']}" == f"export/{one['name']}"
+        assert (tmp_path / "out" / one["path"] / "model.onnx").is_file()
+        assert (one["integer_ops"] > 0) is ("int8" in one["target"])
+        assert bool(one["processors"]) is ("int8" in one["target"])
+        assert len(one["latency"]) == 1
+    assert record["gates"] == []
+    exported = {path: path.stat().st_mtime_ns for path in (tmp_path / ".cache" / "exports").glob("*/model.onnx")}
+    assert len(exported) == len(EVERY_TARGET)
+    again = run(recipe, _tiny(tmp_path / "out"))
+    assert again["subjects"] == record["subjects"]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / ".cache" / "exports").glob("*/model.onnx")} == exported

@@ -1,0 +1,26 @@
+"""Every recipe of the repository runs from its first line to its last, with a random model and a few sentences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compress.pipeline import Surroundings, run
+from compress.recipe import read_recipe
+from tests.pipeline.conftest import write_data
+
+ROOT = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_runs(name: str, tmp_path: Path) -> None:
+    plan = read_recipe(ROOT / name)
+    plan = replace(plan, task={"kind": "text-classification", "data": {"train": str(write_data(tmp_path))}})
+    record = run(plan, Surroundings(out=tmp_path / "out", tiny=True, device="cpu"))
+    assert [step["name"] for step in record["steps"]] == [step.name for step in plan.steps]
+    assert all(step["status"] == "computed" for step in record["steps"])
