@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from compress.bert.quantizers import quantized_linears, replace_with_quantizers
 from compress.errors import InputError
 
 SCHEMA = 1
+LARGEST = torch.finfo(torch.float32).max
 
 
 def read_structure(model: PreTrainedModel) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _apply_quantizers(model: PreTrainedModel, told: Any) -> None:
 
 def _is_range(told: Any) -> bool:
     numbers = isinstance(told, list) and len(told) == 2 and all(type(end) in (int, float) for end in told)
-    return numbers and math.isfinite(told[0]) and math.isfinite(told[1]) and told[0] <= 0 <= told[1]
+    return numbers and -LARGEST <= told[0] <= 0 <= told[1] <= LARGEST
 
 
 def _layer_structure(layer: Any) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import Field
@@ -45,7 +46,7 @@ def quantize_aware(
     learned_steps: Annotated[bool, Field(description="learn the ranges by gradient instead of following them")] = False,
     decay: Annotated[float, Field(ge=0, lt=1, description="of the moving average that activation ranges follow")] = 0.99,
     start_step: Annotated[int, Field(ge=0, description="optimizer steps in float before quantization begins")] = 0,
-    freeze: Annotated[float, Field(ge=0, le=1, description="last fraction of the steps in which ranges stay")] = 0.2,
+    freeze: Annotated[float, Field(ge=0, lt=1, description="last fraction of the steps in which ranges stay")] = 0.2,
     epochs: Epochs = 1,
     learning_rate: LearningRate = 2e-5,
     batch_size: BatchSize = 64,
@@ -102,27 +103,29 @@ def quantize_aware(
         CompressError: The loss is not finite.
     """
     run = run or Run()
-    if learned_steps:
-        student = calibrated(model, task, Calibrated("mse", symmetric=symmetric, per_channel=per_channel))
-        for linear in quantized_linears(student).values():
-            linear.learn_ranges()
-    else:
-        student = with_quantizers(model, per_channel=per_channel, symmetric=symmetric)
+    epoch_steps = math.ceil(math.ceil(len(task.train) / batch_size) / accumulate)
+    first = min(epoch_steps, math.ceil(epochs * epoch_steps), run.max_steps or epoch_steps)
+    if start_step >= max(1, first):
+        raise InputError(
+            f"quantize_aware.start_step is {start_step}, but an epoch has {first} steps; begin within the first, since the "
+            "epoch that is kept must have quantized."
+        )
+    student = with_quantizers(model, per_channel=per_channel, symmetric=symmetric)
     wanted = objectives or ({"logits": 0.9, "labels": 0.1} if teacher is not None else {"labels": 1.0})
     goal = goal_of(
         "quantize_aware", wanted, {"temperature": temperature}, student=student, teacher=teacher, task=task, run=run
     )
+    if learned_steps:
+        student = calibrated(model, task, Calibrated("mse", symmetric=symmetric, per_channel=per_channel))
+        for linear in quantized_linears(student).values():
+            linear.learn_ranges()
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
 
     def before_step(trained: PreTrainedModel, step: int, total: int) -> None:
-        if start_step >= max(1, round(total / max(1.0, epochs))):
-            raise InputError(
-                f"quantize_aware.start_step is {start_step}, but an epoch has {round(total / max(1.0, epochs))} steps; begin "
-                "within the first, since the epoch that is kept must have quantized."
-            )
-        _set_quantizers(trained, on=step >= start_step, decay=None if learned_steps or step >= (1 - freeze) * total else decay)
+        stays = learned_steps or step >= (1 - freeze) * total
+        _set_quantizers(trained, on=step >= start_step, decay=None if stays else decay)
 
     trained = train(student, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
     _set_quantizers(trained, on=True, decay=None)

@@ -67,7 +67,7 @@ def calibrated(model: PreTrainedModel, task: Task, how: Calibrated) -> PreTraine
     Raises:
         InputError: The part is empty, too small or of another role, or an activation is not finite.
     """
-    student = with_quantizers(model, per_channel=how.per_channel, symmetric=how.symmetric)
+    student = with_quantizers(model, per_channel=how.per_channel, symmetric=how.symmetric).eval()
     batches = calibration_batches(task, student)
     with torch.no_grad(), quantizers_off(student):
         if how.smooth is not None:
@@ -109,7 +109,8 @@ def _watched(model: PreTrainedModel, kept: torch.Tensor, watch: Watch) -> Iterat
     def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         def see(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             values = inputs[0]
-            values = values[kept] if values.shape[:2] == kept.shape else values.flatten(0, -2)
+            is_each_token = values.ndim == 3 and values.shape[:2] == kept.shape  # the pooler reads one token alone
+            values = values[kept] if is_each_token else values.flatten(0, -2)
             if not torch.isfinite(values).all():
                 raise InputError(f"the input of {name} holds values that are not finite; train the model again.")
             assert isinstance(module, QuantizedLinear)
@@ -142,7 +143,8 @@ def _smooth(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]], 
     for names in same_input(model):
         group = [linears[name] for name in names]
         weights = torch.stack([linear.weight.abs().amax(0) for linear in group]).amax(0)
-        factors = (sizes[names[0]].clamp(min=1e-5) ** alpha / weights.clamp(min=1e-5) ** (1 - alpha)).clamp(min=1e-5)
+        size = torch.stack([sizes[name] for name in names]).amax(0)  # in the last layer the query reads one token alone
+        factors = (size.clamp(min=1e-5) ** alpha / weights.clamp(min=1e-5) ** (1 - alpha)).clamp(min=1e-5)
         for linear in group:
             linear.divisor = factors
 

@@ -12,6 +12,7 @@ from pydantic import Field
 HALF = 2048  # bins on either side of 0
 STEPS = 127  # of eight bits, on either side of 0
 CANDIDATES = 100
+EXACT = 1 << 23  # values counted at once: torch counts in float32, which tells whole numbers apart up to 2^24
 
 Calibration = Annotated[
     Literal["min_max", "percentile", "entropy", "mse"],
@@ -37,7 +38,8 @@ class Histogram:
         self.least, self.most = min(self.least, least), max(self.most, most)
         self._widen(max(-least, most))
         if self.limit:
-            self.counts += torch.histc(values.float(), 2 * HALF, -self.limit, self.limit).long().numpy()
+            for part in torch.split(values.flatten().float(), EXACT):
+                self.counts += torch.histc(part, 2 * HALF, -self.limit, self.limit).long().numpy()
         else:
             self.counts[HALF] += values.numel()
 
@@ -70,7 +72,11 @@ class Histogram:
         else:
             size = top
         size = min(size, top)
-        return (-size, size) if symmetric else (max(min(self.least, 0.0), -size), min(max(self.most, 0.0), size))
+        return (-size, size) if symmetric else self._cut(size)
+
+    def _cut(self, size: float) -> tuple[float, float]:
+        """What was seen, cut at a size on either side, and widened to hold 0."""
+        return max(min(self.least, 0.0), -size), min(max(self.most, 0.0), size)
 
     @property
     def _sizes(self) -> np.ndarray:
@@ -89,7 +95,7 @@ class Histogram:
         errors = []
         sizes = max(-self.least, self.most) * np.arange(1, CANDIDATES + 1) / CANDIDATES
         for size in sizes:
-            low, high = (-size, size) if symmetric else (max(self.least, -size), min(self.most, size))
+            low, high = (-size, size) if symmetric else self._cut(size)
             step = (high - low) / (2 * STEPS)
             cut = np.clip(centres, low, high)
             beyond = (centres - cut) ** 2

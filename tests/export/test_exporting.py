@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
@@ -203,6 +204,44 @@ def test_every_form_answers_nearly_as_torch_at_every_size(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_form_s_folder_loads_without_this_package(others: Any, name: str) -> None:
+    model, found = others[name]
+    assert sorted(os.listdir(found.path)) == FILES
+    assert AutoConfig.from_pretrained(found.path).id2label == {0: "bad", 1: "good"}
+    words = dict(AutoTokenizer.from_pretrained(found.path)("a good film", return_tensors="np"))
+    file = found.path / "model.onnx"
+    if name.startswith("openvino"):
+        answer = openvino.Core().compile_model(file, "CPU")(words)["logits"]
+    else:
+        answer = deployed_answers(file, words)
+    np.testing.assert_allclose(answer, plain_answers(model, words), atol=0.3)
+    graph = onnx.load(file).graph
+    assert ([value.name for value in graph.input], [value.name for value in graph.output]) == (list(NAMES), ["logits"])
+    sizes = [dimension for value in graph.input for dimension in value.type.tensor_type.shape.dim]
+    assert len(sizes) == 2 * 3
+    assert all(size.dim_param for size in sizes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name not in ("static", "four bits")])
+def test_files_for_other_runtimes_hold_standard_operators_alone(others: Any, name: str) -> None:
+    proto = onnx.load(others[name][1].path / "model.onnx")
+    assert {node.domain for node in proto.graph.node} == {""}
+    onnx.checker.check_model(proto)
+
+
+@pytest.mark.slow
+def test_half_precision_halves_the_weights(others: Any, shipped: Any) -> None:
+    """The bytes of all constants with a fraction; those of the float file take twice as many."""
+    sizes = []
+    for path in (others["onnxruntime-cuda-fp16"][1].path, shipped["onnxruntime-cpu"][1].path):
+        tensors = [onnx.numpy_helper.to_array(one) for one in onnx.load(path / "model.onnx").graph.initializer]
+        sizes.append(sum(one.nbytes for one in tensors if one.dtype.kind == "f" and one.ndim == 2))
+    assert sizes[0] * 2 == sizes[1]
+
+
+@pytest.mark.slow
 def test_static_answers_do_not_change_in_a_padded_batch(others: Any) -> None:
     _, found = others["static"]
     batch = batch_of((9, 4))
@@ -303,6 +342,14 @@ def test_options_out_of_range_are_refused_before_any_work(
     monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("the exporter ran"))
     with pytest.raises(InputError, match=next(iter(options))):
         export(model, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy, **options)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_weight_too_large_for_half_precision_is_told(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
+    with torch.no_grad():
+        model.bert.pooler.dense.weight[0, 0] = 65520.0  # rounds to infinity; 65519 would be 65504
+    with pytest.raises(CompressError, match=r"bert\.pooler\.dense\.weight has weights beyond 65504"):
+        export(model, tmp_path / "out", target="onnxruntime-cuda-fp16", task=toy)
     assert not os.listdir(tmp_path)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -14,7 +15,9 @@ from transformers import PreTrainedModel
 
 from compress.errors import CompressError
 from compress.export.graph import facts_in_file, in_onnxruntime, running_graph, session, write_graph
+from compress.export.lowering import Grid, lower_to_kernels, products
 from tests.export.graphs import BagOfWords, write_bag_of_words
+from tests.export.linears import random_linear, save_graph, write_linears
 
 
 @pytest.fixture
@@ -64,6 +67,27 @@ def test_a_product_with_a_constant_weight_that_stays_float_is_named(bag: Path) -
     opened = in_onnxruntime(bag)
     assert opened.integer_ops == 0
     assert opened.stayed_float == ("MatMul of plain",)
+
+
+def test_products_on_integers_are_counted_and_those_left_out_are_named(tmp_path: Path) -> None:
+    """onnxruntime fuses a product with its bias where it has two dimensions, under the product's name."""
+    names = ("bert.a", "bert.b", "classifier")
+    linears = {name: random_linear(seed, form="Gemm" if name == "classifier" else "MatMul") for seed, name in enumerate(names)}
+    path = write_linears(tmp_path / "model.onnx", linears)
+    model = ir.load(path)
+    chosen = [product for product in products(model) if product.module == "bert.a"]
+    lower_to_kernels(model, chosen, {"bert.a": Grid(np.float32(0.1), 0, None)}, per_channel=True)
+    ir.save(model, path)
+    opened = in_onnxruntime(path)
+    assert opened.integer_ops == 1
+    assert {name.partition("/")[0] for name in opened.stayed_float} == {"bert.b", "classifier"}
+
+
+def test_products_of_two_inputs_are_no_weights_that_stayed_float(tmp_path: Path) -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", "rows"])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", "rows"])
+    save_graph(tmp_path / "model.onnx", [helper.make_node("MatMul", ["x", "x"], ["y"], name="scores")], [x], [y], [])
+    assert in_onnxruntime(tmp_path / "model.onnx").stayed_float == ()
 
 
 def test_inputs_that_the_tokenizer_does_not_give_are_zeros(bag: Path) -> None:
