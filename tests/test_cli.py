@@ -481,8 +481,8 @@ def test_numbers_that_json_cannot_say_become_null(monkeypatch: pytest.MonkeyPatc
 
 def python(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name != "RANK"}
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env=environment, cwd=HERE.parent, **options)  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], text=True, env=environment, cwd=HERE.parent, **pipes)
 
 
 WITHOUT_TORCH = """
@@ -537,9 +537,10 @@ def test_a_signal_ends_a_run_with_one_line(number: signal.Signals) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")
 @pytest.mark.parametrize("arguments", [["list", "--json"], ["--help"], ["check", "no.yaml", "--json"]])
 def test_a_reader_that_went_away_is_no_news(arguments: list[str]) -> None:
-    process = python("from compress.__main__ import main; main()", *arguments)
-    assert process.stdout is not None
-    process.stdout.close()
+    reader, writer = os.pipe()
+    os.close(reader)  # before the command starts, so that it never writes to anybody
+    process = python("from compress.__main__ import main; main()", *arguments, stdout=writer)
+    os.close(writer)
     assert process.stderr is not None
     told = process.stderr.read()
     process.stderr.close()
