@@ -24,9 +24,14 @@ def processor_flags() -> frozenset[str]:
     return frozenset()
 
 
+def is_x86() -> bool:
+    """Whether this is an x86 processor of 64 bits."""
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
 def has_vnni() -> bool:
     """Whether sums of 8-bit products are exact: VNNI or AMX on x86, always on other architectures."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
+    if not is_x86():
         return True
     return bool(processor_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
 

@@ -92,11 +92,10 @@ class QuantizedLinear(nn.Linear):
 
     def input_grid(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The input's scale and the whole number that 0 stands at (from -128 to 127), both 0-d."""
-        width = (self.high - self.low).clamp(min=SMALLEST)
         if self.symmetric:
             scale, zero = self.high.clamp(min=SMALLEST) / HIGHEST, torch.zeros_like(self.low)
         else:
-            scale = width / (HIGHEST - LOWEST)
+            scale = (self.high - self.low).clamp(min=SMALLEST) / (HIGHEST - LOWEST)
             zero = (LOWEST - self.low / scale).round().clamp(LOWEST, HIGHEST)
         if self.stretch is not None:
             scale = scale * self.stretch.exp()

@@ -17,7 +17,7 @@ from compress.bert.quantizers import quantized_linears, quantizers_off, set_high
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
 from compress.export.graph import FILE, Opened, in_onnxruntime, write_graph
-from compress.export.lowering import Grid, Product, lower_tables, products
+from compress.export.lowering import Grid, lower_tables, products
 from compress.export.onnxruntime_cpu import TOLERANCE
 from compress.export.parity import Reference, Stage
 from compress.export.sensitivity import keep_in_float
@@ -45,8 +45,6 @@ MaxFlips = Annotated[float, Field(ge=0, le=1, description="fraction of labels th
 MaxRelativeError = Annotated[
     float, Field(gt=0, le=10, description="root mean square error over that of the logits before the file is rejected")
 ]
-Lower = Callable[[ir.Model, list[Product], dict[str, Grid], bool], int]
-
 
 @dataclass(frozen=True)
 class Form:
@@ -54,8 +52,7 @@ class Form:
 
     Args:
         target: Its name, for messages.
-        lower: Writes the products; it is given the graph, the products, their grids, and whether weights have a scale for
-            each channel.
+        lower: Writes the products: one of lowering.py's functions, which is told `per_channel` and `highest`.
         opened: Opens the file in the target's runtime.
         facts: For the file's metadata.
         highest: The largest whole number of a weight.
@@ -65,7 +62,7 @@ class Form:
     """
 
     target: str
-    lower: Lower
+    lower: Callable[..., int]
     opened: Callable[[Path], Opened]
     facts: dict[str, str]
     highest: int = HIGHEST[8]
@@ -136,7 +133,8 @@ def write_lowered(student: PreTrainedModel, raw: Path, path: Path, form: Form) -
     per_channel = all(linear.per_channel for linear in linears.values())
     graph = ir.load(raw)
     chosen = [product for product in products(graph) if product.module in linears]
-    form.lower(graph, chosen, {name: Grid.of(linear) for name, linear in linears.items()}, per_channel)
+    grids = {name: Grid.of(linear) for name, linear in linears.items()}
+    form.lower(graph, chosen, grids, per_channel=per_channel, highest=form.highest)
     lower_tables(graph, bits=form.table_bits, in_pairs=form.tables_in_pairs)
     if form.finish is not None:
         form.finish(graph)

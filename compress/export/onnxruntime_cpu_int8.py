@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
-from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,18 +24,11 @@ from compress.export.integers import (
     refuse_no_effect,
     write_static,
 )
-from compress.export.lowering import (
-    Grid,
-    Product,
-    lower_tables,
-    lower_to_kernels,
-    products,
-    sums_before_norms,
-)
+from compress.export.lowering import lower_tables, lower_to_kernels, products, sums_before_norms
 from compress.export.onnxruntime_cpu import TOLERANCE
 from compress.export.parity import Reference, Stage
 from compress.export.saturation import safe_bits
-from compress.processor import int8_processors
+from compress.processor import int8_processors, is_x86
 from compress.train.calibration import Calibrated, Smooth
 from compress.train.histogram import Calibration, Percentile
 
@@ -108,8 +99,8 @@ def onnxruntime_cpu_int8(
     kind = "static" if is_static else "dynamic"
     facts = {"weight_bits": str(bits), "activations": kind, **int8_processors(bits, unsigned=unsigned)}
     if is_static:
-        form = Form(TARGET, partial(_lower, highest=HIGHEST[bits], unsigned=unsigned), in_onnxruntime, facts, HIGHEST[bits],
-                    table_bits, finish=sums_before_norms)  # fmt: skip
+        lower = partial(lower_to_kernels, unsigned=unsigned)
+        form = Form(TARGET, lower, in_onnxruntime, facts, HIGHEST[bits], table_bits, finish=sums_before_norms)
         how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias)
         return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
                             max_relative_error=max_relative_error)  # fmt: skip
@@ -130,14 +121,3 @@ def onnxruntime_cpu_int8(
     )
     refuse_no_effect(TARGET, stages[-1])
     return stages
-
-
-def is_x86() -> bool:
-    """Whether unsigned activations are the fast ones here."""
-    return platform.machine().lower() in ("x86_64", "amd64")
-
-
-def _lower(
-    graph: ir.Model, chosen: Iterable[Product], grids: Mapping[str, Grid], per_channel: bool, *, highest: int, unsigned: bool
-) -> int:
-    return lower_to_kernels(graph, chosen, grids, per_channel=per_channel, highest=highest, unsigned=unsigned)

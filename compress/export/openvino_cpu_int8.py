@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
@@ -21,7 +19,7 @@ from compress.export.integers import (
     WeightBits,
     write_static,
 )
-from compress.export.lowering import Grid, Product, lower_to_pairs
+from compress.export.lowering import lower_to_pairs
 from compress.export.openvino_cpu import Precision, in_openvino
 from compress.export.parity import Stage
 from compress.export.saturation import safe_bits
@@ -88,12 +86,8 @@ def openvino_cpu_int8(
     need_openvino()
     bits = safe_bits() if weight_bits == "auto" else weight_bits
     facts = {"weight_bits": str(bits), "activations": "static", **int8_processors(bits, unsigned=True)}
-    lower, opened = partial(_lower, highest=HIGHEST[bits]), partial(in_openvino, precision=precision)
+    lower, opened = partial(lower_to_pairs, unsigned=True), partial(in_openvino, precision=precision)
     form = Form(TARGET, lower, opened, facts, HIGHEST[bits], table_bits)
     how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias)
     return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
                         max_relative_error=max_relative_error)  # fmt: skip
-
-
-def _lower(graph: ir.Model, chosen: Iterable[Product], grids: Mapping[str, Grid], per_channel: bool, *, highest: int) -> int:
-    return lower_to_pairs(graph, chosen, grids, per_channel=per_channel, highest=highest, unsigned=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from compress.bert.quantizers import quantized_linears, quantizers_off
+from compress.bert.surgery import copy_of
 from compress.errors import CompressError
 from compress.train.predict import predict
 
@@ -42,7 +42,7 @@ def keep_in_float(model: PreTrainedModel, task: Task, max_drop: float, folder: P
     Raises:
         CompressError: Even with every Linear in float the loss is larger, because of the embeddings.
     """
-    student = copy.deepcopy(model)
+    student = copy_of(model)
     ranking = _ranking(student, task)
     encoded = task.encode(task.selection.require("selection"), student.tokenizer)
 

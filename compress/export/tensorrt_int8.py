@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.bert.quantizers import quantized_linears
 from compress.errors import CompressError, InputError
-from compress.export.graph import FILE, Opened, in_onnxruntime
+from compress.export.graph import Opened, in_onnxruntime
 from compress.export.integers import Form, MaxDrop, MaxFlips, MaxRelativeError, write_static
-from compress.export.lowering import Grid, Product, lower_to_pairs
+from compress.export.lowering import lower_to_pairs
 from compress.export.parity import Stage
 from compress.train.calibration import Calibrated, Smooth
 from compress.train.histogram import Calibration, Percentile
@@ -74,18 +72,14 @@ def tensorrt_int8(
     """
     if any(not linear.symmetric for linear in quantized_linears(model).values()):
         raise InputError(f"{TARGET} needs symmetric ranges; train with quantize_aware's symmetric: true.")
-    form = Form(TARGET, _lower, partial(_executed, folder=folder), FACTS, tables_in_pairs=True)
+    form = Form(TARGET, partial(lower_to_pairs, unsigned=False), _executed, FACTS, tables_in_pairs=True)
     how = Calibrated(calibration, percentile, True, smooth, correct_bias)
     return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
                         max_relative_error=max_relative_error)  # fmt: skip
 
 
-def _lower(graph: ir.Model, chosen: Iterable[Product], grids: Mapping[str, Grid], per_channel: bool) -> int:
-    return lower_to_pairs(graph, chosen, grids, per_channel=per_channel, unsigned=False)
-
-
-def _executed(path: Path, *, folder: Path) -> Opened:
-    count = check_explicit_quantization(folder / FILE)
+def _executed(path: Path) -> Opened:
+    count = check_explicit_quantization(path)
     opened = in_onnxruntime(path, as_written=True)
     return Opened(opened.run, count, opened.fused_ops, ())
 
