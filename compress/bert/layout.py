@@ -33,6 +33,18 @@ def attention_of(layer: Any) -> Any:
     return layer.attention.self
 
 
+def projections_of(layer: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """The layer's query, key and value projections."""
+    attention = attention_of(layer)
+    return attention.query, attention.key, attention.value
+
+
+def head_count(layer: Any) -> int:
+    """How many attention heads the layer has."""
+    heads: int = attention_of(layer).num_attention_heads
+    return heads
+
+
 def same_input(model: PreTrainedModel) -> list[list[str]]:
     """Names of the Linears behind a LayerNorm, those together that read the same: query, key and value, and the first of the
     feed-forward part."""
