@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
+from compress.bert.layout import encoder_layers
+from compress.errors import InputError
+from compress.objectives.layer_map import LayerMap
 from compress.tasks.text_classification import Task
 from compress.train.loop import train
 from compress.train.run import Run
@@ -24,7 +28,7 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.teaching import Temperature, Weight, goal_of
+from compress.train.teaching import RelationHeads, TeacherCacheBytes, Teaching, Temperature, Weight, goal_of
 
 
 @within_range
@@ -35,6 +39,11 @@ def distill(
     task: Task,
     objectives: Annotated[dict[str, Weight], Field(min_length=1, description="objective -> weight in the sum")],
     temperature: Temperature = 2.0,
+    layers: LayerMap = "uniform",
+    relation_heads: RelationHeads = None,
+    project: bool = True,
+    progressive: bool = False,
+    teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
     epochs: Epochs = 3,
     learning_rate: LearningRate = 2e-4,
     batch_size: BatchSize = 64,
@@ -50,14 +59,25 @@ def distill(
     """Train a copy of the student on a weighted sum of objectives that look at the teacher.
 
     Source: Hinton et al. 2015, arXiv 1503.02531; for BERT, Sanh et al. 2019, DistilBERT, arXiv 1910.01108, section 3.
-    Differs: the teacher's logits are computed once, without dropout, and used in every epoch.
+    Differs: the teacher answers without dropout, and once for all epochs where its answers fit into `teacher_cache_bytes`.
+
+    With objectives that compare states alone (hidden, attention, relations, ...) the head is not taught and the last epoch is
+    kept: TinyBERT's first stage, to be followed by a `distill` with logits. Any mix is possible in one step.
 
     Args:
         model: The student; stays as it is.
-        teacher: Has the same labels and the same tokenizer.
+        teacher: Has the same labels; the same tokenizer too where states are compared.
         task: Learned from; the evaluation split is not touched.
         objectives: Objective -> weight; see `bert-compress list`.
         temperature: T of the logits objective.
+        layers: Which layer of the teacher each layer of the student learns from, where an objective compares layers: uniform
+            (j -> j N / M, TinyBERT's and PKD-Skip's), top (PKD-Last's), last (MiniLM's), or a list.
+        relation_heads: Into how many slices the relations objective splits queries, keys and values, which
+            divides both widths; None for as many as the teacher has heads.
+        project: Learn a projection to the teacher's width where widths differ; without it, that is an error.
+        progressive: Let one layer after the other learn, the lower ones frozen (MobileBERT's progressive transfer).
+        teacher_cache_bytes: The largest teacher's answers that are kept on disk, in the cache of the recipe; larger ones are
+            computed anew in every step. Their size is told before they are written.
         epochs: Passes over the training part.
         learning_rate: Highest rate of AdamW.
         batch_size: Examples per forward pass.
@@ -74,14 +94,27 @@ def distill(
         The trained copy.
 
     Raises:
-        InputError: An objective is unknown, or student and teacher do not fit together.
+        InputError: An objective is unknown, student and teacher do not fit together, or the disk has no room for the answers.
         CompressError: The loss is not finite.
     """
     run = run or Run()
-    goal = goal_of(
-        "distill", objectives, {"temperature": temperature}, student=model, teacher=teacher, task=task, run=run
-    )
+    how = Teaching(temperature, layers, relation_heads, project, progressive, teacher_cache_bytes)
+    goal = goal_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)
+    if not goal.teaches_logits and patience is not None:
+        raise InputError(
+            f"distill.patience is {patience}, but these objectives do not teach the logits, so that no selection metric "
+            "tells when to stop; remove it, or add logits or labels."
+        )
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
-    return train(model, task=task, settings=settings, goal=goal, run=run)
+    before_step = partial(_freeze_lower_layers, goal.stages) if progressive else None
+    return train(model, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
+
+
+def _freeze_lower_layers(stages: int, student: PreTrainedModel, step: int, total: int) -> None:
+    """Let the layers below the one that learns now stay as they are; MobileBERT lets them go on at a tenth of the rate."""
+    stage = 1 + step * stages // total
+    for number, layer in enumerate(encoder_layers(student), 1):
+        layer.requires_grad_(number >= stage)
+    student.base_model.embeddings.requires_grad_(stage == 1)

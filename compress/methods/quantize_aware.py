@@ -28,7 +28,7 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.teaching import Temperature, Weight, goal_of
+from compress.train.teaching import Teaching, Temperature, Weight, goal_of
 
 
 @within_range
@@ -113,7 +113,7 @@ def quantize_aware(
     student = with_quantizers(model, per_channel=per_channel, symmetric=symmetric)
     wanted = objectives or ({"logits": 0.9, "labels": 0.1} if teacher is not None else {"labels": 1.0})
     goal = goal_of(
-        "quantize_aware", wanted, {"temperature": temperature}, student=student, teacher=teacher, task=task, run=run
+        "quantize_aware", wanted, Teaching(temperature), student=student, teacher=teacher, task=task, run=run
     )
     if learned_steps:
         student = calibrated(model, task, Calibrated("mse", symmetric=symmetric, per_channel=per_channel))

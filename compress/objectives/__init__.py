@@ -1,9 +1,24 @@
-"""LEARN: one file, one loss term, one public function of the same name."""
+"""LEARN: one file, one loss term, one public function of the same name.
+
+Beside its function, each module states NEEDS: "teacher" if it looks at the teacher's answers, and the kinds of states that it
+compares. One that compares states states PAIRS, which layers by default, and what must be alike in both models, SAME; one with
+PROJECTS compares states of different widths through a learned projection.
+"""
 
 from __future__ import annotations
 
 OBJECTIVES = {
     "labels": "compress.objectives.labels",
     "logits": "compress.objectives.logits",
+    "logit_mse": "compress.objectives.logit_mse",
     "hidden": "compress.objectives.hidden",
+    "embedding": "compress.objectives.embedding",
+    "attention_scores": "compress.objectives.attention_scores",
+    "attention": "compress.objectives.attention",
+    "value_relations": "compress.objectives.value_relations",
+    "relations": "compress.objectives.relations",
+    "first_token": "compress.objectives.first_token",
+    "cosine": "compress.objectives.cosine",
+    "feature_map": "compress.objectives.feature_map",
+    "feature_statistics": "compress.objectives.feature_statistics",
 }

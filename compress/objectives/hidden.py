@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
-from compress.errors import InputError
-from compress.objectives.outputs import Batch, Outputs
+from compress.objectives.layer_map import each_layer
+from compress.objectives.outputs import Batch, Outputs, Pairs, mean_over
 
 NEEDS: frozenset[str] = frozenset({"teacher", "hidden"})
+PAIRS = each_layer
+PROJECTS = True
 
 
-def hidden(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
-    """Mean squared error between hidden states of student and teacher, padding left out.
+def hidden(
+    student: Outputs, teacher: Outputs | None, batch: Batch, *, pairs: Pairs, projection: nn.Module | None = None
+) -> torch.Tensor:
+    """Mean squared error between layers' outputs of student and teacher, padding left out.
 
-    Layer j of M student layers learns from layer round(j * N / M) of N teacher layers, the embeddings' output (j = 0) from the
-    embeddings' output. Mean over tokens that are no padding and over the width, then over the layers.
+    Mean over tokens that are no padding and over the teacher's width, then over the layers.
 
-    Source: Jiao et al. 2020, TinyBERT, arXiv 1909.10351, equations 7 and 8, with the identity for W_h.
-    Differs: equal widths are needed; the mean runs over layers where TinyBERT sums.
+    Source: Jiao et al. 2020, TinyBERT, arXiv 1909.10351, equation 7; the projection is W_h.
+    Differs: the mean runs over layers where TinyBERT sums, and leaves padding out, which its code counts.
 
     Args:
         student: Its hidden states are read.
         teacher: Its hidden states are read.
         batch: Its attention mask is read.
-
-    Raises:
-        InputError: Student and teacher differ in width.
+        pairs: Which layer of the student learns from which of the teacher.
+        projection: From the student's width to the teacher's; None where they are equal.
     """
     assert teacher is not None
-    widths = student.hidden[0].shape[-1], teacher.hidden[0].shape[-1]
-    if widths[0] != widths[1]:
-        raise InputError(
-            f"objective hidden compares states of width {widths[0]} (student) with {widths[1]} (teacher); they must be "
-            "equal. Use a student cut from the teacher, or drop the objective."
-        )
-    student_layers, teacher_layers = len(student.hidden) - 1, len(teacher.hidden) - 1
-    mask = batch.attention_mask.unsqueeze(-1)  # (batch, length, 1)
-    count = mask.sum() * widths[0]
     errors = []
-    for index, state in enumerate(student.hidden):
-        target = teacher.hidden[round(index * teacher_layers / max(1, student_layers))]
-        errors.append(((state.float() - target.float()).square() * mask).sum() / count)
-    return torch.stack(errors).mean()
+    for own, wanted in batch.taught(pairs):
+        said, told = projected(student.states["hidden", own], projection), teacher.states["hidden", wanted].float()
+        errors.append(batch.token_mean((said - told).square().mean(-1)))
+    return mean_over(errors, batch)
+
+
+def projected(states: torch.Tensor, projection: nn.Module | None) -> torch.Tensor:
+    """The student's states in float32 and in the teacher's width."""
+    return states.float() if projection is None else projection(states.float())

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import torch
+
+from compress.bert.states import State
+
+Pairs = tuple[tuple[int, int], ...]
+"""(layer of the student, layer of the teacher), counted from 1; 0 is the embeddings' output."""
 
 
 @dataclass(frozen=True)
@@ -13,11 +19,11 @@ class Outputs:
 
     Args:
         logits: (batch, labels).
-        hidden: The embeddings' output and each layer's, (batch, length, width); empty when no objective needs it.
+        states: What the objectives asked for, by kind and layer; see `compress.bert.states`.
     """
 
     logits: torch.Tensor
-    hidden: tuple[torch.Tensor, ...] = ()
+    states: Mapping[State, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,40 @@ class Batch:
     Args:
         labels: (batch,), label ids.
         attention_mask: (batch, length), 1 for tokens and 0 for padding.
+        stage: The layer of the student that learns now, where layers learn one after the other; None lets all of them learn.
     """
 
     labels: torch.Tensor
     attention_mask: torch.Tensor
+    stage: int | None = None
+
+    def taught(self, pairs: Pairs) -> Pairs:
+        """The pairs that count in this step; the embeddings learn with layer 1."""
+        if self.stage is None:
+            return pairs
+        return tuple(pair for pair in pairs if max(1, pair[0]) == self.stage)
+
+    def token_mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean over tokens that are no padding; values of (batch, length)."""
+        return (values * self.attention_mask).sum() / self.attention_mask.sum()
+
+    def row_mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean over heads and over rows that belong to tokens that are no padding; values of (batch, heads, length)."""
+        return (values * self.attention_mask[:, None]).sum() / (self.attention_mask.sum() * values.shape[1])
+
+    def log_rows(self, scores: torch.Tensor) -> torch.Tensor:
+        """Logarithms of each row's softmax in float32, padded columns left out; scores of (batch, heads, length, length)."""
+        hidden = self.attention_mask[:, None, None] == 0
+        return scores.float().masked_fill(hidden, torch.finfo(torch.float32).min).log_softmax(-1)
+
+    def row_divergence(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+        """Mean Kullback-Leibler divergence of the student's rows from the teacher's; both are scores before the softmax,
+        (batch, heads, length, length)."""
+        told, said = self.log_rows(teacher), self.log_rows(student)
+        return self.row_mean((told.exp() * (told - said)).sum(-1))
+
+
+def mean_over(errors: Iterable[torch.Tensor], batch: Batch) -> torch.Tensor:
+    """The mean of the layers' errors; 0 where no layer learns in this step."""
+    found = list(errors)
+    return torch.stack(found).mean() if found else torch.zeros((), device=batch.attention_mask.device)

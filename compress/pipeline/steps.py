@@ -169,8 +169,8 @@ def _keep(walk: Walk, model: PreTrainedModel, facts: dict[str, Any], partial: Pa
 def _apply(walk: Walk, step: Step, before: Stop, checkpoint: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     function = getattr(importlib.import_module(METHODS[step.method]), step.method)
     wants = inspect.signature(function).parameters
-    run = Run(walk.plan.seed, walk.device, checkpoint, _named(walk.progress, step.name), walk.max_steps,
-              walk.checkpoint_seconds, walk.log_with)  # fmt: skip
+    run = Run(walk.plan.seed, walk.device, checkpoint, walk.cache.root / "answers", _named(walk.progress, step.name),
+              walk.max_steps, walk.checkpoint_seconds, walk.log_with)  # fmt: skip
     arguments = dict(step.arguments)
     if arguments.get("teacher"):
         arguments["teacher"] = walk.stops[arguments["teacher"]].model()

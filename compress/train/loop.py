@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
+from torch import nn
 from transformers import PreTrainedModel
 
+from compress.artifact.fingerprint import fingerprint
 from compress.bert.attention import attention_kernel
 from compress.bert.dropout import sixteen_bits
 from compress.bert.first_token import first_token_only
+from compress.bert.layout import encoder_layers
+from compress.bert.states import State, recorded, whole_last_layer
 from compress.bert.surgery import copy_of
 from compress.bert.word_rows import word_rows
 from compress.errors import CompressError, InputError
 from compress.log import libraries_silenced
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.encoding import read_by
+from compress.train.answers import Answers
 from compress.train.average import Weights, sample_number, standing_in, taken_in
 from compress.train.batches import epoch_batches
 from compress.train.checkpoint import Position, load_checkpoint, save_checkpoint
@@ -52,15 +56,20 @@ class Goal:
 
     Args:
         terms: Objective -> (weight, function).
-        needs_hidden: Whether any of them reads hidden states.
-        teacher: Answers beside the student, for objectives that need its hidden states.
-        teacher_logits: Its logits for each training example, (examples, labels), where these are enough.
+        states: The student's states that they read.
+        teacher: What it answers, for objectives that look at it.
+        learned: What is trained beside the student, by objective: projections to the teacher's width.
+        teaches_logits: Whether any of them teaches the logits, so that the selection metric can pick the epoch; otherwise the
+            last one is kept.
+        stages: Into how many parts training is cut, of which each teaches one layer of the student; 0 for none.
     """
 
     terms: Mapping[str, tuple[float, Term]]
-    needs_hidden: bool = False
-    teacher: PreTrainedModel | None = None
-    teacher_logits: np.ndarray | None = None
+    states: frozenset[State] = frozenset()
+    teacher: Answers | None = None
+    learned: nn.ModuleDict = field(default_factory=nn.ModuleDict)
+    teaches_logits: bool = True
+    stages: int = 0
 
 
 @dataclass
@@ -69,6 +78,7 @@ class _Training:
 
     accelerator: Accelerator
     model: Any
+    learned: nn.ModuleDict
     optimizer: torch.optim.Optimizer
     goal: Goal
     settings: Settings
@@ -123,7 +133,7 @@ def train(
         if training.accelerator.device.type == "cpu":
             stack.enter_context(sixteen_bits())
             stack.enter_context(attention_kernel(training.student, "eager"))
-        if not goal.needs_hidden:
+        if not whole_last_layer(goal.states, len(encoder_layers(training.student))):
             stack.enter_context(first_token_only(training.student))
         while not training.position.done:
             _run_epoch(training)
@@ -168,7 +178,7 @@ def _prepare(
         )
         if run.log_with:
             accelerator.init_trackers("bert-compress", config=asdict(settings))
-    what = f"{settings} {_spelled(goal)} seed {run.seed} task {task.fingerprint} model {_fingerprint(model)}"
+    what = f"{settings} {_spelled(goal)} seed {run.seed} task {task.fingerprint} model {fingerprint(model)}"
     encoded = task.encode(task.train.require("train"), model.tokenizer)
     selection = task.encode(task.selection.require("selection"), model.tokenizer)
     student, ids = copy_of(model), read_by(encoded, selection)
@@ -180,37 +190,30 @@ def _prepare(
     total = max(1, math.ceil(settings.epochs * steps_per_epoch))
     total = min(total, run.max_steps) if run.max_steps else total
     if goal.teacher is not None:
-        goal.teacher.to(accelerator.device).eval()
+        goal.teacher.moved(accelerator.device)
+    learned = nn.ModuleDict({"student": student, "learned": goal.learned.to(accelerator.device)})
     prepared = accelerator.prepare(student)
-    optimizer = _optimizer(student, settings)
+    optimizer = _optimizer(learned, settings)
     what += f" {total} steps"
     position, best, mean = Position(), None, None
-    if run.folder and (resumed := load_checkpoint(run.folder, student, optimizer, what)):
+    if run.folder and (resumed := load_checkpoint(run.folder, learned, optimizer, what)):
         position, best, mean = resumed
         mean = mean and {name: tensor.to(accelerator.device) for name, tensor in mean.items()}
         logger.info("going on from step %d of %d", position.step, total)
     accelerator.wait_for_everyone()  # all of them read the checkpoint before one writes the next
     pieces = pieces.to(accelerator.device)
-    return _Training(accelerator, prepared, optimizer, goal, settings, run, task, encoded, selection, pieces, total, position,
-                     best, mean, what, before_step, time.monotonic())  # fmt: skip
+    return _Training(accelerator, prepared, learned, optimizer, goal, settings, run, task, encoded, selection, pieces, total,
+                     position, best, mean, what, before_step, time.monotonic())  # fmt: skip
 
 
 def _spelled(goal: Goal) -> str:
     return str(sorted((name, weight, getattr(term, "keywords", {})) for name, (weight, term) in goal.terms.items()))
 
 
-def _fingerprint(model: PreTrainedModel) -> str:
-    total = hashlib.blake2b(digest_size=12)
-    for name, tensor in model.state_dict().items():
-        total.update(f"{name}{tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
-
-
-def _optimizer(student: PreTrainedModel, settings: Settings) -> torch.optim.Optimizer:
-    matrices = {parameter for name, parameter in student.named_parameters() if name.endswith("weight") and parameter.ndim > 1}
-    decayed = [parameter for parameter in student.parameters() if parameter in matrices]
-    plain = [parameter for parameter in student.parameters() if parameter not in matrices]
+def _optimizer(learned: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    matrices = {parameter for name, parameter in learned.named_parameters() if name.endswith("weight") and parameter.ndim > 1}
+    decayed = [parameter for parameter in learned.parameters() if parameter in matrices]
+    plain = [parameter for parameter in learned.parameters() if parameter not in matrices]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": plain, "weight_decay": 0.0},
@@ -264,10 +267,19 @@ def _step(training: _Training, group: list[np.ndarray]) -> float:
                 )
             accelerator.backward(loss * weight * processes)
             sum_of_losses += loss.item() * weight
-    torch.nn.utils.clip_grad_norm_(training.student.parameters(), settings.clip_norm)
+    _average_learned(training)
+    nn.utils.clip_grad_norm_(training.learned.parameters(), settings.clip_norm)
     training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=True)
     return sum_of_losses * processes
+
+
+def _average_learned(training: _Training) -> None:
+    """What the student's wrapper does for its own gradients: their mean over the processes."""
+    if training.accelerator.num_processes > 1:
+        for parameter in training.goal.learned.parameters():
+            if parameter.grad is not None:
+                parameter.grad = training.accelerator.reduce(parameter.grad, "mean")
 
 
 def _seed_of_step(seed: int, step: int, rank: int) -> int:
@@ -278,18 +290,15 @@ def _seed_of_step(seed: int, step: int, rank: int) -> int:
 def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
     goal, device = training.goal, training.accelerator.device
     inputs = on_device(training.encoded.batch(indices), device)
-    batch = Batch(torch.from_numpy(training.encoded.labels[indices]).to(device), inputs["attention_mask"])
+    stage = 1 + training.position.step * goal.stages // training.total_steps if goal.stages else None
+    batch = Batch(torch.from_numpy(training.encoded.labels[indices]).to(device), inputs["attention_mask"], stage)
+    teacher = None
     with training.accelerator.autocast():
-        answered = training.model(**inputs, output_hidden_states=goal.needs_hidden)
-        student = Outputs(answered.logits, tuple(answered.hidden_states or ()) if goal.needs_hidden else ())
-        teacher = None
+        with recorded(training.student, goal.states) as states:
+            student = Outputs(training.model(**inputs).logits, states)
         if goal.teacher is not None:
-            with torch.no_grad():
-                inputs["input_ids"] = training.pieces[inputs["input_ids"]]  # the teacher's word table is whole
-                told = goal.teacher(**inputs, output_hidden_states=True)
-            teacher = Outputs(told.logits, tuple(told.hidden_states))
-        elif goal.teacher_logits is not None:
-            teacher = Outputs(torch.from_numpy(goal.teacher_logits[indices]).to(device))
+            inputs["input_ids"] = training.pieces[inputs["input_ids"]]  # the teacher's word table is whole
+            teacher = goal.teacher.outputs(indices, inputs)
     terms = [weight * term(student, teacher, batch) for weight, term in goal.terms.values()]
     return torch.stack(terms).sum()
 
@@ -320,28 +329,34 @@ def _finish_epoch(training: _Training) -> None:
 
 def _judge(training: _Training) -> None:
     """Score the epoch that has ended on the selection part, and keep its weights if it is the best so far."""
-    position, accelerator = training.position, training.accelerator
+    position = training.position
+    loss = position.loss_sum / max(1, position.loss_count)
+    scores = _selection_scores(training) if training.goal.teaches_logits else {}
+    position.history.append({f"selection_{name}": score for name, score in scores.items()} | {"loss": loss})
+    metric = f"selection_{training.task.metric}"
+    if not scores or position.best_epoch < 0 or position.history[-1][metric] > position.history[position.best_epoch][metric]:
+        position.best_epoch = position.epoch
+        training.best = {name: tensor.detach().cpu().clone() for name, tensor in training.student.state_dict().items()}
+    said = f"{metric} {scores[training.task.metric]:.4f}, " if scores else ""
+    logger.info("epoch %d: %sloss %.4f, %.0f examples/s", position.epoch + 1, said, loss,
+                position.examples / max(position.seconds, 1e-9))  # fmt: skip
+
+
+def _selection_scores(training: _Training) -> dict[str, float]:
+    accelerator = training.accelerator
     share = (accelerator.process_index, accelerator.num_processes)
     logits = predict(training.student, training.selection, accelerator.device, progress=training.run.progress,
                      what="select", share=share, bf16=accelerator.mixed_precision == "bf16")  # fmt: skip
     if accelerator.num_processes > 1:
         summed = accelerator.reduce(torch.from_numpy(logits).to(accelerator.device), "sum")
         logits = summed.cpu().numpy()
-    scores = training.task.score(logits, training.selection.labels)
-    value = scores[training.task.metric]
-    entry = {f"selection_{name}": score for name, score in scores.items()}
-    position.history.append(entry | {"loss": position.loss_sum / max(1, position.loss_count)})
-    metric = f"selection_{training.task.metric}"
-    if position.best_epoch < 0 or value > position.history[position.best_epoch][metric]:
-        position.best_epoch = position.epoch
-        training.best = {name: tensor.detach().cpu().clone() for name, tensor in training.student.state_dict().items()}
-    logger.info("epoch %d: %s %.4f, loss %.4f, %.0f examples/s", position.epoch + 1, metric, value,
-                position.history[-1]["loss"], position.examples / max(position.seconds, 1e-9))  # fmt: skip
+    scores: dict[str, float] = training.task.score(logits, training.selection.labels)
+    return scores
 
 
 def _save(training: _Training) -> None:
     assert training.run.folder is not None
-    save_checkpoint(training.run.folder, training.position, training.student, training.optimizer, training.best,
+    save_checkpoint(training.run.folder, training.position, training.learned, training.optimizer, training.best,
                     training.mean, training.what)  # fmt: skip
     training.saved_at = time.monotonic()
 
@@ -351,9 +366,10 @@ def _take_best(training: _Training) -> PreTrainedModel:
     student = training.accelerator.unwrap_model(training.model, keep_fp32_wrapper=False)
     assert training.best is not None
     student.load_state_dict(training.best)
+    best = position.history[position.best_epoch]
     metric = f"selection_{training.task.metric}"
     training.run.facts.update(
-        metrics={metric: position.history[position.best_epoch][metric]},
+        metrics={metric: best[metric]} if metric in best else {},
         examples_per_second=position.examples / max(position.seconds, 1e-9),
         examples=position.examples,
         optimizer_steps=position.step,
@@ -365,5 +381,5 @@ def _take_best(training: _Training) -> PreTrainedModel:
     if training.run.log_with:
         training.accelerator.end_training()
     if training.goal.teacher is not None:
-        training.goal.teacher.cpu()
+        training.goal.teacher.moved("cpu")
     return student.cpu().eval()

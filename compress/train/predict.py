@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,11 @@ BATCH_SIZE = 64
 def on_device(batch: dict[str, np.ndarray], device: str | torch.device) -> dict[str, torch.Tensor]:
     """The model's inputs as tensors on the device."""
     return {name: torch.from_numpy(values).to(device, non_blocking=True) for name, values in batch.items()}
+
+
+def precision(device: str | torch.device, *, bf16: bool) -> AbstractContextManager[Any]:
+    """Multiply in bfloat16 inside, or as the model's weights are."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def predict(
@@ -49,9 +54,7 @@ def predict(
     model.eval()
     logits: np.ndarray = np.zeros((len(encoded), model.config.num_labels), dtype=np.float32)
     batches = sorted_batches(encoded.lengths, BATCH_SIZE)[share[0] :: share[1]]
-    kind = torch.device(device).type
-    precision: Any = torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext()
-    with torch.inference_mode(), first_token_only(model), precision:
+    with torch.inference_mode(), first_token_only(model), precision(device, bf16=bf16):
         for done, indices in enumerate(batches, 1):
             output = model(**on_device(encoded.batch(indices), device)).logits
             logits[indices] = output.float().cpu().numpy()

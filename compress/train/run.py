@@ -17,6 +17,7 @@ class Run:
         seed: For the order of the examples, dropout and new weights.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         folder: Where checkpoints go, so that a killed step goes on; None keeps none.
+        answers: Where what teachers answer is kept for other steps and runs; None keeps nothing on disk.
         progress: Told after each batch.
         max_steps: Stop after so many optimizer steps (for `--tiny`).
         checkpoint_seconds: Time between two checkpoints.
@@ -27,6 +28,7 @@ class Run:
     seed: int = 13
     device: str = "auto"
     folder: Path | None = None
+    answers: Path | None = None
     progress: Progress = no_progress
     max_steps: int | None = None
     checkpoint_seconds: float = 60.0

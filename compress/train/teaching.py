@@ -5,31 +5,85 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from pydantic import Field
+from torch import nn
 from transformers import PreTrainedModel
 
+from compress.bert.layout import encoder_layers, head_count, projections_of
+from compress.bert.states import State
 from compress.errors import InputError, raise_together
 from compress.objectives import OBJECTIVES
+from compress.objectives.layer_map import LayerMap
+from compress.objectives.outputs import Pairs
+from compress.train.answers import Answers, KnownAnswers, LiveAnswers
 from compress.train.device import has_fast_bf16, pick_device
 from compress.train.loop import Goal
 from compress.train.predict import predict
+from compress.train.projection import fitted_projection
 from compress.train.run import Run
+from compress.train.teacher_cache import known_answers
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
 
 Weight = Annotated[float, Field(gt=0)]
 Temperature = Annotated[float, Field(gt=0, le=100, description="softens both answers in the logits objective")]
+RelationHeads = Annotated[
+    int | None, Field(ge=1, le=1024, description="into how many slices relations split queries; null: the teacher's heads")
+]
+TeacherCacheBytes = Annotated[
+    int, Field(ge=0, description="keep the teacher's answers on disk if they fit into so many bytes")
+]
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How a student is taught, beside the weights of its objectives.
+
+    Args:
+        temperature: T of the logits objective.
+        layers: Which layer of the teacher each of the student's learns from.
+        relation_heads: Of the relations objective; None for as many as the teacher has heads.
+        project: Learn a projection where widths differ.
+        stages: Let one layer learn after the other.
+        teacher_cache_bytes: The largest teacher's answers that are kept on disk.
+    """
+
+    temperature: float = 2.0
+    layers: LayerMap = "uniform"
+    relation_heads: int | None = None
+    project: bool = True
+    stages: bool = False
+    teacher_cache_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _Term:
+    """An objective with its weight, and the layers that it compares."""
+
+    name: str
+    weight: float
+    module: ModuleType
+    pairs: Pairs
+
+    @property
+    def kinds(self) -> frozenset[Any]:
+        return frozenset(self.module.NEEDS) - {"teacher"}
+
+    def states(self, side: int) -> set[State]:
+        """What it reads of the student (0) or of the teacher (1)."""
+        return {(kind, pair[side]) for kind in self.kinds for pair in self.pairs}
 
 
 def goal_of(
     method: str,
     objectives: Mapping[str, float],
-    options: Mapping[str, Any],
+    how: Teaching,
     *,
     student: PreTrainedModel,
     teacher: PreTrainedModel | None,
@@ -38,66 +92,153 @@ def goal_of(
 ) -> Goal:
     """What a weighted sum of objectives asks of the loop.
 
-    The teacher's logits are computed once for the training part; only where its hidden states are needed does it answer in
-    every step.
+    The teacher answers each training example once, where its logits are enough or its answers fit into `teacher_cache_bytes`;
+    else it answers in every step.
 
     Args:
         method: Its name, for messages.
         objectives: Objective -> weight.
-        options: For the objectives that take them (temperature).
+        how: Options of the objectives.
         student: Learns.
         teacher: Answers; None where no objective looks at it.
         task: Its training part is answered.
-        run: Device and progress.
+        run: Device, progress, and the folder of the teacher's answers.
 
     Raises:
         InputError: An objective is unknown or needs a teacher that is not given, or student and teacher do not fit together.
     """
-    terms, needs = _terms(method, objectives, options)
+    modules = _modules(method, objectives)
     if teacher is None:
-        looking = [name for name in objectives if importlib.import_module(OBJECTIVES[name]).NEEDS]
+        looking = [name for name, module in modules.items() if module.NEEDS]
         if looking:
             raise InputError(
                 f"{method}.objectives names {looking[0]!r}, which looks at a teacher; give teacher, or use labels."
             )
-        return Goal(terms)
-    _check_fit(student, teacher)
-    if "hidden" in needs:
-        return Goal(terms, needs_hidden=True, teacher=teacher)
-    return Goal(terms, teacher_logits=_teacher_logits(teacher, task, run) if "teacher" in needs else None)
+        return Goal({name: (float(objectives[name]), getattr(module, name)) for name, module in modules.items()})
+    terms = [_Term(name, float(objectives[name]), module, _pairs(method, module, how, student, teacher))
+             for name, module in modules.items()]  # fmt: skip
+    _check_fit(method, terms, how, student, teacher)
+    learned = nn.ModuleDict({
+        term.name: fitted_projection(student, teacher, task, term.pairs, next(iter(term.kinds)), run)
+        for term in terms if getattr(term.module, "PROJECTS", False) and _widths(student) != _widths(teacher)
+    })  # fmt: skip
+    wanted = {state for term in terms for state in term.states(1)}
+    looks = any("teacher" in term.module.NEEDS for term in terms)
+    return Goal(
+        {term.name: (term.weight, _bound(term, how, learned, student, teacher)) for term in terms},
+        states=frozenset(state for term in terms for state in term.states(0)),
+        teacher=_answers(teacher, wanted, how, task, run) if looks else None,
+        learned=learned,
+        teaches_logits=any(not term.pairs for term in terms),
+        stages=len(encoder_layers(student)) if how.stages else 0,
+    )
 
 
-def _terms(method: str, objectives: Mapping[str, float], options: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+def _modules(method: str, objectives: Mapping[str, float]) -> dict[str, ModuleType]:
     unknown = [name for name in objectives if name not in OBJECTIVES]
     raise_together(
         [f"{method}.objectives names {name!r}; allowed: {', '.join(OBJECTIVES)}." for name in unknown]
         + [f"{method}.objectives.{name} is {value}; it must be above 0." for name, value in objectives.items() if value <= 0]
         + ([] if objectives else [f"{method}.objectives is empty; name at least one of {', '.join(OBJECTIVES)}."])
     )
-    terms, needs = {}, set()
-    for name, weight in objectives.items():
-        module = importlib.import_module(OBJECTIVES[name])
-        function = getattr(module, name)
-        known = {key: value for key, value in options.items() if key in inspect.signature(function).parameters}
-        terms[name] = (float(weight), partial(function, **known))
-        needs |= module.NEEDS
-    return terms, needs
+    return {name: importlib.import_module(OBJECTIVES[name]) for name in objectives}
 
 
-def _check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    names = [list(model.config.id2label.values()) for model in (student, teacher)]
-    if names[0] != names[1]:
-        raise InputError(f"the student's labels are {names[0]}, the teacher's {names[1]}; they must be the same, in order.")
-    vocabularies = [model.tokenizer.get_vocab() for model in (student, teacher)]
-    if vocabularies[0] != vocabularies[1]:
-        raise InputError("student and teacher have different vocabularies; use a student with the teacher's tokenizer.")
-
-
-def _teacher_logits(teacher: PreTrainedModel, task: Task, run: Run) -> np.ndarray:
-    device = pick_device(run.device)
-    encoded = task.encode(task.train.require("train"), teacher.tokenizer)
-    teacher.to(device)
+def _pairs(method: str, module: ModuleType, how: Teaching, student: PreTrainedModel, teacher: PreTrainedModel) -> Pairs:
+    if not hasattr(module, "PAIRS"):
+        return ()
+    depths = [len(encoder_layers(model)) for model in (student, teacher)]
     try:
-        return predict(teacher, encoded, device, bf16=has_fast_bf16(device), progress=run.progress, what="teacher")
-    finally:
-        teacher.cpu()
+        pairs: Pairs = module.PAIRS(how.layers, *depths)
+    except InputError as err:
+        raise InputError(f"{method}.{err}") from err
+    if not pairs or not all(depths):
+        name = module.__name__.rpartition(".")[2]
+        raise InputError(
+            f"{method}.objectives names {name!r}, which finds no layer to compare: the student has {depths[0]} layers, the "
+            f"teacher {depths[1]}; use other objectives, such as logits."
+        )
+    return pairs
+
+
+def _check_fit(
+    method: str, terms: list[_Term], how: Teaching, student: PreTrainedModel, teacher: PreTrainedModel
+) -> None:
+    names = [list(model.config.id2label.values()) for model in (student, teacher)]
+    if names[0] != names[1] and any(not term.pairs for term in terms):
+        raise InputError(f"the student's labels are {names[0]}, the teacher's {names[1]}; they must be the same, in order.")
+    comparing = [term for term in terms if term.pairs]
+    if comparing and student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
+        raise InputError(
+            f"student and teacher have different vocabularies, but {method}.objectives names {comparing[0].name!r}, which "
+            "compares them token by token; use a student with the teacher's tokenizer, or logits and labels alone."
+        )
+    widths = [_widths(model) for model in (student, teacher)]
+    heads_again = _relation_heads(how, teacher) if comparing else 1
+    raise_together([
+        *(f"{method}.objectives names {term.name!r}, which compares states of width {widths[0]} (student) with {widths[1]} "
+          "(teacher), and project is false; set it to true, or use a student as wide as its teacher."
+          for term in comparing if getattr(term.module, "PROJECTS", False) and widths[0] != widths[1] and not how.project),
+        *(f"{method}.objectives names {term.name!r}, which compares head with head, but the student has {heads[0]} heads in "
+          f"layer {pair[0]} and the teacher {heads[1]} in layer {pair[1]}; use as many, or relations, which split anew."
+          for term in comparing if "heads" in getattr(term.module, "SAME", ()) for pair in term.pairs
+          if len(set(heads := _heads(student, teacher, pair))) > 1),
+        *(f"{method}.relation_heads is {heads_again}, which does not divide the width {width} of the {who}'s "
+          "attention; use a number that divides both."
+          for term in comparing if "relation_heads" in inspect.signature(getattr(term.module, term.name)).parameters
+          for who, model in (("student", student), ("teacher", teacher))
+          if (width := _attention_width(model)) % heads_again),
+    ])  # fmt: skip
+
+
+def _widths(model: PreTrainedModel) -> int:
+    width: int = model.config.hidden_size
+    return width
+
+
+def _heads(student: PreTrainedModel, teacher: PreTrainedModel, pair: tuple[int, int]) -> tuple[int, int]:
+    own, wanted = encoder_layers(student)[pair[0] - 1], encoder_layers(teacher)[pair[1] - 1]
+    return head_count(own), head_count(wanted)
+
+
+def _relation_heads(how: Teaching, teacher: PreTrainedModel) -> int:
+    return how.relation_heads or head_count(encoder_layers(teacher)[-1])
+
+
+def _attention_width(model: PreTrainedModel) -> int:
+    width: int = projections_of(encoder_layers(model)[-1])[0].out_features  # type: ignore[assignment]
+    return width
+
+
+def _bound(
+    term: _Term, how: Teaching, learned: nn.ModuleDict, student: PreTrainedModel, teacher: PreTrainedModel
+) -> Any:
+    """The objective's function with the options that it takes."""
+    function = getattr(term.module, term.name)
+    known: dict[str, Any] = {"temperature": how.temperature, "pairs": term.pairs}
+    if term.name in learned:
+        known["projection"] = learned[term.name]
+    if term.pairs:
+        known["relation_heads"] = _relation_heads(how, teacher)
+        known["heads"] = _heads(student, teacher, term.pairs[-1])
+    taken = inspect.signature(function).parameters
+    return partial(function, **{name: value for name, value in known.items() if name in taken})
+
+
+def _answers(teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run) -> Answers:
+    device = pick_device(run.device)
+    bf16 = has_fast_bf16(device)
+    if not wanted or (run.answers and how.teacher_cache_bytes):
+        encoded = task.encode(task.train.require("train"), teacher.tokenizer)
+        if run.answers and how.teacher_cache_bytes:
+            known = known_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes,
+                                  device=device, bf16=bf16, progress=run.progress)  # fmt: skip
+            if known is not None:
+                return known
+        if not wanted:
+            teacher.to(device)
+            try:
+                return KnownAnswers(predict(teacher, encoded, device, bf16=bf16, progress=run.progress, what="teacher"), {})
+            finally:
+                teacher.cpu()
+    return LiveAnswers(teacher, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from compress.errors import InputError
 from compress.methods.distill import distill
 from compress.methods.drop_layers import drop_layers
 from compress.methods.fine_tune import fine_tune
+from compress.objectives import OBJECTIVES
+from compress.objectives.layer_map import all_but_last
 from compress.tasks.text_classification import Task
 from compress.train.predict import predict
 from compress.train.run import Run
@@ -20,6 +23,9 @@ from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
 
 QUICK = {"epochs": 1, "batch_size": 8}
+STATES: list[dict[str, float]] = [
+    {name: 1.0} for name in OBJECTIVES if getattr(import_module(OBJECTIVES[name]), "PAIRS", None) not in (None, all_but_last)
+]
 
 
 @pytest.fixture
@@ -49,7 +55,7 @@ def test_a_student_comes_closer_to_its_teacher(taught: PreTrainedModel, objectiv
     assert distance(learned, taught, task) < 0.5 * distance(student, taught, task)
 
 
-@pytest.mark.parametrize("objectives", [{"labels": 1.0}, {"logits": 0.5}, {"hidden": 1.0}])
+@pytest.mark.parametrize("objectives", [{"labels": 1.0}, {"logits": 0.5}, *STATES])
 def test_student_and_teacher_stay_bit_for_bit_and_share_no_tensor_with_the_result(
     model: PreTrainedModel, student: PreTrainedModel, toy: Task, objectives: dict[str, float]
 ) -> None:
@@ -104,7 +110,7 @@ def test_objectives_count_by_their_weight_and_the_temperature_arrives(toy: Task,
 
 
 @pytest.mark.parametrize(("objectives", "said"), [
-    ({}, "objectives"), ({"logit": 1.0}, "names 'logit'; allowed: labels, logits, hidden"),
+    ({}, "objectives"), ({"logit": 1.0}, "names 'logit'; allowed: labels, logits, logit_mse, hidden"),
     ({"logits": 0.0}, r"objectives\.logits"), ({"logits": -1.0}, r"objectives\.logits"),
     ({"logits": float("nan")}, r"objectives\.logits"), ({"logits": float("inf")}, r"objectives\.logits"),
 ])  # fmt: skip
@@ -133,13 +139,18 @@ def test_other_labels_are_refused(toy: Task) -> None:
                     objectives={"logits": 1.0})  # fmt: skip
 
 
-def test_another_vocabulary_is_refused(model: PreTrainedModel, student: PreTrainedModel, toy: Task) -> None:
+def test_another_vocabulary_is_refused_where_tokens_are_compared(
+    model: PreTrainedModel, student: PreTrainedModel, toy: Task
+) -> None:
     words = sorted(model.tokenizer.get_vocab())
     student.tokenizer = tiny_tokenizer(tuple(words))
-    with pytest.raises(InputError, match="different vocabularies"):
-        distill(forbid_forward_passes(student), teacher=forbid_forward_passes(model), task=toy, objectives={"logits": 1.0})
+    with pytest.raises(InputError, match=r"different vocabularies, but distill\.objectives names 'hidden'"):
+        distill(forbid_forward_passes(student), teacher=forbid_forward_passes(model), task=toy,
+                objectives={"logits": 1.0, "hidden": 1.0})  # fmt: skip
 
 
-def test_another_width_is_refused_by_the_hidden_objective(model: PreTrainedModel, toy: Task) -> None:
-    with pytest.raises(InputError, match=r"width 8 \(student\) with 16 \(teacher\)"):
-        distill(tiny_bert(hidden_size=8), teacher=model, task=toy, objectives={"hidden": 1.0}, **QUICK)
+@pytest.mark.parametrize("width", [8, 32])
+def test_another_width_is_refused_where_no_projection_may_be_learned(model: PreTrainedModel, toy: Task, width: int) -> None:
+    student = forbid_forward_passes(tiny_bert(hidden_size=width))
+    with pytest.raises(InputError, match=rf"'hidden', which compares states of width {width} \(student\) with 16 \(teacher\)"):
+        distill(student, teacher=forbid_forward_passes(model), task=toy, objectives={"hidden": 1.0}, project=False, **QUICK)

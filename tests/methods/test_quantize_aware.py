@@ -157,7 +157,7 @@ def kept_at(step: int, model: PreTrainedModel, task: Task, folder: Path, **optio
     with pytest.raises(Stopped):
         quantize_aware(model, task=task, **TEN_STEPS, **options, run=run)
     tensors = load_file(folder / FILE)
-    return {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    return {name.removeprefix("model.student."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
 
 
 def ranges_in(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -209,10 +209,10 @@ def test_steps_before_the_start_are_those_of_fine_tuning(toy: Task, tmp_path: Pa
     found = kept_at(3, model, toy, tmp_path / "quantized", start_step=3)
     for name, tensor in found.items():
         if not name.endswith(("key.bias", ".low", ".high")):  # nothing depends on the key's bias
-            torch.testing.assert_close(tensor, told[f"model.{name}"], rtol=0, atol=2e-5, msg=name)
+            torch.testing.assert_close(tensor, told[f"model.student.{name}"], rtol=0, atol=2e-5, msg=name)
     assert all(tensor != 0 for tensor in ranges_in(found).values())
     at_once = kept_at(3, model, toy, tmp_path / "at once", start_step=0)
-    assert not torch.allclose(at_once["classifier.weight"], told["model.classifier.weight"], atol=2e-5)
+    assert not torch.allclose(at_once["classifier.weight"], told["model.student.classifier.weight"], atol=2e-5)
 
 
 def test_learned_steps_begin_where_calibration_puts_them_and_change_every_range(
@@ -299,7 +299,7 @@ def test_a_model_that_quantizes_already_is_refused(model: PreTrainedModel, toy: 
 @pytest.mark.parametrize(("objectives", "said"), [
     ({"logits": 1.0}, r"quantize_aware\.objectives names 'logits', which looks at a teacher"),
     ({"hidden": 1.0, "labels": 1.0}, r"quantize_aware\.objectives names 'hidden', which looks at a teacher"),
-    ({"label": 1.0}, r"quantize_aware\.objectives names 'label'; allowed: labels, logits, hidden"),
+    ({"label": 1.0}, r"quantize_aware\.objectives names 'label'; allowed: labels, logits, logit_mse, hidden"),
 ])  # fmt: skip
 def test_objectives_that_cannot_be_learned_are_refused_before_any_forward_pass(
     model: PreTrainedModel, toy: Task, objectives: dict[str, float], said: str
@@ -314,7 +314,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_any_forward_pass(model: P
     teacher = forbid_forward_passes(tiny_bert())
     teacher.tokenizer = tiny_tokenizer(tuple(sorted(model.tokenizer.get_vocab())))
     with pytest.raises(InputError, match="different vocabularies"):
-        quantize_aware(model, teacher=teacher, task=toy)
+        quantize_aware(model, teacher=teacher, task=toy, objectives={"hidden": 1.0})
 
 
 def test_learned_steps_need_a_calibration_part(model: PreTrainedModel) -> None:

@@ -7,17 +7,21 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from compress.bert.states import State
 from compress.errors import CompressError
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.text_classification import Task
+from compress.train.answers import KnownAnswers, LiveAnswers
 from compress.train.batches import epoch_batches
 from compress.train.loop import Goal, train
 from compress.train.run import Run
@@ -257,15 +261,16 @@ def test_a_failed_run_leaves_torch_and_the_model_as_they_were(model: PreTrainedM
 
 def test_hidden_states_reach_the_terms_whole_and_with_the_mask(model: PreTrainedModel, toy: Task) -> None:
     shapes: set[tuple[bool, int]] = set()
+    wanted: frozenset[State] = frozenset({("hidden", 0), ("hidden", 2)})
 
     def watched(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
         assert teacher is not None
-        assert len(student.hidden) == len(teacher.hidden) == 3
-        for one in (*student.hidden, *teacher.hidden):
+        assert student.states.keys() == teacher.states.keys() == wanted
+        for one in (*student.states.values(), *teacher.states.values()):
             shapes.add((one.shape[:2] == batch.attention_mask.shape, one.shape[2]))
         return student.logits.mean()
 
-    goal = Goal({"watched": (1.0, watched)}, needs_hidden=True, teacher=model)
+    goal = Goal({"watched": (1.0, watched)}, states=wanted, teacher=LiveAnswers(model, wanted))
     train(model, task=toy, settings=settings(epochs=1.0), goal=goal, run=Run())
     assert shapes == {(True, 16)}
 
@@ -281,7 +286,60 @@ def test_the_teacher_s_logits_arrive_with_their_examples(model: PreTrainedModel,
         return student.logits.mean()
 
     how = settings(epochs=1.0, batch_size=16)
-    train(model, task=toy, settings=how, goal=Goal({"watched": (1.0, watched)}, teacher_logits=rows), run=Run())
+    goal = Goal({"watched": (1.0, watched)}, teacher=KnownAnswers(rows, {}))
+    train(model, task=toy, settings=how, goal=goal, run=Run())
+
+
+def test_where_the_logits_are_not_taught_the_last_epoch_is_kept_and_no_metric_is_told(
+    model: PreTrainedModel, toy: Task
+) -> None:
+    goal, run = Goal({"labels": LABELS_GOAL.terms["labels"]}, teaches_logits=False), Run()
+    train(model, task=toy, settings=settings(epochs=3.0), goal=goal, run=run)
+    assert run.facts["best_epoch"] == 3
+    assert run.facts["metrics"] == {}
+    assert [set(epoch) for epoch in run.facts["epochs"]] == [{"loss"}] * 3
+
+
+def test_stages_follow_one_another_over_all_steps(model: PreTrainedModel, toy: Task) -> None:
+    """Forty sentences in eights make ten steps in two epochs: five for each of two stages."""
+    told = []
+
+    def watched(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
+        told.append(batch.stage)
+        return student.logits.mean()
+
+    train(model, task=toy, settings=settings(), goal=Goal({"watched": (1.0, watched)}, stages=2), run=Run())
+    assert told == [1] * 5 + [2] * 5
+
+
+def test_what_is_learned_beside_the_student_is_trained_and_kept_in_the_checkpoint(toy: Task, tmp_path: Path) -> None:
+    model = tiny_bert(**without_dropout())
+    results = []
+    for stop in (None, 4):
+        learned = nn.ModuleDict({"watched": nn.Linear(2, 2, bias=False)})
+        nn.init.eye_(learned["watched"].weight)
+
+        def watched(student: Outputs, teacher: Outputs | None, batch: Batch, learned: nn.ModuleDict = learned) -> torch.Tensor:
+            return functional.cross_entropy(learned["watched"](student.logits.float()), batch.labels)
+
+        goal = Goal({"watched": (1.0, watched)}, learned=learned)
+        run = Run(folder=tmp_path / str(stop), checkpoint_seconds=0)
+        if stop:  # as if killed after four steps
+            with pytest.raises(KeyboardInterrupt):
+                train(model, task=toy, settings=settings(), goal=goal, run=run, before_step=_interrupt_at(stop))
+            nn.init.zeros_(learned["watched"].weight)
+        train(model, task=toy, settings=settings(), goal=goal, run=run)
+        results.append(learned["watched"].weight.detach().clone())
+    assert not torch.equal(results[0], torch.eye(2))
+    assert torch.equal(*results)
+
+
+def _interrupt_at(stop: int) -> Callable[[PreTrainedModel, int, int], None]:
+    def before_step(_: PreTrainedModel, step: int, total: int) -> None:
+        if step == stop:
+            raise KeyboardInterrupt
+
+    return before_step
 
 
 # -- before each step

@@ -12,17 +12,21 @@ from transformers import PreTrainedModel
 from compress.errors import InputError
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.text_classification import Task
+from compress.train.answers import KnownAnswers, LiveAnswers
 from compress.train.loop import Goal
 from compress.train.run import Run
-from compress.train.teaching import goal_of
+from compress.train.teaching import Teaching, goal_of
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_tokenizer
 
 
-def goal(objectives: dict[str, float], student: PreTrainedModel, teacher: PreTrainedModel | None, task: Task) -> Goal:
+def goal(
+    objectives: dict[str, float], student: PreTrainedModel, teacher: PreTrainedModel | None, task: Task,
+    run: Run | None = None, **how: Any,
+) -> Goal:  # fmt: skip
     """What the method "teach" makes of objectives at temperature 3."""
-    options = {"temperature": 3.0, "unheard_of": 1}
-    return goal_of("teach", objectives, options, student=student, teacher=teacher, task=task, run=Run(device="cpu"))
+    how = Teaching(**{"temperature": 3.0, **how})
+    return goal_of("teach", objectives, how, student=student, teacher=teacher, task=task, run=run or Run(device="cpu"))
 
 
 @pytest.mark.parametrize(("objectives", "named"), [
@@ -38,13 +42,13 @@ def test_objectives_that_look_at_a_teacher_are_refused_without_one(
 
 def test_labels_need_no_teacher(model: PreTrainedModel, toy: Task) -> None:
     made = goal({"labels": 2.0}, forbid_forward_passes(model), None, toy)
-    assert (made.needs_hidden, made.teacher, made.teacher_logits) == (False, None, None)
+    assert (made.states, made.teacher) == (frozenset(), None)
     assert {name: weight for name, (weight, _) in made.terms.items()} == {"labels": 2.0}
 
 
 def test_a_teacher_that_no_objective_looks_at_does_not_answer(model: PreTrainedModel, toy: Task) -> None:
     made = goal({"labels": 1.0}, model, forbid_forward_passes(tiny_bert(seed=8)), toy)
-    assert (made.needs_hidden, made.teacher, made.teacher_logits) == (False, None, None)
+    assert (made.states, made.teacher) == (frozenset(), None)
 
 
 def test_a_teacher_s_logits_are_those_of_each_training_example_and_it_stays_as_it_is(
@@ -58,9 +62,8 @@ def test_a_teacher_s_logits_are_those_of_each_training_example_and_it_stays_as_i
         logits_of(teacher, **{name: torch.from_numpy(values) for name, values in encoded.batch([index]).items()})
         for index in range(len(encoded))
     ]
-    assert made.teacher is None
-    assert made.teacher_logits is not None
-    np.testing.assert_allclose(made.teacher_logits, torch.cat(told).numpy(), rtol=1e-4, atol=1e-5)
+    assert isinstance(made.teacher, KnownAnswers)
+    np.testing.assert_allclose(made.teacher.logits, torch.cat(told).numpy(), rtol=1e-4, atol=1e-5)
     assert not differences(state_of(teacher), before)
     assert not teacher.training
 
@@ -68,9 +71,9 @@ def test_a_teacher_s_logits_are_those_of_each_training_example_and_it_stays_as_i
 def test_a_teacher_whose_hidden_states_are_read_answers_in_every_step(model: PreTrainedModel, toy: Task) -> None:
     teacher = forbid_forward_passes(tiny_bert(seed=8))
     made = goal({"hidden": 1.0, "logits": 1.0}, model, teacher, toy)
-    assert made.teacher is teacher
-    assert made.needs_hidden
-    assert made.teacher_logits is None
+    assert isinstance(made.teacher, LiveAnswers)
+    assert made.teacher.teacher is teacher
+    assert made.states == {("hidden", 1), ("hidden", 2)}
 
 
 def test_an_objective_gets_the_options_that_it_takes(model: PreTrainedModel, toy: Task) -> None:
@@ -87,10 +90,10 @@ def test_an_objective_gets_the_options_that_it_takes(model: PreTrainedModel, toy
 
 
 @pytest.mark.parametrize(("objectives", "said"), [
-    ({"logit": 1.0, "labels": 0.0}, r"teach\.objectives names 'logit'; allowed: labels, logits, hidden"),
+    ({"logit": 1.0, "labels": 0.0}, r"teach\.objectives names 'logit'; allowed: labels, logits, logit_mse, hidden"),
     ({"logit": 1.0, "labels": 0.0}, r"teach\.objectives\.labels is 0\.0; it must be above 0"),
     ({"labels": -1.0}, r"teach\.objectives\.labels is -1\.0"),
-    ({}, r"teach\.objectives is empty; name at least one of labels, logits, hidden"),
+    ({}, r"teach\.objectives is empty; name at least one of labels, logits, logit_mse, hidden"),
 ])  # fmt: skip
 def test_objectives_that_cannot_be_are_refused_all_at_once(
     model: PreTrainedModel, toy: Task, objectives: dict[str, Any], said: str

@@ -1,0 +1,116 @@
+"""What a teacher answers to the training examples: live in every step, or known from before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from compress.bert.first_token import first_token_only
+from compress.bert.layout import encoder_layers
+from compress.bert.states import State, States, recorded, whole_last_layer
+from compress.objectives.outputs import Outputs
+
+
+class Answers(Protocol):
+    """A teacher, as the loop sees it."""
+
+    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor]) -> Outputs:
+        """The answers to the training examples at `indices`, which are padded to `inputs`."""
+
+    def moved(self, device: torch.device | str) -> None:
+        """Go where the student learns."""
+
+
+@dataclass(frozen=True)
+class LiveAnswers:
+    """A teacher that answers beside the student, without dropout.
+
+    Args:
+        teacher: Is put into evaluation mode.
+        wanted: The states that the objectives compare.
+    """
+
+    teacher: PreTrainedModel
+    wanted: Collection[State]
+
+    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor]) -> Outputs:
+        """Let the teacher read the batch."""
+        logits, states = answered(self.teacher, inputs, self.wanted)
+        return Outputs(logits, states)
+
+    def moved(self, device: torch.device | str) -> None:
+        """Move the teacher."""
+        self.teacher.to(device).eval()
+
+
+def answered(
+    teacher: PreTrainedModel, inputs: Mapping[str, torch.Tensor], wanted: Collection[State]
+) -> tuple[torch.Tensor, States]:
+    """A model's logits and states, without gradients; the last layer is cut to its first token where nobody asks for more."""
+    whole = whole_last_layer(wanted, len(encoder_layers(teacher)))
+    with torch.no_grad(), recorded(teacher, wanted) as states:
+        if whole:
+            return teacher(**inputs).logits, states
+        with first_token_only(teacher):
+            return teacher(**inputs).logits, states
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One state of every training example, unpadded, one after the other.
+
+    Args:
+        kind: The state's; see `compress.bert.states`.
+        rows: float16. scores: flat, each example's (heads, length, length); others: (rows, width), a row per token, or per
+            example for "first".
+        starts: Where each example begins in `rows`, and where the last one ends, (examples + 1,).
+        lengths: Tokens of each example, (examples,).
+    """
+
+    kind: str
+    rows: Any
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    def batch(self, indices: np.ndarray, length: int) -> torch.Tensor:
+        """The state of some examples, padded with 0 to `length` tokens."""
+        parts = [self.rows[self.starts[index] : self.starts[index + 1]] for index in indices]
+        if self.kind == "scores":
+            heads = len(parts[0]) // int(self.lengths[indices[0]]) ** 2
+            shape: tuple[int, ...] = (len(parts), heads, length, length)
+        else:
+            shape = (len(parts), 1 if self.kind == "first" else length, self.rows.shape[1])
+        padded = np.zeros(shape, dtype=np.float16)
+        for row, (part, tokens) in enumerate(zip(parts, self.lengths[indices], strict=True)):
+            if self.kind == "scores":
+                padded[row, :, :tokens, :tokens] = part.reshape(-1, tokens, tokens)
+            else:
+                padded[row, : len(part)] = part
+        return torch.from_numpy(padded)
+
+
+@dataclass(frozen=True)
+class KnownAnswers:
+    """Answers that were computed before.
+
+    Args:
+        logits: (examples, labels).
+        states: By kind and layer.
+    """
+
+    logits: np.ndarray
+    states: Mapping[State, Stored]
+
+    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor]) -> Outputs:
+        """Look the batch up."""
+        device, length = inputs["input_ids"].device, inputs["input_ids"].shape[1]
+        states = {state: stored.batch(indices, length).to(device) for state, stored in self.states.items()}
+        return Outputs(torch.from_numpy(np.asarray(self.logits[indices])).to(device), states)
+
+    def moved(self, device: torch.device | str) -> None:
+        """Stay: each batch goes where it is read."""
