@@ -109,7 +109,9 @@ def distill(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
     before_step = partial(_freeze_lower_layers, goal.stages) if progressive else None
-    return train(model, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
+    student = train(model, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
+    student.requires_grad_(True)
+    return student
 
 
 def _freeze_lower_layers(stages: int, student: PreTrainedModel, step: int, total: int) -> None:

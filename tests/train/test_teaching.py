@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from transformers import PreTrainedModel
 from compress.errors import InputError
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.text_classification import Task
-from compress.train.answers import KnownAnswers, LiveAnswers
+from compress.train.answers import KnownAnswers, LiveAnswers, answered
 from compress.train.loop import Goal
+from compress.train.predict import on_device
+from compress.train.projection import fitted_projection
 from compress.train.run import Run
 from compress.train.teaching import Teaching, goal_of
 from tests.methods.ranges import forbid_forward_passes
@@ -109,3 +112,83 @@ def test_a_teacher_that_does_not_fit_is_refused_before_it_answers(model: PreTrai
     teacher.tokenizer = tiny_tokenizer(tuple(sorted(model.tokenizer.get_vocab())))
     with pytest.raises(InputError, match="different vocabularies"):
         goal({"hidden": 1.0}, model, teacher, toy)
+
+
+# -- states
+
+
+def test_a_teacher_s_states_are_kept_where_a_folder_is_given_and_there_is_room(
+    model: PreTrainedModel, toy: Task, tmp_path: Path
+) -> None:
+    run = Run(device="cpu", answers=tmp_path)
+    made = goal({"hidden": 1.0}, model, tiny_bert(seed=8), toy, run, teacher_cache_bytes=10**9)
+    assert isinstance(made.teacher, KnownAnswers)
+    assert set(made.teacher.states) == {("hidden", 1), ("hidden", 2)}
+    made = goal({"hidden": 1.0}, model, tiny_bert(seed=8), toy, run, teacher_cache_bytes=1000)
+    assert isinstance(made.teacher, LiveAnswers)
+
+
+def test_other_heads_are_refused_where_head_is_compared_with_head(model: PreTrainedModel, toy: Task) -> None:
+    student = forbid_forward_passes(tiny_bert(num_attention_heads=2))
+    for name in ("attention", "attention_scores", "value_relations"):
+        with pytest.raises(InputError, match=rf"'{name}', which compares head with head, but the student has 2 heads in"):
+            goal({name: 1.0}, student, forbid_forward_passes(model), toy)
+    assert goal({"relations": 1.0}, student, model, toy).states == {(kind, 2) for kind in ("query", "key", "value")}
+
+
+def test_relation_heads_must_divide_both_widths(model: PreTrainedModel, toy: Task) -> None:
+    student = forbid_forward_passes(tiny_bert(hidden_size=12))
+    with pytest.raises(InputError, match=r"teach\.relation_heads is 8, which does not divide the width 12 of the student's"):
+        goal({"relations": 1.0}, student, forbid_forward_passes(model), toy, relation_heads=8)
+
+
+@pytest.mark.parametrize("layers", [[1, 9], [3]])
+def test_a_map_beyond_the_teacher_is_refused(model: PreTrainedModel, toy: Task, layers: list[int]) -> None:
+    with pytest.raises(InputError, match=r"teach\.layers"):
+        goal({"hidden": 1.0}, forbid_forward_passes(tiny_bert()), forbid_forward_passes(model), toy, layers=layers)
+
+
+def test_one_layer_leaves_nothing_to_compare_below_the_last(model: PreTrainedModel, toy: Task) -> None:
+    with pytest.raises(InputError, match="'first_token', which finds no layer to compare: the student has 1 layers"):
+        goal({"first_token": 1.0}, forbid_forward_passes(tiny_bert(layers=1)), model, toy)
+
+
+def test_a_teacher_of_other_tokens_may_teach_its_logits(model: PreTrainedModel, toy: Task) -> None:
+    """It reads the same sentences in its own pieces."""
+    teacher = tiny_bert(seed=8)
+    told = goal({"logits": 1.0}, model, teacher, toy).teacher
+    model.tokenizer = tiny_tokenizer(tuple(sorted(teacher.tokenizer.get_vocab())))
+    again = goal({"logits": 1.0}, model, teacher, toy).teacher
+    assert isinstance(told, KnownAnswers)
+    assert isinstance(again, KnownAnswers)
+    np.testing.assert_array_equal(told.logits, again.logits)
+
+
+@pytest.mark.parametrize(("objectives", "teaches"), [
+    ({"hidden": 1.0, "attention": 1.0}, False), ({"hidden": 1.0, "labels": 1.0}, True),
+])  # fmt: skip
+def test_the_selection_metric_counts_where_the_logits_are_taught(
+    model: PreTrainedModel, toy: Task, objectives: dict[str, float], teaches: bool
+) -> None:
+    assert goal(objectives, model, tiny_bert(seed=8), toy).teaches_logits is teaches
+
+
+def test_a_projection_begins_with_the_best_linear_map(toy: Task) -> None:
+    """A teacher whose states are a linear map of the student's is met at once."""
+    student = tiny_bert(layers=1, hidden_size=8)
+    teacher = tiny_bert(layers=1, hidden_size=16)
+    projection = fitted_projection(student, teacher, toy, ((0, 0), (1, 1)), "hidden", Run(device="cpu"))
+    encoded = toy.encode(toy.train, student.tokenizer)
+    inputs = on_device(encoded.batch(range(len(encoded))), "cpu")
+    mask = inputs["attention_mask"].bool()
+    rows = []
+    for model in (student, teacher):
+        _, states = answered(model, inputs, [("hidden", 0), ("hidden", 1)])
+        rows.append(torch.cat([states["hidden", layer][mask] for layer in (0, 1)]).double().numpy())
+    given = np.concatenate([rows[0], np.ones((len(rows[0]), 1))], axis=1)
+    best = given @ np.linalg.lstsq(given, rows[1], rcond=None)[0]
+    with torch.no_grad():
+        found = projection(torch.from_numpy(rows[0]).float()).double().numpy()
+    least, own = (((one - rows[1]) ** 2).mean() for one in (best, found))
+    assert least <= own < least * 1.01 + 1e-6
+    assert own < 0.9 * rows[1].var(0).mean()

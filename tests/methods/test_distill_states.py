@@ -1,0 +1,83 @@
+"""Students that learn from their teacher's states: narrower ones, in turns, and with answers kept on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedModel
+
+from compress.errors import InputError
+from compress.methods.distill import distill
+from compress.tasks.text_classification import Task
+from compress.train.run import Run
+from tests.methods.ranges import forbid_forward_passes
+from tests.models import differences, state_of, tiny_bert, toy_task, without_dropout
+
+QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 8}
+MIX = dict.fromkeys(("hidden", "embedding", "attention_scores", "first_token", "relations", "logits", "labels"), 1.0)
+
+
+def test_any_mix_teaches_a_narrower_student_and_the_result_keeps_no_projection(model: PreTrainedModel, toy: Task) -> None:
+    student = tiny_bert(layers=2, hidden_size=8, intermediate_size=12)
+    learned = distill(student, teacher=model, task=toy, objectives=MIX, **QUICK)
+    assert state_of(learned).keys() == state_of(student).keys()
+    assert differences(state_of(learned), state_of(student))
+
+
+@pytest.mark.parametrize("objectives", [{"hidden": 1.0}, {"relations": 1.0, "embedding": 1.0}, {"attention": 1.0}])
+def test_a_student_comes_nearer_to_the_states_that_it_learns_from(objectives: dict[str, float]) -> None:
+    task = toy_task(train=64)
+    teacher, student = tiny_bert(layers=2), tiny_bert(seed=9, layers=2, **without_dropout())
+    run = Run()
+    distill(student, teacher=teacher, task=task, objectives=objectives, epochs=8, batch_size=8, learning_rate=1e-2, run=run)
+    losses = [epoch["loss"] for epoch in run.facts["epochs"]]
+    assert losses[-1] < 0.6 * losses[0]
+    assert run.facts["best_epoch"] == 8
+
+
+def test_answers_from_disk_teach_as_live_ones_do(model: PreTrainedModel, toy: Task, tmp_path: Path, exact: None) -> None:
+    student, objectives = tiny_bert(seed=9, **without_dropout()), {"hidden": 1.0, "attention_scores": 0.1, "logits": 1.0}
+    live, first, again = (
+        distill(student, teacher=model, task=toy, objectives=objectives, **QUICK, run=Run(answers=answers))
+        for answers in (None, tmp_path, tmp_path)
+    )
+    assert not differences(state_of(first), state_of(again))
+    apart = [(state_of(live)[name] - tensor).abs().max().item() for name, tensor in state_of(first).items()]
+    assert max(apart) < 2e-3  # float16 against float32, over five steps of AdamW
+
+
+def test_lower_layers_stay_while_a_higher_one_learns(
+    model: PreTrainedModel, toy: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten steps, five for each layer; the embeddings learn with the first."""
+    told = []
+
+    def watched(student: PreTrainedModel, **options: Any) -> PreTrainedModel:
+        for step in range(10):
+            options["before_step"](student, step, 10)
+            layers = student.bert.encoder.layer
+            parts = (student.bert.embeddings, *layers)
+            told.append([all(parameter.requires_grad for parameter in part.parameters()) for part in parts])
+        return student
+
+    monkeypatch.setattr("compress.methods.distill.train", watched)
+    learned = distill(tiny_bert(seed=9), teacher=model, task=toy, objectives={"feature_map": 1.0}, progressive=True)
+    assert told == [[True, True, True]] * 5 + [[False, False, True]] * 5
+    assert all(parameter.requires_grad for parameter in learned.parameters())
+
+
+def test_layers_learn_in_turns_and_the_head_not_at_all(model: PreTrainedModel, toy: Task) -> None:
+    student = tiny_bert(seed=9, **without_dropout())
+    objectives = {"feature_map": 100.0, "feature_statistics": 5.0, "attention": 1.0, "embedding": 1.0}
+    learned = distill(student, teacher=model, task=toy, objectives=objectives, progressive=True, **QUICK)
+    moved = differences(state_of(student), state_of(learned))
+    assert {name.split(".layer.")[1][0] for name in moved if ".layer." in name} == {"0", "1"}
+    assert not any(name.startswith(("classifier", "bert.pooler")) for name in moved)
+
+
+def test_patience_needs_a_metric_to_watch(model: PreTrainedModel, toy: Task) -> None:
+    student = forbid_forward_passes(tiny_bert(seed=9))
+    with pytest.raises(InputError, match=r"distill\.patience is 1, but these objectives do not teach the logits"):
+        distill(student, teacher=model, task=toy, objectives={"hidden": 1.0}, patience=1, **QUICK)
