@@ -131,6 +131,7 @@ def test_dynamic_ranges_are_of_the_float_weights(tmp_path: Path) -> None:
     ({}, Calibrated("mse", 99.99, False, 0.5, False)),
     ({"calibration": "percentile", "percentile": 99.0, "symmetric": True, "smooth": None, "correct_bias": True},
      Calibrated("percentile", 99.0, True, None, True)),
+    ({"per_channel": False}, Calibrated("mse", 99.99, False, 0.5, False, per_channel=False)),
 ])  # fmt: skip
 def test_a_float_model_is_calibrated_as_the_options_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], expected: Calibrated
