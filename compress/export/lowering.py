@@ -66,7 +66,10 @@ class Grid:
 
 
 def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> list[Product]:
-    """The products with a constant matrix, in the order of the graph, but for those of the modules left out."""
+    """The products with a constant matrix, in the order of the graph, but for those of the modules left out.
+
+    Every one is called by its module from now on, and its bias by that and ".bias", those left out too.
+    """
     out = frozenset(left_out)
     found = []
     for node in model.graph:
@@ -78,14 +81,13 @@ def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> l
             continue
         weight = constant.const_value.numpy()
         node.name = module or node.name
-        if module in out:
-            continue
-        if node.op_type == "Gemm":
+        if node.op_type == "Gemm" and module not in out:
             node, weight = _as_product(model, node, weight)
-        product = Product(node, module, weight, _bias_of(node, weight.shape[1]))
-        if product.bias is not None and module:
-            product.bias[0].name = f"{module}.bias"
-        found.append(product)
+        bias = _bias_of(node, weight.shape[1])
+        if bias is not None and module:
+            bias[0].name = f"{module}.bias"
+        if module not in out:
+            found.append(Product(node, module, weight, bias))
     return found
 
 
@@ -101,7 +103,7 @@ def _as_product(model: ir.Model, node: ir.Node, weight: np.ndarray) -> tuple[ir.
     if told.get("transA", 0) or told.get("alpha", 1.0) != 1.0 or told.get("beta", 1.0) != 1.0:
         raise CompressError(f"the product {node.name} has factors that cannot be lowered; export to a float target instead.")
     weight = weight.T if told.get("transB", 0) else weight
-    product = ir.node("MatMul", [node.inputs[0], constant(model, f"{node.name}.weight", weight)])
+    product = ir.node("MatMul", [node.inputs[0], constant(model, f"{node.name}.weight", weight)], name=node.name)
     product.metadata_props.update(node.metadata_props)
     nodes, result = [product], product.outputs[0]
     if len(node.inputs) > 2 and node.inputs[2] is not None:
