@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from transformers import PreTrainedModel
 
 from compress.artifact.folders import new_folder
+from compress.bert.quantizers import quantized_linears
 from compress.errors import CompressError, InputError
 from compress.export import TARGETS
 from compress.export.graph import FILE, facts_in_file, input_names
 from compress.export.parity import Stage
+from compress.export.ranges import refuse_unread
 from compress.log import libraries_silenced
 from compress.openvino_session import need_openvino
 
@@ -58,13 +60,14 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
         options: The target's own.
 
     Raises:
-        InputError: The target is unknown, or the folder holds something already.
+        InputError: The target is unknown, an option plays no part, or the folder holds something already.
         CompressError: The exporter failed, or a stage broke parity; nothing is written.
     """
     if target not in TARGETS:
         raise InputError(f"target {target!r} is unknown; allowed: {', '.join(TARGETS)}.")
     check_runtime(target)
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
+    refuse_unread(target, lower, options, brings_ranges=bool(quantized_linears(model)))
     with new_folder(folder) as partial:
         stages: list[Stage] = lower(model, partial, task=task, **options)
         for stage in stages:

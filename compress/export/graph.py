@@ -134,7 +134,7 @@ def in_onnxruntime(path: Path, *, as_written: bool = False) -> Opened:
 
     graph = running_graph(path)
     operators = Counter(node.op_type for node in graph.node)
-    return Opened(run, sum(operators[op] for op in INTEGER_OPS), sum(operators[op] for op in FUSED_OPS), _stayed_float(graph))
+    return Opened(run, sum(operators[op] for op in INTEGER_OPS), sum(operators[op] for op in FUSED_OPS), float_products(graph))
 
 
 def running_graph(path: Path) -> onnx.GraphProto:
@@ -152,7 +152,9 @@ def facts_in_file(path: Path) -> dict[str, str]:
     return {one.key: one.value for one in onnx.load(path, load_external_data=False).metadata_props}
 
 
-def _stayed_float(graph: onnx.GraphProto) -> tuple[str, ...]:
+def float_products(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Names of the products of floats with constant weights, as they were before onnxruntime fused them."""
     weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
     weights |= {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    return tuple(node.name for node in graph.node if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)
+    found = (node.name for node in graph.node if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)
+    return tuple(name.removeprefix("fused ").partition("/")[0] for name in found)

@@ -66,7 +66,10 @@ class Grid:
 
 
 def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> list[Product]:
-    """The products with a constant matrix, in the order of the graph, but for those of the modules left out."""
+    """The products with a constant matrix, in the order of the graph, but for those of the modules left out.
+
+    Every one is called by its module from now on, and its bias by that and ".bias", those left out too.
+    """
     out = frozenset(left_out)
     found = []
     for node in model.graph:
@@ -78,14 +81,13 @@ def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> l
             continue
         weight = constant.const_value.numpy()
         node.name = module or node.name
-        if module in out:
-            continue
-        if node.op_type == "Gemm":
+        if node.op_type == "Gemm" and module not in out:
             node, weight = _as_product(model, node, weight)
-        product = Product(node, module, weight, _bias_of(node, weight.shape[1]))
-        if product.bias is not None and module:
-            product.bias[0].name = f"{module}.bias"
-        found.append(product)
+        bias = _bias_of(node, weight.shape[1])
+        if bias is not None and module:
+            bias[0].name = f"{module}.bias"
+        if module not in out:
+            found.append(Product(node, module, weight, bias))
     return found
 
 
@@ -101,7 +103,7 @@ def _as_product(model: ir.Model, node: ir.Node, weight: np.ndarray) -> tuple[ir.
     if told.get("transA", 0) or told.get("alpha", 1.0) != 1.0 or told.get("beta", 1.0) != 1.0:
         raise CompressError(f"the product {node.name} has factors that cannot be lowered; export to a float target instead.")
     weight = weight.T if told.get("transB", 0) else weight
-    product = ir.node("MatMul", [node.inputs[0], constant(model, f"{node.name}.weight", weight)])
+    product = ir.node("MatMul", [node.inputs[0], constant(model, f"{node.name}.weight", weight)], name=node.name)
     product.metadata_props.update(node.metadata_props)
     nodes, result = [product], product.outputs[0]
     if len(node.inputs) > 2 and node.inputs[2] is not None:
@@ -303,7 +305,8 @@ def _rows(rows: np.ndarray, highest: int) -> tuple[np.ndarray, np.ndarray]:
 def _eight_bits(model: ir.Model, name: str, rows: np.ndarray, ids: Any) -> tuple[list[ir.Node], ir.Value]:
     whole, scales = _rows(rows, EIGHT_BITS)
     looked = ir.node("Gather", [constant(model, f"{name}_int8", whole), ids])
-    return _scaled(model, name, [looked], looked.outputs[0], scales, ids)
+    cast = ir.node("Cast", [looked.outputs[0]], attributes={"to": FLOAT})
+    return _scaled(model, name, [looked, cast], cast.outputs[0], scales, ids)
 
 
 def _in_pairs(model: ir.Model, name: str, rows: np.ndarray, ids: Any) -> tuple[list[ir.Node], ir.Value]:
@@ -323,24 +326,26 @@ def _four_bits(model: ir.Model, name: str, rows: np.ndarray, ids: Any) -> tuple[
     half = rows.shape[1] // 2
     packed = shifted[:, :half] | (shifted[:, half:] << 4)
     looked = ir.node("Gather", [constant(model, f"{name}_int4", packed), ids])
-    sixteen = constant(model, f"{name}_sixteen", np.array(16, dtype=np.uint8))
-    high = ir.node("Div", [looked.outputs[0], sixteen])
+    part, sixteen, middle = (constant(model, f"{name}_{said}", np.array(number, dtype=np.float32))
+                             for said, number in (("part", 1 / 16), ("sixteen", 16), ("middle", 8)))  # fmt: skip
+    # in floats, which hold every byte and its sixteenth, bfloat16 too: OpenVINO divides and shifts whole bytes with rounding
+    cast = ir.node("Cast", [looked.outputs[0]], attributes={"to": FLOAT})
+    sixteenth = ir.node("Mul", [cast.outputs[0], part])
+    high = ir.node("Floor", [sixteenth.outputs[0]])
     back = ir.node("Mul", [high.outputs[0], sixteen])
-    low = ir.node("Sub", [looked.outputs[0], back.outputs[0]])
+    low = ir.node("Sub", [cast.outputs[0], back.outputs[0]])
     both = ir.node("Concat", [low.outputs[0], high.outputs[0]], attributes={"axis": -1})
-    cast = ir.node("Cast", [both.outputs[0]], attributes={"to": FLOAT})
-    centred = ir.node("Sub", [cast.outputs[0], constant(model, f"{name}_middle", np.array(8, dtype=np.float32))])
-    nodes = [looked, high, back, low, both, cast, centred]
+    centred = ir.node("Sub", [both.outputs[0], middle])
+    nodes = [looked, cast, sixteenth, high, back, low, both, centred]
     return _scaled(model, name, nodes, centred.outputs[0], scales, ids)
 
 
 def _scaled(
     model: ir.Model, name: str, nodes: list[ir.Node], whole: ir.Value, scales: np.ndarray, ids: Any
 ) -> tuple[list[ir.Node], ir.Value]:
-    cast = ir.node("Cast", [whole], attributes={"to": FLOAT})
     factors = ir.node("Gather", [constant(model, f"{name}_scale", scales), ids])
-    product = ir.node("Mul", [cast.outputs[0], factors.outputs[0]])
-    return [*nodes, cast, factors, product], product.outputs[0]
+    product = ir.node("Mul", [whole, factors.outputs[0]])
+    return [*nodes, factors, product], product.outputs[0]
 
 
 def sums_before_norms(model: ir.Model) -> int:

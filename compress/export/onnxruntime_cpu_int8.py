@@ -27,6 +27,7 @@ from compress.export.integers import (
 from compress.export.lowering import lower_tables, lower_to_kernels, products, sums_before_norms
 from compress.export.onnxruntime_cpu import TOLERANCE
 from compress.export.parity import Reference, Stage
+from compress.export.ranges import is_static
 from compress.export.saturation import safe_bits
 from compress.processor import int8_processors, is_x86
 from compress.train.calibration import Calibrated, Smooth
@@ -72,7 +73,8 @@ def onnxruntime_cpu_int8(
         folder: Where model.onnx goes.
         task: Its calibration part gives the sentences on which ranges are found and each stage is compared.
         activations: "dynamic" ranges see the whole batch, so an answer changes a little with its neighbours; with "static"
-            ones it does not. "auto" is static for a model that brings ranges, else dynamic, which needs no calibration.
+            ones it does not. "auto" is static for a model that brings ranges or with `max_drop`, else dynamic, which needs
+            no calibration; the options of static ranges are refused then.
         per_channel: One scale per output column instead of one per weight; a model that brings ranges decides itself.
         weight_bits: On x86 without VNNI, products of 8-bit weights overflow 16 bits and answers go wrong, so "auto" takes 7
             where a trial overflows, and 8 elsewhere. A file with 7 is right on every CPU.
@@ -93,15 +95,14 @@ def onnxruntime_cpu_int8(
         NoEffect: No operator of the running graph multiplies integers.
     """
     bits = safe_bits() if weight_bits == "auto" else weight_bits
-    brings_ranges = bool(quantized_linears(model))
-    is_static = activations == "static" or (activations == "auto" and (brings_ranges or max_drop is not None))
-    unsigned = not is_static or is_x86()
-    kind = "static" if is_static else "dynamic"
+    fixed = is_static(activations, max_drop, brings_ranges=bool(quantized_linears(model)))
+    unsigned = not fixed or is_x86()
+    kind = "static" if fixed else "dynamic"
     facts = {"weight_bits": str(bits), "activations": kind, **int8_processors(bits, unsigned=unsigned)}
-    if is_static:
+    if fixed:
         lower = partial(lower_to_kernels, unsigned=unsigned)
         form = Form(TARGET, lower, in_onnxruntime, facts, HIGHEST[bits], table_bits, finish=sums_before_norms)
-        how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias)
+        how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias, per_channel)
         return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
                             max_relative_error=max_relative_error)  # fmt: skip
     with tempfile.TemporaryDirectory(dir=folder) as room, quantizers_off(model):

@@ -5,9 +5,6 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import onnx
-import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
 
 from compress.processor import has_vnni
 
@@ -19,7 +16,14 @@ def sums_saturate() -> bool:
     """Whether 255 * 127 + 255 * 127, the largest sum of two products, comes out wrong in onnxruntime here.
 
     On x86 without VNNI two products of unsigned activations and signed weights are added in 16 bits, which overflow.
+
+    Raises:
+        ImportError: onnx or onnxruntime is missing; both are imported here, since the doctor runs without them.
     """
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
     weight = np.full((WIDTH, WIDTH), 127, dtype=np.int8)
     node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
     given = helper.make_tensor_value_info("x", TensorProto.UINT8, [WIDTH, WIDTH])

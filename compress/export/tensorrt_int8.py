@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.bert.quantizers import quantized_linears
 from compress.errors import CompressError, InputError
-from compress.export.graph import Opened, in_onnxruntime
+from compress.export.graph import Opened, float_products, in_onnxruntime
 from compress.export.integers import Form, MaxDrop, MaxFlips, MaxRelativeError, write_static
 from compress.export.lowering import lower_to_pairs
 from compress.export.parity import Stage
@@ -72,16 +72,19 @@ def tensorrt_int8(
     """
     if any(not linear.symmetric for linear in quantized_linears(model).values()):
         raise InputError(f"{TARGET} needs symmetric ranges; train with quantize_aware's symmetric: true.")
-    form = Form(TARGET, partial(lower_to_pairs, unsigned=False), _executed, FACTS, tables_in_pairs=True)
+    form = Form(TARGET, partial(lower_to_pairs, unsigned=False), executed, FACTS, tables_in_pairs=True)
     how = Calibrated(calibration, percentile, True, smooth, correct_bias)
     return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
                         max_relative_error=max_relative_error)  # fmt: skip
 
 
-def _executed(path: Path) -> Opened:
+def executed(path: Path) -> Opened:
+    """Check a file, and run its operators one after the other on the CPU."""
     count = check_explicit_quantization(path)
     opened = in_onnxruntime(path, as_written=True)
-    return Opened(opened.run, count, opened.fused_ops, ())
+    graph = onnx.load(path).graph
+    whole = {node.name for node in _whole_products(graph)}
+    return Opened(opened.run, count, opened.fused_ops, tuple(name for name in float_products(graph) if name not in whole))
 
 
 def check_explicit_quantization(path: Path) -> int:
@@ -109,12 +112,15 @@ def check_explicit_quantization(path: Path) -> int:
         readers = [one.op_type for one in graph.node if node.op_type == PAIR[0] and node.output[0] in one.input]
         if node.op_type == PAIR[0] and set(readers) != {PAIR[1]}:
             raise CompressError(f"{TARGET}: what {node.name} quantizes is not dequantized.")
-    products = [
-        node for node in graph.node
-        if node.op_type == "MatMul" and all(name in makers and makers[name].op_type == PAIR[1] for name in node.input)
-    ]  # fmt: skip
+    products = _whole_products(graph)
     for node in products:
         weight = makers[node.input[1]]
         if [attribute.i for attribute in weight.attribute if attribute.name == "axis"] != [1]:
             raise CompressError(f"{TARGET}: the weight of {node.name} has no scale per output column.")
     return len(products)
+
+
+def _whole_products(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The products whose two inputs come from DequantizeLinear."""
+    back = {name for node in graph.node if node.op_type == PAIR[1] for name in node.output}
+    return [node for node in graph.node if node.op_type == "MatMul" and back.issuperset(node.input)]

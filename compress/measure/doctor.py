@@ -99,6 +99,8 @@ def _sums() -> Finding:
     """Try onnxruntime's integer kernels."""
     try:
         wrong = sums_saturate()
+    except ImportError as err:
+        return Finding("int8 sums", UNKNOWN, f"not tried, since {err.name} cannot be imported")
     except Exception as err:  # a broken installation is told below
         return Finding("int8 sums", UNKNOWN, f"onnxruntime could not try them ({type(err).__name__})")
     if wrong:

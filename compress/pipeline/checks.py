@@ -1,10 +1,15 @@
-"""Catch a teacher whose labels stand in another order before hours are spent on learning from it."""
+"""Catch what would fail at the end before hours are spent: labels in another order, exports that cannot be made."""
 
 from __future__ import annotations
 
+from compress.artifact.saving import STRUCTURE
+from compress.bert.quantizers import quantized_linears
+from compress.export import TARGETS
+from compress.export.ranges import refuse_unread
 from compress.measure.chance import assert_better_than_chance
 from compress.pipeline.steps import Stop, Walk
 from compress.recipe.plan import INPUT_MODEL
+from compress.recipe.signatures import load_function
 from compress.train.predict import predict
 
 EXAMPLES = 500
@@ -26,3 +31,19 @@ def check_teachers(walk: Walk, start: Stop) -> None:
     encoded = walk.task.encode(walk.task.selection.require("selection").take(EXAMPLES), model.tokenizer)
     logits = predict(model, encoded, progress=walk.progress, what="check the labels")
     assert_better_than_chance(logits, encoded.labels, walk.task.labels)
+
+
+def check_exports(walk: Walk, start: Stop) -> None:
+    """Check the options of every export against the model that the steps will make.
+
+    Raises:
+        InputError: An option plays no part.
+    """
+    brings_ranges = any(step.method == "quantize_aware" for step in walk.plan.steps) or _brings_ranges(start)
+    for one in walk.plan.exports:
+        refuse_unread(one.target, load_function(TARGETS, one.target), one.options, brings_ranges=brings_ranges)
+
+
+def _brings_ranges(start: Stop) -> bool:
+    """Whether the model quantizes; one whose folder does not tell its structure is not loaded for that."""
+    return start.folder is not None and (start.folder / STRUCTURE).is_file() and bool(quantized_linears(start.model()))

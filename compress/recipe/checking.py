@@ -11,6 +11,7 @@ from typing import Any
 import compress.export as export
 import compress.methods as methods
 import compress.tasks as tasks
+from compress.export.ranges import unread_options
 from compress.recipe.contents import argument_names
 from compress.recipe.document import Document
 from compress.recipe.mistakes import KeyPath, Mistakes, shown, stands_for, unknown
@@ -111,9 +112,20 @@ def check_signatures(plan: Plan, mistakes: Mistakes) -> Plan:
     exports: list[Export] = []
     for one in plan.exports:
         path = ("export", one.index, one.target)
+        before = len(mistakes.found)
         options = _checked(export.TARGETS, one.target, one.options, path, mistakes)
+        if len(mistakes.found) == before:
+            _check_unread(plan, one.target, options, path, mistakes)
         exports.append(replace(one, options=options))
     return replace(plan, steps=tuple(steps), exports=tuple(exports))
+
+
+def _check_unread(plan: Plan, target: str, options: dict[str, Any], path: KeyPath, mistakes: Mistakes) -> None:
+    """Note the options that will play no part, whatever the model that comes in is."""
+    brings_ranges = any(step.method == "quantize_aware" for step in plan.steps) or None
+    function = load_function(export.TARGETS, target)
+    for name, why in unread_options(function, options, brings_ranges=brings_ranges).items():
+        mistakes.add((*path, name), f"{shown(options[name])} has no effect: {why}")
 
 
 def _checked(table: Table, entry: str, arguments: dict[str, Any], path: KeyPath, mistakes: Mistakes) -> dict[str, Any]:

@@ -30,6 +30,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "static": ("onnxruntime-cpu-int8", {"activations": "static"}), "openvino-cpu": ("openvino-cpu", {}),
     "openvino-cpu-int8": ("openvino-cpu-int8", {}), "tensorrt-int8": ("tensorrt-int8", {}),
     "onnxruntime-cuda-fp16": ("onnxruntime-cuda-fp16", {}), "four bits": ("onnxruntime-cpu-int8", {"table_bits": 4}),
+    "openvino four bits": ("openvino-cpu-int8", {"table_bits": 4}),
 }  # fmt: skip
 """The other targets and forms, each exported once."""
 
@@ -191,7 +192,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[PreTrain
 @pytest.mark.parametrize("lengths", SHAPES)
 @pytest.mark.parametrize(("name", "tolerance"), [
     ("static", 0.4), ("openvino-cpu", 0.1), ("openvino-cpu-int8", 0.4), ("tensorrt-int8", 0.4),
-    ("onnxruntime-cuda-fp16", 0.02), ("four bits", 1.0),
+    ("onnxruntime-cuda-fp16", 0.02), ("four bits", 1.0), ("openvino four bits", 1.0),
 ])  # fmt: skip
 def test_every_form_answers_nearly_as_torch_at_every_size(
     others: Any, name: str, tolerance: float, lengths: tuple[int, ...]

@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 from compress.errors import CompressError
 from compress.export.graph import facts_in_file, in_onnxruntime, running_graph, session, write_graph
 from compress.export.lowering import Grid, lower_to_kernels, products
+from compress.export.openvino_cpu import in_openvino
 from tests.export.graphs import BagOfWords, write_bag_of_words
-from tests.export.linears import random_linear, save_graph, write_linears
+from tests.export.linears import Linear, random_linear, save_graph, write_linears
 
 
 @pytest.fixture
@@ -80,7 +81,29 @@ def test_products_on_integers_are_counted_and_those_left_out_are_named(tmp_path:
     ir.save(model, path)
     opened = in_onnxruntime(path)
     assert opened.integer_ops == 1
-    assert {name.partition("/")[0] for name in opened.stayed_float} == {"bert.b", "classifier"}
+    assert opened.stayed_float == ("bert.b", "classifier")
+
+
+def test_openvino_s_name_for_the_product_that_gives_an_output_is_its_module(bag: Path) -> None:
+    """OpenVINO calls it `logits`."""
+    proto = onnx.load(bag)
+    shift = next(one for one in proto.graph.initializer if one.name == "shift")
+    shift.CopyFrom(numpy_helper.from_array(np.zeros(2, dtype=np.float32), "shift"))  # a bias, as a head has
+    model = ir.from_proto(proto)
+    assert products(model) == []
+    ir.save(model, bag)
+    assert in_openvino(bag).stayed_float == ("classifier",) == in_onnxruntime(bag).stayed_float
+
+
+@pytest.mark.parametrize("form", ["Gemm", "Gemm transB"])
+def test_a_gemm_that_stays_float_keeps_its_name(tmp_path: Path, form: str) -> None:
+    weight = np.arange(16, dtype=np.float32).reshape(4, 4)
+    linears = {"bert.a": Linear(weight, np.ones(4, dtype=np.float32), form), "classifier": Linear(weight, None, form)}
+    path = write_linears(tmp_path / "model.onnx", linears)
+    model = ir.load(path)
+    assert [product.node.name for product in products(model)] == ["bert.a"]
+    ir.save(model, path)
+    assert in_onnxruntime(path).stayed_float == ("bert.a", "classifier")
 
 
 def test_products_of_two_inputs_are_no_weights_that_stayed_float(tmp_path: Path) -> None:

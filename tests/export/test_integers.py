@@ -131,6 +131,7 @@ def test_dynamic_ranges_are_of_the_float_weights(tmp_path: Path) -> None:
     ({}, Calibrated("mse", 99.99, False, 0.5, False)),
     ({"calibration": "percentile", "percentile": 99.0, "symmetric": True, "smooth": None, "correct_bias": True},
      Calibrated("percentile", 99.0, True, None, True)),
+    ({"per_channel": False}, Calibrated("mse", 99.99, False, 0.5, False, per_channel=False)),
 ])  # fmt: skip
 def test_a_float_model_is_calibrated_as_the_options_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], expected: Calibrated
@@ -234,7 +235,29 @@ def test_the_linear_that_bears_it_worst_stays_float_in_the_file(tmp_path: Path) 
     weight = dict(model.named_modules())[BROKEN].weight.detach().numpy()
     kept = [one for one in held.values() if one.dtype == np.float32 and sorted(one.shape) == [32, 64]]
     assert any(np.array_equal(one, weight) or np.array_equal(one.T, weight) for one in kept)
-    assert {name.partition("/")[0] for name in last.stayed_float} == {BROKEN, "classifier"}
+    assert last.stayed_float == (BROKEN, "classifier")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("written")
+@pytest.mark.parametrize("target", [TARGET, "openvino-cpu-int8", "tensorrt-int8"])
+def test_every_target_calls_the_products_that_stayed_float_by_their_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """Among them one of three inputs alike, one before GELU, the pooler, which the exporter writes as Gemm, and the head."""
+    kept = ("bert.encoder.layer.0.attention.self.query", "bert.encoder.layer.1.intermediate.dense", "bert.pooler.dense")
+
+    def keep_in_float(student: Any, *_: Any) -> Any:
+        for name in kept:
+            quantized_linears(student)[name].on = False
+        return student
+
+    monkeypatch.setattr(integers, "keep_in_float", keep_in_float)
+    task, loose = toy_task(), {"max_flips": 1.0, "max_relative_error": 10.0}
+    model = quantized_bert(task, symmetric=True)
+    last = export(model, tmp_path / "out", target=target, task=task, max_drop=0.5, **loose).stages[-1]
+    assert sorted(last.stayed_float) == sorted([*kept, "classifier"])
+    assert last.integer_ops == 2 * 6 + 1 - len(kept)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import openvino
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -52,6 +53,23 @@ def test_rows_are_rounded_each_on_its_own_scale(
     np.testing.assert_allclose(found["words"], rounded(rows, highest)[IDS], rtol=1e-6)
     np.testing.assert_allclose(found["types"], rounded(others, highest)[IDS], rtol=1e-6)
     assert np.abs(found["words"] - rows[IDS]).max() > 0
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+@pytest.mark.parametrize(("bits", "highest"), [(8, 127), (4, 7)])
+def test_openvino_unpacks_every_byte_as_onnxruntime_does(tmp_path: Path, bits: int, highest: int, precision: str) -> None:
+    """Each of the 225 pairs of two four-bit numbers; what bfloat16 rounds is the product with the scale alone."""
+    numbers = np.arange(-7, 8, dtype=np.float32)
+    rows = np.concatenate([np.repeat(numbers[:, None], 15, axis=1), np.tile(numbers, (15, 1)), np.full((15, 2), 7)], axis=1)
+    rows = rows[:, [*range(15), 30, *range(15, 30), 31]].astype(np.float32)  # the two sevens end the halves
+    model, ids = write_tables(tmp_path / "model.onnx", words=rows), np.arange(15)[None]
+    lower_tables(model, bits=bits)
+    ir.save(model, tmp_path / "lowered.onnx")
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(tmp_path / "lowered.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    found = compiled({"ids": ids})["words"]
+    np.testing.assert_allclose(found, rounded(rows, highest)[ids], rtol=1e-6 if precision == "f32" else 2**-7)
+    np.testing.assert_allclose(answers(model, ids)["words"], rounded(rows, highest)[ids], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("bits", "in_pairs", "bytes_per_number"), [(8, False, 1), (4, False, 0.5), (8, True, 1)])

@@ -17,7 +17,7 @@ from compress.bert.quantizers import with_quantizers
 from compress.errors import CompressError, InputError
 from compress.export.exporting import export
 from compress.export.lowering import Grid, lower_to_pairs, products
-from compress.export.tensorrt_int8 import check_explicit_quantization
+from compress.export.tensorrt_int8 import check_explicit_quantization, executed
 from tests.export.linears import random_linear, write_linears
 from tests.models import tiny_bert, toy_task
 
@@ -63,6 +63,11 @@ def test_the_products_between_pairs_are_counted(good: Path) -> None:
     assert check_explicit_quantization(good) == 3
 
 
+def test_the_product_that_stays_float_is_named(good: Path) -> None:
+    opened = executed(good)
+    assert (opened.integer_ops, opened.stayed_float) == (3, ("classifier",))
+
+
 def test_a_float_file_has_none(tmp_path: Path) -> None:
     assert check_explicit_quantization(write_linears(tmp_path / "model.onnx", {"bert.a": random_linear(1)})) == 0
 
@@ -76,6 +81,7 @@ def test_a_product_with_one_float_side_does_not_count(good: Path) -> None:
         graph.node.remove(back)
 
     assert check_explicit_quantization(changed(good, plain_input)) == 2
+    assert executed(good).stayed_float == ("bert.a", "classifier")
 
 
 @pytest.mark.parametrize(("end", "values", "expected"), [

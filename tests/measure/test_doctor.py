@@ -135,6 +135,24 @@ def test_a_broken_runtime_is_a_finding_and_no_crash(monkeypatch: pytest.MonkeyPa
     assert "cannot be imported" in by_name(diagnose())["onnxruntime"].meaning
 
 
+@pytest.mark.parametrize("missing", [("onnxruntime",), ("onnx",), ("onnx", "onnxruntime", "torch", "openvino")])
+def test_the_command_looks_at_a_machine_without_runtimes(missing: tuple[str, ...]) -> None:
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({missing}))\n"
+        "import importlib.metadata as metadata\n"
+        "find = metadata.version\n"
+        "def version(name):\n"
+        f"    if name in {missing}: raise metadata.PackageNotFoundError(name)\n"
+        "    return find(name)\n"
+        "metadata.version = version\n"
+        "from compress.cli import app; app(['doctor'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"not tried, since {missing[0]} cannot be imported" in " ".join(done.stdout.split())
+    assert ("pip install onnxruntime" in done.stdout) is ("onnxruntime" in missing)
+
+
 def test_two_onnxruntimes_in_one_folder_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.32.0"}.get)
     assert "overwrite each other" in by_name(diagnose())["onnxruntime"].meaning
