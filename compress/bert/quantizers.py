@@ -20,6 +20,7 @@ from compress.errors import InputError
 
 LOWEST, HIGHEST = -128, 127  # of an activation; weights are symmetric, -127 to 127
 SMALLEST = 1e-12
+NEARLY = 1 - 1e-5  # exp(log(x)) / x may be some roundings away from 1
 
 
 class _Integers(torch.autograd.Function):
@@ -42,9 +43,11 @@ def _integers(values: torch.Tensor, scale: torch.Tensor, low: torch.Tensor, high
 
 
 def _learned_integers(values: torch.Tensor, scale: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-    """The same with a gradient for the scale (LSQ), none for values outside of the range."""
-    inside = torch.minimum(torch.maximum(values / scale, low), high)
-    return inside + (inside.round() - inside).detach()
+    """The same with a gradient for the scale (LSQ), none for values outside of the range or, but for rounding, at its ends."""
+    steps = values / scale
+    cut = torch.minimum(torch.maximum(steps.detach(), low), high)
+    inside = torch.where((steps > low * NEARLY) & (steps < high * NEARLY), steps, cut)
+    return inside + (cut.round() - inside).detach()
 
 
 class QuantizedLinear(nn.Linear):
@@ -109,8 +112,9 @@ class QuantizedLinear(nn.Linear):
         """The weight's scale: (out, 1) per channel, else (1, 1)."""
         size = self.smoothed_weight().detach().abs()
         most = size.amax(1, keepdim=True) if self.per_channel else size.amax().view(1, 1)
-        if self.ceiling is not None:
-            most = torch.minimum(self.ceiling.exp(), most)
+        if self.ceiling is not None:  # which learns where it is tied with the largest weight or above it as well
+            fixed = self.ceiling.detach()
+            most = torch.minimum(fixed.exp(), most) * (self.ceiling - fixed).exp()
         return most.clamp(min=SMALLEST) / self.highest
 
     def rounded_input(self, values: torch.Tensor) -> torch.Tensor:
@@ -154,6 +158,8 @@ class QuantizedLinear(nn.Linear):
             weight_scale = _slowed(weight_scale, (weight.numel() / len(weight_scale) * HIGHEST) ** -0.5)
         integers = _learned_integers if learned else _integers
         limit = torch.full_like(scale, self.highest)
+        if self.ceiling is not None:  # a ceiling above all weights cuts none of them
+            limit = (self.ceiling.exp() / weight_scale).detach()
         whole = integers(values, scale, LOWEST - zero, HIGHEST - zero)
         sums = functional.linear(whole, integers(weight, weight_scale, -limit, limit))
         result = sums * (scale * weight_scale.squeeze(1))

@@ -12,6 +12,7 @@ from pydantic import Field
 HALF = 2048  # bins on either side of 0
 STEPS = 127  # of eight bits, on either side of 0
 CANDIDATES = 100
+ALMOST_NONE = 1e-4  # of one value, as in MXNet's and onnxruntime's smoothing
 EXACT = 1 << 23  # values counted at once: torch counts in float32, which tells whole numbers apart up to 2^24
 
 Calibration = Annotated[
@@ -106,17 +107,20 @@ class Histogram:
         sizes = self._sizes.astype(np.float64)
         last = int(np.flatnonzero(sizes)[-1]) + 1 if sizes.any() else 1
         best, best_bins = math.inf, last
-        for bins in range(STEPS + 1, last + 1, max(1, (last - STEPS) // CANDIDATES)):
+        for bins in (*range(STEPS + 1, last, max(1, (last - STEPS) // CANDIDATES)), last):
             told = sizes[:bins].copy()
             told[-1] += sizes[bins:].sum()
             places = np.arange(bins) * (STEPS + 1) // bins  # which of the 128 steps a bin falls on
-            filled = sizes[:bins] > 0
+            filled = told > 0
             totals = np.bincount(places, sizes[:bins], STEPS + 1)
-            shared = totals[places] / np.maximum(np.bincount(places, filled, STEPS + 1)[places], 1) * filled
-            found = divergence(told, shared)
+            if not totals.any():
+                continue
+            shared = totals[places] / np.maximum(np.bincount(places, filled, STEPS + 1)[places], 1)
+            found = divergence(told, np.maximum(shared, ALMOST_NONE) * filled)  # all cut values may fall on an empty bin
             if found < best:
                 best, best_bins = found, bins
-        return best_bins / HALF * self.limit
+        kept = np.flatnonzero(sizes[:best_bins])  # nothing is lost where a range ends with the last bin that holds values
+        return (int(kept[-1]) + 1 if len(kept) else best_bins) / HALF * self.limit
 
 
 def divergence(told: np.ndarray, found: np.ndarray) -> float:

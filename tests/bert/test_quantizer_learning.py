@@ -89,6 +89,27 @@ def test_the_range_of_a_weight_learns_as_lsq_says(per_channel: bool) -> None:
     torch.testing.assert_close(one.weight.grad, torch.tensor([[0.0, 0.7], [0.0, 2.1]]))
 
 
+@pytest.mark.parametrize("lift", [0.0, 0.2])
+def test_the_range_of_a_weight_learns_whole_from_where_it_starts(lift: float) -> None:
+    """The largest weight of a row is 127 steps and at the start it is cut by the ceiling that it set: gradient 127, not half.
+
+    So for every row, to whichever side its logarithm was rounded. A ceiling above cuts nothing and learns of rounding alone.
+    """
+    largest = torch.linspace(0.013, 3.0, 200)
+    one = learner(torch.stack([largest, -0.3 * largest], 1).tolist(), -12.7, 12.7)
+    with torch.no_grad():
+        one.ceiling.add_(lift)
+    values = torch.tensor([[0.5, 0.7]])
+    whole = one(values).detach()
+    one(values).sum().backward()
+    first = 0.0 if lift else 127.0
+    told = (0.5 * first + 0.7 * (-38 + 38.1)) * largest[:, None] / 127 / np.sqrt(2 * 127)  # -0.3 * 127 = -38.1 steps
+    torch.testing.assert_close(one.ceiling.grad, told, rtol=2e-3, atol=0)
+    torch.testing.assert_close(one.weight.grad, torch.tensor([[0.5 if lift else 0.0, 0.7]]).expand(200, 2))
+    one.ceiling = one.stretch = None
+    torch.testing.assert_close(one(values).detach(), whole, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize(("per_channel", "symmetric"), FORMS)
 def test_learning_starts_from_the_same_answers(per_channel: bool, symmetric: bool) -> None:
     one, values = linear(per_channel=per_channel, symmetric=symmetric), numbers(9, 6)

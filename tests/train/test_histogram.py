@@ -156,6 +156,22 @@ def test_entropy_cuts_a_far_outlier_off_and_keeps_the_rest(times: float) -> None
     assert found.range("entropy", symmetric=False) == (pytest.approx(-high, rel=0.1), high)
 
 
+@pytest.mark.parametrize("outlier", [20.0, 50.0, 100.0, 300.0])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_entropy_cuts_outliers_that_are_far_more_than_sixteen_times_the_rest(outlier: float, at_once: bool) -> None:
+    """The rest then lies in fewer than 128 bins, each of which is one of the 128 steps of the narrowest cut."""
+    rest, far = bell(100_000), [outlier, -outlier, 0.9 * outlier]
+    found = of(np.concatenate([rest, far])) if at_once else of(rest, far)
+    _, high = found.range("entropy", symmetric=True)
+    edge, bin_width = float(np.abs(rest).max()), found.limit / HALF
+    assert 3 < high <= edge + bin_width
+
+
+@pytest.mark.parametrize("few", [1, 100])
+def test_entropy_does_not_cut_where_the_bulk_is_far_out_and_a_few_lie_at_0(few: int) -> None:
+    assert of(np.zeros(few), np.full(10_000, 5.0)).range("entropy", symmetric=True)[1] == pytest.approx(5.0, rel=0.02)
+
+
 def test_entropy_keeps_a_uniform_distribution() -> None:
     """No cut tells it worse than 128 even steps over all of it; two widths are tried, a hundredth apart."""
     assert of(np.linspace(-1, 1, 50_001)).range("entropy", symmetric=True) == pytest.approx((-1.0, 1.0), abs=0.011)
