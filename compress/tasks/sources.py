@@ -60,43 +60,57 @@ class Rows:
         return [f"{text}\x1f{pair}" for text, pair in zip(self.texts, seconds, strict=True)]
 
 
-def read_file(path: Path, columns: Mapping[str, str], quoting: str | None = None) -> Rows:
+def read_file(path: Path, columns: Mapping[str, str], quoting: str | None = None, *, labelled: bool = True) -> Rows:
     """Read a file's rows.
 
     Args:
         path: Ends in .tsv, .csv, .jsonl or .parquet.
         columns: `text`, `pair`, `label` -> column; those left out are found by their usual names.
         quoting: "csv" or "none"; None takes "none" for .tsv and "csv" for .csv.
+        labelled: Whether there are labels; without, each row's is empty.
 
     Raises:
         InputError: The file is missing, empty, of another kind or broken, or rows of it are; the first ten are named.
     """
-    read = _READERS.get(path.suffix.lower())
-    if path.is_dir():
-        raise InputError(f"data file {path} is a folder; name a file in it.")
-    if not path.is_file():
-        raise InputError(f"data file {path} does not exist.{_near(path)} Give a file that ends in {', '.join(_READERS)}.")
-    if read is None:
-        raise InputError(f"data file {path} ends in {path.suffix!r}; allowed: {', '.join(_READERS)}. Convert it.")
+    content = content_of(path, SUFFIXES)
     if quoting is not None and quoting not in QUOTINGS:
         raise InputError(f"data.quoting is {quoting!r}; allowed: {', '.join(QUOTINGS)}.")
-    try:
-        content = path.read_bytes()
-    except OSError as err:
-        raise InputError(f"data file {path} cannot be read: {err.strerror}.") from err
     if not content.strip():
         raise InputError(f"data file {path} is empty; it needs a header and rows.")
     mistakes = _Mistakes(str(path))
-    names, records = read(path, content, quoting, mistakes)
-    return collect(str(path), names, records, columns, mistakes)
+    names, records = _READERS[path.suffix.lower()](path, content, quoting, mistakes)
+    return collect(str(path), names, records, columns, mistakes, labelled=labelled)
+
+
+def content_of(path: Path, suffixes: Sequence[str]) -> bytes:
+    """Read a data file whole.
+
+    Args:
+        path: The file.
+        suffixes: What its name may end in.
+
+    Raises:
+        InputError: It is missing, a folder, of another kind, or cannot be read.
+    """
+    if path.is_dir():
+        raise InputError(f"data file {path} is a folder; name a file in it.")
+    if not path.is_file():
+        raise InputError(f"data file {path} does not exist.{_near(path)} Give a file that ends in {', '.join(suffixes)}.")
+    if not path.name.lower().endswith(tuple(suffixes)):
+        raise InputError(f"data file {path} ends in {path.suffix!r}; allowed: {', '.join(suffixes)}. Convert it.")
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise InputError(f"data file {path} cannot be read: {err.strerror}.") from err
 
 
 def collect(
-    source: str, names: Sequence[str], records: Iterator[Record], columns: Mapping[str, str], mistakes: _Mistakes | None = None
-) -> Rows:
+    source: str, names: Sequence[str], records: Iterator[Record], columns: Mapping[str, str],
+    mistakes: _Mistakes | None = None, *, labelled: bool = True,
+) -> Rows:  # fmt: skip
     """Take text, pair and label out of records of (line, column -> value), and refuse what is empty or of no use."""
     noted = mistakes or _Mistakes(source)
-    text, pair, label = _columns(source, names, columns)
+    text, pair, label = _columns(source, names, columns, labelled)
     texts, pairs, labels, lines = [], [], [], []
     for line, record in records:
         values = {column: _as_text(record.get(column)) for column in (text, pair, label) if column}
@@ -105,12 +119,12 @@ def collect(
                 noted.add(line, column, "is empty")
         texts.append(values[text])
         pairs.append(values[pair] if pair else "")
-        labels.append(values[label])
+        labels.append(values[label] if label else "")
         lines.append(line)
     noted.tell()
     if not texts:
         raise InputError(f"data file {source} has a header but no rows; add rows, or name another file.")
-    return Rows(source, tuple(texts), tuple(pairs) if pair else None, tuple(labels), tuple(lines), label)
+    return Rows(source, tuple(texts), tuple(pairs) if pair else None, tuple(labels), tuple(lines), label or "")
 
 
 class _Mistakes:
@@ -134,7 +148,9 @@ class _Mistakes:
             raise InputError("\n".join([heading, *self.found, *more]))
 
 
-def _columns(source: str, names: Sequence[str], columns: Mapping[str, str]) -> tuple[str, str | None, str]:
+def _columns(
+    source: str, names: Sequence[str], columns: Mapping[str, str], labelled: bool
+) -> tuple[str, str | None, str | None]:
     missing = {role: name for role, name in columns.items() if name not in names}
     if missing:
         role, name = next(iter(missing.items()))
@@ -147,13 +163,15 @@ def _columns(source: str, names: Sequence[str], columns: Mapping[str, str]) -> t
         found[role] = columns.get(role) or next((name for name in usual if name in names and name not in taken), None)
     if "text" in columns and "pair" not in columns:
         found["pair"] = None
-    for role in ("text", "label"):
+    if not labelled:
+        found["label"] = None
+    for role in ("text", "label") if labelled else ("text",):
         if found[role] is None:
             raise InputError(f"{source}: which column is the {role}? Name it with data.{role}; it has: {_listed(names)}.")
     told = [name for name in found.values() if name is not None]
     if len(set(told)) < len(told):
         raise InputError(f"{source}: text, pair and label are columns of their own, not {', '.join(told)}.")
-    return str(found["text"]), found["pair"], str(found["label"])
+    return str(found["text"]), found["pair"], found["label"]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -178,7 +196,12 @@ def _as_text(value: Any) -> str:
     return str(value).strip()
 
 
-def _decoded(path: Path, content: bytes) -> str:
+def decoded(path: Path, content: bytes) -> str:
+    """A file's text, without a byte order mark.
+
+    Raises:
+        InputError: It is no UTF-8; the message names the line.
+    """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as err:
@@ -191,7 +214,7 @@ def _decoded(path: Path, content: bytes) -> str:
 
 def _read_table(delimiter: str, usual: str) -> Callable[..., tuple[list[str], Iterator[Record]]]:
     def read(path: Path, content: bytes, quoting: str | None, mistakes: _Mistakes) -> tuple[list[str], Iterator[Record]]:
-        text = _decoded(path, content)
+        text = decoded(path, content)
         lines = _unquoted(text, delimiter) if (quoting or usual) == "none" else _quoted(path, text, delimiter)
         header = [name.strip() for name in next(lines, (1, []))[1]]
         repeated = [name for name in dict.fromkeys(header) if header.count(name) > 1]
@@ -236,7 +259,7 @@ def _quoted(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[s
 
 def _read_jsonl(path: Path, content: bytes, _: str | None, mistakes: _Mistakes) -> tuple[list[str], Iterator[Record]]:
     records: list[Record] = []
-    for line, text in enumerate(_decoded(path, content).split("\n"), 1):
+    for line, text in enumerate(decoded(path, content).split("\n"), 1):
         if not text.strip():
             continue
         try:

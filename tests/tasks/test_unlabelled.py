@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import gzip
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from compress.errors import InputError
+from compress.tasks.split import Split
+from compress.tasks.unlabelled import read_unlabelled
+
+
+def _write(folder: Path, content: str | bytes, name: str = "texts.txt") -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_each_line_of_plain_text_is_a_text_without_label_to_learn_from(tmp_path: Path) -> None:
+    found = read_unlabelled(_write(tmp_path, b"\xef\xbb\xbf one text \r\n\r\n  \nanother\x0bone\nthe last"))
+    assert found.split.texts == ("one text", "another\x0bone", "the last")
+    assert found.split.require("train").pairs is None
+    assert found.split.labels.tolist() == [-1, -1, -1]
+    assert found.split.labels.dtype == np.int64
+    assert found.removed == {}
+
+
+def test_paragraphs_end_at_empty_lines_and_their_lines_are_joined(tmp_path: Path) -> None:
+    path = _write(tmp_path, "one\r\n  two\r\n \t\r\n\n\nthree\n")
+    assert read_unlabelled(path, parted_by="paragraph").split.texts == ("one two", "three")
+
+
+def test_a_packed_file_gives_the_same_texts_and_fingerprint(tmp_path: Path) -> None:
+    plain = read_unlabelled(_write(tmp_path, "é one\ntwo\n"))
+    packed = read_unlabelled(_write(tmp_path, gzip.compress("é one\ntwo\n".encode()), "texts.txt.gz"))
+    assert packed.split.texts == plain.split.texts == ("é one", "two")
+    assert packed.fingerprint == plain.fingerprint
+
+
+def test_copies_are_left_out_and_counted_and_the_first_of_them_keeps_its_place(tmp_path: Path) -> None:
+    found = read_unlabelled(_write(tmp_path, "b\na\nb \n\nc\na\nb\n"))
+    assert found.split.texts == ("b", "a", "c")
+    assert found.removed == {"copies": 3}
+
+
+def test_texts_of_the_data_to_measure_on_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    measured = Split("evaluation", ("b ", "x", "c"), None, np.zeros(3, dtype=np.int64))
+    path = _write(tmp_path, "a\nb\nb\nc\nd\n")
+    with caplog.at_level(logging.WARNING, "compress"):
+        found = read_unlabelled(path, apart_from=measured)
+    assert found.split.texts == ("a", "d")
+    assert found.removed == {"copies": 1, "also in the evaluation data": 2}
+    assert "2 texts" in caplog.text
+    with pytest.raises(InputError, match="holds no text that is not in the data to measure on"):
+        read_unlabelled(_write(tmp_path, "b\nc\n"), apart_from=measured)
+
+
+def test_a_limit_chooses_texts_by_their_content_and_keeps_their_order(tmp_path: Path) -> None:
+    lines = [f"text {index}" for index in range(400)]
+    chosen = read_unlabelled(_write(tmp_path, "\n".join(lines)), rows=50).split.texts
+    numbers = [int(text[5:]) for text in chosen]
+    assert len(numbers) == 50
+    assert numbers == sorted(numbers)
+    assert 100 < np.mean(numbers) < 300
+    assert set(read_unlabelled(_write(tmp_path, "\n".join(lines[::-1])), rows=50).split.texts) == set(chosen)
+    assert len(read_unlabelled(_write(tmp_path, "a\nb"), rows=50).split) == 2
+
+
+def test_the_fingerprint_is_that_of_the_texts_and_their_order(tmp_path: Path) -> None:
+    first, same, turned, other = (
+        read_unlabelled(_write(tmp_path, content, f"{index}.txt")).fingerprint
+        for index, content in enumerate(["a\nb", " a\n\nb\n", "b\na", "a\nc"])
+    )
+    assert first == same
+    assert len({first, turned, other}) == 3
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("a.tsv", "sentence1\tsentence2\none\ttwo\nthree\tfour\none\ttwo\n"),
+    ("a.csv", "premise,hypothesis\none,two\nthree,four\none,two\n"),
+    ("a.jsonl", '{"text": "one", "pair": "two"}\n{"text": "three", "pair": "four"}\n{"text": "one", "pair": "two"}\n'),
+])  # fmt: skip
+def test_tables_need_no_label_and_may_hold_pairs(tmp_path: Path, name: str, content: str) -> None:
+    found = read_unlabelled(_write(tmp_path, content, name))
+    assert found.split.texts == ("one", "three")
+    assert found.split.pairs == ("two", "four")
+    assert found.split.labels.tolist() == [-1, -1]
+    assert found.removed == {"copies": 1}
+
+
+def test_the_text_of_a_table_can_be_any_of_its_columns_and_labels_are_not_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"label": [1, None], "note": ["one", "two"], "text": ["", ""]}), path)
+    assert read_unlabelled(path, text="note").split.texts == ("one", "two")
+
+
+@pytest.mark.parametrize(("name", "content", "options", "said"), [
+    ("a.txt", "", {}, "holds no text; give a file with one text per line"),
+    ("a.txt", " \n\r\n", {"parted_by": "paragraph"}, "holds no text; give a file with one text per paragraph"),
+    ("a.txt", b"fine\ncaf\xe9\n", {}, "line 2: byte 0xe9 is no UTF-8"),
+    ("a.txt", "x", {"text": "note"}, "plain text, which has no column 'note'"),
+    ("a.txt", "x", {"parted_by": "word"}, "parted_by is 'word'; allowed: line, paragraph"),
+    ("a.txt", "x", {"rows": 0}, "rows is 0; use 1 or more"),
+    ("a.txt.gz", "no gzip", {}, "is no gzip file, or a damaged one"),
+    ("a.txt.gz", gzip.compress(b"some text" * 99)[:-9], {}, "is no gzip file, or a damaged one"),
+    ("a.txt.gz", gzip.compress(b""), {}, "holds no text"),
+    ("a.docx", "x", {}, r"ends in '\.docx'; allowed: \.txt, \.txt\.gz, \.tsv, \.csv, \.jsonl, \.parquet"),
+    ("a.tsv", "words\nx\n", {}, "which column is the text"),
+    ("a.tsv", "text\nx\n", {"text": "txt"}, "no column 'txt' .*Did you mean 'text'"),
+    ("a.tsv", "text\tlabel\n\tx\n", {}, "line 2, column 'text' is empty"),
+    ("a.tsv", "", {}, "is empty"),
+])  # fmt: skip
+def test_files_that_cannot_be_read_are_refused(
+    tmp_path: Path, name: str, content: str | bytes, options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        read_unlabelled(_write(tmp_path, content, name), **options)  # type: ignore[arg-type]
+
+
+def test_a_missing_file_names_the_nearest_one(tmp_path: Path) -> None:
+    _write(tmp_path, "x")
+    with pytest.raises(InputError, match=r"does not exist\. Did you mean .*texts\.txt"):
+        read_unlabelled(tmp_path / "text.txt")
+    with pytest.raises(InputError, match="is a folder"):
+        read_unlabelled(tmp_path)
