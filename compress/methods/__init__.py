@@ -6,5 +6,6 @@ METHODS = {
     "fine_tune": "compress.methods.fine_tune",
     "drop_layers": "compress.methods.drop_layers",
     "distill": "compress.methods.distill",
+    "theseus": "compress.methods.theseus",
     "quantize_aware": "compress.methods.quantize_aware",
 }

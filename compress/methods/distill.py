@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from compress.bert.layout import encoder_layers
 from compress.errors import InputError
 from compress.objectives.layer_map import LayerMap
 from compress.tasks.text_classification import Task
+from compress.tasks.unlabelled import read_unlabelled
+from compress.train.augmentation import Augment, AugmentOptions, augmented
 from compress.train.loop import train
 from compress.train.run import Run
 from compress.train.settings import (
@@ -43,6 +46,8 @@ def distill(
     relation_heads: RelationHeads = None,
     project: bool = True,
     progressive: bool = False,
+    augment: Annotated[AugmentOptions | None, Field(description="copies of texts with other words to learn from too")] = None,
+    text: Annotated[str | None, Field(description="file of texts without labels to learn from instead of the task's")] = None,
     teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
     epochs: Epochs = 3,
     learning_rate: LearningRate = 2e-4,
@@ -76,6 +81,10 @@ def distill(
             divides both widths; None for as many as the teacher has heads.
         project: Learn a projection to the teacher's width where widths differ; without it, that is an error.
         progressive: Let one layer after the other learn, the lower ones frozen (MobileBERT's progressive transfer).
+        augment: What copies of the texts, with other words in them, are learned from too; the teacher answers them. Its keys
+            are the fields of `Augment`: kind ("tinybert" or "masking"), copies, probability, candidates, ...
+        text: A file of plain text (a text per line), or a table, whose texts are learned from instead of the task's, before
+            the task: no objective may look at labels. The task's own evaluation texts are left out of it.
         teacher_cache_bytes: The largest teacher's answers that are kept on disk, in the cache of the recipe; larger ones are
             computed anew in every step. Their size is told before they are written.
         epochs: Passes over the training part.
@@ -98,6 +107,13 @@ def distill(
         CompressError: The loss is not finite.
     """
     run = run or Run()
+    if text is not None:
+        if "labels" in objectives:
+            raise InputError("distill.objectives names 'labels', but distill.text has none; remove one of them.")
+        task = replace(task, train=read_unlabelled(text, apart_from=task.evaluation).split)
+    if augment is not None:
+        copies = augmented(task.train, Augment(**augment), model=teacher, seed=run.seed, progress=run.progress)
+        task = replace(task, train=copies)
     how = Teaching(temperature, layers, relation_heads, project, progressive, teacher_cache_bytes)
     goal = goal_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)
     if not goal.teaches_logits and patience is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import logging
@@ -128,6 +129,7 @@ def _key(walk: Walk, step: Step, before: Stop) -> str:
         "method": step.method,
         "arguments": step.arguments,
         "teacher": walk.stops[teacher].key if teacher else None,
+        "text": _file_digest(step.arguments.get("text")),
         "seed": walk.plan.seed if "run" in wants else None,
         "data": walk.task.fingerprint if "task" in wants else None,
         "source": source_digest(METHODS[step.method], *objectives),
@@ -135,6 +137,13 @@ def _key(walk: Walk, step: Step, before: Stop) -> str:
         "max_steps": walk.max_steps,
         "device": walk.device if "run" in wants else None,
     })  # fmt: skip
+
+
+def _file_digest(path: str | None) -> str | None:
+    if path is None or not Path(path).expanduser().is_file():  # the method says what is wrong with it
+        return None
+    with Path(path).expanduser().open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _make_step(walk: Walk, step: Step, before: Stop, key: str) -> tuple[Path, bool]:

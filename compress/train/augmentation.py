@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from transformers import PreTrainedModel
+from typing_extensions import TypedDict
 
 from compress.errors import InputError, NoEffect, raise_together
 from compress.log import Progress, no_progress
@@ -37,6 +38,23 @@ PAPERS = {"tinybert": {"probability": 0.4}, "masking": {"probability": 0.1, "mas
 """What each kind looks at besides copies and candidates, and its value in the paper."""
 
 
+class AugmentOptions(TypedDict, total=False):
+    """The fields of `Augment`, as a recipe gives them."""
+
+    kind: Annotated[Literal["tinybert", "masking"], Field(description="whose rules")]
+    copies: Annotated[int, Field(ge=1, le=1000, description="drawn for each sentence")]
+    probability: Annotated[
+        float | None, Field(ge=0, le=1, description="of another word in a word's place; null for the paper's value")
+    ]
+    candidates: Annotated[int, Field(ge=1, le=1000, description="words that one is drawn from")]
+    mask: Annotated[float | None, Field(ge=0, le=1, description="of [MASK] in a word's place, masking only")]
+    window: Annotated[float | None, Field(ge=0, le=1, description="that a window is left of a copy, masking only")]
+    window_words: Annotated[int | None, Field(ge=1, le=1000, description="of the longest window, masking only")]
+
+
+AugmentOptions.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # type: ignore[attr-defined]
+
+
 @dataclasses.dataclass(frozen=True)
 class Augment:
     """How to make copies of sentences; None stands for the paper's value.
@@ -52,17 +70,13 @@ class Augment:
         window_words: Words of the longest window, "masking" only; None for 5.
     """
 
-    kind: Annotated[Literal["tinybert", "masking"], Field(description="whose rules")] = "tinybert"
-    copies: Annotated[int, Field(ge=1, le=1000, description="drawn for each sentence")] = 20
-    probability: Annotated[
-        float | None, Field(ge=0, le=1, description="of another word in a word's place; null for the paper's value")
-    ] = None
-    candidates: Annotated[int, Field(ge=1, le=1000, description="words that one is drawn from")] = 15
-    mask: Annotated[float | None, Field(ge=0, le=1, description="of [MASK] in a word's place, masking only")] = None
-    window: Annotated[float | None, Field(ge=0, le=1, description="that a window is left of a copy, masking only")] = None
-    window_words: Annotated[int | None, Field(ge=1, le=1000, description="of the longest window, masking only")] = None
-
-    __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    kind: Literal["tinybert", "masking"] = "tinybert"
+    copies: int = 20
+    probability: float | None = None
+    candidates: int = 15
+    mask: float | None = None
+    window: float | None = None
+    window_words: int | None = None
 
     def value(self, name: str) -> float:
         """What is given for `name`, or the paper's value; 0 for what the kind does not look at."""
@@ -77,7 +91,7 @@ class Augment:
         """
         given = dataclasses.asdict(self)
         try:
-            TypeAdapter(Augment).validate_json(json.dumps(given))
+            TypeAdapter(AugmentOptions).validate_json(json.dumps(given))
         except ValidationError as err:
             problems = ((str(one["loc"][0]), one["msg"]) for one in err.errors(include_url=False))
             raise_together([f"augment.{name} is {given[name]!r}: {said}." for name, said in problems])

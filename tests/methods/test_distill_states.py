@@ -81,3 +81,40 @@ def test_patience_needs_a_metric_to_watch(model: PreTrainedModel, toy: Task) -> 
     student = forbid_forward_passes(tiny_bert(seed=9))
     with pytest.raises(InputError, match=r"distill\.patience is 1, but these objectives do not teach the logits"):
         distill(student, teacher=model, task=toy, objectives={"hidden": 1.0}, patience=1, **QUICK)
+
+
+# -- other texts
+
+
+def test_copies_with_other_words_are_learned_from_too(model: PreTrainedModel, toy: Task) -> None:
+    run, plain = Run(), Run()
+    options = {"teacher": tiny_bert(seed=8), "task": toy, "objectives": {"logits": 1.0}, **QUICK}
+    distill(model, **options, augment={"copies": 3, "probability": 1.0, "candidates": 3}, run=run)
+    distill(model, **options, run=plain)
+    assert run.facts["examples"] > 2 * plain.facts["examples"] == 80
+
+
+@pytest.mark.parametrize(("augment", "said"), [
+    ({"copies": 0}, r"augment\.copies"), ({"kind": "tiny"}, r"augment\.kind"), ({"copy": 3}, r"augment\.copy"),
+    ({"mask": 0.1}, r"augment\.mask is 0\.1, which is for kind masking"),
+])  # fmt: skip
+def test_rules_of_copies_that_cannot_be_are_refused(
+    model: PreTrainedModel, toy: Task, augment: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        distill(forbid_forward_passes(model), teacher=model, task=toy, objectives={"logits": 1.0}, augment=augment)
+
+
+def test_texts_without_labels_can_be_learned_from_before_the_task(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
+    file, run = tmp_path / "texts.txt", Run()
+    file.write_text("\n".join(f"the {word} film was good" for word in ("very", "fine", "dull", "plot")), encoding="utf-8")
+    student = tiny_bert(seed=9)
+    learned = distill(student, teacher=model, task=toy, objectives={"hidden": 1.0, "attention": 1.0}, text=str(file), run=run,
+                      **QUICK)  # fmt: skip
+    assert run.facts["examples"] == 4
+    assert differences(state_of(learned), state_of(student))
+
+
+def test_labels_that_texts_do_not_have_are_refused(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"names 'labels', but distill\.text has none"):
+        distill(forbid_forward_passes(model), teacher=model, task=toy, objectives={"labels": 1.0}, text="x.txt")

@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 from compress.errors import InputError, NoEffect
 from compress.tasks.split import Role, Split
 from compress.train import augmentation
-from compress.train.augmentation import Augment, augmented
+from compress.train.augmentation import Augment, AugmentOptions, augmented
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, state_of, tiny_bert, tiny_tokenizer
 
@@ -238,8 +238,9 @@ def test_a_vocabulary_without_whole_words_is_refused(model: PreTrainedModel) -> 
 
 
 def test_a_recipe_gives_the_rules_as_a_mapping() -> None:
-    read = TypeAdapter(Augment).validate_json
-    assert read('{"kind": "masking", "copies": 10, "mask": 0.2}') == Augment("masking", copies=10, mask=0.2)
+    read = TypeAdapter(AugmentOptions).validate_json
+    given = read('{"kind": "masking", "copies": 10, "mask": 0.2}')
+    assert Augment(**given) == Augment("masking", copies=10, mask=0.2)
     for wrong in ('{"copies": "3"}', '{"copy": 3}', '{"window": 2}'):
         with pytest.raises(ValidationError):
             read(wrong)

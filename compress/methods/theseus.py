@@ -1,0 +1,156 @@
+"""Replace groups of a model's layers by single ones, at random at first and for good in the end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+from transformers import PreTrainedModel
+
+from compress.arguments import within_range
+from compress.bert.layout import encoder_layers
+from compress.bert.surgery import keep_layers
+from compress.errors import InputError, NoEffect
+from compress.objectives.labels import labels
+from compress.tasks.text_classification import Task
+from compress.train.device import pick_device
+from compress.train.loop import Goal, train
+from compress.train.run import Run
+from compress.train.settings import (
+    Accumulate,
+    Average,
+    BatchSize,
+    ClipNorm,
+    Epochs,
+    LearningRate,
+    Patience,
+    Schedule,
+    Settings,
+    Warmup,
+    WeightDecay,
+)
+
+
+@within_range
+def theseus(
+    model: PreTrainedModel,
+    *,
+    task: Task,
+    modules: Annotated[int, Field(ge=1, description="layers of the successor; the model's number is a multiple of it")],
+    replacing: Annotated[
+        Literal["linear", "constant"], Field(description="linear: the rate rises to 1; constant: it stays")
+    ] = "linear",
+    rate: Annotated[float, Field(gt=0, le=1, description="probability of the successor's layer, at the start")] = 0.3,
+    replaced_by: Annotated[float, Field(gt=0, le=1, description="fraction of the steps after which a rising rate is 1")] = 0.7,
+    start_from: Annotated[
+        Literal["first", "uniform"], Field(description="which layers the successor begins with")
+    ] = "first",
+    epochs: Epochs = 3,
+    learning_rate: LearningRate = 1e-4,
+    batch_size: BatchSize = 64,
+    accumulate: Accumulate = 1,
+    schedule: Schedule = "linear",
+    warmup: Warmup = 0.1,
+    weight_decay: WeightDecay = 0.01,
+    clip_norm: ClipNorm = 1.0,
+    average: Average = 0.0,
+    patience: Patience = None,
+    run: Run | None = None,
+) -> PreTrainedModel:
+    """Train a successor of fewer layers in the place of the model's own, with the task's loss alone.
+
+    In each step, each group of the model's layers (the predecessor's, which stay as they are) is replaced by one layer of the
+    successor with the probability of that step; one draw per batch, the same on all processes. The selection part judges the
+    successor alone, and nothing of the predecessor stays in the result. Embeddings and head stay those of the predecessor.
+
+    Source: Xu et al. 2020, BERT-of-Theseus, arXiv 2002.02925, sections 3.1 to 3.3.
+    Differs: with a rising rate, the second stage (the successor alone) is the part of the steps after `replaced_by`; after a
+    constant one, let a `fine_tune` follow, which trains embeddings and head as well. A step that would replace nothing,
+    and teach nothing, replaces one layer.
+
+    Args:
+        model: The predecessor, fine-tuned; stays as it is.
+        task: Learned from; the evaluation split is not touched.
+        modules: Layers of the successor.
+        replacing: How the probability of replacing goes on from `rate`.
+        rate: The probability at the start; b of the paper's curriculum, or its constant p.
+        replaced_by: Where a rising rate reaches 1; later leaves less time for the successor alone.
+        start_from: The predecessor's first layers, as in the paper, or evenly spread ones, the last included.
+        epochs: Passes over the training part.
+        learning_rate: Highest rate of AdamW.
+        batch_size: Examples per forward pass.
+        accumulate: Batches per optimizer step.
+        schedule: How the rate falls after warm-up.
+        warmup: Fraction of the steps in which the rate rises.
+        weight_decay: Decoupled decay of all weights but biases and LayerNorm.
+        clip_norm: Largest gradient norm.
+        average: Last fraction of the steps whose weights are averaged into the result.
+        patience: Epochs without a better selection metric before stopping.
+        run: Seed, device, checkpoints and progress.
+
+    Returns:
+        The successor.
+
+    Raises:
+        InputError: `modules` does not divide the number of layers.
+        NoEffect: The successor would have as many layers.
+        CompressError: The loss is not finite.
+    """
+    run = run or Run()
+    depth = len(encoder_layers(model))
+    if depth % modules:
+        allowed = [str(number) for number in range(1, depth) if depth % number == 0]
+        raise InputError(
+            f"theseus.modules is {modules}, which does not divide the model's {depth} layers; use {' or '.join(allowed)}."
+        )
+    if modules == depth:
+        raise NoEffect(f"theseus.modules is {modules}, as many as the model has layers; use fewer, or remove the step.")
+    group = depth // modules
+    kept = list(range(modules)) if start_from == "first" else [group * (index + 1) - 1 for index in range(modules)]
+    predecessor = copy.deepcopy(encoder_layers(model)).to(pick_device(run.device)).requires_grad_(False).eval()
+    settings = Settings(
+        epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
+    )
+
+    def before_step(student: PreTrainedModel, step: int, total: int) -> None:
+        rising = rate + (1 - rate) * step / max(1.0, replaced_by * total)
+        probability = rate if replacing == "constant" else min(1.0, rising)
+        random = np.random.default_rng((run.seed, step))
+        _freeze_all_but_layers(student)
+        replaced = random.random(modules) < probability
+        if not replaced.any():
+            replaced[random.integers(modules)] = True
+        for index, layer in enumerate(encoder_layers(student)):
+            own = predecessor[group * index : group * (index + 1)]
+            layer.forward = _forward(layer, None if replaced[index] else own)
+
+    goal = Goal({"labels": (1.0, labels)})
+    student = train(keep_layers(model, kept), task=task, settings=settings, goal=goal, run=run, before_step=before_step)
+    for layer in encoder_layers(student):
+        vars(layer).pop("forward", None)  # the loop has taken back the last one
+    student.requires_grad_(True)
+    return student
+
+
+def _freeze_all_but_layers(student: PreTrainedModel) -> None:
+    student.requires_grad_(False)
+    encoder_layers(student).requires_grad_(True)
+
+
+def _forward(layer: Any, predecessor: nn.ModuleList | None) -> Callable[..., Any]:
+    """What the layer computes: its own, or in training what the predecessor's layers do in its place."""
+
+    def forward(hidden_states: torch.Tensor, *args: Any, **options: Any) -> Any:
+        if predecessor is None or not layer.training:
+            return type(layer).forward(layer, hidden_states, *args, **options)
+        for one in predecessor:
+            output = one(hidden_states, *args, **options)
+            hidden_states = output[0] if isinstance(output, tuple) else output
+        return output
+
+    return forward
