@@ -76,7 +76,7 @@ class _Training:
     task: Task
     encoded: Encoded
     selection: Encoded
-    pieces: torch.Tensor
+    taught: Encoded | None
     total_steps: int
     position: Position
     best: Weights | None
@@ -172,8 +172,9 @@ def _prepare(
     encoded = task.encode(task.train.require("train"), model.tokenizer)
     selection = task.encode(task.selection.require("selection"), model.tokenizer)
     student, ids = copy_of(model), read_by(encoded, selection)
-    encoded, selection, pieces = encoded.over(ids), selection.over(ids), torch.from_numpy(ids)
-    stack.enter_context(word_rows(student, pieces))
+    taught = None if goal.teacher is None else task.encode(task.train, goal.teacher.tokenizer)
+    encoded, selection = encoded.over(ids), selection.over(ids)
+    stack.enter_context(word_rows(student, torch.from_numpy(ids)))
     student.train()
     student.requires_grad_(True)
     steps_per_epoch = math.ceil(math.ceil(len(encoded) / settings.batch_size) / settings.accumulate)
@@ -190,8 +191,7 @@ def _prepare(
         mean = mean and {name: tensor.to(accelerator.device) for name, tensor in mean.items()}
         logger.info("going on from step %d of %d", position.step, total)
     accelerator.wait_for_everyone()  # all of them read the checkpoint before one writes the next
-    pieces = pieces.to(accelerator.device)
-    return _Training(accelerator, prepared, optimizer, goal, settings, run, task, encoded, selection, pieces, total, position,
+    return _Training(accelerator, prepared, optimizer, goal, settings, run, task, encoded, selection, taught, total, position,
                      best, mean, what, before_step, time.monotonic())  # fmt: skip
 
 
@@ -285,13 +285,19 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
         teacher = None
         if goal.teacher is not None:
             with torch.no_grad():
-                inputs["input_ids"] = training.pieces[inputs["input_ids"]]  # the teacher's word table is whole
-                told = goal.teacher(**inputs, output_hidden_states=True)
+                told = goal.teacher(**_teachers_inputs(training, indices), output_hidden_states=True)
             teacher = Outputs(told.logits, tuple(told.hidden_states))
         elif goal.teacher_logits is not None:
             teacher = Outputs(torch.from_numpy(goal.teacher_logits[indices]).to(device))
     terms = [weight * term(student, teacher, batch) for weight, term in goal.terms.values()]
     return torch.stack(terms).sum()
+
+
+def _teachers_inputs(training: _Training, indices: np.ndarray) -> dict[str, torch.Tensor]:
+    """The same examples as the teacher reads them: its word table is whole, and it may read token types where the student does
+    not."""
+    assert training.taught is not None
+    return on_device(training.taught.batch(indices), training.accelerator.device)
 
 
 def _note(training: _Training, loss: float) -> None:
