@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel
 
+from compress.bert.families import FAMILIES, fitted_tokenizer
 from compress.tasks.split import Role, Split
 from compress.tasks.text_classification import Task
 
@@ -48,6 +49,45 @@ def tiny_bert(*, seed: int = 3, layers: int = 2, labels: tuple[str, ...] = LABEL
                 if name.endswith("bias") or "LayerNorm" in name:
                     parameter.add_(torch.randn_like(parameter) * 0.2)
     model.tokenizer, model.label, model.has_new_head = tiny_tokenizer(), "tiny", False
+    return model.eval()
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "bert": {"hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 24},
+    "distilbert": {"dim": 16, "n_heads": 4, "hidden_dim": 24},
+    "mobilebert": {
+        "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "embedding_size": 8, "intra_bottleneck_size": 8,
+        "num_feedforward_networks": 2,
+    },
+    "albert": {"hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 24, "embedding_size": 8},
+}  # fmt: skip
+"""The sizes of a tiny model of each family."""
+
+
+def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, **changes: Any) -> PreTrainedModel:
+    """A random classifier of a family in evaluation mode, as `tiny_bert` is one of BERT.
+
+    Args:
+        kind: The family.
+        seed: For the weights.
+        layers: That are executed.
+        changes: Other values of the configuration.
+    """
+    family = FAMILIES[kind]
+    values = {
+        "vocab_size": len(PIECES), "num_hidden_layers": layers, "max_position_embeddings": LONGEST, "initializer_range": 0.25,
+        "id2label": dict(enumerate(LABELS)), "label2id": {name: index for index, name in enumerate(LABELS)},
+    }  # fmt: skip
+    config = family.config(**{**values, **SHAPES[kind], **changes})
+    config._attn_implementation = "sdpa"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = family.classifier(config)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.endswith("bias") or "norm" in name.lower():
+                    parameter.add_(torch.randn_like(parameter) * 0.2)
+    model.tokenizer, model.label, model.has_new_head = fitted_tokenizer(tiny_tokenizer(), family), "tiny", False
     return model.eval()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,17 +13,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedModel
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from compress.artifact.places import find_model
 from compress.artifact.saving import STRUCTURE, WEIGHTS
-from compress.bert.layout import MODEL_TYPES
+from compress.bert.families import FAMILIES, SIZES, Family, fitted_tokenizer
 from compress.bert.structure import apply_structure, told_by_structure
 from compress.errors import InputError, raise_together
 from compress.log import libraries_silenced
 
-HEAD = ("classifier.", "bert.pooler.")
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+MOST_RUNS = 1024  # of layers that share their weights, so that no number of weights bounds them
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
 CONVERT = (
     "convert it once with: python -c \"from transformers import AutoModelForSequenceClassification as M; "
@@ -31,7 +32,8 @@ CONVERT = (
 
 
 def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 13) -> PreTrainedModel:
-    """Load a BERT classifier, or a BERT without a head that then gets a new one.
+    """Load a classifier of the BERT family (BERT, DistilBERT, MobileBERT, ALBERT), or one without a head that then gets a new
+    one.
 
     Args:
         name: A folder, `package:NAME`, or a hub name.
@@ -47,16 +49,17 @@ def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 1
     """
     folder = find_model(name)
     config = _config(folder)
-    weights = _renamed(_weights(folder))
+    family = FAMILIES[config.model_type]
+    weights = _renamed(_weights(folder), family)
     has_head = "classifier.weight" in weights
     _settle_labels(config, weights, labels, folder)
     config._attn_implementation = "sdpa"
     _check_weights(_without_memory(config, weights, folder), weights, folder)
     with _seeded(seed), libraries_silenced():
-        model = BertForSequenceClassification(config)
+        model = family.classifier(config)
     _apply_structure_file(model, folder)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
-    model.tokenizer = _tokenizer(folder, config)
+    model.tokenizer = fitted_tokenizer(_tokenizer(folder, config), family)
     model.label = Path(str(name).removeprefix("package:")).name
     model.has_new_head = not has_head
     return model.eval()
@@ -69,14 +72,17 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _config(folder: Path) -> BertConfig:
+def _config(folder: Path) -> PretrainedConfig:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{folder} has no config.json; give the folder of a whole model.")
     values = _json(path)
     kind = values.get("model_type")
-    if kind not in MODEL_TYPES:
-        raise InputError(f"{path}: model_type is {kind!r}; allowed: {', '.join(MODEL_TYPES)}. Start from a BERT checkpoint.")
+    if kind not in FAMILIES:
+        raise InputError(
+            f"{path}: model_type is {kind!r}; allowed: {', '.join(FAMILIES)}. Start from a checkpoint of one of these."
+        )
+    family = FAMILIES[kind]
     pruned = values.pop("pruned_heads", None)
     if pruned:
         raise InputError(
@@ -85,21 +91,25 @@ def _config(folder: Path) -> BertConfig:
         )
     try:
         with libraries_silenced():
-            config = BertConfig.from_dict(values)
-        counts = {key: getattr(config, key) for key in (
-            "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-            "max_position_embeddings", "type_vocab_size")}  # fmt: skip
+            config = family.config.from_dict(values)
+        counts = {key: getattr(config, key) for key in (*SIZES, *family.sizes)}
+        width = getattr(config, family.attention_width)
     except Exception as err:
-        raise InputError(f"{path} is no BERT configuration: {_first_line(err)}. Restore the original file.") from err
+        raise InputError(f"{path} is no {kind} configuration: {_first_line(err)}. Restore the original file.") from err
     wrong = [f"{key}={value!r}" for key, value in counts.items() if type(value) is not int or not 0 < value < 1 << 24]
     if wrong:
         raise InputError(f"{path}: {', '.join(wrong)} must be a positive whole number; restore the original file.")
-    if config.hidden_size % config.num_attention_heads:
+    if width % config.num_attention_heads:
         raise InputError(
-            f"{path}: hidden_size {config.hidden_size} is no multiple of num_attention_heads "
+            f"{path}: {family.attention_width} {width} is no multiple of num_attention_heads "
             f"{config.num_attention_heads}; restore the original file."
         )
-    if config.is_decoder or config.add_cross_attention:
+    if kind == "albert" and not config.num_hidden_groups <= config.num_hidden_layers <= MOST_RUNS:
+        raise InputError(
+            f"{path}: num_hidden_layers is {config.num_hidden_layers}; {config.num_hidden_groups} (num_hidden_groups) to "
+            f"{MOST_RUNS} are possible: restore the original file."
+        )
+    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
         raise InputError(f"{path}: a decoder or cross-attention is not supported; start from an encoder checkpoint.")
     return config
 
@@ -148,20 +158,20 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _renamed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _renamed(weights: dict[str, torch.Tensor], family: Family) -> dict[str, torch.Tensor]:
     """Bring the names of base checkpoints and of old ones to those of a classifier; leave other heads out."""
     renamed = {}
     for name, tensor in weights.items():
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        if name.startswith(("embeddings.", "encoder.", "pooler.")):
-            name = f"bert.{name}"
-        if name.startswith(("bert.", "classifier.")) and not name.endswith(("position_ids", "token_type_ids")):
+        if name.startswith(("embeddings.", f"{family.layers.partition('.')[0]}.", "pooler.")):
+            name = f"{family.prefix}{name}"
+        if name.startswith((family.prefix, *family.head)) and not name.endswith(("position_ids", "token_type_ids")):
             renamed[name] = tensor
     return renamed
 
 
 def _settle_labels(
-    config: BertConfig, weights: dict[str, torch.Tensor], labels: Sequence[str] | None, folder: Path
+    config: PretrainedConfig, weights: dict[str, torch.Tensor], labels: Sequence[str] | None, folder: Path
 ) -> None:
     head = weights.get("classifier.weight")
     if head is None:
@@ -189,30 +199,32 @@ def _apply_structure_file(model: PreTrainedModel, folder: Path) -> None:
             raise InputError(f"{folder}: {err}") from err
 
 
-def _without_memory(config: BertConfig, weights: dict[str, torch.Tensor], folder: Path) -> PreTrainedModel:
+def _without_memory(config: PretrainedConfig, weights: dict[str, torch.Tensor], folder: Path) -> PreTrainedModel:
     """The model's shapes alone, so that absurd sizes are refused before memory is asked for."""
-    if config.num_hidden_layers > len(weights):
+    family = FAMILIES[config.model_type]
+    layers = math.prod(getattr(config, key) for key in family.distinct_layers)
+    if layers > len(weights):
         raise InputError(
-            f"{folder / 'config.json'}: num_hidden_layers is {config.num_hidden_layers}, but there are only {len(weights)} "
+            f"{folder / 'config.json'}: {' x '.join(family.distinct_layers)} is {layers}, but there are only {len(weights)} "
             "weights; restore the original file."
         )
     try:
         with torch.device("meta"), libraries_silenced():
-            model = BertForSequenceClassification(config)
+            model = family.classifier(config)
     except Exception as err:
         raise InputError(
-            f"{folder / 'config.json'} is no BERT configuration: {_first_line(err)}. Restore the original file."
+            f"{folder / 'config.json'} is no {config.model_type} configuration: {_first_line(err)}. Restore the original file."
         ) from err
     _apply_structure_file(model, folder)
     return model
 
 
 def _check_weights(model: PreTrainedModel, weights: dict[str, torch.Tensor], folder: Path) -> None:
-    told = told_by_structure(model)
+    told, head = told_by_structure(model), FAMILIES[model.config.model_type].head
     expected = {name: tensor for name, tensor in model.state_dict().items() if name not in told}
-    problems = [f"  {name} is missing" for name in expected if name not in weights and not name.startswith(HEAD)]
+    problems = [f"  {name} is missing" for name in expected if name not in weights and not name.startswith(head)]
     if "classifier.weight" in weights:
-        problems += [f"  {name} is missing" for name in expected if name.startswith(HEAD) and name not in weights]
+        problems += [f"  {name} is missing" for name in expected if name.startswith(head) and name not in weights]
     problems += [f"  {name} is not expected" for name in weights if name not in expected]
     for name, tensor in weights.items():
         if name in expected and tensor.shape != expected[name].shape:
@@ -225,7 +237,7 @@ def _check_weights(model: PreTrainedModel, weights: dict[str, torch.Tensor], fol
     raise_together(shown, f"{folder}: the weights do not fit config.json; fetch or save the model again:")
 
 
-def _tokenizer(folder: Path, config: BertConfig) -> Any:
+def _tokenizer(folder: Path, config: PretrainedConfig) -> Any:
     if not any((folder / name).is_file() for name in TOKENIZERS):  # transformers would make an empty one
         raise InputError(f"{folder} has no tokenizer that can be loaded (no file); add tokenizer.json or vocab.txt.")
     try:

@@ -25,7 +25,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.bert.layout import attention_of, encoder_layers, reads_first_token_only
+from compress.bert.families import family_of_layer
+from compress.bert.layout import attention_of, encoder_layers, head_count, projections_of, reads_first_token_only
 from compress.bert.quantizers import QuantizedLinear
 
 
@@ -48,23 +49,26 @@ def first_token_only(model: PreTrainedModel) -> Iterator[None]:
 
 def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
     attention = attention_of(layer)
-    heads, head_size = attention.num_attention_heads, attention.attention_head_size
+    query_of, key_of, value_of = projections_of(layer)
+    after_attention = family_of_layer(layer).after_attention
+    assert after_attention is not None
+    heads, head_size = head_count(layer), attention.attention_head_size
     owner = torch.arange(heads).repeat_interleave(head_size)  # (width,) which head a column belongs to
     rows = (owner[None, :] == torch.arange(heads)[:, None]).float()  # (heads, width)
-    rows = rows.to(attention.query.weight.device)
+    rows = rows.to(query_of.weight.device)
     ones = torch.ones((1, heads), device=rows.device)
-    quantizes = isinstance(attention.key, QuantizedLinear)
+    quantizes = isinstance(key_of, QuantizedLinear)
 
     def forward(
         hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
     ) -> torch.Tensor:
         first = hidden_states[:, :1]  # (batch, 1, width)
         mask_rows = rows.to(hidden_states.dtype)
-        query = attention.query(first) * attention.scaling * mask_rows  # (batch, heads, attention width)
+        query = query_of(first) * attention.scaling * mask_rows  # (batch, heads, attention width)
         if quantizes:
-            scores = query @ attention.key(hidden_states).transpose(1, 2)
+            scores = query @ key_of(hidden_states).transpose(1, 2)
         else:
-            scores = torch.matmul(query, attention.key.weight) @ hidden_states.transpose(1, 2)  # (batch, heads, length)
+            scores = torch.matmul(query, key_of.weight) @ hidden_states.transpose(1, 2)  # (batch, heads, length)
         if attention_mask is not None:
             allowed = attention_mask[:, 0, :1]  # (batch, 1, length)
             if allowed.dtype == torch.bool:
@@ -74,14 +78,13 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
         probabilities = scores.softmax(-1)
         probabilities = nn.functional.dropout(probabilities, attention.dropout.p, attention.training)
         if quantizes:
-            value = probabilities @ attention.value(hidden_states)
+            value = probabilities @ value_of(hidden_states)
         else:
             mixed = probabilities @ hidden_states  # (batch, heads, width)
-            value = torch.matmul(mixed, attention.value.weight.t())  # (batch, heads, attention width)
+            value = torch.matmul(mixed, value_of.weight.t())  # (batch, heads, attention width)
             # dropout may let the probabilities' sum differ from 1
-            value = value + attention.value.bias * (probabilities.sum(-1, keepdim=True) if attention.training else 1)
+            value = value + value_of.bias * (probabilities.sum(-1, keepdim=True) if attention.training else 1)
         context = ones.to(value.dtype) @ (value * mask_rows)  # (batch, 1, attention width), faster than a sum
-        output: torch.Tensor = layer.feed_forward_chunk(layer.attention.output(context, first))
-        return output
+        return after_attention(layer, context, first)
 
     return forward

@@ -7,63 +7,59 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.errors import InputError
+from compress.bert.families import FAMILIES, family_of, family_of_layer
 
-MODEL_TYPES = ("bert",)
+MODEL_TYPES = tuple(FAMILIES)
 
 
-def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """The encoder's layers, from the embeddings up.
+def encoder_layers(model: PreTrainedModel) -> list[nn.Module]:
+    """The encoder's layers as they are executed, from the embeddings up; a layer that is shared stands several times.
 
     Raises:
         InputError: The model is of a family that the toolkit does not know.
     """
-    kind = getattr(model.config, "model_type", None)
-    if kind not in MODEL_TYPES:
-        raise InputError(
-            f"model type {kind!r} is not supported; allowed: {', '.join(MODEL_TYPES)}. Start from a BERT checkpoint."
-        )
-    layers = model.base_model.encoder.layer
-    assert isinstance(layers, nn.ModuleList)
-    return layers
+    held: Any = model.base_model.get_submodule(family_of(model).layers)
+    if model.config.model_type != "albert":
+        return list(held)
+    executions, groups = model.config.num_hidden_layers, model.config.num_hidden_groups
+    chosen = [held[int(index / (executions / groups))] for index in range(executions)]  # as transformers rounds
+    return [layer for group in chosen for layer in group.albert_layers]
 
 
 def attention_of(layer: Any) -> Any:
     """The module with the layer's query, key and value projections."""
-    return layer.attention.self
+    return layer.get_submodule(family_of_layer(layer).attention)
 
 
-def projections_of(layer: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
+def projections_of(layer: Any) -> tuple[Any, Any, Any]:
     """The layer's query, key and value projections."""
-    attention = attention_of(layer)
-    return attention.query, attention.key, attention.value
+    query, key, value = (layer.get_submodule(name) for name in family_of_layer(layer).projections)
+    return query, key, value
 
 
 def head_count(layer: Any) -> int:
     """How many attention heads the layer has."""
-    heads: int = attention_of(layer).num_attention_heads
+    heads: int = getattr(attention_of(layer), family_of_layer(layer).heads)
     return heads
 
 
 def same_input(model: PreTrainedModel) -> list[list[str]]:
     """Names of the Linears behind a LayerNorm, those together that read the same: query, key and value, and the first of the
-    feed-forward part."""
-    groups = []
+    feed-forward part; a layer that is shared is named once."""
     names = {module: name for name, module in model.named_modules()}
-    layer: Any
-    for layer in encoder_layers(model):
-        attention = attention_of(layer)
-        groups.append([names[attention.query], names[attention.key], names[attention.value]])
-        groups.append([names[layer.intermediate.dense]])
-    return groups
+    alike = family_of(model).read_alike
+    layers = dict.fromkeys(encoder_layers(model))
+    return [[names[layer.get_submodule(path)] for path in paths] for layer in layers for paths in alike]
 
 
 def reads_first_token_only(model: PreTrainedModel) -> bool:
-    """Whether the head looks at the first token of the last layer and at nothing else."""
+    """Whether the head looks at the first token of the last layer and at nothing else, and the last layer can do without the
+    others."""
+    family = family_of(model)
     return (
-        model.config.model_type == "bert"
-        and type(model).__name__ == "BertForSequenceClassification"
-        and getattr(model.base_model, "pooler", None) is not None
+        family.after_attention is not None
+        and type(model) is family.classifier
+        and getattr(model.base_model, "pooler", True) is not None
     )
 
 

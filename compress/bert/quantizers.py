@@ -217,10 +217,11 @@ def with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: boo
 
 
 def replace_with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: bool) -> None:
-    """Put quantizing modules in the place of the base model's Linears and embeddings; they keep the tensors."""
-    for parent in list(model.base_model.modules()):
+    """Put quantizing modules in the place of the Linears, but for the classifier, and embeddings; they keep the tensors."""
+    classifier = getattr(model, "classifier", None)
+    for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear:
+            if type(child) is nn.Linear and child is not classifier:
                 setattr(parent, name, QuantizedLinear(child, per_channel=per_channel, symmetric=symmetric))
             elif type(child) is nn.Embedding:
                 setattr(parent, name, QuantizedEmbedding(child))

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.bert.layout import attention_of, encoder_layers
+from compress.bert.families import family_of_layer
+from compress.bert.layout import attention_of, encoder_layers, head_count
 from compress.bert.quantizers import quantized_linears, replace_with_quantizers
 from compress.errors import InputError
 
@@ -94,21 +95,24 @@ def _is_range(told: Any) -> bool:
 
 
 def _layer_structure(layer: Any) -> dict[str, int]:
-    attention = attention_of(layer)
     return {
-        "heads": attention.num_attention_heads,
-        "head_size": attention.attention_head_size,
-        "intermediate": layer.intermediate.dense.out_features,
+        "heads": head_count(layer),
+        "head_size": attention_of(layer).attention_head_size,
+        "intermediate": layer.get_submodule(family_of_layer(layer).feed_forward[0]).out_features,
     }
 
 
 def _resize(layer: Any, heads: int, head_size: int, intermediate: int) -> None:
-    attention, width = attention_of(layer), layer.output.dense.out_features
-    with torch.device("meta") if layer.output.dense.weight.is_meta else torch.device("cpu"):
-        for name in ("query", "key", "value"):
-            setattr(attention, name, nn.Linear(width, heads * head_size))
-        layer.attention.output.dense = nn.Linear(heads * head_size, width)
-        layer.intermediate.dense = nn.Linear(width, intermediate)
-        layer.output.dense = nn.Linear(intermediate, width)
-    attention.num_attention_heads, attention.attention_head_size = heads, head_size
-    attention.all_head_size, attention.scaling = heads * head_size, head_size**-0.5
+    family, attention = family_of_layer(layer), attention_of(layer)
+    widths: list[tuple[str, int | None, int | None]]
+    widths = [(name, None, heads * head_size) for name in family.projections]
+    first, second = family.feed_forward
+    widths += [(family.context, heads * head_size, None), (first, None, intermediate), (second, intermediate, None)]
+    for name, inputs, outputs in widths:
+        old = layer.get_submodule(name)
+        with torch.device("meta" if old.weight.is_meta else "cpu"):
+            layer.set_submodule(name, nn.Linear(inputs or old.in_features, outputs or old.out_features))
+    setattr(attention, family.heads, heads)
+    attention.attention_head_size, attention.scaling = head_size, head_size**-0.5
+    if hasattr(attention, "all_head_size"):
+        attention.all_head_size = heads * head_size

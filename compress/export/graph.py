@@ -13,13 +13,17 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import torch
+from onnx_ir.passes.common import DeduplicateInitializersPass
 from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.attention import attention_kernel
+from compress.bert.families import family_of
 from compress.bert.first_token import first_token_only
+from compress.bert.layout import encoder_layers
 from compress.errors import CompressError
 from compress.log import libraries_silenced
 
@@ -44,15 +48,16 @@ class _Logits(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor) -> Any:
-        return self.model(
-            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
-        ).logits
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> Any:
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        return self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
 
 
 def input_names(model: PreTrainedModel) -> list[str]:
     """The inputs of the exported file, in order."""
-    return ["input_ids", "attention_mask", "token_type_ids"]
+    return family_of(model).inputs
 
 
 def write_graph(model: PreTrainedModel, path: Path) -> None:
@@ -66,7 +71,8 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
     names = input_names(model)
     example = {name: torch.ones((2, 8), dtype=torch.long) for name in names}
     example["attention_mask"][1, 5:] = 0
-    example["token_type_ids"] = torch.zeros((2, 8), dtype=torch.long)
+    if "token_type_ids" in example:
+        example["token_type_ids"].zero_()
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.config.max_position_embeddings)}
     try:
         with (
@@ -89,6 +95,16 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as err:
         lines = str(err).strip().splitlines() or [type(err).__name__]
         raise CompressError(f"the model could not be exported to ONNX: {lines[-1]}. See --debug for the whole error.") from err
+    layers = encoder_layers(model)
+    if len(set(layers)) < len(layers):
+        _store_shared_once(path)
+
+
+def _store_shared_once(path: Path) -> None:
+    """Leave one of the copies that the exporter makes of a weight that is read in several places."""
+    graph = ir.load(path)
+    DeduplicateInitializersPass(size_limit=1 << 40)(graph)
+    ir.save(graph, path)
 
 
 def session(path: Path, *, as_written: bool = False) -> onnxruntime.InferenceSession:

@@ -7,6 +7,7 @@ leaves on them, and scales are written beside them, in the form that the runtime
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,7 @@ def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> l
     """
     out = frozenset(left_out)
     found = []
+    runs: Counter[str] = Counter()
     for node in model.graph:
         if node.op_type not in ("MatMul", "Gemm"):
             continue
@@ -80,12 +82,14 @@ def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> l
         if constant is None or constant.const_value is None or len(constant.const_value.shape) != 2:
             continue
         weight = constant.const_value.numpy()
-        node.name = module or node.name
+        runs[module] += 1
+        run = f"#{runs[module]}" if runs[module] > 1 else ""  # of a module that runs several times
+        node.name = module + run if module else node.name
         if node.op_type == "Gemm" and module not in out:
             node, weight = _as_product(model, node, weight)
         bias = _bias_of(node, weight.shape[1])
         if bias is not None and module:
-            bias[0].name = f"{module}.bias"
+            bias[0].name = f"{module}{run}.bias"
         if module not in out:
             found.append(Product(node, module, weight, bias))
     return found
@@ -162,10 +166,11 @@ def lower_to_kernels(
         How many were written.
     """
     made: dict[Any, tuple[ir.Value, ...]] = {}
+    written: dict[Any, tuple[ir.Value, ...]] = {}
     count = 0
     for product in chosen:
         grid = None if grids is None else grids[product.module]
-        weight, scales, _ = _weight(model, product, grid, per_channel, highest)
+        weight, scales, _ = _weight(model, product, grid, per_channel, highest, written)
         values = product.node.inputs[0]
         assert values is not None
         key = (values.name, grid and grid.key())
@@ -211,6 +216,7 @@ def lower_to_pairs(
         How many were written.
     """
     made: dict[Any, ir.Value] = {}
+    written: dict[Any, tuple[ir.Value, ...]] = {}
     count = 0
     for product in chosen:
         grid = grids[product.module]
@@ -222,7 +228,7 @@ def lower_to_pairs(
             back = ir.node("DequantizeLinear", [whole, scale, zero])
             model.graph.insert_before(product.node, back)
             made[key] = back.outputs[0]
-        weight, scales, zeros = _weight(model, product, grid, per_channel, highest)
+        weight, scales, zeros = _weight(model, product, grid, per_channel, highest, written)
         back = ir.node("DequantizeLinear", [weight, scales, zeros], attributes={"axis": 1})
         model.graph.insert_before(product.node, back)
         product.node.replace_input_with(0, made[key])
@@ -233,18 +239,24 @@ def lower_to_pairs(
 
 
 def _weight(
-    model: ir.Model, product: Product, grid: Grid | None, per_channel: bool, highest: int
-) -> tuple[ir.Value, ir.Value, ir.Value]:
+    model: ir.Model, product: Product, grid: Grid | None, per_channel: bool, highest: int, written: dict[Any, Any]
+) -> tuple[ir.Value, ...]:
+    """The whole numbers of a weight, their scales and zeros; those of a module that runs several times are written once."""
     weight = product.weight
+    key = (product.module, weight.tobytes())
+    if product.module and key in written:
+        known: tuple[ir.Value, ...] = written[key]
+        return known
     if grid is not None and grid.divisor is not None:
         weight = weight * grid.divisor[:, None]
     whole, scales = whole_weight(weight, per_channel=per_channel, highest=highest)
     name = product.module or product.node.outputs[0].name
-    return (
+    written[key] = (
         constant(model, f"{name}.weight_int8", whole),
         constant(model, f"{name}.weight_scale", scales),
         constant(model, f"{name}.weight_zero", np.zeros(len(scales), dtype=np.int8)),
     )
+    return written[key]
 
 
 def _quantized(

@@ -43,25 +43,26 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     """Count the multiply-adds of one example, read off the live modules, so that uneven layers count right.
 
     Each layer: its Linear weights times the length (4·d·a·L for attention, 2·d·f·L for the feed-forward part, with width d,
-    attention width a, inner width f and length L), and 2·L·L·a for the two products inside attention. The head's
-    Linears (pooler, classifier) see one token, those inside the embeddings every one. Looking embeddings up, softmax, norms
-    and activations are not counted.
+    attention width a, inner width f and length L), and 2·L·L·a for the two products inside attention; a shared layer
+    counts as often as it runs. The head's Linears (pooler, classifier) see one token, those of the embeddings every one.
+    Looking embeddings up, softmax, norms and activations are not counted.
 
     Args:
-        model: A BERT classifier.
+        model: A classifier.
         length: Tokens of the example.
     """
     from torch import nn
 
-    from compress.bert.layout import attention_of, encoder_layers
+    from compress.bert.layout import attention_of, encoder_layers, head_count
 
     layers = encoder_layers(model)
-    inside = {id(module) for module in layers.modules()}
-    embedding = {id(module) for module in model.base_model.embeddings.modules()}
+    inside = {id(module) for layer in layers for module in layer.modules()}
+    head = {id(module) for name, module in model.base_model.named_modules() if name.partition(".")[0] == "pooler"}
+    embedding = {id(module) for module in model.base_model.modules()} - head
     total = 0
     for layer in layers:
         weights = (one.in_features * one.out_features for one in layer.modules() if isinstance(one, nn.Linear))
-        total += length * sum(weights) + 2 * length * length * attention_of(layer).all_head_size
+        total += length * sum(weights) + 2 * length * length * head_count(layer) * attention_of(layer).attention_head_size
     for module in model.modules():
         if isinstance(module, nn.Linear) and id(module) not in inside:
             total += module.in_features * module.out_features * (length if id(module) in embedding else 1)

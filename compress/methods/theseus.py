@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.bert.layout import encoder_layers
-from compress.bert.surgery import keep_layers
+from compress.bert.surgery import copy_of, keep_layers
 from compress.errors import InputError, NoEffect
 from compress.objectives.labels import labels
 from compress.tasks.text_classification import Task
@@ -112,7 +111,7 @@ def theseus(
         raise NoEffect(f"theseus.modules is {modules}, as many as the model has layers; use fewer, or remove the step.")
     group = depth // modules
     kept = list(range(modules)) if start_from == "first" else [group * (index + 1) - 1 for index in range(modules)]
-    predecessor = copy.deepcopy(encoder_layers(model)).to(pick_device(run.device)).requires_grad_(False).eval()
+    predecessor = nn.ModuleList(encoder_layers(copy_of(model))).to(pick_device(run.device)).requires_grad_(False).eval()
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
@@ -139,7 +138,8 @@ def theseus(
 
 def _freeze_all_but_layers(student: PreTrainedModel) -> None:
     student.requires_grad_(False)
-    encoder_layers(student).requires_grad_(True)
+    for layer in encoder_layers(student):
+        layer.requires_grad_(True)
 
 
 def _forward(layer: Any, predecessor: nn.ModuleList | None) -> Callable[..., Any]:

@@ -87,7 +87,10 @@ def notes(subjects: Sequence[dict[str, Any]]) -> list[str]:
         if is_int8 and not subject["integer_ops"]:
             said.append(f"{name} runs no integer operator, so nothing is gained from int8; ship another target.")
         if subject["kind"] != "torch" and not subject["fused_ops"]:
-            said.append(f"{name} runs no fused operator; check the version of onnxruntime with bert-compress doctor.")
+            said.append(
+                f"{name} runs no fused operator; a model without LayerNorm and GELU has none, for any other check the "
+                "version of onnxruntime with bert-compress doctor."
+            )
         slow = [row for row in subject["latency"] if row["speedup"] < 1]
         if subject["kind"] != "torch" and slow:
             row = min(slow, key=lambda one: one["speedup"])

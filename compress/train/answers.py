@@ -14,6 +14,8 @@ from compress.bert.first_token import first_token_only
 from compress.bert.layout import encoder_layers
 from compress.bert.states import State, States, recorded, whole_last_layer
 from compress.objectives.outputs import Outputs
+from compress.tasks.encoding import Encoded
+from compress.train.predict import on_device
 
 
 class Answers(Protocol):
@@ -33,14 +35,17 @@ class LiveAnswers:
     Args:
         teacher: Is put into evaluation mode.
         wanted: The states that the objectives compare.
+        encoded: The training examples as the teacher reads them.
     """
 
     teacher: PreTrainedModel
     wanted: Collection[State]
+    encoded: Encoded
 
     def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor]) -> Outputs:
         """Let the teacher read the batch."""
-        logits, states = answered(self.teacher, inputs, self.wanted)
+        own = on_device(self.encoded.batch(indices), inputs["input_ids"].device)
+        logits, states = answered(self.teacher, own, self.wanted)
         return Outputs(logits, states)
 
     def moved(self, device: torch.device | str) -> None:

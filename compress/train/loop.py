@@ -86,7 +86,6 @@ class _Training:
     task: Task
     encoded: Encoded
     selection: Encoded
-    pieces: torch.Tensor
     total_steps: int
     position: Position
     best: Weights | None
@@ -182,8 +181,8 @@ def _prepare(
     encoded = task.encode(task.train.require("train"), model.tokenizer)
     selection = task.encode(task.selection.require("selection"), model.tokenizer)
     student, ids = copy_of(model), read_by(encoded, selection)
-    encoded, selection, pieces = encoded.over(ids), selection.over(ids), torch.from_numpy(ids)
-    stack.enter_context(word_rows(student, pieces))
+    encoded, selection = encoded.over(ids), selection.over(ids)
+    stack.enter_context(word_rows(student, torch.from_numpy(ids)))
     student.train()
     student.requires_grad_(True)
     steps_per_epoch = math.ceil(math.ceil(len(encoded) / settings.batch_size) / settings.accumulate)
@@ -201,9 +200,8 @@ def _prepare(
         mean = mean and {name: tensor.to(accelerator.device) for name, tensor in mean.items()}
         logger.info("going on from step %d of %d", position.step, total)
     accelerator.wait_for_everyone()  # all of them read the checkpoint before one writes the next
-    pieces = pieces.to(accelerator.device)
-    return _Training(accelerator, prepared, learned, optimizer, goal, settings, run, task, encoded, selection, pieces, total,
-                     position, best, mean, what, before_step, time.monotonic())  # fmt: skip
+    return _Training(accelerator, prepared, learned, optimizer, goal, settings, run, task, encoded, selection, total, position,
+                     best, mean, what, before_step, time.monotonic())  # fmt: skip
 
 
 def _spelled(goal: Goal) -> str:
@@ -297,7 +295,6 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
         with recorded(training.student, goal.states) as states:
             student = Outputs(training.model(**inputs).logits, states)
         if goal.teacher is not None:
-            inputs["input_ids"] = training.pieces[inputs["input_ids"]]  # the teacher's word table is whole
             teacher = goal.teacher.outputs(indices, inputs)
     terms = [weight * term(student, teacher, batch) for weight, term in goal.terms.values()]
     return torch.stack(terms).sum()

@@ -43,16 +43,17 @@ def fitted_projection(
         run: Device.
     """
     device = pick_device(run.device)
-    encoded = task.encode(task.train.require("train").take(EXAMPLES), student.tokenizer)
+    examples = task.train.require("train").take(EXAMPLES)
     rows: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
     models = (student, teacher)
+    encoded = [task.encode(examples, model.tokenizer) for model in models]  # the same pieces, with token types or without
     was_training = [model.training for model in models]
     for model in models:
         model.to(device).eval()
-    for indices in sorted_batches(encoded.lengths, BATCH_SIZE):
-        inputs = on_device(encoded.batch(indices), device)
-        valid = inputs["attention_mask"][:, : 1 if kind == "first" else None].bool()
+    for indices in sorted_batches(encoded[0].lengths, BATCH_SIZE):
         for side, model in enumerate(models):
+            inputs = on_device(encoded[side].batch(indices), device)
+            valid = inputs["attention_mask"][:, : 1 if kind == "first" else None].bool()
             _, states = answered(model, inputs, [(kind, pair[side]) for pair in pairs])
             rows[side].extend(states[kind, pair[side]][valid].float().cpu() for pair in pairs)
     for model, training in zip(models, was_training, strict=True):

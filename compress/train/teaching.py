@@ -206,7 +206,7 @@ def _relation_heads(how: Teaching, teacher: PreTrainedModel) -> int:
 
 
 def _attention_width(model: PreTrainedModel) -> int:
-    width: int = projections_of(encoder_layers(model)[-1])[0].out_features  # type: ignore[assignment]
+    width: int = projections_of(encoder_layers(model)[-1])[0].out_features
     return width
 
 
@@ -228,17 +228,16 @@ def _bound(
 def _answers(teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run) -> Answers:
     device = pick_device(run.device)
     bf16 = has_fast_bf16(device)
-    if not wanted or (run.answers and how.teacher_cache_bytes):
-        encoded = task.encode(task.train.require("train"), teacher.tokenizer)
-        if run.answers and how.teacher_cache_bytes:
-            known = known_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes,
-                                  device=device, bf16=bf16, progress=run.progress)  # fmt: skip
-            if known is not None:
-                return known
-        if not wanted:
-            teacher.to(device)
-            try:
-                return KnownAnswers(predict(teacher, encoded, device, bf16=bf16, progress=run.progress, what="teacher"), {})
-            finally:
-                teacher.cpu()
-    return LiveAnswers(teacher, wanted)
+    encoded = task.encode(task.train.require("train"), teacher.tokenizer)
+    if run.answers and how.teacher_cache_bytes:
+        known = known_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes, device=device,
+                              bf16=bf16, progress=run.progress)  # fmt: skip
+        if known is not None:
+            return known
+    if wanted:
+        return LiveAnswers(teacher, wanted, encoded)
+    teacher.to(device)
+    try:
+        return KnownAnswers(predict(teacher, encoded, device, bf16=bf16, progress=run.progress, what="teacher"), {})
+    finally:
+        teacher.cpu()

@@ -270,7 +270,8 @@ def test_hidden_states_reach_the_terms_whole_and_with_the_mask(model: PreTrained
             shapes.add((one.shape[:2] == batch.attention_mask.shape, one.shape[2]))
         return student.logits.mean()
 
-    goal = Goal({"watched": (1.0, watched)}, states=wanted, teacher=LiveAnswers(model, wanted))
+    encoded = toy.encode(toy.train, model.tokenizer)
+    goal = Goal({"watched": (1.0, watched)}, states=wanted, teacher=LiveAnswers(model, wanted, encoded))
     train(model, task=toy, settings=settings(epochs=1.0), goal=goal, run=Run())
     assert shapes == {(True, 16)}
 
