@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from compress.bert.attention import attention_kernel
 from compress.bert.dropout import sixteen_bits
 from compress.bert.first_token import first_token_only
+from compress.bert.structure import read_structure
 from compress.bert.surgery import copy_of
 from compress.bert.word_rows import word_rows
 from compress.errors import CompressError, InputError
@@ -108,7 +109,8 @@ def train(
         settings: How long, how fast.
         goal: What to make small.
         run: Seed, device, checkpoints, progress; its `facts` are filled in.
-        before_step: Called with the copy, the number of the optimizer step (from 0) and that of all steps.
+        before_step: Called with the copy, the number of the optimizer step (from 0) and that of all steps. The keywords of a
+            `partial` tell one run's checkpoint from another's.
 
     Returns:
         The trained copy, in evaluation mode, on the CPU.
@@ -169,6 +171,7 @@ def _prepare(
         if run.log_with:
             accelerator.init_trackers("bert-compress", config=asdict(settings))
     what = f"{settings} {_spelled(goal)} seed {run.seed} task {task.fingerprint} model {_fingerprint(model)}"
+    what += f" {getattr(before_step, 'keywords', {})}"
     encoded = task.encode(task.train.require("train"), model.tokenizer)
     selection = task.encode(task.selection.require("selection"), model.tokenizer)
     student, ids = copy_of(model), read_by(encoded, selection)
@@ -200,7 +203,7 @@ def _spelled(goal: Goal) -> str:
 
 
 def _fingerprint(model: PreTrainedModel) -> str:
-    total = hashlib.blake2b(digest_size=12)
+    total = hashlib.blake2b(str(read_structure(model)).encode(), digest_size=12)
     for name, tensor in model.state_dict().items():
         total.update(f"{name}{tuple(tensor.shape)}".encode())
         total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
