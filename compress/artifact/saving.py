@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from compress.artifact.folders import new_folder
-from compress.bert.structure import read_structure, told_by_structure
+from compress.bert.structure import read_structure, refuse_untold, told_by_structure
 from compress.log import libraries_silenced
 
 WEIGHTS, STRUCTURE = "model.safetensors", "structure.json"
@@ -23,7 +23,7 @@ def save(model: PreTrainedModel, folder: str | Path) -> Path:
         folder: Where to; it must not exist yet, or be empty.
 
     Raises:
-        InputError: The folder holds something already.
+        InputError: The folder holds something already, or the model quantizes in a way that a folder cannot tell.
         CompressError: The disk is full, or may not be written to.
     """
     with new_folder(folder) as partial:
@@ -33,6 +33,7 @@ def save(model: PreTrainedModel, folder: str | Path) -> Path:
 
 def write_model(model: PreTrainedModel, folder: Path) -> None:
     """Write the files of a model into a folder that exists."""
+    refuse_untold(model)
     told = told_by_structure(model)
     state = {
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items() if name not in told

@@ -141,7 +141,8 @@ class QuantizedLinear(nn.Linear):
         factor, most = self.stretch.exp(), self.weight_scale() * self.highest
         self.low.mul_(factor)
         self.high.mul_(factor)
-        self.weight.copy_(torch.minimum(torch.maximum(self.weight, -most), most))
+        cut = torch.minimum(torch.maximum(self.smoothed_weight(), -most), most)
+        self.weight.copy_(cut if self.divisor is None else cut / self.divisor)
         self.stretch = self.ceiling = None
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:

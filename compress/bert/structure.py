@@ -10,7 +10,13 @@ from transformers import PreTrainedModel
 
 from compress.bert.families import family_of_layer
 from compress.bert.layout import attention_of, encoder_layers, head_count
-from compress.bert.quantizers import quantized_linears, replace_with_quantizers
+from compress.bert.quantizers import (
+    HIGHEST,
+    QuantizedEmbedding,
+    QuantizedLinear,
+    quantized_linears,
+    replace_with_quantizers,
+)
 from compress.errors import InputError
 
 SCHEMA = 1
@@ -37,6 +43,20 @@ def read_structure(model: PreTrainedModel) -> dict[str, Any]:
 def told_by_structure(model: PreTrainedModel) -> set[str]:
     """Names of the tensors of the model's state that structure.json tells, so that the weights' file leaves them out."""
     return {f"{name}.{end}" for name in quantized_linears(model) for end in ("low", "high")}
+
+
+def refuse_untold(model: PreTrainedModel) -> None:
+    """Raise InputError where a model quantizes in a way that structure.json does not tell, since it would answer otherwise."""
+    for name, module in model.named_modules():
+        if not isinstance(module, QuantizedLinear | QuantizedEmbedding):
+            continue
+        told = {"highest": module.highest == HIGHEST, "on": module.on, "divisor": getattr(module, "divisor", None) is None}
+        lost = [attribute for attribute, is_told in told.items() if not is_told]
+        if lost:
+            raise InputError(
+                f"{name}.{lost[0]} is not kept in a saved model, which has no divisors and quantizes to {HIGHEST}; save the "
+                "float model and export it, which quantizes a copy."
+            )
 
 
 def apply_structure(model: PreTrainedModel, structure: dict[str, Any]) -> None:

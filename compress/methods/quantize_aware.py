@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
@@ -122,16 +123,18 @@ def quantize_aware(
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
-
-    def before_step(trained: PreTrainedModel, step: int, total: int) -> None:
-        stays = learned_steps or step >= (1 - freeze) * total
-        _set_quantizers(trained, on=step >= start_step, decay=None if stays else decay)
-
+    before_step = partial(_before_step, decay=None if learned_steps else decay, start_step=start_step, freeze=freeze)
     trained = train(student, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
     _set_quantizers(trained, on=True, decay=None)
     for linear in quantized_linears(trained).values():
         linear.settle_ranges()
     return trained
+
+
+def _before_step(
+    model: PreTrainedModel, step: int, total: int, *, decay: float | None, start_step: int, freeze: float
+) -> None:
+    _set_quantizers(model, on=step >= start_step, decay=None if step >= (1 - freeze) * total else decay)
 
 
 def _set_quantizers(model: PreTrainedModel, *, on: bool, decay: float | None) -> None:

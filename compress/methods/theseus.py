@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -115,19 +116,8 @@ def theseus(
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
-
-    def before_step(student: PreTrainedModel, step: int, total: int) -> None:
-        rising = rate + (1 - rate) * step / max(1.0, replaced_by * total)
-        probability = rate if replacing == "constant" else min(1.0, rising)
-        random = np.random.default_rng((run.seed, step))
-        _freeze_all_but_layers(student)
-        replaced = random.random(modules) < probability
-        if not replaced.any():
-            replaced[random.integers(modules)] = True
-        for index, layer in enumerate(encoder_layers(student)):
-            own = predecessor[group * index : group * (index + 1)]
-            layer.forward = _forward(layer, None if replaced[index] else own)
-
+    rises = replacing == "linear"
+    before_step = partial(_replace, predecessor, seed=run.seed, rate=rate, replaced_by=replaced_by, rises=rises)
     goal = Goal({"labels": (1.0, labels)})
     student = train(keep_layers(model, kept), task=task, settings=settings, goal=goal, run=run, before_step=before_step)
     for layer in encoder_layers(student):
@@ -136,10 +126,23 @@ def theseus(
     return student
 
 
-def _freeze_all_but_layers(student: PreTrainedModel) -> None:
+def _replace(
+    predecessor: nn.ModuleList, student: PreTrainedModel, step: int, total: int,
+    *, seed: int, rate: float, replaced_by: float, rises: bool,
+) -> None:  # fmt: skip
+    """Draw which layers stand in for their groups in this step; only the layers of the successor learn."""
+    layers = encoder_layers(student)
+    group = len(predecessor) // len(layers)
+    probability = min(1.0, rate + (1 - rate) * step / max(1.0, replaced_by * total)) if rises else rate
+    random = np.random.default_rng((seed, step))
+    replaced = random.random(len(layers)) < probability
+    if not replaced.any():
+        replaced[random.integers(len(layers))] = True
     student.requires_grad_(False)
-    for layer in encoder_layers(student):
+    for index, layer in enumerate(layers):
         layer.requires_grad_(True)
+        own = predecessor[group * index : group * (index + 1)]
+        vars(layer)["forward"] = _forward(layer, None if replaced[index] else own)
 
 
 def _forward(layer: Any, predecessor: nn.ModuleList | None) -> Callable[..., Any]:

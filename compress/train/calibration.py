@@ -65,9 +65,12 @@ def calibrated(model: PreTrainedModel, task: Task, how: Calibrated) -> PreTraine
     residual path; they stay a division on the Linears' side of it.
 
     Raises:
-        InputError: The part is empty, too small or of another role, or an activation is not finite.
+        InputError: The part is empty, too small or of another role, or a weight or an activation is not finite.
     """
     student = with_quantizers(model, per_channel=how.per_channel, symmetric=how.symmetric).eval()
+    for name, tensor in student.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{name} holds values that are not finite; train the model again.")
     batches = calibration_batches(task, student)
     with torch.no_grad(), quantizers_off(student):
         if how.smooth is not None:

@@ -117,7 +117,8 @@ def train(
         settings: How long, how fast.
         goal: What to make small.
         run: Seed, device, checkpoints, progress; its `facts` are filled in.
-        before_step: Called with the copy, the number of the optimizer step (from 0) and that of all steps.
+        before_step: Called with the copy, the number of the optimizer step (from 0) and that of all steps. The keywords of a
+            `partial` tell one run's checkpoint from another's.
 
     Returns:
         The trained copy, in evaluation mode, on the CPU.
@@ -178,6 +179,7 @@ def _prepare(
         if run.log_with:
             accelerator.init_trackers("bert-compress", config=asdict(settings))
     what = f"{settings} {_spelled(goal)} seed {run.seed} task {task.fingerprint} model {fingerprint(model)}"
+    what += f" {getattr(before_step, 'keywords', {})}"
     encoded = task.encode(task.train.require("train"), model.tokenizer)
     selection = task.encode(task.selection.require("selection"), model.tokenizer)
     student, ids = copy_of(model), read_by(encoded, selection)

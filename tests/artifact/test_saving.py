@@ -54,6 +54,23 @@ def test_a_quantized_model_loads_with_the_same_ranges_and_answers_bit_for_bit(
     assert torch.equal(logits_of(again), logits_of(quantizing))
 
 
+@pytest.mark.parametrize(("where", "attribute", "value"), [
+    ("encoder.layer.1.attention.self.key", "divisor", torch.full((16,), 2.0)), ("pooler.dense", "highest", 63),
+    ("pooler.dense", "on", False), ("embeddings.word_embeddings", "highest", 7), ("embeddings.word_embeddings", "on", False),
+])  # fmt: skip
+def test_what_a_folder_cannot_tell_of_a_quantizer_is_refused(
+    model: PreTrainedModel, tmp_path: Path, where: str, attribute: str, value: Any
+) -> None:
+    """It would be loaded without, and answer otherwise."""
+    quantizing = quantized(model)
+    told = logits_of(quantizing)
+    setattr(quantizing.bert.get_submodule(where), attribute, value)
+    assert not torch.equal(logits_of(quantizing), told)
+    with pytest.raises(InputError, match=rf"bert\.{where}\.{attribute} is not kept in a saved model.*save the float model"):
+        save(quantizing, tmp_path / "model")
+    assert not os.listdir(tmp_path)
+
+
 def test_a_quantized_model_s_weights_are_the_float_model_s_and_its_structure_holds_the_ranges(
     model: PreTrainedModel, tmp_path: Path
 ) -> None:

@@ -119,10 +119,14 @@ def test_learning_starts_from_the_same_answers(per_channel: bool, symmetric: boo
     torch.testing.assert_close(one(values).detach(), told, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("divisor", [None, DIVISOR])
 @pytest.mark.parametrize("stretch", [0.3, -0.3])
 @pytest.mark.parametrize(("per_channel", "symmetric"), FORMS)
-def test_settled_ranges_answer_the_same_and_learn_no_more(per_channel: bool, symmetric: bool, stretch: float) -> None:
+def test_settled_ranges_answer_the_same_and_learn_no_more(
+    per_channel: bool, symmetric: bool, stretch: float, divisor: Any
+) -> None:
     one, values = linear(per_channel=per_channel, symmetric=symmetric), numbers(9, 6)
+    one.divisor = divisor
     before = one(values).detach()
     one.learn_ranges()
     with torch.no_grad():

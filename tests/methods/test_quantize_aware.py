@@ -257,6 +257,19 @@ def test_a_run_that_has_ended_is_taken_from_its_checkpoint(model: PreTrainedMode
     assert not differences(state_of(first), state_of(again))
 
 
+@pytest.mark.parametrize("other", [
+    {"per_channel": False}, {"symmetric": False}, {"learned_steps": True}, {"decay": 0.5}, {"start_step": 3}, {"freeze": 0.0},
+])  # fmt: skip
+def test_a_run_with_other_options_starts_anew(
+    model: PreTrainedModel, toy: Task, tmp_path: Path, other: dict[str, Any]
+) -> None:
+    with pytest.raises(Stopped):
+        quantize_aware(model, task=toy, **QUICK, run=Run(folder=tmp_path, progress=stop_at(4), checkpoint_seconds=0.0))
+    told: list[int] = []
+    quantize_aware(model, task=toy, **QUICK, **other, run=Run(folder=tmp_path, progress=steps_told(told)))
+    assert told == [1, 2, 3, 4, 5]
+
+
 # -- what is refused
 
 

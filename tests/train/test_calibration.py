@@ -17,6 +17,7 @@ from compress.errors import InputError
 from compress.tasks.split import Role
 from compress.tasks.text_classification import Task
 from compress.train.calibration import Calibrated, answers, calibrated, calibration_batches
+from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, sentences, state_of, tiny_bert, toy_task
 
 ALL_TOKENS = ("attention.self.key", "attention.self.value")
@@ -151,19 +152,35 @@ def test_sixteen_sentences_are_enough_and_the_first_512_are_read(model: PreTrain
     assert sorted(rows) == sorted(first)
 
 
+@pytest.mark.parametrize("where", [
+    "bert.embeddings.position_embeddings.weight", "bert.encoder.layer.0.attention.self.value.weight",
+    "bert.encoder.layer.1.output.LayerNorm.bias", "bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight",
+])  # fmt: skip
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_name_before_any_forward_pass(
+    model: PreTrainedModel, toy: Task, where: str, value: float
+) -> None:
+    """Those behind the last input that is watched as well."""
+    with torch.no_grad():
+        model.get_parameter(where)[-1] = value
+    with pytest.raises(InputError, match=rf"^{where} holds values that are not finite; train the model again"):
+        calibrated(forbid_forward_passes(model), toy, Calibrated("min_max"))
+
+
 @pytest.mark.parametrize(("where", "named"), [
     ("bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.attention.self.query"),
     ("bert.encoder.layer.0.attention.self.value.weight", "bert.encoder.layer.0.attention.output.dense"),
-    ("bert.encoder.layer.0.intermediate.dense.bias", "bert.encoder.layer.0.output.dense"),
+    ("bert.encoder.layer.0.intermediate.dense.weight", "bert.encoder.layer.0.output.dense"),
     ("bert.encoder.layer.1.output.LayerNorm.weight", "bert.pooler.dense"),
 ])  # fmt: skip
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_activations_that_are_not_finite_are_refused_with_their_linear(
-    model: PreTrainedModel, toy: Task, where: str, named: str, value: float
+    model: PreTrainedModel, toy: Task, where: str, named: str, sign: float
 ) -> None:
+    """The weights are finite, but what they give is not."""
     with torch.no_grad():
         parameter = model.get_parameter(where)
-        (parameter[2] if parameter.ndim > 1 else parameter)[0] = value  # piece 2 starts every sentence
+        (parameter[2] if parameter.ndim > 1 else parameter).fill_(sign * 3e38)  # piece 2 starts every sentence
     with pytest.raises(InputError, match=rf"the input of {named} holds values that are not finite; train the model again"):
         calibrated(model, toy, Calibrated("min_max"))
 
