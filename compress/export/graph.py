@@ -30,7 +30,7 @@ from compress.log import libraries_silenced
 FILE = "model.onnx"
 INTEGER_OPS = frozenset({
     "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm", "QAttention",
-    "QEmbedLayerNormalization", "ConvInteger", "QLinearConv",
+    "QEmbedLayerNormalization", "ConvInteger", "QLinearConv", "DynamicQuantizeLSTM",
 })  # fmt: skip
 FUSED_OPS = frozenset({
     "Attention", "MultiHeadAttention", "QAttention", "SkipLayerNormalization", "EmbedLayerNormalization",
