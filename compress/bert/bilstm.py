@@ -133,6 +133,11 @@ class BilstmForSequenceClassification(PreTrainedModel):
         if isinstance(module, nn.Linear | nn.Embedding | nn.LSTM):
             module.reset_parameters()
 
+    @torch.no_grad()
+    def begin_with(self, vectors: torch.Tensor) -> None:
+        """Set the vectors of pieces, scaled to a mean square of 1 / 4."""
+        self.embeddings.weight.copy_(vectors / vectors.square().mean().sqrt() / 2)
+
     def forward(
         self,
         input_ids: torch.Tensor,
@@ -162,12 +167,6 @@ class BilstmForSequenceClassification(PreTrainedModel):
         outside = torch.arange(values.shape[1], device=values.device) >= lengths[:, None]
         largest = states.masked_fill(outside[:, :, None], -1.0).amax(1)  # a state lies between -1 and 1
         return torch.cat([ends, largest], -1) * (lengths > 0)[:, None]
-
-
-@torch.no_grad()
-def begin_with(model: BilstmForSequenceClassification, vectors: torch.Tensor) -> None:
-    """Set the vectors of pieces, scaled to a mean square of 1 / 4."""
-    model.embeddings.weight.copy_(vectors / vectors.square().mean().sqrt() / 2)
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ class StaticForSequenceClassification(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "input_ids"
     hashes_ids = True
-    """The ids themselves are computed with, so that no table may be shortened to the rows that a text uses."""
+    """Pieces have to come with their own ids, not with places in a table that was shortened to the rows that a text uses."""
 
     def __init__(self, config: StaticConfig) -> None:
         super().__init__(config)
@@ -80,6 +80,22 @@ class StaticForSequenceClassification(PreTrainedModel):
         """As torch's own layers begin."""
         if isinstance(module, nn.Linear | nn.Embedding):
             module.reset_parameters()
+
+    @torch.no_grad()
+    def begin_with(self, vectors: torch.Tensor) -> None:
+        """Set the vectors of pieces, scaled to a mean square of 1; rare pieces get the larger weights, and pairs nothing."""
+        self.embeddings.weight.copy_(vectors / vectors.square().mean().sqrt())
+        if self.token_weights is not None:
+            self.token_weights.copy_(rarity_weights(len(vectors))[:, None])
+        if self.config.bigram_buckets:
+            nn.init.zeros_(self.bigrams.weight)
+
+    @torch.no_grad()
+    def fold_weights(self) -> None:
+        """Multiply the weights of pieces into their vectors; the answers stay."""
+        if self.token_weights is not None:
+            self.embeddings.weight.mul_(self.token_weights)
+            self.token_weights = None
 
     def forward(
         self,
@@ -107,22 +123,3 @@ class StaticForSequenceClassification(PreTrainedModel):
         features = sentence_features(torch.cat(states, -1))
         hidden = torch.relu(self.dense(self.dropout(features)))
         return SequenceClassifierOutput(logits=self.classifier(hidden))
-
-
-@torch.no_grad()
-def begin_with(model: StaticForSequenceClassification, vectors: torch.Tensor) -> None:
-    """Set the vectors of pieces, scaled to a mean square of 1 as common as they are, and give rare ones the larger weights."""
-    model.embeddings.weight.copy_(vectors / vectors.square().mean().sqrt())
-    weights = rarity_weights(len(vectors))
-    if model.token_weights is not None:
-        model.token_weights.copy_(weights[:, None])
-    if model.config.bigram_buckets:
-        nn.init.zeros_(model.bigrams.weight)
-
-
-@torch.no_grad()
-def fold_weights(model: StaticForSequenceClassification) -> None:
-    """Multiply the weights of tokens into their vectors, in place; the answers stay."""
-    if model.token_weights is not None:
-        model.embeddings.weight.mul_(model.token_weights)
-        model.token_weights = None

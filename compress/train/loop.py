@@ -21,7 +21,7 @@ from compress.bert.attention import attention_kernel
 from compress.bert.dropout import sixteen_bits
 from compress.bert.first_token import first_token_only
 from compress.bert.surgery import copy_of
-from compress.bert.word_rows import word_rows
+from compress.bert.word_rows import rows_of, word_rows
 from compress.errors import CompressError, InputError
 from compress.log import libraries_silenced
 from compress.objectives.outputs import Batch, Outputs
@@ -171,7 +171,7 @@ def _prepare(
     what = f"{settings} {_spelled(goal)} seed {run.seed} task {task.fingerprint} model {_fingerprint(model)}"
     encoded = task.encode(task.train.require("train"), model.tokenizer)
     selection = task.encode(task.selection.require("selection"), model.tokenizer)
-    student, ids = copy_of(model), read_by(encoded, selection)
+    student, ids = copy_of(model), rows_of(model, read_by(encoded, selection))
     taught = None if goal.teacher is None else task.encode(task.train, goal.teacher.tokenizer)
     encoded, selection = encoded.over(ids), selection.over(ids)
     stack.enter_context(word_rows(student, torch.from_numpy(ids)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.bert.bilstm import BilstmConfig, BilstmForSequenceClassification, BothDirections, begin_with
+from compress.bert.bilstm import BilstmConfig, BilstmForSequenceClassification, BothDirections
 from tests.models import PIECES, logits_of, tokens
 
 LENGTHS = torch.tensor([7, 3, 1, 5])
@@ -93,7 +93,7 @@ def test_every_weight_learns_in_bfloat16() -> None:
 
 def test_it_begins_with_the_vectors_given() -> None:
     model, vectors = student(), torch.randn(len(PIECES), 6, generator=torch.Generator().manual_seed(2)) * 9
-    begin_with(model, vectors)
+    model.begin_with(vectors)
     assert model.embeddings.weight.square().mean().item() == pytest.approx(0.25, rel=1e-5)
     torch.testing.assert_close(model.embeddings.weight / model.embeddings.weight[0, 0], vectors / vectors[0, 0])
 

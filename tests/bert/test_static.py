@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.bert.static import FACTOR, StaticConfig, StaticForSequenceClassification, begin_with, fold_weights
+from compress.bert.static import FACTOR, StaticConfig, StaticForSequenceClassification
 from compress.bert.token_vectors import rarity_weights
 from tests.models import PIECES, logits_of, tokens
 
@@ -83,14 +83,14 @@ def test_the_order_of_words_is_told_by_the_pairs_alone() -> None:
 def test_folding_the_weights_in_leaves_the_answers() -> None:
     model = student()
     before = logits_of(model)
-    fold_weights(model)
+    model.fold_weights()
     assert model.token_weights is None
     torch.testing.assert_close(logits_of(model), before, rtol=1e-5, atol=1e-6)
 
 
 def test_it_begins_with_the_vectors_given_scaled_and_weighs_rare_pieces_most() -> None:
     model, vectors = student(), torch.randn(len(PIECES), 6, generator=torch.Generator().manual_seed(2)) * 9
-    begin_with(model, vectors)
+    model.begin_with(vectors)
     assert model.embeddings.weight.square().mean().item() == pytest.approx(1.0, rel=1e-5)
     torch.testing.assert_close(model.embeddings.weight / model.embeddings.weight[0, 0], vectors / vectors[0, 0])
     torch.testing.assert_close(model.token_weights[:, 0].detach(), rarity_weights(len(PIECES)))

@@ -1,0 +1,53 @@
+"""Make a student without an encoder out of a teacher with one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from compress.bert.bilstm import BilstmForSequenceClassification
+from compress.bert.static import StaticForSequenceClassification
+from compress.bert.token_vectors import principal, token_vectors
+
+
+def student_of(
+    classifier: type[BilstmForSequenceClassification | StaticForSequenceClassification],
+    teacher: PreTrainedModel,
+    *,
+    tokenizer: Any = None,
+    seed: int = 13,
+    **sizes: Any,
+) -> PreTrainedModel:
+    """A new student whose vectors of pieces are what the teacher's encoder says of each alone, cut to the student's width.
+
+    Args:
+        classifier: Its class.
+        teacher: Gives vectors, labels and the longest text; stays as it is.
+        tokenizer: The student's, with a padding token; the teacher's if None.
+        seed: For the other weights.
+        sizes: Values of the student's configuration.
+
+    Returns:
+        The student in evaluation mode, with `.tokenizer`, `.label` and `.has_new_head`.
+
+    Raises:
+        InputError: The vectors are to be wider than the teacher.
+    """
+    own = teacher.tokenizer if tokenizer is None else tokenizer
+    vectors = token_vectors(teacher, tokenizer)
+    config = classifier.config_class(
+        vocab_size=len(vectors),
+        id2label=dict(teacher.config.id2label),
+        label2id=dict(teacher.config.label2id),
+        pad_token_id=own.pad_token_id,
+        max_position_embeddings=teacher.config.max_position_embeddings,
+        **sizes,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        student = classifier(config)
+    student.begin_with(principal(vectors, config.embedding_size))
+    student.tokenizer, student.label, student.has_new_head = own, config.model_type, True
+    return student.eval()
