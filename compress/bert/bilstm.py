@@ -114,6 +114,7 @@ class BilstmForSequenceClassification(PreTrainedModel):
     config_class = BilstmConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
+    _supports_sdpa = True  # there is no attention, so that any kernel of it will do
 
     def __init__(self, config: BilstmConfig) -> None:
         super().__init__(config)
@@ -157,7 +158,7 @@ class BilstmForSequenceClassification(PreTrainedModel):
         else:
             behind = lengths[:, :1] + torch.arange(mask.shape[1], device=mask.device)  # places of the second sentence's tokens
             both = torch.cat([values, _picked(values, behind.clamp(max=mask.shape[1] - 1))])
-            states = self._state(both, lengths.T.flatten()).view(2, len(values), -1).transpose(0, 1)
+            states = self._state(both, lengths.T.flatten()).view(2, values.shape[0], -1).transpose(0, 1)
         features = sentence_features(states)
         return SequenceClassifierOutput(logits=self.classifier(torch.relu(self.dense(self.dropout(features)))))
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from compress.bert.bilstm import BilstmForSequenceClassification
-from compress.bert.static import StaticForSequenceClassification
+from compress.bert.families import PLAIN, fitted_tokenizer
 from compress.bert.token_vectors import principal, token_vectors
 
 
 def student_of(
-    classifier: type[BilstmForSequenceClassification | StaticForSequenceClassification],
     teacher: PreTrainedModel,
+    kind: str,
     *,
     tokenizer: Any = None,
     seed: int = 13,
@@ -23,8 +23,8 @@ def student_of(
     """A new student whose vectors of pieces are what the teacher's encoder says of each alone, cut to the student's width.
 
     Args:
-        classifier: Its class.
         teacher: Gives vectors, labels and the longest text; stays as it is.
+        kind: "bilstm" or "static".
         tokenizer: The student's, with a padding token; the teacher's if None.
         seed: For the other weights.
         sizes: Values of the student's configuration.
@@ -35,9 +35,9 @@ def student_of(
     Raises:
         InputError: The vectors are to be wider than the teacher.
     """
-    own = teacher.tokenizer if tokenizer is None else tokenizer
+    family, own = PLAIN[kind], teacher.tokenizer if tokenizer is None else tokenizer
     vectors = token_vectors(teacher, tokenizer)
-    config = classifier.config_class(
+    config = family.config(
         vocab_size=len(vectors),
         id2label=dict(teacher.config.id2label),
         label2id=dict(teacher.config.label2id),
@@ -47,7 +47,8 @@ def student_of(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        student = classifier(config)
+        student: Any = family.classifier(config)
     student.begin_with(principal(vectors, config.embedding_size))
-    student.tokenizer, student.label, student.has_new_head = own, config.model_type, True
-    return student.eval()
+    student.tokenizer, student.label, student.has_new_head = fitted_tokenizer(copy.deepcopy(own), family), kind, True
+    ready: PreTrainedModel = student.eval()
+    return ready

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -50,13 +52,14 @@ class StaticForSequenceClassification(PreTrainedModel):
     Joulin et al. 2017, fastText, arXiv 1607.01759, section 2.1 (hashed n-grams).
     Differs: vectors and weights are learned on; pairs have a narrower table of their own.
 
-    The weights of tokens are a factor that training can move at once for a whole vector; `fold_weights` multiplies them in.
+    The weights of tokens are a factor that training can move at once for a whole vector; a file has them multiplied in.
     """
 
     config: StaticConfig
     config_class = StaticConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
+    _supports_sdpa = True  # there is no attention, so that any kernel of it will do
     hashes_ids = True
     """Pieces have to come with their own ids, not with places in a table that was shortened to the rows that a text uses."""
 
@@ -90,13 +93,6 @@ class StaticForSequenceClassification(PreTrainedModel):
         if self.config.bigram_buckets:
             nn.init.zeros_(self.bigrams.weight)
 
-    @torch.no_grad()
-    def fold_weights(self) -> None:
-        """Multiply the weights of pieces into their vectors; the answers stay."""
-        if self.token_weights is not None:
-            self.embeddings.weight.mul_(self.token_weights)
-            self.token_weights = None
-
     def forward(
         self,
         input_ids: torch.Tensor,
@@ -123,3 +119,18 @@ class StaticForSequenceClassification(PreTrainedModel):
         features = sentence_features(torch.cat(states, -1))
         hidden = torch.relu(self.dense(self.dropout(features)))
         return SequenceClassifierOutput(logits=self.classifier(hidden))
+
+
+@contextlib.contextmanager
+def weights_folded(model: PreTrainedModel) -> Iterator[None]:
+    """Let a static student have the weights of its pieces multiplied into their vectors; other models stay as they are."""
+    weights = getattr(model, "token_weights", None)
+    if not isinstance(model, StaticForSequenceClassification) or weights is None:
+        yield
+        return
+    plain = model.embeddings.weight
+    model.embeddings.weight, model.token_weights = nn.Parameter((plain * weights).detach()), None
+    try:
+        yield
+    finally:
+        model.embeddings.weight, model.token_weights = plain, weights

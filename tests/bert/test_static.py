@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from compress.bert.static import FACTOR, StaticConfig, StaticForSequenceClassification
+from compress.bert.static import FACTOR, StaticConfig, StaticForSequenceClassification, weights_folded
 from compress.bert.token_vectors import rarity_weights
-from tests.models import PIECES, logits_of, tokens
+from tests.models import PIECES, differences, logits_of, state_of, tiny_bert, tokens
 
 BUCKETS = 11
 
@@ -80,12 +80,20 @@ def test_the_order_of_words_is_told_by_the_pairs_alone() -> None:
     assert (logits_of(seeing, input_ids=ids, attention_mask=mask) - other).abs().max() > 1e-4
 
 
-def test_folding_the_weights_in_leaves_the_answers() -> None:
+def test_the_weights_are_folded_in_for_a_while_and_the_answers_stay() -> None:
     model = student()
+    before, answers = state_of(model), logits_of(model)
+    with weights_folded(model):
+        assert model.token_weights is None
+        torch.testing.assert_close(logits_of(model), answers, rtol=1e-5, atol=1e-6)
+    assert not differences(state_of(model), before)
+
+
+def test_other_models_have_nothing_to_fold() -> None:
+    model = tiny_bert()
     before = logits_of(model)
-    model.fold_weights()
-    assert model.token_weights is None
-    torch.testing.assert_close(logits_of(model), before, rtol=1e-5, atol=1e-6)
+    with weights_folded(model):
+        assert torch.equal(logits_of(model), before)
 
 
 def test_it_begins_with_the_vectors_given_scaled_and_weighs_rare_pieces_most() -> None:
