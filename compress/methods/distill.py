@@ -54,7 +54,7 @@ def distill(
 
     Args:
         model: The student; stays as it is.
-        teacher: Has the same labels and the same tokenizer.
+        teacher: Has the same labels, and the same tokenizer unless logits alone are matched.
         task: Learned from; the evaluation split is not touched.
         objectives: Objective -> weight; see `bert-compress list`.
         temperature: T of the logits objective.

@@ -61,7 +61,7 @@ def goal_of(
                 f"{method}.objectives names {looking[0]!r}, which looks at a teacher; give teacher, or use labels."
             )
         return Goal(terms)
-    _check_fit(student, teacher)
+    _check_fit(student, teacher, by_token=bool(needs - {"teacher"}))
     if "hidden" in needs:
         return Goal(terms, needs_hidden=True, teacher=teacher)
     return Goal(terms, teacher_logits=_teacher_logits(teacher, task, run) if "teacher" in needs else None)
@@ -84,13 +84,17 @@ def _terms(method: str, objectives: Mapping[str, float], options: Mapping[str, A
     return terms, needs
 
 
-def _check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+def _check_fit(student: PreTrainedModel, teacher: PreTrainedModel, *, by_token: bool) -> None:
+    """Refuse a teacher of other labels, or, where more than logits is matched, of other pieces."""
     names = [list(model.config.id2label.values()) for model in (student, teacher)]
     if names[0] != names[1]:
         raise InputError(f"the student's labels are {names[0]}, the teacher's {names[1]}; they must be the same, in order.")
     vocabularies = [model.tokenizer.get_vocab() for model in (student, teacher)]
-    if vocabularies[0] != vocabularies[1]:
-        raise InputError("student and teacher have different vocabularies; use a student with the teacher's tokenizer.")
+    if by_token and vocabularies[0] != vocabularies[1]:
+        raise InputError(
+            "student and teacher have different vocabularies, so that only logits can be matched; use a student with the "
+            "teacher's tokenizer, or the objective logits alone."
+        )
 
 
 def _teacher_logits(teacher: PreTrainedModel, task: Task, run: Run) -> np.ndarray:

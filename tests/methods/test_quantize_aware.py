@@ -314,7 +314,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_any_forward_pass(model: P
     teacher = forbid_forward_passes(tiny_bert())
     teacher.tokenizer = tiny_tokenizer(tuple(sorted(model.tokenizer.get_vocab())))
     with pytest.raises(InputError, match="different vocabularies"):
-        quantize_aware(model, teacher=teacher, task=toy)
+        quantize_aware(model, teacher=teacher, task=toy, objectives={"hidden": 1.0})
 
 
 def test_learned_steps_need_a_calibration_part(model: PreTrainedModel) -> None:
