@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from compress.artifact.places import find_model
 from compress.artifact.saving import STRUCTURE, WEIGHTS
-from compress.bert.families import FAMILIES, SIZES, Family, fitted_tokenizer
+from compress.bert.families import KNOWN, Family, Plain, fitted_tokenizer
 from compress.bert.structure import apply_structure, told_by_structure
 from compress.errors import InputError, raise_together
 from compress.log import libraries_silenced
@@ -49,7 +49,7 @@ def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 1
     """
     folder = find_model(name)
     config = _config(folder)
-    family = FAMILIES[config.model_type]
+    family = KNOWN[config.model_type]
     weights = _renamed(_weights(folder), family)
     has_head = "classifier.weight" in weights
     _settle_labels(config, weights, labels, folder)
@@ -78,11 +78,11 @@ def _config(folder: Path) -> PretrainedConfig:
         raise InputError(f"{folder} has no config.json; give the folder of a whole model.")
     values = _json(path)
     kind = values.get("model_type")
-    if kind not in FAMILIES:
+    if kind not in KNOWN:
         raise InputError(
-            f"{path}: model_type is {kind!r}; allowed: {', '.join(FAMILIES)}. Start from a checkpoint of one of these."
+            f"{path}: model_type is {kind!r}; allowed: {', '.join(KNOWN)}. Start from a checkpoint of one of these."
         )
-    family = FAMILIES[kind]
+    family = KNOWN[kind]
     pruned = values.pop("pruned_heads", None)
     if pruned:
         raise InputError(
@@ -92,14 +92,14 @@ def _config(folder: Path) -> PretrainedConfig:
     try:
         with libraries_silenced():
             config = family.config.from_dict(values)
-        counts = {key: getattr(config, key) for key in (*SIZES, *family.sizes)}
-        width = getattr(config, family.attention_width)
+        counts = {key: getattr(config, key) for key in family.counted}
     except Exception as err:
         raise InputError(f"{path} is no {kind} configuration: {_first_line(err)}. Restore the original file.") from err
     wrong = [f"{key}={value!r}" for key, value in counts.items() if type(value) is not int or not 0 < value < 1 << 24]
     if wrong:
         raise InputError(f"{path}: {', '.join(wrong)} must be a positive whole number; restore the original file.")
-    if width % config.num_attention_heads:
+    width = getattr(config, family.attention_width) if isinstance(family, Family) else 0
+    if isinstance(family, Family) and width % config.num_attention_heads:
         raise InputError(
             f"{path}: {family.attention_width} {width} is no multiple of num_attention_heads "
             f"{config.num_attention_heads}; restore the original file."
@@ -158,8 +158,10 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _renamed(weights: dict[str, torch.Tensor], family: Family) -> dict[str, torch.Tensor]:
+def _renamed(weights: dict[str, torch.Tensor], family: Family | Plain) -> dict[str, torch.Tensor]:
     """Bring the names of base checkpoints and of old ones to those of a classifier; leave other heads out."""
+    if isinstance(family, Plain):
+        return weights
     renamed = {}
     for name, tensor in weights.items():
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
@@ -201,11 +203,12 @@ def _apply_structure_file(model: PreTrainedModel, folder: Path) -> None:
 
 def _without_memory(config: PretrainedConfig, weights: dict[str, torch.Tensor], folder: Path) -> PreTrainedModel:
     """The model's shapes alone, so that absurd sizes are refused before memory is asked for."""
-    family = FAMILIES[config.model_type]
-    layers = math.prod(getattr(config, key) for key in family.distinct_layers)
+    family = KNOWN[config.model_type]
+    distinct = family.distinct_layers if isinstance(family, Family) else ()
+    layers = math.prod(getattr(config, key) for key in distinct)
     if layers > len(weights):
         raise InputError(
-            f"{folder / 'config.json'}: {' x '.join(family.distinct_layers)} is {layers}, but there are only {len(weights)} "
+            f"{folder / 'config.json'}: {' x '.join(distinct)} is {layers}, but there are only {len(weights)} "
             "weights; restore the original file."
         )
     try:
@@ -220,7 +223,7 @@ def _without_memory(config: PretrainedConfig, weights: dict[str, torch.Tensor], 
 
 
 def _check_weights(model: PreTrainedModel, weights: dict[str, torch.Tensor], folder: Path) -> None:
-    told, head = told_by_structure(model), FAMILIES[model.config.model_type].head
+    told, head = told_by_structure(model), KNOWN[model.config.model_type].head
     expected = {name: tensor for name, tensor in model.state_dict().items() if name not in told}
     problems = [f"  {name} is missing" for name in expected if name not in weights and not name.startswith(head)]
     if "classifier.weight" in weights:

@@ -28,6 +28,8 @@ from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 from transformers.models.mobilebert.modeling_mobilebert import MobileBertLayer
 
+from compress.bert.bilstm import BilstmConfig, BilstmForSequenceClassification
+from compress.bert.static import StaticConfig, StaticForSequenceClassification
 from compress.errors import InputError
 
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
@@ -82,6 +84,11 @@ class Family:
     def prefix(self) -> str:
         """What stands before the names of the base model's weights, with its dot."""
         return f"{self.classifier.base_model_prefix}."
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Keys of the configuration that count something."""
+        return (*SIZES, *self.sizes)
 
     @property
     def inputs(self) -> list[str]:
@@ -163,18 +170,56 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def family_of(model: PreTrainedModel) -> Family:
+@dataclass(frozen=True)
+class Plain:
+    """A family without an encoder, whose classes are the toolkit's own: nothing of it can be cut, dropped or watched by layer.
+
+    Args:
+        config: Its class, which tells `model_type`.
+        classifier: The class of its models.
+        counted: Keys of the configuration that count something.
+        integer_products: Whether its products are large enough to gain from integer kernels; else only the tables of its int8
+            file are whole numbers.
+        head: Where the names of the weights begin that a new head is made of.
+        inputs: The names of what a model reads, in order.
+    """
+
+    config: type[PretrainedConfig]
+    classifier: type[PreTrainedModel]
+    counted: tuple[str, ...]
+    integer_products: bool
+    head: tuple[str, ...] = ("dense.", "classifier.")
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")
+
+
+PLAIN = {
+    "bilstm": Plain(
+        BilstmConfig, BilstmForSequenceClassification,
+        counted=("vocab_size", "embedding_size", "lstm_size", "head_size", "max_position_embeddings"),
+        integer_products=True,
+    ),
+    "static": Plain(
+        StaticConfig, StaticForSequenceClassification,
+        counted=("vocab_size", "embedding_size", "bigram_size", "head_size", "max_position_embeddings"),
+        integer_products=False,
+    ),
+}  # fmt: skip
+
+KNOWN: dict[str, Family | Plain] = {**FAMILIES, **PLAIN}
+
+
+def family_of(model: PreTrainedModel) -> Family | Plain:
     """The family of a model.
 
     Raises:
         InputError: The toolkit does not know it.
     """
     kind = getattr(model.config, "model_type", None)
-    if kind not in FAMILIES:
+    if kind not in KNOWN:
         raise InputError(
-            f"model type {kind!r} is not supported; allowed: {', '.join(FAMILIES)}. Start from a checkpoint of one of these."
+            f"model type {kind!r} is not supported; allowed: {', '.join(KNOWN)}. Start from a checkpoint of one of these."
         )
-    return FAMILIES[kind]
+    return KNOWN[kind]
 
 
 def family_of_layer(layer: nn.Module) -> Family:
@@ -182,8 +227,8 @@ def family_of_layer(layer: nn.Module) -> Family:
     return next(family for family in FAMILIES.values() if isinstance(layer, family.layer))
 
 
-def fitted_tokenizer(tokenizer: Any, family: Family) -> Any:
+def fitted_tokenizer(tokenizer: Any, family: Family | Plain) -> Any:
     """Let a tokenizer give what the family reads and nothing else, when it is saved and loaded again as well."""
-    tokenizer.model_input_names = family.inputs
-    tokenizer.init_kwargs["model_input_names"] = family.inputs
+    tokenizer.model_input_names = list(family.inputs)
+    tokenizer.init_kwargs["model_input_names"] = list(family.inputs)
     return tokenizer

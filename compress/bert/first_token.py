@@ -36,8 +36,8 @@ def first_token_only(model: PreTrainedModel) -> Iterator[None]:
 
     Inside, `last_hidden_state` is (batch, 1, width). Weights and names stay as they are.
     """
-    layer: Any = encoder_layers(model)[-1]
-    if not reads_first_token_only(model) or "forward" in vars(layer):  # the latter: it does already
+    layer: Any = encoder_layers(model)[-1] if reads_first_token_only(model) else None
+    if layer is None or "forward" in vars(layer):  # the latter: it does already
         yield
         return
     layer.forward = _first_token_forward(layer)

@@ -7,18 +7,22 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.bert.families import FAMILIES, family_of, family_of_layer
+from compress.bert.families import FAMILIES, Family, family_of, family_of_layer
 
 MODEL_TYPES = tuple(FAMILIES)
 
 
 def encoder_layers(model: PreTrainedModel) -> list[nn.Module]:
-    """The encoder's layers as they are executed, from the embeddings up; a layer that is shared stands several times.
+    """The encoder's layers as they are executed, from the embeddings up; a layer that is shared stands several times, and a
+    model without an encoder has none.
 
     Raises:
         InputError: The model is of a family that the toolkit does not know.
     """
-    held: Any = model.base_model.get_submodule(family_of(model).layers)
+    family = family_of(model)
+    if not isinstance(family, Family):
+        return []
+    held: Any = model.base_model.get_submodule(family.layers)
     if model.config.model_type != "albert":
         return list(held)
     executions, groups = model.config.num_hidden_layers, model.config.num_hidden_groups
@@ -47,9 +51,10 @@ def same_input(model: PreTrainedModel) -> list[list[str]]:
     """Names of the Linears behind a LayerNorm, those together that read the same: query, key and value, and the first of the
     feed-forward part; a layer that is shared is named once."""
     names = {module: name for name, module in model.named_modules()}
-    alike = family_of(model).read_alike
     layers = dict.fromkeys(encoder_layers(model))
-    return [[names[layer.get_submodule(path)] for path in paths] for layer in layers for paths in alike]
+    return [
+        [names[layer.get_submodule(path)] for path in paths] for layer in layers for paths in family_of_layer(layer).read_alike
+    ]
 
 
 def reads_first_token_only(model: PreTrainedModel) -> bool:
@@ -57,7 +62,8 @@ def reads_first_token_only(model: PreTrainedModel) -> bool:
     others."""
     family = family_of(model)
     return (
-        family.after_attention is not None
+        isinstance(family, Family)
+        and family.after_attention is not None
         and type(model) is family.classifier
         and getattr(model.base_model, "pooler", True) is not None
     )

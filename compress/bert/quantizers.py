@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from compress.bert.layout import encoder_layers
 from compress.bert.surgery import copy_of
 from compress.errors import InputError
 
@@ -210,6 +211,11 @@ def with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: boo
     """
     if quantized_linears(model):
         raise InputError("the model is quantized already; start from the model before that step.")
+    if not encoder_layers(model):
+        raise InputError(
+            f"a {model.config.model_type} has no encoder, whose products could get fixed ranges; export it to a float target, "
+            "or to onnxruntime-cpu-int8 with activations dynamic."
+        )
     student = copy_of(model)
     replace_with_quantizers(student, per_channel=per_channel, symmetric=symmetric)
     if not quantized_linears(student):

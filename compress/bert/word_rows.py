@@ -10,9 +10,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+
+
+def rows_of(model: PreTrainedModel, read: np.ndarray) -> np.ndarray:
+    """The rows to train where the text reads these: no other ones, but all where the model hashes the ids (`hashes_ids`).
+
+    Args:
+        model: Has the word table.
+        read: Rising ids of pieces, (rows,).
+    """
+    return np.arange(model.config.vocab_size) if getattr(model, "hashes_ids", False) else read
 
 
 @contextlib.contextmanager

@@ -21,16 +21,18 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.attention import attention_kernel
+from compress.bert.bilstm import lstm_as_node
 from compress.bert.families import family_of
 from compress.bert.first_token import first_token_only
 from compress.bert.layout import encoder_layers
+from compress.bert.static import weights_folded
 from compress.errors import CompressError
 from compress.log import libraries_silenced
 
 FILE = "model.onnx"
 INTEGER_OPS = frozenset({
     "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm", "QAttention",
-    "QEmbedLayerNormalization", "ConvInteger", "QLinearConv",
+    "QEmbedLayerNormalization", "ConvInteger", "QLinearConv", "DynamicQuantizeLSTM",
 })  # fmt: skip
 FUSED_OPS = frozenset({
     "Attention", "MultiHeadAttention", "QAttention", "SkipLayerNormalization", "EmbedLayerNormalization",
@@ -57,7 +59,7 @@ class _Logits(nn.Module):
 
 def input_names(model: PreTrainedModel) -> list[str]:
     """The inputs of the exported file, in order."""
-    return family_of(model).inputs
+    return list(family_of(model).inputs)
 
 
 def write_graph(model: PreTrainedModel, path: Path) -> None:
@@ -80,6 +82,8 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
             contextlib.redirect_stdout(io.StringIO()),
             attention_kernel(model, "eager"),
             first_token_only(model),
+            lstm_as_node(model),
+            weights_folded(model),
         ):
             torch.onnx.export(
                 _Logits(model).eval(),

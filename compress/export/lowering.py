@@ -189,7 +189,7 @@ def lower_to_kernels(
             model.graph.remove(product.node, safe=True)
         count += 1
     model.opset_imports[MICROSOFT] = 1
-    _sweep(model)
+    sweep(model)
     return count
 
 
@@ -234,7 +234,7 @@ def lower_to_pairs(
         product.node.replace_input_with(0, made[key])
         product.node.replace_input_with(1, back.outputs[0])
         count += 1
-    _sweep(model)
+    sweep(model)
     return count
 
 
@@ -305,7 +305,7 @@ def lower_tables(model: ir.Model, *, bits: int = 8, in_pairs: bool = False) -> i
         nodes, result = write(model, str(table.name), table.const_value.numpy(), node.inputs[1])
         _replace(model, node, nodes, result)
         count += 1
-    _sweep(model)
+    sweep(model)
     return count
 
 
@@ -388,7 +388,7 @@ def _replace(model: ir.Model, node: ir.Node, nodes: list[ir.Node], result: ir.Va
     result.name = name
 
 
-def _sweep(model: ir.Model) -> None:
+def sweep(model: ir.Model) -> None:
     """Remove initializers that nothing reads any more."""
     outputs = set(model.graph.outputs)
     for name, value in list(model.graph.initializers.items()):

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
+from compress.bert.families import Plain, family_of
 from compress.bert.quantizers import quantized_linears, quantizers_off
 from compress.export.graph import FILE, in_onnxruntime, write_graph
 from compress.export.integers import (
@@ -25,6 +26,7 @@ from compress.export.integers import (
     write_static,
 )
 from compress.export.lowering import lower_tables, lower_to_kernels, products, sums_before_norms
+from compress.export.lstm import lower_lstms
 from compress.export.onnxruntime_cpu import TOLERANCE
 from compress.export.parity import Reference, Stage
 from compress.export.ranges import is_static
@@ -99,6 +101,10 @@ def onnxruntime_cpu_int8(
     unsigned = not fixed or is_x86()
     kind = "static" if fixed else "dynamic"
     facts = {"weight_bits": str(bits), "activations": kind, **int8_processors(bits, unsigned=unsigned)}
+    family = family_of(model)
+    integer_products = not isinstance(family, Plain) or family.integer_products
+    if not integer_products:
+        facts = {"activations": "float", "tables": f"{table_bits} bits"}
     if fixed:
         lower = partial(lower_to_kernels, unsigned=unsigned)
         form = Form(TARGET, lower, in_onnxruntime, facts, HIGHEST[bits], table_bits, finish=sums_before_norms)
@@ -112,7 +118,9 @@ def onnxruntime_cpu_int8(
         if not stages[0].accepted:
             return stages
         graph = ir.load(raw)
-    lower_to_kernels(graph, products(graph), None, per_channel=per_channel, highest=HIGHEST[bits])
+    if integer_products:
+        lower_to_kernels(graph, products(graph), None, per_channel=per_channel, highest=HIGHEST[bits])
+        lower_lstms(graph, highest=HIGHEST[bits])
     lower_tables(graph, bits=table_bits)
     sums_before_norms(graph)
     graph.metadata_props.update(facts)
@@ -120,5 +128,5 @@ def onnxruntime_cpu_int8(
     stages.append(
         reference.judge("int8", in_onnxruntime(folder / FILE), max_relative_error=max_relative_error, max_flips=max_flips)
     )
-    refuse_no_effect(TARGET, stages[-1])
+    refuse_no_effect(TARGET, stages[-1], integer_products=integer_products)
     return stages

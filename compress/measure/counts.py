@@ -53,8 +53,11 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     """
     from torch import nn
 
+    from compress.bert.families import Plain, family_of
     from compress.bert.layout import attention_of, encoder_layers, head_count
 
+    if isinstance(family_of(model), Plain):
+        return _plain_macs(model, length)
     layers = encoder_layers(model)
     inside = {id(module) for layer in layers for module in layer.modules()}
     head = {id(module) for name, module in model.base_model.named_modules() if name.partition(".")[0] == "pooler"}
@@ -66,6 +69,21 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     for module in model.modules():
         if isinstance(module, nn.Linear) and id(module) not in inside:
             total += module.in_features * module.out_features * (length if id(module) in embedding else 1)
+    return total
+
+
+def _plain_macs(model: PreTrainedModel, length: int) -> int:
+    """The same of a model without an encoder: an LSTM sees every token, its head one state; a mean multiplies every vector."""
+    from torch import nn
+
+    total = sum(one.in_features * one.out_features for one in model.modules() if isinstance(one, nn.Linear))
+    sentences = 2 if model.config.pairs else 1
+    for one in model.modules():
+        if isinstance(one, nn.LSTM):
+            total += sentences * length * sum(weight.numel() for weight in one.parameters() if weight.ndim == 2)
+    if model.config.model_type == "static":
+        pairs = model.config.bigram_size * (length - 1) if model.config.bigram_buckets else 0
+        total += sentences * (model.config.embedding_size * length + pairs)
     return total
 
 
@@ -123,6 +141,9 @@ def _node_macs(node: dict[str, Any]) -> int:
     inputs, outputs = _shapes(node["input_type_shape"]), _shapes(node["output_type_shape"])
     if node["op_name"] in PRODUCTS:
         return math.prod(outputs[0]) * inputs[0][-1]
+    if node["op_name"] in ("LSTM", "DynamicQuantizeLSTM"):  # (L, b, d) to (L, directions, b, h), with four gates
+        width, (length, directions, batch, size) = inputs[0][-1], outputs[0]
+        return length * batch * directions * 4 * size * (width + size)
     if node["op_name"] in ("Attention", "QAttention"):  # input (b, L, d), output (b, L, a); packed weights tell no shape
         length, width = inputs[0][-2:]
         return math.prod(outputs[0]) * (3 * width + 2 * length)

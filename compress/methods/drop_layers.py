@@ -37,6 +37,8 @@ def drop_layers(
         NoEffect: All layers would be kept.
     """
     count = len(encoder_layers(model))
+    if not count:
+        raise InputError(f"drop_layers: a {model.config.model_type} has no encoder layers; remove the step.")
     outside = [index for index in keep if not 0 <= index < count]
     if outside or not keep:
         shown = f"names layer {', '.join(map(str, outside))}" if outside else "is empty"

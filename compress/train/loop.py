@@ -24,7 +24,7 @@ from compress.bert.first_token import first_token_only
 from compress.bert.layout import encoder_layers
 from compress.bert.states import State, recorded, whole_last_layer
 from compress.bert.surgery import copy_of
-from compress.bert.word_rows import word_rows
+from compress.bert.word_rows import rows_of, word_rows
 from compress.errors import CompressError, InputError
 from compress.log import libraries_silenced
 from compress.objectives.outputs import Batch, Outputs
@@ -182,7 +182,7 @@ def _prepare(
     what += f" {getattr(before_step, 'keywords', {})}"
     encoded = task.encode(task.train.require("train"), model.tokenizer)
     selection = task.encode(task.selection.require("selection"), model.tokenizer)
-    student, ids = copy_of(model), read_by(encoded, selection)
+    student, ids = copy_of(model), rows_of(model, read_by(encoded, selection))
     encoded, selection = encoded.over(ids), selection.over(ids)
     stack.enter_context(word_rows(student, torch.from_numpy(ids)))
     student.train()

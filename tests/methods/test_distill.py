@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from compress.bert.surgery import copy_of
 from compress.errors import InputError
 from compress.methods.distill import distill
 from compress.methods.drop_layers import drop_layers
@@ -20,7 +21,7 @@ from compress.tasks.text_classification import Task
 from compress.train.predict import predict
 from compress.train.run import Run
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
-from tests.models import differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
+from tests.models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
 
 QUICK = {"epochs": 1, "batch_size": 8}
 STATES: list[dict[str, float]] = [
@@ -147,6 +148,17 @@ def test_another_vocabulary_is_refused_where_tokens_are_compared(
     with pytest.raises(InputError, match=r"different vocabularies, but distill\.objectives names 'hidden'"):
         distill(forbid_forward_passes(student), teacher=forbid_forward_passes(model), task=toy,
                 objectives={"logits": 1.0, "hidden": 1.0})  # fmt: skip
+
+
+def test_logits_are_matched_across_vocabularies(student: PreTrainedModel, toy: Task) -> None:
+    """A teacher of turned ids answers the same texts alike, so that the student learns the same."""
+    teacher = tiny_bert(seed=8)
+    turned = copy_of(teacher)
+    turned.tokenizer = tiny_tokenizer((*PIECES[:5], *reversed(PIECES[5:])))
+    with torch.no_grad():
+        turned.bert.embeddings.word_embeddings.weight[5:] = teacher.bert.embeddings.word_embeddings.weight[5:].flip(0)
+    one, other = (distill(student, teacher=each, task=toy, objectives={"logits": 1.0}, **QUICK) for each in (teacher, turned))
+    assert not differences(state_of(one), state_of(other))
 
 
 @pytest.mark.parametrize("width", [8, 32])

@@ -121,3 +121,10 @@ def test_every_target_is_exported_measured_and_reused(tmp_path: Path, monkeypatc
     again = run(recipe, _tiny(tmp_path / "out"))
     assert again["subjects"] == record["subjects"]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / ".cache" / "exports").glob("*/model.onnx")} == exported
+
+
+def test_an_int8_file_without_integer_operators_is_said_to_be_smaller_alone() -> None:
+    *_, int8 = json.loads(EXAMPLE.read_text(encoding="utf-8"))["subjects"]
+    assert not any("integer operator" in note for note in measuring.notes([int8]))
+    found = measuring.notes([int8 | {"integer_ops": 0}])
+    assert any("runs no integer operator: its tables are smaller" in note for note in found)

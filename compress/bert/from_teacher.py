@@ -1,0 +1,54 @@
+"""Make a student without an encoder out of a teacher with one."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from compress.bert.families import PLAIN, fitted_tokenizer
+from compress.bert.token_vectors import principal, token_vectors
+
+
+def student_of(
+    teacher: PreTrainedModel,
+    kind: str,
+    *,
+    tokenizer: Any = None,
+    seed: int = 13,
+    **sizes: Any,
+) -> PreTrainedModel:
+    """A new student whose vectors of pieces are what the teacher's encoder says of each alone, cut to the student's width.
+
+    Args:
+        teacher: Gives vectors, labels and the longest text; stays as it is.
+        kind: "bilstm" or "static".
+        tokenizer: The student's, with a padding token; the teacher's if None.
+        seed: For the other weights.
+        sizes: Values of the student's configuration.
+
+    Returns:
+        The student in evaluation mode, with `.tokenizer`, `.label` and `.has_new_head`.
+
+    Raises:
+        InputError: The vectors are to be wider than the teacher.
+    """
+    family, own = PLAIN[kind], teacher.tokenizer if tokenizer is None else tokenizer
+    vectors = token_vectors(teacher, tokenizer)
+    config = family.config(
+        vocab_size=len(vectors),
+        id2label=dict(teacher.config.id2label),
+        label2id=dict(teacher.config.label2id),
+        pad_token_id=own.pad_token_id,
+        max_position_embeddings=teacher.config.max_position_embeddings,
+        **sizes,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        student: Any = family.classifier(config)
+    student.begin_with(principal(vectors, config.embedding_size))
+    student.tokenizer, student.label, student.has_new_head = fitted_tokenizer(copy.deepcopy(own), family), kind, True
+    ready: PreTrainedModel = student.eval()
+    return ready
