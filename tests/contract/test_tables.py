@@ -17,8 +17,8 @@ from compress.recipe.signatures import argument_model, public_name
 TABLES = {
     "methods": (methods, methods.METHODS, set()),
     "objectives": (objectives, objectives.OBJECTIVES, {"layer_map", "outputs"}),
-    "targets": (export, export.TARGETS, {"exporting", "graph", "integers", "lowering", "lstm", "parity", "ranges", "saturation",
-                                         "sensitivity"}),
+    "targets": (export, export.TARGETS, {"exporting", "graph", "integers", "lowering", "lstm", "parity", "ranges",
+                                         "saturation", "sensitivity"}),
     "tasks": (tasks, tasks.TASKS, {"cutting", "encoding", "known", "reading", "sources", "split", "unlabelled"}),
 }  # fmt: skip
 ENTRIES = [(table, name, module) for table, (_, entries, _) in TABLES.items() for name, module in entries.items()]
