@@ -47,8 +47,19 @@ def tiny_sizes(plan: Plan) -> dict[str, int]:
     found = [{"layers": 2, "width": 32, "intermediate": 64, "heads": 4}]
     found += [_named_sizes(step.arguments) for step in plan.steps]
     sizes = {key: max(one.get(key, 0) for one in found) for key in found[0]}
-    multiple = math.lcm(*(one["heads"] for one in found if "heads" in one))
-    return sizes | {"width": -(-sizes["width"] // multiple) * multiple}
+    heads = [one["heads"] for one in found if "heads" in one]
+    splits = [step.arguments.get("relation_heads") or 1 for step in plan.steps]
+    modules = [step.arguments.get("modules") or 1 for step in plan.steps]
+    return sizes | {
+        "width": _multiple(sizes["width"], *heads, *splits),
+        "layers": _multiple(max(sizes["layers"], max(modules) + 1), *modules),
+    }
+
+
+def _multiple(least: int, *numbers: int) -> int:
+    """The smallest number from `least` on that all of these divide."""
+    multiple = math.lcm(*numbers)
+    return -(-least // multiple) * multiple
 
 
 def _named_sizes(arguments: dict[str, Any]) -> dict[str, int]:

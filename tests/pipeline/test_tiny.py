@@ -62,3 +62,10 @@ def test_a_recipe_with_a_student_of_any_kind_runs(tmp_path: Path, keys: str, wid
     assert [step["method"] for step in record["steps"]] == ["fine_tune", "build_student", "distill"]
     weights = load_file(tmp_path / "out" / "steps" / "3-distill" / "model.safetensors")
     assert next(table for name, table in weights.items() if name.endswith("word_embeddings.weight")).shape[1] == width
+
+
+def test_the_model_divides_as_the_steps_ask(plan: Plan) -> None:
+    """Three modules need three layers or more each; 48 relation heads a width of 48."""
+    steps = (replace(plan.steps[0], arguments={"modules": 3}), replace(plan.steps[0], arguments={"relation_heads": 48}))
+    sizes = tiny_sizes(replace(plan, steps=steps))
+    assert (sizes["layers"], sizes["width"]) == (6, 48)
