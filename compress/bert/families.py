@@ -222,6 +222,13 @@ def family_of(model: PreTrainedModel) -> Family | Plain:
     return KNOWN[kind]
 
 
+def encoder_family_of(model: PreTrainedModel) -> Family:
+    """The family of a model that has an encoder."""
+    family = family_of(model)
+    assert isinstance(family, Family)
+    return family
+
+
 def family_of_layer(layer: nn.Module) -> Family:
     """The family that an encoder layer is of."""
     return next(family for family in FAMILIES.values() if isinstance(layer, family.layer))
