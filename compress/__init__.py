@@ -13,13 +13,17 @@ _HOMES = {
     "task": "compress.tasks",
     "fine_tune": "compress.methods.fine_tune",
     "drop_layers": "compress.methods.drop_layers",
+    "build_student": "compress.methods.build_student",
     "distill": "compress.methods.distill",
     "quantize_aware": "compress.methods.quantize_aware",
     "export": "compress.export.exporting",
     "measure": "compress.measure",
     "run": "compress.pipeline",
 }
-__all__ = ["distill", "drop_layers", "export", "fine_tune", "load", "measure", "quantize_aware", "run", "save", "task"]
+__all__ = [
+    "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "measure", "quantize_aware", "run", "save",
+    "task",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

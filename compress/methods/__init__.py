@@ -5,6 +5,7 @@ from __future__ import annotations
 METHODS = {
     "fine_tune": "compress.methods.fine_tune",
     "drop_layers": "compress.methods.drop_layers",
+    "build_student": "compress.methods.build_student",
     "distill": "compress.methods.distill",
     "quantize_aware": "compress.methods.quantize_aware",
 }

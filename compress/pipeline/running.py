@@ -28,7 +28,7 @@ from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, sourc
 from compress.pipeline.measuring import measure_run
 from compress.pipeline.processes import is_main, join_processes
 from compress.pipeline.steps import Stop, Walk, walk_steps
-from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_layers, tiny_model, tiny_plan
+from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_model, tiny_plan, tiny_sizes
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.tasks import task as read_task
 from compress.train.device import pick_device
@@ -123,7 +123,7 @@ def raise_for_gates(record: dict[str, Any]) -> None:
 def _start(walk: Walk, tiny: bool) -> Stop:
     plan, task = walk.plan, walk.task
     if tiny:
-        key = digest([tiny_layers(plan), task.fingerprint, plan.seed, source_digest("compress.pipeline.tiny")])
+        key = digest([tiny_sizes(plan), task.fingerprint, plan.seed, source_digest("compress.pipeline.tiny")])
         return Stop(INPUT_MODEL, key, None, tiny_model(plan, task, plan.seed))
     folder = find_model(plan.model)
     key = digest([folder_digest(folder), list(task.labels), plan.seed, source_digest("compress.artifact.loading")])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel
 
+from compress.methods.build_student import SHAPES
 from compress.recipe.plan import Benchmark, Gates, Plan
 
 if TYPE_CHECKING:
@@ -25,11 +27,11 @@ def tiny_plan(plan: Plan) -> Plan:
 
 
 def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
-    """A random BERT of two layers, or as many as the steps name, whose words are those of the task."""
-    tokenizer = _tokenizer(task)
+    """A random BERT of two layers, or as large as the steps need, whose words are those of the task."""
+    tokenizer, sizes = _tokenizer(task), tiny_sizes(plan)
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=tiny_layers(plan),
-        num_attention_heads=4, intermediate_size=64, max_position_embeddings=128,
+        vocab_size=len(tokenizer), hidden_size=sizes["width"], num_hidden_layers=sizes["layers"],
+        num_attention_heads=sizes["heads"], intermediate_size=sizes["intermediate"], max_position_embeddings=128,
         id2label=dict(enumerate(task.labels)), label2id={name: index for index, name in enumerate(task.labels)},
     )  # fmt: skip
     config._attn_implementation = "sdpa"
@@ -40,14 +42,27 @@ def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
     return model.eval()
 
 
-def tiny_layers(plan: Plan) -> int:
-    """Two layers, or as many as the steps name."""
-    return max([2, *(index + 1 for step in plan.steps for index in _layer_indices(step.arguments))])
+def tiny_sizes(plan: Plan) -> dict[str, int]:
+    """Two layers of width 32, or as much as the steps ask for: layers that they keep, students that they cut from it."""
+    found = [{"layers": 2, "width": 32, "intermediate": 64, "heads": 4}]
+    found += [_named_sizes(step.arguments) for step in plan.steps]
+    sizes = {key: max(one.get(key, 0) for one in found) for key in found[0]}
+    multiple = math.lcm(*(one["heads"] for one in found if "heads" in one))
+    return sizes | {"width": -(-sizes["width"] // multiple) * multiple}
 
 
-def _layer_indices(arguments: dict[str, Any]) -> list[int]:
+def _named_sizes(arguments: dict[str, Any]) -> dict[str, int]:
+    """What a step's arguments ask of the model that it is given."""
     keep = arguments.get("keep")
-    return [index for index in keep if isinstance(index, int)] if isinstance(keep, list) else []
+    kept = [index + 1 for index in keep if isinstance(index, int)] if isinstance(keep, list) else []
+    if "kind" not in arguments or arguments["kind"] == "mobilebert":  # whose sizes ask nothing of the teacher
+        return {"layers": max(kept, default=0)}
+    told = SHAPES.get(arguments.get("shape") or "", {}) | {key: size for key, size in arguments.items() if size is not None}
+    return {
+        "layers": max([*kept, told.get("layers", 0) + 1, told.get("groups", 0)]),  # a student that is not the teacher again
+        "width": max(told.get("width", 0), told.get("embedding", 0)),
+        **{key: told[key] for key in ("intermediate", "heads") if key in told},
+    }
 
 
 def _tokenizer(task: Task) -> Any:

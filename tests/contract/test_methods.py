@@ -21,6 +21,7 @@ from tests.models import differences, logits_of, state_of, tiny_bert, tokens, to
 EXAMPLES: dict[str, dict[str, Any]] = {
     "fine_tune": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
     "drop_layers": {"keep": [1]},
+    "build_student": {"layers": 1, "width": 8, "intermediate": 12, "heads": 2},
     "distill": {"epochs": 1, "batch_size": 8, "objectives": {"logits": 1.0, "labels": 0.5, "hidden": 0.1}},
     "quantize_aware": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
 }

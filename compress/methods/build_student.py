@@ -1,0 +1,237 @@
+"""Build a student of another shape or family from its teacher."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from transformers import BertForSequenceClassification, PreTrainedModel
+
+from compress.arguments import within_range
+from compress.bert.families import family_of
+from compress.bert.kinds import KINDS, Lesson
+from compress.bert.layout import encoder_layers
+from compress.bert.principal import Batches, seen_by
+from compress.bert.quantizers import quantized_linears
+from compress.bert.structure import read_structure
+from compress.bert.students import StudentShape, new_student, spread_layers
+from compress.errors import InputError, NoEffect, raise_together
+from compress.tasks.text_classification import Task
+from compress.train.batches import sorted_batches
+from compress.train.run import Run
+
+SENTENCES = 384
+BATCH_SIZE = 64
+SHAPES: dict[str, dict[str, int]] = {
+    "tinybert4": {"layers": 4, "width": 312, "intermediate": 1200, "heads": 12},
+    "tinybert6": {"layers": 6, "width": 768, "intermediate": 3072, "heads": 12},
+    "minilm6": {"layers": 6, "width": 384, "intermediate": 1536, "heads": 12},
+    "minilm12": {"layers": 12, "width": 384, "intermediate": 1536, "heads": 12},
+    "bert_tiny": {"layers": 2, "width": 128, "intermediate": 512, "heads": 2},
+    "bert_mini": {"layers": 4, "width": 256, "intermediate": 1024, "heads": 4},
+    "bert_small": {"layers": 4, "width": 512, "intermediate": 2048, "heads": 8},
+    "mobilebert": {"layers": 24, "width": 512, "intermediate": 512, "heads": 4, "embedding": 128, "bottleneck": 128,
+                   "feed_forwards": 4},
+    "albert_base": {"layers": 12, "width": 768, "intermediate": 3072, "heads": 12, "embedding": 128, "groups": 1},
+}  # fmt: skip
+"""TinyBERT's, MiniLM's, those of Turc et al. 2019, MobileBERT's and ALBERT's."""
+OWN = {"embedding": ("mobilebert", "albert"), "bottleneck": ("mobilebert",), "feed_forwards": ("mobilebert",),
+       "normalization": ("mobilebert",), "groups": ("albert",)}  # fmt: skip
+"""Which kinds have a size that not all have."""
+
+Kind = Annotated[Literal["bert", "distilbert", "mobilebert", "albert"], Field(description="family of the student")]
+Shape = Literal[
+    "tinybert4", "tinybert6", "minilm6", "minilm12", "bert_tiny", "bert_mini", "bert_small", "mobilebert", "albert_base"
+]
+Count = Annotated[int | None, Field(ge=1, le=1 << 16)]
+LayerIndex = Annotated[int, Field(ge=0)]
+
+
+@within_range
+def build_student(
+    model: PreTrainedModel,
+    *,
+    kind: Kind = "bert",
+    shape: Shape | None = None,
+    layers: Count = None,
+    width: Count = None,
+    intermediate: Count = None,
+    heads: Count = None,
+    embedding: Count = None,
+    bottleneck: Count = None,
+    feed_forwards: Count = None,
+    normalization: Literal["no_norm", "layer_norm"] | None = None,
+    groups: Count = None,
+    keep: Annotated[list[LayerIndex], Field(min_length=1)] | None = None,
+    initial: Literal["auto", "copy", "principal", "random"] = "auto",
+    task: Task | None = None,
+    run: Run | None = None,
+) -> PreTrainedModel:
+    """Build a smaller student of another shape or family that starts from what the model, its teacher, knows.
+
+    BERT and DistilBERT take the teacher's layers, as they are or by principal components of its states. ALBERT takes one layer
+    for each group, and embeddings in two factors. MobileBERT takes the embeddings; its bottlenecked layers start at random.
+    Train it with `distill` afterwards.
+
+    Source: Sanh et al. 2019, DistilBERT, arXiv 1910.01108, section 3 (layers copied); Jiao et al. 2020, TinyBERT, arXiv
+    1909.10351 (shapes); Sun et al. 2020, MobileBERT, arXiv 2004.02984, table 1; Lan et al. 2020, ALBERT, arXiv 1909.11942,
+    section 3.1; Ashkboos et al. 2024, SliceGPT, arXiv 2401.15024, section 3 (principal components of the states).
+    Differs: SliceGPT folds LayerNorm's gains into matrices, which BERT's residual sums do not allow, so they are fitted by
+    least squares. DistilBERT's position table takes up the first token type, and its head holds each column of the pooler
+    twice, as z and -z, since it has ReLU where the pooler has tanh; half of the pooler's columns stay.
+
+    Args:
+        model: A BERT classifier, the teacher; stays as it is.
+        kind: The student's family; each is a class of transformers.
+        shape: Sizes by name; sizes that are given besides go before.
+        layers: How many run; half of the teacher's if nothing tells, all of them for ALBERT and MobileBERT.
+        width: Of the states between layers; the teacher's if nothing tells.
+        intermediate: Of a feed-forward part; the teacher's if nothing tells, four bottlenecks for MobileBERT.
+        heads: Of each layer; the teacher's if nothing tells, 4 for MobileBERT. They divide the width (MobileBERT's the
+            bottleneck).
+        embedding: Width of the word table of MobileBERT and ALBERT; a quarter of the width if nothing tells.
+        bottleneck: Width inside MobileBERT's layers; a quarter of the width if nothing tells.
+        feed_forwards: Feed-forward parts of a MobileBERT layer; 4 if nothing tells.
+        normalization: MobileBERT's; "no_norm" is the paper's and made for telephones, "layer_norm" trains more surely.
+        groups: ALBERT's layers with weights of their own; 1 if nothing tells. Fewer are a smaller file, not a faster one.
+        keep: Teacher layers that the student's come from, counted from 0, rising, one for each (ALBERT: for each group). If
+            nothing tells, they are spread evenly, which for 6 of 12 is DistilBERT's 0, 2, 4, 7, 9, 11.
+        initial: "copy" takes layers as they are and needs equal sizes; "principal" fits them into smaller ones; "auto" is copy
+            where sizes are equal, else principal; "random" takes nothing.
+        task: Its training part gives the sentences on which the teacher's states are seen, at most 384.
+        run: Its seed is used.
+
+    Returns:
+        The student, with the teacher's tokenizer and labels.
+
+    Raises:
+        InputError: The teacher is no even float BERT classifier, or sizes do not fit each other or the teacher.
+        NoEffect: The student would be a copy of its teacher.
+    """
+    given = {"layers": layers, "width": width, "intermediate": intermediate, "heads": heads, "embedding": embedding,
+             "bottleneck": bottleneck, "feed_forwards": feed_forwards, "normalization": normalization,
+             "groups": groups}  # fmt: skip
+    _check_teacher(model)
+    seed = (run or Run()).seed
+    sizes, chosen = _settled(model, kind, SHAPES.get(shape or "", {}), given, keep)
+    copies = _copies(model, kind, sizes, initial)
+    _check(model, kind, given, sizes, chosen, keep, initial, copies)
+    if kind == "bert" and copies and chosen == list(range(len(encoder_layers(model)))):
+        raise NoEffect("build_student: the student would have the teacher's shape and layers; make it smaller.")
+    student = new_student(kind, model, sizes, seed)
+    if initial == "random":
+        return student
+    needs_sentences = kind != "bert" or not copies
+    if needs_sentences and task is None:
+        raise InputError(f"build_student of kind {kind} looks at the teacher's states; give task, or use initial: random.")
+    batches = _batches(model, task) if needs_sentences and task is not None else []
+    seen = seen_by(model, batches) if batches else None
+    KINDS[kind](student, Lesson(model, chosen, copies, _as_read(student, batches), seen, seed))
+    return student
+
+
+def _check_teacher(model: PreTrainedModel) -> None:
+    if type(model) is not BertForSequenceClassification:
+        raise InputError(f"build_student starts from a BERT classifier, but the model is a {type(model).__name__}; give one.")
+    if quantized_linears(model):
+        raise InputError("build_student: the teacher quantizes; start from the model before that step.")
+    if len({tuple(layer.items()) for layer in read_structure(model)["layers"]}) > 1:
+        raise InputError("build_student: the teacher's layers are of different sizes; start from the model before pruning.")
+
+
+def _settled(
+    model: PreTrainedModel, kind: str, named: dict[str, int], given: dict[str, Any], keep: list[int] | None
+) -> tuple[StudentShape, list[int]]:
+    """The student's sizes, and the teacher layers that its own come from (none for MobileBERT)."""
+    config, depth = model.config, len(encoder_layers(model))
+    is_mobile, is_albert = kind == "mobilebert", kind == "albert"
+    told = {key: size for key, size in named.items() if kind in OWN.get(key, (kind,))}
+    told |= {key: size for key, size in given.items() if size is not None}
+    width = told.get("width", config.hidden_size)
+    half = depth if is_mobile or is_albert else max(1, depth // 2)
+    bottleneck = told.get("bottleneck", max(1, width // 4))
+    sizes = StudentShape(
+        layers=told.get("layers", len(keep) if keep and not is_albert else half),
+        width=width,
+        intermediate=told.get("intermediate", 4 * bottleneck if is_mobile else config.intermediate_size),
+        heads=told.get("heads", 4 if is_mobile else config.num_attention_heads),
+        embedding=told.get("embedding", max(1, width // 4)),
+        bottleneck=bottleneck,
+        feed_forwards=told.get("feed_forwards", 4),
+        normalization=given["normalization"] or "no_norm",
+        groups=told.get("groups", len(keep) if keep and is_albert else 1),
+    )
+    count = 0 if is_mobile else sizes.groups if is_albert else sizes.layers
+    if keep is None and is_albert and 0 < count <= depth:
+        return sizes, [(2 * group + 1) * depth // (2 * count) for group in range(count)]
+    return sizes, list(keep) if keep is not None else spread_layers(count, depth) if 0 < count <= depth else []
+
+
+def _copies(model: PreTrainedModel, kind: str, sizes: StudentShape, initial: str) -> bool:
+    config = model.config
+    alike = (sizes.width, sizes.intermediate, sizes.heads) == (
+        config.hidden_size, config.intermediate_size, config.num_attention_heads,
+    )  # fmt: skip
+    return kind != "mobilebert" and (initial == "copy" or (initial == "auto" and alike))
+
+
+def _check(
+    model: PreTrainedModel, kind: str, given: dict[str, Any], sizes: StudentShape, chosen: list[int], keep: list[int] | None,
+    initial: str, copies: bool,
+) -> None:  # fmt: skip
+    depth, config = len(encoder_layers(model)), model.config
+    problems = [
+        f"{name} is given, but only {' and '.join(kinds)} have it; leave it out." for name, kinds in OWN.items()
+        if given[name] is not None and kind not in kinds
+    ]  # fmt: skip
+    divided, width = ("bottleneck", sizes.bottleneck) if kind == "mobilebert" else ("width", sizes.width)
+    if width % sizes.heads:
+        problems.append(f"heads is {sizes.heads}, which does not divide {divided} {width}; choose another of the two.")
+    if kind == "albert" and sizes.groups > sizes.layers:
+        problems.append(f"groups is {sizes.groups}, but only {sizes.layers} layers run; use at most as many.")
+    if kind in OWN["embedding"] and sizes.embedding > sizes.width:
+        problems.append(f"embedding is {sizes.embedding}, but width is {sizes.width}; use at most as much.")
+    takes_layers = initial != "random" and kind != "mobilebert"
+    if kind == "mobilebert" and initial in ("copy", "principal"):
+        problems.append(f"initial is {initial}, but no layer of a BERT fits into a mobilebert; use auto or random.")
+    if keep is not None and not takes_layers:
+        problems.append(f"keep is {keep}, but no layer is taken from the teacher; leave it out.")
+    elif keep is not None:
+        problems += _wrong_keep(keep, depth, "groups" if kind == "albert" else "layers",
+                                sizes.groups if kind == "albert" else sizes.layers)  # fmt: skip
+    limits = {"layers": depth, "width": config.hidden_size, "intermediate": config.intermediate_size,
+              "heads": config.num_attention_heads}  # fmt: skip
+    for name, most in limits.items() if takes_layers else ():
+        size = getattr(sizes, name)
+        if size > most or (copies and name != "layers" and size != most):
+            need = "must be equal to be copied" if copies and size < most else "is the most that can be taken from it"
+            problems.append(f"{name} is {size}, the teacher's {most} {need}; use {most}, or initial: "
+                            f"{'principal' if copies and size < most else 'random'}.")  # fmt: skip
+    raise_together([f"build_student.{problem}" for problem in problems])
+
+
+def _wrong_keep(keep: list[int], depth: int, what: str, count: int) -> list[str]:
+    outside = [index for index in keep if index >= depth]
+    if outside:
+        return [f"keep names layer {', '.join(map(str, outside))}, but the teacher has layers 0 to {depth - 1}; name these."]
+    if any(later <= earlier for earlier, later in pairwise(keep)):
+        return [f"keep is {keep}; name each layer once, in rising order: {sorted(set(keep))}."]
+    if len(keep) != count:
+        return [f"keep names {len(keep)} layers, but {what} is {count}; name one for each."]
+    return []
+
+
+def _batches(model: PreTrainedModel, task: Task) -> Batches:
+    """Sentences of the training part, as the teacher reads them, in batches of like length."""
+    encoded = task.encode(task.train.require("train").take(SENTENCES), model.tokenizer)
+    return [
+        {name: torch.from_numpy(values) for name, values in encoded.batch(indices).items()}
+        for indices in sorted_batches(encoded.lengths, BATCH_SIZE)
+    ]
+
+
+def _as_read(student: PreTrainedModel, batches: Batches) -> Batches:
+    """The same batches with what the student reads."""
+    return [{name: batch[name] for name in family_of(student).inputs if name in batch} for batch in batches]

@@ -1,0 +1,183 @@
+"""Students of every kind start from their teacher, and sizes that do not fit are refused before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+import compress as cp
+import compress.methods.build_student as module
+from compress.bert.families import FAMILIES
+from compress.bert.layout import encoder_layers
+from compress.bert.quantizers import with_quantizers
+from compress.errors import InputError, NoEffect
+from compress.methods.build_student import build_student
+from compress.train.run import Run
+from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, tokens, toy_task
+
+STUDENTS: dict[str, dict[str, Any]] = {
+    "narrow": {"kind": "bert", "layers": 2, "width": 12, "intermediate": 16, "heads": 2},
+    "fewer heads": {"kind": "bert", "layers": 3, "heads": 2},
+    "copied": {"kind": "bert", "layers": 2},
+    "distilbert": {"kind": "distilbert"},
+    "narrow distilbert": {"kind": "distilbert", "width": 8},
+    "mobilebert": {"kind": "mobilebert"},
+    "wide mobilebert": {"kind": "mobilebert", "width": 32, "normalization": "layer_norm", "feed_forwards": 2},
+    "albert": {"kind": "albert", "embedding": 12},
+    "narrow albert": {"kind": "albert", "width": 8, "groups": 2},
+    "random": {"kind": "distilbert", "layers": 5, "width": 20, "heads": 5, "initial": "random"},
+}
+each_student = pytest.mark.parametrize("name", STUDENTS)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> PreTrainedModel:
+    return tiny_bert(layers=4)
+
+
+def built(teacher: PreTrainedModel, seed: int = 13, **arguments: Any) -> PreTrainedModel:
+    return build_student(teacher, task=toy_task(), run=Run(seed=seed), **arguments)
+
+
+@each_student
+def test_a_student_has_its_class_and_its_teacher_s_labels_and_words(teacher: PreTrainedModel, name: str) -> None:
+    before, student = state_of(teacher), built(teacher, **STUDENTS[name])
+    assert type(student) is FAMILIES[STUDENTS[name]["kind"]].classifier
+    assert student.config.id2label == teacher.config.id2label
+    assert student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
+    assert set(teacher.tokenizer("a film")) == set(FAMILIES["bert"].inputs)
+    assert not differences(before, state_of(teacher))
+    assert not {one.data_ptr() for one in teacher.parameters()} & {one.data_ptr() for one in student.parameters()}
+    assert torch.isfinite(logits_of(student)).all()
+
+
+@each_student
+def test_a_student_is_saved_and_the_same_seed_builds_it_again(teacher: PreTrainedModel, name: str, tmp_path: Path) -> None:
+    student, again = (built(teacher, **STUDENTS[name]) for _ in range(2))
+    assert not differences(state_of(student), state_of(again))
+    loaded = cp.load(cp.save(student, tmp_path / "saved"))
+    assert torch.equal(logits_of(loaded), logits_of(student))
+
+
+def test_copied_layers_are_those_that_are_named(teacher: PreTrainedModel) -> None:
+    for kind in ("bert", "distilbert"):
+        student = built(teacher, kind=kind, keep=[1, 3])
+        kept = [list(layer.parameters()) for layer in encoder_layers(student)]
+        for tensors, index in zip(kept, (1, 3), strict=True):
+            told = sorted(one.detach().double().sum().item() for one in encoder_layers(teacher)[index].parameters())
+            assert sorted(one.detach().double().sum().item() for one in tensors) == told
+
+
+def test_all_layers_in_distilbert_say_what_the_teacher_says_in_front_of_the_head(teacher: PreTrainedModel) -> None:
+    """Single sentences: their type stands in the positions."""
+    student, batch = built(teacher, kind="distilbert", layers=4), tokens()
+    types = torch.zeros_like(batch["token_type_ids"])
+    told = teacher.bert(batch["input_ids"], batch["attention_mask"], types).last_hidden_state
+    found = student.distilbert(batch["input_ids"], batch["attention_mask"]).last_hidden_state
+    mask = batch["attention_mask"].bool()
+    torch.testing.assert_close(found[mask], told[mask], atol=1e-5, rtol=1e-5)
+
+
+def test_distilbert_s_head_holds_the_pooler_s_columns_with_both_signs(teacher: PreTrainedModel) -> None:
+    student, states = built(teacher, kind="distilbert", layers=4), torch.randn(5, 16)
+    before = student.pre_classifier(states)
+    torch.testing.assert_close(before[:, :8], -before[:, 8:])
+    torch.testing.assert_close(student.classifier.weight[:, :8], -student.classifier.weight[:, 8:])
+    columns = {tuple(row.tolist()) for row in teacher.bert.pooler.dense.weight}
+    assert all(tuple(row.tolist()) in columns for row in student.pre_classifier.weight[:8])
+
+
+def test_an_albert_with_a_group_for_each_layer_and_no_narrower_table_is_near(teacher: PreTrainedModel) -> None:
+    student = built(teacher, kind="albert", embedding=16, groups=4)
+    found, told = (logits_of(model) for model in (student, teacher))
+    told, found = told[:, 0] - told[:, 1], found[:, 0] - found[:, 1]
+    assert torch.corrcoef(torch.stack([told, found]))[0, 1] > 0.8
+
+
+def test_an_albert_s_shared_layer_is_the_middle_one_of_its_group(teacher: PreTrainedModel) -> None:
+    student = built(teacher, kind="albert", groups=2)
+    queries = [layer.attention.query.weight for layer in dict.fromkeys(encoder_layers(student))]
+    assert [torch.equal(query, encoder_layers(teacher)[index].attention.self.query.weight)
+            for query, index in zip(queries, (1, 3), strict=True)] == [True, True]  # fmt: skip
+
+
+def test_padding_does_not_reach_a_mobilebert_s_last_word(teacher: PreTrainedModel) -> None:
+    student, batch = built(teacher, kind="mobilebert"), tokens(lengths=(9, 4))
+    with torch.no_grad():  # as training may make it
+        student.mobilebert.embeddings.embedding_transformation.weight.add_(0.1)
+    alone = {name: values[1:, :4] for name, values in batch.items()}
+    torch.testing.assert_close(logits_of(student, **batch)[1:], logits_of(student, **alone), rtol=1e-5, atol=1e-5)
+
+
+def test_shapes_go_by_name_and_a_given_size_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(module.SHAPES, "tinybert4", {"layers": 1, "width": 12, "intermediate": 10, "heads": 3})
+    config = built(tiny_bert(), shape="tinybert4", heads=2).config
+    sizes = (config.num_hidden_layers, config.hidden_size, config.intermediate_size, config.num_attention_heads)
+    assert sizes == (1, 12, 10, 2)
+
+
+def test_tinybert_s_and_mobilebert_s_shapes_are_those_of_the_papers() -> None:
+    assert module.SHAPES["tinybert4"] == {"layers": 4, "width": 312, "intermediate": 1200, "heads": 12}
+    assert module.SHAPES["mobilebert"]["bottleneck"] == 128
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    ({"heads": 3}, r"heads is 3, which does not divide width 16"),
+    ({"width": 20}, r"width is 20, the teacher's 16 is the most that can be taken from it; use 16, or initial: random"),
+    ({"layers": 5}, r"layers is 5, the teacher's 4 is the most"),
+    ({"intermediate": 30}, r"intermediate is 30, the teacher's 24 is the most"),
+    ({"heads": 8}, r"heads is 8, the teacher's 4 is the most"),
+    ({"width": 8, "initial": "copy"}, r"width is 8, the teacher's 16 must be equal to be copied; use 16, or"),
+    ({"keep": [1, 4]}, r"keep names layer 4, but the teacher has layers 0 to 3"),
+    ({"keep": [2, 1]}, r"keep is \[2, 1\]; name each layer once, in rising order: \[1, 2\]"),
+    ({"keep": [1], "layers": 2}, r"keep names 1 layers, but layers is 2"),
+    ({"keep": [1], "initial": "random"}, r"keep is \[1\], but no layer is taken"),
+    ({"groups": 2}, r"groups is given, but only albert have it"),
+    ({"kind": "albert", "groups": 5}, r"groups is 5, but only 4 layers run"),
+    ({"kind": "albert", "embedding": 17}, r"embedding is 17, but width is 16"),
+    ({"kind": "albert", "keep": [0, 1], "groups": 1}, r"keep names 2 layers, but groups is 1"),
+    ({"kind": "mobilebert", "heads": 3}, r"heads is 3, which does not divide bottleneck 4"),
+    ({"kind": "mobilebert", "keep": [0]}, r"keep is \[0\], but no layer is taken"),
+    ({"kind": "mobilebert", "initial": "copy"}, r"no layer of a BERT fits into a mobilebert"),
+    ({"shape": "tinybert5"}, r"shape is 'tinybert5'"),
+    ({"layers": 0}, r"layers is 0"),
+])  # fmt: skip
+def test_sizes_that_do_not_fit_are_refused_before_any_work(
+    teacher: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(module, "new_student", lambda *_: pytest.fail("a student was made"))
+    with pytest.raises(InputError, match=said):
+        built(teacher, **arguments)
+
+
+def test_wrong_sizes_are_told_together(teacher: PreTrainedModel) -> None:
+    with pytest.raises(InputError) as caught:
+        built(teacher, layers=9, width=20, heads=3)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_student_like_its_teacher_is_no_effect(teacher: PreTrainedModel) -> None:
+    with pytest.raises(NoEffect, match="the teacher's shape and layers; make it smaller"):
+        built(teacher, layers=4)
+
+
+def test_what_is_no_even_float_bert_cannot_teach() -> None:
+    with pytest.raises(InputError, match="but the model is a DistilBertForSequenceClassification"):
+        built(tiny_of("distilbert"))
+    with pytest.raises(InputError, match="the teacher quantizes"):
+        built(with_quantizers(tiny_bert(), per_channel=True, symmetric=True))
+    with pytest.raises(InputError, match=r"looks at the teacher's states; give task"):
+        build_student(tiny_bert(), kind="distilbert")
+
+
+def test_a_student_of_another_family_is_trained_by_its_teacher(teacher: PreTrainedModel) -> None:
+    """Of the same width, by hidden states too, though it reads no token types and its teacher does."""
+    student = built(teacher, kind="distilbert")
+    trained = cp.distill(student, teacher=teacher, task=toy_task(), objectives={"logits": 1.0, "hidden": 0.1}, epochs=1,
+                         batch_size=8, run=Run(device="cpu"))  # fmt: skip
+    assert differences(state_of(trained), state_of(student))
+    assert type(trained) is type(student)
