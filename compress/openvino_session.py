@@ -13,6 +13,7 @@ import numpy as np
 from compress.errors import InputError
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 INTEGERS = ("i8", "u8")
 PRODUCTS = ("FullyConnected",)
 FUSED = ("FullyConnected", "MVN", "Subgraph", "ScaledDotProductAttention")
@@ -81,8 +82,9 @@ def open_openvino(path: Path, *, threads: int = 0, precision: str = "auto") -> C
     except Exception as err:  # openvino raises RuntimeError for everything
         lines = str(err).strip().splitlines() or [type(err).__name__]
         raise InputError(f"{path} cannot be loaded by OpenVINO: {lines[-1].strip()}. Export the model again.") from err
-    request = compiled.create_infer_request()
     wanted = [one.get_any_name() for one in compiled.inputs]
+    _check_ends(compiled, wanted, path)
+    request = compiled.create_infer_request()
 
     def run(batch: Batch) -> np.ndarray:
         ids = batch["input_ids"]
@@ -90,6 +92,18 @@ def open_openvino(path: Path, *, threads: int = 0, precision: str = "auto") -> C
         return np.array(request.infer(given)["logits"], dtype=np.float32)
 
     return Compiled(run, tuple(_described(node) for node in compiled.get_runtime_model().get_ordered_ops()))
+
+
+def _check_ends(compiled: Any, wanted: list[str], path: Path) -> None:
+    unknown = [name for name in wanted if name not in INPUTS]
+    if unknown:
+        raise InputError(f"{path} asks for {', '.join(unknown)}; allowed are inputs {', '.join(INPUTS)}. Export it again.")
+    given = [name for one in compiled.outputs for name in one.get_names()]
+    if "logits" not in given:
+        raise InputError(f"{path} gives {', '.join(given)}; an output called logits is needed. Export it again.")
+    fixed = [one.get_any_name() for one in compiled.inputs if not all(size.is_dynamic for size in one.partial_shape)]
+    if fixed:
+        raise InputError(f"{path} fixes the batch or the length of {', '.join(fixed)}; export it with both of them free.")
 
 
 def _described(node: Any) -> tuple[str, str, str]:

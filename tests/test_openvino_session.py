@@ -203,3 +203,40 @@ def test_importing_it_imports_neither_torch_nor_openvino() -> None:
         "import sys; import compress.openvino_session;sys.exit(bool({'torch', 'openvino', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- files that are no classifiers of ours
+
+
+def test_a_file_that_asks_for_something_else_is_told(bag: Path) -> None:
+    proto = onnx.load(bag)
+    proto.graph.input[0].name = "words"
+    proto.graph.node[0].input[1] = "words"
+    onnx.save(proto, bag)
+    with pytest.raises(InputError, match=r"asks for words; allowed are inputs input_ids, attention_mask, token_type_ids"):
+        open_openvino(bag)
+
+
+def test_a_file_that_gives_something_else_is_told(bag: Path) -> None:
+    proto = onnx.load(bag)
+    proto.graph.output[0].name = proto.graph.node[-1].output[0] = "answer"
+    onnx.save(proto, bag)
+    with pytest.raises(InputError, match=r"gives .*; an output called logits is needed"):
+        open_openvino(bag)
+
+
+def test_a_file_for_one_size_alone_is_told(bag: Path) -> None:
+    proto = onnx.load(bag)
+    for value in proto.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(proto, bag)
+    with pytest.raises(InputError, match=r"fixes the batch or the length of input_ids, attention_mask; export it with both"):
+        open_openvino(bag)
+
+
+def test_a_recipe_that_would_time_it_on_a_gpu_is_refused_when_it_is_checked(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, "[openvino-cpu]")
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "benchmark: {device: cuda}\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["check", str(recipe)])
+    assert result.exit_code == 2
+    assert 'benchmark.device: "cuda" is not allowed: openvino-cpu runs on the CPU; use cpu' in result.stderr

@@ -40,6 +40,7 @@ FUSED_OPS = frozenset({
     "DynamicQuantizeMatMul", "LayerNormalization", "Gelu",
 })  # fmt: skip
 FLOAT_PRODUCTS = frozenset({"MatMul", "FusedMatMul", "Gemm", "FusedGemm"})
+SCOPES = "pkg.torch.onnx.name_scopes"
 ORT_QUIET = 4
 
 
@@ -100,14 +101,27 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
         lines = str(err).strip().splitlines() or [type(err).__name__]
         raise CompressError(f"the model could not be exported to ONNX: {lines[-1]}. See --debug for the whole error.") from err
     layers = encoder_layers(model)
-    if len(set(layers)) < len(layers):
-        _store_shared_once(path)
+    _tidy(path, shares_layers=len(set(layers)) < len(layers))
 
 
-def _store_shared_once(path: Path) -> None:
-    """Leave one of the copies that the exporter makes of a weight that is read in several places."""
+def _tidy(path: Path, *, shares_layers: bool) -> None:
+    """Leave out what the exporter tells of itself (stack traces with paths of this machine, half of a small file), but for the
+    modules that nodes come from, and all but one of the copies that it makes of a weight that is read in several places."""
     graph = ir.load(path)
-    DeduplicateInitializersPass(size_limit=1 << 40)(graph)
+    if shares_layers:
+        DeduplicateInitializersPass(size_limit=1 << 40)(graph)
+    graph.metadata_props.clear()
+    graph.graph.metadata_props.clear()
+    for value in (*graph.graph.inputs, *graph.graph.outputs, *graph.graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in graph.graph.all_nodes():
+        scopes = node.metadata_props.get(SCOPES)
+        node.metadata_props.clear()
+        node.doc_string = None
+        if scopes is not None:
+            node.metadata_props[SCOPES] = scopes
+        for value in node.outputs:
+            value.metadata_props.clear()
     ir.save(graph, path)
 
 

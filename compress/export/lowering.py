@@ -19,9 +19,9 @@ from onnx_ir import convenience
 
 from compress.bert.quantizers import QuantizedLinear
 from compress.errors import CompressError
+from compress.export.graph import SCOPES
 
 MICROSOFT = "com.microsoft"
-SCOPES = "pkg.torch.onnx.name_scopes"
 WRAPPER = "model."  # what graph.py wraps the model in
 FLOAT, INT8, UINT8 = ir.DataType.FLOAT, ir.DataType.INT8, ir.DataType.UINT8
 SHIFT = 128  # from a signed to an unsigned activation

@@ -104,7 +104,7 @@ def check_explicit_quantization(path: Path) -> int:
     for node in graph.node:
         if node.op_type not in PAIR:
             continue
-        scale, zero = (constants.get(name) for name in node.input[1:3])
+        scale, zero = (constants.get(name) for name in (*node.input, "")[1:3])  # a zero point may be left out
         if scale is None or zero is None or zero.data_type != onnx.TensorProto.INT8:
             raise CompressError(f"{TARGET}: {node.name} has no constant scale with a signed zero point.")
         if not (onnx.numpy_helper.to_array(scale) > 0).all() or np.any(onnx.numpy_helper.to_array(zero)):

@@ -13,8 +13,9 @@ from compress.errors import InputError
 def judge(gates: Any, subject: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Hold a measured subject against limits; a value that equals its limit passes.
 
-    An int8 file for CPUs is held against the fastest float32 file beside it as well, or the baseline, unless `allow_slower` is
-    true: `min_speedup_over_float` is 1, and its value the geometric mean over the measured rows.
+    Every int8 file for CPUs among the subjects is held against the fastest float32 file beside it as well, or the baseline,
+    unless `allow_slower` is true: `min_speedup_over_float` is 1, and its value the geometric mean over the measured rows. For
+    other subjects than the one that is judged, the name tells whose it is.
 
     Args:
         gates: A recipe's `gates`, as its dataclass or as a mapping; what is None or absent is not judged.
@@ -48,9 +49,13 @@ def judge(gates: Any, subject: Mapping[str, Any], beside: Sequence[Mapping[str, 
             )
         passed = value >= limit if name.startswith("min_") else value <= limit
         judged.append({"name": name, "limit": limit, "value": value, "passed": bool(passed)})
-    speed = speed_over_float(subject, beside)
-    if speed is not None and not allow_slower:
-        judged.append({"name": "min_speedup_over_float", "limit": 1.0, "value": speed, "passed": speed >= 1})
+    if not allow_slower:
+        others = [one for one in beside if one is not subject]
+        for one in (*others, subject):
+            speed = speed_over_float(one, beside)
+            if speed is not None:
+                name = "min_speedup_over_float" + ("" if one is subject else f" ({one.get('name')})")
+                judged.append({"name": name, "limit": 1.0, "value": speed, "passed": speed >= 1})
     return judged
 
 

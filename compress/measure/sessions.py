@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import InputError
+from compress.openvino_session import INPUTS
 
 if TYPE_CHECKING:
     import onnxruntime
 
 QUIET = 4
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 

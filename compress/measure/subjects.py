@@ -156,9 +156,12 @@ def precision_of(folder: Path) -> str:
     """In what an OpenVINO file computes what is not integers, as it was exported; "auto" where nothing tells.
 
     Raises:
-        InputError: export.json names another precision.
+        InputError: export.json is damaged, or names another precision.
     """
-    told = (export_facts(folder).get("options") or {}).get("precision", "auto")
+    options = export_facts(folder).get("options") or {}
+    if not isinstance(options, dict):
+        raise InputError(f"{folder / FACTS}: options holds a {type(options).__name__}, not an object; restore the file.")
+    told = options.get("precision", "auto")
     if told not in ("auto", *PRECISIONS):
         raise InputError(f"{folder / FACTS}: precision is {told!r}; allowed: auto, {', '.join(PRECISIONS)}. Restore the file.")
     return str(told)

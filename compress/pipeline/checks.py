@@ -5,11 +5,12 @@ from __future__ import annotations
 from compress.artifact.saving import STRUCTURE
 from compress.bert.quantizers import quantized_linears
 from compress.export import TARGETS
-from compress.export.ranges import refuse_unread
+from compress.export.ranges import refuse_unread, source_of_ranges
 from compress.measure.chance import assert_better_than_chance
 from compress.pipeline.steps import Stop, Walk
 from compress.recipe.plan import INPUT_MODEL
 from compress.recipe.signatures import load_function
+from compress.train.calibration import check_calibration_part
 from compress.train.predict import predict
 
 EXAMPLES = 500
@@ -34,14 +35,17 @@ def check_teachers(walk: Walk, start: Stop) -> None:
 
 
 def check_exports(walk: Walk, start: Stop) -> None:
-    """Check the options of every export against the model that the steps will make.
+    """Check the options of every export against the model that the steps will make, and what it will calibrate on.
 
     Raises:
-        InputError: An option plays no part.
+        InputError: An option plays no part, or the calibration part is too small.
     """
     brings_ranges = any(step.method == "quantize_aware" for step in walk.plan.steps) or _brings_ranges(start)
     for one in walk.plan.exports:
-        refuse_unread(one.target, load_function(TARGETS, one.target), one.options, brings_ranges=brings_ranges)
+        target = load_function(TARGETS, one.target)
+        refuse_unread(one.target, target, one.options, brings_ranges=brings_ranges)
+        if source_of_ranges(target, one.options, brings_ranges=brings_ranges) == "calibration":
+            check_calibration_part(walk.task)
 
 
 def _brings_ranges(start: Stop) -> bool:

@@ -62,6 +62,12 @@ def check_structure(document: Document, default_name: str, path: Path | None) ->
     exports = check_exports(data.get("export"), mistakes)
     if not data.get("steps") and not data.get("export"):
         mistakes.add((), "there are no steps and no exports, so there is nothing to do; add a list of either")
+    benchmark = _benchmark(data.get("benchmark"), names, mistakes)
+    for one in exports:
+        if one.target.startswith("openvino-") and benchmark.device != "cpu":
+            said = f"{shown(benchmark.device)} is not allowed: {one.target} runs on the CPU; use cpu, or other targets"
+            mistakes.add(("benchmark", "device"), said)
+            break
     return Plan(
         name=_name(data, default_name, mistakes),
         seed=_seed(data, mistakes),
@@ -69,7 +75,7 @@ def check_structure(document: Document, default_name: str, path: Path | None) ->
         task=_task(data, mistakes),
         steps=steps,
         exports=exports,
-        benchmark=_benchmark(data.get("benchmark"), names, mistakes),
+        benchmark=benchmark,
         gates=Gates(**_section(Gates, data.get("gates"), "gates", mistakes, _HINTS)),
         path=path,
     )

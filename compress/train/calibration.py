@@ -84,14 +84,19 @@ def calibrated(model: PreTrainedModel, task: Task, how: Calibrated) -> PreTraine
     return student
 
 
+def check_calibration_part(task: Task) -> None:
+    """Raise InputError where a task has too few sentences to find ranges on."""
+    if len(task.calibration) < FEWEST:
+        raise InputError(
+            f"the task's calibration part has {len(task.calibration)} examples; at least {FEWEST} are needed to find ranges: "
+            "give more training data, from which it is cut."
+        )
+
+
 def calibration_batches(task: Task, model: PreTrainedModel) -> list[dict[str, torch.Tensor]]:
     """Up to 512 sentences of the calibration part in batches of like length."""
+    check_calibration_part(task)
     split = task.calibration.require("calibration")
-    if len(split) < FEWEST:
-        raise InputError(
-            f"the task's calibration part has {len(split)} examples; at least {FEWEST} are needed to find ranges: give more "
-            "training data, from which it is cut."
-        )
     encoded = task.encode(split.take(EXAMPLES), model.tokenizer)
     return [
         {name: torch.from_numpy(values) for name, values in encoded.batch(indices).items()}

@@ -225,6 +225,13 @@ def test_every_form_s_folder_loads_without_this_package(others: Any, name: str) 
 
 
 @pytest.mark.slow
+def test_no_file_tells_of_the_machine_that_wrote_it(others: Any, shipped: Any) -> None:
+    for _, found in (*others.values(), *shipped.values()):
+        content = (found.path / "model.onnx").read_bytes()
+        assert not [said for said in (b".py", b"site-packages", b"stack_trace", os.getcwd().encode()) if said in content]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name not in ("static", "four bits")])
 def test_files_for_other_runtimes_hold_standard_operators_alone(others: Any, name: str) -> None:
     proto = onnx.load(others[name][1].path / "model.onnx")

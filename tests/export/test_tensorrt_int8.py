@@ -151,3 +151,15 @@ def test_a_model_with_ranges_that_are_not_symmetric_is_refused(tmp_path: Path) -
     with pytest.raises(InputError, match=r"tensorrt-int8 needs symmetric ranges; train with quantize_aware's symmetric: true"):
         export(model, tmp_path / "out", target="tensorrt-int8", task=toy_task())
     assert not os.listdir(tmp_path)
+
+
+def test_a_zero_point_that_is_left_out_is_told(good: Path) -> None:
+    """Without it, whole numbers are unsigned."""
+
+    def leave_out(graph: onnx.GraphProto) -> None:
+        for one in graph.node:
+            if one.op_type in ("QuantizeLinear", "DequantizeLinear"):
+                del one.input[2]
+
+    with pytest.raises(CompressError, match="has no constant scale with a signed zero point"):
+        check_explicit_quantization(changed(good, leave_out))

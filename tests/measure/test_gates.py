@@ -165,3 +165,12 @@ def test_the_gate_on_float_comes_after_those_of_the_recipe() -> None:
     assert [one["name"] for one in judge({"max_size_bytes": 10}, subject, [FLOAT])] == [
         "max_size_bytes", "min_speedup_over_float",
     ]  # fmt: skip
+
+
+def test_every_int8_file_is_held_against_float_and_the_gate_tells_whose_it_is() -> None:
+    slow, shipped = timed("openvino-cpu-int8", 400.0, 900.0), timed(INT8, 2.0, 3.0)
+    found = judge(Gates(), shipped, [FLOAT, slow, shipped])
+    assert [(one["name"], one["passed"]) for one in found] == [
+        ("min_speedup_over_float (openvino-cpu-int8)", False), ("min_speedup_over_float", True),
+    ]  # fmt: skip
+    assert judge(Gates(allow_slower=True), shipped, [FLOAT, slow, shipped]) == []

@@ -194,3 +194,9 @@ def test_a_config_without_a_usable_vocabulary_is_refused(onnx_folder: Folder, va
     (folder / "config.json").write_text(json.dumps({"vocab_size": value, "max_position_embeddings": 40}))
     with pytest.raises(InputError, match=r"config\.json: vocab_size is"):
         input_limits(subject_of(folder))
+
+
+@pytest.mark.parametrize("options", [["precision"], "float32", 3])
+def test_a_damaged_export_json_is_told(onnx_folder: Folder, options: Any) -> None:
+    with pytest.raises(InputError, match=r"export\.json: options holds a \w+, not an object; restore the file"):
+        precision_of(onnx_folder(facts={"target": "openvino-cpu", "options": options}))

@@ -1,0 +1,25 @@
+"""What would fail at the end is refused before the first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from compress.cli import app
+from compress.pipeline import running
+from tests.pipeline.conftest import write_recipe
+
+
+@pytest.mark.parametrize("export", ["onnxruntime-cpu-int8: {activations: static}", "openvino-cpu-int8: {}"])
+def test_too_few_sentences_to_calibrate_on_are_told_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, export: str
+) -> None:
+    monkeypatch.setattr(running, "walk_steps", lambda *_: pytest.fail("a step ran"))
+    recipe = write_recipe(tmp_path, f"[{{{export}}}]")
+    text = recipe.read_text(encoding="utf-8").replace("task: {data:", "task: {calibration: 0.05, data:")
+    recipe.write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(app, ["run", str(recipe), "--tiny", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2, result.stderr
+    assert "at least 16 are needed to find ranges" in result.stderr
