@@ -282,13 +282,13 @@ def evaluate(
 @app.command(epilog="Example: bert-compress report runs/sst2_three_layers_int8")
 def report(
     folder: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
-    readme: Annotated[Path | None, typer.Option(help="Bring the tables of this file up to date with the results.")] = None,
+    readme: Annotated[Path | None, typer.Option(help="Bring the tables and figures of this file up to date.")] = None,
     as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Write report.html anew from a run folder's run.json, or refresh a README's tables."""
     log.configure(quiet, debug)
     if readme is not None and folder is None:
-        from compress.measure.tables import refresh_tables
+        from compress.measure.pages import refresh_tables
 
         told = {"readme": str(readme), "changed": refresh_tables(readme)}
         _print_json(told) if as_json else _say(f"{'refreshed' if told['changed'] else 'up to date'}: {readme}")

@@ -310,7 +310,7 @@ def test_report_refreshes_a_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert path == tmp_path / "README.md"
         return answers.pop(0)
 
-    stand_in(monkeypatch, "compress.measure.tables", refresh_tables=refresh_tables)
+    stand_in(monkeypatch, "compress.measure.pages", refresh_tables=refresh_tables)
     path = str(tmp_path / "README.md")
     assert call("report", "--readme", path).stdout == f"refreshed: {path}\n"
     assert call("report", "--readme", path).stdout == f"up to date: {path}\n"

@@ -41,16 +41,17 @@ def write_report(run: Mapping[str, Any], folder: Path, extras: Mapping[str, Any]
 
 def render_report(run: Mapping[str, Any], extras: Mapping[str, Any]) -> str:
     """Return the report as HTML; see `write_report`."""
-    return _template().render(_view(run, extras))
+    return template(TEMPLATE).render(_view(run, extras))
 
 
 @functools.cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A template of this folder."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template(TEMPLATE)
+    return environment.get_template(name)
 
 
 def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:

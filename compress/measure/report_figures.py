@@ -78,7 +78,7 @@ def front_figure(points: Sequence[Point], frame: Frame) -> dict[str, Any]:
     left, top, right, bottom = frame.plot
     x_low, x_high = _log_range([point.milliseconds for point in points])
     ends = [value for point in points for value in (point.low, point.high, point.metric) if value is not None]
-    y_low, y_high = _padded(min(ends), max(ends))
+    y_low, y_high = padded(min(ends), max(ends))
     largest = max((point.size_bytes or 0.0 for point in points), default=0.0)
 
     def across(value: float) -> float:
@@ -222,7 +222,8 @@ def _log_range(values: Sequence[float]) -> tuple[float, float]:
     return (low / 2, high * 2) if high / low < 1.05 else (low / room, high * room)
 
 
-def _padded(low: float, high: float) -> tuple[float, float]:
+def padded(low: float, high: float) -> tuple[float, float]:
+    """The range with some room at both ends."""
     room = max((high - low) * 0.12, 0.4)
     return low - room, high + room
 

@@ -1,8 +1,7 @@
-"""Lay results out as Markdown, and keep the tables of a page the same as the results they come from."""
+"""Read recorded results, and lay those of one recipe out as Markdown."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -13,52 +12,9 @@ from compress.errors import InputError
 from compress.measure.subjects import read_json
 from compress.record import MISSING, Setting, finite, interval, part
 
-START = re.compile(r"^<!-- results: (\S+) -->[ \t]*\r?$", re.MULTILINE)
-END = re.compile(r"^<!-- end of results -->[ \t]*\r?$", re.MULTILINE)
 SCHEMA = 1
 
 Run = Mapping[str, Any]
-
-
-def refresh_tables(path: Path) -> bool:
-    """Write the tables of a Markdown page anew from the results that it names.
-
-    Each table stands between the lines `<!-- results: FILE -->` and `<!-- end of results -->`, where FILE is a results
-    file ({schema: 1, runs: [run.json, ...]}) as seen from the page's folder.
-
-    Returns:
-        Whether the page changed.
-
-    Raises:
-        InputError: The page or a results file is missing or damaged, or the page has no such lines, or not in pairs.
-        CompressError: The page may not be written to.
-    """
-    try:
-        before = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise InputError(f"{path} cannot be read ({err}); name a Markdown file.") from err
-    newline = "\r\n" if "\r\n" in before else "\n"
-    after, end = "", 0
-    for start, stop in _places(before, path):
-        table = results_table(read_results(path.parent / start.group(1)))
-        after += before[end : start.end()].rstrip("\r") + newline
-        after += newline.join(["", *table.splitlines(), "", ""])
-        end = stop.start()
-    after += before[end:]
-    if after != before:
-        record.write_whole(path, after)
-    return after != before
-
-
-def _places(text: str, path: Path) -> list[tuple[re.Match[str], re.Match[str]]]:
-    """The pairs of lines between which a table stands."""
-    marks = sorted([*START.finditer(text), *END.finditer(text)], key=lambda mark: mark.start())
-    if not marks:
-        raise InputError(f"{path} has no line <!-- results: FILE.json -->; put one, and <!-- end of results --> after it.")
-    pairs = list(zip(marks[::2], marks[1::2], strict=False))
-    if len(marks) % 2 or any(first.re is not START or second.re is not END for first, second in pairs):
-        raise InputError(f"{path}: each <!-- results: FILE.json --> needs one <!-- end of results --> after it, and no other.")
-    return pairs
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -99,7 +55,7 @@ def results_table(runs: Sequence[Run]) -> str:
     """
     if not runs:
         raise InputError("there is no run to show; at least one is needed: record one with bert-compress run RECIPE --record.")
-    _check_one_machine(runs)
+    check_one_machine(runs)
     metric, setting = record.metric_of(runs[0]), record.main_setting(runs[0])
     widest = _widest(runs, setting)
     pace = f"examples/s, batch {widest[1]}" if widest else "examples/s"
@@ -109,7 +65,12 @@ def results_table(runs: Sequence[Run]) -> str:
     return f"{record.markdown_table(head, rows)}\n\n{_origin(runs, setting)}"
 
 
-def _check_one_machine(runs: Sequence[Run]) -> None:
+def check_one_machine(runs: Sequence[Run]) -> None:
+    """Refuse runs that were not measured on one machine: their latencies have no mean.
+
+    Raises:
+        InputError: They name several machines.
+    """
     machines = {tuple(str(part(run, "machine").get(key)) for key in ("cpu", "gpu")) for run in runs}
     if len(machines) > 1:
         told = "; ".join(" and GPU ".join(machine) for machine in sorted(machines))
@@ -128,7 +89,7 @@ def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, w
     found = [(run, subject) for run in runs for subject in record.subjects_of(run) if record.name_of(subject) == name]
 
     def mean(read: Callable[[dict[str, Any]], Any]) -> float | None:
-        return _mean([read(subject) for _, subject in found])
+        return mean_of([read(subject) for _, subject in found])
 
     drop = mean(lambda subject: part(subject, "drop").get("value"))
     ends = interval(part(found[0][1], "drop").get("ci95")) if len(runs) == 1 else None
@@ -136,24 +97,25 @@ def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, w
     is_baseline = all(record.name_of(record.subjects_of(run)[0]) == name for run, _ in found)
     return [
         name,
-        _metric([finite(part(subject, "metrics").get(metric)) for _, subject in found]),
+        spread([finite(part(subject, "metrics").get(metric)) for _, subject in found]),
         MISSING if is_baseline else
         record.points(drop) + (f" ({record.points(ends[0])} to {record.points(ends[1])})" if ends else ""),
         MISSING if size is None else record.number(size / 1e6, 1),
         record.milliseconds(mean(lambda subject: record.latency_at(subject, setting).get("p50_ms"))).removesuffix(" ms"),
-        record.times(_mean([record.speedup_at(subject, record.subjects_of(run)[0], setting) for run, subject in found])),
+        record.times(mean_of([record.speedup_at(subject, record.subjects_of(run)[0], setting) for run, subject in found])),
         record.number(mean(lambda subject: record.latency_at(subject, widest).get("examples_per_second")), 0),
     ]  # fmt: skip
 
 
-def _mean(values: Sequence[Any]) -> float | None:
+def mean_of(values: Sequence[Any]) -> float | None:
     """The mean, or None when one of the values is missing."""
     numbers = [number for value in values if (number := finite(value)) is not None]
     return fmean(numbers) if values and len(numbers) == len(values) else None
 
 
-def _metric(values: Sequence[float | None]) -> str:
-    middle = _mean(values)
+def spread(values: Sequence[float | None]) -> str:
+    """The mean of fractions in percent, with the lowest and the highest in brackets when there are several."""
+    middle = mean_of(values)
     if middle is None or len(values) == 1:
         return record.points(middle)
     low, high = min(value for value in values if value is not None), max(value for value in values if value is not None)
@@ -162,13 +124,8 @@ def _metric(values: Sequence[float | None]) -> str:
 
 def _origin(runs: Sequence[Run], setting: Setting | None) -> str:
     """Where the numbers come from: machine, setting, seeds, data."""
-    machine, data = part(runs[0], "machine"), part(runs[0], "data")
-    cores = finite(machine.get("cores"))
-    place = str(machine.get("cpu") or "an unknown machine")
-    place += f" ({cores:.0f} core{'' if cores == 1 else 's'})" if cores else ""
-    if setting is not None and setting[0] != "cpu" and machine.get("gpu"):
-        place = f"{machine['gpu']}, {place}"
-    lines = [f"Measured on {record.markdown_text(place)}" + (f" at {record.setting_words(setting)}" if setting else "")]
+    data = part(runs[0], "data")
+    lines = [f"Measured on {record.markdown_text(place_of(runs[0], setting))}"]
     seeds = [str(part(run, "recipe").get("seed", MISSING)) for run in runs]
     lines.append(f"seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)}" + (
         ": means, in brackets the lowest and the highest" if len(seeds) > 1 else ""))  # fmt: skip
@@ -179,3 +136,14 @@ def _origin(runs: Sequence[Run], setting: Setting | None) -> str:
         facts += [f"{record.number(examples, 0)} examples"] if finite(examples) is not None else []
         lines.append(f"data: {record.markdown_text(', '.join(facts))}")
     return "; ".join(lines) + "."
+
+
+def place_of(run: Run, setting: Setting | None) -> str:
+    """The machine that a run was measured on, and the setting."""
+    machine = part(run, "machine")
+    cores = finite(machine.get("cores"))
+    place = str(machine.get("cpu") or "an unknown machine")
+    place += f" ({cores:.0f} core{'' if cores == 1 else 's'})" if cores else ""
+    if setting is not None and setting[0] != "cpu" and machine.get("gpu"):
+        place = f"{machine['gpu']}, {place}"
+    return f"{place} at {record.setting_words(setting)}" if setting else place

@@ -11,7 +11,7 @@ import pytest
 
 import compress as cp
 from compress.artifact import places
-from compress.measure.tables import refresh_tables
+from compress.measure.pages import refresh_tables
 from compress.recipe import read_recipe_text, summaries
 from tests.contract.test_tables import TABLES
 from tests.models import tiny_bert, toy_task
@@ -33,6 +33,18 @@ def test_the_tables_are_those_of_the_recorded_results(recorded: str, tmp_path: P
     assert (tmp_path / recorded).is_file()
     refresh_tables(tmp_path / "README.md")
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
+
+
+@pytest.mark.parametrize("folder", re.findall(r"<!-- front: (\S+) -->", README))
+def test_the_overview_and_its_figure_are_those_of_the_recorded_results(folder: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    (tmp_path / folder / "front.svg").unlink()
+    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    refresh_tables(tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
+    figure = (tmp_path / folder / "front.svg").read_text(encoding="utf-8")
+    assert figure == (ROOT / folder / "front.svg").read_text(encoding="utf-8")
+    assert f"]({folder}/front.svg)" in README
 
 
 KINDS = (("method", "methods"), ("objective", "objectives"), ("target", "targets"), ("task", "tasks"))

@@ -1,20 +1,18 @@
-"""Result tables: means over seeds by hand, and pages that are kept the same as their results."""
+"""Result tables: means over seeds by hand."""
 
 from __future__ import annotations
 
 import copy
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from compress.errors import InputError
-from compress.measure.tables import read_results, refresh_tables, results_table
+from compress.measure.tables import read_results, results_table
 
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
-PAGE = "# Results\n\n<!-- results: results/a.json -->\nold\n<!-- end of results -->\n\nThe end.\n"
 
 
 @pytest.fixture
@@ -34,20 +32,6 @@ def other_seed(run: dict[str, Any]) -> dict[str, Any]:
     shipped["latency"][0] |= {"p50_ms": 1.6, "speedup": 4.0}
     shipped["latency"][2] |= {"examples_per_second": 439.0}
     return other
-
-
-@pytest.fixture
-def page(tmp_path: Path, run: dict[str, Any]) -> Path:
-    """A page with one table, and its results."""
-    (tmp_path / "results").mkdir()
-    write_results(tmp_path, [run])
-    path = tmp_path / "README.md"
-    path.write_text(PAGE)
-    return path
-
-
-def write_results(folder: Path, runs: list[Any]) -> None:
-    (folder / "results" / "a.json").write_text(json.dumps({"schema": 1, "runs": runs}))
 
 
 def row_of(table: str, name: str) -> list[str]:
@@ -123,79 +107,6 @@ def test_runs_of_two_machines_are_refused(run: dict[str, Any], other_seed: dict[
 def test_no_run_is_refused() -> None:
     with pytest.raises(InputError, match="no run to show"):
         results_table([])
-
-
-def test_a_table_takes_the_place_between_its_marks(page: Path, run: dict[str, Any]) -> None:
-    assert refresh_tables(page) is True
-    assert page.read_text() == (
-        f"# Results\n\n<!-- results: results/a.json -->\n\n{results_table([run])}\n\n<!-- end of results -->\n\nThe end.\n"
-    )
-    assert sorted(os.listdir(page.parent)) == ["README.md", "results"]
-
-
-def test_a_page_that_agrees_is_left_alone(page: Path) -> None:
-    refresh_tables(page)
-    before = page.stat()
-    assert refresh_tables(page) is False
-    assert (page.stat().st_mtime_ns, page.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
-
-
-def test_a_page_follows_its_results(page: Path, run: dict[str, Any]) -> None:
-    refresh_tables(page)
-    run["subjects"][3]["size_bytes"] = 12_345_678
-    write_results(page.parent, [run])
-    assert refresh_tables(page) is True
-    assert "| 12.3 |" in page.read_text()
-
-
-def test_every_table_of_a_page_is_written(page: Path) -> None:
-    page.write_text(PAGE + PAGE.replace("The end.", "The very end."))
-    refresh_tables(page)
-    assert page.read_text().count("| onnxruntime-cpu-int8 |") == 2
-    assert "old" not in page.read_text()
-    assert page.read_text().endswith("<!-- end of results -->\n\nThe very end.\n")
-
-
-def test_the_ends_of_lines_stay_those_of_the_page(page: Path) -> None:
-    page.write_bytes(PAGE.replace("\n", "\r\n").encode())
-    assert refresh_tables(page) is True
-    assert page.read_bytes().count(b"\r\n") == page.read_bytes().count(b"\n") > 10
-    assert b"\r\r" not in page.read_bytes()
-    assert refresh_tables(page) is False
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("# No marks\n", "has no line <!-- results"),
-        ("<!-- results: results/a.json -->\nold\n", "needs one <!-- end of results -->"),
-        ("<!-- end of results -->\n", "needs one <!-- end of results -->"),
-        ("<!-- end of results -->\n<!-- results: results/a.json -->\n", "needs one <!-- end of results -->"),
-        ("<!-- results: results/a.json -->\n<!-- results: results/a.json -->\n", "needs one <!-- end of results -->"),
-        ("<!-- results: results/none.json -->\n<!-- end of results -->\n", "none.json is no file"),
-    ],
-)
-def test_a_page_with_wrong_marks_is_refused_and_left_alone(page: Path, text: str, words: str) -> None:
-    page.write_text(text)
-    with pytest.raises(InputError, match=words):
-        refresh_tables(page)
-    assert page.read_text() == text
-
-
-def test_a_second_table_that_is_broken_leaves_the_whole_page_alone(page: Path) -> None:
-    text = PAGE + "<!-- results: none.json -->\n<!-- end of results -->\n"
-    page.write_text(text)
-    with pytest.raises(InputError, match="is no file"):
-        refresh_tables(page)
-    assert page.read_text() == text
-
-
-def test_a_page_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="name a Markdown file"):
-        refresh_tables(tmp_path / "none.md")
-    (tmp_path / "latin.md").write_bytes(b"\xe9")
-    with pytest.raises(InputError, match="name a Markdown file"):
-        refresh_tables(tmp_path / "latin.md")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,214 @@
+"""Set every recorded student of a task beside the published ones: what it retains of its teacher, and at which cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress import record
+from compress.errors import InputError
+from compress.measure.front_svg import Mark, draw_front
+from compress.measure.published import PUBLISHED, Published
+from compress.measure.tables import Run, check_one_machine, mean_of, place_of, read_results, spread
+from compress.record import MISSING, finite, part
+
+Ratios = tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Student:
+    """A file that a recipe exports, over the recipe's seeds.
+
+    Args:
+        recipe: The name of its results file, without .json.
+        file: The subject's name.
+        is_shipped: Whether it is the last one of the recipe.
+        retentions: Accuracy over the teacher's, each seed's; None where one is missing.
+        float_retentions: The same of the recipe's float file; empty when there is none beside this one.
+        macs_share: What the torch student multiplies over what the torch teacher does, mean, or None.
+        size_bytes: Mean, or None.
+        speedup: Against the torch teacher at the main setting, mean, or None.
+        seeds: As text.
+        place: Machine and setting of the speed-up.
+    """
+
+    recipe: str
+    file: str
+    is_shipped: bool
+    retentions: Ratios
+    float_retentions: Ratios
+    macs_share: float | None
+    size_bytes: float | None
+    speedup: float | None
+    seeds: tuple[str, ...]
+    place: str
+
+
+def front_block(folder: Path, link: str) -> tuple[str, str]:
+    """Lay out the overview of a folder of results.
+
+    Args:
+        folder: Holds results files of one task.
+        link: Where the figure lies, as seen from the page.
+
+    Returns:
+        The Markdown and the figure, an SVG.
+
+    Raises:
+        InputError: The folder holds no results, or a file in it is damaged or tells of several machines or tasks.
+    """
+    recorded = _recorded(folder)
+    runs = [run for found in recorded.values() for run in found]
+    data = {str(part(run, "data").get("name") or MISSING) for run in runs}
+    metrics = {record.metric_of(run) for run in runs}
+    if len(data) > 1 or len(metrics) > 1:
+        raise InputError(f"{folder} has results on the data {', '.join(sorted(data))}, judged by "
+                         f"{', '.join(sorted(metrics))}; retention compares on one task: keep a folder for each.")  # fmt: skip
+    students = sorted((student for name, found in recorded.items() for student in students_of(name, found)),
+                      key=lambda student: (-(student.macs_share or 0), student.recipe, student.file))  # fmt: skip
+    (task,), (metric,) = data, metrics
+    papers = sorted(PUBLISHED.get(task, ()), key=lambda paper: -(paper.macs_share or 0))
+    examples = {finite(part(part(part(run, "data"), "splits"), "evaluation").get("examples")) for run in runs}
+    title = f"{metric.capitalize()} retained on {task} against multiply-adds"
+    parts = [f"![{record.markdown_text(title)}]({link})", students_table(students)]
+    parts += [_origin(students, task, metric, examples)]
+    if papers:
+        parts += [published_table(papers), _sources(papers)]
+    return "\n\n".join(parts), draw_front(_marks(students, papers), title)
+
+
+def _recorded(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise InputError(f"{folder} holds no results (*.json); record some with bert-compress run RECIPE --record, or "
+                         "correct the name.")  # fmt: skip
+    return {path.stem: read_results(path) for path in files}
+
+
+def students_of(recipe: str, runs: Sequence[Run]) -> list[Student]:
+    """One student for each int8 file of a recipe, or its last subject where it exports none.
+
+    Args:
+        recipe: Its name.
+        runs: Its seeds, at least one; the first subject of each is the teacher.
+
+    Raises:
+        InputError: They were measured on several machines.
+    """
+    check_one_machine(runs)
+    setting, shipped = record.main_setting(runs[0]), record.name_of(record.subjects_of(runs[0])[-1])
+    exported = {record.name_of(subject): str(subject.get("target") or "")
+                for run in runs for subject in record.subjects_of(run) if subject.get("kind") != "torch"}  # fmt: skip
+    integer = [name for name, target in exported.items() if "int8" in target]
+    floats = [name for name in exported if name not in integer]
+    share = mean_of([_macs_share(run) for run in runs])
+    students = []
+    for name in integer or [shipped]:
+        found = [_subject(run, name) for run in runs]
+        speedups = [record.speedup_at(one, record.subjects_of(run)[0], setting) for one, run in zip(found, runs, strict=True)]
+        students.append(Student(
+            recipe, name, name == shipped, tuple(_retention(run, name) for run in runs),
+            tuple(_retention(run, floats[0]) for run in runs) if floats and floats[0] != name else (),
+            share, mean_of([one.get("size_bytes") for one in found]), mean_of(speedups),
+            tuple(str(part(run, "recipe").get("seed", MISSING)) for run in runs), place_of(runs[0], setting),
+        ))  # fmt: skip
+    return students
+
+
+def _subject(run: Run, name: str) -> dict[str, Any]:
+    return next((subject for subject in record.subjects_of(run) if record.name_of(subject) == name), {})
+
+
+def _retention(run: Run, name: str) -> float | None:
+    metric = record.metric_of(run)
+    own, teacher = (finite(part(one, "metrics").get(metric)) for one in (_subject(run, name), record.subjects_of(run)[0]))
+    return None if own is None or not teacher else own / teacher
+
+
+def _macs_share(run: Run) -> float | None:
+    """The last torch model's over the teacher's: both count every layer whole, which the exported file need not compute."""
+    subjects = record.subjects_of(run)
+    last = [subject for subject in subjects if subject.get("kind") == "torch"][-1:]
+    own, teacher = (finite(one.get("macs")) for one in (*(last or [{}]), subjects[0]))
+    return None if own is None or not teacher else own / teacher
+
+
+def students_table(students: Sequence[Student]) -> str:
+    """One row for each file."""
+    head = ["recipe", "file", "MACs, % of teacher's", "retention, %", "of its float file, %", "MB", "speed-up", "seeds"]
+    return record.markdown_table(head, [[
+        student.recipe, student.file, share_text(student.macs_share), spread(student.retentions),
+        spread(student.float_retentions),
+        MISSING if student.size_bytes is None else record.number(student.size_bytes / 1e6, 1),
+        record.times(student.speedup), ", ".join(student.seeds) + (" only" if len(student.seeds) == 1 else ""),
+    ] for student in students])  # fmt: skip
+
+
+def published_table(papers: Sequence[Published]) -> str:
+    """One row for each published student."""
+    head = ["published student", "arXiv", "GLUE", "MACs, % of teacher's", "retention, %", "accuracy, %", "speed-up"]
+    return record.markdown_table(head, [[
+        paper.name, paper.source, paper.split,
+        share_text(paper.macs_share) + (" ({:g} of {:g} {})".format(*paper.work) if paper.work else ""),
+        record.points(paper.retention), f"{paper.accuracy:.1f} of {paper.teacher}'s {paper.teacher_accuracy:.1f}",
+        record.times(paper.speedup),
+    ] for paper in papers])  # fmt: skip
+
+
+def share_text(share: float | None) -> str:
+    """A share in percent to three digits, without trailing zeros: "50", "5.33", "0.0021"."""
+    if not share:
+        return MISSING if share is None else "0"
+    digits = max(0, 2 - math.floor(math.log10(share * 100)))
+    text = f"{share * 100:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if digits else text
+
+
+def _origin(students: Sequence[Student], task: str, metric: str, examples: set[float | None]) -> str:
+    """What the numbers are, and where they were measured."""
+    places: dict[str, list[str]] = {}
+    for student in students:
+        if student.speedup is not None and student.recipe not in places.setdefault(student.place, []):
+            places[student.place].append(student.recipe)
+    told = [place + (f" ({', '.join(names)})" if len(places) > 1 else "") for place, names in places.items()]
+    is_known = len(examples) == 1 and None not in examples
+    size = f", {record.number(next(iter(examples)), 0)} examples" if is_known else ""
+    text = (
+        f"Retention: the file's {metric} over that of its fine-tuned torch teacher in the same run, on the evaluation data of "
+        f"{task}{size}; means over the seeds, in brackets the lowest and the highest. MACs: the torch student's over the "
+        "teacher's, every layer counted whole."
+    )
+    text += f" Speed-up: the file against the torch teacher on {'; '.join(told)}." if told else ""
+    return record.markdown_text(text)
+
+
+def _sources(papers: Sequence[Published]) -> str:
+    """What a reader of the published figures must know."""
+    notes: dict[str, list[str]] = {}
+    for paper in papers:
+        if paper.note:
+            notes.setdefault(paper.note, []).append(paper.name)
+    text = ("Not measured here: each is as its source states it, of another teacher than ours, and dev does not compare with "
+            "test; speed-ups are against BERT-base, each on its paper's device.")  # fmt: skip
+    text += "".join(f" {' and '.join(names)}: {note}." for note, names in notes.items())
+    return record.markdown_text(text)
+
+
+def _marks(students: Sequence[Student], papers: Sequence[Published]) -> list[Mark]:
+    """What the figure draws: of each recipe the file that it ships, and the papers that state what they compute."""
+    marks = []
+    for student in students:
+        middle = mean_of(student.retentions)
+        if student.is_shipped and middle is not None and student.macs_share is not None:
+            ends = [value for value in student.retentions if value is not None]
+            name = student.recipe + (" (1 seed)" if len(ends) == 1 else "")
+            tip = f"{student.recipe}, {student.file}: {spread(student.retentions)} %"
+            marks.append(Mark(name, "ours", student.macs_share * 100, middle * 100, min(ends) * 100, max(ends) * 100, tip))
+    for paper in papers:
+        if paper.macs_share is not None:
+            tip = f"{paper.name}, arXiv {paper.source}, {paper.split}: {record.points(paper.retention)} %"
+            marks.append(Mark(paper.name, paper.split, paper.macs_share * 100, paper.retention * 100, None, None, tip))
+    return marks

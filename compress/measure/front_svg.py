@@ -1,0 +1,94 @@
+"""Draw what students retain against what they compute; the template only writes the marks down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from compress.measure.report import template
+from compress.measure.report_figures import Frame, padded, place_labels, ticks
+
+TEMPLATE = "front.svg.jinja"
+FRAME = Frame(900, 520, left=52, top=56, right=34, bottom=52, radius=6, letters=30)
+KINDS = {"ours": "ours: mean and range of seeds", "dev": "published, GLUE dev", "test": "published, GLUE test"}
+STEP = 18.0  # between marks that would cover each other, in pixels
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A student in the figure.
+
+    Args:
+        name: Its label.
+        kind: "ours", or for a published one "dev" or "test".
+        share: Multiply-adds in percent of the teacher's.
+        retention: In percent.
+        low: Lowest of the seeds in percent, or None.
+        high: Highest, or None.
+        tip: The text that hovering shows.
+    """
+
+    name: str
+    kind: str
+    share: float
+    retention: float
+    low: float | None
+    high: float | None
+    tip: str
+
+
+def draw_front(marks: Sequence[Mark], title: str) -> str:
+    """Return an SVG that stands alone, follows light and dark, and labels every mark.
+
+    Args:
+        marks: Possibly none; marks of nearly the same share are moved apart, in the order given.
+        title: For readers that see no image.
+    """
+    left, top, right, bottom = FRAME.plot
+    ends = [value for mark in marks for value in (mark.low, mark.high, mark.retention) if value is not None]
+    y_low, y_high = padded(min([*ends, 100.0]), max([*ends, 100.0]))
+    x_high = max([100.0, *(mark.share for mark in marks)])
+
+    def across(share: float) -> float:
+        return left + STEP + (right - left - 2 * STEP) * share / x_high
+
+    def down(retention: float) -> float:
+        return bottom - (bottom - top) * (retention - y_low) / (y_high - y_low)
+
+    drawn: list[dict[str, Any]] = [
+        {"x": x, "y": down(mark.retention), "r": FRAME.radius, "kind": mark.kind, "name": mark.name, "tip": mark.tip,
+         "low": None if mark.low is None else down(mark.low), "high": None if mark.high is None else down(mark.high),
+         "is_shipped": mark.kind == "ours"}
+        for mark, x in zip(marks, apart([across(mark.share) for mark in marks], left + STEP, right - STEP), strict=True)
+    ]  # fmt: skip
+    for mark, label in zip(drawn, place_labels(drawn, FRAME), strict=True):
+        mark["label"] = label
+    return template(TEMPLATE).render(
+        title=title, frame=FRAME, plot=FRAME.plot, marks=drawn, whole=down(100.0),
+        x_ticks=[{"at": across(tick), "text": f"{tick:g}"} for tick in ticks(0, x_high)],
+        y_ticks=[{"at": down(tick), "text": f"{tick:g}"} for tick in ticks(y_low, y_high, 6)],
+        key=[{"kind": kind, "text": text, "x": left + 8 + 270 * index}
+             for index, (kind, text) in enumerate(KINDS.items())],
+    )  # fmt: skip
+
+
+def apart(places: Sequence[float], low: float, high: float) -> list[float]:
+    """Move places on a line so that STEP lies between each two, those that crowd about their mean, all inside the ends."""
+
+    def start(group: Sequence[int]) -> float:
+        room = STEP * (len(group) - 1)
+        return max(low, min(fmean(places[index] for index in group) - room / 2, high - room))
+
+    groups: list[list[int]] = []
+    for index in sorted(range(len(places)), key=lambda index: places[index]):
+        group = [index]
+        while groups and start(group) < start(groups[-1]) + STEP * len(groups[-1]):
+            group = groups.pop() + group
+        groups.append(group)
+    moved = list(places)
+    for group in groups:
+        for position, index in enumerate(group):
+            moved[index] = start(group) + STEP * position
+    return moved

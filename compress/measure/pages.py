@@ -1,0 +1,68 @@
+"""Keep the tables and figures of a Markdown page the same as the results that they come from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from compress import record
+from compress.errors import InputError
+from compress.measure.front import front_block
+from compress.measure.tables import read_results, results_table
+
+START = re.compile(r"^<!-- (results|front): (\S+) -->[ \t]*\r?$", re.MULTILINE)
+END = re.compile(r"^<!-- end of (results|front) -->[ \t]*\r?$", re.MULTILINE)
+FIGURE = "front.svg"
+
+
+def refresh_tables(path: Path) -> bool:
+    """Write the tables of a Markdown page, and the figures that it shows, anew from the results that it names.
+
+    A table of one recipe stands between the lines `<!-- results: FILE -->` and `<!-- end of results -->`, where FILE is a
+    results file ({schema: 1, runs: [run.json, ...]}) as seen from the page's folder. The overview of all recipes stands
+    between `<!-- front: FOLDER -->` and `<!-- end of front -->`, where FOLDER holds results files; its figure is written to
+    FOLDER/front.svg.
+
+    Returns:
+        Whether the page or a figure changed.
+
+    Raises:
+        InputError: The page or a results file is missing or damaged, a folder holds no results, or the page has no such
+            lines, or not in pairs.
+        CompressError: The page or a figure may not be written to.
+    """
+    try:
+        before = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise InputError(f"{path} cannot be read ({err}); name a Markdown file.") from err
+    newline = "\r\n" if "\r\n" in before else "\n"
+    contents: dict[Path, str] = {}
+    after, end = "", 0
+    for start, stop in _places(before, path):
+        kind, name = start.groups()
+        if kind == "front":
+            figure = path.parent / name / FIGURE
+            block, contents[figure] = front_block(figure.parent, f"{name.rstrip('/')}/{FIGURE}")
+        else:
+            block = results_table(read_results(path.parent / name))
+        after += before[end : start.end()].rstrip("\r") + newline
+        after += newline.join(["", *block.splitlines(), "", ""])
+        end = stop.start()
+    contents[path] = after + before[end:]
+    changed = [file for file, text in contents.items() if not file.is_file() or file.read_bytes() != text.encode()]
+    for file in changed:
+        record.write_whole(file, contents[file])
+    return bool(changed)
+
+
+def _places(text: str, path: Path) -> list[tuple[re.Match[str], re.Match[str]]]:
+    """The pairs of lines between which a table stands."""
+    marks = sorted([*START.finditer(text), *END.finditer(text)], key=lambda mark: mark.start())
+    if not marks:
+        raise InputError(f"{path} has no line <!-- results: FILE.json --> or <!-- front: FOLDER -->; put one, and "
+                         "<!-- end of results --> or <!-- end of front --> after it.")  # fmt: skip
+    pairs = list(zip(marks[::2], marks[1::2], strict=False))
+    if len(marks) % 2 or any(one.re is not START or other.re is not END or one[1] != other[1] for one, other in pairs):
+        raise InputError(f"{path}: each <!-- results: FILE.json --> needs one <!-- end of results --> after it, each "
+                         "<!-- front: FOLDER --> one <!-- end of front -->, and no other.")  # fmt: skip
+    return pairs

@@ -1,0 +1,82 @@
+"""The figure of all students: where its marks stand, and that it is one file that needs nothing else."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+from xml.etree import ElementTree
+
+import pytest
+
+from compress.measure.front_svg import FRAME, STEP, Mark, apart, draw_front
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def ours(name: str, share: float, retention: float, spread: float = 0.5) -> Mark:
+    return Mark(name, "ours", share, retention, retention - spread, retention + spread, f"{name} tip")
+
+
+def places(text: str) -> dict[str, tuple[float, float]]:
+    """Where each circle stands, by its tip."""
+    found = {}
+    for group in ElementTree.fromstring(text).iter(f"{SVG}g"):
+        title, circle = group.find(f"{SVG}title"), group.find(f"{SVG}circle")
+        if title is not None and circle is not None:
+            found[str(title.text)] = (float(circle.attrib["cx"]), float(circle.attrib["cy"]))
+    return found
+
+
+def test_less_work_stands_to_the_left_and_more_retention_above() -> None:
+    found = places(draw_front([ours("small", 10, 95), ours("large", 60, 99)], "title"))
+    (small_x, small_y), (large_x, large_y) = found["small tip"], found["large tip"]
+    left, _, right, _ = FRAME.plot
+    assert large_x - small_x == pytest.approx((right - left - 2 * STEP) * 0.5, abs=0.1)
+    assert small_y > large_y
+
+
+def test_every_mark_stays_in_the_plot_and_has_its_label() -> None:
+    marks = [ours(f"recipe {index}", 50, 98 + index / 10) for index in range(6)]
+    marks += [ours("nothing", 0, 60), ours("all", 100, 101), Mark("paper", "dev", 50, 98, None, None, "tip"),
+              Mark("other", "test", 25, 99, None, None, "tip")]  # fmt: skip
+    text = draw_front(marks, "title")
+    left, top, right, bottom = FRAME.plot
+    assert all(left < x < right and top < y < bottom for x, y in places(text).values())
+    labels = [one.text for one in ElementTree.fromstring(text).iter(f"{SVG}text") if "label" in one.get("class", "")]
+    assert sorted(map(str, labels)) == sorted(mark.name for mark in marks)
+
+
+def test_marks_of_equal_work_do_not_cover_each_other() -> None:
+    found = places(draw_front([ours(f"{index}", 50, 98) for index in range(5)], "title"))
+    assert all(abs(one[0] - other[0]) >= STEP - 0.2 for one, other in combinations(found.values(), 2))
+
+
+@pytest.mark.parametrize(
+    ("given", "moved"),
+    [
+        ([], []),
+        ([100.0], [100.0]),
+        ([100.0, 200.0], [100.0, 200.0]),
+        ([100.0, 100.0], [100.0 - STEP / 2, 100.0 + STEP / 2]),
+        ([0.0, 0.0], [0.0, STEP]),
+        ([500.0, 200.0, 500.0], [500.0 - STEP, 200.0, 500.0]),
+    ],
+)
+def test_places_move_apart_about_their_middle_and_inside_the_ends(given: list[float], moved: list[float]) -> None:
+    assert apart(given, 0.0, 500.0) == pytest.approx(moved)
+
+
+def test_a_group_that_was_moved_apart_stays_clear_of_its_neighbours() -> None:
+    given = [100.0, 100.0, 100.0, 100.0, 100.0 + STEP * 1.2, 300.0]
+    moved = sorted(apart(given, 0.0, 500.0))
+    assert all(second - first >= STEP - 1e-9 for first, second in pairwise(moved))
+
+
+def test_no_mark_is_an_empty_plot() -> None:
+    assert places(draw_front([], "title")) == {}
+
+
+def test_names_do_not_break_the_figure_and_it_asks_for_nothing() -> None:
+    text = draw_front([ours("a<b>&\"c", 50, 98)], "a < b")
+    root = ElementTree.fromstring(text)
+    assert 'a<b>&"c' in [one.text for one in root.iter(f"{SVG}text")]
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
