@@ -208,8 +208,8 @@ PLAIN = {
 KNOWN: dict[str, Family | Plain] = {**FAMILIES, **PLAIN}
 
 
-def family_of(model: PreTrainedModel) -> Family | Plain:
-    """The family of a model.
+def known_family(model: PreTrainedModel) -> Family | Plain:
+    """The family of a model, with an encoder or without.
 
     Raises:
         InputError: The toolkit does not know it.
@@ -220,6 +220,18 @@ def family_of(model: PreTrainedModel) -> Family | Plain:
             f"model type {kind!r} is not supported; allowed: {', '.join(KNOWN)}. Start from a checkpoint of one of these."
         )
     return KNOWN[kind]
+
+
+def family_of(model: PreTrainedModel) -> Family:
+    """The family of a model with an encoder.
+
+    Raises:
+        InputError: The toolkit does not know it, or it has no encoder.
+    """
+    family = known_family(model)
+    if isinstance(family, Plain):
+        raise InputError(f"a {model.config.model_type} has no encoder; start from a checkpoint of {', '.join(FAMILIES)}.")
+    return family
 
 
 def family_of_layer(layer: nn.Module) -> Family:

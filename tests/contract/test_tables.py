@@ -17,9 +17,12 @@ from compress.recipe.signatures import argument_model, public_name
 TABLES = {
     "methods": (methods, methods.METHODS, set()),
     "objectives": (objectives, objectives.OBJECTIVES, {"outputs"}),
-    "targets": (export, export.TARGETS, {"exporting", "graph", "integers", "lowering", "parity", "saturation", "sensitivity"}),
+    "targets": (
+        export, export.TARGETS,
+        {"exporting", "graph", "integers", "lowering", "lstm", "parity", "saturation", "sensitivity"},
+    ),
     "tasks": (tasks, tasks.TASKS, {"cutting", "encoding", "known", "reading", "sources", "split"}),
-}
+}  # fmt: skip
 ENTRIES = [(table, name, module) for table, (_, entries, _) in TABLES.items() for name, module in entries.items()]
 
 
