@@ -110,7 +110,7 @@ def test_a_recipe_without_openvino_targets_does_not_need_it(tmp_path: Path, monk
         raise Reached
 
     monkeypatch.setattr(running, "walk_steps", reached)
-    recipe = write_recipe(tmp_path, "[onnxruntime-cpu, tensorrt-int8, onnxruntime-cuda-fp16]")
+    recipe = write_recipe(tmp_path, "[onnxruntime-cpu, onnxruntime-cpu-int8, onnxruntime-cuda-fp16]")
     with pytest.raises(Reached):
         running.run(cp.recipe.read_recipe(recipe), running.Surroundings(tmp_path / "out", tiny=True, device="cpu"))
 

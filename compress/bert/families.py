@@ -208,8 +208,8 @@ PLAIN = {
 KNOWN: dict[str, Family | Plain] = {**FAMILIES, **PLAIN}
 
 
-def family_of(model: PreTrainedModel) -> Family | Plain:
-    """The family of a model.
+def known_family(model: PreTrainedModel) -> Family | Plain:
+    """The family of a model, with an encoder or without.
 
     Raises:
         InputError: The toolkit does not know it.
@@ -222,10 +222,15 @@ def family_of(model: PreTrainedModel) -> Family | Plain:
     return KNOWN[kind]
 
 
-def encoder_family_of(model: PreTrainedModel) -> Family:
-    """The family of a model that has an encoder."""
-    family = family_of(model)
-    assert isinstance(family, Family)
+def family_of(model: PreTrainedModel) -> Family:
+    """The family of a model with an encoder.
+
+    Raises:
+        InputError: The toolkit does not know it, or it has no encoder.
+    """
+    family = known_family(model)
+    if isinstance(family, Plain):
+        raise InputError(f"a {model.config.model_type} has no encoder; start from a checkpoint of {', '.join(FAMILIES)}.")
     return family
 
 

@@ -17,6 +17,7 @@ def student_of(
     kind: str,
     *,
     tokenizer: Any = None,
+    random: bool = False,
     seed: int = 13,
     **sizes: Any,
 ) -> PreTrainedModel:
@@ -26,8 +27,9 @@ def student_of(
         teacher: Gives vectors, labels and the longest text; stays as it is.
         kind: "bilstm" or "static".
         tokenizer: The student's, with a padding token; the teacher's if None.
+        random: Whether the vectors are random instead.
         seed: For the other weights.
-        sizes: Values of the student's configuration.
+        sizes: Values of the student's configuration; the width of its vectors is at most the teacher's if nothing tells.
 
     Returns:
         The student in evaluation mode, with `.tokenizer`, `.label` and `.has_new_head`.
@@ -36,9 +38,9 @@ def student_of(
         InputError: The vectors are to be wider than the teacher.
     """
     family, own = PLAIN[kind], teacher.tokenizer if tokenizer is None else tokenizer
-    vectors = token_vectors(teacher, tokenizer)
+    sizes.setdefault("embedding_size", min(family.config().embedding_size, teacher.config.hidden_size))
     config = family.config(
-        vocab_size=len(vectors),
+        vocab_size=teacher.config.vocab_size if tokenizer is None else len(tokenizer),
         id2label=dict(teacher.config.id2label),
         label2id=dict(teacher.config.label2id),
         pad_token_id=own.pad_token_id,
@@ -48,7 +50,8 @@ def student_of(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student: Any = family.classifier(config)
-    student.begin_with(principal(vectors, config.embedding_size))
+    if not random:
+        student.begin_with(principal(token_vectors(teacher, tokenizer), config.embedding_size))
     student.tokenizer, student.label, student.has_new_head = fitted_tokenizer(copy.deepcopy(own), family), kind, True
     ready: PreTrainedModel = student.eval()
     return ready

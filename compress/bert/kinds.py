@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.bert.families import Family, encoder_family_of
+from compress.bert.families import Family, family_of
 from compress.bert.layout import encoder_layers
 from compress.bert.principal import (
     Batches,
@@ -73,7 +73,7 @@ def teach_bert(student: PreTrainedModel, lesson: Lesson) -> None:
 
 
 def _copy_embeddings(teacher: PreTrainedModel, student: PreTrainedModel) -> None:
-    write_embeddings(student, embedding_tables(teacher, with_types=encoder_family_of(student).reads_types))
+    write_embeddings(student, embedding_tables(teacher, with_types=family_of(student).reads_types))
     student.base_model.embeddings.LayerNorm.load_state_dict(teacher.base_model.embeddings.LayerNorm.state_dict())
 
 
@@ -88,7 +88,7 @@ def _copy_head(student: PreTrainedModel, lesson: Lesson) -> None:
 
 def _project_layers(student: PreTrainedModel, lesson: Lesson, basis: torch.Tensor) -> None:
     assert lesson.seen is not None
-    layers, families = encoder_layers(lesson.teacher), (encoder_family_of(lesson.teacher), encoder_family_of(student))
+    layers, families = encoder_layers(lesson.teacher), (family_of(lesson.teacher), family_of(student))
     for index, layer in zip(lesson.keep, dict.fromkeys(encoder_layers(student)), strict=True):
         project_layer(layers[index], layer, families, basis, lesson.seen, index)
 
@@ -96,7 +96,7 @@ def _project_layers(student: PreTrainedModel, lesson: Lesson, basis: torch.Tenso
 def _layer_norms(student: PreTrainedModel, lesson: Lesson, basis: torch.Tensor) -> list[tuple[nn.Module, torch.Tensor]]:
     """Each norm with what it should answer: a layer's output is to be what the next teacher layer in line reads."""
     assert lesson.seen is not None
-    family, following = encoder_family_of(student), [*lesson.keep[1:], len(lesson.seen.states) - 1]
+    family, following = family_of(student), [*lesson.keep[1:], len(lesson.seen.states) - 1]
     norms = []
     for index, after, layer in zip(lesson.keep, following, encoder_layers(student), strict=True):
         norms.append((layer.get_submodule(family.attention_norm), lesson.seen.attended[index] @ basis))
@@ -131,7 +131,7 @@ def teach_albert(student: PreTrainedModel, lesson: Lesson) -> None:
         return
     _project_layers(student, lesson, basis)
     for index, layer in zip(lesson.keep, dict.fromkeys(encoder_layers(student)), strict=True):
-        _take_norms(lesson.teacher, layer, encoder_family_of(student), basis, index)
+        _take_norms(lesson.teacher, layer, family_of(student), basis, index)
     project_head(lesson.teacher, student, basis, seen)
 
 
@@ -139,8 +139,8 @@ def _take_norms(teacher: PreTrainedModel, layer: Any, family: Family, basis: tor
     """Gains at their root mean square and offsets through the basis: a layer that runs several times fits no single state."""
     old: Any = encoder_layers(teacher)[index]
     wide = len(basis) / basis.shape[1]
-    for theirs, ours in ((encoder_family_of(teacher).attention_norm, family.attention_norm),
-                         (encoder_family_of(teacher).output_norm, family.output_norm)):  # fmt: skip
+    for theirs, ours in ((family_of(teacher).attention_norm, family.attention_norm),
+                         (family_of(teacher).output_norm, family.output_norm)):  # fmt: skip
         from_norm, to_norm = old.get_submodule(theirs), layer.get_submodule(ours)
         if wide == 1:
             to_norm.load_state_dict(from_norm.state_dict())

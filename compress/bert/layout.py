@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.bert.families import FAMILIES, Family, family_of, family_of_layer
+from compress.bert.families import FAMILIES, Family, family_of_layer, known_family
 
 MODEL_TYPES = tuple(FAMILIES)
 
@@ -19,7 +19,7 @@ def encoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     Raises:
         InputError: The model is of a family that the toolkit does not know.
     """
-    family = family_of(model)
+    family = known_family(model)
     if not isinstance(family, Family):
         return []
     held: Any = model.base_model.get_submodule(family.layers)
@@ -60,7 +60,7 @@ def same_input(model: PreTrainedModel) -> list[list[str]]:
 def reads_first_token_only(model: PreTrainedModel) -> bool:
     """Whether the head looks at the first token of the last layer and at nothing else, and the last layer can do without the
     others."""
-    family = family_of(model)
+    family = known_family(model)
     return (
         isinstance(family, Family)
         and family.after_attention is not None

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.bert.families import Family, encoder_family_of
+from compress.bert.families import Family, family_of
 from compress.bert.layout import attention_of, encoder_layers, head_count
 from compress.bert.students import embedding_tables, pooler_of, write_embeddings
 
@@ -71,7 +71,7 @@ def observe(
 
 def seen_by(teacher: PreTrainedModel, batches: Batches) -> Seen:
     """What the teacher computes on batches of real sentences."""
-    family, layers = encoder_family_of(teacher), encoder_layers(teacher)
+    family, layers = family_of(teacher), encoder_layers(teacher)
     watched = {"embeddings": (teacher.base_model.embeddings.LayerNorm, False), "pooled": (teacher.classifier, True)}
     for index, layer in enumerate(layers):
         watched[f"attended{index}"] = (layer.get_submodule(family.attention_norm), False)
@@ -223,7 +223,7 @@ def fit_norms(student: PreTrainedModel, batches: Batches, wanted: Sequence[tuple
 @torch.no_grad()
 def project_embeddings(teacher: PreTrainedModel, student: PreTrainedModel, basis: torch.Tensor) -> None:
     """Write the teacher's tables through the basis."""
-    tables = embedding_tables(teacher, with_types=encoder_family_of(student).reads_types)
+    tables = embedding_tables(teacher, with_types=family_of(student).reads_types)
     write_embeddings(student, {name: table @ basis for name, table in tables.items()})
 
 

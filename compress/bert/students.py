@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.bert.families import FAMILIES, Family, encoder_family_of, fitted_tokenizer
+from compress.bert.families import FAMILIES, Family, family_of, fitted_tokenizer
 from compress.bert.layout import encoder_layers
 
 
@@ -98,7 +98,7 @@ def copy_layers(teacher: PreTrainedModel, student: PreTrainedModel, keep: Sequen
     """Copy teacher layers of equal sizes into the student's distinct layers, in order."""
     layers, mine = encoder_layers(teacher), list(dict.fromkeys(encoder_layers(student)))
     for index, layer in zip(keep, mine, strict=True):
-        for old, new in zip(layer_parts(encoder_family_of(teacher)), layer_parts(encoder_family_of(student)), strict=True):
+        for old, new in zip(layer_parts(family_of(teacher)), layer_parts(family_of(student)), strict=True):
             layer.get_submodule(new).load_state_dict(layers[index].get_submodule(old).state_dict())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.bert.families import Family, family_of
+from compress.bert.families import family_of
 from compress.bert.layout import attention_of, encoder_layers
 from compress.errors import InputError
 
@@ -33,9 +33,7 @@ def keep_layers(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
     for index, layer in enumerate(kept):
         if hasattr(attention_of(layer), "layer_idx"):
             attention_of(layer).layer_idx = index
-    family = family_of(student)
-    assert isinstance(family, Family)
-    student.base_model.set_submodule(family.layers, nn.ModuleList(kept))
+    student.base_model.set_submodule(family_of(student).layers, nn.ModuleList(kept))
     student.config.num_hidden_layers = len(kept)
     return student
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.families import Plain, family_of
+from compress.bert.families import Plain, known_family
 from compress.bert.quantizers import quantized_linears, quantizers_off
 from compress.export.graph import FILE, in_onnxruntime, write_graph
 from compress.export.integers import (
@@ -101,7 +101,7 @@ def onnxruntime_cpu_int8(
     unsigned = not fixed or is_x86()
     kind = "static" if fixed else "dynamic"
     facts = {"weight_bits": str(bits), "activations": kind, **int8_processors(bits, unsigned=unsigned)}
-    family = family_of(model)
+    family = known_family(model)
     integer_products = not isinstance(family, Plain) or family.integer_products
     if not integer_products:
         facts = {"activations": "float", "tables": f"{table_bits} bits"}

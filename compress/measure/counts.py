@@ -53,10 +53,10 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     """
     from torch import nn
 
-    from compress.bert.families import Plain, family_of
+    from compress.bert.families import Plain, known_family
     from compress.bert.layout import attention_of, encoder_layers, head_count
 
-    if isinstance(family_of(model), Plain):
+    if isinstance(known_family(model), Plain):
         return _plain_macs(model, length)
     layers = encoder_layers(model)
     inside = {id(module) for layer in layers for module in layer.modules()}

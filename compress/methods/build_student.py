@@ -11,6 +11,7 @@ from transformers import BertForSequenceClassification, PreTrainedModel
 
 from compress.arguments import within_range
 from compress.bert.families import family_of
+from compress.bert.from_teacher import student_of
 from compress.bert.kinds import KINDS, Lesson
 from compress.bert.layout import encoder_layers
 from compress.bert.principal import Batches, seen_by
@@ -38,10 +39,18 @@ SHAPES: dict[str, dict[str, int]] = {
 }  # fmt: skip
 """TinyBERT's, MiniLM's, those of Turc et al. 2019, MobileBERT's and ALBERT's."""
 OWN = {"embedding": ("mobilebert", "albert"), "bottleneck": ("mobilebert",), "feed_forwards": ("mobilebert",),
-       "normalization": ("mobilebert",), "groups": ("albert",)}  # fmt: skip
+       "normalization": ("mobilebert",), "groups": ("albert",), "buckets": ("static",)}  # fmt: skip
 """Which kinds have a size that not all have."""
 
-Kind = Annotated[Literal["bert", "distilbert", "mobilebert", "albert"], Field(description="family of the student")]
+PLAIN_SIZES = {
+    "bilstm": {"embedding": "embedding_size", "width": "lstm_size"},
+    "static": {"embedding": "embedding_size", "width": "head_size", "buckets": "bigram_buckets"},
+}
+"""What the sizes of students without an encoder are called in their configurations."""
+
+Kind = Annotated[
+    Literal["bert", "distilbert", "mobilebert", "albert", "bilstm", "static"], Field(description="family of the student")
+]
 Shape = Literal[
     "tinybert4", "tinybert6", "minilm6", "minilm12", "bert_tiny", "bert_mini", "bert_small", "mobilebert", "albert_base"
 ]
@@ -64,6 +73,7 @@ def build_student(
     feed_forwards: Count = None,
     normalization: Literal["no_norm", "layer_norm"] | None = None,
     groups: Count = None,
+    buckets: Annotated[int | None, Field(ge=0, le=1 << 22)] = None,
     keep: Annotated[list[LayerIndex], Field(min_length=1)] | None = None,
     initial: Literal["auto", "copy", "principal", "random"] = "auto",
     task: Task | None = None,
@@ -73,6 +83,7 @@ def build_student(
 
     BERT and DistilBERT take the teacher's layers, as they are or by principal components of its states. ALBERT takes one layer
     for each group, and embeddings in two factors. MobileBERT takes the embeddings; its bottlenecked layers start at random.
+    A BiLSTM and a static student, a mean of vectors, take what the teacher's encoder says of each piece alone.
     Train it with `distill` afterwards.
 
     Source: Sanh et al. 2019, DistilBERT, arXiv 1910.01108, section 3 (layers copied); Jiao et al. 2020, TinyBERT, arXiv
@@ -84,23 +95,28 @@ def build_student(
 
     Args:
         model: A BERT classifier, the teacher; stays as it is.
-        kind: The student's family; each is a class of transformers.
+        kind: The student's family; each is a class of transformers, but for "bilstm" (Tang et al. 2019, arXiv 1903.12136) and
+            "static" (model2vec, https://github.com/MinishLab/model2vec), which are small classes of ours.
         shape: Sizes by name; sizes that are given besides go before.
         layers: How many run; half of the teacher's if nothing tells, all of them for ALBERT and MobileBERT.
-        width: Of the states between layers; the teacher's if nothing tells.
+        width: Of the states between layers; the teacher's if nothing tells. Of a BiLSTM's state in each direction, 150 if
+            nothing tells; of the layer between a static student's mean and its labels, 128 if nothing tells.
         intermediate: Of a feed-forward part; the teacher's if nothing tells, four bottlenecks for MobileBERT.
         heads: Of each layer; the teacher's if nothing tells, 4 for MobileBERT. They divide the width (MobileBERT's the
             bottleneck).
-        embedding: Width of the word table of MobileBERT and ALBERT; a quarter of the width if nothing tells.
+        embedding: Width of the word table of MobileBERT and ALBERT; a quarter of the width if nothing tells. Of a BiLSTM's
+            vectors, 256 if nothing tells, and of a static student's, 128; neither can be wider than the teacher.
         bottleneck: Width inside MobileBERT's layers; a quarter of the width if nothing tells.
         feed_forwards: Feed-forward parts of a MobileBERT layer; 4 if nothing tells.
         normalization: MobileBERT's; "no_norm" is the paper's and made for telephones, "layer_norm" trains more surely.
         groups: ALBERT's layers with weights of their own; 1 if nothing tells. Fewer are a smaller file, not a faster one.
+        buckets: Vectors that a static student's pairs of neighbouring pieces are hashed to; 0 leaves the order of words out.
         keep: Teacher layers that the student's come from, counted from 0, rising, one for each (ALBERT: for each group). If
             nothing tells, they are spread evenly, which for 6 of 12 is DistilBERT's 0, 2, 4, 7, 9, 11.
         initial: "copy" takes layers as they are and needs equal sizes; "principal" fits them into smaller ones; "auto" is copy
             where sizes are equal, else principal; "random" takes nothing.
-        task: Its training part gives the sentences on which the teacher's states are seen, at most 384.
+        task: Its training part gives the sentences on which the teacher's states are seen, at most 384; and tells a BiLSTM and
+            a static student whether there are pairs of sentences.
         run: Its seed is used.
 
     Returns:
@@ -112,9 +128,11 @@ def build_student(
     """
     given = {"layers": layers, "width": width, "intermediate": intermediate, "heads": heads, "embedding": embedding,
              "bottleneck": bottleneck, "feed_forwards": feed_forwards, "normalization": normalization,
-             "groups": groups}  # fmt: skip
+             "groups": groups, "buckets": buckets}  # fmt: skip
     _check_teacher(model)
     seed = (run or Run()).seed
+    if kind in PLAIN_SIZES:
+        return _without_encoder(model, kind, given | {"shape": shape, "keep": keep}, initial, task, seed)
     sizes, chosen = _settled(model, kind, SHAPES.get(shape or "", {}), given, keep)
     copies = _copies(model, kind, sizes, initial)
     _check(model, kind, given, sizes, chosen, keep, initial, copies)
@@ -130,6 +148,20 @@ def build_student(
     seen = seen_by(model, batches) if batches else None
     KINDS[kind](student, Lesson(model, chosen, copies, _as_read(student, batches), seen, seed))
     return student
+
+
+def _without_encoder(
+    model: PreTrainedModel, kind: str, given: dict[str, Any], initial: str, task: Task | None, seed: int
+) -> PreTrainedModel:
+    names, told = PLAIN_SIZES[kind], {name: value for name, value in given.items() if value is not None}
+    wrong = told.keys() - names.keys()
+    problems = [f"{name} is given, but a {kind} has {', '.join(names)} alone; leave it out." for name in wrong]
+    if initial not in ("auto", "random"):
+        problems.append(f"initial is {initial}, but no layer of a BERT fits into a {kind}; use auto or random.")
+    raise_together([f"build_student.{problem}" for problem in sorted(problems)])
+    sizes = {names[name]: value for name, value in told.items()}
+    pairs = task is not None and task.train.pairs is not None
+    return student_of(model, kind, random=initial == "random", seed=seed, pairs=pairs, **sizes)
 
 
 def _check_teacher(model: PreTrainedModel) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel
 
-from compress.methods.build_student import SHAPES
+from compress.methods.build_student import PLAIN_SIZES, SHAPES
 from compress.recipe.plan import Benchmark, Gates, Plan
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def _named_sizes(arguments: dict[str, Any]) -> dict[str, int]:
     kept = [index + 1 for index in keep if isinstance(index, int)] if isinstance(keep, list) else []
     if "kind" not in arguments or arguments["kind"] == "mobilebert":  # whose sizes ask nothing of the teacher
         return {"layers": max(kept, default=0)}
+    if arguments["kind"] in PLAIN_SIZES:
+        return {"width": arguments.get("embedding") or 0}
     told = SHAPES.get(arguments.get("shape") or "", {}) | {key: size for key, size in arguments.items() if size is not None}
     return {
         "layers": max([*kept, told.get("layers", 0) + 1, told.get("groups", 0)]),  # a student that is not the teacher again

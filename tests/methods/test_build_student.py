@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from transformers import PreTrainedModel
 
 import compress as cp
 import compress.methods.build_student as module
-from compress.bert.families import FAMILIES
+from compress.bert.families import FAMILIES, KNOWN
 from compress.bert.layout import encoder_layers
 from compress.bert.quantizers import with_quantizers
+from compress.bert.token_vectors import principal, token_vectors
 from compress.errors import InputError, NoEffect
-from compress.methods.build_student import build_student
+from compress.methods.build_student import PLAIN_SIZES, build_student
 from compress.train.run import Run
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, tokens, toy_task
 
@@ -29,6 +31,9 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "wide mobilebert": {"kind": "mobilebert", "width": 32, "normalization": "layer_norm", "feed_forwards": 2},
     "albert": {"kind": "albert", "embedding": 12},
     "narrow albert": {"kind": "albert", "width": 8, "groups": 2},
+    "bilstm": {"kind": "bilstm", "width": 6},
+    "static": {"kind": "static", "embedding": 12, "width": 8, "buckets": 31},
+    "random static": {"kind": "static", "buckets": 0, "initial": "random"},
     "random": {"kind": "distilbert", "layers": 5, "width": 20, "heads": 5, "initial": "random"},
 }
 each_student = pytest.mark.parametrize("name", STUDENTS)
@@ -46,7 +51,7 @@ def built(teacher: PreTrainedModel, seed: int = 13, **arguments: Any) -> PreTrai
 @each_student
 def test_a_student_has_its_class_and_its_teacher_s_labels_and_words(teacher: PreTrainedModel, name: str) -> None:
     before, student = state_of(teacher), built(teacher, **STUDENTS[name])
-    assert type(student) is FAMILIES[STUDENTS[name]["kind"]].classifier
+    assert type(student) is KNOWN[STUDENTS[name]["kind"]].classifier
     assert student.config.id2label == teacher.config.id2label
     assert student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
     assert set(teacher.tokenizer("a film")) == set(FAMILIES["bert"].inputs)
@@ -181,3 +186,35 @@ def test_a_student_of_another_family_is_trained_by_its_teacher(teacher: PreTrain
                          batch_size=8, run=Run(device="cpu"))  # fmt: skip
     assert differences(state_of(trained), state_of(student))
     assert type(trained) is type(student)
+
+
+@pytest.mark.parametrize("kind", PLAIN_SIZES)
+def test_students_without_an_encoder_have_the_sizes_that_are_told_and_start_from_the_teacher_s_vectors(
+    teacher: PreTrainedModel, kind: str
+) -> None:
+    student, told = built(teacher, kind=kind, embedding=6, width=5), principal(token_vectors(teacher), 6)
+    assert {name: getattr(student.config, key) for name, key in PLAIN_SIZES[kind].items() if name != "buckets"} == {
+        "embedding": 6, "width": 5,
+    }  # fmt: skip
+    rows = student.get_input_embeddings().weight.detach()
+    torch.testing.assert_close(rows / rows.norm(), told / told.norm(), rtol=1e-4, atol=1e-5)
+    assert not student.config.pairs
+    random = built(teacher, kind=kind, embedding=6, initial="random").get_input_embeddings().weight.detach()
+    assert not torch.allclose(random / random.norm(), told / told.norm(), atol=0.05)
+
+
+@pytest.mark.parametrize("kind", PLAIN_SIZES)
+def test_a_task_of_pairs_makes_students_that_read_two_sentences_apart(teacher: PreTrainedModel, kind: str) -> None:
+    toy = toy_task()
+    task = replace(toy, train=replace(toy.train, pairs=toy.train.texts))
+    assert build_student(teacher, kind=kind, task=task).config.pairs
+
+
+def test_sizes_of_layers_are_refused_where_there_is_none(teacher: PreTrainedModel) -> None:
+    with pytest.raises(InputError) as caught:
+        built(teacher, kind="bilstm", layers=2, buckets=7, initial="copy")
+    assert "build_student.layers is given, but a bilstm has embedding, width alone; leave it out." in str(caught.value)
+    assert "build_student.buckets is given" in str(caught.value)
+    assert "initial is copy, but no layer of a BERT fits into a bilstm; use auto or random." in str(caught.value)
+    with pytest.raises(InputError, match="buckets is given, but only static have it"):
+        built(teacher, kind="bert", layers=1, buckets=7)
