@@ -17,6 +17,9 @@ from compress.bert.token_vectors import rarity_weights
 FACTOR = 1_000_003  # prime, and larger than any bucket's number, so that it has no factor in common with the buckets' count
 
 
+PAIR_FACTOR = 0.2  # of the vectors of pairs, so that they learn slower than words: each is seen seldom, and learned by heart
+
+
 class StaticConfig(PreTrainedConfig):
     """The sizes of a static student.
 
@@ -34,8 +37,8 @@ class StaticConfig(PreTrainedConfig):
     model_type = "static"
 
     vocab_size: int = 30522
-    embedding_size: int = 128
-    bigram_buckets: int = 65_521
+    embedding_size: int = 96
+    bigram_buckets: int = 16_381
     bigram_size: int = 16
     head_size: int = 128
     head_dropout: float = 0.1
@@ -71,6 +74,7 @@ class StaticForSequenceClassification(PreTrainedModel):
         if config.bigram_buckets:
             self.bigrams = nn.Embedding(config.bigram_buckets, config.bigram_size)
             width += config.bigram_size
+        self.pair_factor = PAIR_FACTOR
         self.dropout = nn.Dropout(config.head_dropout)
         self.dense = nn.Linear(feature_count(width, pairs=config.pairs), config.head_size)
         self.classifier = nn.Linear(config.head_size, config.num_labels)
@@ -115,7 +119,7 @@ class StaticForSequenceClassification(PreTrainedModel):
             both = parts[:, :, 1:]
             if self.training and self.config.token_dropout:
                 both = both * mask[:, None, :-1]
-            states.append(both @ self.bigrams(hashed) / total)
+            states.append(both @ self.bigrams(hashed) * self.pair_factor / total)
         features = sentence_features(torch.cat(states, -1))
         hidden = torch.relu(self.dense(self.dropout(features)))
         return SequenceClassifierOutput(logits=self.classifier(hidden))
@@ -123,14 +127,21 @@ class StaticForSequenceClassification(PreTrainedModel):
 
 @contextlib.contextmanager
 def weights_folded(model: PreTrainedModel) -> Iterator[None]:
-    """Let a static student have the weights of its pieces multiplied into their vectors; other models stay as they are."""
+    """Let a static student have its factors multiplied into its vectors; other models stay as they are."""
     weights = getattr(model, "token_weights", None)
     if not isinstance(model, StaticForSequenceClassification) or weights is None:
         yield
         return
-    plain = model.embeddings.weight
-    model.embeddings.weight, model.token_weights = nn.Parameter((plain * weights).detach()), None
+    tables: list[tuple[nn.Embedding, torch.Tensor]] = [(model.embeddings, weights)]
+    if model.config.bigram_buckets:
+        tables.append((model.bigrams, torch.tensor(model.pair_factor)))
+    kept = [table.weight for table, _ in tables]
+    for table, factor in tables:
+        table.weight = nn.Parameter((table.weight * factor).detach())
+    model.token_weights, model.pair_factor = None, 1.0
     try:
         yield
     finally:
-        model.embeddings.weight, model.token_weights = plain, weights
+        for (table, _), weight in zip(tables, kept, strict=True):
+            table.weight = weight
+        model.token_weights, model.pair_factor = weights, PAIR_FACTOR

@@ -105,7 +105,7 @@ def build_student(
         heads: Of each layer; the teacher's if nothing tells, 4 for MobileBERT. They divide the width (MobileBERT's the
             bottleneck).
         embedding: Width of the word table of MobileBERT and ALBERT; a quarter of the width if nothing tells. Of a BiLSTM's
-            vectors, 256 if nothing tells, and of a static student's, 128; neither can be wider than the teacher.
+            vectors, 256 if nothing tells, and of a static student's, 96; neither can be wider than the teacher.
         bottleneck: Width inside MobileBERT's layers; a quarter of the width if nothing tells.
         feed_forwards: Feed-forward parts of a MobileBERT layer; 4 if nothing tells.
         normalization: MobileBERT's; "no_norm" is the paper's and made for telephones, "layer_norm" trains more surely.

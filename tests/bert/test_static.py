@@ -32,7 +32,7 @@ def mean_of(model: StaticForSequenceClassification, ids: list[int]) -> np.ndarra
     words = sum(weights[piece] * table[piece] for piece in ids) / max(1, len(ids))
     pairs = np.zeros(4, dtype=np.float32)
     for first, second in itertools.pairwise(ids):
-        pairs += model.bigrams.weight.detach().numpy()[(first * FACTOR + second) % BUCKETS]
+        pairs += 0.2 * model.bigrams.weight.detach().numpy()[(first * FACTOR + second) % BUCKETS]
     return np.concatenate([np.broadcast_to(words, 6), pairs / max(1, len(ids))])
 
 
@@ -54,7 +54,7 @@ def test_two_sentences_are_taken_apart_by_their_types() -> None:
     ids, types = torch.tensor([[2, 7, 9, 3, 8, 6, 3]]), torch.tensor([[0, 0, 0, 0, 1, 1, 1]])
     found = logits_of(model, input_ids=ids, attention_mask=torch.ones_like(ids), token_type_ids=types).numpy()[0]
     first, second = mean_of(model, [2, 7, 9, 3]), mean_of(model, [8, 6, 3])
-    border = model.bigrams.weight.detach().numpy()[(3 * FACTOR + 8) % BUCKETS] / 3  # the pair across goes to the second
+    border = 0.2 * model.bigrams.weight.detach().numpy()[(3 * FACTOR + 8) % BUCKETS] / 3  # the pair across goes to the second
     second[6:] += border
     expected = head(model, np.concatenate([first, second, first * second, np.abs(first - second)]))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
@@ -85,8 +85,10 @@ def test_the_weights_are_folded_in_for_a_while_and_the_answers_stay() -> None:
     before, answers = state_of(model), logits_of(model)
     with weights_folded(model):
         assert model.token_weights is None
+        assert model.pair_factor == 1
         torch.testing.assert_close(logits_of(model), answers, rtol=1e-5, atol=1e-6)
     assert not differences(state_of(model), before)
+    assert torch.equal(logits_of(model), answers)
 
 
 def test_other_models_have_nothing_to_fold() -> None:
