@@ -2,11 +2,11 @@
 
     python benchmarks/leave_one_out.py recipes/sst2/tinybert.yaml [--seed 13] [--cache FOLDER]
 
-Each run leaves out one objective of a `distill` step with several, or a whole step that is not the last, or the copies of its
-texts. The teacher and all that a variant does not change come from the cache. Latency is not of interest here, so the benchmark
-is the smallest one. Writes benchmarks/results/leave_one_out_<recipe's name>.json: the accuracy of the torch student and of each
-file on the evaluation data, with what each variant loses against the whole recipe. One seed tells little about a loss below two
-points on 872 sentences: the interval is beside it.
+Each run leaves out one objective of a `distill` step with several, or a whole step that is not the last, or the copies of
+its texts. The teacher and all that a variant does not change come from the cache. Latency is not of interest here, so the
+benchmark is the smallest one. Writes benchmarks/results/leave_one_out_<recipe's name>.json: the accuracy of the torch
+student and of each file on the evaluation data, with what each variant loses against the whole recipe. One seed tells
+little about a loss below two points on 872 sentences: the interval is beside it.
 """
 
 from __future__ import annotations
