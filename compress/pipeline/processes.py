@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+
+_answers = itertools.count()
 
 
 def is_main() -> bool:
@@ -15,14 +18,19 @@ def _together() -> bool:
 
 
 def agreed(value: bool) -> bool:
-    """The main process's answer, in every process."""
+    """The main process's answer, in every process.
+
+    It goes by the store where the processes met. After a broadcast, a thread of gloo's may still hold the tensor when the
+    process ends, and aborts it then, since it cannot let go of it without the interpreter.
+    """
     if not _together():
         return value
-    from accelerate.utils import broadcast_object_list
+    from torch.distributed.distributed_c10d import _get_default_store
 
-    answers = [value]
-    broadcast_object_list(answers)
-    return answers[0]
+    store, key = _get_default_store(), f"compress: answer {next(_answers)}"
+    if is_main():
+        store.set(key, str(value))
+    return bool(store.get(key) == str(True).encode())
 
 
 def wait_for_all() -> None:

@@ -14,14 +14,24 @@ from tests.pipeline.conftest import weights_of, write_recipe
 from tests.train.test_processes import free_port
 
 SCRIPT = Path(__file__).with_name("run_unmeasured.py")
+AGREEING = """
+from compress.pipeline.processes import agreed, is_main, join_processes
+
+join_processes("cpu")
+assert [agreed(is_main()), agreed(not is_main())] == [True, False]
+"""
+
+
+def _launch(processes: int, *command: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port"]
+    ended = subprocess.run([*launch, str(free_port()), *command], capture_output=True, text=True, timeout=200, check=False,
+                           env=environment)  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-3000:]
 
 
 def _run(recipe: Path, out: Path, cache: Path) -> dict[str, object]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port())]
-    command = [*launch, str(SCRIPT), str(recipe), str(out), str(cache)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    _launch(2, str(SCRIPT), str(recipe), str(out), str(cache))
     record: dict[str, object] = json.loads((out / "run.json").read_text())
     return record
 
@@ -31,6 +41,14 @@ def test_a_process_alone_is_the_main_one_and_waits_for_nobody() -> None:
     assert agreed(True)
     assert not agreed(False)
     wait_for_all()
+
+
+@pytest.mark.slow
+def test_processes_agree_with_the_main_one_and_end_at_once(tmp_path: Path) -> None:
+    """Four of them, since what used to abort one of them as it ended did so one time in four."""
+    script = tmp_path / "agreeing.py"
+    script.write_text(AGREEING)
+    _launch(4, str(script))
 
 
 @pytest.mark.slow
