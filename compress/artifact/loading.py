@@ -50,7 +50,7 @@ def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 1
     folder = find_model(name)
     config = _config(folder)
     family = KNOWN[config.model_type]
-    weights = _renamed(_weights(folder), family)
+    weights = _renamed(read_weights(folder), family)
     has_head = "classifier.weight" in weights
     _settle_labels(config, weights, labels, folder)
     config._attn_implementation = "sdpa"
@@ -126,7 +126,12 @@ def _json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _weights(folder: Path) -> dict[str, torch.Tensor]:
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a model's safetensors, by the names in the file.
+
+    Raises:
+        InputError: A file is missing, damaged, or no safetensors.
+    """
     index = folder / f"{WEIGHTS}.index.json"
     if index.is_file():
         shards = _json(index).get("weight_map", {})

@@ -20,6 +20,7 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.artifact.loading import load
+from compress.artifact.places import find_model
 from compress.artifact.saving import write_model
 from compress.bert.layout import parameter_count
 from compress.errors import CompressError
@@ -27,7 +28,7 @@ from compress.log import Progress
 from compress.methods import METHODS
 from compress.objectives import OBJECTIVES
 from compress.pipeline.cache import Cache
-from compress.pipeline.keys import VERSIONS, digest, source_digest, versions
+from compress.pipeline.keys import VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.processes import agreed, is_main, wait_for_all
 from compress.recipe.plan import INPUT_MODEL, Plan, Step
 from compress.train.run import Run
@@ -130,6 +131,7 @@ def _key(walk: Walk, step: Step, before: Stop) -> str:
         "arguments": step.arguments,
         "teacher": walk.stops[teacher].key if teacher else None,
         "text": _file_digest(step.arguments.get("text")),
+        "masked_lm": _model_digest((step.arguments.get("augment") or {}).get("masked_lm")),
         "seed": walk.plan.seed if "run" in wants else None,
         "data": walk.task.fingerprint if "task" in wants else None,
         "source": source_digest(METHODS[step.method], *objectives),
@@ -144,6 +146,10 @@ def _file_digest(path: str | None) -> str | None:
         return None
     with Path(path).expanduser().open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _model_digest(name: str | None) -> str | None:
+    return None if name is None else folder_digest(find_model(name))
 
 
 def _make_step(walk: Walk, step: Step, before: Stop, key: str) -> tuple[Path, bool]:

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from transformers import PreTrainedModel
 from typing_extensions import TypedDict
 
+from compress.artifact.masked_lm import load_masked_lm
 from compress.errors import InputError, NoEffect, raise_together
 from compress.log import Progress, no_progress
 from compress.tasks.split import Split
@@ -50,6 +51,9 @@ class AugmentOptions(TypedDict, total=False):
     mask: Annotated[float | None, Field(ge=0, le=1, description="of [MASK] in a word's place, masking only")]
     window: Annotated[float | None, Field(ge=0, le=1, description="that a window is left of a copy, masking only")]
     window_words: Annotated[int | None, Field(ge=1, le=1000, description="of the longest window, masking only")]
+    masked_lm: Annotated[
+        str | None, Field(description="checkpoint with a head for masked words, whose words are offered; tinybert only")
+    ]
 
 
 AugmentOptions.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # type: ignore[attr-defined]
@@ -68,6 +72,8 @@ class Augment:
         mask: Probability of [MASK] in the place of a word, "masking" only; None for 0.1.
         window: Probability that a window of a copy's words is all that is left of it, "masking" only; None for 0.25.
         window_words: Words of the longest window, "masking" only; None for 5.
+        masked_lm: Checkpoint whose head for masked words offers words in the place of each, in its sentence, "tinybert" only;
+            one pass per word. None takes the nearest words of the teacher's own table.
     """
 
     kind: Literal["tinybert", "masking"] = "tinybert"
@@ -77,6 +83,7 @@ class Augment:
     mask: float | None = None
     window: float | None = None
     window_words: int | None = None
+    masked_lm: str | None = None
 
     def value(self, name: str) -> float:
         """What is given for `name`, or the paper's value; 0 for what the kind does not look at."""
@@ -95,6 +102,8 @@ class Augment:
         except ValidationError as err:
             problems = ((str(one["loc"][0]), one["msg"]) for one in err.errors(include_url=False))
             raise_together([f"augment.{name} is {given[name]!r}: {said}." for name, said in problems])
+        if self.masked_lm is not None and self.kind == "masking":
+            raise InputError("augment: kind masking asks no masked_lm; leave it out, or use tinybert.")
         unread = [name for name in PAPERS["masking"] if given[name] is not None and name not in PAPERS[self.kind]]
         raise_together([f"augment.{name} is {given[name]}, which is for kind masking; leave it out." for name in unread])
         if self.value("probability") + self.value("mask") > 1:
@@ -111,7 +120,6 @@ def augmented(
     model: PreTrainedModel,
     seed: int = 13,
     progress: Progress = no_progress,
-    masked_lm: PreTrainedModel | None = None,
 ) -> Split:
     """Put copies with other words after the examples of a training part; each keeps the label of its original.
 
@@ -133,8 +141,6 @@ def augmented(
         model: The teacher, with a tokenizer; its table of words tells which are near.
         seed: For the draws.
         progress: Told after every 256 examples.
-        masked_lm: Offers words in the place of each, in its sentence, in "tinybert": a BertForMaskedLM with a tokenizer, which
-            answers where it stands. One pass per word and sentence.
 
     Returns:
         The examples, then the copies in the order of their originals; a copy that is as its original, or as one before, is
@@ -148,8 +154,7 @@ def augmented(
     split.require("train")
     if not len(split):
         raise InputError("augment: the training part is empty; give it examples.")
-    if masked_lm is not None and how.kind == "masking":
-        raise InputError("augment: kind masking asks no masked_lm; leave it out, or use tinybert.")
+    masked_lm = load_masked_lm(how.masked_lm) if how.masked_lm else None
     sides = [split.texts] if split.pairs is None else [split.texts, split.pairs]
     drawing, words = _prepared(how, sides, model, masked_lm)
     made: list[tuple[str, ...]] = []
