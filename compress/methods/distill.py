@@ -48,6 +48,8 @@ def distill(
     progressive: bool = False,
     augment: Annotated[AugmentOptions | None, Field(description="copies of texts with other words to learn from too")] = None,
     text: Annotated[str | None, Field(description="file of texts without labels to learn from instead of the task's")] = None,
+    masked_lm: Annotated[str | None, Field(description="checkpoint whose head tells hidden words")] = None,
+    hides: Annotated[float, Field(gt=0, lt=1, description="fraction of the words that are hidden")] = 0.15,
     teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
     epochs: Epochs = 3,
     learning_rate: LearningRate = 2e-4,
@@ -85,6 +87,9 @@ def distill(
             are the fields of `Augment`: kind ("tinybert" or "masking"), copies, probability, candidates, ...
         text: A file of plain text (a text per line), or a table, whose texts are learned from instead of the task's, before
             the task: no objective may look at labels. The task's own evaluation texts are left out of it.
+        masked_lm: The checkpoint that the teacher was pre-trained as, for masked_words and masked_logits; its head tells
+            hidden words from the last states of both.
+        hides: Which fraction of the words these hide, anew in each step.
         teacher_cache_bytes: The largest teacher's answers that are kept on disk, in the cache of the recipe; larger ones are
             computed anew in every step. Their size is told before they are written.
         epochs: Passes over the training part.
@@ -114,7 +119,7 @@ def distill(
     if augment is not None:
         copies = augmented(task.train, Augment(**augment), model=teacher, seed=run.seed, progress=run.progress)
         task = replace(task, train=copies)
-    how = Teaching(temperature, layers, relation_heads, project, progressive, teacher_cache_bytes)
+    how = Teaching(temperature, layers, relation_heads, project, progressive, teacher_cache_bytes, masked_lm, hides)
     goal = goal_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)
     if not goal.teaches_logits and patience is not None:
         raise InputError(

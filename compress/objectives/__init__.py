@@ -2,7 +2,7 @@
 
 Beside its function, each module states NEEDS: "teacher" if it looks at the teacher's answers, and the kinds of states that it
 compares. One that compares states states PAIRS, which layers by default, and what must be alike in both models, SAME; one with
-PROJECTS compares states of different widths through a learned projection.
+PROJECTS compares states of different widths through a learned projection; one with MASKS wants words to be hidden.
 """
 
 from __future__ import annotations
@@ -21,4 +21,6 @@ OBJECTIVES = {
     "cosine": "compress.objectives.cosine",
     "feature_map": "compress.objectives.feature_map",
     "feature_statistics": "compress.objectives.feature_statistics",
+    "masked_words": "compress.objectives.masked_words",
+    "masked_logits": "compress.objectives.masked_logits",
 }

@@ -34,11 +34,15 @@ class Batch:
         labels: (batch,), label ids.
         attention_mask: (batch, length), 1 for tokens and 0 for padding.
         stage: The layer of the student that learns now, where layers learn one after the other; None lets all of them learn.
+        words: (batch, length), the pieces' ids before words were hidden; None where none are.
+        hidden: (batch, length), which tokens were hidden.
     """
 
     labels: torch.Tensor
     attention_mask: torch.Tensor
     stage: int | None = None
+    words: torch.Tensor | None = None
+    hidden: torch.Tensor | None = None
 
     def taught(self, pairs: Pairs) -> Pairs:
         """The pairs that count in this step; the embeddings learn with layer 1."""

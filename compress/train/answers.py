@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from compress.artifact.fingerprint import fingerprint
 from compress.bert.first_token import first_token_only
 from compress.bert.layout import encoder_layers
 from compress.bert.states import State, States, recorded, whole_last_layer
@@ -22,10 +24,14 @@ class Answers(Protocol):
     """A teacher, as the loop sees it."""
 
     def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor]) -> Outputs:
-        """The answers to the training examples at `indices`, which are padded to `inputs`."""
+        """The answers to the training examples at `indices`, which the student reads as `inputs`, with whole pieces' ids."""
 
     def moved(self, device: torch.device | str) -> None:
         """Go where the student learns."""
+
+    @property
+    def identity(self) -> str:
+        """Tells one teacher's answers from another's."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,18 @@ class LiveAnswers:
     def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor]) -> Outputs:
         """Let the teacher read the batch."""
         own = on_device(self.encoded.batch(indices), inputs["input_ids"].device)
+        own["input_ids"] = inputs["input_ids"]  # where words are hidden from the student, they are from the teacher
         logits, states = answered(self.teacher, own, self.wanted)
         return Outputs(logits, states)
 
     def moved(self, device: torch.device | str) -> None:
         """Move the teacher."""
         self.teacher.to(device).eval()
+
+    @property
+    def identity(self) -> str:
+        """A hash of the teacher's weights."""
+        return fingerprint(self.teacher)
 
 
 def answered(
@@ -119,3 +131,8 @@ class KnownAnswers:
 
     def moved(self, device: torch.device | str) -> None:
         """Stay: each batch goes where it is read."""
+
+    @property
+    def identity(self) -> str:
+        """A hash of the logits."""
+        return str(zlib.crc32(np.ascontiguousarray(self.logits).tobytes()))

@@ -34,6 +34,7 @@ from compress.train.average import Weights, sample_number, standing_in, taken_in
 from compress.train.batches import epoch_batches
 from compress.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from compress.train.device import has_fast_bf16, keep_freed_memory, pick_device
+from compress.train.masking import Masking
 from compress.train.predict import on_device, predict
 from compress.train.run import Run
 from compress.train.schedule import rate_factor
@@ -62,6 +63,7 @@ class Goal:
         teaches_logits: Whether any of them teaches the logits, so that the selection metric can pick the epoch; otherwise the
             last one is kept.
         stages: Into how many parts training is cut, of which each teaches one layer of the student; 0 for none.
+        hides: Fraction of the words that are hidden from student and teacher, anew in each step.
     """
 
     terms: Mapping[str, tuple[float, Term]]
@@ -70,6 +72,7 @@ class Goal:
     learned: nn.ModuleDict = field(default_factory=nn.ModuleDict)
     teaches_logits: bool = True
     stages: int = 0
+    hides: float = 0.0
 
 
 @dataclass
@@ -86,6 +89,8 @@ class _Training:
     task: Task
     encoded: Encoded
     selection: Encoded
+    pieces: torch.Tensor
+    masking: Masking | None
     total_steps: int
     position: Position
     best: Weights | None
@@ -179,11 +184,14 @@ def _prepare(
         if run.log_with:
             accelerator.init_trackers("bert-compress", config=asdict(settings))
     what = f"{settings} {_spelled(goal)} seed {run.seed} task {task.fingerprint} model {fingerprint(model)}"
-    what += f" {getattr(before_step, 'keywords', {})}"
+    what += f" {getattr(before_step, 'keywords', {})} teacher {goal.teacher and goal.teacher.identity} hides {goal.hides}"
     encoded = task.encode(task.train.require("train"), model.tokenizer)
     selection = task.encode(task.selection.require("selection"), model.tokenizer)
-    student, ids = copy_of(model), rows_of(model, read_by(encoded, selection))
+    tokenizer = model.tokenizer
+    read = np.union1d(read_by(encoded, selection), [tokenizer.mask_token_id] if goal.hides else [])
+    student, ids = copy_of(model), rows_of(model, read.astype(np.int64))
     encoded, selection = encoded.over(ids), selection.over(ids)
+    pieces = torch.from_numpy(ids).to(accelerator.device)
     stack.enter_context(word_rows(student, torch.from_numpy(ids)))
     student.train()
     student.requires_grad_(True)
@@ -202,8 +210,10 @@ def _prepare(
         mean = mean and {name: tensor.to(accelerator.device) for name, tensor in mean.items()}
         logger.info("going on from step %d of %d", position.step, total)
     accelerator.wait_for_everyone()  # all of them read the checkpoint before one writes the next
-    return _Training(accelerator, prepared, learned, optimizer, goal, settings, run, task, encoded, selection, total, position,
-                     best, mean, what, before_step, time.monotonic())  # fmt: skip
+    fixed = torch.isin(pieces, torch.tensor(tokenizer.all_special_ids, device=pieces.device)).nonzero()[:, 0]
+    masking = Masking(goal.hides, int(np.searchsorted(ids, tokenizer.mask_token_id)), fixed, len(ids)) if goal.hides else None
+    return _Training(accelerator, prepared, learned, optimizer, goal, settings, run, task, encoded, selection, pieces, masking,
+                     total, position, best, mean, what, before_step, time.monotonic())  # fmt: skip
 
 
 def _spelled(goal: Goal) -> str:
@@ -291,13 +301,18 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
     goal, device = training.goal, training.accelerator.device
     inputs = on_device(training.encoded.batch(indices), device)
     stage = 1 + training.position.step * goal.stages // training.total_steps if goal.stages else None
-    batch = Batch(torch.from_numpy(training.encoded.labels[indices]).to(device), inputs["attention_mask"], stage)
-    teacher = None
+    words = hidden = teacher = None
+    if training.masking is not None:
+        words = training.pieces[inputs["input_ids"]]
+        inputs["input_ids"], hidden = training.masking.applied(inputs["input_ids"])
+    labels = torch.from_numpy(training.encoded.labels[indices]).to(device)
+    batch = Batch(labels, inputs["attention_mask"], stage, words, hidden)
     with training.accelerator.autocast():
         with recorded(training.student, goal.states) as states:
             student = Outputs(training.model(**inputs).logits, states)
         if goal.teacher is not None:
-            teacher = goal.teacher.outputs(indices, inputs)
+            whole = {**inputs, "input_ids": training.pieces[inputs["input_ids"]]}  # the teacher's word table is not cut
+            teacher = goal.teacher.outputs(indices, whole)
     terms = [weight * term(student, teacher, batch) for weight, term in goal.terms.values()]
     return torch.stack(terms).sum()
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.artifact.masked_lm import load_masked_lm
 from compress.bert.layout import encoder_layers, head_count, projections_of
 from compress.bert.states import State
 from compress.errors import InputError, raise_together
@@ -52,6 +53,8 @@ class Teaching:
         project: Learn a projection where widths differ.
         stages: Let one layer learn after the other.
         teacher_cache_bytes: The largest teacher's answers that are kept on disk.
+        masked_lm: Checkpoint whose head tells hidden words, for objectives that hide words.
+        hides: Which fraction of the words those hide.
     """
 
     temperature: float = 2.0
@@ -60,6 +63,8 @@ class Teaching:
     project: bool = True
     stages: bool = False
     teacher_cache_bytes: int = 0
+    masked_lm: str | None = None
+    hides: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -118,19 +123,23 @@ def goal_of(
     terms = [_Term(name, float(objectives[name]), module, _pairs(method, module, how, student, teacher))
              for name, module in modules.items()]  # fmt: skip
     _check_fit(method, terms, how, student, teacher)
+    head = _head(method, terms, how, teacher)
     learned = nn.ModuleDict({
         term.name: fitted_projection(student, teacher, task, term.pairs, next(iter(term.kinds)), run)
         for term in terms if getattr(term.module, "PROJECTS", False) and _widths(student) != _widths(teacher)
     })  # fmt: skip
+    if head is not None:
+        learned["head"] = head
     wanted = {state for term in terms for state in term.states(1)}
     looks = any("teacher" in term.module.NEEDS for term in terms)
     return Goal(
         {term.name: (term.weight, _bound(term, how, learned, student, teacher)) for term in terms},
         states=frozenset(state for term in terms for state in term.states(0)),
-        teacher=_answers(teacher, wanted, how, task, run) if looks else None,
+        teacher=_answers(teacher, wanted, how, task, run, live=head is not None) if looks else None,
         learned=learned,
         teaches_logits=any(not term.pairs for term in terms),
         stages=len(encoder_layers(student)) if how.stages else 0,
+        hides=how.hides if head is not None else 0.0,
     )
 
 
@@ -218,6 +227,8 @@ def _bound(
     known: dict[str, Any] = {"temperature": how.temperature, "pairs": term.pairs}
     if term.name in learned:
         known["projection"] = learned[term.name]
+    if "head" in learned:
+        known["head"] = learned["head"]
     if term.pairs:
         known["relation_heads"] = _relation_heads(how, teacher)
         known["heads"] = _heads(student, teacher, term.pairs[-1])
@@ -225,11 +236,33 @@ def _bound(
     return partial(function, **{name: value for name, value in known.items() if name in taken})
 
 
-def _answers(teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run) -> Answers:
+def _head(method: str, terms: list[_Term], how: Teaching, teacher: PreTrainedModel) -> nn.Module | None:
+    """The head for masked words, which stays as it is; None where no objective hides words."""
+    hiding = [term.name for term in terms if getattr(term.module, "MASKS", False)]
+    if not hiding:
+        return None
+    if how.masked_lm is None:
+        raise InputError(
+            f"{method}.objectives names {hiding[0]!r}, which needs a head for masked words; give masked_lm, the checkpoint "
+            "that the teacher was pre-trained as."
+        )
+    source = load_masked_lm(how.masked_lm)
+    if source.tokenizer.get_vocab() != teacher.tokenizer.get_vocab() or _widths(source) != _widths(teacher):
+        raise InputError(
+            f"{method}.masked_lm is {how.masked_lm}, whose pieces or width ({_widths(source)}) are not the teacher's "
+            f"({_widths(teacher)}); give the checkpoint that the teacher was pre-trained as."
+        )
+    head: nn.Module = source.cls.requires_grad_(False)
+    return head
+
+
+def _answers(
+    teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run, *, live: bool
+) -> Answers:
     device = pick_device(run.device)
     bf16 = has_fast_bf16(device)
     encoded = task.encode(task.train.require("train"), teacher.tokenizer)
-    if run.answers and how.teacher_cache_bytes:
+    if run.answers and how.teacher_cache_bytes and not live:
         known = known_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes, device=device,
                               bf16=bf16, progress=run.progress)  # fmt: skip
         if known is not None:

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedModel
+import torch
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
 from compress.errors import InputError
 from compress.methods.distill import distill
 from compress.tasks.text_classification import Task
 from compress.train.run import Run
 from tests.methods.ranges import forbid_forward_passes
-from tests.models import differences, state_of, tiny_bert, toy_task, without_dropout
+from tests.models import PIECES, differences, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 8}
 MIX = dict.fromkeys(("hidden", "embedding", "attention_scores", "first_token", "relations", "logits", "labels"), 1.0)
@@ -118,3 +119,33 @@ def test_texts_without_labels_can_be_learned_from_before_the_task(model: PreTrai
 def test_labels_that_texts_do_not_have_are_refused(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"names 'labels', but distill\.text has none"):
         distill(forbid_forward_passes(model), teacher=model, task=toy, objectives={"labels": 1.0}, text="x.txt")
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A pre-trained model with its head for masked words, as wide as the teacher."""
+    config = BertConfig(vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=1, num_attention_heads=4,
+                        intermediate_size=24, max_position_embeddings=24, initializer_range=0.25)  # fmt: skip
+    torch.manual_seed(1)
+    BertForMaskedLM(config).save_pretrained(tmp_path / "checkpoint")
+    tiny_tokenizer().save_pretrained(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+@pytest.mark.parametrize("width", [16, 8])
+def test_hidden_words_teach_a_student_of_any_width(model: PreTrainedModel, toy: Task, checkpoint: Path, width: int) -> None:
+    student = tiny_bert(seed=9, hidden_size=width, intermediate_size=24, **without_dropout())
+    objectives, run = {"masked_words": 1.0, "masked_logits": 1.0}, Run()
+    options = {"task": toy, "objectives": objectives, "masked_lm": str(checkpoint), "epochs": 6, "batch_size": 8}
+    learned = distill(student, teacher=model, learning_rate=1e-2, hides=0.3, run=run, **options)
+    losses = [epoch["loss"] for epoch in run.facts["epochs"]]
+    assert losses[-1] < 0.95 * losses[0]
+    assert state_of(learned).keys() == state_of(student).keys()
+
+
+def test_hidden_words_need_the_checkpoint_that_tells_them(model: PreTrainedModel, toy: Task, checkpoint: Path) -> None:
+    with pytest.raises(InputError, match=r"'masked_words', which needs a head for masked words; give masked_lm"):
+        distill(forbid_forward_passes(model), teacher=model, task=toy, objectives={"masked_words": 1.0})
+    wide = tiny_bert(hidden_size=32)
+    with pytest.raises(InputError, match=r"whose pieces or width \(16\) are not the teacher's \(32\)"):
+        distill(wide, teacher=wide, task=toy, objectives={"masked_words": 1.0}, masked_lm=str(checkpoint))
