@@ -15,6 +15,7 @@ _HOMES = {
     "drop_layers": "compress.methods.drop_layers",
     "build_student": "compress.methods.build_student",
     "distill": "compress.methods.distill",
+    "theseus": "compress.methods.theseus",
     "quantize_aware": "compress.methods.quantize_aware",
     "export": "compress.export.exporting",
     "measure": "compress.measure",
@@ -22,7 +23,7 @@ _HOMES = {
 }
 __all__ = [
     "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "measure", "quantize_aware", "run", "save",
-    "task",
+    "task", "theseus",
 ]  # fmt: skip
 
 

@@ -40,8 +40,9 @@ def _applied(name: str, model: PreTrainedModel, seed: int = 13) -> PreTrainedMod
     return changed
 
 
-def test_every_method_has_an_example_here() -> None:
+def test_every_method_has_an_example_here_and_is_public() -> None:
     assert set(EXAMPLES) == set(METHODS)
+    assert set(METHODS) <= set(cp.__all__)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
 
 from compress.tasks.text_classification import Task
+from compress.train.answers import KnownAnswers
 from compress.train.checkpoint import FILE, Position, load_checkpoint, save_checkpoint
 from compress.train.loop import Goal, train
 from compress.train.run import Run
@@ -121,7 +123,7 @@ def test_a_run_that_has_ended_is_taken_from_its_checkpoint(model: PreTrainedMode
     assert not differences(state_of(first), state_of(again))
 
 
-@pytest.mark.parametrize("other", ["settings", "seed", "weight", "steps", "objective", "task", "model"])
+@pytest.mark.parametrize("other", ["settings", "seed", "weight", "steps", "objective", "task", "model", "teacher", "hidden words"])
 def test_a_checkpoint_of_another_run_is_not_taken_up(model: PreTrainedModel, toy: Task, tmp_path: Path, other: str) -> None:
     stopped(model, toy, tmp_path, 4, settings())
     (_, term), told = LABELS_GOAL.terms["labels"], list[int]()
@@ -140,6 +142,10 @@ def test_a_checkpoint_of_another_run_is_not_taken_up(model: PreTrainedModel, toy
         toy = toy_task(others=14)
     elif other == "model":
         model = tiny_bert(layers=1)
+    elif other == "teacher":
+        goal = Goal(LABELS_GOAL.terms, teacher=KnownAnswers(np.zeros((len(toy.train), 2), dtype=np.float32), {}))
+    elif other == "hidden words":
+        goal = Goal(LABELS_GOAL.terms, hides=0.15)
     train(model, task=toy, settings=how, goal=goal, run=run)
     assert told[0] == 1
 
