@@ -123,7 +123,9 @@ def test_a_run_that_has_ended_is_taken_from_its_checkpoint(model: PreTrainedMode
     assert not differences(state_of(first), state_of(again))
 
 
-@pytest.mark.parametrize("other", ["settings", "seed", "weight", "steps", "objective", "task", "model", "teacher", "hidden words"])
+@pytest.mark.parametrize("other", [
+    "settings", "seed", "weight", "steps", "objective", "task", "model", "teacher", "hidden words",
+])  # fmt: skip
 def test_a_checkpoint_of_another_run_is_not_taken_up(model: PreTrainedModel, toy: Task, tmp_path: Path, other: str) -> None:
     stopped(model, toy, tmp_path, 4, settings())
     (_, term), told = LABELS_GOAL.terms["labels"], list[int]()
