@@ -182,8 +182,10 @@ def _check_fit(
             f"student and teacher have different vocabularies, but {method}.objectives names {comparing[0].name!r}, which "
             "compares them token by token; use a student with the teacher's tokenizer, or logits and labels alone."
         )
+    if not comparing:
+        return
     widths = [_widths(model) for model in (student, teacher)]
-    heads_again = _relation_heads(how, teacher) if comparing else 1
+    heads_again = _relation_heads(how, teacher)
     raise_together([
         *(f"{method}.objectives names {term.name!r}, which compares states of width {widths[0]} (student) with {widths[1]} "
           "(teacher), and project is false; set it to true, or use a student as wide as its teacher."

@@ -188,6 +188,20 @@ def test_a_student_of_another_family_is_trained_by_its_teacher(teacher: PreTrain
     assert type(trained) is type(student)
 
 
+@each_student
+def test_every_student_learns_its_teacher_s_logits(teacher: PreTrainedModel, name: str) -> None:
+    student = built(teacher, **STUDENTS[name])
+    trained = cp.distill(student, teacher=teacher, task=toy_task(), objectives={"logits": 1.0}, epochs=1, batch_size=8,
+                         augment={"copies": 2}, run=Run(device="cpu"))  # fmt: skip
+    assert differences(state_of(trained), state_of(student))
+
+
+@pytest.mark.parametrize("kind", PLAIN_SIZES)
+def test_what_a_student_without_an_encoder_has_no_layer_for_is_refused(teacher: PreTrainedModel, kind: str) -> None:
+    with pytest.raises(InputError, match=r"'hidden', which finds no layer to compare: the student has 0 layers|layers names"):
+        cp.distill(built(teacher, kind=kind), teacher=teacher, task=toy_task(), objectives={"hidden": 1.0})
+
+
 @pytest.mark.parametrize("kind", PLAIN_SIZES)
 def test_students_without_an_encoder_have_the_sizes_that_are_told_and_start_from_the_teacher_s_vectors(
     teacher: PreTrainedModel, kind: str
