@@ -40,6 +40,8 @@ def check_exports(walk: Walk, start: Stop) -> None:
     Raises:
         InputError: An option plays no part, or the calibration part is too small.
     """
+    if any(step.arguments.get("learned_steps") for step in walk.plan.steps):
+        check_calibration_part(walk.task)
     brings_ranges = any(step.method == "quantize_aware" for step in walk.plan.steps) or _brings_ranges(start)
     for one in walk.plan.exports:
         target = load_function(TARGETS, one.target)
