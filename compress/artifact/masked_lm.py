@@ -39,9 +39,9 @@ def load_masked_lm(name: str | Path) -> PreTrainedModel:
     with libraries_silenced():
         model = BertForMaskedLM(body.config)
     inner = {f"bert.{key}": tensor for key, tensor in body.bert.state_dict().items() if not key.startswith("pooler.")}
-    tied = {f"{HEAD}decoder.weight": inner["bert.embeddings.word_embeddings.weight"], f"{HEAD}decoder.bias": None}
+    tied = {f"{HEAD}decoder.weight": inner["bert.embeddings.word_embeddings.weight"],
+            f"{HEAD}decoder.bias": told.get(f"{HEAD}bias")}  # fmt: skip
     expected = model.state_dict()
-    tied[f"{HEAD}decoder.bias"] = told.get(f"{HEAD}bias")
     found = {key: tensor for key, tensor in {**tied, **told, **inner}.items() if tensor is not None and key in expected}
     raise_together(
         [f"  {key} is missing" for key in expected if key not in found]

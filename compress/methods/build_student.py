@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 from transformers import BertForSequenceClassification, PreTrainedModel
 
@@ -21,6 +20,7 @@ from compress.bert.students import StudentShape, new_student, spread_layers
 from compress.errors import InputError, NoEffect, raise_together
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
+from compress.train.predict import on_device
 from compress.train.run import Run
 
 SENTENCES = 384
@@ -258,10 +258,7 @@ def _wrong_keep(keep: list[int], depth: int, what: str, count: int) -> list[str]
 def _batches(model: PreTrainedModel, task: Task) -> Batches:
     """Sentences of the training part, as the teacher reads them, in batches of like length."""
     encoded = task.encode(task.train.require("train").take(SENTENCES), model.tokenizer)
-    return [
-        {name: torch.from_numpy(values) for name, values in encoded.batch(indices).items()}
-        for indices in sorted_batches(encoded.lengths, BATCH_SIZE)
-    ]
+    return [on_device(encoded.batch(indices), "cpu") for indices in sorted_batches(encoded.lengths, BATCH_SIZE)]
 
 
 def _as_read(student: PreTrainedModel, batches: Batches) -> Batches:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from compress.objectives.hidden import projected
+from compress.objectives.hidden import compared
 from compress.objectives.layer_map import last_layer
 from compress.objectives.outputs import Batch, Outputs, Pairs, mean_over
 
@@ -31,7 +31,6 @@ def cosine(
     """
     assert teacher is not None
     errors = []
-    for own, wanted in batch.taught(pairs):
-        said, told = projected(student.states["hidden", own], projection), teacher.states["hidden", wanted].float()
+    for said, told in compared(student, teacher, batch, pairs, projection):
         errors.append(batch.token_mean(1 - functional.cosine_similarity(said, told, dim=-1)))
     return mean_over(errors, batch)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from compress.objectives.hidden import projected
+from compress.objectives.hidden import compared
 from compress.objectives.layer_map import each_layer
 from compress.objectives.outputs import Batch, Outputs, Pairs, mean_over
 
@@ -33,8 +33,7 @@ def feature_map(
     """
     assert teacher is not None
     errors = []
-    for own, wanted in batch.taught(pairs):
-        said, told = projected(student.states["hidden", own], projection), teacher.states["hidden", wanted].float()
+    for said, told in compared(student, teacher, batch, pairs, projection):
         normalised = [functional.layer_norm(states, states.shape[-1:]) for states in (said, told)]
         errors.append(batch.token_mean((normalised[0] - normalised[1]).square().mean(-1)))
     return mean_over(errors, batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from compress.objectives.hidden import projected
+from compress.objectives.hidden import compared
 from compress.objectives.layer_map import each_layer
 from compress.objectives.outputs import Batch, Outputs, Pairs, mean_over
 
@@ -34,8 +34,7 @@ def feature_statistics(
     """
     assert teacher is not None
     errors = []
-    for own, wanted in batch.taught(pairs):
-        said, told = projected(student.states["hidden", own], projection), teacher.states["hidden", wanted].float()
+    for said, told in compared(student, teacher, batch, pairs, projection):
         means = (said.mean(-1) - told.mean(-1)).square()
         variances = (said.var(-1, correction=0) - told.var(-1, correction=0)).abs()
         errors.append(batch.token_mean(OF_MEANS * means + variances))

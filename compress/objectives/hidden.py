@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -32,10 +34,17 @@ def hidden(
     """
     assert teacher is not None
     errors = []
-    for own, wanted in batch.taught(pairs):
-        said, told = projected(student.states["hidden", own], projection), teacher.states["hidden", wanted].float()
+    for said, told in compared(student, teacher, batch, pairs, projection):
         errors.append(batch.token_mean((said - told).square().mean(-1)))
     return mean_over(errors, batch)
+
+
+def compared(
+    student: Outputs, teacher: Outputs, batch: Batch, pairs: Pairs, projection: nn.Module | None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The hidden states of each pair of layers that counts in this step, the student's projected, both in float32."""
+    for own, wanted in batch.taught(pairs):
+        yield projected(student.states["hidden", own], projection), teacher.states["hidden", wanted].float()
 
 
 def projected(states: torch.Tensor, projection: nn.Module | None) -> torch.Tensor:

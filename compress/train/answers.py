@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,11 +71,8 @@ def answered(
 ) -> tuple[torch.Tensor, States]:
     """A model's logits and states, without gradients; the last layer is cut to its first token where nobody asks for more."""
     whole = whole_last_layer(wanted, len(encoder_layers(teacher)))
-    with torch.no_grad(), recorded(teacher, wanted) as states:
-        if whole:
-            return teacher(**inputs).logits, states
-        with first_token_only(teacher):
-            return teacher(**inputs).logits, states
+    with torch.no_grad(), recorded(teacher, wanted) as states, nullcontext() if whole else first_token_only(teacher):
+        return teacher(**inputs).logits, states
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from compress.bert.quantizers import QuantizedLinear, quantized_linears, quantiz
 from compress.errors import InputError
 from compress.train.batches import sorted_batches
 from compress.train.histogram import Calibration, Histogram, Percentile
+from compress.train.predict import on_device
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -98,10 +99,7 @@ def calibration_batches(task: Task, model: PreTrainedModel) -> list[dict[str, to
     check_calibration_part(task)
     split = task.calibration.require("calibration")
     encoded = task.encode(split.take(EXAMPLES), model.tokenizer)
-    return [
-        {name: torch.from_numpy(values) for name, values in encoded.batch(indices).items()}
-        for indices in sorted_batches(encoded.lengths, BATCH_SIZE)
-    ]
+    return [on_device(encoded.batch(indices), "cpu") for indices in sorted_batches(encoded.lengths, BATCH_SIZE)]
 
 
 def _watch(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]], watch: Watch) -> None:
