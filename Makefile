@@ -15,7 +15,7 @@ demo: setup
 	$(BIN)/bert-compress run recipes/quickstart.yaml
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
 check: setup
 	$(BIN)/ruff check .

@@ -53,6 +53,8 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
     after_attention = family_of_layer(layer).after_attention
     assert after_attention is not None
     heads, head_size = head_count(layer), attention.attention_head_size
+    if not heads:
+        return lambda hidden_states, *_, **__: after_attention(layer, hidden_states[:, :1, :0], hidden_states[:, :1])
     owner = torch.arange(heads).repeat_interleave(head_size)  # (width,) which head a column belongs to
     rows = (owner[None, :] == torch.arange(heads)[:, None]).float()  # (heads, width)
     rows = rows.to(query_of.weight.device)

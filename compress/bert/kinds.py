@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.families import Family, family_of
-from compress.bert.layout import encoder_layers
+from compress.bert.layout import distinct_layers, encoder_layers
 from compress.bert.principal import (
     Batches,
     Seen,
@@ -89,7 +89,7 @@ def _copy_head(student: PreTrainedModel, lesson: Lesson) -> None:
 def _project_layers(student: PreTrainedModel, lesson: Lesson, basis: torch.Tensor) -> None:
     assert lesson.seen is not None
     layers, families = encoder_layers(lesson.teacher), (family_of(lesson.teacher), family_of(student))
-    for index, layer in zip(lesson.keep, dict.fromkeys(encoder_layers(student)), strict=True):
+    for index, layer in zip(lesson.keep, distinct_layers(student), strict=True):
         project_layer(layers[index], layer, families, basis, lesson.seen, index)
 
 
@@ -130,7 +130,7 @@ def teach_albert(student: PreTrainedModel, lesson: Lesson) -> None:
         _copy_head(student, lesson)
         return
     _project_layers(student, lesson, basis)
-    for index, layer in zip(lesson.keep, dict.fromkeys(encoder_layers(student)), strict=True):
+    for index, layer in zip(lesson.keep, distinct_layers(student), strict=True):
         _take_norms(lesson.teacher, layer, family_of(student), basis, index)
     project_head(lesson.teacher, student, basis, seen)
 

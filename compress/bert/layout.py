@@ -30,6 +30,11 @@ def encoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     return [layer for group in chosen for layer in group.albert_layers]
 
 
+def distinct_layers(model: PreTrainedModel) -> list[Any]:
+    """The encoder's layers, each that is shared once, in the order in which they are first executed."""
+    return list(dict.fromkeys(encoder_layers(model)))
+
+
 def attention_of(layer: Any) -> Any:
     """The module with the layer's query, key and value projections."""
     return layer.get_submodule(family_of_layer(layer).attention)
@@ -47,13 +52,21 @@ def head_count(layer: Any) -> int:
     return heads
 
 
+def neuron_count(layer: Any) -> int:
+    """How many neurons the layer's (last) feed-forward part has."""
+    neurons: int = layer.get_submodule(family_of_layer(layer).feed_forward[0]).out_features
+    return neurons
+
+
 def same_input(model: PreTrainedModel) -> list[list[str]]:
     """Names of the Linears behind a LayerNorm, those together that read the same: query, key and value, and the first of the
-    feed-forward part; a layer that is shared is named once."""
+    feed-forward part; a layer that is shared is named once, and parts without heads or neurons are left out."""
     names = {module: name for name, module in model.named_modules()}
-    layers = dict.fromkeys(encoder_layers(model))
     return [
-        [names[layer.get_submodule(path)] for path in paths] for layer in layers for paths in family_of_layer(layer).read_alike
+        [names[layer.get_submodule(path)] for path in paths]
+        for layer in distinct_layers(model)
+        for paths in family_of_layer(layer).read_alike
+        if layer.get_submodule(paths[0]).out_features
     ]
 
 

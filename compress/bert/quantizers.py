@@ -7,6 +7,7 @@ The numbers stay in float tensors, so gradients pass, and in bfloat16 they stay 
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,6 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from compress.bert.layout import encoder_layers
-from compress.bert.surgery import copy_of
 from compress.errors import InputError
 
 LOWEST, HIGHEST = -128, 127  # of an activation; weights are symmetric, -127 to 127
@@ -216,7 +216,7 @@ def with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: boo
             f"a {model.config.model_type} has no encoder, whose products could get fixed ranges; export it to a float target, "
             "or to onnxruntime-cpu-int8 with activations dynamic."
         )
-    student = copy_of(model)
+    student = copy.deepcopy(model)
     replace_with_quantizers(student, per_channel=per_channel, symmetric=symmetric)
     if not quantized_linears(student):
         raise InputError(f"{type(model).__name__} has no Linear to quantize; use a float target.")

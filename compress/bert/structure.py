@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
+from compress.bert.empty import linear_of, without_heads
 from compress.bert.families import family_of_layer
-from compress.bert.layout import attention_of, encoder_layers, head_count
+from compress.bert.layout import attention_of, encoder_layers, head_count, neuron_count
 from compress.bert.quantizers import (
     HIGHEST,
     QuantizedEmbedding,
@@ -24,7 +24,8 @@ LARGEST = torch.finfo(torch.float32).max
 
 
 def read_structure(model: PreTrainedModel) -> dict[str, Any]:
-    """Describe each encoder layer: `heads`, `head_size` and `intermediate` (width of the feed-forward part).
+    """Describe each encoder layer: `heads`, `head_size` and `intermediate` (width of the feed-forward part); where heads or
+    intermediate is 0, that part of the layer answers its output's bias alone.
 
     A model that quantizes has `quantizers` too: `per_channel`, `symmetric`, and `inputs`, the range of each Linear's input.
     """
@@ -74,14 +75,14 @@ def apply_structure(model: PreTrainedModel, structure: dict[str, Any]) -> None:
         )
     for index, (layer, shape) in enumerate(zip(layers, told, strict=True)):
         told_numbers = [shape.get(key) if isinstance(shape, dict) else None for key in ("heads", "head_size", "intermediate")]
-        numbers = [number for number in told_numbers if isinstance(number, int) and 0 < number <= 1 << 20]
-        if len(numbers) < len(told_numbers):
+        numbers = [number for number in told_numbers if type(number) is int and 0 <= number <= 1 << 20]
+        if len(numbers) < len(told_numbers) or not numbers[1]:
             raise InputError(
-                f"structure.json, layer {index}: {shape!r} must give heads, head_size and intermediate as positive "
-                "whole numbers; restore the file from where the model was saved."
+                f"structure.json, layer {index}: {shape!r} must give heads, head_size and intermediate as whole numbers, "
+                "head_size above 0; restore the file from where the model was saved."
             )
         if shape != _layer_structure(layer):
-            _resize(layer, *numbers)
+            resize(layer, *numbers)
     if "quantizers" in structure:
         _apply_quantizers(model, structure["quantizers"])
 
@@ -118,11 +119,19 @@ def _layer_structure(layer: Any) -> dict[str, int]:
     return {
         "heads": head_count(layer),
         "head_size": attention_of(layer).attention_head_size,
-        "intermediate": layer.get_submodule(family_of_layer(layer).feed_forward[0]).out_features,
+        "intermediate": neuron_count(layer),
     }
 
 
-def _resize(layer: Any, heads: int, head_size: int, intermediate: int) -> None:
+def resize(layer: Any, heads: int, head_size: int, intermediate: int) -> None:
+    """Give a layer, in place, other widths; the Linears that they change are new ones, of random weights.
+
+    Args:
+        layer: Of a family's encoder.
+        heads: How many; 0 for no attention.
+        head_size: Width of each.
+        intermediate: Width of the (last) feed-forward part; 0 for none.
+    """
     family, attention = family_of_layer(layer), attention_of(layer)
     widths: list[tuple[str, int | None, int | None]]
     widths = [(name, None, heads * head_size) for name in family.projections]
@@ -130,9 +139,13 @@ def _resize(layer: Any, heads: int, head_size: int, intermediate: int) -> None:
     widths += [(family.context, heads * head_size, None), (first, None, intermediate), (second, intermediate, None)]
     for name, inputs, outputs in widths:
         old = layer.get_submodule(name)
-        with torch.device("meta" if old.weight.is_meta else "cpu"):
-            layer.set_submodule(name, nn.Linear(inputs or old.in_features, outputs or old.out_features))
+        wanted = (old.in_features if inputs is None else inputs, old.out_features if outputs is None else outputs)
+        if wanted != (old.in_features, old.out_features):
+            with torch.device(old.weight.device):
+                layer.set_submodule(name, linear_of(*wanted))
     setattr(attention, family.heads, heads)
     attention.attention_head_size, attention.scaling = head_size, head_size**-0.5
     if hasattr(attention, "all_head_size"):
         attention.all_head_size = heads * head_size
+    if not heads:
+        without_heads(attention)

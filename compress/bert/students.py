@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.families import FAMILIES, Family, family_of, fitted_tokenizer
-from compress.bert.layout import encoder_layers
+from compress.bert.layout import distinct_layers, encoder_layers
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def layer_parts(family: Family) -> tuple[str, ...]:
 @torch.no_grad()
 def copy_layers(teacher: PreTrainedModel, student: PreTrainedModel, keep: Sequence[int]) -> None:
     """Copy teacher layers of equal sizes into the student's distinct layers, in order."""
-    layers, mine = encoder_layers(teacher), list(dict.fromkeys(encoder_layers(student)))
+    layers, mine = encoder_layers(teacher), distinct_layers(student)
     for index, layer in zip(keep, mine, strict=True):
         for old, new in zip(layer_parts(family_of(teacher)), layer_parts(family_of(student)), strict=True):
             layer.get_submodule(new).load_state_dict(layers[index].get_submodule(old).state_dict())

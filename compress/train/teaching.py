@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from compress.artifact.masked_lm import load_masked_lm
 from compress.bert.layout import encoder_layers, head_count, projections_of
-from compress.bert.states import State
+from compress.bert.states import PROJECTIONS, State
 from compress.errors import InputError, raise_together
 from compress.objectives import OBJECTIVES
 from compress.objectives.layer_map import LayerMap
@@ -40,6 +40,8 @@ RelationHeads = Annotated[
 TeacherCacheBytes = Annotated[
     int, Field(ge=0, description="keep the teacher's answers on disk if they fit into so many bytes")
 ]
+
+ATTENTION = frozenset({*PROJECTIONS, "scores"})
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,13 @@ def _check_fit(
         )
     if not comparing:
         return
+    raise_together([
+        f"{method}.objectives names {term.name!r}, but layer {pair[side]} of the {who} has no attention heads; name other "
+        "layers, or use hidden."
+        for term in comparing if term.kinds & ATTENTION for pair in term.pairs
+        for side, (who, model) in enumerate((("student", student), ("teacher", teacher)))
+        if not head_count(encoder_layers(model)[pair[side] - 1])
+    ])  # fmt: skip
     widths = [_widths(model) for model in (student, teacher)]
     heads_again = _relation_heads(how, teacher)
     raise_together([
@@ -213,7 +222,7 @@ def _heads(student: PreTrainedModel, teacher: PreTrainedModel, pair: tuple[int, 
 
 
 def _relation_heads(how: Teaching, teacher: PreTrainedModel) -> int:
-    return how.relation_heads or head_count(encoder_layers(teacher)[-1])
+    return how.relation_heads or head_count(encoder_layers(teacher)[-1]) or 1
 
 
 def _attention_width(model: PreTrainedModel) -> int:

@@ -100,12 +100,13 @@ def test_a_structure_of_another_shape_is_refused(model: PreTrainedModel, structu
 
 
 @pytest.mark.parametrize("layer", [
-    None, {}, {"heads": 0, "head_size": 4, "intermediate": 24}, {"heads": -1, "head_size": 4, "intermediate": 24},
+    None, {}, {"heads": 1, "head_size": 0, "intermediate": 24}, {"heads": True, "head_size": 4, "intermediate": 24},
+    {"heads": -1, "head_size": 4, "intermediate": 24},
     {"heads": 2.0, "head_size": 4, "intermediate": 24}, {"heads": "2", "head_size": 4, "intermediate": 24},
     {"heads": 2, "head_size": 4}, {"heads": 2, "head_size": 4, "intermediate": 1 << 40},
 ])  # fmt: skip
-def test_widths_that_are_no_positive_numbers_are_refused_with_their_layer(model: PreTrainedModel, layer: Any) -> None:
-    with pytest.raises(InputError, match=r"layer 1: .* positive whole numbers"):
+def test_widths_that_are_no_counts_are_refused_with_their_layer(model: PreTrainedModel, layer: Any) -> None:
+    with pytest.raises(InputError, match=r"layer 1: .* as whole numbers"):
         apply_structure(model, {"schema": 1, "layers": [UNEVEN["layers"][0], layer]})
 
 

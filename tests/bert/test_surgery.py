@@ -7,7 +7,9 @@ import torch
 from transformers import BertForSequenceClassification
 
 from compress.bert.attention import attention_kernel
-from compress.bert.surgery import copy_of, keep_layers
+from compress.bert.quantizers import with_quantizers
+from compress.bert.surgery import copy_of, keep_heads, keep_layers, keep_neurons
+from compress.errors import InputError
 from tests.models import differences, logits_of, state_of, tiny_bert
 
 
@@ -81,3 +83,29 @@ def test_the_kernel_comes_back_after_an_exception() -> None:
     with pytest.raises(KeyError), attention_kernel(model, "eager"):
         raise KeyError
     assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize(("keep", "said"), [
+    ([[0]], "1 lists of heads are given, but the model has 2 layers"),
+    ([[0], [1, 4]], r"layer 1: the heads \[1, 4\] must rise within 0 to 3"),
+    ([[0], [1, 1]], "layer 1: the heads"),
+    ([[2, 0], [1]], "layer 0: the heads"),
+    ([[-1], [1]], "layer 0: the heads"),
+])  # fmt: skip
+def test_heads_that_do_not_fit_are_refused(keep: list[list[int]], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        keep_heads(tiny_bert(), keep)
+
+
+def test_a_model_that_quantizes_is_not_cut() -> None:
+    with pytest.raises(InputError, match="cut it before quantize_aware"):
+        keep_neurons(with_quantizers(tiny_bert(), per_channel=True, symmetric=True), [[0], [0]])
+
+
+def test_a_cut_model_is_cut_again() -> None:
+    model = tiny_bert()
+    twice = keep_heads(keep_heads(model, [[0, 2, 3], [1, 2]]), [[0, 2], [1]])
+    assert not differences(state_of(twice), state_of(keep_heads(model, [[0, 3], [2]])))
+    neurons = keep_neurons(keep_neurons(model, [list(range(0, 24, 2)), [5, 7]]), [[1, 11], [0]])
+    assert not differences(state_of(neurons), state_of(keep_neurons(model, [[2, 22], [5]])))
+    assert not storages(twice) & storages(model)
