@@ -25,7 +25,7 @@ from compress.bert.layout import encoder_layers
 from compress.bert.states import State, recorded, whole_last_layer
 from compress.bert.surgery import copy_of
 from compress.bert.word_rows import rows_of, word_rows
-from compress.errors import CompressError, InputError
+from compress.errors import CompressError
 from compress.log import libraries_silenced
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.encoding import read_by
@@ -34,6 +34,7 @@ from compress.train.average import Weights, sample_number, standing_in, taken_in
 from compress.train.batches import epoch_batches
 from compress.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from compress.train.device import has_fast_bf16, keep_freed_memory, pick_device
+from compress.train.fit import check_fit
 from compress.train.masking import Masking
 from compress.train.predict import on_device, predict
 from compress.train.run import Run
@@ -64,6 +65,8 @@ class Goal:
             last one is kept.
         stages: Into how many parts training is cut, of which each teaches one layer of the student; 0 for none.
         hides: Fraction of the words that are hidden from student and teacher, anew in each step.
+        rates: Highest learning rates of parameters with one of their own, by how their names end; these are not decayed.
+        picks_from: Fraction of the steps before which no epoch is picked, since the model is not yet what it is to be.
     """
 
     terms: Mapping[str, tuple[float, Term]]
@@ -73,6 +76,8 @@ class Goal:
     teaches_logits: bool = True
     stages: int = 0
     hides: float = 0.0
+    rates: Mapping[str, float] = field(default_factory=dict)
+    picks_from: float = 0.0
 
 
 @dataclass
@@ -132,7 +137,7 @@ def train(
         CompressError: The loss is not finite.
     """
     keep_freed_memory()
-    _check_fit(model, task)
+    check_fit(model, task)
     with torch.random.fork_rng(devices=[]), ExitStack() as stack:
         training = _prepare(model, task, settings, goal, run, before_step, stack)
         if training.accelerator.device.type == "cpu":
@@ -145,22 +150,6 @@ def train(
             _finish_epoch(training)
         student = _take_best(training)
     return student
-
-
-def _check_fit(model: PreTrainedModel, task: Task) -> None:
-    if model.config.num_labels != len(task.labels):
-        raise InputError(
-            f"the model has {model.config.num_labels} labels, but the task has {len(task.labels)} "
-            f"({', '.join(task.labels)}); load the model with labels=task.labels."
-        )
-    for split in (task.train, task.selection):
-        if not len(split):
-            raise InputError(f"the task's {split.role} part is empty; give data to train on.")
-    if task.max_length > model.config.max_position_embeddings:
-        raise InputError(
-            f"the task's max_length is {task.max_length}, but the model reads {model.config.max_position_embeddings} tokens "
-            "at most; lower max_length."
-        )
 
 
 def _prepare(
@@ -202,7 +191,7 @@ def _prepare(
         goal.teacher.moved(accelerator.device)
     learned = nn.ModuleDict({"student": student, "learned": goal.learned.to(accelerator.device)})
     prepared = accelerator.prepare(student)
-    optimizer = _optimizer(learned, settings)
+    optimizer = _optimizer(learned, settings, goal.rates)
     what += f" {total} steps"
     position, best, mean = Position(), None, None
     if run.folder and (resumed := load_checkpoint(run.folder, learned, optimizer, what)):
@@ -217,18 +206,19 @@ def _prepare(
 
 
 def _spelled(goal: Goal) -> str:
-    return str(sorted((name, weight, getattr(term, "keywords", {})) for name, (weight, term) in goal.terms.items()))
+    terms = sorted((name, weight, getattr(term, "keywords", {})) for name, (weight, term) in goal.terms.items())
+    return f"{terms} {sorted(goal.rates.items())} {goal.picks_from}"
 
 
-def _optimizer(learned: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    matrices = {parameter for name, parameter in learned.named_parameters() if name.endswith("weight") and parameter.ndim > 1}
-    decayed = [parameter for parameter in learned.parameters() if parameter in matrices]
-    plain = [parameter for parameter in learned.parameters() if parameter not in matrices]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+def _optimizer(learned: nn.Module, settings: Settings, rates: Mapping[str, float]) -> torch.optim.Optimizer:
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in learned.named_parameters():
+        rate = next((rate for ending, rate in rates.items() if name.endswith(ending)), None)
+        is_matrix = name.removesuffix(".original").endswith("weight") and parameter.ndim > 1  # the former: parametrized
+        decay = settings.weight_decay if is_matrix and rate is None else 0.0
+        groups.setdefault((rate or settings.learning_rate, decay), []).append(parameter)
+    listed = [{"params": group, "weight_decay": decay, "highest": rate} for (rate, decay), group in groups.items()]
+    return torch.optim.AdamW(listed, lr=settings.learning_rate, fused=True)
 
 
 def _run_epoch(training: _Training) -> None:
@@ -260,7 +250,7 @@ def _step(training: _Training, group: list[np.ndarray]) -> float:
     torch.manual_seed(_seed_of_step(training.run.seed, position.step, rank))
     factor = rate_factor(settings.schedule, position.step, training.total_steps, settings.warmup)
     for parameters in training.optimizer.param_groups:
-        parameters["lr"] = settings.learning_rate * factor
+        parameters["lr"] = parameters["highest"] * factor
     total = sum(len(indices) for indices in group)
     sum_of_losses = 0.0
     for number, indices in enumerate(group):
@@ -335,7 +325,7 @@ def _finish_epoch(training: _Training) -> None:
         _judge(training)
     position.epoch, position.batch, position.loss_sum, position.loss_count = position.epoch + 1, 0, 0.0, 0
     patience = training.settings.patience
-    tired = patience is not None and position.epoch - 1 - position.best_epoch >= patience
+    tired = patience is not None and position.best_epoch >= 0 and position.epoch - 1 - position.best_epoch >= patience
     position.done = tired or position.step >= training.total_steps
     if training.run.folder and training.accelerator.is_main_process:
         _save(training)
@@ -348,7 +338,9 @@ def _judge(training: _Training) -> None:
     scores = _selection_scores(training) if training.goal.teaches_logits else {}
     position.history.append({f"selection_{name}": score for name, score in scores.items()} | {"loss": loss})
     metric = f"selection_{training.task.metric}"
-    if not scores or position.best_epoch < 0 or position.history[-1][metric] > position.history[position.best_epoch][metric]:
+    best = position.history[position.best_epoch].get(metric) if position.best_epoch >= 0 else None
+    counts = position.step - 1 >= training.goal.picks_from * (training.total_steps - 1)
+    if counts and (best is None or position.history[-1][metric] > best):
         position.best_epoch = position.epoch
         training.best = {name: tensor.detach().cpu().clone() for name, tensor in training.student.state_dict().items()}
     said = f"{metric} {scores[training.task.metric]:.4f}, " if scores else ""

@@ -1,0 +1,33 @@
+"""Whether a model and a task belong together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transformers import PreTrainedModel
+
+from compress.errors import InputError
+
+if TYPE_CHECKING:
+    from compress.tasks.text_classification import Task
+
+
+def check_fit(model: PreTrainedModel, task: Task) -> None:
+    """Refuse a task whose labels or length the model does not have, or which has nothing to learn from.
+
+    Raises:
+        InputError: They do not fit, or a part is empty.
+    """
+    if model.config.num_labels != len(task.labels):
+        raise InputError(
+            f"the model has {model.config.num_labels} labels, but the task has {len(task.labels)} "
+            f"({', '.join(task.labels)}); load the model with labels=task.labels."
+        )
+    for split in (task.train, task.selection):
+        if not len(split):
+            raise InputError(f"the task's {split.role} part is empty; give data to train on.")
+    if task.max_length > model.config.max_position_embeddings:
+        raise InputError(
+            f"the task's max_length is {task.max_length}, but the model reads {model.config.max_position_embeddings} tokens "
+            "at most; lower max_length."
+        )
