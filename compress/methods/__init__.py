@@ -8,5 +8,6 @@ METHODS = {
     "build_student": "compress.methods.build_student",
     "distill": "compress.methods.distill",
     "theseus": "compress.methods.theseus",
+    "prune_after_training": "compress.methods.prune_after_training",
     "quantize_aware": "compress.methods.quantize_aware",
 }
