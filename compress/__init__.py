@@ -17,6 +17,7 @@ _HOMES = {
     "distill": "compress.methods.distill",
     "theseus": "compress.methods.theseus",
     "prune_after_training": "compress.methods.prune_after_training",
+    "prune_weights": "compress.methods.prune_weights",
     "quantize_aware": "compress.methods.quantize_aware",
     "export": "compress.export.exporting",
     "measure": "compress.measure",
@@ -24,7 +25,7 @@ _HOMES = {
 }
 __all__ = [
     "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "measure", "prune_after_training",
-    "quantize_aware", "run", "save", "task", "theseus",
+    "prune_weights", "quantize_aware", "run", "save", "task", "theseus",
 ]  # fmt: skip
 
 

@@ -49,6 +49,7 @@ class Family:
         context: Path of the Linear that reads what the heads answer.
         attention_norm: Path of the normalization behind attention.
         feed_forward: Paths of the two Linears of the (last) feed-forward part.
+        activation: Path of the function between them.
         output_norm: Path of the normalization behind it.
         read_alike: Paths of Linears that read one and the same input, the input's normalization done.
         heads: Attribute of the attention module that counts its heads.
@@ -70,6 +71,7 @@ class Family:
     context: str
     attention_norm: str
     feed_forward: tuple[str, str]
+    activation: str
     output_norm: str
     read_alike: tuple[tuple[str, ...], ...]
     head: tuple[str, ...]
@@ -116,6 +118,7 @@ FAMILIES = {
         context="attention.output.dense",
         attention_norm="attention.output.LayerNorm",
         feed_forward=("intermediate.dense", "output.dense"),
+        activation="intermediate.intermediate_act_fn",
         output_norm="output.LayerNorm",
         read_alike=(("attention.self.query", "attention.self.key", "attention.self.value"), ("intermediate.dense",)),
         head=("classifier.", "bert.pooler."),
@@ -129,6 +132,7 @@ FAMILIES = {
         context="attention.out_lin",
         attention_norm="sa_layer_norm",
         feed_forward=("ffn.lin1", "ffn.lin2"),
+        activation="ffn.activation",
         output_norm="output_layer_norm",
         read_alike=(("attention.q_lin", "attention.k_lin", "attention.v_lin"), ("ffn.lin1",)),
         head=("classifier.", "pre_classifier."),
@@ -145,6 +149,7 @@ FAMILIES = {
         context="attention.output.dense",
         attention_norm="attention.output.LayerNorm",
         feed_forward=("intermediate.dense", "output.dense"),
+        activation="intermediate.intermediate_act_fn",
         output_norm="output.LayerNorm",
         read_alike=(("attention.self.query", "attention.self.key"), ("attention.self.value",), ("intermediate.dense",)),
         head=("classifier.", "mobilebert.pooler."),
@@ -161,6 +166,7 @@ FAMILIES = {
         context="attention.dense",
         attention_norm="attention.LayerNorm",
         feed_forward=("ffn", "ffn_output"),
+        activation="activation",
         output_norm="full_layer_layer_norm",
         read_alike=(("attention.query", "attention.key", "attention.value"), ("ffn",)),
         head=("classifier.", "albert.pooler."),

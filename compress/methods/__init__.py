@@ -9,5 +9,6 @@ METHODS = {
     "distill": "compress.methods.distill",
     "theseus": "compress.methods.theseus",
     "prune_after_training": "compress.methods.prune_after_training",
+    "prune_weights": "compress.methods.prune_weights",
     "quantize_aware": "compress.methods.quantize_aware",
 }

@@ -25,6 +25,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "distill": {"epochs": 1, "batch_size": 8, "objectives": {"logits": 1.0, "labels": 0.5, "hidden": 0.1}},
     "theseus": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "modules": 1},
     "prune_after_training": {"macs": 0.6},
+    "prune_weights": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "fraction": 0.5, "shape": "head_row"},
     "quantize_aware": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
 }
 """Arguments with which each method does something to a model of two layers."""

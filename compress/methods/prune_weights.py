@@ -1,0 +1,209 @@
+"""Remove single weights, blocks of them, or heads and neurons, while the model is trained."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from compress.arguments import within_range
+from compress.bert.layout import distinct_layers
+from compress.bert.masks import SCORES, Mask, Shape, burn_in, masked_linears, with_masks
+from compress.bert.quantizers import quantized_linears
+from compress.bert.unused import without_unused
+from compress.errors import InputError, NoEffect, raise_together
+from compress.objectives.outputs import Batch, Outputs
+from compress.tasks.text_classification import Task
+from compress.train.loop import train
+from compress.train.run import Run
+from compress.train.settings import (
+    Accumulate,
+    Average,
+    BatchSize,
+    ClipNorm,
+    Epochs,
+    LearningRate,
+    Patience,
+    Schedule,
+    Settings,
+    Warmup,
+    WeightDecay,
+)
+from compress.train.sparsity import Importance, count_removed, mean_open, ranked_together, removed_by, set_masks
+from compress.train.teaching import Teaching, Temperature, Weight, goal_of
+
+logger = logging.getLogger(__name__)
+
+Side = Annotated[int, Field(ge=1, le=1 << 16)]
+
+
+@within_range
+def prune_weights(
+    model: PreTrainedModel,
+    *,
+    task: Task,
+    fraction: Annotated[float, Field(gt=0, lt=1, description="of the units of the encoder that is removed in the end")],
+    importance: Annotated[Importance, Field(description="what tells which units go")] = "magnitude",
+    shape: Annotated[Shape, Field(description="units: weights, blocks, or whole heads and neurons")] = "weight",
+    block: Annotated[
+        list[Side] | None, Field(min_length=2, max_length=2, description="rows and columns of a block, for shape block")
+    ] = None,
+    teacher: PreTrainedModel | None = None,
+    objectives: Annotated[
+        dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")
+    ] = None,
+    temperature: Temperature = 2.0,
+    penalty: Annotated[
+        float | None, Field(ge=0, description="weight of the scores' mean sigmoid, for soft_movement; null: 100")
+    ] = None,
+    score_learning_rate: Annotated[float, Field(gt=0, lt=1, description="highest rate of the scores")] = 1e-2,
+    pruned_from: Annotated[float, Field(ge=0, lt=1, description="fraction of the steps before the first is removed")] = 0.1,
+    pruned_by: Annotated[float, Field(gt=0, le=1, description="fraction of the steps after which all are removed")] = 0.7,
+    epochs: Epochs = 5,
+    learning_rate: LearningRate = 1e-4,
+    batch_size: BatchSize = 64,
+    accumulate: Accumulate = 1,
+    schedule: Schedule = "linear",
+    warmup: Warmup = 0.1,
+    weight_decay: WeightDecay = 0.01,
+    clip_norm: ClipNorm = 1.0,
+    average: Average = 0.0,
+    patience: Patience = None,
+    run: Run | None = None,
+) -> PreTrainedModel:
+    """Train a copy while ever more weights of its encoder become zero, one by one, in blocks, or by whole heads and neurons.
+
+    Heads and neurons that blocks, heads or rows leave without a weight are removed for real. Other zeros stay zeros: they make
+    the file smaller when it is compressed, and no dense runtime faster; a step that trains afterwards fills them again.
+
+    Source: Gordon et al. 2020, arXiv 2002.08307 (magnitude); Sanh et al. 2020, "Movement Pruning", arXiv 2005.07683
+    (movement, soft movement, the cubic schedule); Lagunas et al. 2021, "Block Pruning For Faster Transformers", arXiv
+    2109.04838 (blocks; heads and rows).
+    Differs: soft movement has no fixed threshold: it is where the wanted fraction of all units of a kind goes, over all
+    layers, so that the sparsity is the one that was asked for; a matrix keeps 0.5 % and one unit at least. Only an epoch
+    that has ended with all removed can be picked.
+
+    Args:
+        model: Fine-tuned or not; stays as it is.
+        task: Learned from; the evaluation split is not touched.
+        fraction: Of the weights, blocks, or heads and neurons: of each matrix (each layer) for magnitude and movement, of all
+            together for soft movement. The embeddings and the head are not pruned.
+        importance: "magnitude" removes units of the smallest norm; "movement" those of the lowest scores, which learn from
+            weight times gradient, so that what training moves towards zero goes (better where most goes); "soft_movement"
+            compares scores over all layers, and pulls them down by `penalty`.
+        shape: "weight"; "block"; or "head_row": heads and neurons, which makes the model faster.
+        block: Rows and columns of a block, [32, 32] or [4, 1]; they divide every Linear of the encoder.
+        teacher: A model to learn from as well, most often the one that comes in.
+        objectives: Objective -> weight; labels alone without a teacher, else logits 0.9 and labels 0.1.
+        temperature: T of the logits objective.
+        penalty: Weight of the mean of the scores' sigmoids, for soft movement; more lets undecided units go sooner.
+        score_learning_rate: Highest rate of the scores; magnitude has none.
+        pruned_from: Up to here the model is trained whole.
+        pruned_by: From here on the fraction stays and the rest settles.
+        epochs: Passes over the training part.
+        learning_rate: Highest rate of AdamW.
+        batch_size: Examples per forward pass.
+        accumulate: Batches per optimizer step.
+        schedule: How the rate falls after warm-up.
+        warmup: Fraction of the steps in which the rate rises.
+        weight_decay: Decoupled decay of all weights but biases and LayerNorm.
+        clip_norm: Largest gradient norm.
+        average: Last fraction of the steps whose weights are averaged into the result, under the last masks.
+        patience: Epochs without a better selection metric before stopping; they count once all is removed.
+        run: Seed, device, checkpoints and progress.
+
+    Returns:
+        The trained copy with its zeros.
+
+    Raises:
+        InputError: The model quantizes or has no encoder, an option does not fit the others, or blocks do not fit the model.
+        NoEffect: The fraction is less than one unit.
+        CompressError: The loss is not finite.
+    """
+    run = run or Run()
+    _check(model, importance, shape, block, penalty, pruned_from, pruned_by)
+    try:
+        student = with_masks(model, shape=shape, block=block or (1, 1), learned=importance != "magnitude")
+    except InputError as err:
+        raise InputError(f"prune_weights: {err}") from err
+    if not any(count_removed(masks, fraction) for masks in ranked_together(masked_linears(student), importance)):
+        raise NoEffect(f"prune_weights.fraction is {fraction}, less than half a unit of every matrix; remove more, or less at "
+                       "a time.")  # fmt: skip
+    wanted = objectives or ({"logits": 0.9, "labels": 0.1} if teacher is not None else {"labels": 1.0})
+    goal = goal_of("prune_weights", wanted, Teaching(temperature), student=model, teacher=teacher, task=task, run=run)
+    live: list[Mask] = []
+    terms = dict(goal.terms)
+    if importance == "soft_movement":
+        terms["penalty"] = (100.0 if penalty is None else penalty, partial(_penalty, live))
+    goal = replace(goal, terms=terms, rates={SCORES: score_learning_rate}, picks_from=pruned_by)
+    settings = Settings(
+        epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
+    )
+    before_step = partial(_mask, live, importance=importance, fraction=fraction, begin=pruned_from, end=pruned_by)
+    trained = train(student, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
+    burn_in(trained)
+    pruned, heads, neurons = without_unused(trained)
+    result = trained if shape == "weight" else pruned
+    _tell(run, model, result, heads, neurons)
+    return result.eval()
+
+
+def _check(
+    model: PreTrainedModel, importance: str, shape: str, block: list[int] | None, penalty: float | None, begin: float,
+    end: float,
+) -> None:  # fmt: skip
+    if not distinct_layers(model):
+        raise InputError(f"prune_weights: a {model.config.model_type} has no encoder; remove the step.")
+    if quantized_linears(model):
+        raise InputError("prune_weights: the model quantizes; prune it before quantize_aware.")
+    problems = []
+    if (shape == "block") != (block is not None):
+        problems.append(f"block is {block}, but shape is {shape}; give block for shape block, and for no other.")
+    if penalty is not None and importance != "soft_movement":
+        problems.append(f"penalty is {penalty}, but importance is {importance}; only soft_movement has one.")
+    if begin >= end:
+        problems.append(f"pruned_from is {begin}, but pruned_by is {end}; begin before the end.")
+    raise_together([f"prune_weights.{problem}" for problem in problems])
+
+
+def _mask(
+    live: list[Mask], student: PreTrainedModel, step: int, total: int,
+    *, importance: Importance, fraction: float, begin: float, end: float,
+) -> None:  # fmt: skip
+    """Set the masks of this step, and let the penalty see them."""
+    live[:] = masked_linears(student)
+    set_masks(student, importance, removed_by(fraction, step, total, begin, end))
+
+
+def _penalty(live: list[Mask], student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
+    return mean_open(live)
+
+
+def _tell(run: Run, model: PreTrainedModel, pruned: PreTrainedModel, heads: int, neurons: int) -> None:
+    zeros, weights = (sum(count(tensor) for layer in distinct_layers(pruned) for tensor in layer.parameters()
+                          if tensor.ndim > 1) for count in (_zeros, torch.numel))  # fmt: skip
+    before, after = _compressed_bytes(model), _compressed_bytes(pruned)
+    run.facts.update(zeros=zeros / max(1, weights), removable_heads=heads, removable_neurons=neurons,
+                     compressed_bytes_before=before, compressed_bytes=after)  # fmt: skip
+    logger.info("%d heads and %d neurons have no weights left; of the encoder's weights now %.1f %% are zeros; compressed by "
+                "zlib, the model has %.1f MB, before %.1f MB",
+                heads, neurons, 100 * zeros / max(1, weights), after / 1e6, before / 1e6)  # fmt: skip
+    if zeros:
+        logger.warning("zeros make the compressed file smaller, and no dense runtime faster; for speed use "
+                       "prune_weights with shape head_row, or prune_after_training")  # fmt: skip
+
+
+def _zeros(tensor: torch.Tensor) -> int:
+    return int((tensor == 0).sum())
+
+
+def _compressed_bytes(model: PreTrainedModel) -> int:
+    """What the weights take when each is compressed at zlib's fastest level."""
+    tensors: list[Any] = list(model.state_dict().values())
+    return sum(len(zlib.compress(tensor.contiguous().numpy().tobytes(), 1)) for tensor in tensors)
