@@ -8,5 +8,6 @@ METHODS = {
     "build_student": "compress.methods.build_student",
     "distill": "compress.methods.distill",
     "theseus": "compress.methods.theseus",
+    "prune_cofi": "compress.methods.prune_cofi",
     "quantize_aware": "compress.methods.quantize_aware",
 }

@@ -64,6 +64,7 @@ class Goal:
             last one is kept.
         stages: Into how many parts training is cut, of which each teaches one layer of the student; 0 for none.
         hides: Fraction of the words that are hidden from student and teacher, anew in each step.
+        rates: Highest learning rates of parameters with one of their own, by how their names end; these are not decayed.
     """
 
     terms: Mapping[str, tuple[float, Term]]
@@ -73,6 +74,7 @@ class Goal:
     teaches_logits: bool = True
     stages: int = 0
     hides: float = 0.0
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -202,8 +204,8 @@ def _prepare(
         goal.teacher.moved(accelerator.device)
     learned = nn.ModuleDict({"student": student, "learned": goal.learned.to(accelerator.device)})
     prepared = accelerator.prepare(student)
-    optimizer = _optimizer(learned, settings)
-    what += f" {total} steps"
+    optimizer = _optimizer(learned, settings, goal.rates)
+    what += f" {total} steps rates {sorted(goal.rates.items())}"
     position, best, mean = Position(), None, None
     if run.folder and (resumed := load_checkpoint(run.folder, learned, optimizer, what)):
         position, best, mean = resumed
@@ -220,15 +222,14 @@ def _spelled(goal: Goal) -> str:
     return str(sorted((name, weight, getattr(term, "keywords", {})) for name, (weight, term) in goal.terms.items()))
 
 
-def _optimizer(learned: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    matrices = {parameter for name, parameter in learned.named_parameters() if name.endswith("weight") and parameter.ndim > 1}
-    decayed = [parameter for parameter in learned.parameters() if parameter in matrices]
-    plain = [parameter for parameter in learned.parameters() if parameter not in matrices]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+def _optimizer(learned: nn.Module, settings: Settings, rates: Mapping[str, float]) -> torch.optim.Optimizer:
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in learned.named_parameters():
+        rate = next((rate for ending, rate in rates.items() if name.endswith(ending)), None)
+        is_decayed = name.endswith("weight") and parameter.ndim > 1 and rate is None
+        groups.setdefault((rate or settings.learning_rate, settings.weight_decay * is_decayed), []).append(parameter)
+    listed = [{"params": group, "weight_decay": decay, "highest": rate} for (rate, decay), group in groups.items()]
+    return torch.optim.AdamW(listed, lr=settings.learning_rate, fused=True)
 
 
 def _run_epoch(training: _Training) -> None:
@@ -244,8 +245,7 @@ def _run_epoch(training: _Training) -> None:
         position.step += 1
         position.examples += sum(len(indices) for indices in group)
         position.seconds += time.perf_counter() - started
-        number = sample_number(settings.average, position.step, training.total_steps)
-        if number:
+        if number := sample_number(settings.average, position.step, training.total_steps):
             training.mean = taken_in(training.mean, training.student, number)
         _note(training, loss)
         run, accelerator = training.run, training.accelerator
@@ -260,7 +260,7 @@ def _step(training: _Training, group: list[np.ndarray]) -> float:
     torch.manual_seed(_seed_of_step(training.run.seed, position.step, rank))
     factor = rate_factor(settings.schedule, position.step, training.total_steps, settings.warmup)
     for parameters in training.optimizer.param_groups:
-        parameters["lr"] = settings.learning_rate * factor
+        parameters["lr"] = parameters["highest"] * factor
     total = sum(len(indices) for indices in group)
     sum_of_losses = 0.0
     for number, indices in enumerate(group):
