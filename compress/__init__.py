@@ -18,13 +18,14 @@ _HOMES = {
     "theseus": "compress.methods.theseus",
     "prune_after_training": "compress.methods.prune_after_training",
     "prune_weights": "compress.methods.prune_weights",
+    "prune_cofi": "compress.methods.prune_cofi",
     "quantize_aware": "compress.methods.quantize_aware",
     "export": "compress.export.exporting",
     "measure": "compress.measure",
     "run": "compress.pipeline",
 }
 __all__ = [
-    "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "measure", "prune_after_training",
+    "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "measure", "prune_after_training", "prune_cofi",
     "prune_weights", "quantize_aware", "run", "save", "task", "theseus",
 ]  # fmt: skip
 

@@ -10,5 +10,6 @@ METHODS = {
     "theseus": "compress.methods.theseus",
     "prune_after_training": "compress.methods.prune_after_training",
     "prune_weights": "compress.methods.prune_weights",
+    "prune_cofi": "compress.methods.prune_cofi",
     "quantize_aware": "compress.methods.quantize_aware",
 }

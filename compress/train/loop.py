@@ -234,8 +234,7 @@ def _run_epoch(training: _Training) -> None:
         position.step += 1
         position.examples += sum(len(indices) for indices in group)
         position.seconds += time.perf_counter() - started
-        number = sample_number(settings.average, position.step, training.total_steps)
-        if number:
+        if number := sample_number(settings.average, position.step, training.total_steps):
             training.mean = taken_in(training.mean, training.student, number)
         _note(training, loss)
         run, accelerator = training.run, training.accelerator

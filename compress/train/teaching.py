@@ -137,7 +137,7 @@ def goal_of(
     return Goal(
         {term.name: (term.weight, _bound(term, how, learned, student, teacher)) for term in terms},
         states=frozenset(state for term in terms for state in term.states(0)),
-        teacher=_answers(teacher, wanted, how, task, run, live=head is not None) if looks else None,
+        teacher=answers_of(teacher, wanted, how, task, run, live=head is not None) if looks else None,
         learned=learned,
         teaches_logits=any(not term.pairs for term in terms),
         stages=len(encoder_layers(student)) if how.stages else 0,
@@ -175,15 +175,11 @@ def _pairs(method: str, module: ModuleType, how: Teaching, student: PreTrainedMo
 def _check_fit(
     method: str, terms: list[_Term], how: Teaching, student: PreTrainedModel, teacher: PreTrainedModel
 ) -> None:
-    names = [list(model.config.id2label.values()) for model in (student, teacher)]
-    if names[0] != names[1] and any(not term.pairs for term in terms):
-        raise InputError(f"the student's labels are {names[0]}, the teacher's {names[1]}; they must be the same, in order.")
+    if any(not term.pairs for term in terms):
+        check_labels(student, teacher)
     comparing = [term for term in terms if term.pairs]
-    if comparing and student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
-        raise InputError(
-            f"student and teacher have different vocabularies, but {method}.objectives names {comparing[0].name!r}, which "
-            "compares them token by token; use a student with the teacher's tokenizer, or logits and labels alone."
-        )
+    if comparing:
+        check_vocabularies(f"{method}.objectives names {comparing[0].name!r}, which compares", student, teacher)
     if not comparing:
         return
     raise_together([
@@ -209,6 +205,22 @@ def _check_fit(
           for who, model in (("student", student), ("teacher", teacher))
           if (width := _attention_width(model)) % heads_again),
     ])  # fmt: skip
+
+
+def check_labels(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """Raise InputError where student and teacher do not answer with the same labels."""
+    names = [list(model.config.id2label.values()) for model in (student, teacher)]
+    if names[0] != names[1]:
+        raise InputError(f"the student's labels are {names[0]}, the teacher's {names[1]}; they must be the same, in order.")
+
+
+def check_vocabularies(who_compares: str, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """Raise InputError where student and teacher do not read the same tokens."""
+    if student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
+        raise InputError(
+            f"student and teacher have different vocabularies, but {who_compares} them token by token; use a student with the "
+            "teacher's tokenizer, or distil logits and labels alone."
+        )
 
 
 def _widths(model: PreTrainedModel) -> int:
@@ -267,9 +279,10 @@ def _head(method: str, terms: list[_Term], how: Teaching, teacher: PreTrainedMod
     return head
 
 
-def _answers(
-    teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run, *, live: bool
+def answers_of(
+    teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run, *, live: bool = False
 ) -> Answers:
+    """A teacher's logits and wanted states for the training part: known, where they fit into memory or onto the disk."""
     device = pick_device(run.device)
     bf16 = has_fast_bf16(device)
     encoded = task.encode(task.train.require("train"), teacher.tokenizer)

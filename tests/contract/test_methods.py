@@ -26,6 +26,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "theseus": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "modules": 1},
     "prune_after_training": {"macs": 0.6},
     "prune_weights": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "fraction": 0.5, "shape": "head_row"},
+    "prune_cofi": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "fraction": 0.5, "multiple_of": 4},
     "quantize_aware": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
 }
 """Arguments with which each method does something to a model of two layers."""
@@ -34,7 +35,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 def _applied(name: str, model: PreTrainedModel, seed: int = 13) -> PreTrainedModel:
     function = getattr(importlib.import_module(METHODS[name]), name)
     arguments = dict(EXAMPLES[name])
-    if name == "distill":
+    if name in ("distill", "prune_cofi"):
         arguments["teacher"] = tiny_bert(seed=8)
     if name != "drop_layers":
         arguments |= {"task": toy_task(), "run": Run(seed=seed, device="cpu")}

@@ -115,6 +115,29 @@ def test_biases_and_layer_norm_are_not_decayed_and_everything_else_is(model: Pre
     assert {name for name in before if "LayerNorm" in name}
 
 
+def test_parameters_with_a_rate_of_their_own_learn_at_it_and_are_not_decayed(model: PreTrainedModel, toy: Task) -> None:
+    """Of a constant gradient, AdamW makes a step of the rate's size, down or up; the others move at the settings' rate."""
+    learned = nn.ModuleDict({name: nn.Linear(1, 1, bias=False) for name in ("fast", "slow")})
+    start = {name: linear.weight.item() for name, linear in learned.items()}  # type: ignore[operator]
+    goal = Goal({"sum": (1.0, lambda *_: learned["fast"].weight.sum() - learned["slow"].weight.sum())},
+                learned=learned, rates={"fast.weight": 0.2})  # fmt: skip
+    how = settings(epochs=1.0, batch_size=20, learning_rate=0.1, schedule="constant", warmup=0.0, weight_decay=0.5)
+    train(model, task=toy, settings=how, goal=goal, run=Run(device="cpu"))
+    decayed = 0.95 * (0.95 * start["slow"] + 0.1) + 0.1
+    assert learned["fast"].weight.item() == pytest.approx(start["fast"] - 0.4, abs=1e-5)
+    assert learned["slow"].weight.item() == pytest.approx(decayed, abs=1e-5)
+
+
+def test_rates_of_their_own_follow_the_schedule(model: PreTrainedModel, toy: Task) -> None:
+    """Two steps at linear decay: the whole rate, then half of it."""
+    learned = nn.ModuleDict({"fast": nn.Linear(1, 1, bias=False)})
+    start = learned["fast"].weight.item()
+    goal = Goal({"sum": (1.0, lambda *_: learned["fast"].weight.sum())}, learned=learned, rates={"fast.weight": 0.2})
+    how = settings(epochs=1.0, batch_size=20, learning_rate=1e-3, warmup=0.0)
+    train(model, task=toy, settings=how, goal=goal, run=Run(device="cpu"))
+    assert learned["fast"].weight.item() == pytest.approx(start - 0.3, abs=1e-5)
+
+
 def first_answers(seed: int, epochs: float = 1.0) -> list[torch.Tensor]:
     """What a model with dropout says in each step to one sentence repeated, so that no order of examples tells."""
     task = toy_task(train=1)
