@@ -16,14 +16,15 @@ _HOMES = {
     "build_student": "compress.methods.build_student",
     "distill": "compress.methods.distill",
     "theseus": "compress.methods.theseus",
+    "prune_width": "compress.methods.prune_width",
     "quantize_aware": "compress.methods.quantize_aware",
     "export": "compress.export.exporting",
     "measure": "compress.measure",
     "run": "compress.pipeline",
 }
 __all__ = [
-    "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "measure", "quantize_aware", "run", "save",
-    "task", "theseus",
+    "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "measure", "prune_width", "quantize_aware",
+    "run", "save", "task", "theseus",
 ]  # fmt: skip
 
 

@@ -8,5 +8,6 @@ METHODS = {
     "build_student": "compress.methods.build_student",
     "distill": "compress.methods.distill",
     "theseus": "compress.methods.theseus",
+    "prune_width": "compress.methods.prune_width",
     "quantize_aware": "compress.methods.quantize_aware",
 }

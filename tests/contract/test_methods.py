@@ -24,6 +24,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "build_student": {"layers": 1, "width": 8, "intermediate": 12, "heads": 2},
     "distill": {"epochs": 1, "batch_size": 8, "objectives": {"logits": 1.0, "labels": 0.5, "hidden": 0.1}},
     "theseus": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "modules": 1},
+    "prune_width": {"width": 8, "multiple_of": 4},
     "quantize_aware": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
 }
 """Arguments with which each method does something to a model of two layers."""
