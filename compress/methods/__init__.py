@@ -11,5 +11,6 @@ METHODS = {
     "prune_after_training": "compress.methods.prune_after_training",
     "prune_weights": "compress.methods.prune_weights",
     "prune_cofi": "compress.methods.prune_cofi",
+    "prune_width": "compress.methods.prune_width",
     "quantize_aware": "compress.methods.quantize_aware",
 }

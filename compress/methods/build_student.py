@@ -169,8 +169,13 @@ def _check_teacher(model: PreTrainedModel) -> None:
         raise InputError(f"build_student starts from a BERT classifier, but the model is a {type(model).__name__}; give one.")
     if quantized_linears(model):
         raise InputError("build_student: the teacher quantizes; start from the model before that step.")
-    if len({tuple(layer.items()) for layer in read_structure(model)["layers"]}) > 1:
-        raise InputError("build_student: the teacher's layers are of different sizes; start from the model before pruning.")
+    heads, width = model.config.num_attention_heads, model.config.hidden_size
+    told = {"heads": heads, "head_size": width // heads, "intermediate": model.config.intermediate_size}
+    if any(layer != told for layer in read_structure(model)["layers"]):
+        raise InputError(
+            "build_student: the teacher's layers are of other sizes than its config.json tells; start from the model before "
+            "pruning."
+        )
 
 
 def _settled(

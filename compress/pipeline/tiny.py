@@ -66,7 +66,10 @@ def _named_sizes(arguments: dict[str, Any]) -> dict[str, int]:
     """What a step's arguments ask of the model that it is given."""
     keep = arguments.get("keep")
     kept = [index + 1 for index in keep if isinstance(index, int)] if isinstance(keep, list) else []
-    if "kind" not in arguments or arguments["kind"] == "mobilebert":  # whose sizes ask nothing of the teacher
+    if "kind" not in arguments:
+        width = arguments.get("width")  # of prune_width, which leaves less than there is
+        return {"layers": max(kept, default=0), "width": width + 1 if isinstance(width, int) else 0}
+    if arguments["kind"] == "mobilebert":  # whose sizes ask nothing of the teacher
         return {"layers": max(kept, default=0)}
     if arguments["kind"] in PLAIN_SIZES:
         return {"width": arguments.get("embedding") or 0}

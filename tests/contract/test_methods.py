@@ -27,6 +27,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "prune_after_training": {"macs": 0.6},
     "prune_weights": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "fraction": 0.5, "shape": "head_row"},
     "prune_cofi": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "fraction": 0.5, "multiple_of": 4},
+    "prune_width": {"width": 8, "multiple_of": 4},
     "quantize_aware": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
 }
 """Arguments with which each method does something to a model of two layers."""

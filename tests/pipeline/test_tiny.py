@@ -36,6 +36,12 @@ def test_the_model_has_the_layers_that_a_step_keeps(plan: Plan) -> None:
     assert tiny_sizes(replace(plan, steps=(plan.steps[0], deep))) == {"layers": 5, "width": 32, "intermediate": 64, "heads": 4}
 
 
+@pytest.mark.parametrize(("width", "told"), [(288, 292), (0.75, 32), (8, 32)])
+def test_the_model_is_wider_than_what_a_step_leaves_of_it(plan: Plan, width: float, told: int) -> None:
+    narrower = replace(plan.steps[1], arguments={"width": width})
+    assert tiny_sizes(replace(plan, steps=(plan.steps[0], narrower)))["width"] == told
+
+
 @pytest.mark.parametrize(("keys", "told"), [
     ("kind: bert, layers: 4, width: 312, intermediate: 1200, heads: 12", (5, 312, 1200, 12)),
     ("shape: tinybert4", (5, 312, 1200, 12)),
