@@ -85,6 +85,18 @@ def keep_channels(places: Sequence[Place], keep: torch.Tensor) -> None:
         setattr(place.module, place.size, (len(keep),) if place.size == "normalized_shape" else len(keep))
 
 
+def narrow(model: PreTrainedModel, stream: Sequence[Place], keep: torch.Tensor) -> None:
+    """Cut the model's stream, in place, to these channels; what the pooler answers stays as wide.
+
+    Heads are as wide as before; as config.json cannot say so, num_attention_heads there becomes the largest number up to the
+    old one that divides the width.
+    """
+    keep_channels(stream, keep)
+    config, width = model.config, len(keep)
+    config.hidden_size = width
+    config.num_attention_heads = max(count for count in range(1, config.num_attention_heads + 1) if width % count == 0)
+
+
 @torch.no_grad()
 def refit_stream(model: PreTrainedModel, student: PreTrainedModel, keep: torch.Tensor, batches: Batches) -> None:
     """Fit a BERT or DistilBERT whose stream was cut to the channels of `keep` to the model's states, from the embeddings up.

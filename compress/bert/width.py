@@ -7,19 +7,17 @@ LayerNorm, from what each Linear reads or writes there, and from the head.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.families import family_of
 from compress.bert.layout import distinct_layers
 from compress.bert.quantizers import quantized_linears
-from compress.bert.students import pooler_of
+from compress.bert.residual import coupled_places, keep_channels, narrow
 from compress.bert.surgery import copy_of
 from compress.errors import InputError
 
@@ -108,35 +106,9 @@ def keep_width(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
     width = model.config.hidden_size
     if not keep or any(later <= earlier for earlier, later in pairwise(keep)) or not all(0 <= one < width for one in keep):
         raise InputError(f"the dimensions {list(keep)} must rise within 0 to {width - 1}; name at least one, and each once.")
-    student: Any = copy_of(model)
-    family, kept = family_of(student), torch.tensor(keep, dtype=torch.long)
-    for table in student.base_model.embeddings.children():
-        if isinstance(table, nn.Embedding):
-            _cut(table, None, kept)
-    for norm in state_norms(student):
-        _cut(norm, kept, None)
-    for layer in distinct_layers(student):
-        for path in (*family.projections, family.feed_forward[0]):
-            _cut(layer.get_submodule(path), None, kept)
-        for path in (family.context, family.feed_forward[1]):
-            _cut(layer.get_submodule(path), kept, None)
-    _cut(pooler_of(student), kept, kept)
-    _cut(student.classifier, None, kept)
-    student.config.num_attention_heads = math.gcd(len(keep), student.config.num_attention_heads)  # must divide the width
-    student.config.hidden_size = len(keep)
+    student = copy_of(model)
+    stream, pooled = coupled_places(student)
+    kept = torch.tensor(keep, dtype=torch.long)
+    narrow(student, stream, kept)
+    keep_channels(pooled, kept)
     return student
-
-
-@torch.no_grad()
-def _cut(module: Any, rows: torch.Tensor | None, columns: torch.Tensor | None) -> None:
-    """Let a Linear, a table or a LayerNorm, in place, keep these rows and columns of its weight, and the rows of its bias."""
-    weight = module.weight if rows is None else module.weight[rows]
-    module.weight = nn.Parameter(weight if columns is None else weight[:, columns])
-    if rows is not None:
-        module.bias = nn.Parameter(module.bias[rows])
-    if isinstance(module, nn.LayerNorm):
-        module.normalized_shape = tuple(module.weight.shape)
-    elif isinstance(module, nn.Embedding):
-        module.embedding_dim = module.weight.shape[1]
-    else:
-        module.out_features, module.in_features = module.weight.shape

@@ -16,13 +16,14 @@ from compress.arguments import within_range
 from compress.bert.families import family_of
 from compress.bert.layout import distinct_layers
 from compress.bert.quantizers import quantized_linears
-from compress.bert.residual import Place, channel_sums, coupled_places, keep_channels, refit_stream
+from compress.bert.residual import Place, channel_sums, coupled_places, keep_channels, narrow, refit_stream
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
 from compress.tasks.encoding import Encoded
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
 from compress.train.device import pick_device
+from compress.train.fit import check_fit
 from compress.train.predict import on_device
 from compress.train.run import Run
 
@@ -91,10 +92,7 @@ def prune_width(
     keep, keep_pooled = (
         sums.topk(width).indices.sort().values for sums in _importances(student, (stream, pooled), importance, encoded, run)
     )
-    keep_channels(stream, keep)
-    student.config.hidden_size = width
-    heads = student.config.num_attention_heads
-    student.config.num_attention_heads = max(count for count in range(1, heads + 1) if width % count == 0)
+    narrow(student, stream, keep)
     if refit and model.config.model_type != "albert":
         batches = [on_device(encoded.batch(rows), "cpu") for rows in sorted_batches(encoded.lengths, BATCH_SIZE)]
         refit_stream(model, student, keep, batches)
@@ -115,18 +113,7 @@ def _check(model: PreTrainedModel, task: Task) -> None:
         )
     if quantized_linears(model):
         raise InputError("prune_width: the model quantizes; prune it before quantize_aware.")
-    if model.config.num_labels != len(task.labels):
-        raise InputError(
-            f"prune_width: the model has {model.config.num_labels} labels, but the task has {len(task.labels)} "
-            f"({', '.join(task.labels)}); load the model with labels=task.labels."
-        )
-    if not len(task.train):
-        raise InputError("prune_width: the task's train part is empty; give data to look at.")
-    if task.max_length > model.config.max_position_embeddings:
-        raise InputError(
-            f"prune_width: the task's max_length is {task.max_length}, but the model has positions for "
-            f"{model.config.max_position_embeddings} tokens; set max_length to at most that."
-        )
+    check_fit(model, task)
 
 
 def _settled(width: int | float, before: int, multiple_of: int) -> int:

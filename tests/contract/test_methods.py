@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 import compress as cp
+from compress.bert.layout import parameter_count
 from compress.bert.quantizers import quantizers_off
 from compress.methods import METHODS
 from compress.train.run import Run
@@ -32,10 +36,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 """Arguments with which each method does something to a model of two layers."""
 
+FIRST = {"drop_layers": {"keep": [0, 1]}, "prune_width": {"width": 12, "multiple_of": 4}}
+"""Other arguments, that leave something for the examples to do."""
+PRUNING = [name for name in METHODS if name.startswith("prune_") or name == "drop_layers"]
 
-def _applied(name: str, model: PreTrainedModel, seed: int = 13) -> PreTrainedModel:
+
+def _applied(name: str, model: PreTrainedModel, seed: int = 13, **changes: Any) -> PreTrainedModel:
     function = getattr(importlib.import_module(METHODS[name]), name)
-    arguments = dict(EXAMPLES[name])
+    arguments = {**EXAMPLES[name], **changes}
     if name in ("distill", "prune_cofi"):
         arguments["teacher"] = tiny_bert(seed=8)
     if name != "drop_layers":
@@ -74,6 +82,33 @@ def test_a_saved_result_answers_the_same_when_loaded(name: str, tmp_path: Path) 
     assert torch.equal(logits_of(changed), logits_of(again))
 
 
+@pytest.mark.slow
+def test_saved_results_answer_the_same_in_a_new_process(tmp_path: Path) -> None:
+    told = {}
+    for name in METHODS:
+        changed = _applied(name, tiny_bert())
+        cp.save(changed, tmp_path / name)
+        told[name] = logits_of(changed)
+    torch.save(tokens(), tmp_path / "tokens")
+    code = (
+        "import sys, torch, compress as cp; batch = torch.load('tokens'); torch.save("
+        "{name: cp.load(name)(**batch).logits.detach() for name in sys.argv[1:]}, 'answers')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code, *METHODS], cwd=tmp_path, check=True, env=environment)
+    found = torch.load(tmp_path / "answers")
+    assert not [name for name in METHODS if not torch.equal(found[name], told[name])]
+
+
+@pytest.mark.parametrize("second", PRUNING)
+@pytest.mark.parametrize("first", PRUNING)
+def test_a_pruned_model_can_be_pruned_again(first: str, second: str, tmp_path: Path) -> None:
+    smaller = _applied(first, tiny_bert(layers=3), **FIRST.get(first, {}))
+    again = _applied(second, smaller)
+    assert parameter_count(again) < parameter_count(smaller)
+    assert torch.equal(logits_of(cp.load(cp.save(again, tmp_path / "saved"))), logits_of(again))
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_gives_the_same_result(name: str) -> None:
     one, two = (_applied(name, tiny_bert()) for _ in range(2))
@@ -93,3 +128,14 @@ def test_a_result_exports_and_answers_the_same_at_other_sizes(name: str, tmp_pat
         with quantizers_off(changed):
             told = logits_of(changed, **batch).numpy()
         assert np.abs(found - told).max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRUNING)
+def test_every_linear_of_a_pruned_model_is_quantized(name: str, tmp_path: Path) -> None:
+    """Uneven heads included, which pattern matchers of attention skip."""
+    changed = _applied(name, tiny_bert())
+    shipped = cp.export(changed, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task(), max_flips=1.0)
+    last = shipped.stages[-1]
+    assert set(last.stayed_float) <= {"classifier"}
+    assert last.integer_ops > 0
