@@ -20,6 +20,7 @@ _HOMES = {
     "prune_weights": "compress.methods.prune_weights",
     "prune_cofi": "compress.methods.prune_cofi",
     "prune_width": "compress.methods.prune_width",
+    "prune_to_latency": "compress.search.prune_to_latency",
     "quantize_aware": "compress.methods.quantize_aware",
     "export": "compress.export.exporting",
     "measure": "compress.measure",
@@ -27,7 +28,7 @@ _HOMES = {
 }
 __all__ = [
     "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "measure", "prune_after_training", "prune_cofi",
-    "prune_weights", "prune_width", "quantize_aware", "run", "save", "task", "theseus",
+    "prune_to_latency", "prune_weights", "prune_width", "quantize_aware", "run", "save", "task", "theseus",
 ]  # fmt: skip
 
 

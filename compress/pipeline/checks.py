@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from compress.artifact.saving import STRUCTURE
 from compress.bert.quantizers import quantized_linears
+from compress.errors import raise_together
 from compress.export import TARGETS
+from compress.export.exporting import check_runtime
 from compress.export.ranges import refuse_unread, source_of_ranges
 from compress.measure.chance import assert_better_than_chance
 from compress.pipeline.steps import Stop, Walk
 from compress.recipe.plan import INPUT_MODEL
 from compress.recipe.signatures import load_function
+from compress.search.prune_to_latency import wrong_times
 from compress.train.calibration import check_calibration_part
 from compress.train.predict import predict
 
@@ -32,6 +35,18 @@ def check_teachers(walk: Walk, start: Stop) -> None:
     encoded = walk.task.encode(walk.task.selection.require("selection").take(EXAMPLES), model.tokenizer)
     logits = predict(model, encoded, progress=walk.progress, what="check the labels")
     assert_better_than_chance(logits, encoded.labels, walk.task.labels)
+
+
+def check_times(walk: Walk) -> None:
+    """Check what a step that prunes to a latency asks for, before an earlier step trains.
+
+    Raises:
+        InputError: The times make no sense, or the target's runtime is not installed.
+    """
+    for step in walk.plan.steps:
+        if step.method == "prune_to_latency":
+            raise_together(wrong_times(*(step.arguments.get(key) for key in ("speedup", "p50_ms", "schedule"))))
+            check_runtime(step.arguments["target"])
 
 
 def check_exports(walk: Walk, start: Stop) -> None:

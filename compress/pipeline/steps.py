@@ -24,11 +24,13 @@ from compress.artifact.places import find_model
 from compress.artifact.saving import write_model
 from compress.bert.layout import parameter_count
 from compress.errors import CompressError
+from compress.export import TARGETS
 from compress.log import Progress
+from compress.measure.machine import machine_key
 from compress.methods import METHODS
 from compress.objectives import OBJECTIVES
 from compress.pipeline.cache import Cache
-from compress.pipeline.keys import VERSIONS, digest, folder_digest, source_digest, versions
+from compress.pipeline.keys import EXPORT_VERSIONS, VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.processes import agreed, is_main, wait_for_all
 from compress.recipe.plan import INPUT_MODEL, Plan, Step
 from compress.train.run import Run
@@ -137,8 +139,17 @@ def _key(walk: Walk, step: Step, before: Stop) -> str:
         "source": source_digest(METHODS[step.method], *objectives),
         "versions": versions(VERSIONS),
         "max_steps": walk.max_steps,
+        "machine": _machine(step),
         "device": walk.device if "run" in wants else None,
     })  # fmt: skip
+
+
+def _machine(step: Step) -> dict[str, Any] | None:
+    """What a method that measures depends on besides: the machine, the runtimes, and how files are written for its target."""
+    if not METHODS[step.method].startswith("compress.search."):
+        return None
+    source = source_digest(TARGETS[step.arguments["target"]])
+    return {"machine": machine_key(), "versions": versions(EXPORT_VERSIONS), "source": source}
 
 
 def _file_digest(path: str | None) -> str | None:

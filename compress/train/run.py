@@ -17,7 +17,7 @@ class Run:
         seed: For the order of the examples, dropout and new weights.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         folder: Where checkpoints go, so that a killed step goes on; None keeps none.
-        answers: Where what teachers answer is kept for other steps and runs; None keeps nothing on disk.
+        answers: Where what teachers answer, and what was timed, is kept for other steps and runs; None keeps nothing on disk.
         progress: Told after each batch.
         max_steps: Stop after so many optimizer steps (for `--tiny`).
         checkpoint_seconds: Time between two checkpoints.

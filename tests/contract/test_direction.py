@@ -18,6 +18,7 @@ LADDER = (
     ("train",),
     ("export", "methods"),
     ("measure", "recipe"),
+    ("search",),
     ("pipeline",),
     ("live",),
     ("cli",),

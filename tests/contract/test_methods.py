@@ -21,6 +21,7 @@ from compress.bert.quantizers import quantizers_off
 from compress.methods import METHODS
 from compress.train.run import Run
 from tests.models import differences, logits_of, state_of, tiny_bert, tokens, toy_task
+from tests.search.times import stand_in_for_timing
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "fine_tune": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
@@ -32,6 +33,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "prune_weights": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "fraction": 0.5, "shape": "head_row"},
     "prune_cofi": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "fraction": 0.5, "multiple_of": 4},
     "prune_width": {"width": 8, "multiple_of": 4},
+    "prune_to_latency": {"speedup": 2.0, "schedule": [1.3], "length": 8, "trials": 2, "batch_size": 8},
     "quantize_aware": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
 }
 """Arguments with which each method does something to a model of two layers."""
@@ -39,6 +41,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 FIRST = {"drop_layers": {"keep": [0, 1]}, "prune_width": {"width": 12, "multiple_of": 4}}
 """Other arguments, that leave something for the examples to do."""
 PRUNING = [name for name in METHODS if name.startswith("prune_") or name == "drop_layers"]
+
+
+@pytest.fixture(autouse=True)
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table stands in for what a method times here."""
+    stand_in_for_timing(monkeypatch)
 
 
 def _applied(name: str, model: PreTrainedModel, seed: int = 13, **changes: Any) -> PreTrainedModel:

@@ -29,7 +29,8 @@ def test_each_file_stands_in_the_table_once(table: str) -> None:
     package, entries, others = TABLES[table]
     assert isinstance(package, ModuleType)
     files = {path.stem for path in Path(str(package.__file__)).parent.glob("*.py")} - {"__init__"} - others
-    assert sorted(entries.values()) == sorted(f"{package.__name__}.{file}" for file in files)
+    elsewhere = [module for module in entries.values() if module.startswith("compress.search.")]  # a method that measures
+    assert sorted(entries.values()) == sorted([*(f"{package.__name__}.{file}" for file in files), *elsewhere])
     assert len(set(entries.values())) == len(entries)
 
 
