@@ -16,6 +16,8 @@ _HOMES = {
     "build_student": "compress.methods.build_student",
     "distill": "compress.methods.distill",
     "theseus": "compress.methods.theseus",
+    "prune_heads": "compress.methods.prune_heads",
+    "prune_ffn": "compress.methods.prune_ffn",
     "prune_after_training": "compress.methods.prune_after_training",
     "prune_weights": "compress.methods.prune_weights",
     "prune_cofi": "compress.methods.prune_cofi",
@@ -28,7 +30,8 @@ _HOMES = {
 }
 __all__ = [
     "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "measure", "prune_after_training", "prune_cofi",
-    "prune_to_latency", "prune_weights", "prune_width", "quantize_aware", "run", "save", "task", "theseus",
+    "prune_ffn", "prune_heads", "prune_to_latency", "prune_weights", "prune_width", "quantize_aware", "run", "save", "task",
+    "theseus",
 ]  # fmt: skip
 
 

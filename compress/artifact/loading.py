@@ -18,12 +18,14 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 from compress.artifact.places import find_model
 from compress.artifact.saving import STRUCTURE, WEIGHTS
 from compress.bert.families import KNOWN, Family, Plain, fitted_tokenizer
-from compress.bert.structure import apply_structure, told_by_structure
+from compress.bert.layout import attention_of, encoder_layers, head_count, neuron_count
+from compress.bert.structure import apply_structure, resize, told_by_structure
 from compress.errors import InputError, raise_together
 from compress.log import libraries_silenced
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 MOST_RUNS = 1024  # of layers that share their weights, so that no number of weights bounds them
+PrunedHeads = dict[int, set[int]]
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
 CONVERT = (
     "convert it once with: python -c \"from transformers import AutoModelForSequenceClassification as M; "
@@ -48,16 +50,16 @@ def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 1
         InputError: No such model, or one of its files is missing, damaged or does not fit the others.
     """
     folder = find_model(name)
-    config = _config(folder)
+    config, pruned = _config(folder)
     family = KNOWN[config.model_type]
     weights = _renamed(read_weights(folder), family)
     has_head = "classifier.weight" in weights
     _settle_labels(config, weights, labels, folder)
     config._attn_implementation = "sdpa"
-    _check_weights(_without_memory(config, weights, folder), weights, folder)
+    _check_weights(_without_memory(config, weights, folder, pruned), weights, folder)
     with _seeded(seed), libraries_silenced():
         model = family.classifier(config)
-    _apply_structure_file(model, folder)
+    _give_shapes(model, folder, pruned)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
     model.tokenizer = fitted_tokenizer(_tokenizer(folder, config), family)
     model.label = Path(str(name).removeprefix("package:")).name
@@ -72,7 +74,8 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _config(folder: Path) -> PretrainedConfig:
+def _config(folder: Path) -> tuple[PretrainedConfig, PrunedHeads]:
+    """The configuration, and the heads that transformers 4 has pruned, which is no part of it any more."""
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{folder} has no config.json; give the folder of a whole model.")
@@ -83,12 +86,7 @@ def _config(folder: Path) -> PretrainedConfig:
             f"{path}: model_type is {kind!r}; allowed: {', '.join(KNOWN)}. Start from a checkpoint of one of these."
         )
     family = KNOWN[kind]
-    pruned = values.pop("pruned_heads", None)
-    if pruned:
-        raise InputError(
-            f"{path}: pruned_heads is {pruned!r}, which transformers 5 ignores; load the model in transformers 4, copy its "
-            "layers into full width, and save it without pruned_heads."
-        )
+    told = values.pop("pruned_heads", None) or {}
     try:
         with libraries_silenced():
             config = family.config.from_dict(values)
@@ -111,7 +109,28 @@ def _config(folder: Path) -> PretrainedConfig:
         )
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
         raise InputError(f"{path}: a decoder or cross-attention is not supported; start from an encoder checkpoint.")
-    return config
+    return config, _pruned_heads(told, config, path) if told else {}
+
+
+def _pruned_heads(told: Any, config: PretrainedConfig, path: Path) -> PrunedHeads:
+    """The heads of each layer that a checkpoint of transformers 4 has lost, by the index of the layer."""
+    family = KNOWN[config.model_type]
+    layers, heads = (getattr(config, key, 0) for key in ("num_hidden_layers", "num_attention_heads"))
+    if not isinstance(family, Family) or config.model_type == "albert":
+        raise InputError(
+            f"{path}: pruned_heads is {told!r}, but a {config.model_type} of transformers 4 does not tell in it which weights "
+            "are left; load it there, and save it without pruned_heads."
+        )
+    found: PrunedHeads = {}
+    for layer, gone in told.items() if isinstance(told, dict) else ():
+        if layer.isdecimal() and int(layer) < layers and isinstance(gone, list) and all(type(one) is int for one in gone):
+            found[int(layer)] = set(gone)
+    if not isinstance(told, dict) or len(found) < len(told) or not all(gone <= set(range(heads)) for gone in found.values()):
+        raise InputError(
+            f"{path}: pruned_heads is {told!r}; layers from 0 to {layers - 1} with lists of heads from 0 to {heads - 1} are "
+            "possible: restore the original file."
+        )
+    return found
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -197,8 +216,17 @@ def _settle_labels(
     config.label2id = {name: index for index, name in enumerate(names)}
 
 
-def _apply_structure_file(model: PreTrainedModel, folder: Path) -> None:
+def _give_shapes(model: PreTrainedModel, folder: Path, pruned: PrunedHeads) -> None:
+    """Give a freshly built model the widths of structure.json, or the heads that transformers 4 has left."""
     path = folder / STRUCTURE
+    if pruned and path.is_file():
+        raise InputError(
+            f"{folder / 'config.json'} has pruned_heads, but {STRUCTURE} tells the shapes; remove the one that does not "
+            "belong to these weights."
+        )
+    for index, gone in pruned.items():
+        layer = encoder_layers(model)[index]
+        resize(layer, head_count(layer) - len(gone), attention_of(layer).attention_head_size, neuron_count(layer))
     if path.is_file():
         try:
             apply_structure(model, _json(path))
@@ -206,7 +234,9 @@ def _apply_structure_file(model: PreTrainedModel, folder: Path) -> None:
             raise InputError(f"{folder}: {err}") from err
 
 
-def _without_memory(config: PretrainedConfig, weights: dict[str, torch.Tensor], folder: Path) -> PreTrainedModel:
+def _without_memory(
+    config: PretrainedConfig, weights: dict[str, torch.Tensor], folder: Path, pruned: PrunedHeads
+) -> PreTrainedModel:
     """The model's shapes alone, so that absurd sizes are refused before memory is asked for."""
     family = KNOWN[config.model_type]
     distinct = family.distinct_layers if isinstance(family, Family) else ()
@@ -223,7 +253,7 @@ def _without_memory(config: PretrainedConfig, weights: dict[str, torch.Tensor], 
         raise InputError(
             f"{folder / 'config.json'} is no {config.model_type} configuration: {_first_line(err)}. Restore the original file."
         ) from err
-    _apply_structure_file(model, folder)
+    _give_shapes(model, folder, pruned)
     return model
 
 

@@ -46,6 +46,19 @@ def gated(model: PreTrainedModel, heads: Gates | None = None, neurons: Gates | N
         yield
 
 
+@contextlib.contextmanager
+def gated_anew(model: PreTrainedModel, gate: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
+    """Enter what `gate` makes before each forward pass inside, and leave it behind the pass."""
+    with contextlib.ExitStack() as inside:
+        hooks = [model.register_forward_pre_hook(lambda *_: inside.enter_context(gate())),
+                 model.register_forward_hook(lambda *_: inside.close(), always_call=True)]  # fmt: skip
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
 def _multiplied(gates: torch.Tensor, times: int) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], torch.Tensor]:
     def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         if not gates.shape[-1]:

@@ -8,6 +8,8 @@ METHODS = {
     "build_student": "compress.methods.build_student",
     "distill": "compress.methods.distill",
     "theseus": "compress.methods.theseus",
+    "prune_heads": "compress.methods.prune_heads",
+    "prune_ffn": "compress.methods.prune_ffn",
     "prune_after_training": "compress.methods.prune_after_training",
     "prune_weights": "compress.methods.prune_weights",
     "prune_cofi": "compress.methods.prune_cofi",

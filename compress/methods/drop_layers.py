@@ -2,49 +2,116 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from transformers import PreTrainedModel
 
+from compress.arguments import within_range
 from compress.bert.layout import encoder_layers
-from compress.bert.surgery import keep_layers
+from compress.bert.students import spread_layers
+from compress.bert.surgery import copy_of, keep_layers
 from compress.errors import InputError, NoEffect
+from compress.tasks.text_classification import Task
+from compress.train.device import pick_device
+from compress.train.importance import layer_similarity
+from compress.train.run import Run
+
+logger = logging.getLogger(__name__)
 
 LayerIndex = Annotated[int, Field(ge=0)]
+Strategy = Literal["top", "alternate", "symmetric", "bottom", "contribution"]
 
 
+@within_range
 def drop_layers(
     model: PreTrainedModel,
     *,
-    keep: Annotated[list[LayerIndex], Field(min_length=1, description="layers to keep, counted from 0, in rising order")],
+    keep: Annotated[
+        list[LayerIndex] | None,
+        Field(min_length=1, description="layers to keep, counted from 0, in rising order; or give layers"),
+    ] = None,
+    layers: Annotated[int | None, Field(ge=1, description="how many to keep; `by` tells which; or give keep")] = None,
+    by: Annotated[Strategy | None, Field(description="which layers go; null: top")] = None,
+    task: Task | None = None,
+    run: Run | None = None,
 ) -> PreTrainedModel:
-    """Copy the model with the layers of `keep` only; embeddings and head stay.
+    """Copy the model with some of its layers only; embeddings and head stay.
 
-    Source: Sanh et al. 2019, DistilBERT, arXiv 1910.01108, section 2 (a student initialised from every second layer);
-    Sajjad et al. 2020, arXiv 2004.03844. Accuracy falls until the copy is trained again, best with `distill`.
+    Source: Sajjad et al. 2020, "On the effect of dropping layers", arXiv 2004.03844, section 3; Sanh et al. 2019, DistilBERT,
+    arXiv 1910.01108, section 2 (every second layer). Accuracy falls until the copy is trained again, best with `distill`.
+    Differs: contribution removes as many layers as asked, and not those above a threshold.
 
     Args:
         model: Stays as it is.
         keep: Indices of the layers to keep, counted from 0, in rising order. Fewer layers are faster in proportion.
+        layers: How many to keep, with `by`.
+        by: "top" removes the last ones, which fine-tuning needs least in the paper; "bottom" the first ones; "symmetric" those
+            in the middle; "alternate" keeps evenly spread ones; "contribution" removes those whose answers are most similar to
+            what they read, measured on the task's calibration part.
+        task: For contribution.
+        run: Its device measures the contribution.
 
     Returns:
         The shallower copy.
 
     Raises:
-        InputError: An index is not in the model, or they do not rise.
+        InputError: Not one of keep and layers is given, an index is not in the model, or they do not rise.
         NoEffect: All layers would be kept.
     """
     count = len(encoder_layers(model))
     if not count:
         raise InputError(f"drop_layers: a {model.config.model_type} has no encoder layers; remove the step.")
-    outside = [index for index in keep if not 0 <= index < count]
-    if outside or not keep:
-        shown = f"names layer {', '.join(map(str, outside))}" if outside else "is empty"
-        raise InputError(f"drop_layers.keep {shown}, but the model has layers 0 to {count - 1}; name at least one of these.")
+    if (keep is None) == (layers is None):
+        raise InputError(
+            f"drop_layers is given {'neither keep nor layers' if keep is None else 'keep and layers'}; give one of them: keep "
+            f"names layers of 0 to {count - 1}, layers says how many."
+        )
+    if keep is not None:
+        if by is not None:
+            raise InputError(f"drop_layers.by is {by}, but keep names the layers; give layers in place of keep, or no by.")
+        _check(keep, count)
+        return keep_layers(model, keep)
+    assert layers is not None
+    if layers > count:
+        raise InputError(f"drop_layers.layers is {layers}, but the model has {count}; use less.")
+    if layers == count:
+        raise NoEffect(f"drop_layers.layers is {layers}, as many as the model has; use less, or remove the step.")
+    chosen = _chosen(model, count, layers, by or "top", task, run or Run())
+    logger.info("layers %s of %d stay", chosen, count)
+    return keep_layers(model, chosen)
+
+
+def _check(keep: list[int], count: int) -> None:
+    outside = [index for index in keep if index >= count]
+    if outside:
+        shown = ", ".join(map(str, outside))
+        raise InputError(f"drop_layers.keep names layer {shown}, but the model has 0 to {count - 1}; name some of these.")
     if any(later <= earlier for earlier, later in pairwise(keep)):
         raise InputError(f"drop_layers.keep is {keep}; name each layer once, in rising order: {sorted(set(keep))}.")
     if len(keep) == count:
         raise NoEffect(f"drop_layers.keep names all {count} layers; leave some out, or remove the step.")
-    return keep_layers(model, keep)
+
+
+def _chosen(model: PreTrainedModel, count: int, layers: int, by: Strategy, task: Task | None, run: Run) -> list[int]:
+    """The layers that stay, rising."""
+    if by == "top":
+        return list(range(layers))
+    if by == "bottom":
+        return list(range(count - layers, count))
+    if by == "symmetric":
+        below = (layers + 1) // 2
+        return [*range(below), *range(count - (layers - below), count)]
+    if by == "alternate":
+        return spread_layers(layers, count)
+    if task is None:
+        raise InputError("drop_layers.by is contribution, which is measured on a task; give one.")
+    device = pick_device(run.device)
+    reader = copy_of(model).to(device).eval()
+    encoded = task.encode(task.calibration.require("calibration"), model.tokenizer)
+    similar = layer_similarity(reader, encoded, device, run.progress)
+    logger.info("cosines between what layers read and answer: %s", ", ".join(f"{value:.3f}" for value in similar))
+    run.facts["similarity"] = similar
+    return sorted(sorted(range(count), key=lambda index: (similar[index], index))[:layers])

@@ -6,7 +6,6 @@ import logging
 import math
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 from transformers import PreTrainedModel
 
@@ -17,11 +16,10 @@ from compress.bert.layout import distinct_layers, encoder_layers, neuron_count
 from compress.bert.quantizers import quantized_linears
 from compress.bert.surgery import copy_of, keep_heads, keep_neurons
 from compress.errors import InputError
-from compress.tasks.encoding import Encoded
 from compress.tasks.text_classification import Task
 from compress.train.budget import Kept, kept_under
 from compress.train.device import pick_device
-from compress.train.fisher import GateGradients, gate_gradients, importance, rearranged
+from compress.train.fisher import GateGradients, drawn_examples, gate_gradients, importance, rearranged
 from compress.train.fit import check_fit
 from compress.train.reconstruction import fitted_scales
 from compress.train.run import Run
@@ -72,7 +70,7 @@ def prune_after_training(
     run = run or Run()
     _check(model, task, tune, multiple_of)
     device = pick_device(run.device)
-    encoded = _drawn(model, task, examples, run.seed)
+    encoded = drawn_examples(model, task, examples, run.seed)
     costs = encoder_macs(model, float(encoded.lengths.mean()))
     if costs.least >= macs * costs.whole:
         raise InputError(
@@ -110,12 +108,6 @@ def _check(model: PreTrainedModel, task: Task, tune: bool, multiple_of: int) -> 
         raise InputError(
             f"prune_after_training.multiple_of is {multiple_of}, but no layer has more than {most} neurons; use at most that."
         )
-
-
-def _drawn(model: PreTrainedModel, task: Task, examples: int, seed: int) -> Encoded:
-    count = min(examples, len(task.train))
-    chosen = np.random.default_rng(seed).choice(len(task.train), count, replace=False)
-    return task.encode(task.train.pick(np.sort(chosen)), model.tokenizer)
 
 
 def _searched(gradients: GateGradients, costs: Costs, fraction: float, multiple_of: int) -> Kept:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -20,9 +21,17 @@ from compress.train.predict import on_device
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
+    from compress.tasks.text_classification import Task
 
 BATCH_SIZE = 32
 SMALLEST_GAIN = 1e-9  # of a swap, as a part of what the layer's gates weigh in all, so that rounding errors swap nothing
+
+
+def drawn_examples(model: PreTrainedModel, task: Task, count: int, seed: int) -> Encoded:
+    """So many examples of the training part, or all where it has fewer, drawn by the seed."""
+    part = task.train.require("train")
+    chosen = np.random.default_rng(seed).choice(len(part), min(count, len(part)), replace=False)
+    return task.encode(part.pick(np.sort(chosen)), model.tokenizer)
 
 
 @dataclass(frozen=True)

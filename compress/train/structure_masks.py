@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.families import family_of
-from compress.bert.gates import gated
+from compress.bert.gates import gated, gated_anew
 from compress.bert.layout import attention_of, distinct_layers, head_count, neuron_count, parameter_count
 from compress.bert.width import gated_width
 from compress.train.hard_concrete import HIGHEST, LOWEST, drawn, open_probability, settled
@@ -136,21 +136,18 @@ class StructureMasks(nn.Module):
     @contextlib.contextmanager
     def applied(self, student: PreTrainedModel) -> Iterator[None]:
         """Gate every forward pass inside: by a draw of its own in training, by settled gates else; `latest` tells which."""
-        with contextlib.ExitStack() as inside:
 
-            def before(module: Any, _: Any) -> None:
-                self.latest = self.drawn() if module.training else self.settled()
-                inside.enter_context(gated(module, self.latest.heads, self.latest.neurons))
+        @contextlib.contextmanager
+        def gate() -> Iterator[None]:
+            self.latest = self.drawn() if student.training else self.settled()
+            with contextlib.ExitStack() as inside:
+                inside.enter_context(gated(student, self.latest.heads, self.latest.neurons))
                 if self.latest.width is not None:
-                    inside.enter_context(gated_width(module, self.latest.width))
-
-            hooks = [student.register_forward_pre_hook(before),
-                     student.register_forward_hook(lambda *_: inside.close(), always_call=True)]  # fmt: skip
-            try:
+                    inside.enter_context(gated_width(student, self.latest.width))
                 yield
-            finally:
-                for hook in hooks:
-                    hook.remove()
+
+        with gated_anew(student, gate):
+            yield
 
     def expected_sparsity(self) -> torch.Tensor:
         """The fraction of the encoder's parameters that draws leave out on average: CoFi's formula, biases counted too."""

@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification, PreTrainedModel
 
 from compress.artifact import load, save
+from compress.bert.surgery import keep_heads
 from compress.errors import InputError
 from tests.bert.test_structure import quantized
-from tests.models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_tokenizer
+from tests.models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_of, tiny_tokenizer
 
 HEAD = ("classifier.", "bert.pooler.")
 Weights = dict[str, torch.Tensor]
@@ -281,6 +282,8 @@ def test_a_configuration_that_is_no_json_object_is_refused(folder: Path, content
     {"num_attention_heads": 0}, {"intermediate_size": {}}, {"hidden_act": "wishful"}, {"hidden_act": 3},
     {"hidden_dropout_prob": 7}, {"attention_probs_dropout_prob": "much"}, {"layer_norm_eps": "small"}, {"id2label": 5},
     {"id2label": {"first": "bad"}}, {"is_decoder": True}, {"add_cross_attention": True}, {"pruned_heads": {"0": [1]}},
+    {"pruned_heads": {"0": [4]}}, {"pruned_heads": {"2": [0]}}, {"pruned_heads": {"first": [0]}}, {"pruned_heads": {"0": 1}},
+    {"pruned_heads": {"0": ["1"]}}, {"pruned_heads": [0]},
     {"model_type": "gpt2"}, {"model_type": None}, {"vocab_size": 1 << 23, "hidden_size": 1 << 23}, {"pad_token_id": 9999},
 ])  # fmt: skip
 def test_absurd_values_in_the_configuration_are_refused(folder: Path, values: dict[str, Any]) -> None:
@@ -372,3 +375,33 @@ def test_a_vocabulary_file_alone_is_enough(folder: Path, model: PreTrainedModel)
 def test_more_embeddings_than_tokens_are_allowed(tmp_path: Path) -> None:
     model = tiny_bert(vocab_size=24)
     assert torch.equal(logits_of(load(save(model, tmp_path / "padded"))), logits_of(model))
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def test_heads_that_transformers_4_has_pruned_are_gone(kind: str, tmp_path: Path) -> None:
+    """Such a checkpoint has smaller weights, and says which heads were there in config.json alone."""
+    pruned = keep_heads(tiny_of(kind, layers=3), [[0, 2], [0, 1, 2, 3], []])
+    folder = save(pruned, tmp_path / "old")
+    (folder / "structure.json").unlink()
+    change_json(folder / "config.json", pruned_heads={"0": [3, 1], "2": [0, 1, 2, 3]})
+    again = load(folder)
+    batch = {"input_ids": torch.arange(5, 12)[None], "attention_mask": torch.ones((1, 7), dtype=torch.long)}
+    assert torch.equal(logits_of(again, **batch), logits_of(pruned, **batch))
+    saved = save(again, tmp_path / "new")
+    assert "pruned_heads" not in json.loads((saved / "config.json").read_text())
+    assert torch.equal(logits_of(load(saved), **batch), logits_of(pruned, **batch))
+
+
+def test_pruned_heads_that_the_weights_do_not_have_are_told(tmp_path: Path) -> None:
+    folder = save(tiny_bert(), tmp_path / "old")
+    (folder / "structure.json").unlink()
+    change_json(folder / "config.json", pruned_heads={"1": [0]})
+    with pytest.raises(InputError, match=r"layer\.1\.attention\.self\.query\.weight has shape \(16, 16\), not \(12, 16\)"):
+        load(folder)
+
+
+def test_pruned_heads_of_a_family_that_does_not_tell_them_are_refused(tmp_path: Path) -> None:
+    folder = save(tiny_of("albert"), tmp_path / "old")
+    change_json(folder / "config.json", pruned_heads={"0": [0]})
+    with pytest.raises(InputError, match="a albert of transformers 4 does not tell"):
+        load(folder)

@@ -29,6 +29,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "build_student": {"layers": 1, "width": 8, "intermediate": 12, "heads": 2},
     "distill": {"epochs": 1, "batch_size": 8, "objectives": {"logits": 1.0, "labels": 0.5, "hidden": 0.1}},
     "theseus": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "modules": 1},
+    "prune_heads": {"fraction": 0.4},
+    "prune_ffn": {"fraction": 0.4, "multiple_of": 4},
     "prune_after_training": {"macs": 0.6},
     "prune_weights": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "fraction": 0.5, "shape": "head_row"},
     "prune_cofi": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "fraction": 0.5, "multiple_of": 4},
