@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -39,6 +39,39 @@ def within_range(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return checked
+
+
+def fits_together(wrong: Callable[..., list[str]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Refuse arguments that are allowed each, but not together; recipes are checked with the same function.
+
+    Args:
+        wrong: Is given some of the function's arguments by their names, and returns what is wrong with them: sentences that
+            begin with the name of an argument.
+
+    Raises (when called):
+        InputError: Something is wrong.
+    """
+
+    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            raise_together([f"{function.__name__}.{problem}" for problem in wrong_together(checked, bound.arguments)])
+            return function(*args, **kwargs)
+
+        checked.wrong_together = wrong  # type: ignore[attr-defined]
+        return checked
+
+    return decorated
+
+
+def wrong_together(function: Callable[..., Any], arguments: Mapping[str, Any]) -> list[str]:
+    """What a function that is decorated with `fits_together` has against its arguments, of which none is left out."""
+    wrong = getattr(function, "wrong_together", None)
+    return wrong(**{name: arguments[name] for name in inspect.signature(wrong).parameters}) if wrong else []
 
 
 def _annotation(function: Callable[..., Any], annotation: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from compress.arguments import within_range
+from compress.arguments import fits_together, within_range
 from compress.bert.layout import encoder_layers
 from compress.bert.students import spread_layers
 from compress.bert.surgery import copy_of, keep_layers
@@ -25,7 +25,16 @@ LayerIndex = Annotated[int, Field(ge=0)]
 Strategy = Literal["top", "alternate", "symmetric", "bottom", "contribution"]
 
 
+def _wrong(keep: list[int] | None, layers: int | None, by: Strategy | None) -> list[str]:
+    if keep is None and layers is None:
+        return ["keep is missing, and so is layers; give one of the two: which layers stay, or how many."]
+    if keep is not None and layers is not None:
+        return ["keep and layers are both given; give one of the two: which layers stay, or how many."]
+    return [f"by is {by}, but keep names the layers; give layers in place of keep, or no by."] if by and layers is None else []
+
+
 @within_range
+@fits_together(_wrong)
 def drop_layers(
     model: PreTrainedModel,
     *,
@@ -64,14 +73,7 @@ def drop_layers(
     count = len(encoder_layers(model))
     if not count:
         raise InputError(f"drop_layers: a {model.config.model_type} has no encoder layers; remove the step.")
-    if (keep is None) == (layers is None):
-        raise InputError(
-            f"drop_layers is given {'neither keep nor layers' if keep is None else 'keep and layers'}; give one of them: keep "
-            f"names layers of 0 to {count - 1}, layers says how many."
-        )
     if keep is not None:
-        if by is not None:
-            raise InputError(f"drop_layers.by is {by}, but keep names the layers; give layers in place of keep, or no by.")
         _check(keep, count)
         return keep_layers(model, keep)
     assert layers is not None

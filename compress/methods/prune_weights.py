@@ -12,12 +12,12 @@ import torch
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from compress.arguments import within_range
+from compress.arguments import fits_together, within_range
 from compress.bert.layout import distinct_layers
 from compress.bert.masks import SCORES, Mask, Shape, burn_in, masked_linears, with_masks
 from compress.bert.quantizers import quantized_linears
 from compress.bert.unused import without_unused
-from compress.errors import InputError, NoEffect, raise_together
+from compress.errors import InputError, NoEffect
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.text_classification import Task
 from compress.train.loop import train
@@ -43,7 +43,21 @@ logger = logging.getLogger(__name__)
 Side = Annotated[int, Field(ge=1, le=1 << 16)]
 
 
+def _wrong(
+    importance: str, shape: str, block: list[int] | None, penalty: float | None, pruned_from: float, pruned_by: float
+) -> list[str]:
+    problems = []
+    if (shape == "block") != (block is not None):
+        problems.append(f"block is {block}, but shape is {shape}; give block for shape block, and for no other.")
+    if penalty is not None and importance != "soft_movement":
+        problems.append(f"penalty is {penalty}, but importance is {importance}; only soft_movement has one.")
+    if pruned_from >= pruned_by:
+        problems.append(f"pruned_from is {pruned_from}, but pruned_by is {pruned_by}; begin before the end.")
+    return problems
+
+
 @within_range
+@fits_together(_wrong)
 def prune_weights(
     model: PreTrainedModel,
     *,
@@ -127,7 +141,7 @@ def prune_weights(
         CompressError: The loss is not finite.
     """
     run = run or Run()
-    _check(model, importance, shape, block, penalty, pruned_from, pruned_by)
+    _check(model)
     try:
         student = with_masks(model, shape=shape, block=block or (1, 1), learned=importance != "magnitude")
     except InputError as err:
@@ -154,22 +168,11 @@ def prune_weights(
     return result.eval()
 
 
-def _check(
-    model: PreTrainedModel, importance: str, shape: str, block: list[int] | None, penalty: float | None, begin: float,
-    end: float,
-) -> None:  # fmt: skip
+def _check(model: PreTrainedModel) -> None:
     if not distinct_layers(model):
         raise InputError(f"prune_weights: a {model.config.model_type} has no encoder; remove the step.")
     if quantized_linears(model):
         raise InputError("prune_weights: the model quantizes; prune it before quantize_aware.")
-    problems = []
-    if (shape == "block") != (block is not None):
-        problems.append(f"block is {block}, but shape is {shape}; give block for shape block, and for no other.")
-    if penalty is not None and importance != "soft_movement":
-        problems.append(f"penalty is {penalty}, but importance is {importance}; only soft_movement has one.")
-    if begin >= end:
-        problems.append(f"pruned_from is {begin}, but pruned_by is {end}; begin before the end.")
-    raise_together([f"prune_weights.{problem}" for problem in problems])
 
 
 def _mask(

@@ -11,6 +11,7 @@ from typing import Any
 import compress.export as export
 import compress.methods as methods
 import compress.tasks as tasks
+from compress.arguments import wrong_together
 from compress.export.ranges import unread_options
 from compress.recipe.contents import argument_names
 from compress.recipe.document import Document
@@ -140,7 +141,12 @@ def _checked(table: Table, entry: str, arguments: dict[str, Any], path: KeyPath,
     except ImportError as err:
         mistakes.add(path, f"cannot be loaded: {err}; install what is missing, or leave it out of the recipe")
         return arguments
-    return check_arguments(function, arguments, path, mistakes)
+    before = len(mistakes.found)
+    checked = check_arguments(function, arguments, path, mistakes)
+    if len(mistakes.found) == before:
+        for problem in wrong_together(function, checked):
+            mistakes.add(path, problem.rstrip("."))
+    return checked
 
 
 def _name(data: dict[str, Any], default: str, mistakes: Mistakes) -> str:

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from compress.arguments import within_range
+from compress.arguments import fits_together, within_range
 from compress.bert.families import FAMILIES
 from compress.bert.layout import encoder_layers
 from compress.bert.quantizers import quantized_linears
@@ -76,7 +76,22 @@ class _Search:
     losses: list[float] = field(default_factory=list)
 
 
+def wrong_times(speedup: float | None, p50_ms: float | None, schedule: Sequence[float] | None) -> list[str]:
+    """What is wrong with the times that are asked for."""
+    found = []
+    if speedup is None and p50_ms is None:
+        found.append("speedup is missing, and so is p50_ms; give one of the two.")
+    if speedup is not None and p50_ms is not None:
+        found.append("speedup and p50_ms are both given; give one of the two.")
+    steps = [*(schedule or []), *([speedup] if speedup is not None else [])]
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        below = "" if speedup is None else f", the last below speedup, which is {speedup:g}"
+        found.append(f"schedule is {list(schedule or [])}; speed-ups rise{below}: correct the list.")
+    return found
+
+
 @within_range
+@fits_together(wrong_times)
 def prune_to_latency(
     model: PreTrainedModel,
     *,
@@ -148,7 +163,7 @@ def prune_to_latency(
     """
     run = run or Run()
     setting = Setting(target, batch, length, threads, quick=run.max_steps is not None)
-    _check(model, task, setting, speedup, p50_ms, schedule, teacher)
+    _check(model, task, setting, teacher)
     told = run.answers / "times" if run.answers else None
     times = block_times(model, task, setting, folder=told, progress=run.progress)
     budgets = _budgets(times, setting, speedup, p50_ms, schedule or [])
@@ -170,23 +185,7 @@ def prune_to_latency(
     return student
 
 
-def wrong_times(speedup: float | None, p50_ms: float | None, schedule: Sequence[float] | None) -> list[str]:
-    """What is wrong with the times that are asked for."""
-    given = [name for name, value in (("speedup", speedup), ("p50_ms", p50_ms)) if value is not None]
-    steps = [*(schedule or []), *([speedup] if speedup is not None else [])]
-    found = []
-    if len(given) != 1:
-        found.append(f"prune_to_latency is given {' and '.join(given) or 'neither speedup nor p50_ms'}; give one of the two.")
-    if any(later <= earlier for earlier, later in pairwise(steps)):
-        below = "" if speedup is None else f", the last below speedup, which is {speedup:g}"
-        found.append(f"prune_to_latency.schedule is {list(schedule or [])}; speed-ups rise{below}: correct the list.")
-    return found
-
-
-def _check(
-    model: PreTrainedModel, task: Task, setting: Setting, speedup: float | None, p50_ms: float | None,
-    schedule: Sequence[float] | None, teacher: PreTrainedModel | None,
-) -> None:  # fmt: skip
+def _check(model: PreTrainedModel, task: Task, setting: Setting, teacher: PreTrainedModel | None) -> None:
     """Raise InputError for everything that is wrong and can be told without measuring."""
     known = [kind for kind, family in FAMILIES.items() if family.after_attention is not None]
     if model.config.model_type not in known:
@@ -196,7 +195,6 @@ def _check(
         )
     longest = model.config.max_position_embeddings
     raise_together([
-        *wrong_times(speedup, p50_ms, schedule),
         *([f"prune_to_latency.length is {setting.length}, but the model reads at most {longest} tokens; use fewer."]
           if setting.length > longest else []),
         *(["prune_to_latency: the model quantizes already; prune it before quantize_aware."]

@@ -83,8 +83,9 @@ def test_layers_that_change_what_they_read_least_go_first(toy: Task) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    ({}, "given neither keep nor layers; give one of them: keep names layers of 0 to 2"),
-    ({"keep": [0], "layers": 1}, "given keep and layers; give one"), ({"keep": [0], "by": "top"}, "by is top, but keep names"),
+    ({}, "keep is missing, and so is layers; give one"),
+    ({"keep": [0], "layers": 1}, "keep and layers are both given; give one"),
+    ({"keep": [0], "by": "top"}, "by is top, but keep names"),
     ({"layers": 4}, "layers is 4, but the model has 3"), ({"layers": 0}, r"drop_layers\.layers"),
     ({"layers": 2, "by": "middle"}, r"drop_layers\.by"), ({"layers": 2, "by": "contribution"}, "measured on a task; give one"),
 ])  # fmt: skip

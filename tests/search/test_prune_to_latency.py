@@ -186,8 +186,8 @@ def test_a_time_that_is_kept_already_is_refused(toy: Task) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({}, "neither speedup nor p50_ms; give one"),
-        ({"speedup": 2.0, "p50_ms": 1.0}, "given speedup and p50_ms; give one"),
+        ({}, "speedup is missing, and so is p50_ms; give one"),
+        ({"speedup": 2.0, "p50_ms": 1.0}, "speedup and p50_ms are both given; give one"),
         ({"speedup": 1.0}, r"prune_to_latency\.speedup"),
         ({"speedup": 0.5}, r"prune_to_latency\.speedup"),
         ({"speedup": float("inf")}, r"prune_to_latency\.speedup"),
