@@ -10,12 +10,13 @@ from typing import Any
 
 from compress import record
 from compress.errors import InputError
-from compress.measure.front_svg import Mark, draw_front
+from compress.measure.front_svg import SHARES, SPEEDUPS, Axis, Mark, draw_front
 from compress.measure.published import PUBLISHED, Published
 from compress.measure.tables import Run, check_one_machine, mean_of, place_of, read_results, spread
 from compress.record import MISSING, finite, part
 
 Ratios = tuple[float | None, ...]
+FIGURES = (("front.svg", SHARES, "multiply-adds"), ("front_speed.svg", SPEEDUPS, "speed-up"))
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,16 @@ class Student:
     place: str
 
 
-def front_block(folder: Path, link: str) -> tuple[str, str]:
+def front_block(folder: Path, link: str) -> tuple[str, dict[str, str]]:
     """Lay out the overview of a folder of results.
 
     Args:
         folder: Holds results files of one task.
-        link: Where the figure lies, as seen from the page.
+        link: Where the folder lies, as seen from the page.
 
     Returns:
-        The Markdown and the figure, an SVG.
+        The Markdown, and the figures that it shows, SVGs by the names of their files in the folder: what is retained against
+        multiply-adds, and against speed-up.
 
     Raises:
         InputError: The folder holds no results, or a file in it is damaged or tells of several machines or tasks.
@@ -72,12 +74,15 @@ def front_block(folder: Path, link: str) -> tuple[str, str]:
     (task,), (metric,) = data, metrics
     papers = sorted(PUBLISHED.get(task, ()), key=lambda paper: -(paper.macs_share or 0))
     examples = {finite(part(part(part(run, "data"), "splits"), "evaluation").get("examples")) for run in runs}
-    title = f"{metric.capitalize()} retained on {task} against multiply-adds"
-    parts = [f"![{record.markdown_text(title)}]({link})", students_table(students)]
-    parts += [_origin(students, task, metric, examples)]
+    figures, shown = {}, []
+    for name, axis, against in FIGURES:
+        title = f"{metric.capitalize()} retained on {task} against {against}"
+        shown.append(f"![{record.markdown_text(title)}]({link}/{name})")
+        figures[name] = draw_front(_marks(students, papers, axis), title, axis)
+    parts = [*shown, students_table(students), _origin(students, task, metric, examples)]
     if papers:
         parts += [published_table(papers), _sources(papers)]
-    return "\n\n".join(parts), draw_front(_marks(students, papers), title)
+    return "\n\n".join(parts), figures
 
 
 def _recorded(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -197,18 +202,23 @@ def _sources(papers: Sequence[Published]) -> str:
     return record.markdown_text(text)
 
 
-def _marks(students: Sequence[Student], papers: Sequence[Published]) -> list[Mark]:
-    """What the figure draws: of each recipe the file that it ships, and the papers that state what they compute."""
+def _marks(students: Sequence[Student], papers: Sequence[Published], axis: Axis) -> list[Mark]:
+    """What a figure draws: of each recipe the file that it ships, and the papers that state what the axis shows."""
     marks = []
     for student in students:
-        middle = mean_of(student.retentions)
-        if student.is_shipped and middle is not None and student.macs_share is not None:
+        middle, at = mean_of(student.retentions), student.speedup if axis is SPEEDUPS else _percent(student.macs_share)
+        if student.is_shipped and middle is not None and at is not None:
             ends = [value for value in student.retentions if value is not None]
             name = student.recipe + (" (1 seed)" if len(ends) == 1 else "")
             tip = f"{student.recipe}, {student.file}: {spread(student.retentions)} %"
-            marks.append(Mark(name, "ours", student.macs_share * 100, middle * 100, min(ends) * 100, max(ends) * 100, tip))
+            marks.append(Mark(name, "ours", at, middle * 100, min(ends) * 100, max(ends) * 100, tip))
     for paper in papers:
-        if paper.macs_share is not None:
+        at = paper.speedup if axis is SPEEDUPS else _percent(paper.macs_share)
+        if at is not None:
             tip = f"{paper.name}, arXiv {paper.source}, {paper.split}: {record.points(paper.retention)} %"
-            marks.append(Mark(paper.name, paper.split, paper.macs_share * 100, paper.retention * 100, None, None, tip))
+            marks.append(Mark(paper.name, paper.split, at, paper.retention * 100, None, None, tip))
     return marks
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else share * 100

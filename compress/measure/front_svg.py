@@ -1,7 +1,8 @@
-"""Draw what students retain against what they compute; the template only writes the marks down."""
+"""Draw what students retain against what they compute, or against their speed; the template only writes the marks down."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -17,13 +18,43 @@ STEP = 18.0  # between marks that would cover each other, in pixels
 
 
 @dataclass(frozen=True)
+class Axis:
+    """What the marks stand along.
+
+    Args:
+        text: What it is, and in which unit.
+        least: Where it ends at the right at least.
+        is_log: Whether it begins at 1 and doubles in equal steps, or begins at 0.
+    """
+
+    text: str
+    least: float
+    is_log: bool = False
+
+    def part(self, value: float, highest: float) -> float:
+        """How far along the axis a value stands, 0 to 1."""
+        return math.log(max(value, 1.0)) / math.log(highest) if self.is_log else value / highest
+
+    def ticks(self, highest: float) -> list[float]:
+        """Round numbers along it."""
+        if not self.is_log:
+            return ticks(0, highest)
+        tens = [10.0**power for power in range(math.ceil(math.log10(highest)) + 1)]
+        return [digit * ten for ten in tens for digit in (1, 2, 5) if digit * ten <= highest]
+
+
+SHARES = Axis("multiply-adds (% of the teacher's; equal ones stand side by side)", 100.0)
+SPEEDUPS = Axis("speed-up (times as fast as the teacher; equal ones stand side by side)", 10.0, is_log=True)
+
+
+@dataclass(frozen=True)
 class Mark:
     """A student in the figure.
 
     Args:
         name: Its label.
         kind: "ours", or for a published one "dev" or "test".
-        share: Multiply-adds in percent of the teacher's.
+        at: Where it stands along the axis.
         retention: In percent.
         low: Lowest of the seeds in percent, or None.
         high: Highest, or None.
@@ -32,27 +63,28 @@ class Mark:
 
     name: str
     kind: str
-    share: float
+    at: float
     retention: float
     low: float | None
     high: float | None
     tip: str
 
 
-def draw_front(marks: Sequence[Mark], title: str) -> str:
+def draw_front(marks: Sequence[Mark], title: str, axis: Axis = SHARES) -> str:
     """Return an SVG that stands alone, follows light and dark, and labels every mark.
 
     Args:
-        marks: Possibly none; marks of nearly the same share are moved apart, in the order given.
+        marks: Possibly none; marks of nearly the same place are moved apart, in the order given.
         title: For readers that see no image.
+        axis: What they stand along.
     """
     left, top, right, bottom = FRAME.plot
     ends = [value for mark in marks for value in (mark.low, mark.high, mark.retention) if value is not None]
     y_low, y_high = padded(min([*ends, 100.0]), max([*ends, 100.0]))
-    x_high = max([100.0, *(mark.share for mark in marks)])
+    x_high = max([axis.least, *(mark.at for mark in marks)])
 
-    def across(share: float) -> float:
-        return left + STEP + (right - left - 2 * STEP) * share / x_high
+    def across(value: float) -> float:
+        return left + STEP + (right - left - 2 * STEP) * axis.part(value, x_high)
 
     def down(retention: float) -> float:
         return bottom - (bottom - top) * (retention - y_low) / (y_high - y_low)
@@ -61,13 +93,13 @@ def draw_front(marks: Sequence[Mark], title: str) -> str:
         {"x": x, "y": down(mark.retention), "r": FRAME.radius, "kind": mark.kind, "name": mark.name, "tip": mark.tip,
          "low": None if mark.low is None else down(mark.low), "high": None if mark.high is None else down(mark.high),
          "is_shipped": mark.kind == "ours"}
-        for mark, x in zip(marks, apart([across(mark.share) for mark in marks], left + STEP, right - STEP), strict=True)
+        for mark, x in zip(marks, apart([across(mark.at) for mark in marks], left + STEP, right - STEP), strict=True)
     ]  # fmt: skip
     for mark, label in zip(drawn, place_labels(drawn, FRAME), strict=True):
         mark["label"] = label
     return template(TEMPLATE).render(
-        title=title, frame=FRAME, plot=FRAME.plot, marks=drawn, whole=down(100.0),
-        x_ticks=[{"at": across(tick), "text": f"{tick:g}"} for tick in ticks(0, x_high)],
+        title=title, axis=axis.text, frame=FRAME, plot=FRAME.plot, marks=drawn, whole=down(100.0),
+        x_ticks=[{"at": across(tick), "text": f"{tick:g}"} for tick in axis.ticks(x_high)],
         y_ticks=[{"at": down(tick), "text": f"{tick:g}"} for tick in ticks(y_low, y_high, 6)],
         key=[{"kind": kind, "text": text, "x": left + 8 + 270 * index}
              for index, (kind, text) in enumerate(KINDS.items())],

@@ -12,7 +12,6 @@ from compress.measure.tables import read_results, results_table
 
 START = re.compile(r"^<!-- (results|front): (\S+) -->[ \t]*\r?$", re.MULTILINE)
 END = re.compile(r"^<!-- end of (results|front) -->[ \t]*\r?$", re.MULTILINE)
-FIGURE = "front.svg"
 
 
 def refresh_tables(path: Path) -> bool:
@@ -20,8 +19,8 @@ def refresh_tables(path: Path) -> bool:
 
     A table of one recipe stands between the lines `<!-- results: FILE -->` and `<!-- end of results -->`, where FILE is a
     results file ({schema: 1, runs: [run.json, ...]}) as seen from the page's folder. The overview of all recipes stands
-    between `<!-- front: FOLDER -->` and `<!-- end of front -->`, where FOLDER holds results files; its figure is written to
-    FOLDER/front.svg.
+    between `<!-- front: FOLDER -->` and `<!-- end of front -->`, where FOLDER holds results files; its figures are written to
+    FOLDER/front.svg and FOLDER/front_speed.svg.
 
     Returns:
         Whether the page or a figure changed.
@@ -41,8 +40,9 @@ def refresh_tables(path: Path) -> bool:
     for start, stop in _places(before, path):
         kind, name = start.groups()
         if kind == "front":
-            figure = path.parent / name / FIGURE
-            block, contents[figure] = front_block(figure.parent, f"{name.rstrip('/')}/{FIGURE}")
+            folder = path.parent / name
+            block, figures = front_block(folder, name.rstrip("/"))
+            contents |= {folder / file: text for file, text in figures.items()}
         else:
             block = results_table(read_results(path.parent / name))
         after += before[end : start.end()].rstrip("\r") + newline

@@ -39,7 +39,7 @@ def seed(run: dict[str, Any], number: int, right: tuple[int, int, int, int], spe
 
 def rows_of(folder: Path) -> list[list[str]]:
     """The cells of the recipes' table."""
-    table = front_block(folder, "front.svg")[0].split("\n\n")[1]
+    table = front_block(folder, "there")[0].split("\n\n")[2]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
 
 
@@ -75,7 +75,7 @@ def test_each_int8_file_has_a_row_and_the_figure_shows_the_shipped_one(tmp_path:
     run["subjects"].insert(3, other)
     write(tmp_path, "three", run)
     assert [(row[1], row[3]) for row in rows_of(tmp_path)] == [("onnxruntime-cpu-int8", "98.0"), ("openvino-cpu-int8", "99.5")]
-    figure = front_block(tmp_path, "front.svg")[1]
+    figure = front_block(tmp_path, "there")[1]["front.svg"]
     assert "three, onnxruntime-cpu-int8: 98.0 %" in figure
     assert "openvino" not in figure
 
@@ -91,7 +91,7 @@ def test_what_was_not_measured_is_a_dash_and_is_not_drawn(tmp_path: Path, run: d
     run["subjects"][3] |= {"size_bytes": None, "latency": []}
     write(tmp_path, "three", run)
     assert rows_of(tmp_path)[0][2:] == ["\u2013", "98.0", "98.6", "\u2013", "\u2013", "13 only"]
-    assert "three" not in front_block(tmp_path, "front.svg")[1]
+    assert "three" not in front_block(tmp_path, "there")[1]["front.svg"]
 
 
 def test_a_teacher_without_a_right_answer_gives_no_retention(tmp_path: Path, run: dict[str, Any]) -> None:
@@ -101,7 +101,7 @@ def test_a_teacher_without_a_right_answer_gives_no_retention(tmp_path: Path, run
 
 def test_the_line_below_tells_data_and_machine(tmp_path: Path, run: dict[str, Any]) -> None:
     write(tmp_path, "three", run)
-    text = front_block(tmp_path, "front.svg")[0]
+    text = front_block(tmp_path, "there")[0]
     assert "on the evaluation data of sst2, 872 examples" in text
     assert "on Example CPU 2.0 GHz (4 cores) at batch 1, length 32, 1 thread." in text
 
@@ -110,27 +110,32 @@ def test_recipes_of_two_machines_say_which_was_measured_where(tmp_path: Path, ru
     write(tmp_path, "here", run)
     run["machine"]["cpu"] = "Another CPU"
     write(tmp_path, "there", run)
-    text = front_block(tmp_path, "front.svg")[0]
+    text = front_block(tmp_path, "there")[0]
     assert "1 thread (here); Another CPU (4 cores) at batch 1, length 32, 1 thread (there)." in text
 
 
 def test_published_students_stand_below_with_their_papers(tmp_path: Path, run: dict[str, Any]) -> None:
     write(tmp_path, "three", run)
-    text, figure = front_block(tmp_path, "front.svg")
+    text, figures = front_block(tmp_path, "there")
     # 91.3 / 92.7 and 1.2 / 22.5, 92.6 / 93.4
     assert "| DistilBERT | 1910.01108 | dev | 50 (6 of 12 layers) | 98.5 | 91.3 of BERT-base's 92.7 | 1.6\u00d7 |" in text
     assert "| TinyBERT4 | 1909.10351 | test | 5.33 (1.2 of 22.5 GFLOPs) | 99.1 | 92.6 of BERT-base's 93.4 | 9.4\u00d7" in text
     assert "| BiLSTM | 1903.12136 | test | \u2013 | 95.6 | 90.7 of BERT-large's 94.9 | \u2013 |" in text
-    assert ">TinyBERT4</text>" in figure
-    assert "BiLSTM" not in figure
+    assert text.startswith("![Accuracy retained on sst2 against multiply-adds](there/front.svg)\n\n![Accuracy")
+    assert "](there/front_speed.svg)" in text
+    assert all(">TinyBERT4</text>" in figure and "BiLSTM" not in figure for figure in figures.values())
+    assert ">PKD-3</text>" in figures["front.svg"]
+    assert "PKD-3" not in figures["front_speed.svg"]
+    assert ">CoFi, 95 % gone</text>" in figures["front_speed.svg"]
+    assert "CoFi" not in figures["front.svg"]
 
 
 def test_another_task_has_no_published_students(tmp_path: Path, run: dict[str, Any]) -> None:
     run["data"]["name"] = "tweets"
     write(tmp_path, "three", run)
-    text, figure = front_block(tmp_path, "front.svg")
+    text, figures = front_block(tmp_path, "there")
     assert "published student" not in text
-    assert "TinyBERT" not in figure
+    assert not any("TinyBERT" in figure for figure in figures.values())
 
 
 @pytest.mark.parametrize(
@@ -142,14 +147,14 @@ def test_a_damaged_file_is_named(tmp_path: Path, run: dict[str, Any], text: str,
     write(tmp_path, "three", run)
     (tmp_path / "broken.json").write_text(text)
     with pytest.raises(InputError, match=f"broken.json.*{words}"):
-        front_block(tmp_path, "front.svg")
+        front_block(tmp_path, "there")
 
 
 @pytest.mark.parametrize("name", [".", "nowhere"])
 def test_a_folder_without_results_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(InputError, match="holds no results"):
-        front_block(tmp_path / name, "front.svg")
+        front_block(tmp_path / name, "there")
 
 
 def test_results_of_two_tasks_are_refused(tmp_path: Path, run: dict[str, Any]) -> None:
@@ -157,7 +162,7 @@ def test_results_of_two_tasks_are_refused(tmp_path: Path, run: dict[str, Any]) -
     run["data"]["name"] = "mrpc"
     write(tmp_path, "other", run)
     with pytest.raises(InputError, match="on the data mrpc, sst2"):
-        front_block(tmp_path, "front.svg")
+        front_block(tmp_path, "there")
 
 
 @pytest.mark.parametrize(

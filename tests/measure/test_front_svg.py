@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from compress.measure.front_svg import FRAME, STEP, Mark, apart, draw_front
+from compress.measure.front_svg import FRAME, SPEEDUPS, STEP, Mark, apart, draw_front
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def ours(name: str, share: float, retention: float, spread: float = 0.5) -> Mark:
-    return Mark(name, "ours", share, retention, retention - spread, retention + spread, f"{name} tip")
+def ours(name: str, at: float, retention: float, spread: float = 0.5) -> Mark:
+    return Mark(name, "ours", at, retention, retention - spread, retention + spread, f"{name} tip")
 
 
 def places(text: str) -> dict[str, tuple[float, float]]:
@@ -32,6 +32,18 @@ def test_less_work_stands_to_the_left_and_more_retention_above() -> None:
     left, _, right, _ = FRAME.plot
     assert large_x - small_x == pytest.approx((right - left - 2 * STEP) * 0.5, abs=0.1)
     assert small_y > large_y
+
+
+def test_a_speed_up_of_twice_as_much_stands_as_far_to_the_right_everywhere() -> None:
+    marks = [ours(f"{speed}", speed, 95) for speed in (0.5, 1, 4, 16, 64)]
+    found = places(draw_front(marks, "title", SPEEDUPS))
+    slow, one, four, sixteen, most = (found[f"{speed} tip"][0] for speed in (0.5, 1, 4, 16, 64))
+    left, _, right, _ = FRAME.plot
+    assert one - slow == pytest.approx(STEP, abs=0.1)  # slower than the teacher stands where equal stands, beside it
+    assert sixteen - four == pytest.approx((right - left - 2 * STEP) / 3, abs=0.1)
+    assert most == pytest.approx(right - STEP, abs=0.1)
+    assert SPEEDUPS.ticks(64) == [1, 2, 5, 10, 20, 50]
+    assert SPEEDUPS.ticks(10) == [1, 2, 5, 10]
 
 
 def test_every_mark_stays_in_the_plot_and_has_its_label() -> None:

@@ -116,11 +116,11 @@ def test_a_page_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_an_overview_takes_the_place_between_its_marks_and_its_figure_lies_beside_the_results(page: Path) -> None:
     page.write_text(FRONT)
     assert refresh_tables(page) is True
-    block, figure = front_block(page.parent / "results", "results/front.svg")
+    block, figures = front_block(page.parent / "results", "results")
     assert page.read_text() == f"# All\n\n<!-- front: results -->\n\n{block}\n\n<!-- end of front -->\n\nThe end.\n"
     assert "](results/front.svg)" in block
-    assert (page.parent / "results" / "front.svg").read_text() == figure
-    assert sorted(os.listdir(page.parent / "results")) == ["a.json", "front.svg"]
+    assert (page.parent / "results" / "front.svg").read_text() == figures["front.svg"]
+    assert sorted(os.listdir(page.parent / "results")) == ["a.json", "front.svg", "front_speed.svg"]
 
 
 def test_a_figure_that_is_gone_is_drawn_again(page: Path) -> None:
