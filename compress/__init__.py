@@ -18,7 +18,7 @@ _HOMES = {
     "theseus": "compress.methods.theseus",
     "prune_heads": "compress.methods.prune_heads",
     "prune_ffn": "compress.methods.prune_ffn",
-    "prune_after_training": "compress.methods.prune_after_training",
+    "prune_after_training": "compress.search.prune_after_training",
     "prune_weights": "compress.methods.prune_weights",
     "prune_cofi": "compress.methods.prune_cofi",
     "prune_width": "compress.methods.prune_width",

@@ -26,6 +26,7 @@ import numpy as np
 from filelock import FileLock
 from transformers import PreTrainedModel
 
+from compress.bert.costs import Costs
 from compress.bert.layout import reads_first_token_only
 from compress.bert.structure import read_structure
 from compress.bert.surgery import keep_heads, keep_layers, keep_neurons
@@ -106,6 +107,17 @@ class BlockTimes:
     def model_ms(self, shapes: Sequence[Shape]) -> float:
         """What a model of layers with so many heads and neurons takes."""
         return self.base_ms + sum(self.layer_ms(one, last=one_is_last) for one, one_is_last in _marked(shapes))
+
+
+    def costs(self, shapes: Sequence[Shape]) -> Costs:
+        """What a model of such layers takes, by part, with fewer heads and neurons, in milliseconds."""
+        tables = [(self.last_heads, self.last_neurons) if last else (self.heads, self.neurons) for _, last in _marked(shapes)]
+        heads, neurons = (
+            [np.array([_between(pair[kind], count) for count in range(shape[kind] + 1)])
+             for pair, shape in zip(tables, shapes, strict=True)]
+            for kind in (0, 1)
+        )  # fmt: skip
+        return Costs(heads, neurons, self.base_ms)
 
 
 def _marked(shapes: Sequence[Shape]) -> list[tuple[Shape, bool]]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -14,14 +14,13 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
-from compress.bert.families import FAMILIES
 from compress.bert.layout import encoder_layers
 from compress.bert.quantizers import quantized_linears
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, raise_together
-from compress.export.exporting import check_runtime
 from compress.measure.block_times import BlockTimes, Setting, Shape, block_times, model_times, shapes_of
 from compress.search.budget import Budget, fastest_ms
+from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed
 from compress.search.stitching import Batches, Parts, kept_layers, parts_of, stitched
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
@@ -98,13 +97,10 @@ def prune_to_latency(
     task: Task,
     speedup: Annotated[float | None, Field(gt=1, description="how many times faster than today; or give p50_ms")] = None,
     p50_ms: Annotated[float | None, Field(gt=0, description="median milliseconds of a call; or give speedup")] = None,
-    target: Annotated[
-        Literal["onnxruntime-cpu", "onnxruntime-cpu-int8", "openvino-cpu", "openvino-cpu-int8"],
-        Field(description="what will run it; times are of its files, with its default options"),
-    ] = "onnxruntime-cpu",
-    batch: Annotated[int, Field(ge=1, description="examples in a call")] = 1,
-    length: Annotated[int, Field(ge=1, description="tokens of each example")] = 32,
-    threads: Annotated[int, Field(ge=1, description="threads of the runtime")] = 1,
+    target: Target = "onnxruntime-cpu",
+    batch: Examples = 1,
+    length: Tokens = 32,
+    threads: Threads = 1,
     examples: Annotated[int, Field(ge=16, description="training sentences that pruning looks at")] = 1024,
     trials: Annotated[int, Field(ge=1, description="structures compared in each cut; time grows in proportion")] = 40,
     schedule: Annotated[
@@ -187,16 +183,8 @@ def prune_to_latency(
 
 def _check(model: PreTrainedModel, task: Task, setting: Setting, teacher: PreTrainedModel | None) -> None:
     """Raise InputError for everything that is wrong and can be told without measuring."""
-    known = [kind for kind, family in FAMILIES.items() if family.after_attention is not None]
-    if model.config.model_type not in known:
-        raise InputError(
-            f"prune_to_latency: a {model.config.model_type} cannot be pruned part by part; allowed: {', '.join(known)}. Use "
-            "build_student for another shape."
-        )
-    longest = model.config.max_position_embeddings
     raise_together([
-        *([f"prune_to_latency.length is {setting.length}, but the model reads at most {longest} tokens; use fewer."]
-          if setting.length > longest else []),
+        *not_timed("prune_to_latency", model, setting),
         *(["prune_to_latency: the model quantizes already; prune it before quantize_aware."]
           if quantized_linears(model) else []),
         *([f"the task's calibration part has {len(task.calibration)} examples; prune_to_latency needs at least {FEWEST} to "
@@ -204,7 +192,6 @@ def _check(model: PreTrainedModel, task: Task, setting: Setting, teacher: PreTra
         *(["prune_to_latency.teacher has another width, tokenizer or other labels than the model; leave it out, and the model "
            "is its own teacher."] if teacher is not None and not _fits(model, teacher) else []),
     ])  # fmt: skip
-    check_runtime(setting.target)
 
 
 def _fits(model: PreTrainedModel, teacher: PreTrainedModel) -> bool:

@@ -219,7 +219,7 @@ def test_a_runtime_that_is_missing_is_named(toy: Task, monkeypatch: pytest.Monke
 
 
 def test_models_that_cannot_be_pruned_are_refused(toy: Task) -> None:
-    _refused(tiny_of("albert"), toy, "a albert cannot be pruned part by part; allowed: bert, distilbert", speedup=2.0)
+    _refused(tiny_of("albert"), toy, "a albert cannot be timed part by part; allowed: bert, distilbert", speedup=2.0)
     quantized = quantize_aware(tiny_bert(), task=toy, epochs=1, batch_size=8)
     _refused(quantized, toy, "prune it before quantize_aware", speedup=2.0)
 

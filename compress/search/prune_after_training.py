@@ -9,13 +9,15 @@ from typing import Annotated
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from compress.arguments import within_range
+from compress.arguments import fits_together, within_range
 from compress.bert.costs import Costs, encoder_macs
 from compress.bert.gates import fold_gates
 from compress.bert.layout import distinct_layers, encoder_layers, neuron_count
 from compress.bert.quantizers import quantized_linears
 from compress.bert.surgery import copy_of, keep_heads, keep_neurons
-from compress.errors import InputError
+from compress.errors import InputError, raise_together
+from compress.measure.block_times import Setting, block_times, shapes_of
+from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed
 from compress.tasks.text_classification import Task
 from compress.train.budget import Kept, kept_under
 from compress.train.device import pick_device
@@ -27,12 +29,28 @@ from compress.train.run import Run
 logger = logging.getLogger(__name__)
 
 
+def _wrong(macs: float | None, speedup: float | None) -> list[str]:
+    if macs is None and speedup is None:
+        return ["macs is missing, and so is speedup; give one of the two."]
+    return ["macs and speedup are both given; give one of the two."] if macs and speedup else []
+
+
 @within_range
+@fits_together(_wrong)
 def prune_after_training(
     model: PreTrainedModel,
     *,
     task: Task,
-    macs: Annotated[float, Field(gt=0, lt=1, description="fraction of the encoder's multiply-adds that stays")],
+    macs: Annotated[
+        float | None, Field(gt=0, lt=1, description="fraction of the encoder's multiply-adds that stays; or give speedup")
+    ] = None,
+    speedup: Annotated[
+        float | None, Field(gt=1, description="how many times faster than today, by measured times; or give macs")
+    ] = None,
+    target: Target = "onnxruntime-cpu",
+    batch: Examples = 1,
+    length: Tokens = 32,
+    threads: Threads = 1,
     examples: Annotated[int, Field(ge=1, le=1 << 20, description="of the training part to learn from; more cost time")] = 2048,
     rearrange: Annotated[bool, Field(description="exchange gates within layers, what they do together counted")] = True,
     tune: Annotated[bool, Field(description="scale what is left, so that layers answer as before")] = True,
@@ -54,7 +72,13 @@ def prune_after_training(
     Args:
         model: Fine-tuned on the task; stays as it is.
         task: Of its training part examples are read, with their labels; the evaluation split is not touched.
-        macs: What may stay of the encoder's multiply-adds, at the mean length of these examples.
+        macs: What may stay of the encoder's multiply-adds, at the mean length of these examples; give this or `speedup`.
+        speedup: The model's file today over the pruned one's, by a table of what its parts take on this machine; give this or
+            `macs`.
+        target: What will run it, with its default options; for `speedup`.
+        batch: Examples in a call; for `speedup`.
+        length: Tokens of each example; for `speedup`.
+        threads: That the runtime may use; for `speedup`.
         examples: How many, drawn by the seed; all of them if the part has fewer.
         rearrange: Exchange within layers.
         tune: Scale what is left. An ALBERT, whose layers run several times, needs false.
@@ -68,19 +92,20 @@ def prune_after_training(
         InputError: The model quantizes, does not fit the task, or cannot get as small; or there is nothing to learn from.
     """
     run = run or Run()
-    _check(model, task, tune, multiple_of)
+    setting = Setting(target, batch, length, threads, quick=run.max_steps is not None) if speedup else None
+    _check(model, task, tune, multiple_of, setting)
     device = pick_device(run.device)
     encoded = drawn_examples(model, task, examples, run.seed)
-    costs = encoder_macs(model, float(encoded.lengths.mean()))
-    if costs.least >= macs * costs.whole:
-        raise InputError(
-            f"prune_after_training.macs is {macs}, but without any head and neuron {costs.least / costs.whole:.3g} of the "
-            "encoder's multiply-adds stay; use more."
-        )
+    if setting is None:
+        costs = encoder_macs(model, float(encoded.lengths.mean()))
+    else:
+        told = run.answers / "times" if run.answers else None
+        costs = block_times(model, task, setting, folder=told, progress=run.progress).costs(shapes_of(model))
+    left = _left(costs, macs, speedup, setting)
     reader = copy_of(model).to(device).eval().requires_grad_(False)
     gradients = gate_gradients(reader, encoded, device, run.progress)
-    kept = _searched(gradients, costs, macs, multiple_of)
-    teacher = _cut(reader, _searched(gradients, costs, math.sqrt(macs), multiple_of)) if tune else None
+    kept = _searched(gradients, costs, left, multiple_of)
+    teacher = _cut(reader, _searched(gradients, costs, math.sqrt(left), multiple_of)) if tune else None
     if rearrange:
         kept = Kept(*([rearranged(layer, one) for layer, one in zip(layers, parts, strict=True)]
                       for layers, parts in ((gradients.heads, kept.heads), (gradients.neurons, kept.neurons))))  # fmt: skip
@@ -88,11 +113,30 @@ def prune_after_training(
     if teacher is not None:
         scales = fitted_scales(_cut(reader, kept), teacher, encoded, device, run.progress)
         student = fold_gates(student, *([scale.cpu() for scale in part] for part in scales))
-    _tell(run, costs, kept)
+    _tell(run, costs, kept, setting)
     return student.eval()
 
 
-def _check(model: PreTrainedModel, task: Task, tune: bool, multiple_of: int) -> None:
+def _left(costs: Costs, macs: float | None, speedup: float | None, setting: Setting | None) -> float:
+    """The fraction of what the encoder costs that may stay."""
+    least = costs.least / costs.whole
+    if speedup is not None and speedup * least >= 1:
+        if setting is not None and setting.quick:
+            logger.info("a tiny model's time is nearly all overhead, so that the middle of what can be reached is taken")
+            return (1 + least) / 2
+        raise InputError(
+            f"prune_after_training.speedup is {speedup:g}, but without any head and neuron {setting} is {1 / least:.3g} times "
+            "faster; use less, or prune_to_latency, which removes whole layers."
+        )
+    if macs is not None and least >= macs:
+        raise InputError(
+            f"prune_after_training.macs is {macs}, but without any head and neuron {least:.3g} of the encoder's multiply-adds "
+            "stay; use more."
+        )
+    return macs if macs is not None else 1 / (speedup or 1.0)
+
+
+def _check(model: PreTrainedModel, task: Task, tune: bool, multiple_of: int, setting: Setting | None) -> None:
     layers = distinct_layers(model)
     if not layers:
         raise InputError(f"prune_after_training: a {model.config.model_type} has no encoder; remove the step.")
@@ -100,6 +144,7 @@ def _check(model: PreTrainedModel, task: Task, tune: bool, multiple_of: int) -> 
         raise InputError("prune_after_training: the model quantizes; prune it before quantize_aware.")
     task.train.require("train")
     check_fit(model, task)
+    raise_together(not_timed("prune_after_training", model, setting) if setting else [])
     if tune and len(layers) < len(encoder_layers(model)):
         raise InputError("prune_after_training.tune is true, but the model's layers are shared, so that no scale fits all of "
                          "their runs; set it to false.")  # fmt: skip
@@ -119,9 +164,11 @@ def _cut(model: PreTrainedModel, kept: Kept) -> PreTrainedModel:
     return keep_neurons(keep_heads(model, kept.heads), kept.neurons)
 
 
-def _tell(run: Run, costs: Costs, kept: Kept) -> None:
+def _tell(run: Run, costs: Costs, kept: Kept, setting: Setting | None) -> None:
     heads, neurons = kept.counts
     left = costs.of(heads, neurons) / costs.whole
-    run.facts.update(heads=heads, neurons=neurons, encoder_macs_left=left)
-    logger.info("%d heads and %d neurons stay, %.1f %% of the encoder's multiply-adds; heads by layer %s, neurons %s",
-                sum(heads), sum(neurons), 100 * left, heads, neurons)  # fmt: skip
+    run.facts.update(heads=heads, neurons=neurons)
+    run.facts.update({"encoder_macs_left": left} if setting is None else {"speedup": 1 / left})
+    what = "the encoder's multiply-adds" if setting is None else f"the time, {setting},"
+    logger.info("%d heads and %d neurons stay, %.1f %% of %s; heads by layer %s, neurons %s",
+                sum(heads), sum(neurons), 100 * left, what, heads, neurons)  # fmt: skip

@@ -17,11 +17,12 @@ from compress.bert.quantizers import with_quantizers
 from compress.errors import InputError
 from compress.methods.build_student import build_student
 from compress.methods.fine_tune import fine_tune
-from compress.methods.prune_after_training import prune_after_training
+from compress.search.prune_after_training import prune_after_training
 from compress.tasks.text_classification import Task
 from compress.train.run import Run
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, sentences, state_of, tiny_bert, tiny_of, toy_task
+from tests.search.times import ms_of, stand_in_for_timing, table_of
 
 
 def counts(model: PreTrainedModel) -> tuple[list[int], list[int]]:
@@ -93,7 +94,7 @@ def test_a_trained_model_loses_less_than_one_whose_most_important_parts_go(
     trained = fine_tune(tiny_bert(), task=toy, epochs=12, batch_size=8, learning_rate=5e-3)
     good = prune_after_training(trained, task=toy, macs=0.5)
     plain = prune_after_training(trained, task=toy, macs=0.5, tune=False)
-    home = "compress.methods.prune_after_training.importance"
+    home = "compress.search.prune_after_training.importance"
     monkeypatch.setattr(home, lambda gradients: 1 / (1e-9 + gradients.square().sum(0)))
     bad = prune_after_training(trained, task=toy, macs=0.5, tune=False, rearrange=False)
     before = loss_of(trained, toy)
@@ -124,6 +125,37 @@ def test_shared_layers_are_pruned_for_all_their_runs(toy: Task) -> None:
     assert encoder_macs(pruned, length).whole <= 0.5 * encoder_macs(model, length).whole
     with pytest.raises(InputError, match=r"prune_after_training\.tune is true, .*shared.* set it to false"):
         prune_after_training(forbid_forward_passes(model), task=toy, macs=0.5)
+
+
+@pytest.mark.parametrize("speedup", [1.3, 2.0])
+def test_it_is_as_fast_as_asked_by_the_table(toy: Task, monkeypatch: pytest.MonkeyPatch, speedup: float) -> None:
+    stand_in_for_timing(monkeypatch)
+    model, run = tiny_bert(layers=3), Run()
+    pruned = prune_after_training(model, task=toy, speedup=speedup, length=8, multiple_of=1, run=run)
+    reached = table_of(model).dense_ms / ms_of(pruned, model)
+    assert speedup <= reached < 1.1 * speedup
+    assert run.facts["speedup"] == pytest.approx(reached)
+
+
+def test_a_speedup_that_cannot_be_reached_is_refused_with_what_can(toy: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in_for_timing(monkeypatch)
+    model = tiny_bert(layers=3)
+    empty = 1.0 + 4 * 0.05  # two empty parts in each layer but the last, whose parts take nothing
+    reachable = table_of(model).dense_ms / empty
+    with pytest.raises(InputError, match=rf"is 50, but without any head and neuron .* is {reachable:.3g} times faster"):
+        prune_after_training(forbid_forward_passes(model), task=toy, speedup=50.0, length=8)
+    with pytest.raises(InputError, match="length is 25, but the model reads at most 24"):
+        prune_after_training(forbid_forward_passes(model), task=toy, speedup=2.0, length=25)
+    with pytest.raises(InputError, match="a albert cannot be timed part by part"):
+        prune_after_training(forbid_forward_passes(tiny_of("albert")), task=toy, speedup=2.0, length=8, tune=False)
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    ({}, "macs is missing, and so is speedup; give one"), ({"macs": 0.5, "speedup": 2.0}, "macs and speedup are both given"),
+])  # fmt: skip
+def test_one_budget_is_given(toy: Task, arguments: dict[str, float], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        prune_after_training(forbid_forward_passes(tiny_bert()), task=toy, **arguments)
 
 
 def test_a_pruned_model_can_be_pruned_again(toy: Task) -> None:

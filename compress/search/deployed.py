@@ -1,0 +1,37 @@
+"""Where a pruned model will run: what a recipe may say about it, and whether a model's parts can be timed there."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from compress.bert.families import FAMILIES
+from compress.export.exporting import check_runtime
+from compress.measure.block_times import Setting
+
+Target = Annotated[
+    Literal["onnxruntime-cpu", "onnxruntime-cpu-int8", "openvino-cpu", "openvino-cpu-int8"],
+    Field(description="what will run it; times are of its files, with its default options"),
+]
+Examples = Annotated[int, Field(ge=1, description="examples in a call")]
+Tokens = Annotated[int, Field(ge=1, description="tokens of each example")]
+Threads = Annotated[int, Field(ge=1, description="threads of the runtime")]
+
+
+def not_timed(method: str, model: PreTrainedModel, setting: Setting) -> list[str]:
+    """Why parts of the model cannot be timed there; nothing if they can.
+
+    Raises:
+        InputError: The target's runtime is not installed.
+    """
+    check_runtime(setting.target)
+    known = [kind for kind, family in FAMILIES.items() if family.after_attention is not None]
+    if model.config.model_type not in known:
+        return [f"{method}: a {model.config.model_type} cannot be timed part by part; allowed: {', '.join(known)}. Use "
+                "build_student for another shape."]  # fmt: skip
+    longest = model.config.max_position_embeddings
+    if setting.length > longest:
+        return [f"{method}.length is {setting.length}, but the model reads at most {longest} tokens; use fewer."]
+    return []
