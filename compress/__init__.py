@@ -14,6 +14,7 @@ _HOMES = {
     "fine_tune": "compress.methods.fine_tune",
     "drop_layers": "compress.methods.drop_layers",
     "build_student": "compress.methods.build_student",
+    "load_student": "compress.methods.load_student",
     "distill": "compress.methods.distill",
     "theseus": "compress.methods.theseus",
     "prune_heads": "compress.methods.prune_heads",
@@ -29,9 +30,9 @@ _HOMES = {
     "run": "compress.pipeline",
 }
 __all__ = [
-    "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "measure", "prune_after_training", "prune_cofi",
-    "prune_ffn", "prune_heads", "prune_to_latency", "prune_weights", "prune_width", "quantize_aware", "run", "save", "task",
-    "theseus",
+    "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "load_student", "measure",
+    "prune_after_training", "prune_cofi", "prune_ffn", "prune_heads", "prune_to_latency", "prune_weights", "prune_width",
+    "quantize_aware", "run", "save", "task", "theseus",
 ]  # fmt: skip
 
 

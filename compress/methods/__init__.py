@@ -6,6 +6,7 @@ METHODS = {
     "fine_tune": "compress.methods.fine_tune",
     "drop_layers": "compress.methods.drop_layers",
     "build_student": "compress.methods.build_student",
+    "load_student": "compress.methods.load_student",
     "distill": "compress.methods.distill",
     "theseus": "compress.methods.theseus",
     "prune_heads": "compress.methods.prune_heads",

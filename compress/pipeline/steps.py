@@ -134,6 +134,7 @@ def _key(walk: Walk, step: Step, before: Stop) -> str:
         "teacher": walk.stops[teacher].key if teacher else None,
         "text": _file_digest(step.arguments.get("text")),
         "masked_lm": [_model_digest(one.get("masked_lm")) for one in (step.arguments, step.arguments.get("augment") or {})],
+        "checkpoint": _model_digest(step.arguments.get("checkpoint")),
         "seed": walk.plan.seed if "run" in wants else None,
         "data": walk.task.fingerprint if "task" in wants else None,
         "source": source_digest(METHODS[step.method], *objectives),

@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "fine_tune": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
     "drop_layers": {"keep": [1]},
     "build_student": {"layers": 1, "width": 8, "intermediate": 12, "heads": 2},
+    "load_student": {},
     "distill": {"epochs": 1, "batch_size": 8, "objectives": {"logits": 1.0, "labels": 0.5, "hidden": 0.1}},
     "theseus": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "modules": 1},
     "prune_heads": {"fraction": 0.4},
@@ -54,12 +56,21 @@ def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
 def _applied(name: str, model: PreTrainedModel, seed: int = 13, **changes: Any) -> PreTrainedModel:
     function = getattr(importlib.import_module(METHODS[name]), name)
     arguments = {**EXAMPLES[name], **changes}
+    if name == "load_student":
+        return _another(function, model, seed)
     if name in ("distill", "prune_cofi"):
         arguments["teacher"] = tiny_bert(seed=8)
     if name != "drop_layers":
         arguments |= {"task": toy_task(), "run": Run(seed=seed, device="cpu")}
     changed: PreTrainedModel = function(model, **arguments)
     return changed
+
+
+def _another(function: Any, model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    with tempfile.TemporaryDirectory() as folder:
+        path = cp.save(tiny_bert(seed=9, hidden_size=8), Path(folder) / "small")
+        student: PreTrainedModel = function(model, checkpoint=str(path), run=Run(seed=seed))
+    return student
 
 
 def test_every_method_has_an_example_here_and_is_public() -> None:
