@@ -24,6 +24,7 @@ _HOMES = {
     "prune_cofi": "compress.methods.prune_cofi",
     "prune_width": "compress.methods.prune_width",
     "prune_to_latency": "compress.search.prune_to_latency",
+    "trim_vocabulary": "compress.methods.trim_vocabulary",
     "quantize_aware": "compress.methods.quantize_aware",
     "export": "compress.export.exporting",
     "measure": "compress.measure",
@@ -32,7 +33,7 @@ _HOMES = {
 __all__ = [
     "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "load_student", "measure",
     "prune_after_training", "prune_cofi", "prune_ffn", "prune_heads", "prune_to_latency", "prune_weights", "prune_width",
-    "quantize_aware", "run", "save", "task", "theseus",
+    "quantize_aware", "run", "save", "task", "theseus", "trim_vocabulary",
 ]  # fmt: skip
 
 

@@ -16,5 +16,6 @@ METHODS = {
     "prune_cofi": "compress.methods.prune_cofi",
     "prune_width": "compress.methods.prune_width",
     "prune_to_latency": "compress.search.prune_to_latency",
+    "trim_vocabulary": "compress.methods.trim_vocabulary",
     "quantize_aware": "compress.methods.quantize_aware",
 }

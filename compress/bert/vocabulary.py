@@ -1,0 +1,142 @@
+"""Fewer pieces and fewer positions: the tables, and the tokenizer that numbers the pieces."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedModel
+
+from compress.bert.families import KNOWN, family_of, fitted_tokenizer
+from compress.bert.quantizers import quantized_linears
+from compress.bert.surgery import copy_of
+from compress.errors import InputError
+from compress.log import libraries_silenced
+
+POSITIONS = ("position_ids", "token_type_ids")
+"""Buffers of the embeddings that are as long as the table of positions."""
+
+
+def refuse_vocabulary(model: PreTrainedModel) -> None:
+    """Raise InputError where a model's pieces cannot be fewer."""
+    family_of(model)
+    kind = model.tokenizer.backend_tokenizer.model
+    if type(kind).__name__ != "WordPiece":
+        raise InputError(
+            f"the tokenizer's pieces are those of a {type(kind).__name__} model, which cannot be cut; WordPiece alone can."
+        )
+    if quantized_linears(model):
+        raise InputError("the model quantizes; cut its vocabulary before quantize_aware.")
+
+
+def basic_pieces(tokenizer: Any) -> list[int]:
+    """The ids, rising, without which words could not be spelled any more: special and added tokens, and single characters, at
+    the start of a word and within."""
+    kind = tokenizer.backend_tokenizer.model
+    prefix = kind.continuing_subword_prefix
+    special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
+    held: Mapping[str, int] = tokenizer.get_vocab()
+    return sorted({*special, *(index for piece, index in held.items() if len(piece.removeprefix(prefix)) == 1)})
+
+
+@torch.no_grad()
+def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
+    """Copy the model with these rows of its word table only, and a tokenizer that numbers its pieces so.
+
+    Args:
+        model: Stays as it is, its tokenizer too.
+        keep: Ids, rising; `basic_pieces` are among them.
+
+    Raises:
+        InputError: The ids do not fit, or pieces cannot be cut.
+    """
+    refuse_vocabulary(model)
+    missing = set(basic_pieces(model.tokenizer)) - set(keep)
+    if missing or any(later <= earlier for earlier, later in pairwise(keep)) or keep[-1] >= model.config.vocab_size:
+        raise InputError(f"the {len(keep)} pieces to keep must rise within 0 to {model.config.vocab_size - 1}, and "
+                         f"{len(missing)} special tokens and single characters are missing.")  # fmt: skip
+    student = copy_of(model)
+    table = student.get_input_embeddings()
+    assert isinstance(table, nn.Embedding)
+    numbers = {old: new for new, old in enumerate(keep)}
+    table.weight = nn.Parameter(table.weight[torch.tensor(keep)].clone())
+    table.num_embeddings = len(keep)
+    if table.padding_idx is not None:
+        table.padding_idx = numbers[table.padding_idx]
+    student.config.vocab_size = len(keep)
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id"):
+        told = getattr(student.config, name, None)
+        if told is not None:
+            setattr(student.config, name, numbers.get(told))
+    student.tokenizer = fitted_tokenizer(renumbered(model.tokenizer, numbers), KNOWN[student.config.model_type])
+    return student
+
+
+def renumbered(tokenizer: Any, numbers: Mapping[int, int]) -> Any:
+    """A fast tokenizer of the same kind that knows these pieces only.
+
+    Args:
+        tokenizer: WordPiece; stays as it is.
+        numbers: New id by old one, for the pieces that stay.
+    """
+    with tempfile.TemporaryDirectory(prefix="compress-tokenizer-") as folder, libraries_silenced():
+        tokenizer.save_pretrained(folder)
+        path = Path(folder) / "tokenizer.json"
+        _write(path, _renumbered(json.loads(path.read_text(encoding="utf-8")), numbers))
+        for name in ("vocab.txt", "added_tokens.json"):  # would say the old numbers
+            (Path(folder) / name).unlink(missing_ok=True)
+        settings = Path(folder) / "tokenizer_config.json"
+        told = json.loads(settings.read_text(encoding="utf-8"))
+        told.pop("added_tokens_decoder", None)  # stands in tokenizer.json too
+        _write(settings, told)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _renumbered(told: dict[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:
+    """The contents of a tokenizer.json with other ids."""
+    vocabulary = told["model"]["vocab"]
+    told["model"]["vocab"] = {piece: numbers[index] for piece, index in vocabulary.items() if index in numbers}
+    told["added_tokens"] = [one | {"id": numbers[one["id"]]} for one in told.get("added_tokens") or []]
+    after = told.get("post_processor") or {}
+    for special in (after.get("special_tokens") or {}).values():  # TemplateProcessing
+        special["ids"] = [numbers[index] for index in special["ids"]]
+    for end in ("cls", "sep"):  # BertProcessing
+        if end in after:
+            after[end] = [after[end][0], numbers[after[end][1]]]
+    if told.get("padding"):
+        told["padding"]["pad_id"] = numbers[told["padding"]["pad_id"]]
+    return told
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+@torch.no_grad()
+def keep_positions(model: PreTrainedModel, count: int) -> PreTrainedModel:
+    """Copy the model with its first positions only, so that it reads so many tokens at most.
+
+    Raises:
+        InputError: It has fewer.
+    """
+    most = model.config.max_position_embeddings
+    if not 0 < count <= most:
+        raise InputError(f"{count} positions are asked for, but the model has {most}; use 1 to {most}.")
+    student = copy_of(model)
+    embeddings: Any = student.base_model.embeddings
+    table = embeddings.position_embeddings
+    table.weight = nn.Parameter(table.weight[:count].clone(), requires_grad=table.weight.requires_grad)
+    table.num_embeddings = count
+    for name in POSITIONS:
+        if hasattr(embeddings, name):
+            embeddings.register_buffer(name, getattr(embeddings, name)[:, :count].clone(), persistent=False)
+    student.config.max_position_embeddings = count
+    student.tokenizer.model_max_length = count
+    student.tokenizer.init_kwargs["model_max_length"] = count
+    return student

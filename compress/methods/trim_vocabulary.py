@@ -1,0 +1,121 @@
+"""Leave the pieces that a task's text does not use out of the vocabulary."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from compress.arguments import within_range
+from compress.bert.vocabulary import basic_pieces, keep_pieces, keep_positions, refuse_vocabulary
+from compress.errors import InputError, NoEffect
+from compress.tasks.text_classification import Task
+from compress.tasks.unlabelled import read_unlabelled
+from compress.train.run import Run
+
+logger = logging.getLogger(__name__)
+
+READ = 1024  # texts at a time
+SHOWN = 20  # of the pieces that are missed most
+
+
+@within_range
+def trim_vocabulary(
+    model: PreTrainedModel,
+    *,
+    task: Task,
+    min_count: Annotated[int, Field(ge=1, description="times that a piece must occur in the texts to stay")] = 1,
+    text: Annotated[str | None, Field(description="file of texts, one on each line, whose pieces stay too")] = None,
+    max_length: Annotated[int | None, Field(ge=4, description="positions that stay; null: all")] = None,
+    run: Run | None = None,
+) -> PreTrainedModel:
+    """Leave word pieces out that the task's text does not use: rows of the word table, and the tokenizer's entries for them.
+
+    The table of words is more than half of a small BERT, and most of its rows stand for pieces that one task never reads. Texts
+    whose pieces all stay are cut as before, and the model answers the same. Words that need a piece which is gone are spelled
+    with shorter ones; special tokens and single characters always stay, so that no word becomes unknown that was not.
+
+    Source: Abdaoui et al. 2020, "Load what you need", arXiv 2010.05609, section 3.
+    Differs: what a vocabulary misses is counted on texts that it was not made of.
+
+    Args:
+        model: A BERT, DistilBERT, MobileBERT or ALBERT with a WordPiece tokenizer; it stays as it is, its tokenizer too.
+        task: The pieces of its training part stay; those of its selection part tell what is missed. The evaluation split is
+            not touched.
+        min_count: Fewer occurrences, and the piece goes.
+        text: For words that are to be expected besides: plain text, a text on each line.
+        max_length: Cuts the table of positions, so that the model reads so many tokens at most; no less than the task's
+            max_length.
+        run: Its facts take up the report.
+
+    Returns:
+        The copy with a smaller vocabulary and its own tokenizer. Distil into it on answers, or trim its teacher as well, since
+        objectives that compare token by token need one vocabulary.
+
+    Raises:
+        InputError: The tokenizer is of another kind, the model quantizes, or the text cannot be read.
+        NoEffect: All pieces stay, and all positions.
+    """
+    run = run or Run()
+    try:
+        refuse_vocabulary(model)
+    except InputError as err:
+        raise InputError(f"trim_vocabulary: {err}") from err
+    _check_length(model, task, max_length)
+    texts = _texts(task.train.require("train"))
+    if text is not None:
+        texts += _texts(read_unlabelled(text).split)
+    counts = counted(model.tokenizer, texts)
+    used = {piece for piece, count in counts.items() if count >= min_count}
+    keep = sorted(used.union(basic_pieces(model.tokenizer)))
+    before = model.config.vocab_size
+    if len(keep) == before and max_length in (None, model.config.max_position_embeddings) and run.max_steps is None:
+        raise NoEffect(f"trim_vocabulary: all {before} pieces stay; raise min_count, or remove the step.")
+    trimmed = keep_pieces(model, keep)
+    if max_length is not None:
+        trimmed = keep_positions(trimmed, max_length)
+    _tell(run, model, trimmed, set(keep), _texts(task.selection.require("selection")))
+    return trimmed
+
+
+def _check_length(model: PreTrainedModel, task: Task, max_length: int | None) -> None:
+    most = model.config.max_position_embeddings
+    if max_length is not None and not task.max_length <= max_length <= most:
+        raise InputError(
+            f"trim_vocabulary.max_length is {max_length}, but the task reads {task.max_length} tokens and the model has "
+            f"{most} positions; use {task.max_length} to {most}."
+        )
+
+
+def _texts(split: Any) -> list[str]:
+    return [*split.texts, *(split.pairs or ())]
+
+
+def counted(tokenizer: Any, texts: Sequence[str]) -> Counter[int]:
+    """How often each piece occurs, by its id, special tokens left out."""
+    counts: Counter[int] = Counter()
+    for start in range(0, len(texts), READ):
+        told = tokenizer(list(texts[start : start + READ]), add_special_tokens=False, verbose=False)
+        for row in told["input_ids"]:
+            counts.update(row)
+    return counts
+
+
+def _tell(run: Run, model: PreTrainedModel, trimmed: PreTrainedModel, keep: set[int], held_out: Sequence[str]) -> None:
+    """How much of texts that the vocabulary was not made of is cut as before, and what is missed."""
+    wanted, got = counted(model.tokenizer, held_out), counted(trimmed.tokenizer, held_out)
+    total, missed = wanted.total(), {piece: count for piece, count in wanted.items() if piece not in keep}
+    pieces = model.tokenizer.convert_ids_to_tokens([piece for piece, _ in Counter(missed).most_common(SHOWN)])
+    coverage = 1 - sum(missed.values()) / total if total else 1.0
+    unknown = [counts[one.tokenizer.unk_token_id] for counts, one in ((wanted, model), (got, trimmed))]
+    run.facts["vocabulary"] = {
+        "before": model.config.vocab_size, "pieces": len(keep), "coverage": coverage, "missed": pieces,
+        "longer_by": got.total() / total - 1 if total else 0.0, "unknown_before": unknown[0], "unknown": unknown[1],
+    }  # fmt: skip
+    logger.info("%d of %d pieces stay; of held-out text %.2f %% is cut as before, and it has %.2f %% more pieces; missed: %s",
+                len(keep), model.config.vocab_size, 100 * coverage, 100 * run.facts["vocabulary"]["longer_by"],
+                ", ".join(pieces) or "none")  # fmt: skip
