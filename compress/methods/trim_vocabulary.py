@@ -29,7 +29,7 @@ def trim_vocabulary(
     *,
     task: Task,
     min_count: Annotated[int, Field(ge=1, description="times that a piece must occur in the texts to stay")] = 1,
-    text: Annotated[str | None, Field(description="file of texts, one on each line, whose pieces stay too")] = None,
+    text: Annotated[str | None, Field(description="file of more texts, one a line, whose pieces stay")] = None,
     max_length: Annotated[int | None, Field(ge=4, description="positions that stay; null: all")] = None,
     run: Run | None = None,
 ) -> PreTrainedModel:
