@@ -10,13 +10,12 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.bert.layout import distinct_layers, neuron_count
-from compress.bert.quantizers import quantized_linears
 from compress.bert.surgery import copy_of, keep_neurons
 from compress.errors import InputError, NoEffect
 from compress.tasks.text_classification import Task
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples
-from compress.train.fit import check_fit
+from compress.train.fit import check_prunable
 from compress.train.importance import Importance, highest_in_multiples, neuron_importance
 from compress.train.run import Run
 
@@ -77,10 +76,7 @@ def _counts(model: PreTrainedModel, task: Task, fraction: float, multiple_of: in
     counts = [neuron_count(layer) for layer in distinct_layers(model)]
     if not sum(counts):
         raise InputError(f"prune_ffn: this {model.config.model_type} has no feed-forward neurons; remove the step.")
-    if quantized_linears(model):
-        raise InputError("prune_ffn: the model quantizes; prune it before quantize_aware.")
-    task.train.require("train")
-    check_fit(model, task)
+    check_prunable("prune_ffn", model, task)
     if multiple_of > max(counts):
         raise InputError(
             f"prune_ffn.multiple_of is {multiple_of}, but no layer has more than {max(counts)} neurons; use at most that."

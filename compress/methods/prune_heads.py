@@ -15,7 +15,6 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.bert.gates import fold_gates
 from compress.bert.layout import distinct_layers, head_count
-from compress.bert.quantizers import quantized_linears
 from compress.bert.surgery import copy_of, keep_heads
 from compress.errors import InputError, NoEffect
 from compress.objectives.labels import labels
@@ -23,7 +22,7 @@ from compress.tasks.encoding import Encoded
 from compress.tasks.text_classification import Task
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples, gate_gradients
-from compress.train.fit import check_fit
+from compress.train.fit import check_prunable
 from compress.train.head_gates import HeadGates
 from compress.train.importance import head_importance, most_removable, without_lowest
 from compress.train.loop import Goal, train
@@ -103,10 +102,7 @@ def _count(model: PreTrainedModel, task: Task, fraction: float, at_least: int) -
     total = sum(counts)
     if not total:
         raise InputError(f"prune_heads: this {model.config.model_type} has no attention heads; remove the step.")
-    if quantized_linears(model):
-        raise InputError("prune_heads: the model quantizes; prune it before quantize_aware.")
-    task.train.require("train")
-    check_fit(model, task)
+    check_prunable("prune_heads", model, task)
     count, most = round(fraction * total), most_removable(counts, at_least)
     if not count:
         raise NoEffect(

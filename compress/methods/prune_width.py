@@ -15,7 +15,6 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.bert.families import family_of
 from compress.bert.layout import distinct_layers
-from compress.bert.quantizers import quantized_linears
 from compress.bert.residual import Place, channel_sums, coupled_places, keep_channels, narrow, refit_stream
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
@@ -23,7 +22,7 @@ from compress.tasks.encoding import Encoded
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
 from compress.train.device import pick_device
-from compress.train.fit import check_fit
+from compress.train.fit import check_prunable
 from compress.train.predict import on_device
 from compress.train.run import Run
 
@@ -111,9 +110,7 @@ def _check(model: PreTrainedModel, task: Task) -> None:
             "prune_width: a MobileBERT computes in its bottlenecks, which the stream between its layers does not narrow; "
             "use build_student with a smaller bottleneck, or start from a BERT, DistilBERT or ALBERT."
         )
-    if quantized_linears(model):
-        raise InputError("prune_width: the model quantizes; prune it before quantize_aware.")
-    check_fit(model, task)
+    check_prunable("prune_width", model, task)
 
 
 def _settled(width: int | float, before: int, multiple_of: int) -> int:

@@ -35,9 +35,9 @@ def trim_vocabulary(
 ) -> PreTrainedModel:
     """Leave word pieces out that the task's text does not use: rows of the word table, and the tokenizer's entries for them.
 
-    The table of words is more than half of a small BERT, and most of its rows stand for pieces that one task never reads. Texts
-    whose pieces all stay are cut as before, and the model answers the same. Words that need a piece which is gone are spelled
-    with shorter ones; special tokens and single characters always stay, so that no word becomes unknown that was not.
+    The table of words is more than half of a small BERT, and most of its rows stand for pieces that one task never reads.
+    Texts whose pieces all stay are cut as before, and the model answers the same. Words that need a piece which is gone are
+    spelled with shorter ones; special tokens and single characters always stay, so that no word becomes unknown that was not.
 
     Source: Abdaoui et al. 2020, "Load what you need", arXiv 2010.05609, section 3.
     Differs: what a vocabulary misses is counted on texts that it was not made of.

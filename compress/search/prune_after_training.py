@@ -13,7 +13,6 @@ from compress.arguments import fits_together, within_range
 from compress.bert.costs import Costs, encoder_macs
 from compress.bert.gates import fold_gates
 from compress.bert.layout import distinct_layers, encoder_layers, neuron_count
-from compress.bert.quantizers import quantized_linears
 from compress.bert.surgery import copy_of, keep_heads, keep_neurons
 from compress.errors import InputError, raise_together
 from compress.measure.block_times import Setting, block_times, shapes_of
@@ -22,7 +21,7 @@ from compress.tasks.text_classification import Task
 from compress.train.budget import Kept, kept_under
 from compress.train.device import pick_device
 from compress.train.fisher import GateGradients, drawn_examples, gate_gradients, importance, rearranged
-from compress.train.fit import check_fit
+from compress.train.fit import check_prunable
 from compress.train.reconstruction import fitted_scales
 from compress.train.run import Run
 
@@ -140,10 +139,7 @@ def _check(model: PreTrainedModel, task: Task, tune: bool, multiple_of: int, set
     layers = distinct_layers(model)
     if not layers:
         raise InputError(f"prune_after_training: a {model.config.model_type} has no encoder; remove the step.")
-    if quantized_linears(model):
-        raise InputError("prune_after_training: the model quantizes; prune it before quantize_aware.")
-    task.train.require("train")
-    check_fit(model, task)
+    check_prunable("prune_after_training", model, task)
     raise_together(not_timed("prune_after_training", model, setting) if setting else [])
     if tune and len(layers) < len(encoder_layers(model)):
         raise InputError("prune_after_training.tune is true, but the model's layers are shared, so that no scale fits all of "

@@ -6,10 +6,23 @@ from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
 
+from compress.bert.quantizers import quantized_linears
 from compress.errors import InputError
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
+
+
+def check_prunable(method: str, model: PreTrainedModel, task: Task) -> None:
+    """Refuse a model that quantizes already, and what `check_fit` refuses.
+
+    Raises:
+        InputError: It does, or they do not fit, or a part is empty or not for training.
+    """
+    if quantized_linears(model):
+        raise InputError(f"{method}: the model quantizes; prune it before quantize_aware.")
+    task.train.require("train")
+    check_fit(model, task)
 
 
 def check_fit(model: PreTrainedModel, task: Task) -> None:
