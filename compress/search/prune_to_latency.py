@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -17,8 +16,9 @@ from compress.arguments import fits_together, within_range
 from compress.bert.layout import encoder_layers
 from compress.bert.quantizers import quantized_linears
 from compress.bert.surgery import copy_of
-from compress.errors import InputError, raise_together
+from compress.errors import raise_together
 from compress.measure.block_times import BlockTimes, Setting, Shape, block_times, model_times, shapes_of
+from compress.search.asked import budgets_of, tell_what_pays, wrong_times
 from compress.search.budget import Budget, fastest_ms
 from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed
 from compress.search.stitching import Batches, Parts, kept_layers, parts_of, stitched
@@ -40,7 +40,6 @@ READ = 32  # examples in a batch
 RANDOM_FIRST = 0.5  # of the trials; the others change the best weights so far
 CHANGED = 0.1  # probability that a weight is drawn anew
 OBJECTIVES = {"logits": 1.0, "hidden": 1.0}
-PAYS = 0.5  # of what half a layer is to save
 CORRECTIONS = 2  # times at most that the last cut is repeated with a time that makes up for what the table is off by
 NEAR = 0.03  # of what was asked, within which a measured time is right
 LATE = 1.1
@@ -51,7 +50,9 @@ class _Search:
     """What the cuts share.
 
     Args:
-        dense: The model that comes in.
+        dense: The model that comes in, or its teacher where speed-ups count against that.
+        dense_ms: What its file takes.
+        depth: Layers of the model that comes in.
         task: Its training part is read for pruning.
         judged: Sentences on which structures are compared.
         told: The logarithms of its probabilities for them, (examples, labels).
@@ -64,6 +65,8 @@ class _Search:
     """
 
     dense: PreTrainedModel
+    dense_ms: float
+    depth: int
     task: Task
     judged: Batches
     told: torch.Tensor
@@ -73,20 +76,6 @@ class _Search:
     examples: int
     run: Run
     losses: list[float] = field(default_factory=list)
-
-
-def wrong_times(speedup: float | None, p50_ms: float | None, schedule: Sequence[float] | None) -> list[str]:
-    """What is wrong with the times that are asked for."""
-    found = []
-    if speedup is None and p50_ms is None:
-        found.append("speedup is missing, and so is p50_ms; give one of the two.")
-    if speedup is not None and p50_ms is not None:
-        found.append("speedup and p50_ms are both given; give one of the two.")
-    steps = [*(schedule or []), *([speedup] if speedup is not None else [])]
-    if any(later <= earlier for earlier, later in pairwise(steps)):
-        below = "" if speedup is None else f", the last below speedup, which is {speedup:g}"
-        found.append(f"schedule is {list(schedule or [])}; speed-ups rise{below}: correct the list.")
-    return found
 
 
 @within_range
@@ -107,6 +96,9 @@ def prune_to_latency(
         list[Faster] | None, Field(min_length=1, description="speed-ups on the way, after each of which the model is trained")
     ] = None,
     teacher: PreTrainedModel | None = None,
+    against: Annotated[
+        Literal["model", "teacher"], Field(description="whose file speed-ups are counted against")
+    ] = "model",
     teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
     epochs: Epochs = 1,
     learning_rate: LearningRate = 1e-4,
@@ -142,6 +134,8 @@ def prune_to_latency(
         schedule: Speed-ups below the last one, rising; after each the model is trained to answer and to represent tokens as
             its teacher does. None cuts once.
         teacher: What it learns from between the cuts, as wide as the model and with its tokenizer; None is the model itself.
+        against: "teacher" lets a model that was pruned and distilled before be pruned further, to so many times the speed of
+            the teacher that all began with: a family of models, each of which goes on from the one before.
         teacher_cache_bytes: The largest teacher's answers that are kept on disk.
         epochs: Passes over the training part after each cut of the schedule.
         learning_rate: Highest rate of AdamW between the cuts.
@@ -160,15 +154,21 @@ def prune_to_latency(
     run = run or Run()
     setting = Setting(target, batch, length, threads, quick=run.max_steps is not None)
     _check(model, task, setting, teacher)
-    told = run.answers / "times" if run.answers else None
-    times = block_times(model, task, setting, folder=told, progress=run.progress)
-    budgets = _budgets(times, setting, speedup, p50_ms, schedule or [])
-    dense = copy_of(model).eval()
-    _tell_what_pays(times, setting, shapes_of(model))
+    folder = run.answers / "times" if run.answers else None
+    times = block_times(model, task, setting, folder=folder, progress=run.progress)
+    dense = copy_of(teacher if against == "teacher" and teacher is not None else model).eval()
+    dense_ms = times.dense_ms
+    if against == "teacher":
+        taken = model_times({"dense": dense, "model": model}, task, setting, progress=run.progress)
+        dense_ms *= taken["dense"] / taken["model"]
+    budgets = budgets_of(times, dense_ms, setting, speedup, p50_ms, schedule or [])
+    tell_what_pays(times, setting, shapes_of(model))
     judged = _batches(task, dense, task.calibration.require("calibration").take(JUDGED))
-    search = _Search(dense, task, judged, _log_probabilities(dense, judged), times, setting, trials, examples, run)
+    depth = len(encoder_layers(model))
+    told = _log_probabilities(dense, judged)
+    search = _Search(dense, dense_ms, depth, task, judged, told, times, setting, trials, examples, run)
     settings = Settings(epochs, learning_rate, batch_size, 1, "linear", 0.1, 0.01, 1.0, average, None)
-    student, layers, cuts = dense, list(range(len(encoder_layers(dense)))), []
+    student, layers, cuts = copy_of(model).eval(), list(range(depth)), []
     for number, budget_ms in enumerate(budgets, 1):
         is_last = number == len(budgets)
         cut = _cut(student, budget_ms, search, is_measured=is_last)
@@ -198,55 +198,6 @@ def _fits(model: PreTrainedModel, teacher: PreTrainedModel) -> bool:
     own, its = ((one.config.hidden_size, list(one.config.id2label.values()), one.tokenizer.get_vocab())
                 for one in (model, teacher))  # fmt: skip
     return own == its
-
-
-def _budgets(
-    times: BlockTimes, setting: Setting, speedup: float | None, p50_ms: float | None, schedule: Sequence[float]
-) -> list[float]:
-    """What the model may take after each cut, in milliseconds.
-
-    Raises:
-        InputError: The last is not below today's time, or cannot be reached.
-    """
-    today, fastest = times.dense_ms, fastest_ms(times)
-    logger.info("%s takes %.3g ms today, of which %.3g ms cannot be pruned; with one head in one layer it would take %.3g ms, "
-                "%.3g times less", setting, today, times.base_ms, fastest, today / fastest)  # fmt: skip
-    wanted = today / speedup if speedup else p50_ms
-    assert wanted is not None
-    if setting.quick and not fastest < wanted < today:
-        logger.info("a tiny model's time is nearly all overhead, so that the middle of what can be reached is taken")
-        return [float(one) for one in np.linspace(today, (today + fastest) / 2, len(schedule) + 2)[1:]]
-    if wanted >= today:
-        raise InputError(
-            f"prune_to_latency.p50_ms is {wanted:g}, but the model takes {today:.3g} ms already ({setting}); ask for less, or "
-            "remove the step."
-        )
-    if wanted < fastest:
-        asked = f"speedup is {speedup:g}, which is {wanted:.3g} ms" if speedup else f"p50_ms is {p50_ms:g}"
-        raise InputError(
-            f"prune_to_latency.{asked}, but {setting} takes at least {fastest:.3g} ms, when all but one head in one layer is "
-            f"gone, {today / fastest:.3g} times less than today's {today:.3g} ms; ask for less than that, or use "
-            "build_student for a narrower model or one without an encoder."
-        )
-    late = [one for one in schedule if today / one <= wanted]
-    if late:
-        raise InputError(
-            f"prune_to_latency.schedule names {late[0]:g}, but p50_ms is {wanted:g}, {today / wanted:.3g} times less than "
-            "today; name smaller speed-ups."
-        )
-    return [*(today / one for one in schedule), wanted]
-
-
-def _tell_what_pays(times: BlockTimes, setting: Setting, shapes: Sequence[Shape]) -> None:
-    """Say aloud when narrower layers are hardly faster, so that only fewer of them are."""
-    shape = max(shapes)
-    whole, half = times.layer_ms(shape), times.layer_ms((shape[0] // 2, shape[1] // 2))
-    saved = 1 - half / whole if whole else 0.0
-    if saved < PAYS * 0.5:
-        logger.warning("%s: half the heads and neurons make a layer only %.0f %% faster, so that narrower layers do not pay, "
-                       "and fewer do; a larger batch or length would change that", setting, 100 * saved)  # fmt: skip
-    else:
-        logger.info("%s: half the heads and neurons make a layer %.0f %% faster", setting, 100 * saved)
 
 
 def _batches(task: Task, model: PreTrainedModel, split: Any) -> list[dict[str, torch.Tensor]]:
@@ -284,7 +235,7 @@ def _cut(student: PreTrainedModel, budget_ms: float, search: _Search, *, is_meas
     train_part = search.task.train.require("train")
     chosen = np.sort(random.permutation(len(train_part))[: search.examples])
     parts = parts_of(student, _batches(search.task, student, train_part.pick(chosen)), search.run.progress)
-    losses, dense_ms, slower = [one.losses for one in parts], search.times.dense_ms, 1.0
+    losses, dense_ms, slower = [one.losses for one in parts], search.dense_ms, 1.0
     for attempt in range(CORRECTIONS + 1):
         budget = Budget(losses, search.times, max(budget_ms / slower, fastest_ms(search.times)))
         structure, loss = _best_structure(student, parts, budget, search, random)
@@ -339,7 +290,7 @@ def _trained(
     the model had."""
     folder = search.run.folder and search.run.folder / f"cut-{len(search.losses)}"
     run = replace(search.run, folder=folder, facts={})
-    alike = len(encoder_layers(teacher)) == len(encoder_layers(search.dense))
+    alike = len(encoder_layers(teacher)) == search.depth
     how = Teaching(layers=[index + 1 for index in layers] if alike else "uniform", teacher_cache_bytes=teacher_cache_bytes)
     goal = goal_of("prune_to_latency", OBJECTIVES, how, student=student, teacher=teacher, task=search.task, run=run)
     trained = train(student, task=search.task, settings=settings, goal=goal, run=run)
@@ -361,7 +312,7 @@ def _facts_of_cut(cut: _Cut, layers: Sequence[int], budget_ms: float, search: _S
 
 def _facts(taken: Mapping[str, float], search: _Search, cuts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What was asked, predicted and measured, for run.json."""
-    setting, dense_ms = search.setting, search.times.dense_ms
+    setting, dense_ms = search.setting, search.dense_ms
     asked, predicted = dense_ms / cuts[-1]["budget_ms"], dense_ms / cuts[-1]["predicted_ms"]
     measured = taken["dense"] / taken["pruned"]
     say = logger.warning if measured * LATE < asked and not setting.quick else logger.info

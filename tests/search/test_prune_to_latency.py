@@ -16,7 +16,8 @@ from compress.errors import InputError
 from compress.measure.block_times import BlockTimes, Setting, shapes_of
 from compress.methods.quantize_aware import quantize_aware
 from compress.search import prune_to_latency as module
-from compress.search.prune_to_latency import prune_to_latency, wrong_times
+from compress.search.asked import wrong_times
+from compress.search.prune_to_latency import prune_to_latency
 from compress.tasks.text_classification import Task
 from compress.train.run import Run
 from tests.methods.ranges import forbid_forward_passes
@@ -181,6 +182,24 @@ def test_a_time_that_is_kept_already_is_refused(toy: Task) -> None:
     model = tiny_bert(layers=3)
     _refused(model, toy, r"p50_ms is 99, but the model takes .* ms already", p50_ms=99.0)
     _refused(model, toy, r"p50_ms is", p50_ms=table_of(model).dense_ms)
+    teacher = tiny_bert(layers=3)
+    half = _prune(teacher, task=toy, speedup=2.0, trials=2)
+    _refused(half, toy, r"speedup is 1\.5, which is .* ms already", speedup=1.5, teacher=teacher, against="teacher")
+
+
+def test_a_family_of_models_is_pruned_one_after_the_other(toy: Task) -> None:
+    """Each to a speed that counts against the first."""
+    first = tiny_bert(layers=4)
+    dense_ms = table_of(first).dense_ms
+    second = _prune(first, task=toy, speedup=2.0, trials=3)
+    run = Run(device="cpu")
+    third = _prune(second, task=toy, speedup=4.0, schedule=[3.0], trials=3, batch_size=8, teacher=first, against="teacher",
+                   run=run)  # fmt: skip
+    assert dense_ms / 5 < ms_of(third, first) <= 1.001 * dense_ms / 4
+    facts = run.facts["latency"]
+    assert facts["speedup"]["asked"] == 4.0
+    assert facts["dense_ms"] == pytest.approx(dense_ms, abs=1e-3)
+    assert facts["measured_ms"]["dense"] == pytest.approx(dense_ms, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +224,8 @@ def test_a_time_that_is_kept_already_is_refused(toy: Task) -> None:
         ({"speedup": 4.0, "schedule": [3.0, 2.0]}, r"schedule is \[3\.0, 2\.0\]; speed-ups rise, the last below speedup"),
         ({"speedup": 4.0, "schedule": [2.0, 4.0]}, "the last below speedup, which is 4"),
         ({"p50_ms": 2.0, "schedule": [3.0, 3.0]}, "speed-ups rise: correct the list"),
-        ({"p50_ms": 4.0, "schedule": [2.0, 3.0]}, "schedule names 3, but p50_ms is 4"),
+        ({"p50_ms": 4.0, "schedule": [2.0, 3.0]}, "names 3, but the model is 1 times as fast already, and p50_ms is 4"),
+        ({"speedup": 2.0, "against": "teacher"}, "against is teacher, but there is none"),
         ({"speedup": 2.0, "teacher": tiny_bert(hidden_size=32)}, "teacher has another width"),
     ],
 )
@@ -236,9 +256,9 @@ def test_a_teacher_with_other_words_is_refused(toy: Task) -> None:
 
 
 def test_every_mistake_in_the_times_is_told() -> None:
-    assert wrong_times(4.0, None, [2.0]) == []
-    assert wrong_times(None, 1.0, None) == []
-    assert len(wrong_times(None, None, [3.0, 2.0])) == 2
+    assert wrong_times(4.0, None, [2.0], "model", None) == []
+    assert wrong_times(None, 1.0, None, "teacher", "first") == []
+    assert len(wrong_times(None, None, [3.0, 2.0], "teacher", None)) == 3
 
 
 def test_a_trial_of_a_tiny_model_takes_the_middle_of_what_can_be_reached(toy: Task) -> None:
