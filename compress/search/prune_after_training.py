@@ -15,7 +15,7 @@ from compress.bert.gates import fold_gates
 from compress.bert.layout import distinct_layers, encoder_layers, neuron_count
 from compress.bert.surgery import copy_of, keep_heads, keep_neurons
 from compress.errors import InputError, raise_together
-from compress.measure.block_times import Setting, block_times, shapes_of
+from compress.measure.block_times import BlockTimes, Setting, block_times, shapes_of
 from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed
 from compress.tasks.text_classification import Task
 from compress.train.budget import Kept, kept_under
@@ -95,12 +95,14 @@ def prune_after_training(
     _check(model, task, tune, multiple_of, setting)
     device = pick_device(run.device)
     encoded = drawn_examples(model, task, examples, run.seed)
-    if setting is None:
+    if setting is None or speedup is None:
         costs = encoder_macs(model, float(encoded.lengths.mean()))
+        left = _left(costs, macs or 1.0)
     else:
         told = run.answers / "times" if run.answers else None
-        costs = block_times(model, task, setting, folder=told, progress=run.progress).costs(shapes_of(model))
-    left = _left(costs, macs, speedup, setting)
+        times = block_times(model, task, setting, folder=told, progress=run.progress)
+        costs = times.costs(shapes_of(model))
+        left = _left_in_time(costs, times, speedup, setting)
     reader = copy_of(model).to(device).eval().requires_grad_(False)
     gradients = gate_gradients(reader, encoded, device, run.progress)
     kept = _searched(gradients, costs, left, multiple_of)
@@ -116,23 +118,30 @@ def prune_after_training(
     return student.eval()
 
 
-def _left(costs: Costs, macs: float | None, speedup: float | None, setting: Setting | None) -> float:
+def _left(costs: Costs, macs: float) -> float:
     """The fraction of what the encoder costs that may stay."""
     least = costs.least / costs.whole
-    if speedup is not None and speedup * least >= 1:
-        if setting is not None and setting.quick:
-            logger.info("a tiny model's time is nearly all overhead, so that the middle of what can be reached is taken")
-            return (1 + least) / 2
-        raise InputError(
-            f"prune_after_training.speedup is {speedup:g}, but without any head and neuron {setting} is {1 / least:.3g} times "
-            "faster; use less, or prune_to_latency, which removes whole layers."
-        )
-    if macs is not None and least >= macs:
+    if least >= macs:
         raise InputError(
             f"prune_after_training.macs is {macs}, but without any head and neuron {least:.3g} of the encoder's multiply-adds "
             "stay; use more."
         )
-    return macs if macs is not None else 1 / (speedup or 1.0)
+    return macs
+
+
+def _left_in_time(costs: Costs, times: BlockTimes, speedup: float, setting: Setting) -> float:
+    """The same where the model is to be so many times faster; costs are what parts take alone."""
+    least = costs.least / costs.whole
+    left = (costs.rest + times.room_ms(times.dense_ms / speedup)) / costs.whole
+    if left > least:
+        return left
+    if setting.quick:
+        logger.info("a tiny model's time is nearly all overhead, so that the middle of what can be reached is taken")
+        return (1 + least) / 2
+    raise InputError(
+        f"prune_after_training.speedup is {speedup:g}, but without any head and neuron {setting} is {1 / least:.3g} times "
+        "faster; use less, or prune_to_latency, which removes whole layers."
+    )
 
 
 def _check(model: PreTrainedModel, task: Task, tune: bool, multiple_of: int, setting: Setting | None) -> None:
@@ -164,7 +173,8 @@ def _tell(run: Run, costs: Costs, kept: Kept, setting: Setting | None) -> None:
     heads, neurons = kept.counts
     left = costs.of(heads, neurons) / costs.whole
     run.facts.update(heads=heads, neurons=neurons)
-    run.facts.update({"encoder_macs_left": left} if setting is None else {"speedup": 1 / left})
-    what = "the encoder's multiply-adds" if setting is None else f"the time, {setting},"
+    what = "the encoder's multiply-adds" if setting is None else f"what the parts take, {setting},"
+    if setting is None:
+        run.facts["encoder_macs_left"] = left
     logger.info("%d heads and %d neurons stay, %.1f %% of %s; heads by layer %s, neurons %s",
                 sum(heads), sum(neurons), 100 * left, what, heads, neurons)  # fmt: skip

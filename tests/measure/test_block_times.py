@@ -30,20 +30,31 @@ TAKEN = {
 }  # fmt: skip
 
 
-def test_the_times_of_parts_are_differences_that_add_up_to_the_whole() -> None:
-    """Plain: 4 heads take (3.4 - 1.4) / 2 + 0.1, 64 neurons (5.4 - 1.4) / 2 + 0.1, the last layer 0.3 + 0.2: 3.7 for two.
+def test_the_times_of_parts_are_differences_and_the_whole_takes_what_it_took() -> None:
+    """4 heads take (3.4 - 1.4) / 2 + 0.1, 64 neurons (5.4 - 1.4) / 2 + 0.1, the last layer 0.3 + 0.2: 3.7 for two.
 
-    Together they took 8.0, so that each counts 8 / 3.7 times.
+    Together they took 8.0, 8 / 3.7 times as long; half of them, half of the way from once to that.
     """
     times = assembled(TAKEN, [(4, 64), (4, 64)], alike=2, first=True)
-    scale = 8.0 / 3.7
     assert times.base_ms == 1.0
     assert times.dense_ms == 9.0
-    assert dict(times.heads) == pytest.approx({0: 0.1 * scale, 1: 0.4 * scale, 4: 1.1 * scale})
-    assert dict(times.neurons) == pytest.approx({0: 0.1 * scale, 16: 0.6 * scale, 64: 2.1 * scale})
-    assert dict(times.last_heads) == pytest.approx({0: 0.0, 1: 0.1 * scale, 4: 0.3 * scale})
+    assert dict(times.heads) == pytest.approx({0: 0.1, 1: 0.4, 4: 1.1})
+    assert dict(times.neurons) == pytest.approx({0: 0.1, 16: 0.6, 64: 2.1})
+    assert dict(times.last_heads) == pytest.approx({0: 0.0, 1: 0.1, 4: 0.3})
+    assert times.parts_ms == pytest.approx(3.7)
+    assert times.stretch == pytest.approx(8.0 / 3.7)
     assert times.model_ms([(4, 64), (4, 64)]) == pytest.approx(9.0)
-    assert times.model_ms([(4, 64)]) == pytest.approx(1.0 + 0.5 * scale)
+    assert times.model_ms([(4, 64)]) == pytest.approx(1.0 + 0.5 * (1 + (8.0 / 3.7 - 1) * 0.5 / 3.7))
+
+
+@pytest.mark.parametrize("stretch", [0.6, 1.0, 1.7])
+def test_the_room_for_parts_is_what_they_take_alone(stretch: float) -> None:
+    points = ((0, 0.1), (4, 1.1))
+    times = BlockTimes(1.0, 0.0, points, points, points, points, parts_ms=2.2 * 3, stretch=stretch)
+    for depth in (1, 2, 3):
+        assert times.room_ms(times.model_ms([(4, 4)] * depth)) == pytest.approx(2.2 * depth)
+    assert times.model_ms([(4, 4)] * 3) == pytest.approx(1.0 + 6.6 * stretch)
+    assert times.room_ms(1.0) == times.room_ms(0.5) == 0.0
 
 
 def test_a_model_that_reads_every_token_has_no_other_times_for_its_last_layer() -> None:
@@ -77,8 +88,9 @@ def test_a_machine_that_is_too_busy_is_told_of() -> None:
 
 
 def test_parts_that_take_far_more_alone_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    assembled(TAKEN | {"dense": 2.0}, [(4, 64)] * 2, alike=2, first=True)
+    times = assembled(TAKEN | {"dense": 2.0}, [(4, 64)] * 2, alike=2, first=True)
     assert "alone, the model's parts took 3.7 times what they take together" in caplog.text
+    assert times.stretch == 0.6
 
 
 @pytest.mark.parametrize(
