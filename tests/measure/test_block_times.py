@@ -12,6 +12,7 @@ from compress.errors import CompressError
 from compress.measure import block_times as module
 from compress.measure.block_times import (
     BlockTimes,
+    Points,
     Setting,
     assembled,
     block_times,
@@ -82,6 +83,29 @@ def test_between_points_time_is_linear_and_below_the_fewest_it_does_not_fall() -
     assert every == sorted(every)
 
 
+def halved(points: Points) -> Points:
+    return tuple((count, ms / 2) for count, ms in points)
+
+
+def test_a_table_is_refitted_to_whole_models() -> None:
+    """Attention takes twice as long as the table says, feed-forward parts half as long."""
+    heads, neurons = ((0, 0.0), (1, 0.25), (4, 1.0)), ((0, 0.0), (16, 0.5), (64, 2.0))
+    table = {"heads": heads, "neurons": neurons, "last_heads": halved(heads), "last_neurons": halved(neurons)}
+    times = BlockTimes(1.0, 0.0, **table, parts_ms=6.0, stretch=1.5)
+    doubled = {name: tuple((count, 2 * ms) for count, ms in points) if "heads" in name else halved(points)
+               for name, points in table.items()}  # fmt: skip
+    true = BlockTimes(1.0, 0.0, **doubled, parts_ms=6.0, stretch=1.5)
+    shapes = [[(4, 16), (2, 64)], [(1, 64), (4, 64), (1, 8)]]
+    found = times.refitted([(one, true.model_ms(one)) for one in shapes])
+    for one in ([(4, 16), (4, 16)], *shapes):
+        assert found.model_ms(one) == pytest.approx(true.model_ms(one), rel=0.1)
+        assert abs(times.model_ms(one) / true.model_ms(one) - 1) > 0.1
+    once = times.refitted([(shapes[0], 1.2 * times.model_ms(shapes[0]))])
+    assert once.model_ms(shapes[0]) == pytest.approx(1.2 * times.model_ms(shapes[0]), rel=0.01)
+    same = times.refitted([(shapes[1], times.model_ms(shapes[1]))])
+    assert same.model_ms(shapes[0]) == pytest.approx(times.model_ms(shapes[0]))
+
+
 def test_a_machine_that_is_too_busy_is_told_of() -> None:
     with pytest.raises(CompressError, match="too busy"):
         assembled(TAKEN | {"dense": 0.9}, [(4, 64)] * 2, alike=2, first=True)
@@ -96,10 +120,10 @@ def test_parts_that_take_far_more_alone_are_told_of(caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize(
     ("shapes", "expected"),
     [
-        ([(12, 1536)] * 6, ([1, 6, 12], [32, 384, 1536])),
-        ([(12, 3072)] * 12, ([1, 6, 12], [48, 768, 3072])),
-        ([(1, 20)], ([1], [5, 16, 20])),
-        ([(3, 64), (2, 100)], ([1, 3], [16, 25, 100])),
+        ([(12, 1536)] * 6, ([1, 3, 6, 9, 12], [32, 96, 192, 384, 768, 1536])),
+        ([(12, 3072)] * 12, ([1, 3, 6, 9, 12], [48, 192, 384, 768, 1536, 3072])),
+        ([(1, 20)], ([1], [16, 20])),
+        ([(3, 64), (2, 100)], ([1, 2, 3], [16, 32, 64, 100])),
     ],
 )
 def test_few_sizes_are_measured(shapes: list[tuple[int, int]], expected: tuple[list[int], list[int]]) -> None:
@@ -136,7 +160,7 @@ def test_files_hold_layers_of_one_part_and_an_empty_one_at_the_end(clock: _Clock
     assert made["heads 2"] == [(2, 0), (2, 0), (0, 0)]
     assert made["neurons 24"] == [(0, 24), (0, 24), (0, 0)]
     assert made["last_heads 4"] == [(4, 0)]
-    assert made["last_neurons 6"] == [(0, 6)]
+    assert made["last_neurons 16"] == [(0, 16)]
 
 
 def test_a_quick_table_needs_seven_files(clock: _Clock, toy: Task) -> None:
