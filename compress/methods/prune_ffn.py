@@ -35,8 +35,8 @@ def prune_ffn(
 ) -> PreTrainedModel:
     """Remove the neurons of the feed-forward parts that the task's loss needs least, more in some layers than in others.
 
-    Two thirds of a BERT's multiply-adds are in these parts. Nothing is trained: up to about a third goes at little loss, for
-    more let a `distill` follow. A part that loses all neurons is gone.
+    Two thirds of a BERT's multiply-adds are in these parts. Nothing is trained; let a `distill` follow where many neurons go.
+    A part that loses all of them is gone.
 
     Source: Michel et al. 2019, arXiv 1905.10650 (gates; "taylor"); Kwon et al. 2022, arXiv 2204.09656, section 4.1 ("fisher");
     Prasanna et al. 2020, arXiv 2005.00561 (feed-forward parts).

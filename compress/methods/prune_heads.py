@@ -53,9 +53,9 @@ def prune_heads(
     """Remove the attention heads that the task's loss needs least, more from some layers than from others.
 
     A tenth of all heads at most goes at a time, and the rest is judged anew; nothing is trained, unless `learn` is set: then
-    each head has a gate that is drawn in every step and that a penalty closes, and the weights adapt meanwhile. Heads are a
-    third of a layer's time at most, so that this alone makes a model little faster; let a `distill` follow for more than a
-    third of the heads.
+    each head has a gate that is drawn in every step and that a penalty closes, and the weights adapt meanwhile. In short texts
+    attention is the smaller part of a layer's time, so that this alone makes a model little faster. Let a `distill` follow
+    where many heads go.
 
     Source: Michel et al. 2019, "Are sixteen heads really better than one?", arXiv 1905.10650, section 4; Voita et al. 2019,
     "Analyzing multi-head self-attention", arXiv 1905.09418, section 5 (`learn`).
