@@ -2,8 +2,8 @@
 
 A few small files are made of the model's own layers, cut down: layers of nothing but some heads, and layers of nothing but
 some neurons, two alike in a file. What a part takes is the difference to a file of empty layers, so that the call, the
-embeddings and the head drop out. The whole model is timed beside them, and all parts are scaled so that together they take
-what it takes.
+embeddings and the head drop out. The whole model is timed beside them. It takes longer than its parts alone, whose weights
+stay in the processor's caches, and what is in between is interpolated.
 
 Where the head reads the first token alone, the last layer computes little else, so that its parts have times of their own.
 """
@@ -15,6 +15,7 @@ import importlib
 import inspect
 import json
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 Shape = tuple[int, int]
 """Heads and neurons of a layer."""
 Points = tuple[tuple[int, float], ...]
@@ -50,7 +51,8 @@ Points = tuple[tuple[int, float], ...]
 
 ALIKE = 2  # layers of one shape in a file
 LOOSE = {"max_flips": 1.0, "max_relative_error": 10.0}  # a layer cut to pieces answers nonsense, and is only timed
-FAR_APART = 2.0
+FAR_APART = 3.0
+LEAST_STRETCH = 0.6  # below a half, more would be faster
 LANES = 16
 
 
@@ -89,6 +91,8 @@ class BlockTimes:
         neurons: A layer's feed-forward part with some number of neurons.
         last_heads: The same of the last layer.
         last_neurons: The same of the last layer.
+        parts_ms: What the parts of the model that was measured take alone, all together.
+        stretch: How many times as long they take in the model.
     """
 
     base_ms: float
@@ -97,15 +101,27 @@ class BlockTimes:
     neurons: Points
     last_heads: Points
     last_neurons: Points
+    parts_ms: float = 1.0
+    stretch: float = 1.0
 
     def layer_ms(self, shape: Shape, *, last: bool = False) -> float:
-        """What a layer with so many heads and neurons takes."""
+        """What a layer with so many heads and neurons takes alone."""
         heads, neurons = (self.last_heads, self.last_neurons) if last else (self.heads, self.neurons)
         return _between(heads, shape[0]) + _between(neurons, shape[1])
 
     def model_ms(self, shapes: Sequence[Shape]) -> float:
         """What a model of layers with so many heads and neurons takes."""
-        return self.base_ms + sum(self.layer_ms(one, last=one_is_last) for one, one_is_last in _marked(shapes))
+        alone = sum(self.layer_ms(one, last=one_is_last) for one, one_is_last in _marked(shapes))
+        return self.base_ms + alone * (1 + self._growth * alone)
+
+    def room_ms(self, model_ms: float) -> float:
+        """What the layers of a model that takes so long may take alone, all together."""
+        room, growth = max(0.0, model_ms - self.base_ms), self._growth
+        return room if abs(growth * room) < 1e-9 else (math.sqrt(1 + 4 * growth * room) - 1) / (2 * growth)
+
+    @property
+    def _growth(self) -> float:
+        return (self.stretch - 1) / self.parts_ms
 
 
 def _marked(shapes: Sequence[Shape]) -> list[tuple[Shape, bool]]:
@@ -177,9 +193,8 @@ def _key(model: PreTrainedModel, setting: Setting) -> str:
 
 
 def _from_json(told: Mapping[str, Any]) -> BlockTimes:
-    tables = {name: tuple((int(count), float(ms)) for count, ms in value) for name, value in told.items()
-              if isinstance(value, list)}  # fmt: skip
-    return BlockTimes(base_ms=told["base_ms"], dense_ms=told["dense_ms"], **tables)
+    return BlockTimes(**{name: tuple((int(count), float(ms)) for count, ms in value) if isinstance(value, list) else value
+                         for name, value in told.items()})  # fmt: skip
 
 
 def _measured(model: PreTrainedModel, task: Task, setting: Setting, progress: Progress) -> BlockTimes:
@@ -247,19 +262,20 @@ def assembled(taken: Mapping[str, float], shapes: Sequence[Shape], *, alike: int
         own = _rising(kind, 0.0, {count: ms - base for count, ms in _of(taken, f"last_{kind}")})
         tables[f"last_{kind}"] = own if first else tables[kind]
     base_ms = base if first else base - 2 * norm
-    plain = BlockTimes(base_ms, dense, **tables)
+    plain = BlockTimes(
+        base_ms, dense, tables["heads"], tables["neurons"], tables["last_heads"], tables["last_neurons"]
+    )
     parts_ms = plain.model_ms(shapes) - base_ms
     if dense <= base_ms or parts_ms <= 0:
         raise CompressError(
             f"the whole model took {dense:.3g} ms and one of empty layers {base:.3g} ms, so that this machine is too busy to "
             "measure what layers take; run again when it is not, or with a larger batch or length."
         )
-    scale = (dense - base_ms) / parts_ms
-    if not 1 / FAR_APART < scale < FAR_APART:
+    stretch = (dense - base_ms) / parts_ms
+    if not 1 / FAR_APART < stretch < FAR_APART:
         logger.warning("alone, the model's parts took %.2g times what they take together; if other work was running, run "
-                       "again without it.", 1 / scale)  # fmt: skip
-    scaled = {kind: tuple((count, ms * scale) for count, ms in points) for kind, points in tables.items()}
-    return replace(plain, **scaled)  # type: ignore[arg-type]
+                       "again without it.", 1 / stretch)  # fmt: skip
+    return replace(plain, parts_ms=parts_ms, stretch=max(stretch, LEAST_STRETCH))
 
 
 def _of(taken: Mapping[str, float], kind: str) -> list[tuple[int, float]]:

@@ -29,7 +29,7 @@ class Losses:
 
 def fastest_ms(times: BlockTimes) -> float:
     """What the smallest model takes: a layer with one head, without which the classifier would see the first token alone."""
-    return times.base_ms + times.layer_ms((1, 0), last=True)
+    return times.model_ms([(1, 0)])
 
 
 class Budget:
@@ -53,7 +53,7 @@ class Budget:
 
     def __init__(self, losses: Sequence[Losses], times: BlockTimes, budget_ms: float) -> None:
         self.losses = losses
-        spent = (budget_ms - times.base_ms) / BUCKETS
+        spent = times.room_ms(budget_ms) / BUCKETS
         if budget_ms < fastest_ms(times) or spent <= 0:
             raise InputError(f"{budget_ms:.3g} ms is less than {fastest_ms(times):.3g} ms; ask for more.")
         self.shapes = [one.shapes for one in losses]

@@ -42,7 +42,7 @@ RANDOM_FIRST = 0.5  # of the trials; the others change the best weights so far
 CHANGED = 0.1  # probability that a weight is drawn anew
 OBJECTIVES = {"logits": 1.0, "hidden": 1.0}
 PAYS = 0.5  # of what half a layer is to save
-CORRECTIONS = 2  # times at most that the last cut is repeated with a time that makes up for what the table is off by
+CORRECTIONS = 4  # times at most that the last cut is repeated with a time that makes up for what the table is off by
 NEAR = 0.03  # of what was asked, within which a measured time is right
 LATE = 1.1
 
