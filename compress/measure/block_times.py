@@ -52,6 +52,7 @@ Points = tuple[tuple[int, float], ...]
 ALIKE = 2  # layers of one shape in a file
 LOOSE = {"max_flips": 1.0, "max_relative_error": 10.0}  # a layer cut to pieces answers nonsense, and is only timed
 FAR_APART = 3.0
+TRUST = 0.003  # in a table, against models that were measured whole
 LEAST_STRETCH = 0.6  # below a half, more would be faster
 LANES = 16
 
@@ -113,6 +114,28 @@ class BlockTimes:
         """What a model of layers with so many heads and neurons takes."""
         alone = sum(self.layer_ms(one, last=one_is_last) for one, one_is_last in _marked(shapes))
         return self.base_ms + alone * (1 + self._growth * alone)
+
+    def refitted(self, seen: Sequence[tuple[Sequence[Shape], float]]) -> BlockTimes:
+        """The table with all attention, and all feed-forward parts, taking so many times as long as fits what whole models
+        were measured to take; near to as long as before where these do not tell.
+
+        Args:
+            seen: The layers of each model, and its milliseconds.
+        """
+        parts = np.array([
+            [sum(_between(getattr(self, f"{'last_' * last}{kind}"), shape[index]) for shape, last in _marked(shapes))
+             for index, kind in enumerate(("heads", "neurons"))]
+            for shapes, _ in seen
+        ])  # fmt: skip
+        told = np.array([self.room_ms(ms) for _, ms in seen])
+        weighted = parts / told[:, None]  # so that errors are relative
+        missing = 1 - weighted.sum(1)
+        factors = 1 + np.linalg.solve(weighted.T @ weighted + TRUST * np.eye(2), weighted.T @ missing)
+        factors = np.clip(factors, 1 / FAR_APART, FAR_APART)
+        scaled = {name: tuple((count, ms * float(factors[index])) for count, ms in getattr(self, name))
+                  for index, kind in enumerate(("heads", "neurons")) for name in (kind, f"last_{kind}")}  # fmt: skip
+        fields: dict[str, Any] = scaled
+        return replace(self, **fields)
 
     def room_ms(self, model_ms: float) -> float:
         """What the layers of a model that takes so long may take alone, all together."""
@@ -211,8 +234,9 @@ def measured_counts(shapes: Sequence[Shape], *, quick: bool = False) -> tuple[li
     heads, neurons = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
     if quick:
         return [heads], [neurons]
-    few = min(neurons, -(-neurons // 64 // LANES) * LANES or LANES)
-    return sorted({1, max(1, heads // 2), heads}), sorted({min(few, neurons), max(1, neurons // 4), neurons})
+    some = [max(1, round(heads * part)) for part in (0.25, 0.5, 0.75)]
+    many = [-(-neurons // part // LANES) * LANES for part in (64, 16, 8, 4, 2)]
+    return sorted({1, *some, heads}), sorted({min(count, neurons) for count in many} | {neurons})
 
 
 Parts = list[tuple[int, int, int]]

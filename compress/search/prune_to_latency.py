@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -293,27 +294,29 @@ class _Cut:
 def _cut(student: PreTrainedModel, budget_ms: float, search: _Search, *, is_measured: bool) -> _Cut:
     """Prune the student to a time.
 
-    Where it is measured and found to be off, structures are searched anew, with as much more or less time as makes up for it.
+    Where it is measured and found to be off, structures are searched anew, by a table that fits what was measured; the one
+    that came nearest to the time is taken.
     """
     random = np.random.default_rng((search.run.seed, len(search.losses)))
     train_part = search.task.train.require("train")
     chosen = np.sort(random.permutation(len(train_part))[: search.examples])
     parts = parts_of(student, _batches(search.task, student, train_part.pick(chosen)), search.run.progress)
-    losses, dense_ms, slower = [one.losses for one in parts], search.times.dense_ms, 1.0
+    losses, times, tried = [one.losses for one in parts], search.times, []
     for attempt in range(CORRECTIONS + 1):
-        budget = Budget(losses, search.times, max(budget_ms / slower, fastest_ms(search.times)))
+        budget = Budget(losses, times, max(budget_ms, fastest_ms(times)))
         structure, loss = _best_structure(student, parts, budget, search, random)
         pruned = stitched(student, parts, structure)
-        predicted_ms = search.times.model_ms(shapes_of(pruned)) * slower
+        predicted_ms = times.model_ms(shapes_of(pruned))
         taken = _measured({"dense": search.dense, "pruned": pruned}, search) if is_measured else {}
-        off = taken["pruned"] / taken["dense"] / (budget_ms / dense_ms) if taken else 1.0
-        if abs(off - 1) <= NEAR or attempt == CORRECTIONS or search.setting.quick:
+        ms = taken["pruned"] / taken["dense"] * search.dense_ms if taken else predicted_ms
+        tried.append((abs(math.log(ms / budget_ms)), ms, loss, _Cut(pruned, kept_layers(structure), predicted_ms, taken)))
+        if abs(ms / budget_ms - 1) <= NEAR or attempt == CORRECTIONS or search.setting.quick or not taken:
             break
-        logger.info("%.3g ms allowed, %.3g predicted, but %.3g measured: the search is repeated", budget_ms, predicted_ms,
-                    taken["pruned"] / taken["dense"] * dense_ms)  # fmt: skip
-        slower *= taken["pruned"] / taken["dense"] * dense_ms / predicted_ms
+        logger.info("%.3g ms allowed, %.3g predicted, but %.3g measured: the search is repeated", budget_ms, predicted_ms, ms)
+        times = search.times.refitted([(shapes_of(cut.student), measured) for _, measured, _, cut in tried])
+    _, _, loss, found = min(tried, key=lambda one: one[0])
     search.losses.append(loss)
-    return _Cut(pruned, kept_layers(structure), predicted_ms, taken)
+    return found
 
 
 def _measured(models: Mapping[str, PreTrainedModel], search: _Search) -> dict[str, float]:

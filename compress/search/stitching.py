@@ -20,7 +20,7 @@ from compress.search.obs import Inputs, Snapshot, snapshots
 
 FEWER = 0.9  # each number of neurons is so much of the one before
 LEAST = 0.01  # of all, below which there are none
-LANES, MANY = 16, 256  # a layer of many neurons keeps a multiple of what a vector register holds
+LANES, MANY = 16, 64  # a layer of many neurons keeps a multiple of what a vector register holds
 Batches = Sequence[Mapping[str, torch.Tensor]]
 
 
