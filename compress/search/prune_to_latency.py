@@ -308,7 +308,7 @@ def _cut(student: PreTrainedModel, budget_ms: float, search: _Search, *, is_meas
         pruned = stitched(student, parts, structure)
         predicted_ms = times.model_ms(shapes_of(pruned))
         taken = _measured({"dense": search.dense, "pruned": pruned}, search) if is_measured else {}
-        ms = taken["pruned"] / taken["dense"] * search.dense_ms if taken else predicted_ms
+        ms = taken["pruned"] / taken["dense"] * search.times.dense_ms if taken else predicted_ms
         tried.append((abs(math.log(ms / budget_ms)), ms, loss, _Cut(pruned, kept_layers(structure), predicted_ms, taken)))
         if abs(ms / budget_ms - 1) <= NEAR or attempt == CORRECTIONS or search.setting.quick or not taken:
             break
