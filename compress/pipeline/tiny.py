@@ -67,8 +67,9 @@ def _named_sizes(arguments: dict[str, Any]) -> dict[str, int]:
     keep = arguments.get("keep")
     kept = [index + 1 for index in keep if isinstance(index, int)] if isinstance(keep, list) else []
     if "kind" not in arguments:
-        width = arguments.get("width")  # of prune_width, which leaves less than there is
-        return {"layers": max(kept, default=0), "width": width + 1 if isinstance(width, int) else 0}
+        width, left = arguments.get("width"), arguments.get("layers")  # of prune_width and drop_layers, which leave less
+        deeper = left + 1 if isinstance(left, int) else 0
+        return {"layers": max([*kept, deeper]), "width": width + 1 if isinstance(width, int) else 0}
     if arguments["kind"] == "mobilebert":  # whose sizes ask nothing of the teacher
         return {"layers": max(kept, default=0)}
     if arguments["kind"] in PLAIN_SIZES:

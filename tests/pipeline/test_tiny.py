@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -34,6 +35,12 @@ def test_the_model_has_the_layers_that_a_step_keeps(plan: Plan) -> None:
     assert tiny_sizes(plan) == {"layers": 2, "width": 32, "intermediate": 64, "heads": 4}
     deep = replace(plan.steps[1], arguments={"keep": [0, 4, 2]})
     assert tiny_sizes(replace(plan, steps=(plan.steps[0], deep))) == {"layers": 5, "width": 32, "intermediate": 64, "heads": 4}
+
+
+@pytest.mark.parametrize(("layers", "told"), [(1, 2), (4, 5), ("last", 2), ([3, 6], 2)])
+def test_the_model_is_deeper_than_what_a_step_leaves_of_it(plan: Plan, layers: Any, told: int) -> None:
+    fewer = replace(plan.steps[1], arguments={"layers": layers})
+    assert tiny_sizes(replace(plan, steps=(plan.steps[0], fewer)))["layers"] == told
 
 
 @pytest.mark.parametrize(("width", "told"), [(288, 292), (0.75, 32), (8, 32)])
