@@ -55,7 +55,7 @@ LOOSE = {"max_flips": 1.0, "max_relative_error": 10.0}  # a layer cut to pieces 
 FAR_APART = 3.0
 TRUST = 0.003  # in a table, against models that were measured whole
 LEAST_STRETCH = 0.6  # below a half, more would be faster
-LANES = 16
+LANES = 16  # numbers in a vector register
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,11 @@ class BlockTimes:
     def model_ms(self, shapes: Sequence[Shape]) -> float:
         """What a model of layers with so many heads and neurons takes."""
         alone = sum(self.layer_ms(one, last=one_is_last) for one, one_is_last in _marked(shapes))
-        return self.base_ms + alone * (1 + self._growth * alone)
+        return self.together_ms(alone)
+
+    def together_ms(self, alone_ms: float) -> float:
+        """What a model takes whose parts take so long alone."""
+        return self.base_ms + alone_ms * (1 + self._growth * alone_ms)
 
     def refitted(self, seen: Sequence[tuple[Sequence[Shape], float]]) -> BlockTimes:
         """The table with all attention, and all feed-forward parts, taking so many times as long as fits what whole models
@@ -146,7 +150,6 @@ class BlockTimes:
     @property
     def _growth(self) -> float:
         return (self.stretch - 1) / self.parts_ms
-
 
     def costs(self, shapes: Sequence[Shape]) -> Costs:
         """What a model of such layers takes, by part, with fewer heads and neurons, in milliseconds."""
@@ -240,7 +243,7 @@ def _measured(model: PreTrainedModel, task: Task, setting: Setting, progress: Pr
     counts = measured_counts(shapes, quick=setting.quick)
     alike = 1 if setting.quick else ALIKE
     makers = {name: partial(_cut, model, parts) for name, parts in _parts(shapes, counts, alike, first).items()}
-    taken = _timed({"dense": lambda: model, **makers}, task, setting, progress)
+    taken = _timed({"dense": partial(_itself, model), **makers}, task, setting, progress)
     return assembled(taken, shapes, alike=alike, first=first)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from compress.arguments import fits_together, within_range
+from compress.arguments import fits_together, one_of_two, within_range
 from compress.bert.layout import encoder_layers
 from compress.bert.students import spread_layers
 from compress.bert.surgery import copy_of, keep_layers
@@ -26,10 +26,9 @@ Strategy = Literal["top", "alternate", "symmetric", "bottom", "contribution"]
 
 
 def _wrong(keep: list[int] | None, layers: int | None, by: Strategy | None) -> list[str]:
-    if keep is None and layers is None:
-        return ["keep is missing, and so is layers; give one of the two: which layers stay, or how many."]
-    if keep is not None and layers is not None:
-        return ["keep and layers are both given; give one of the two: which layers stay, or how many."]
+    wrong = one_of_two("keep", keep, "layers", layers, hint=": which layers stay, or how many")
+    if wrong:
+        return wrong
     return [f"by is {by}, but keep names the layers; give layers in place of keep, or no by."] if by and layers is None else []
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from compress.arguments import one_of_two
 from compress.errors import InputError
 from compress.measure.block_times import BlockTimes, Setting, Shape
 from compress.search.budget import fastest_ms
@@ -21,11 +22,7 @@ def wrong_times(
     speedup: float | None, p50_ms: float | None, schedule: Sequence[float] | None, against: str, teacher: object
 ) -> list[str]:
     """What is wrong with the times that are asked for."""
-    found = []
-    if speedup is None and p50_ms is None:
-        found.append("speedup is missing, and so is p50_ms; give one of the two.")
-    if speedup is not None and p50_ms is not None:
-        found.append("speedup and p50_ms are both given; give one of the two.")
+    found = one_of_two("speedup", speedup, "p50_ms", p50_ms)
     steps = [*(schedule or []), *([speedup] if speedup is not None else [])]
     if any(later <= earlier for earlier, later in pairwise(steps)):
         below = "" if speedup is None else f", the last below speedup, which is {speedup:g}"

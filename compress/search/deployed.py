@@ -9,7 +9,9 @@ from transformers import PreTrainedModel
 
 from compress.bert.families import FAMILIES
 from compress.export.exporting import check_runtime
-from compress.measure.block_times import Setting
+from compress.measure.block_times import BlockTimes, Setting, block_times
+from compress.tasks.text_classification import Task
+from compress.train.run import Run
 
 Target = Annotated[
     Literal["onnxruntime-cpu", "onnxruntime-cpu-int8", "openvino-cpu", "openvino-cpu-int8"],
@@ -18,6 +20,12 @@ Target = Annotated[
 Examples = Annotated[int, Field(ge=1, description="examples in a call")]
 Tokens = Annotated[int, Field(ge=1, description="tokens of each example")]
 Threads = Annotated[int, Field(ge=1, description="threads of the runtime")]
+
+
+def times_of(model: PreTrainedModel, task: Task, setting: Setting, run: Run) -> BlockTimes:
+    """What the model's parts take there, kept beside teachers' answers for other steps and runs."""
+    folder = run.answers / "times" if run.answers else None
+    return block_times(model, task, setting, folder=folder, progress=run.progress)
 
 
 def not_timed(method: str, model: PreTrainedModel, setting: Setting) -> list[str]:

@@ -9,14 +9,14 @@ from typing import Annotated
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from compress.arguments import fits_together, within_range
+from compress.arguments import fits_together, one_of_two, within_range
 from compress.bert.costs import Costs, encoder_macs
 from compress.bert.gates import fold_gates
 from compress.bert.layout import distinct_layers, encoder_layers, neuron_count
 from compress.bert.surgery import copy_of, keep_heads, keep_neurons
 from compress.errors import InputError, raise_together
-from compress.measure.block_times import BlockTimes, Setting, block_times, shapes_of
-from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed
+from compress.measure.block_times import BlockTimes, Setting, shapes_of
+from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed, times_of
 from compress.tasks.text_classification import Task
 from compress.train.budget import Kept, kept_under
 from compress.train.device import pick_device
@@ -29,9 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def _wrong(macs: float | None, speedup: float | None) -> list[str]:
-    if macs is None and speedup is None:
-        return ["macs is missing, and so is speedup; give one of the two."]
-    return ["macs and speedup are both given; give one of the two."] if macs and speedup else []
+    return one_of_two("macs", macs, "speedup", speedup)
 
 
 @within_range
@@ -60,8 +58,8 @@ def prune_after_training(
 
     Importance is the Fisher information of gates on heads and neurons, at the task's own labels. Of all that costs no more
     than the budget, what is worth most stays. Then heads and neurons are exchanged within their layers, and scales of those
-    that stay are fitted layer by layer to a model that is pruned half as far. What is removed is gone from the model. Up to
-    half of the multiply-adds go at little loss; for more, let a `distill` follow.
+    that stay are fitted layer by layer to a model that is pruned half as far. What is removed is gone from the model. Let a
+    `distill` follow where much goes.
 
     Source: Kwon et al. 2022, "A Fast Post-Training Pruning Framework for Transformers", arXiv 2204.09656, section 4.
     Differs: gradients are each example's own, where the code takes those of batches of 32; counts are found by dynamic
@@ -99,8 +97,7 @@ def prune_after_training(
         costs = encoder_macs(model, float(encoded.lengths.mean()))
         left = _left(costs, macs or 1.0)
     else:
-        told = run.answers / "times" if run.answers else None
-        times = block_times(model, task, setting, folder=told, progress=run.progress)
+        times = times_of(model, task, setting, run)
         costs = times.costs(shapes_of(model))
         left = _left_in_time(costs, times, speedup, setting)
     reader = copy_of(model).to(device).eval().requires_grad_(False)
@@ -138,8 +135,9 @@ def _left_in_time(costs: Costs, times: BlockTimes, speedup: float, setting: Sett
     if setting.quick:
         logger.info("a tiny model's time is nearly all overhead, so that the middle of what can be reached is taken")
         return (1 + least) / 2
+    reachable = times.dense_ms / times.together_ms(costs.least - costs.rest)
     raise InputError(
-        f"prune_after_training.speedup is {speedup:g}, but without any head and neuron {setting} is {1 / least:.3g} times "
+        f"prune_after_training.speedup is {speedup:g}, but without any head and neuron {setting} is {reachable:.3g} times "
         "faster; use less, or prune_to_latency, which removes whole layers."
     )
 

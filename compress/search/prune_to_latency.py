@@ -18,10 +18,10 @@ from compress.bert.layout import encoder_layers
 from compress.bert.quantizers import quantized_linears
 from compress.bert.surgery import copy_of
 from compress.errors import raise_together
-from compress.measure.block_times import BlockTimes, Setting, Shape, block_times, model_times, shapes_of
+from compress.measure.block_times import BlockTimes, Setting, Shape, model_times, shapes_of
 from compress.search.asked import budgets_of, tell_what_pays, wrong_times
 from compress.search.budget import Budget, fastest_ms
-from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed
+from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed, times_of
 from compress.search.stitching import Batches, Parts, kept_layers, parts_of, stitched
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
@@ -155,8 +155,7 @@ def prune_to_latency(
     run = run or Run()
     setting = Setting(target, batch, length, threads, quick=run.max_steps is not None)
     _check(model, task, setting, teacher)
-    folder = run.answers / "times" if run.answers else None
-    times = block_times(model, task, setting, folder=folder, progress=run.progress)
+    times = times_of(model, task, setting, run)
     dense = copy_of(teacher if against == "teacher" and teacher is not None else model).eval()
     dense_ms = times.dense_ms
     if against == "teacher":

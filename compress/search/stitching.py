@@ -14,13 +14,13 @@ from compress.bert.families import family_of_layer
 from compress.bert.layout import attention_of, encoder_layers, head_count, neuron_count, reads_first_token_only
 from compress.bert.surgery import keep_heads, keep_layers, keep_neurons
 from compress.log import Progress
-from compress.measure.block_times import Shape
+from compress.measure.block_times import LANES, Shape
 from compress.search.budget import DROPPED, Losses
 from compress.search.obs import Inputs, Snapshot, snapshots
 
 FEWER = 0.9  # each number of neurons is so much of the one before
 LEAST = 0.01  # of all, below which there are none
-LANES, MANY = 16, 64  # a layer of many neurons keeps a multiple of what a vector register holds
+MANY = 64  # a layer of so many neurons keeps a multiple of what a vector register holds
 Batches = Sequence[Mapping[str, torch.Tensor]]
 
 

@@ -157,7 +157,7 @@ def test_narrow_layers_that_do_not_pay_are_told_of(
         heads, neurons = ((0, 0.1), (1, 0.95), (4, 1.0)), ((0, 0.1), (1, 0.95), (24, 1.0))
         return BlockTimes(0.5, 6.5, heads, neurons, heads, neurons)
 
-    monkeypatch.setattr(module, "block_times", flat)
+    monkeypatch.setattr("compress.search.deployed.block_times", flat)
     pruned = _prune(tiny_bert(layers=3), task=toy, speedup=1.4, trials=8)
     assert "make a layer only" in caplog.text
     assert "narrower layers do not pay" in caplog.text

@@ -33,8 +33,7 @@ def milliseconds_of(models: Mapping[str, PreTrainedModel], *_: Any, **__: Any) -
 
 def stand_in_for_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing be timed."""
-    monkeypatch.setattr("compress.search.prune_to_latency.block_times", table_of)
-    monkeypatch.setattr("compress.search.prune_after_training.block_times", table_of)
+    monkeypatch.setattr("compress.search.deployed.block_times", table_of)
     monkeypatch.setattr("compress.search.prune_to_latency.model_times", milliseconds_of)
 
 
