@@ -22,6 +22,7 @@ from compress.tasks.encoding import Encoded
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
 from compress.train.device import pick_device
+from compress.train.fisher import drawn_examples
 from compress.train.fit import check_prunable
 from compress.train.predict import on_device
 from compress.train.run import Run
@@ -67,10 +68,10 @@ def prune_width(
         importance: What is summed over every parameter w of a channel, with g its gradient of the labels' loss: "magnitude" is
             w², "taylor" |w E[g]| and "fisher" w² E[g²], each example's gradient for itself: the slowest.
         multiple_of: Matrix products are fastest where widths are multiples of 16 or more.
-        examples: The first so many are looked at, for gradients and for `refit`; more cost time in proportion.
+        examples: How many are looked at, drawn by the seed, for gradients and for `refit`; more cost time in proportion.
         refit: Whether LayerNorms and Linears are fitted; without it, tensors are sliced and nothing else. An ALBERT, whose
             layers run several times each, is always sliced only.
-        run: Its device computes the gradients.
+        run: Its device computes the gradients, its seed draws the examples.
 
     Returns:
         The narrower copy. Its heads are as wide as before, which config.json cannot say, so `compress.load` loads it and
@@ -85,7 +86,7 @@ def prune_width(
     _check(model, task)
     before: int = model.config.hidden_size
     width = _settled(width, before, multiple_of)
-    encoded = task.encode(task.train.require("train").take(examples), model.tokenizer)
+    encoded = drawn_examples(model, task, examples, run.seed)
     student = copy_of(model).requires_grad_(True)
     stream, pooled = coupled_places(student)
     keep, keep_pooled = (
