@@ -272,9 +272,10 @@ def loss_curve(rows: Sequence[Any], width: float = 300, height: float = 120) -> 
         return None
     stride = math.ceil(len(found) / MAX_CURVE_POINTS)
     kept = found[::stride] if found[-1] in found[::stride] else [*found[::stride], found[-1]]
-    left, top, right, bottom = 44.0, 10.0, width - 8, height - 22
     x_low, x_high = kept[0][0], max(kept[-1][0], kept[0][0] + 1)
     y_low, y_high = min(loss for _, loss in kept), max(loss for _, loss in kept)
+    low, high = f"{y_low:.3g}", f"{y_high:.3g}"
+    left, top, right, bottom = 8.0 + math.ceil(max(text_width(low), text_width(high))), 10.0, width - 8, height - 22
     spread = (y_high - y_low) or 1.0
 
     def place(step: float, loss: float) -> tuple[float, float]:
@@ -285,5 +286,5 @@ def loss_curve(rows: Sequence[Any], width: float = 300, height: float = 120) -> 
         "width": width, "height": height, "plot": (left, top, right, bottom),
         "path": _line(place(*pair) for pair in kept), "last": (last_x, last_y),
         "first_loss": f"{found[0][1]:.3g}", "last_loss": f"{found[-1][1]:.3g}",
-        "low": f"{y_low:.3g}", "high": f"{y_high:.3g}", "first_step": f"{x_low:g}", "last_step": f"{kept[-1][0]:g}",
+        "low": low, "high": high, "first_step": f"{x_low:g}", "last_step": f"{kept[-1][0]:g}",
     }  # fmt: skip
