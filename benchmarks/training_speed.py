@@ -46,10 +46,15 @@ TRAINERS: dict[str, dict[str, Any]] = {
 OURS = "bert-compress, batch 64"
 FINE_TUNED = "student, fine-tuned"
 PLAIN_LOOP = "student, distilled in a plain loop"
-OBJECTIVES: dict[str, dict[str, float]] = {"logits": {"logits": 1.0}, "logits and hidden": {"logits": 1.0, "hidden": 1.0}}
+STATES = {"logits": 1.0, "hidden": 1.0}
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "logits": {"objectives": {"logits": 1.0}},
+    "logits and hidden": {"objectives": STATES},
+    "logits and hidden, the last layer's first token": {"objectives": STATES, "last_tokens": "first"},
+}
 DISTILLED = {
-    f"student, distilled, {name}, answers {kind}": (objectives, kind == "on disk")
-    for name, objectives in OBJECTIVES.items() for kind in ("on disk", "live")
+    f"student, distilled, {name}, answers {kind}": (options, kind == "on disk")
+    for name, options in OBJECTIVES.items() for kind in ("on disk", "live")
 }  # fmt: skip
 LIMITS = {"Trainer, defaults": 5.0, "Trainer, batch 64, grouped, bf16": 1.4}
 KINDS = {
@@ -174,7 +179,7 @@ def _ours(model: Any, task: Any, seed: int) -> float:
     return clock.rate(len(task.train))
 
 
-def _distilled(student: Any, teacher: Any, task: Any, seed: int, objectives: dict[str, float], on_disk: bool) -> float:
+def _distilled(student: Any, teacher: Any, task: Any, seed: int, asked: dict[str, Any], on_disk: bool) -> float:
     import compress as cp
     from compress.train.run import Run
 
@@ -184,7 +189,7 @@ def _distilled(student: Any, teacher: Any, task: Any, seed: int, objectives: dic
         if what == "train":
             clock.tick()
 
-    options = {"teacher": teacher, "task": task, "objectives": objectives, "epochs": 1, "batch_size": BATCH_SIZE}
+    options = {"teacher": teacher, "task": task, **asked, "epochs": 1, "batch_size": BATCH_SIZE}
     with tempfile.TemporaryDirectory() as folder:
         answers = Path(folder) if on_disk else None
         if on_disk:

@@ -25,15 +25,18 @@ _HOMES = {
     "prune_width": "compress.methods.prune_width",
     "prune_to_latency": "compress.search.prune_to_latency",
     "trim_vocabulary": "compress.methods.trim_vocabulary",
+    "share_layers": "compress.methods.share_layers",
+    "factorize_embedding": "compress.methods.factorize_embedding",
+    "low_rank": "compress.search.low_rank",
     "quantize_aware": "compress.methods.quantize_aware",
     "export": "compress.export.exporting",
     "measure": "compress.measure",
     "run": "compress.pipeline",
 }
 __all__ = [
-    "build_student", "distill", "drop_layers", "export", "fine_tune", "load", "load_student", "measure",
-    "prune_after_training", "prune_cofi", "prune_ffn", "prune_heads", "prune_to_latency", "prune_weights", "prune_width",
-    "quantize_aware", "run", "save", "task", "theseus", "trim_vocabulary",
+    "build_student", "distill", "drop_layers", "export", "factorize_embedding", "fine_tune", "load", "load_student",
+    "low_rank", "measure", "prune_after_training", "prune_cofi", "prune_ffn", "prune_heads", "prune_to_latency",
+    "prune_weights", "prune_width", "quantize_aware", "run", "save", "share_layers", "task", "theseus", "trim_vocabulary",
 ]  # fmt: skip
 
 

@@ -12,7 +12,8 @@ and so are the gradients; a six-layer classifier saves a sixth of its work, a th
 Each head's query is laid into a row of full width with zeros elsewhere, so that both products use the projections' own
 two-dimensional weights, which the integer kernels of the runtimes know.
 
-A model that quantizes keeps its key and value projections over all tokens, since moving them would quantize other numbers.
+A model that quantizes keeps its key and value projections over all tokens, since moving them would quantize other numbers; so
+does one whose projections are of low rank, which are two products.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.bert.factors import LowRankLinear
 from compress.bert.families import family_of_layer
 from compress.bert.layout import attention_of, encoder_layers, head_count, projections_of, reads_first_token_only
 from compress.bert.quantizers import QuantizedLinear
@@ -48,45 +50,62 @@ def first_token_only(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
-    attention = attention_of(layer)
-    query_of, key_of, value_of = projections_of(layer)
+    attention, projections = attention_of(layer), projections_of(layer)
     after_attention = family_of_layer(layer).after_attention
     assert after_attention is not None
-    heads, head_size = head_count(layer), attention.attention_head_size
+    heads = head_count(layer)
     if not heads:
         return lambda hidden_states, *_, **__: after_attention(layer, hidden_states[:, :1, :0], hidden_states[:, :1])
-    owner = torch.arange(heads).repeat_interleave(head_size)  # (width,) which head a column belongs to
-    rows = (owner[None, :] == torch.arange(heads)[:, None]).float()  # (heads, width)
-    rows = rows.to(query_of.weight.device)
-    ones = torch.ones((1, heads), device=rows.device)
-    quantizes = isinstance(key_of, QuantizedLinear)
+    rows = rows_of_heads(heads, projections[0])
 
-    def forward(
-        hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
-    ) -> torch.Tensor:
-        first = hidden_states[:, :1]  # (batch, 1, width)
-        mask_rows = rows.to(hidden_states.dtype)
-        query = query_of(first) * attention.scaling * mask_rows  # (batch, heads, attention width)
-        if quantizes:
-            scores = query @ key_of(hidden_states).transpose(1, 2)
-        else:
-            scores = torch.matmul(query, key_of.weight) @ hidden_states.transpose(1, 2)  # (batch, heads, length)
-        if attention_mask is not None:
-            allowed = attention_mask[:, 0, :1]  # (batch, 1, length)
-            if allowed.dtype == torch.bool:
-                scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-            else:
-                scores = scores + allowed
-        probabilities = scores.softmax(-1)
-        probabilities = nn.functional.dropout(probabilities, attention.dropout.p, attention.training)
-        if quantizes:
-            value = probabilities @ value_of(hidden_states)
-        else:
-            mixed = probabilities @ hidden_states  # (batch, heads, width)
-            value = torch.matmul(mixed, value_of.weight.t())  # (batch, heads, attention width)
-            # dropout may let the probabilities' sum differ from 1
-            value = value + value_of.bias * (probabilities.sum(-1, keepdim=True) if attention.training else 1)
-        context = ones.to(value.dtype) @ (value * mask_rows)  # (batch, 1, attention width), faster than a sum
-        return after_attention(layer, context, first)
+    def forward(hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any) -> torch.Tensor:
+        allowed = None if attention_mask is None else attention_mask[:, 0, :1]  # (batch, 1, length)
+        dropout = attention.dropout.p if attention.training else 0.0
+        context = attended_by_first(projections, rows, hidden_states, allowed, scaling=attention.scaling, dropout=dropout)
+        return after_attention(layer, context, hidden_states[:, :1])
 
     return forward
+
+
+def rows_of_heads(heads: int, query_of: Any) -> torch.Tensor:
+    """Which columns of the attention's width belong to each head, (heads, width), 1 or 0."""
+    owner = torch.arange(heads).repeat_interleave(query_of.out_features // heads)
+    return (owner[None, :] == torch.arange(heads)[:, None]).float().to(query_of.weight.device)
+
+
+def attended_by_first(
+    projections: tuple[Any, Any, Any], rows: torch.Tensor, hidden_states: torch.Tensor, allowed: torch.Tensor | None, *,
+    scaling: float, dropout: float,
+) -> torch.Tensor:  # fmt: skip
+    """What the first token's attention to all tokens answers, (batch, 1, attention width).
+
+    Args:
+        projections: Of query, key and value.
+        rows: See `rows_of_heads`.
+        hidden_states: (batch, length, width).
+        allowed: (batch, 1, length), true for tokens, or what is added to their scores; None where there is no padding.
+        scaling: Of the scores.
+        dropout: Of the probabilities; 0 outside of training.
+    """
+    query_of, key_of, value_of = projections
+    rows = rows.to(hidden_states.dtype)
+    stay = any(isinstance(one, QuantizedLinear | LowRankLinear) for one in (key_of, value_of))
+    query = query_of(hidden_states[:, :1]) * scaling * rows  # (batch, heads, attention width)
+    if stay:
+        scores = query @ key_of(hidden_states).transpose(1, 2)
+    else:
+        scores = torch.matmul(query, key_of.weight) @ hidden_states.transpose(1, 2)  # (batch, heads, length)
+    if allowed is not None and allowed.dtype == torch.bool:
+        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+    elif allowed is not None:
+        scores = scores + allowed
+    probabilities = nn.functional.dropout(scores.softmax(-1), dropout)
+    if stay:
+        value = probabilities @ value_of(hidden_states)
+    else:
+        mixed = probabilities @ hidden_states  # (batch, heads, width)
+        value = torch.matmul(mixed, value_of.weight.t())  # (batch, heads, attention width)
+        # dropout may let the probabilities' sum differ from 1
+        value = value + value_of.bias * (probabilities.sum(-1, keepdim=True) if dropout else 1)
+    ones = torch.ones((1, len(rows)), dtype=value.dtype, device=value.device)
+    return ones @ (value * rows)  # faster than a sum

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.bert.factors import reader_of
 from compress.bert.families import FAMILIES, Family, family_of_layer, known_family
 
 MODEL_TYPES = tuple(FAMILIES)
+Parts = Literal["all", "attention", "feed_forward"]
+"""Of a layer."""
 
 
 def encoder_layers(model: PreTrainedModel) -> list[nn.Module]:
@@ -58,12 +61,25 @@ def neuron_count(layer: Any) -> int:
     return neurons
 
 
+def layer_parts(family: Family, parts: Parts = "all") -> tuple[str, ...]:
+    """The paths of everything with weights in these parts of a layer without bottlenecks, in an order that all families
+    share."""
+    attention = (*family.projections, family.context, family.attention_norm)
+    feed_forward = (*family.feed_forward, family.output_norm)
+    return {"all": attention + feed_forward, "attention": attention, "feed_forward": feed_forward}[parts]
+
+
+def linear_paths(family: Family, parts: Parts = "all") -> tuple[str, ...]:
+    """The paths of the Linears in these parts of a layer, its bottlenecks' left out."""
+    return tuple(path for path in layer_parts(family, parts) if path not in (family.attention_norm, family.output_norm))
+
+
 def same_input(model: PreTrainedModel) -> list[list[str]]:
     """Names of the Linears behind a LayerNorm, those together that read the same: query, key and value, and the first of the
     feed-forward part; a layer that is shared is named once, and parts without heads or neurons are left out."""
     names = {module: name for name, module in model.named_modules()}
     return [
-        [names[layer.get_submodule(path)] for path in paths]
+        [names[reader_of(layer.get_submodule(path))] for path in paths]
         for layer in distinct_layers(model)
         for paths in family_of_layer(layer).read_alike
         if layer.get_submodule(paths[0]).out_features

@@ -56,8 +56,8 @@ def recorded(model: PreTrainedModel, wanted: Collection[State]) -> Iterator[Stat
 
 
 def whole_last_layer(wanted: Collection[State], depth: int) -> bool:
-    """Whether a state of the last layer, of which a classifier computes the first token alone, is asked for."""
-    return any(number == depth for _, number in wanted)
+    """Whether more of the last layer is asked for than its first token's state, which is all that a classifier computes."""
+    return any(number == depth and kind != "first" for kind, number in wanted)
 
 
 def _hook(

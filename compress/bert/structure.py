@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.empty import linear_of, without_heads
-from compress.bert.families import family_of_layer
+from compress.bert.factors import embedding_rank, ranks_of, set_embedding_rank, set_rank
+from compress.bert.families import family_of, family_of_layer
 from compress.bert.layout import attention_of, encoder_layers, head_count, neuron_count
 from compress.bert.quantizers import (
     HIGHEST,
@@ -17,6 +19,7 @@ from compress.bert.quantizers import (
     quantized_linears,
     replace_with_quantizers,
 )
+from compress.bert.sharing import share, shared_parameters
 from compress.errors import InputError
 
 SCHEMA = 1
@@ -27,9 +30,13 @@ def read_structure(model: PreTrainedModel) -> dict[str, Any]:
     """Describe each encoder layer: `heads`, `head_size` and `intermediate` (width of the feed-forward part); where heads or
     intermediate is 0, that part of the layer answers its output's bias alone.
 
-    A model that quantizes has `quantizers` too: `per_channel`, `symmetric`, and `inputs`, the range of each Linear's input.
+    What only some models have: `ranks`, by the names of Linears of low rank; `embedding`, the columns of a factorized word
+    table; `shared`, the names of parameters that are others, by whose names; and of one that quantizes `quantizers`:
+    `per_channel`, `symmetric`, and `inputs`, the range of each Linear's input.
     """
     structure: dict[str, Any] = {"schema": SCHEMA, "layers": [_layer_structure(layer) for layer in encoder_layers(model)]}
+    told = {"ranks": ranks_of(model), "embedding": embedding_rank(model), "shared": shared_parameters(model)}
+    structure |= {key: value for key, value in told.items() if value}
     linears = quantized_linears(model)
     if linears:
         first = next(iter(linears.values()))
@@ -43,7 +50,7 @@ def read_structure(model: PreTrainedModel) -> dict[str, Any]:
 
 def told_by_structure(model: PreTrainedModel) -> set[str]:
     """Names of the tensors of the model's state that structure.json tells, so that the weights' file leaves them out."""
-    return {f"{name}.{end}" for name in quantized_linears(model) for end in ("low", "high")}
+    return {f"{name}.{end}" for name in quantized_linears(model) for end in ("low", "high")} | shared_parameters(model).keys()
 
 
 def refuse_untold(model: PreTrainedModel) -> None:
@@ -83,8 +90,43 @@ def apply_structure(model: PreTrainedModel, structure: dict[str, Any]) -> None:
             )
         if shape != _layer_structure(layer):
             resize(layer, *numbers)
+    _apply_factors(model, structure)
     if "quantizers" in structure:
         _apply_quantizers(model, structure["quantizers"])
+    if "shared" in structure:
+        _apply_sharing(model, structure["shared"])
+
+
+def _apply_factors(model: PreTrainedModel, structure: dict[str, Any]) -> None:
+    ranks, embedding = structure.get("ranks", {}), structure.get("embedding")
+    linears = {name for name, module in model.named_modules() if type(module) is nn.Linear}
+    if not isinstance(ranks, dict) or not ranks.keys() <= linears or not all(_is_count(rank) for rank in ranks.values()):
+        raise InputError(
+            "structure.json: ranks must give whole numbers above 0 to names of the model's Linears; restore the file."
+        )
+    for name, rank in ranks.items():
+        set_rank(model, name, rank)
+    if embedding is not None:
+        if not _is_count(embedding):
+            raise InputError(f"structure.json: embedding is {embedding!r}, not a whole number above 0; restore the file.")
+        family_of(model)
+        set_embedding_rank(model, embedding)
+
+
+def _apply_sharing(model: PreTrainedModel, told: Any) -> None:
+    held = dict(model.named_parameters())
+    pairs = told.items() if isinstance(told, dict) else [("shared", told)]
+    wrong = [name for name, known in pairs if name not in held or not isinstance(known, str) or known not in held
+             or known in told or held[name].shape != held[known].shape]  # fmt: skip
+    if wrong:
+        raise InputError(
+            f"structure.json: shared names {wrong[0]}, which is not two parameters of one shape; restore the file."
+        )
+    share(model, told)
+
+
+def _is_count(told: Any) -> bool:
+    return type(told) is int and 0 < told <= 1 << 20
 
 
 def _apply_quantizers(model: PreTrainedModel, told: Any) -> None:

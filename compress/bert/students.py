@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.bert.families import FAMILIES, Family, family_of, fitted_tokenizer
-from compress.bert.layout import distinct_layers, encoder_layers
+from compress.bert.families import FAMILIES, family_of, fitted_tokenizer
+from compress.bert.layout import distinct_layers, encoder_layers, layer_parts
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,6 @@ def _own_values(kind: str, told: Any, shape: StudentShape) -> dict[str, Any]:
         return values | {"embedding_size": shape.embedding, "num_hidden_groups": shape.groups, "bos_token_id": None,
                          "eos_token_id": None}  # fmt: skip
     return values
-
-
-def layer_parts(family: Family) -> tuple[str, ...]:
-    """The paths of everything with weights in a layer without bottlenecks, in an order that all families share."""
-    return (*family.projections, family.context, family.attention_norm, *family.feed_forward, family.output_norm)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.bert.families import family_of, family_of_layer
 from compress.bert.layout import attention_of, distinct_layers, encoder_layers, head_count, neuron_count
-from compress.bert.quantizers import quantized_linears
+from compress.bert.sharing import why_not_cut
 from compress.bert.structure import resize
 from compress.errors import InputError
 
@@ -35,7 +35,9 @@ def keep_layers(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
     layers = encoder_layers(student)
     if student.config.model_type == "albert":
         return _keep_groups(student, [layers[index] for index in keep])
-    kept = [copy.deepcopy(layers[index], {id(student.config): student.config}) for index in keep]  # one configuration for all
+    kept = [layers[index] for index in keep]
+    if len(set(keep)) < len(keep):
+        kept = [copy.deepcopy(layer, {id(student.config): student.config}) for layer in kept]  # one configuration for all
     for index, layer in enumerate(kept):
         if hasattr(attention_of(layer), "layer_idx"):
             attention_of(layer).layer_idx = index
@@ -98,8 +100,9 @@ def keep_neurons(model: PreTrainedModel, keep: Sequence[Indices]) -> PreTrainedM
 
 
 def _cut_copy(model: PreTrainedModel, keep: Sequence[Indices], what: str, counts: Sequence[int]) -> PreTrainedModel:
-    if quantized_linears(model):
-        raise InputError(f"a model that quantizes cannot lose {what}; cut it before quantize_aware.")
+    why = why_not_cut(model)
+    if why:
+        raise InputError(f"no {what} can go: {why}")
     if len(keep) != len(counts):
         raise InputError(f"{len(keep)} lists of {what} are given, but the model has {len(counts)} layers; give one for each.")
     for index, (kept, count) in enumerate(zip(keep, counts, strict=True)):

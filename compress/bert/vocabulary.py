@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
+from compress.bert.factors import word_table
 from compress.bert.families import KNOWN, family_of, fitted_tokenizer
 from compress.bert.quantizers import quantized_linears
 from compress.bert.surgery import copy_of
@@ -62,8 +63,7 @@ def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
         raise InputError(f"the {len(keep)} pieces to keep must rise within 0 to {model.config.vocab_size - 1}, and "
                          f"{len(missing)} special tokens and single characters are missing.")  # fmt: skip
     student = copy_of(model)
-    table = student.get_input_embeddings()
-    assert isinstance(table, nn.Embedding)
+    table = word_table(student)
     numbers = {old: new for new, old in enumerate(keep)}
     table.weight = nn.Parameter(table.weight[torch.tensor(keep)].clone())
     table.num_embeddings = len(keep)

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from compress.bert.families import family_of
 from compress.bert.layout import distinct_layers
-from compress.bert.quantizers import quantized_linears
 from compress.bert.residual import coupled_places, keep_channels, narrow
+from compress.bert.sharing import why_not_cut
 from compress.bert.surgery import copy_of
 from compress.errors import InputError
 
@@ -30,8 +30,9 @@ def refuse_width(model: PreTrainedModel) -> None:
         raise InputError(
             f"the width of {model.config.model_type} cannot be cut; allowed: {', '.join(KINDS)}. Leave the width as it is."
         )
-    if quantized_linears(model):
-        raise InputError("a model that quantizes cannot lose width; cut it before quantize_aware.")
+    why = why_not_cut(model, width=True)
+    if why:
+        raise InputError(why)
 
 
 def state_norms(model: PreTrainedModel) -> list[Any]:

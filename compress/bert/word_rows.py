@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.bert.factors import word_table
+
 
 def rows_of(model: PreTrainedModel, read: np.ndarray) -> np.ndarray:
     """The rows to train where the text reads these: no other ones, but all where the model hashes the ids (`hashes_ids`).
@@ -36,8 +38,7 @@ def word_rows(model: PreTrainedModel, ids: torch.Tensor) -> Iterator[None]:
         model: Is changed inside; its head must not read the table.
         ids: Rising ids of pieces, (rows,).
     """
-    table = model.get_input_embeddings()
-    assert isinstance(table, nn.Embedding)
+    table = word_table(model)
     assert model.get_output_embeddings() is None
     whole, padding = table.weight, table.padding_idx
     assert isinstance(whole, nn.Parameter)

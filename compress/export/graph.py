@@ -25,6 +25,7 @@ from compress.bert.bilstm import lstm_as_node
 from compress.bert.families import known_family
 from compress.bert.first_token import first_token_only
 from compress.bert.layout import encoder_layers
+from compress.bert.sharing import shared_parameters
 from compress.bert.static import weights_folded
 from compress.errors import CompressError
 from compress.log import libraries_silenced
@@ -101,14 +102,14 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
         lines = str(err).strip().splitlines() or [type(err).__name__]
         raise CompressError(f"the model could not be exported to ONNX: {lines[-1]}. See --debug for the whole error.") from err
     layers = encoder_layers(model)
-    _tidy(path, shares_layers=len(set(layers)) < len(layers))
+    _tidy(path, shares=len(set(layers)) < len(layers) or bool(shared_parameters(model)))
 
 
-def _tidy(path: Path, *, shares_layers: bool) -> None:
+def _tidy(path: Path, *, shares: bool) -> None:
     """Leave out what the exporter tells of itself (stack traces with paths of this machine, half of a small file), but for the
     modules that nodes come from, and all but one of the copies that it makes of a weight that is read in several places."""
     graph = ir.load(path)
-    if shares_layers:
+    if shares:
         DeduplicateInitializersPass(size_limit=1 << 40)(graph)
     graph.metadata_props.clear()
     graph.graph.metadata_props.clear()

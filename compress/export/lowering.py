@@ -241,14 +241,14 @@ def lower_to_pairs(
 def _weight(
     model: ir.Model, product: Product, grid: Grid | None, per_channel: bool, highest: int, written: dict[Any, Any]
 ) -> tuple[ir.Value, ...]:
-    """The whole numbers of a weight, their scales and zeros; those of a module that runs several times are written once."""
-    weight = product.weight
-    key = (product.module, weight.tobytes())
-    if product.module and key in written:
+    """The whole numbers of a weight, their scales and zeros; those of one that several products read are written once."""
+    weight, divisor = product.weight, None if grid is None else grid.divisor
+    key = (weight.shape, weight.tobytes(), None if divisor is None else divisor.tobytes())
+    if key in written:
         known: tuple[ir.Value, ...] = written[key]
         return known
-    if grid is not None and grid.divisor is not None:
-        weight = weight * grid.divisor[:, None]
+    if divisor is not None:
+        weight = weight * divisor[:, None]
     whole, scales = whole_weight(weight, per_channel=per_channel, highest=highest)
     name = product.module or product.node.outputs[0].name
     written[key] = (

@@ -45,7 +45,9 @@ def _brief(content: Mapping[str, Any]) -> str:
 def results_table(runs: Sequence[Run]) -> str:
     """Lay out one row for each subject, over the seeds of one recipe, and a line below that says where it was measured.
 
-    With several seeds a number is their mean, and the metric shows the lowest and the highest.
+    What a file takes on disk, the process that serves it in memory (at most, while it was timed), and the multiply-adds of an
+    example are columns of their own, since what makes one smaller may leave the others as they are. With several seeds a
+    number is their mean, and the metric shows the lowest and the highest.
 
     Args:
         runs: The contents of run.json, at least one, measured on one machine.
@@ -59,7 +61,8 @@ def results_table(runs: Sequence[Run]) -> str:
     metric, setting = record.metric_of(runs[0]), record.main_setting(runs[0])
     widest = _widest(runs, setting)
     pace = f"examples/s, batch {widest[1]}" if widest else "examples/s"
-    head = ["model", f"{metric}, %", f"drop, points{'' if len(runs) > 1 else ' (95 %)'}", "MB", "p50, ms", "speed-up", pace]
+    head = ["model", f"{metric}, %", f"drop, points{'' if len(runs) > 1 else ' (95 %)'}", "MB", "MB in memory", "MACs",
+            "p50, ms", "speed-up", pace]  # fmt: skip
     names = dict.fromkeys(record.name_of(subject) for run in runs for subject in record.subjects_of(run))
     rows = [_row(name, runs, metric, setting, widest) for name in names]
     return f"{record.markdown_table(head, rows)}\n\n{_origin(runs, setting)}"
@@ -94,6 +97,7 @@ def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, w
     drop = mean(lambda subject: part(subject, "drop").get("value"))
     ends = interval(part(found[0][1], "drop").get("ci95")) if len(runs) == 1 else None
     size = mean(lambda subject: subject.get("size_bytes"))
+    memory = mean(lambda subject: subject.get("peak_memory_bytes"))
     is_baseline = all(record.name_of(record.subjects_of(run)[0]) == name for run, _ in found)
     return [
         name,
@@ -101,6 +105,8 @@ def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, w
         MISSING if is_baseline else
         record.points(drop) + (f" ({record.points(ends[0])} to {record.points(ends[1])})" if ends else ""),
         MISSING if size is None else record.number(size / 1e6, 1),
+        MISSING if memory is None else record.number(memory / 1e6, 0),
+        record.count(mean(lambda subject: subject.get("macs"))),
         record.milliseconds(mean(lambda subject: record.latency_at(subject, setting).get("p50_ms"))).removesuffix(" ms"),
         record.times(mean_of([record.speedup_at(subject, record.subjects_of(run)[0], setting) for run, subject in found])),
         record.number(mean(lambda subject: record.latency_at(subject, widest).get("examples_per_second")), 0),

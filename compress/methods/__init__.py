@@ -17,5 +17,8 @@ METHODS = {
     "prune_width": "compress.methods.prune_width",
     "prune_to_latency": "compress.search.prune_to_latency",
     "trim_vocabulary": "compress.methods.trim_vocabulary",
+    "share_layers": "compress.methods.share_layers",
+    "factorize_embedding": "compress.methods.factorize_embedding",
+    "low_rank": "compress.search.low_rank",
     "quantize_aware": "compress.methods.quantize_aware",
 }

@@ -14,7 +14,7 @@ from compress.bert.from_teacher import student_of
 from compress.bert.kinds import KINDS, Lesson
 from compress.bert.layout import encoder_layers
 from compress.bert.principal import Batches, seen_by
-from compress.bert.quantizers import quantized_linears
+from compress.bert.sharing import why_not_cut
 from compress.bert.structure import read_structure
 from compress.bert.students import StudentShape, new_student, spread_layers
 from compress.errors import InputError, NoEffect, raise_together
@@ -167,8 +167,9 @@ def _without_encoder(
 def _check_teacher(model: PreTrainedModel) -> None:
     if type(model) is not BertForSequenceClassification:
         raise InputError(f"build_student starts from a BERT classifier, but the model is a {type(model).__name__}; give one.")
-    if quantized_linears(model):
-        raise InputError("build_student: the teacher quantizes; start from the model before that step.")
+    why = why_not_cut(model, width=True)
+    if why:
+        raise InputError(f"build_student: {why.replace('prune it', 'build the student')}")
     heads, width = model.config.num_attention_heads, model.config.hidden_size
     told = {"heads": heads, "head_size": width // heads, "intermediate": model.config.intermediate_size}
     if any(layer != told for layer in read_structure(model)["layers"]):

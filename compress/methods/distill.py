@@ -31,7 +31,7 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.teaching import RelationHeads, TeacherCacheBytes, Teaching, Temperature, Weight, goal_of
+from compress.train.teaching import LastTokens, RelationHeads, TeacherCacheBytes, Teaching, Temperature, Weight, goal_of
 
 
 @within_range
@@ -43,6 +43,7 @@ def distill(
     objectives: Annotated[dict[str, Weight], Field(min_length=1, description="objective -> weight in the sum")],
     temperature: Temperature = 2.0,
     layers: LayerMap = "uniform",
+    last_tokens: LastTokens = "all",
     relation_heads: RelationHeads = None,
     project: bool = True,
     progressive: bool = False,
@@ -79,6 +80,9 @@ def distill(
         temperature: T of the logits objective.
         layers: Which layer of the teacher each layer of the student learns from, where an objective compares layers: uniform
             (j -> j N / M, TinyBERT's and PKD-Skip's), top (PKD-Last's), last (MiniLM's), or a list.
+        last_tokens: Of the student's last layer, "all" compares the hidden states of every token, as the papers do; "first"
+            that of the first token alone, which is all that a classifier reads, so that the others need not be computed: a
+            third of a three-layer student's work.
         relation_heads: Into how many slices the relations objective splits queries, keys and values, which
             divides both widths; None for as many as the teacher has heads.
         project: Learn a projection to the teacher's width where widths differ; without it, that is an error.
@@ -119,7 +123,8 @@ def distill(
     if augment is not None:
         copies = augmented(task.train, Augment(**augment), model=teacher, seed=run.seed, progress=run.progress)
         task = replace(task, train=copies)
-    how = Teaching(temperature, layers, relation_heads, project, progressive, teacher_cache_bytes, masked_lm, hides)
+    how = Teaching(temperature, layers, relation_heads, project, progressive, teacher_cache_bytes, masked_lm, hides,
+                   last_tokens)  # fmt: skip
     goal = goal_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)
     if not goal.teaches_logits and patience is not None:
         raise InputError(

@@ -17,7 +17,7 @@ from compress.arguments import within_range
 from compress.bert.families import family_of
 from compress.bert.gates import fold_gates
 from compress.bert.layout import distinct_layers, encoder_layers
-from compress.bert.quantizers import quantized_linears
+from compress.bert.sharing import why_not_cut
 from compress.bert.surgery import keep_heads, keep_neurons
 from compress.bert.width import KINDS, fold_width, keep_width, refuse_width
 from compress.errors import InputError
@@ -159,8 +159,9 @@ def _checked(
     """The teacher's layers that teach, once everything fits together."""
     for one in (model, teacher):
         family_of(one)
-    if quantized_linears(model):
-        raise InputError("a model that quantizes cannot be pruned; run prune_cofi before quantize_aware.")
+    why = why_not_cut(model)
+    if why:
+        raise InputError(f"prune_cofi: {why}")
     if width:
         try:
             refuse_width(model)
@@ -204,9 +205,7 @@ def _goal(
     )
 
 
-def _projection(
-    model: PreTrainedModel, teacher: PreTrainedModel, task: Task, layers: list[int], run: Run
-) -> nn.Linear:
+def _projection(model: PreTrainedModel, teacher: PreTrainedModel, task: Task, layers: list[int], run: Run) -> nn.Linear:
     """The identity, to begin with, where student and teacher are as wide; else what fits evenly spread layers best."""
     width, depths = model.config.hidden_size, [len(encoder_layers(one)) for one in (model, teacher)]
     if width != teacher.config.hidden_size:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from compress.arguments import fits_together, within_range
 from compress.bert.layout import distinct_layers
 from compress.bert.masks import SCORES, Mask, Shape, burn_in, masked_linears, with_masks
-from compress.bert.quantizers import quantized_linears
+from compress.bert.sharing import why_not_cut
 from compress.bert.unused import without_unused
 from compress.errors import InputError, NoEffect
 from compress.objectives.outputs import Batch, Outputs
@@ -69,9 +69,7 @@ def prune_weights(
         list[Side] | None, Field(min_length=2, max_length=2, description="rows and columns of a block, for shape block")
     ] = None,
     teacher: PreTrainedModel | None = None,
-    objectives: Annotated[
-        dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")
-    ] = None,
+    objectives: Annotated[dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")] = None,
     temperature: Temperature = 2.0,
     penalty: Annotated[
         float | None, Field(ge=0, description="weight of the scores' mean sigmoid, for soft_movement; null: 100")
@@ -171,8 +169,9 @@ def prune_weights(
 def _check(model: PreTrainedModel) -> None:
     if not distinct_layers(model):
         raise InputError(f"prune_weights: a {model.config.model_type} has no encoder; remove the step.")
-    if quantized_linears(model):
-        raise InputError("prune_weights: the model quantizes; prune it before quantize_aware.")
+    why = why_not_cut(model)
+    if why:
+        raise InputError(f"prune_weights: {why}")
 
 
 def _mask(

@@ -16,6 +16,7 @@ from compress.arguments import within_range
 from compress.bert.families import family_of
 from compress.bert.layout import distinct_layers
 from compress.bert.residual import Place, channel_sums, coupled_places, keep_channels, narrow, refit_stream
+from compress.bert.sharing import why_not_cut
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
 from compress.tasks.encoding import Encoded
@@ -111,6 +112,9 @@ def _check(model: PreTrainedModel, task: Task) -> None:
             "prune_width: a MobileBERT computes in its bottlenecks, which the stream between its layers does not narrow; "
             "use build_student with a smaller bottleneck, or start from a BERT, DistilBERT or ALBERT."
         )
+    why = why_not_cut(model, width=True)
+    if why:
+        raise InputError(f"prune_width: {why}")
     check_prunable("prune_width", model, task)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from transformers import PreTrainedModel
@@ -15,11 +15,11 @@ from compress.bert.vocabulary import basic_pieces, keep_pieces, keep_positions, 
 from compress.errors import InputError, NoEffect
 from compress.tasks.text_classification import Task
 from compress.tasks.unlabelled import read_unlabelled
+from compress.tasks.words import counted, texts_of
 from compress.train.run import Run
 
 logger = logging.getLogger(__name__)
 
-READ = 1024  # texts at a time
 SHOWN = 20  # of the pieces that are missed most
 
 
@@ -66,9 +66,9 @@ def trim_vocabulary(
     except InputError as err:
         raise InputError(f"trim_vocabulary: {err}") from err
     _check_length(model, task, max_length)
-    texts = _texts(task.train.require("train"))
+    texts = texts_of(task.train.require("train"))
     if text is not None:
-        texts += _texts(read_unlabelled(text).split)
+        texts += texts_of(read_unlabelled(text).split)
     counts = counted(model.tokenizer, texts)
     used = {piece for piece, count in counts.items() if count >= min_count}
     keep = sorted(used.union(basic_pieces(model.tokenizer)))
@@ -78,7 +78,7 @@ def trim_vocabulary(
     trimmed = keep_pieces(model, keep)
     if max_length is not None:
         trimmed = keep_positions(trimmed, max_length)
-    _tell(run, model, trimmed, set(keep), _texts(task.selection.require("selection")))
+    _tell(run, model, trimmed, set(keep), texts_of(task.selection.require("selection")))
     return trimmed
 
 
@@ -89,20 +89,6 @@ def _check_length(model: PreTrainedModel, task: Task, max_length: int | None) ->
             f"trim_vocabulary.max_length is {max_length}, but the task reads {task.max_length} tokens and the model has "
             f"{most} positions; use {task.max_length} to {most}."
         )
-
-
-def _texts(split: Any) -> list[str]:
-    return [*split.texts, *(split.pairs or ())]
-
-
-def counted(tokenizer: Any, texts: Sequence[str]) -> Counter[int]:
-    """How often each piece occurs, by its id, special tokens left out."""
-    counts: Counter[int] = Counter()
-    for start in range(0, len(texts), READ):
-        told = tokenizer(list(texts[start : start + READ]), add_special_tokens=False, verbose=False)
-        for row in told["input_ids"]:
-            counts.update(row)
-    return counts
 
 
 def _tell(run: Run, model: PreTrainedModel, trimmed: PreTrainedModel, keep: set[int], held_out: Sequence[str]) -> None:

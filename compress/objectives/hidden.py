@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from compress.bert.states import Kind
 from compress.objectives.layer_map import each_layer
 from compress.objectives.outputs import Batch, Outputs, Pairs, mean_over
 
@@ -42,9 +43,12 @@ def hidden(
 def compared(
     student: Outputs, teacher: Outputs, batch: Batch, pairs: Pairs, projection: nn.Module | None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The hidden states of each pair of layers that counts in this step, the student's projected, both in float32."""
+    """The hidden states of each pair of layers that counts in this step, the student's projected, both in float32; those of
+    the first tokens alone where no others were computed."""
     for own, wanted in batch.taught(pairs):
-        yield projected(student.states["hidden", own], projection), teacher.states["hidden", wanted].float()
+        is_whole = ("hidden", own) in student.states and ("hidden", wanted) in teacher.states
+        kind: Kind = "hidden" if is_whole else "first"
+        yield projected(student.states[kind, own], projection), teacher.states[kind, wanted].float()
 
 
 def projected(states: torch.Tensor, projection: nn.Module | None) -> torch.Tensor:

@@ -51,8 +51,9 @@ class Batch:
         return tuple(pair for pair in pairs if max(1, pair[0]) == self.stage)
 
     def token_mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Mean over tokens that are no padding; values of (batch, length)."""
-        return (values * self.attention_mask).sum() / self.attention_mask.sum()
+        """Mean over tokens that are no padding; values of (batch, length), or of the first tokens alone, (batch, 1)."""
+        mask = self.attention_mask[:, : values.shape[1]]
+        return (values * mask).sum() / mask.sum()
 
     def row_mean(self, values: torch.Tensor) -> torch.Tensor:
         """Mean over heads and over rows that belong to tokens that are no padding; values of (batch, heads, length)."""

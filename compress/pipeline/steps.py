@@ -147,7 +147,8 @@ def _key(walk: Walk, step: Step, before: Stop) -> str:
 
 def _machine(step: Step) -> dict[str, Any] | None:
     """What a step that is asked for a speed depends on besides: the machine, the runtimes, how files are written for them."""
-    if not any(step.arguments.get(asked) for asked in ("speedup", "p50_ms")):
+    asked = any(step.arguments.get(name) for name in ("speedup", "p50_ms"))
+    if not asked and step.arguments.get("break_even") != "measured":
         return None
     source = source_digest(TARGETS[step.arguments["target"]])
     return {"machine": machine_key(), "versions": versions(EXPORT_VERSIONS), "source": source}

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
 from compress.bert.layout import encoder_layers
-from compress.bert.quantizers import quantized_linears
+from compress.bert.sharing import why_not_cut
 from compress.bert.surgery import copy_of
 from compress.errors import raise_together
 from compress.measure.block_times import BlockTimes, Setting, Shape, model_times, shapes_of
@@ -97,9 +97,7 @@ def prune_to_latency(
         list[Faster] | None, Field(min_length=1, description="speed-ups on the way, after each of which the model is trained")
     ] = None,
     teacher: PreTrainedModel | None = None,
-    against: Annotated[
-        Literal["model", "teacher"], Field(description="whose file speed-ups are counted against")
-    ] = "model",
+    against: Annotated[Literal["model", "teacher"], Field(description="whose file speed-ups are counted against")] = "model",
     teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
     epochs: Epochs = 1,
     learning_rate: LearningRate = 1e-4,
@@ -185,8 +183,7 @@ def _check(model: PreTrainedModel, task: Task, setting: Setting, teacher: PreTra
     """Raise InputError for everything that is wrong and can be told without measuring."""
     raise_together([
         *not_timed("prune_to_latency", model, setting),
-        *(["prune_to_latency: the model quantizes already; prune it before quantize_aware."]
-          if quantized_linears(model) else []),
+        *([f"prune_to_latency: {why}"] if (why := why_not_cut(model)) else []),
         *([f"the task's calibration part has {len(task.calibration)} examples; prune_to_latency needs at least {FEWEST} to "
            "compare structures on: give more training data, from which it is cut."] if len(task.calibration) < FEWEST else []),
         *(["prune_to_latency.teacher has another width, tokenizer or other labels than the model; leave it out, and the model "

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from typing_extensions import TypedDict
 
 from compress.artifact.masked_lm import load_masked_lm
+from compress.bert.factors import word_table
 from compress.errors import InputError, NoEffect, raise_together
 from compress.log import Progress, no_progress
 from compress.tasks.split import Split
@@ -215,7 +216,7 @@ def _prepared(
     if masked_lm is not None:
         offer = by_masked_lm(masked_lm, asked, allowed, how.candidates)
     else:
-        table = model.get_input_embeddings().weight.detach()
+        table = word_table(model).weight.detach()
         offer = by_table(asked, nearest_words(table, asked, allowed, how.candidates), size)
     names = tokenizer.convert_ids_to_tokens(list(range(size)))
     return _Drawing(how, offer, weights, names, tokenizer.mask_token_id), words
@@ -259,9 +260,7 @@ class _Part:
         return first, first + length
 
 
-def _written(
-    text: str, starts: list[int], ends: list[int], new: list[str | None], window: tuple[int, int] | None
-) -> str:
+def _written(text: str, starts: list[int], ends: list[int], new: list[str | None], window: tuple[int, int] | None) -> str:
     """The text, or a window of its words, with new words in the places of some."""
     first, last = window or (0, len(new))
     at, end = (starts[first], ends[last - 1]) if window else (0, len(text))

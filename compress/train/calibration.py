@@ -137,7 +137,8 @@ def _smoothed(linear: QuantizedLinear, values: torch.Tensor) -> torch.Tensor:
 
 
 def _smooth(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]], alpha: float) -> None:
-    """Give every Linear behind a LayerNorm its divisor: max|x| to the power of alpha over max|w| to that of 1 - alpha."""
+    """Give every Linear behind a LayerNorm its divisor: max|x| to the power of alpha over max|w| to that of 1 - alpha; those
+    that share a weight have one, so that they share its whole numbers."""
     linears = quantized_linears(model)
     sizes: dict[str, torch.Tensor] = {}
 
@@ -146,7 +147,10 @@ def _smooth(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]], 
         sizes[name] = torch.maximum(sizes[name], size) if name in sizes else size
 
     _watch(model, batches, see)
+    alike: dict[int, list[str]] = {}
     for names in same_input(model):
+        alike.setdefault(id(linears[names[0]].weight), []).extend(names)
+    for names in alike.values():
         group = [linears[name] for name in names]
         weights = torch.stack([linear.weight.abs().amax(0) for linear in group]).amax(0)
         size = torch.stack([sizes[name] for name in names]).amax(0)  # in the last layer the query reads one token alone
@@ -156,7 +160,7 @@ def _smooth(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]], 
 
 
 def _correct_biases(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) -> None:
-    """Add to each bias what its product loses on average, given the float model's inputs."""
+    """Add to each bias what its products lose on average, given the float model's inputs."""
     sums = {name: torch.zeros(2, linear.in_features) for name, linear in quantized_linears(model).items()}
     seen: dict[str, int] = dict.fromkeys(sums, 0)
 
@@ -166,12 +170,15 @@ def _correct_biases(model: PreTrainedModel, batches: Sequence[dict[str, torch.Te
         seen[name] += len(values)
 
     _watch(model, batches, see)
+    lost: dict[nn.Parameter, list[torch.Tensor]] = {}
     for name, linear in quantized_linears(model).items():
         if linear.bias is None:
             continue
         plain, rounded = sums[name] / seen[name]
         told = functional.linear(plain, linear.smoothed_weight())
-        linear.bias.add_(told - functional.linear(rounded, linear.rounded_weight()))
+        lost.setdefault(linear.bias, []).append(told - functional.linear(rounded, linear.rounded_weight()))
+    for bias, errors in lost.items():
+        bias.add_(torch.stack(errors).mean(0))
 
 
 def answers(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) -> np.ndarray:

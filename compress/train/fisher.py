@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.first_token import first_token_only
@@ -76,6 +77,46 @@ def gate_gradients(
             total[indices] = gradient.cpu()
         progress("importance", done, len(batches))
     return GateGradients(found[: len(layers)], found[len(layers) :])
+
+
+def row_information(
+    model: PreTrainedModel, encoded: Encoded, linears: Mapping[str, Sequence[nn.Linear]], progress: Progress = no_progress
+) -> dict[str, torch.Tensor]:
+    """The Fisher information of the rows of some weights: the square of each example's gradient of the labels' loss, summed
+    over a row's columns and over the examples, (out,) each.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        encoded: Labelled examples.
+        linears: For each weight, by any name, the Linears that read it.
+        progress: Told after each batch.
+    """
+    found = {name: torch.zeros(readers[0].out_features, dtype=torch.float64) for name, readers in linears.items()}
+    calls: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+
+    def hook(name: str) -> Any:
+        return lambda _, inputs, output: calls[name].append((inputs[0].detach(), output))
+
+    handles = [one.register_forward_hook(hook(name)) for name, readers in linears.items() for one in readers]
+    batches = sorted_batches(encoded.lengths, BATCH_SIZE)
+    try:
+        for done, indices in enumerate(batches, 1):
+            calls.update({name: [] for name in linears})
+            inputs = on_device(encoded.batch(indices), "cpu")
+            batch = Batch(torch.from_numpy(encoded.labels[indices]), inputs["attention_mask"])
+            with torch.enable_grad():
+                loss = labels(Outputs(model(**inputs).logits), None, batch) * len(indices)
+            outputs = [output for name in linears for _, output in calls[name]]
+            gradients = iter(torch.autograd.grad(loss, outputs, allow_unused=True, materialize_grads=True))
+            for name in linears:
+                read, slopes = (torch.cat(one, 1) for one in zip(*((x, next(gradients)) for x, _ in calls[name]), strict=True))
+                # an example's gradient is slopes' read, (out, in): its rows' squares need the products of what was read alone
+                found[name] += ((read @ read.transpose(1, 2) @ slopes) * slopes).double().sum((0, 1))
+            progress("information", done, len(batches))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 def importance(gradients: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
 
-from compress.bert.quantizers import quantized_linears
+from compress.bert.sharing import why_not_cut
 from compress.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 
 def check_prunable(method: str, model: PreTrainedModel, task: Task) -> None:
-    """Refuse a model that quantizes already, and what `check_fit` refuses.
+    """Refuse a model whose weights cannot be cut any more, and what `check_fit` refuses.
 
     Raises:
-        InputError: It does, or they do not fit, or a part is empty or not for training.
+        InputError: They cannot, or model and task do not fit, or a part is empty or not for training.
     """
-    if quantized_linears(model):
-        raise InputError(f"{method}: the model quantizes; prune it before quantize_aware.")
+    why = why_not_cut(model)
+    if why:
+        raise InputError(f"{method}: {why}")
     task.train.require("train")
     check_fit(model, task)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 from torch import nn
@@ -41,6 +41,10 @@ TeacherCacheBytes = Annotated[
     int, Field(ge=0, description="keep the teacher's answers on disk if they fit into so many bytes")
 ]
 
+LastTokens = Annotated[
+    Literal["all", "first"], Field(description="of the student's last layer, whose hidden states are compared")
+]
+
 ATTENTION = frozenset({*PROJECTIONS, "scores"})
 
 
@@ -57,6 +61,7 @@ class Teaching:
         teacher_cache_bytes: The largest teacher's answers that are kept on disk.
         masked_lm: Checkpoint whose head tells hidden words, for objectives that hide words.
         hides: Which fraction of the words those hide.
+        last_tokens: Of the student's last layer, the tokens whose hidden states are compared.
     """
 
     temperature: float = 2.0
@@ -67,16 +72,18 @@ class Teaching:
     teacher_cache_bytes: int = 0
     masked_lm: str | None = None
     hides: float = 0.15
+    last_tokens: LastTokens = "all"
 
 
 @dataclass(frozen=True)
 class _Term:
-    """An objective with its weight, and the layers that it compares."""
+    """An objective with its weight, and the layers that it compares; of layer `first_of` the first token alone."""
 
     name: str
     weight: float
     module: ModuleType
     pairs: Pairs
+    first_of: int | None = None
 
     @property
     def kinds(self) -> frozenset[Any]:
@@ -84,7 +91,8 @@ class _Term:
 
     def states(self, side: int) -> set[State]:
         """What it reads of the student (0) or of the teacher (1)."""
-        return {(kind, pair[side]) for kind in self.kinds for pair in self.pairs}
+        return {("first" if kind == "hidden" and pair[0] == self.first_of else kind, pair[side])
+                for kind in self.kinds for pair in self.pairs}  # fmt: skip
 
 
 def goal_of(
@@ -122,7 +130,9 @@ def goal_of(
                 f"{method}.objectives names {looking[0]!r}, which looks at a teacher; give teacher, or use labels."
             )
         return Goal({name: (float(objectives[name]), getattr(module, name)) for name, module in modules.items()})
-    terms = [_Term(name, float(objectives[name]), module, _pairs(method, module, how, student, teacher))
+    depth = len(encoder_layers(student)) if how.last_tokens == "first" else None
+    terms = [_Term(name, float(objectives[name]), module, _pairs(method, module, how, student, teacher),
+                   None if getattr(module, "MASKS", False) else depth)
              for name, module in modules.items()]  # fmt: skip
     _check_fit(method, terms, how, student, teacher)
     head = _head(method, terms, how, teacher)
@@ -172,9 +182,7 @@ def _pairs(method: str, module: ModuleType, how: Teaching, student: PreTrainedMo
     return pairs
 
 
-def _check_fit(
-    method: str, terms: list[_Term], how: Teaching, student: PreTrainedModel, teacher: PreTrainedModel
-) -> None:
+def _check_fit(method: str, terms: list[_Term], how: Teaching, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     if any(not term.pairs for term in terms):
         check_labels(student, teacher)
     comparing = [term for term in terms if term.pairs]
@@ -242,9 +250,7 @@ def _attention_width(model: PreTrainedModel) -> int:
     return width
 
 
-def _bound(
-    term: _Term, how: Teaching, learned: nn.ModuleDict, student: PreTrainedModel, teacher: PreTrainedModel
-) -> Any:
+def _bound(term: _Term, how: Teaching, learned: nn.ModuleDict, student: PreTrainedModel, teacher: PreTrainedModel) -> Any:
     """The objective's function with the options that it takes."""
     function = getattr(term.module, term.name)
     known: dict[str, Any] = {"temperature": how.temperature, "pairs": term.pairs}

@@ -98,7 +98,7 @@ def test_heads_that_do_not_fit_are_refused(keep: list[list[int]], said: str) -> 
 
 
 def test_a_model_that_quantizes_is_not_cut() -> None:
-    with pytest.raises(InputError, match="cut it before quantize_aware"):
+    with pytest.raises(InputError, match="no neurons can go: the model quantizes; prune it before quantize_aware"):
         keep_neurons(with_quantizers(tiny_bert(), per_channel=True, symmetric=True), [[0], [0]])
 
 

@@ -39,6 +39,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "prune_width": {"width": 8, "multiple_of": 4},
     "prune_to_latency": {"speedup": 2.0, "schedule": [1.3], "length": 8, "trials": 2, "batch_size": 8},
     "trim_vocabulary": {"max_length": 12},
+    "share_layers": {"group": 2},
+    "factorize_embedding": {"rank": 4},
+    "low_rank": {"rank": 3},
     "quantize_aware": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
 }
 """Arguments with which each method does something to a model of two layers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,30 @@ def test_a_student_comes_nearer_to_the_states_that_it_learns_from(objectives: di
     losses = [epoch["loss"] for epoch in run.facts["epochs"]]
     assert losses[-1] < 0.6 * losses[0]
     assert run.facts["best_epoch"] == 8
+
+
+@pytest.mark.parametrize(("last_tokens", "computed"), [("all", 0), ("first", 2)])
+def test_the_last_layer_can_be_compared_at_its_first_token_alone(
+    model: PreTrainedModel, toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_tokens: Any, computed: int
+) -> None:
+    """Then neither the student nor the teacher computes its other tokens, but one has the loss of a teacher as it is."""
+    cut: list[PreTrainedModel] = []
+    for place in ("compress.train.loop", "compress.train.answers"):
+        used = importlib.import_module(place).first_token_only
+        monkeypatch.setattr(f"{place}.first_token_only", lambda one, used=used: (cut.append(one), used(one))[1])
+    student = tiny_bert(seed=9, **without_dropout())
+    run = Run(answers=tmp_path, max_steps=1)
+    wanted = {"hidden": 1.0, "cosine": 1.0, "feature_map": 1.0, "feature_statistics": 1.0, "embedding": 1.0}
+    distill(student, teacher=model, task=toy, objectives=wanted, last_tokens=last_tokens, **QUICK, run=run)
+    assert len({id(one) for one in cut}) == computed
+    kept = {path.name for path in tmp_path.glob("*/*") if path.suffix == ""} - {"lock"}
+    assert kept == {"logits", "hidden_0", "hidden_1", "hidden_2" if last_tokens == "all" else "first_2"}
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_first_tokens(toy: Task) -> None:
+    teacher, run = tiny_bert(**without_dropout()), Run(max_steps=1)
+    distill(teacher, teacher=teacher, task=toy, objectives={"hidden": 1.0}, last_tokens="first", **QUICK, run=run)
+    assert run.facts["epochs"][0]["loss"] < 1e-3  # in bfloat16
 
 
 def test_answers_from_disk_teach_as_live_ones_do(model: PreTrainedModel, toy: Task, tmp_path: Path, exact: None) -> None:

@@ -12,9 +12,10 @@ import torch
 
 from compress.errors import InputError, NoEffect
 from compress.methods.quantize_aware import quantize_aware
-from compress.methods.trim_vocabulary import counted, trim_vocabulary
+from compress.methods.trim_vocabulary import trim_vocabulary
 from compress.tasks.split import Role, Split
 from compress.tasks.text_classification import Task
+from compress.tasks.words import counted
 from compress.train.run import Run
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import PIECES, logits_of, tiny_bert, toy_task

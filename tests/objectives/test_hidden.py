@@ -43,6 +43,15 @@ def test_each_layer_learns_from_its_own() -> None:
     assert hidden(student, teacher, batch(), pairs=((1, 3), (2, 5))).item() == close(np.mean(errors))
 
 
+def test_where_first_tokens_alone_were_computed_these_are_compared() -> None:
+    """Layer 1 differs by 2 at every token; layer 2 by 3 at the first ones, of which padding takes none."""
+    student, teacher = states(1.0, 2.0), states(9.0, 4.0)
+    students = Outputs(student.logits, {**student.states, ("first", 2): torch.full((1, 1, 2), 3.0)})
+    teachers = Outputs(teacher.logits, {**teacher.states, ("first", 2): torch.full((1, 1, 2), 6.0)})
+    found = hidden(students, teachers, mask([1, 1, 0]), pairs=((1, 1), (2, 2)))
+    assert found.item() == pytest.approx((4 + 9) / 2)
+
+
 def test_a_projection_carries_the_student_into_the_teacher_s_width() -> None:
     student, teacher = outputs(1, ("hidden", 1), width=3), outputs(2, ("hidden", 1), width=5)
     projection = torch.nn.Linear(3, 5)

@@ -13,7 +13,7 @@ from compress.bert.families import family_of
 from compress.bert.layout import distinct_layers
 from compress.bert.surgery import keep_heads, keep_neurons
 from compress.tasks.text_classification import Task
-from compress.train.fisher import gate_gradients, importance, rearranged
+from compress.train.fisher import gate_gradients, importance, rearranged, row_information
 from tests.models import differences, state_of, tiny_bert, tiny_of, toy_task
 
 
@@ -106,3 +106,34 @@ def test_none_and_all_stay_as_they_are(kept: list[int]) -> None:
 
 def test_equal_gates_are_not_exchanged() -> None:
     assert rearranged(torch.ones(3, 4), [1, 2]) == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["bert", "albert"])
+def test_the_information_of_rows_is_that_of_each_example_alone(kind: str) -> None:
+    model, task = tiny_of(kind), toy_task(train=37)
+    family, encoded = family_of(model), task.encode(task.train, model.tokenizer)
+    linears: dict[str, Any] = {name: distinct_layers(model)[0].get_submodule(name) for name in family.feed_forward}
+    told = {name: torch.zeros(linear.out_features) for name, linear in linears.items()}
+    for index in range(len(encoded)):
+        inputs = {name: torch.from_numpy(values) for name, values in encoded.batch([index]).items()}
+        loss = functional.cross_entropy(model(**inputs).logits, torch.from_numpy(encoded.labels[[index]]))
+        gradients = torch.autograd.grad(loss, [linear.weight for linear in linears.values()])
+        for name, gradient in zip(linears, gradients, strict=True):
+            told[name] += gradient.square().sum(1)
+    found = row_information(model, encoded, {name: [linear] for name, linear in linears.items()})
+    for name, rows in told.items():
+        torch.testing.assert_close(found[name].float(), rows, rtol=1e-4, atol=1e-6)
+
+
+def test_a_weight_that_two_layers_share_has_one_gradient() -> None:
+    model, task = tiny_bert(), toy_task(train=5)
+    first, second = (layer.get_submodule("intermediate.dense") for layer in distinct_layers(model))
+    second.weight = first.weight
+    encoded = task.encode(task.train, model.tokenizer)
+    told = torch.zeros(24)
+    for index in range(len(encoded)):
+        inputs = {name: torch.from_numpy(values) for name, values in encoded.batch([index]).items()}
+        loss = functional.cross_entropy(model(**inputs).logits, torch.from_numpy(encoded.labels[[index]]))
+        told += torch.autograd.grad(loss, first.weight)[0].square().sum(1)
+    found = row_information(model, encoded, {"shared": [first, second]})["shared"]
+    torch.testing.assert_close(found.float(), told, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,84 @@
+"""How small does a model of BERT-base's size get when its layers share their weights, and what stays as it was?
+
+    python benchmarks/shared_bert_base.py --data-dir FOLDER
+
+The model has BERT-base's shape and random weights, since sizes do not depend on them. It is exported as it is, with all twelve
+layers in one group, and with a factorized word table besides; float and int8. Writes benchmarks/results/shared_bert_base.json:
+for each file its bytes, those of the tensors that differ, the memory of a fresh process that answers one text of 128 tokens
+with it, in onnxruntime and in OpenVINO, and the multiply-adds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from random_bert_base import DATA, DESCRIPTION, SEED, model_and_task
+
+import compress as cp
+from compress.export.graph import FILE
+from compress.measure.counts import onnx_macs
+from compress.measure.latency import Grid, ask_worker
+from compress.measure.machine import commit, machine, versions
+from compress.measure.subjects import subject_of
+from compress.record import write_whole
+from compress.train.run import Run
+
+RESULT = Path(__file__).parent / "results" / "shared_bert_base.json"
+LENGTH, GROUP, RANK = 128, 12, 128
+LIMIT = 0.25  # of the dense file
+LOOSE = {"max_flips": 1.0, "max_relative_error": 10.0}  # random weights answer next to nothing
+FILES: dict[str, dict[str, Any]] = {
+    "onnxruntime-cpu": {}, "onnxruntime-cpu-int8": LOOSE, "openvino-cpu": {"precision": "float32"}, "openvino-cpu-int8": LOOSE,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Export every variant, open every file, and write what was found."""
+    arguments = _arguments()
+    model, task = model_and_task(arguments.data_dir)
+    run = Run(seed=SEED, device="cpu")
+    shared = cp.share_layers(model, task=task, group=GROUP, initial="copy", keep_norms=False, run=run)
+    variants = {
+        "dense": model, "one group": shared,
+        f"one group, word table at rank {RANK}": cp.factorize_embedding(shared, task=task, rank=RANK, run=run),
+    }  # fmt: skip
+    rows = [_row(name, one, target, task) for name, one in variants.items() for target in FILES]
+    dense = {row["target"]: row["bytes"] for row in rows if row["name"] == "dense"}
+    for row in rows:
+        row["of_dense"] = row["bytes"] / dense[row["target"]]
+        row["fits"] = row["of_dense"] <= LIMIT
+        print(f"{row['name']:40} {row['target']:22} {row['bytes'] / 1e6:7.1f} MB, {row['of_dense']:.3f} of the dense file, "
+              f"{row['peak_memory_bytes'] / 1e6:6.0f} MB in memory, {row['macs'] / 1e9:.2f} G MACs", flush=True)  # fmt: skip
+    content = {
+        "schema": 1, "script": "benchmarks/shared_bert_base.py", "machine": machine(), "versions": versions(),
+        "commit": commit(), "model": DESCRIPTION, "data": DATA, "length": LENGTH, "limit": LIMIT, "files": rows,
+    }  # fmt: skip
+    write_whole(RESULT, json.dumps(content, indent=1) + "\n")
+    print(f"written: {RESULT}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data-dir", default=os.environ.get("BERT_COMPRESS_DATA"), help="a folder with sst2/train.tsv")
+    return parser.parse_args()
+
+
+def _row(name: str, model: Any, target: str, task: Any) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        shipped = cp.export(model, Path(folder) / "out", target=target, task=task, **FILES[target])
+        file = shipped.path / FILE
+        answer = ask_worker(subject_of(shipped.path), Grid(batch=(1,), length=(LENGTH,), samples=1), 1)
+        return {
+            "name": name, "target": target, "bytes": file.stat().st_size,
+            "distinct_tensor_bytes": sum(4 * one.numel() for one in model.parameters()),
+            "peak_memory_bytes": answer["peak_memory_bytes"], "macs": onnx_macs(file, LENGTH),
+        }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Write the word table as a thinner table and a Linear behind it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from compress.arguments import fits_together, one_of_two, within_range
+from compress.bert.factors import embedding_rank, set_embedding_rank
+from compress.bert.families import family_of
+from compress.bert.quantizers import quantized_linears
+from compress.bert.surgery import copy_of
+from compress.errors import InputError, NoEffect
+from compress.tasks.text_classification import Task
+from compress.tasks.words import counted, texts_of
+from compress.train.run import Run
+
+logger = logging.getLogger(__name__)
+
+SEEN = 1.0  # that every piece counts for at least, as if it had occurred once
+
+
+def _wrong(rank: int | None, energy: float | None) -> list[str]:
+    return one_of_two("rank", rank, "energy", energy)
+
+
+@within_range
+@fits_together(_wrong)
+def factorize_embedding(
+    model: PreTrainedModel,
+    *,
+    task: Task,
+    rank: Annotated[int | None, Field(ge=1, description="columns of the thinner table; or give energy")] = None,
+    energy: Annotated[
+        float | None, Field(gt=0, lt=1, description="of the rows' spread that is kept at least; or give rank")
+    ] = None,
+    weighting: Annotated[
+        Literal["frequency", "none"],
+        Field(description="whether a row counts as often as its piece occurs in the training part"),
+    ] = "frequency",
+    run: Run | None = None,
+) -> PreTrainedModel:
+    """Write the word table (pieces, width) as a table (pieces, rank) and a Linear (rank, width), as ALBERT has it.
+
+    More than half of a small BERT is its word table; 30522 x 384 at rank 128 is a third of it. Rows of frequent pieces are
+    kept best. What the last columns held is lost: let a `distill` with the embedding's or hidden states' objective follow, in
+    which table and Linear learn as one.
+
+    Source: Lan et al. 2020, ALBERT, arXiv 1909.11942, section 3.1 (factorized embedding parameterization).
+    Differs: it starts from a trained table, by the principal components of its rows about their mean, weighted by how often
+    pieces occur; and LayerNorm stays behind the Linear, where the table's own LayerNorm was.
+
+    Args:
+        model: A BERT, DistilBERT, MobileBERT or ALBERT; stays as it is.
+        task: The texts of its training part tell how often pieces occur; the evaluation split is not touched.
+        rank: Columns of the table; give this or `energy`. Multiples of 8 suit the kernels, even numbers 4-bit tables.
+        energy: The share of the rows' weighted spread about their mean that the rank is to keep; give this or `rank`.
+        weighting: With "none" all rows count alike, those that the task never reads too.
+        run: Its facts take up the rank and what it keeps.
+
+    Returns:
+        The copy. structure.json tells its rank, and `compress.load` loads it.
+
+    Raises:
+        InputError: Both or neither of rank and energy are given, the two factors would be no smaller than the table, or the
+            model quantizes.
+        NoEffect: The table has no more columns than that already.
+    """
+    run = run or Run()
+    family_of(model)
+    if quantized_linears(model):
+        raise InputError("factorize_embedding: the model quantizes; factorize its table before quantize_aware.")
+    rows = model.get_input_embeddings().weight.detach().double()
+    weights = _weights(model, task) if weighting == "frequency" else torch.ones(len(rows), dtype=torch.float64)
+    mean = (weights @ rows) / weights.sum()
+    centred = rows - mean
+    values, vectors = torch.linalg.eigh(centred.T @ (weights[:, None] * centred) / weights.sum())
+    kept = values.flip(0).clamp(min=0).cumsum(0) / values.clamp(min=0).sum()
+    if rank is None:
+        assert energy is not None
+        rank = int((kept < energy).sum()) + 1
+    _check(model, rank, len(rows), rows.shape[1])
+    basis = vectors.flip(1)[:, :rank]
+    student = copy_of(model)
+    made = set_embedding_rank(student, rank)
+    with torch.no_grad():
+        made.table.weight.copy_(centred @ basis)
+        made.up.weight.copy_(basis)
+        made.up.bias.copy_(mean)
+    run.facts["embedding"] = {"rank": rank, "energy": float(kept[rank - 1])}
+    logger.info("the word table has %d of %d columns, which keep %.2f %% of its rows' spread", rank, rows.shape[1],
+                100 * float(kept[rank - 1]))  # fmt: skip
+    return student.eval()
+
+
+def _weights(model: PreTrainedModel, task: Task) -> torch.Tensor:
+    """How often each piece occurs in the training part, special ones included, (pieces,)."""
+    texts = texts_of(task.train.require("train"))
+    counts = counted(model.tokenizer, texts)
+    found = torch.full((model.config.vocab_size,), SEEN, dtype=torch.float64)
+    for piece, count in counts.items():
+        found[piece] += count
+    for special in (model.tokenizer.cls_token_id, model.tokenizer.sep_token_id):
+        if special is not None:
+            found[special] += len(texts)
+    return found
+
+
+def _check(model: PreTrainedModel, rank: int, pieces: int, width: int) -> None:
+    held = embedding_rank(model)
+    if held is not None and rank >= held:
+        raise NoEffect(f"factorize_embedding: the table has {held} columns already, and rank {rank} is no less; use a smaller "
+                       "rank, or remove the step.")  # fmt: skip
+    most = (pieces * width - 1) // (pieces + width)
+    if rank > most:
+        raise InputError(f"factorize_embedding: {rank} columns and the Linear behind them would be no smaller than the table "
+                         f"of {pieces} x {width}; use at most {most}.")  # fmt: skip

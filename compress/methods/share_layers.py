@@ -1,0 +1,243 @@
+"""Let layers of a trained encoder share their weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from transformers import PreTrainedModel
+
+from compress.arguments import fits_together, one_of_two, within_range
+from compress.bert.albert import as_albert
+from compress.bert.alignment import align_heads, align_neurons
+from compress.bert.factors import embedding_rank, ranks_of
+from compress.bert.families import family_of
+from compress.bert.layout import Parts, encoder_layers, head_count, layer_parts, neuron_count, parameter_count
+from compress.bert.principal import Batches, Seen, fit_norms, observe, seen_by
+from compress.bert.quantizers import quantized_linears
+from compress.bert.sharing import share, shared_parameters
+from compress.bert.structure import read_structure
+from compress.bert.surgery import copy_of
+from compress.errors import InputError, NoEffect
+from compress.tasks.text_classification import Task
+from compress.train.batches import sorted_batches
+from compress.train.fisher import drawn_examples
+from compress.train.predict import on_device
+from compress.train.run import Run
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 32
+KINDS = ("bert", "distilbert")
+
+GroupSize = Annotated[int, Field(ge=1)]
+Initial = Literal["aligned", "mean", "copy"]
+
+
+def _wrong(group: int | None, groups: list[int] | None) -> list[str]:
+    return one_of_two("group", group, "groups", groups, hint=": layers in each group, or a list of sizes")
+
+
+@within_range
+@fits_together(_wrong)
+def share_layers(
+    model: PreTrainedModel,
+    *,
+    task: Task,
+    group: Annotated[int | None, Field(ge=2, description="neighbouring layers that share; or give groups")] = None,
+    groups: Annotated[
+        list[GroupSize] | None,
+        Field(min_length=1, description="the sizes of all groups, from the first layer on; or give group"),
+    ] = None,
+    parts: Annotated[
+        Parts, Field(description="what is shared: whole layers, or attention or feed-forward parts alone")
+    ] = "all",
+    initial: Annotated[Initial, Field(description="what a group starts from")] = "aligned",
+    keep_norms: Annotated[bool, Field(description="each layer has LayerNorms of its own")] = True,
+    keep_biases: Annotated[bool, Field(description="each layer has biases of its own")] = True,
+    examples: Annotated[int, Field(ge=1, le=1 << 16, description="of the training part to align and to fit on")] = 256,
+    run: Run | None = None,
+) -> PreTrainedModel:
+    """Let neighbouring layers share their weights, as in ALBERT: as many layers run, but their weights are kept once.
+
+    The file gets smaller, and no faster. Accuracy falls until the copy is trained again, best by `distill` with hidden states
+    of all layers. Sharing feed-forward parts costs more than sharing attention. To share ever more, let steps of
+    `share_layers` and `distill` follow each other: groups of 2, then of 3 or 4, then all.
+
+    Source: Lan et al. 2020, ALBERT, arXiv 1909.11942, section 3.1 (cross-layer parameter sharing); Singh and Jaggi 2020, arXiv
+    1910.05653 (alignment before a mean).
+    Differs: it starts from a trained model; LayerNorms and biases can stay each layer's own, and LayerNorms are then fitted to
+    what the model's own states are, one after the other.
+
+    Args:
+        model: A BERT or DistilBERT; stays as it is. One whose layers share already can share more.
+        task: Its training part gives the sentences; the evaluation split is not touched.
+        group: How many neighbouring layers share; the last group may be smaller.
+        groups: Their sizes, where they differ: [1, 2, 3] shares nothing in the first layer.
+        parts: What is shared.
+        initial: "copy" takes the group's middle layer; "mean" the mean of its layers as they are; "aligned" their mean after
+            neurons and heads were brought into the order of the middle layer's.
+        keep_norms: Cost 4 times the width for each layer, and matter much.
+        keep_biases: Cost about 9 times the width for each layer.
+        examples: How many sentences, drawn by the seed; more cost time in proportion.
+        run: Its seed draws the sentences; its facts take up the groups.
+
+    Returns:
+        The copy. A BERT whose groups are of one size and share everything becomes an ALBERT, which transformers loads; else
+        structure.json tells what is shared, and `compress.load` loads it.
+
+    Raises:
+        InputError: The groups do not fit the layers, layers of a group differ in their sizes, or the model is of another
+            family, quantizes or has Linears of low rank.
+        NoEffect: Nothing would be shared that is not shared already.
+    """
+    run = run or Run()
+    sizes = _checked(model, group, groups)
+    student = copy_of(model)
+    layers = encoder_layers(student)
+    ends = list(accumulate(sizes))
+    members = [layers[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    names = _names(student, parts)
+    _part(student, names)
+    if initial == "aligned" or keep_norms:
+        encoded = drawn_examples(model, task, examples, run.seed)
+        batches: Batches = [on_device(encoded.batch(rows), "cpu") for rows in sorted_batches(encoded.lengths, BATCH_SIZE)]
+        seen = seen_by(student, batches)
+    if initial == "aligned":
+        _align(student, members, parts, seen, batches)
+    for each in members:
+        for path, attribute in _merged(model, parts, initial, keep_norms, keep_biases):
+            _merge(each, path, attribute, initial)
+    shared = _shared(model, parts, keep_norms, keep_biases)
+    share(student, {names[id(layer)][path, attribute]: names[id(each[0])][path, attribute]
+                    for each in members for layer in each[1:] for path, attribute in shared})  # fmt: skip
+    if shared_parameters(student) == shared_parameters(model):
+        raise NoEffect("share_layers: these layers share these weights already; use larger groups, or remove the step.")
+    if keep_norms:
+        family = family_of(student)
+        fit_norms(student, batches, [
+            (layer.get_submodule(norm), wanted[index])
+            for index, layer in enumerate(layers)
+            for norm, wanted in ((family.attention_norm, seen.attended), (family.output_norm, seen.states[1:]))
+        ])  # fmt: skip
+    if parts == "all" and not keep_norms and not keep_biases and _fits_albert(student, sizes):
+        student = as_albert(student, len(sizes))
+    run.facts["groups"] = sizes
+    logger.info("layers share in groups of %s: %.2f M of %.2f M parameters", ", ".join(map(str, sizes)),
+                parameter_count(student) / 1e6, parameter_count(model) / 1e6)  # fmt: skip
+    return student.eval()
+
+
+def _checked(model: PreTrainedModel, group: int | None, groups: list[int] | None) -> list[int]:
+    """The sizes of the groups, once they fit."""
+    if model.config.model_type not in KINDS:
+        raise InputError(f"share_layers: the layers of a {model.config.model_type} cannot share more; start from a "
+                         f"{' or '.join(KINDS)}.")  # fmt: skip
+    if quantized_linears(model):
+        raise InputError("share_layers: the model quantizes; share its layers before quantize_aware.")
+    if ranks_of(model):
+        raise InputError("share_layers: the model has Linears of low rank; share its layers before low_rank.")
+    told = read_structure(model)["layers"]
+    depth = len(told)
+    if group is not None:
+        if group > depth:
+            raise InputError(f"share_layers.group is {group}, but the model has {depth} layers; use 2 to {depth}.")
+        sizes = [min(group, depth - start) for start in range(0, depth, group)]
+    else:
+        assert groups is not None
+        sizes = groups
+        if sum(sizes) != depth:
+            raise InputError(f"share_layers.groups is {sizes}, {sum(sizes)} layers in all, but the model has {depth}; let the "
+                             f"sizes add up to {depth}.")  # fmt: skip
+    for size, end in zip(sizes, accumulate(sizes), strict=True):
+        if any(layer != told[end - size] for layer in told[end - size : end]):
+            raise InputError(f"share_layers: layers {end - size} to {end - 1} differ in their heads or neurons, so that they "
+                             "cannot share; give groups whose layers are alike, or start from the model before it was "
+                             "pruned.")  # fmt: skip
+    return list(sizes)
+
+
+def _shared(model: PreTrainedModel, parts: Parts, keep_norms: bool, keep_biases: bool) -> list[tuple[str, str]]:
+    """Path and attribute, in a layer, of each parameter that is shared."""
+    family = family_of(model)
+    norms = (family.attention_norm, family.output_norm)
+    return [
+        (path, attribute)
+        for path in layer_parts(family, parts)
+        for attribute in ("weight", "bias")
+        if not (keep_norms if path in norms else keep_biases and attribute == "bias")
+    ]
+
+
+def _merged(
+    model: PreTrainedModel, parts: Parts, initial: Initial, keep_norms: bool, keep_biases: bool
+) -> list[tuple[str, str]]:
+    """Those that are made one: where the middle layer is copied its biases fit its neurons only, and are copied too."""
+    return _shared(model, parts, keep_norms, keep_biases and initial != "copy")
+
+
+def _names(student: PreTrainedModel, parts: Parts) -> dict[int, dict[tuple[str, str], str]]:
+    """By the layer's id, the names of the parameters in its parts."""
+    names = {module: name for name, module in student.named_modules()}
+    return {
+        id(layer): {
+            (path, attribute): f"{names[layer.get_submodule(path)]}.{attribute}"
+            for path in layer_parts(family_of(student), parts)
+            for attribute in ("weight", "bias")
+        }
+        for layer in encoder_layers(student)
+    }
+
+
+def _part(student: PreTrainedModel, names: dict[int, dict[tuple[str, str], str]]) -> None:
+    """Give every layer weights of its own in these places."""
+    for each in names.values():
+        for name in each.values():
+            module, _, attribute = name.rpartition(".")
+            held = getattr(student.get_submodule(module), attribute)
+            own = nn.Parameter(held.detach().clone(), requires_grad=held.requires_grad)
+            setattr(student.get_submodule(module), attribute, own)
+
+
+def _align(student: PreTrainedModel, members: Sequence[Sequence[Any]], parts: Parts, seen: Seen, batches: Batches) -> None:
+    """Bring the layers of each group into the order of its middle one."""
+    layers, context = encoder_layers(student), family_of(student).context
+    heads = observe(student, batches, {str(index): (layer.get_submodule(context), True) for index, layer in enumerate(layers)})
+    place = {id(layer): index for index, layer in enumerate(layers)}
+    for each in members:
+        middle = each[len(each) // 2]
+        like = place[id(middle)]
+        for layer in each:
+            index = place[id(layer)]
+            if layer is middle:
+                continue
+            if parts != "feed_forward" and head_count(layer):
+                align_heads(layer, middle, heads[str(index)], heads[str(like)])
+            if parts != "attention" and neuron_count(layer):
+                align_neurons(layer, middle, seen.neurons[index], seen.neurons[like])
+
+
+@torch.no_grad()
+def _merge(layers: Sequence[Any], path: str, attribute: str, initial: Initial) -> None:
+    """Give a parameter of all layers of a group one value: the middle layer's, or their mean."""
+    held = [getattr(layer.get_submodule(path), attribute) for layer in layers]
+    value = held[len(held) // 2].clone() if initial == "copy" else torch.stack(held).mean(0)
+    for parameter in held:
+        parameter.copy_(value)
+
+
+def _fits_albert(student: PreTrainedModel, sizes: Sequence[int]) -> bool:
+    """Whether the class of transformers can tell all of it."""
+    config = student.config
+    told = {"heads": config.num_attention_heads, "head_size": config.hidden_size // config.num_attention_heads,
+            "intermediate": config.intermediate_size} if config.model_type == "bert" else None  # fmt: skip
+    return (
+        len(set(sizes)) == 1
+        and embedding_rank(student) is None
+        and all(layer == told for layer in read_structure(student)["layers"])
+    )

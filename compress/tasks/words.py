@@ -1,0 +1,24 @@
+"""What words a task's texts are made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+READ = 1024  # texts at a time
+
+
+def texts_of(split: Any) -> list[str]:
+    """All texts of a part, second ones of pairs too."""
+    return [*split.texts, *(split.pairs or ())]
+
+
+def counted(tokenizer: Any, texts: Sequence[str]) -> Counter[int]:
+    """How often each piece occurs, by its id, special tokens left out."""
+    counts: Counter[int] = Counter()
+    for start in range(0, len(texts), READ):
+        told = tokenizer(list(texts[start : start + READ]), add_special_tokens=False, verbose=False)
+        for row in told["input_ids"]:
+            counts.update(row)
+    return counts

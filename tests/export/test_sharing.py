@@ -1,0 +1,109 @@
+"""What layers share is one tensor in every file, float and whole numbers, and in what OpenVINO reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import compress as cp
+from compress.bert.quantizers import quantized_linears
+from compress.bert.sharing import shared_parameters
+from compress.export.exporting import export
+from compress.train.calibration import Calibrated, calibrated
+from compress.train.run import Run
+from tests.models import tiny_bert, toy_task
+
+pytestmark = pytest.mark.slow
+TARGETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "float": ("onnxruntime-cpu", {}),
+    "dynamic": ("onnxruntime-cpu-int8", {}),
+    "static": ("onnxruntime-cpu-int8", {"activations": "static", "correct_bias": True}),
+    "openvino": ("openvino-cpu-int8", {}),
+    "tensorrt": ("tensorrt-int8", {}),
+}
+SIZES: dict[str, Any] = {"layers": 4, "hidden_size": 32, "intermediate_size": 64, "initializer_range": 0.1}
+
+
+def shared(**changes: Any) -> Any:
+    return cp.share_layers(tiny_bert(**SIZES), task=toy_task(), group=4, **changes)
+
+
+def matrices(path: Path) -> list[np.ndarray]:
+    """The constant matrices, and tables, of a file."""
+    return [onnx.numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer if len(one.dims) == 2]
+
+
+@pytest.mark.parametrize("form", TARGETS)
+def test_a_weight_is_written_once_for_all_layers_that_share_it(form: str, tmp_path: Path) -> None:
+    target, options = TARGETS[form]
+    shipped = export(shared(), tmp_path / "out", target=target, task=toy_task(), **options)
+    assert all(stage.accepted for stage in shipped.stages)
+    found = [one for one in matrices(shipped.path / "model.onnx") if one.size >= 32 * 32]
+    # query, key, value, the answer of attention, the pooler, and in the last layer maybe key and value once more, transposed
+    assert 5 <= sum(one.size == 32 * 32 for one in found) <= 7
+    assert sum(one.size == 32 * 64 for one in found) == 2
+
+
+def test_a_file_is_as_large_as_the_tensors_that_differ(tmp_path: Path) -> None:
+    dense = tiny_bert(layers=6, hidden_size=128, intermediate_size=512)
+    model = cp.share_layers(dense, task=toy_task(), group=6)
+    shipped = export(model, tmp_path / "out", target="onnxruntime-cpu", task=toy_task())
+    tensors = sum(4 * one.numel() for one in model.parameters())
+    written = sum(onnx.numpy_helper.to_array(one).nbytes for one in onnx.load(shipped.path / "model.onnx").graph.initializer)
+    assert tensors * 0.98 < written < tensors * 1.02
+
+
+def test_a_model_that_learned_its_ranges_ships_shared(tmp_path: Path) -> None:
+    tuned = cp.quantize_aware(shared(), task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-3, run=Run(device="cpu"))
+    again = cp.load(cp.save(tuned, tmp_path / "saved"))
+    assert shared_parameters(again) == shared_parameters(tuned)
+    shipped = export(again, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task())
+    assert all(stage.accepted for stage in shipped.stages)
+    assert sum(one.size == 32 * 64 for one in matrices(shipped.path / "model.onnx")) == 2
+
+
+def test_openvino_reads_each_shared_tensor_once(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    shipped = export(shared(), tmp_path / "out", target="openvino-cpu-int8", task=toy_task())
+    read = openvino.Core().read_model(shipped.path / "model.onnx")
+    shapes = [tuple(one.get_output_shape(0)) for one in read.get_ops() if one.get_type_name() == "Constant"]
+    assert sum(shape in ((32, 64), (64, 32)) for shape in shapes) == 2
+
+
+def test_all_layers_that_share_a_weight_have_one_divisor() -> None:
+    quantized = quantized_linears(calibrated(shared(), toy_task(), Calibrated("mse", smooth=0.5)))
+    divisors = [linear.divisor for name, linear in quantized.items() if name.endswith(("query", "key", "value"))]
+    assert len(divisors) == 12
+    assert all(torch.equal(one, divisors[0]) for one in divisors)  # type: ignore[arg-type]
+    ranges = {linear.high.item() for name, linear in quantized.items() if name.endswith("query")}
+    assert len(ranges) == 4
+
+
+@pytest.mark.parametrize("keep_biases", [True, False])
+def test_a_shared_bias_takes_up_the_mean_error_of_its_layers(keep_biases: bool) -> None:
+    model = shared(keep_biases=keep_biases)
+    plain, mended = (
+        quantized_linears(calibrated(model, toy_task(), Calibrated("mse", smooth=None, correct_bias=correct)))
+        for correct in (False, True)
+    )
+    moved = {name: float((mended[name].bias - plain[name].bias).detach().norm()) for name in plain}
+    first, last = (moved[f"bert.encoder.layer.{index}.output.dense"] for index in (0, 3))
+    assert first > 0
+    assert (first == last) != keep_biases
+    assert max(moved.values()) < 10 * max(first, last)
+
+
+def test_low_rank_and_a_factorized_table_ship_to_every_target(tmp_path: Path) -> None:
+    task = toy_task()
+    model = cp.factorize_embedding(cp.low_rank(shared(), task=task, rank=11), task=task, rank=8)
+    for form, (target, options) in TARGETS.items():
+        shipped = export(model, tmp_path / form, target=target, task=task, **options)
+        assert all(stage.accepted for stage in shipped.stages)
+        sizes = [one.size for one in matrices(shipped.path / "model.onnx")]
+        assert sizes.count(11 * 64) == 2
+        assert sizes.count(8 * 32) == 1
