@@ -1,6 +1,6 @@
 """What is each objective of a recipe worth? Run it whole, and once without each.
 
-    python benchmarks/leave_one_out.py recipes/sst2/tinybert.yaml [--seed 13] [--cache FOLDER]
+    python benchmarks/leave_one_out.py recipes/sst2/tinybert.yaml [KEY=VALUE ...] [--seed 13] [--cache FOLDER]
 
 Each run leaves out one objective of a `distill` step with several, or a whole step that is not the last, or the copies of
 its texts. The teacher and all that a variant does not change come from the cache. Latency is not of interest here, so the
@@ -32,7 +32,7 @@ WHOLE = "whole recipe"
 def main() -> None:
     """Run every variant and write what was found."""
     arguments = _arguments()
-    plan = replace(read_recipe(arguments.recipe), seed=arguments.seed)
+    plan = replace(read_recipe(arguments.recipe, arguments.overrides), seed=arguments.seed)
     found = [_measured(name, variant, arguments.cache) for name, variant in variants(plan)]
     whole = found[0]
     for one in found:
@@ -52,6 +52,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("recipe", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the recipe, as bert-compress run takes them")
     parser.add_argument("--seed", type=int, default=13)
     parser.add_argument("--cache", type=Path, default=Path("runs") / ".cache")
     return parser.parse_args()
