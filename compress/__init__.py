@@ -28,6 +28,7 @@ _HOMES = {
     "share_layers": "compress.methods.share_layers",
     "factorize_embedding": "compress.methods.factorize_embedding",
     "low_rank": "compress.search.low_rank",
+    "swap_attention": "compress.methods.swap_attention",
     "quantize_aware": "compress.methods.quantize_aware",
     "export": "compress.export.exporting",
     "measure": "compress.measure",
@@ -36,7 +37,8 @@ _HOMES = {
 __all__ = [
     "build_student", "distill", "drop_layers", "export", "factorize_embedding", "fine_tune", "load", "load_student",
     "low_rank", "measure", "prune_after_training", "prune_cofi", "prune_ffn", "prune_heads", "prune_to_latency",
-    "prune_weights", "prune_width", "quantize_aware", "run", "save", "share_layers", "task", "theseus", "trim_vocabulary",
+    "prune_weights", "prune_width", "quantize_aware", "run", "save", "share_layers", "swap_attention", "task", "theseus",
+    "trim_vocabulary",
 ]  # fmt: skip
 
 

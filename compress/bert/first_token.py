@@ -50,7 +50,8 @@ def first_token_only(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
-    attention, projections = attention_of(layer), projections_of(layer)
+    attention = attention_of(layer)
+    projections = getattr(attention, "global_projections", None) or projections_of(layer)
     after_attention = family_of_layer(layer).after_attention
     assert after_attention is not None
     heads = head_count(layer)
@@ -59,12 +60,19 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
     rows = rows_of_heads(heads, projections[0])
 
     def forward(hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any) -> torch.Tensor:
-        allowed = None if attention_mask is None else attention_mask[:, 0, :1]  # (batch, 1, length)
+        allowed = _of_first(attention_mask)
         dropout = attention.dropout.p if attention.training else 0.0
         context = attended_by_first(projections, rows, hidden_states, allowed, scaling=attention.scaling, dropout=dropout)
         return after_attention(layer, context, hidden_states[:, :1])
 
     return forward
+
+
+def _of_first(mask: torch.Tensor | None) -> torch.Tensor | None:
+    """What the first token may see, (batch, 1, length): of a mask over pairs of tokens, or over tokens alone."""
+    if mask is None:
+        return None
+    return mask[:, None].bool() if mask.ndim == 2 else mask[:, 0, :1]
 
 
 def rows_of_heads(heads: int, query_of: Any) -> torch.Tensor:

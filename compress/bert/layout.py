@@ -79,11 +79,18 @@ def same_input(model: PreTrainedModel) -> list[list[str]]:
     feed-forward part; a layer that is shared is named once, and parts without heads or neurons are left out."""
     names = {module: name for name, module in model.named_modules()}
     return [
-        [names[reader_of(layer.get_submodule(path))] for path in paths]
+        [names[reader_of(linear)] for path in paths for linear in _with_global(layer, path)]
         for layer in distinct_layers(model)
         for paths in family_of_layer(layer).read_alike
         if layer.get_submodule(paths[0]).out_features
     ]
+
+
+def _with_global(layer: Any, path: str) -> list[Any]:
+    """A Linear, and behind it the one that stands for it where the first tokens see all (`compress.bert.long_attention`)."""
+    projections = family_of_layer(layer).projections
+    own = getattr(attention_of(layer), "global_projections", None) if path in projections else None
+    return [layer.get_submodule(path), *([own[projections.index(path)]] if own else [])]
 
 
 def reads_first_token_only(model: PreTrainedModel) -> bool:
@@ -95,6 +102,7 @@ def reads_first_token_only(model: PreTrainedModel) -> bool:
         and family.after_attention is not None
         and type(model) is family.classifier
         and getattr(model.base_model, "pooler", True) is not None
+        and all(getattr(attention_of(layer), "first_sees_all", True) for layer in encoder_layers(model)[-1:])
     )
 
 

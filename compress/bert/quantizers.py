@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from compress.bert.layout import encoder_layers
+from compress.bert.layout import encoder_layers, same_input
 from compress.errors import InputError
 
 LOWEST, HIGHEST = -128, 127  # of an activation; weights are symmetric, -127 to 127
@@ -246,6 +246,16 @@ def set_highest(model: nn.Module, *, weights: int, tables: int) -> None:
 def quantized_linears(model: nn.Module) -> dict[str, QuantizedLinear]:
     """The quantizing Linears by name, in the order of the forward pass."""
     return {name: module for name, module in model.named_modules() if isinstance(module, QuantizedLinear)}
+
+
+def lend_ranges(model: PreTrainedModel) -> None:
+    """Let Linears that never ran take the range of others that read the same: of a last layer whose first token alone is
+    computed, with projections of its own, those of the other tokens."""
+    linears = quantized_linears(model)
+    for names in same_input(model):
+        known = [linears[name] for name in names if linears[name].has_range]
+        for linear in (linears[name] for name in names if known and not linears[name].has_range):
+            linear.set_range(known[-1].low, known[-1].high)
 
 
 @contextlib.contextmanager

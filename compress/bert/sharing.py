@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from compress.bert.factors import embedding_rank, ranks_of
+from compress.bert.long_attention import attention_kind
 from compress.bert.quantizers import quantized_linears
 
 
@@ -39,6 +40,8 @@ def why_not_cut(model: Any, *, width: bool = False) -> str | None:
     """
     if quantized_linears(model):
         return "the model quantizes; prune it before quantize_aware."
+    if attention_kind(model):
+        return "the model's attention is one for long inputs; prune it before swap_attention."
     if shared_parameters(model):
         return "layers of the model share their weights; prune it before share_layers."
     if ranks_of(model):

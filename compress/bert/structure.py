@@ -12,6 +12,7 @@ from compress.bert.empty import linear_of, without_heads
 from compress.bert.factors import embedding_rank, ranks_of, set_embedding_rank, set_rank
 from compress.bert.families import family_of, family_of_layer
 from compress.bert.layout import attention_of, encoder_layers, head_count, neuron_count
+from compress.bert.long_attention import attention_structure, checked_attention, swap
 from compress.bert.quantizers import (
     HIGHEST,
     QuantizedEmbedding,
@@ -30,12 +31,14 @@ def read_structure(model: PreTrainedModel) -> dict[str, Any]:
     """Describe each encoder layer: `heads`, `head_size` and `intermediate` (width of the feed-forward part); where heads or
     intermediate is 0, that part of the layer answers its output's bias alone.
 
-    What only some models have: `ranks`, by the names of Linears of low rank; `embedding`, the columns of a factorized word
-    table; `shared`, the names of parameters that are others, by whose names; and of one that quantizes `quantizers`:
-    `per_channel`, `symmetric`, and `inputs`, the range of each Linear's input.
+    What only some models have: `attention`, its kind and sizes where it is one for long inputs; `ranks`, by the names of
+    Linears of low rank; `embedding`, the columns of a factorized word table; `shared`, the names of parameters that are
+    others, by whose names; and of one that quantizes `quantizers`: `per_channel`, `symmetric`, and `inputs`, the range of each
+    Linear's input.
     """
     structure: dict[str, Any] = {"schema": SCHEMA, "layers": [_layer_structure(layer) for layer in encoder_layers(model)]}
-    told = {"ranks": ranks_of(model), "embedding": embedding_rank(model), "shared": shared_parameters(model)}
+    told = {"attention": attention_structure(model), "ranks": ranks_of(model), "embedding": embedding_rank(model),
+            "shared": shared_parameters(model)}  # fmt: skip
     structure |= {key: value for key, value in told.items() if value}
     linears = quantized_linears(model)
     if linears:
@@ -90,6 +93,8 @@ def apply_structure(model: PreTrainedModel, structure: dict[str, Any]) -> None:
             )
         if shape != _layer_structure(layer):
             resize(layer, *numbers)
+    if "attention" in structure:
+        swap(model, checked_attention(structure["attention"]))
     _apply_factors(model, structure)
     if "quantizers" in structure:
         _apply_quantizers(model, structure["quantizers"])

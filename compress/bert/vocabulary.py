@@ -129,14 +129,39 @@ def keep_positions(model: PreTrainedModel, count: int) -> PreTrainedModel:
     if not 0 < count <= most:
         raise InputError(f"{count} positions are asked for, but the model has {most}; use 1 to {most}.")
     student = copy_of(model)
+    table = student.base_model.embeddings.position_embeddings
+    _set_positions(student, nn.Parameter(table.weight[:count].clone(), requires_grad=table.weight.requires_grad))
+    return student
+
+
+@torch.no_grad()
+def extend_positions(model: PreTrainedModel, count: int) -> PreTrainedModel:
+    """Copy the model with more positions, which repeat those that it has, so that it reads longer texts.
+
+    Source: Beltagy et al. 2020, Longformer, arXiv 2004.05150, section 5.
+
+    Raises:
+        InputError: It has more.
+    """
+    held = model.config.max_position_embeddings
+    if count < held:
+        raise InputError(f"{count} positions are asked for, but the model has {held} already; use at least so many.")
+    student = copy_of(model)
+    table = student.base_model.embeddings.position_embeddings
+    rows = table.weight.repeat(-(-count // held), 1)[:count]
+    _set_positions(student, nn.Parameter(rows.clone(), requires_grad=table.weight.requires_grad))
+    return student
+
+
+def _set_positions(student: PreTrainedModel, rows: nn.Parameter) -> None:
     embeddings: Any = student.base_model.embeddings
-    table = embeddings.position_embeddings
-    table.weight = nn.Parameter(table.weight[:count].clone(), requires_grad=table.weight.requires_grad)
-    table.num_embeddings = count
+    count, table = len(rows), embeddings.position_embeddings
+    table.weight, table.num_embeddings = rows, count
     for name in POSITIONS:
         if hasattr(embeddings, name):
-            embeddings.register_buffer(name, getattr(embeddings, name)[:, :count].clone(), persistent=False)
+            held = getattr(embeddings, name)
+            whole = torch.arange(count, device=held.device)[None] if name == "position_ids" else held.new_zeros((1, count))
+            embeddings.register_buffer(name, whole, persistent=False)
     student.config.max_position_embeddings = count
     student.tokenizer.model_max_length = count
     student.tokenizer.init_kwargs["model_max_length"] = count
-    return student

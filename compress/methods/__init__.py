@@ -20,5 +20,6 @@ METHODS = {
     "share_layers": "compress.methods.share_layers",
     "factorize_embedding": "compress.methods.factorize_embedding",
     "low_rank": "compress.search.low_rank",
+    "swap_attention": "compress.methods.swap_attention",
     "quantize_aware": "compress.methods.quantize_aware",
 }

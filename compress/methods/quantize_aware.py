@@ -10,7 +10,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.quantizers import QuantizedEmbedding, QuantizedLinear, quantized_linears, with_quantizers
+from compress.bert.quantizers import QuantizedEmbedding, QuantizedLinear, lend_ranges, quantized_linears, with_quantizers
 from compress.errors import InputError
 from compress.tasks.text_classification import Task
 from compress.train.calibration import Calibrated, calibrated
@@ -128,6 +128,7 @@ def quantize_aware(
     _set_quantizers(trained, on=True, decay=None)
     for linear in quantized_linears(trained).values():
         linear.settle_ranges()
+    lend_ranges(trained)
     return trained
 
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from compress.bert.first_token import first_token_only
 from compress.bert.layout import same_input
-from compress.bert.quantizers import QuantizedLinear, quantized_linears, quantizers_off, with_quantizers
+from compress.bert.quantizers import QuantizedLinear, lend_ranges, quantized_linears, quantizers_off, with_quantizers
 from compress.errors import InputError
 from compress.train.batches import sorted_batches
 from compress.train.histogram import Calibration, Histogram, Percentile
@@ -77,9 +77,18 @@ def calibrated(model: PreTrainedModel, task: Task, how: Calibrated) -> PreTraine
         if how.smooth is not None:
             _smooth(student, batches, how.smooth)
         histograms = {name: Histogram() for name in quantized_linears(student)}
-        _watch(student, batches, lambda name, linear, values: histograms[name].add(_smoothed(linear, values)))
+        read = set()
+
+        def see(name: str, linear: QuantizedLinear, values: torch.Tensor) -> None:
+            histograms[name].add(_smoothed(linear, values))
+            read.add(name)
+
+        _watch(student, batches, see)
         for name, linear in quantized_linears(student).items():
-            linear.set_range(*histograms[name].range(how.calibration, symmetric=how.symmetric, percentile=how.percentile))
+            if name in read:
+                low_high = histograms[name].range(how.calibration, symmetric=how.symmetric, percentile=how.percentile)
+                linear.set_range(*low_high)
+        lend_ranges(student)
         if how.correct_bias:
             _correct_biases(student, batches)
     return student
@@ -153,7 +162,8 @@ def _smooth(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]], 
     for names in alike.values():
         group = [linears[name] for name in names]
         weights = torch.stack([linear.weight.abs().amax(0) for linear in group]).amax(0)
-        size = torch.stack([sizes[name] for name in names]).amax(0)  # in the last layer the query reads one token alone
+        # in the last layer the query reads one token alone, and some may not run
+        size = torch.stack([sizes[name] for name in names if name in sizes]).amax(0)
         factors = (size.clamp(min=1e-5) ** alpha / weights.clamp(min=1e-5) ** (1 - alpha)).clamp(min=1e-5)
         for linear in group:
             linear.divisor = factors
@@ -172,7 +182,7 @@ def _correct_biases(model: PreTrainedModel, batches: Sequence[dict[str, torch.Te
     _watch(model, batches, see)
     lost: dict[nn.Parameter, list[torch.Tensor]] = {}
     for name, linear in quantized_linears(model).items():
-        if linear.bias is None:
+        if linear.bias is None or not seen[name]:
             continue
         plain, rounded = sums[name] / seen[name]
         told = functional.linear(plain, linear.smoothed_weight())

@@ -42,6 +42,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "share_layers": {"group": 2},
     "factorize_embedding": {"rank": 4},
     "low_rank": {"rank": 3},
+    "swap_attention": {"kind": "longformer", "window": 4},
     "quantize_aware": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
 }
 """Arguments with which each method does something to a model of two layers."""

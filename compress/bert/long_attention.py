@@ -1,0 +1,196 @@
+"""Attention for long inputs in the place of a BERT's own: the modules, and what structure.json tells of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from compress.bert.attention import TOKENS
+from compress.bert.families import Family, family_of
+from compress.bert.first_token import attended_by_first, rows_of_heads
+from compress.bert.hashing import hashed, rotations
+from compress.bert.layout import attention_of, encoder_layers, head_count
+from compress.bert.windows import windowed
+from compress.errors import InputError
+
+
+class LongAttention(nn.Module):
+    """A family's attention module that attends in another way; its projections stay where they were."""
+
+    dropout: Any
+    scaling: float
+    attention_head_size: int
+    kind = ""
+    first_sees_all = False  # the first token, in exact attention
+    global_projections: Any = None  # what the first token sees with, where it is not what the others do
+
+    def __init__(self, plain: nn.Module, family: Family) -> None:
+        super().__init__()
+        for name, child in plain.named_children():
+            setattr(self, name, child)
+        for name in (family.heads, "attention_head_size", "all_head_size", "scaling", "layer_idx"):
+            if hasattr(plain, name):
+                setattr(self, name, getattr(plain, name))
+        self._heads, self._projections = family.heads, [path.rpartition(".")[2] for path in family.projections]
+        context, _, own = family.context.rpartition(".")
+        self._behind = own if context == family.attention else None
+
+    def options(self) -> dict[str, Any]:
+        """What structure.json tells."""
+        raise NotImplementedError
+
+    def attend(
+        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """What the heads answer, (batch, heads, length, head size); the query is scaled."""
+        raise NotImplementedError
+
+    def forward(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, None]:
+        batch, length = hidden_states.shape[:2]
+        if attention_mask is None:
+            attention_mask = torch.ones((batch, length), dtype=torch.bool, device=hidden_states.device)
+        shape = (batch, length, getattr(self, self._heads), -1)
+        query, key, value = (getattr(self, name)(hidden_states).view(shape).transpose(1, 2) for name in self._projections)
+        context = self.attend(hidden_states, query * self.scaling, key, value, attention_mask.bool())
+        context = context.transpose(1, 2).reshape(batch, length, -1)
+        return (context if self._behind is None else getattr(self, self._behind)(context)), None
+
+
+class Longformer(LongAttention):
+    """A window of neighbours and a few global tokens; see `compress.bert.windows`."""
+
+    kind = "longformer"
+
+    def __init__(self, plain: nn.Module, family: Family, *, window: int, global_tokens: int) -> None:
+        super().__init__(plain, family)
+        self.window, self.global_tokens = window, global_tokens
+        self.first_sees_all = global_tokens > 0
+        if global_tokens:
+            for name in self._projections:
+                setattr(self, f"global_{name}", copy.deepcopy(getattr(plain, name)))
+
+    def options(self) -> dict[str, Any]:
+        """The window's size and the number of global tokens."""
+        return {"window": self.window, "global_tokens": self.global_tokens}
+
+    @property
+    def global_projections(self) -> tuple[Any, Any, Any]:
+        """Query, key and value of the global tokens' own attention."""
+        query, key, value = (getattr(self, f"global_{name}") for name in self._projections)
+        return query, key, value
+
+    def attend(
+        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """See LongAttention."""
+        near = windowed(query, key, value, mask, window=self.window, globals_=self.global_tokens, dropout=self.dropout.p,
+                        training=self.training)  # fmt: skip
+        if not self.global_tokens:
+            return near
+        far = self._far(hidden_states, mask, query.shape[1])
+        return torch.cat([far, near[:, :, self.global_tokens :]], 2)
+
+    def _far(self, hidden_states: torch.Tensor, mask: torch.Tensor, heads: int) -> torch.Tensor:
+        """What global tokens' attention answers, (batch, heads, global tokens, head size)."""
+        dropout = self.dropout.p if self.training else 0.0
+        if self.global_tokens == 1:
+            rows = rows_of_heads(heads, self.global_projections[0])
+            context = attended_by_first(self.global_projections, rows, hidden_states, mask[:, None], scaling=self.scaling,
+                                        dropout=dropout)  # fmt: skip
+            return context.view(context.shape[0], 1, heads, -1).transpose(1, 2)
+        given = (hidden_states[:, : self.global_tokens], hidden_states, hidden_states)
+        query, key, value = (linear(states).unflatten(-1, (heads, -1)).transpose(1, 2)
+                             for linear, states in zip(self.global_projections, given, strict=True))  # fmt: skip
+        scores = (query * self.scaling) @ key.transpose(-1, -2)
+        scores = scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)
+        return functional.dropout(scores.softmax(-1), dropout) @ value
+
+
+class Reformer(LongAttention):
+    """Tokens of the same buckets; see `compress.bert.hashing`."""
+
+    kind = "reformer"
+    turns: torch.Tensor
+
+    def __init__(
+        self, plain: nn.Module, family: Family, *, chunk: int, buckets: int, rounds: int, shared: bool, seed: int
+    ) -> None:
+        super().__init__(plain, family)
+        self.chunk, self.buckets, self.rounds, self.shared, self.seed = chunk, buckets, rounds, shared, seed
+        heads, size = getattr(self, self._heads), self.attention_head_size
+        self.register_buffer("turns", rotations(heads, size, buckets, rounds, seed), persistent=False)
+
+    def options(self) -> dict[str, Any]:
+        """Sizes, and the seed that tells the rotations."""
+        return {"chunk": self.chunk, "buckets": self.buckets, "rounds": self.rounds, "shared": self.shared, "seed": self.seed}
+
+    def attend(
+        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """See LongAttention."""
+        if self.shared:
+            key = functional.normalize(query, dim=-1) * query.shape[-1] ** 0.5
+        return hashed(query, key, value, mask, self.turns, chunk=self.chunk, dropout=self.dropout.p, training=self.training)
+
+
+KINDS: dict[str, type[LongAttention]] = {"longformer": Longformer, "reformer": Reformer}
+OPTIONS: dict[str, dict[str, type]] = {
+    "longformer": {"window": int, "global_tokens": int},
+    "reformer": {"chunk": int, "buckets": int, "rounds": int, "shared": bool, "seed": int},
+}
+FAMILIES_OF = ("bert", "distilbert")
+"""Whose attention can be swapped."""
+LARGEST = 1 << 32
+
+
+def attention_kind(model: PreTrainedModel) -> str | None:
+    """What a model's attention was swapped for; None where it is its own."""
+    found = next((one for one in model.modules() if isinstance(one, LongAttention)), None)
+    return found.kind if found is not None else None
+
+
+def attention_structure(model: PreTrainedModel) -> dict[str, Any] | None:
+    """What structure.json tells of it."""
+    found = next((one for one in model.modules() if isinstance(one, LongAttention)), None)
+    return None if found is None else {"kind": found.kind, **found.options()}
+
+
+def checked_attention(told: Any) -> dict[str, Any]:
+    """What structure.json tells, once it is what `swap` takes.
+
+    Raises:
+        InputError: It is not.
+    """
+    options = dict(told) if isinstance(told, dict) else {}
+    kind = options.pop("kind", None)
+    wanted = OPTIONS.get(kind, {}) if isinstance(kind, str) else {}
+    sound = wanted and options.keys() == wanted.keys() and all(type(options[name]) is kind_ for name, kind_ in wanted.items())
+    if not sound or any(not 0 <= value <= LARGEST for value in options.values()):
+        raise InputError(
+            f"structure.json: attention is {told!r}; kind must be {' or '.join(KINDS)}, with whole numbers for its sizes: "
+            "restore the file from where the model was saved."
+        )
+    return {"kind": kind, **options}
+
+
+def swap(model: PreTrainedModel, told: Mapping[str, Any]) -> None:
+    """Let a model's layers attend in another way, in place; layers without heads stay.
+
+    Args:
+        model: Its attention is its own.
+        told: The kind and its options.
+    """
+    family = family_of(model)
+    options = {name: value for name, value in told.items() if name != "kind"}
+    for layer in encoder_layers(model):
+        if head_count(layer):
+            layer.set_submodule(family.attention, KINDS[told["kind"]](attention_of(layer), family, **options))
+    model.config._attn_implementation = TOKENS

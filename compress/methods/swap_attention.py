@@ -1,0 +1,125 @@
+"""Let a trained BERT read long texts: attention whose time and memory grow with the length alone."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Literal
+
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from compress.arguments import fits_together, within_range
+from compress.bert.long_attention import FAMILIES_OF, attention_kind, swap
+from compress.bert.quantizers import quantized_linears
+from compress.bert.surgery import copy_of
+from compress.bert.vocabulary import extend_positions
+from compress.errors import InputError
+from compress.tasks.text_classification import Task
+from compress.train.run import Run
+
+logger = logging.getLogger(__name__)
+
+DEFAULTS: dict[str, dict[str, int | bool]] = {
+    "longformer": {"window": 256, "global_tokens": 1},
+    "reformer": {"chunk": 64, "buckets": 64, "rounds": 2, "shared": False},
+}
+
+
+def _wrong(
+    kind: str, window: int | None, global_tokens: int | None, chunk: int | None, buckets: int | None, rounds: int | None,
+    shared: bool | None,
+) -> list[str]:  # fmt: skip
+    given = {"window": window, "global_tokens": global_tokens, "chunk": chunk, "buckets": buckets, "rounds": rounds,
+             "shared": shared}  # fmt: skip
+    idle = [name for name, value in given.items() if value is not None and name not in DEFAULTS[kind]]
+    found = [f"{name} plays no part in {kind}; remove it, or use another kind." for name in idle]
+    found += [f"{name} is {value}; an even number is needed: use {value + 1}."
+              for name, value in (("window", window), ("buckets", buckets)) if value is not None and value % 2]  # fmt: skip
+    window = window or int(DEFAULTS["longformer"]["window"])
+    if global_tokens is not None and global_tokens > window // 2:
+        found.append(f"global_tokens is {global_tokens}, more than half of the window of {window}; use {window // 2} at most.")
+    return found
+
+
+@within_range
+@fits_together(_wrong)
+def swap_attention(
+    model: PreTrainedModel,
+    *,
+    task: Task,
+    kind: Literal["longformer", "reformer"],
+    window: Annotated[
+        int | None, Field(ge=2, le=1 << 16, description="longformer: neighbours that a token sees, half a side; null: 256")
+    ] = None,
+    global_tokens: Annotated[
+        int | None, Field(ge=0, le=1 << 15, description="longformer: first tokens that see and are seen by all; null: 1")
+    ] = None,
+    chunk: Annotated[int | None, Field(ge=1, le=1 << 16, description="reformer: tokens of a sorted chunk; null: 64")] = None,
+    buckets: Annotated[int | None, Field(ge=2, le=1 << 16, description="reformer: that tokens fall into; null: 64")] = None,
+    rounds: Annotated[int | None, Field(ge=1, le=64, description="reformer: of hashing; null: 2")] = None,
+    shared: Annotated[bool | None, Field(description="reformer: keys are the queries; null: false")] = None,
+    max_length: Annotated[
+        int | None, Field(ge=4, le=1 << 20, description="tokens that the model is to read; null: as many as it does")
+    ] = None,
+    run: Run | None = None,
+) -> PreTrainedModel:
+    """Let every layer attend to a part of the tokens, so that time and memory grow with a text's length, not with its square.
+
+    longformer: a window of neighbours, and first tokens that see and are seen by all, with projections of their own. reformer:
+    the tokens whose queries and keys fall into the same buckets. Positions beyond those that the model has repeat them. It
+    answers nearly as before where texts are no longer than a window; let `distill` or `fine_tune` on long texts follow. Below
+    about a thousand tokens full attention is the faster one.
+
+    Source: Beltagy et al. 2020, Longformer, arXiv 2004.05150; Kitaev et al. 2020, Reformer, arXiv 2001.04451.
+    Differs: Reformer's reversible layers are left out, which compute something else than a trained BERT does; its queries and
+    keys stay apart unless `shared`; see `compress.bert.hashing`.
+
+    Args:
+        model: A BERT or DistilBERT; stays as it is. Prune or share its layers before.
+        task: Tells how long its texts are.
+        kind: See above.
+        window: Of longformer; even. Larger ones cost time in proportion.
+        global_tokens: Of longformer; half of the window at most. 1 is [CLS], which a classifier reads.
+        chunk: Of reformer: a token sees its own chunk, the one before and the one behind.
+        buckets: Of reformer; even. About the length over the chunk.
+        rounds: Of reformer: each finds other tokens, and costs as much.
+        shared: Of reformer: keys are the normalized queries, as in the paper; that breaks a trained BERT until it is trained.
+        max_length: Tokens that it is to read; no less than the task's max_length.
+        run: Its seed draws the buckets' directions.
+
+    Returns:
+        The copy. structure.json tells its attention, and `compress.load` loads it.
+
+    Raises:
+        InputError: An option is not the kind's or does not fit the texts, or the model is of another family, quantizes, or has
+            swapped its attention already.
+    """
+    run = run or Run()
+    positions = model.config.max_position_embeddings if max_length is None else max_length
+    _check(model, task, positions, window if kind == "longformer" else None)
+    options = {name: value for name, value in (("window", window), ("global_tokens", global_tokens), ("chunk", chunk),
+               ("buckets", buckets), ("rounds", rounds), ("shared", shared)) if value is not None}  # fmt: skip
+    told = {"kind": kind, **DEFAULTS[kind], **options, **({"seed": run.seed} if kind == "reformer" else {})}
+    student = extend_positions(model, positions) if positions > model.config.max_position_embeddings else copy_of(model)
+    swap(student, told)
+    run.facts["attention"] = {**told, "positions": positions}
+    logger.info("attention is %s now, over up to %d tokens", ", ".join(f"{name} {value}" for name, value in told.items()),
+                positions)  # fmt: skip
+    return student.eval()
+
+
+def _check(model: PreTrainedModel, task: Task, positions: int, window: int | None) -> None:
+    if model.config.model_type not in FAMILIES_OF:
+        raise InputError(f"swap_attention: the attention of a {model.config.model_type} cannot be swapped; start from a "
+                         f"{' or '.join(FAMILIES_OF)}.")  # fmt: skip
+    held = attention_kind(model)
+    if held is not None:
+        raise InputError(f"swap_attention: the model's attention is {held} already; start from the model before that step.")
+    if quantized_linears(model):
+        raise InputError("swap_attention: the model quantizes; swap its attention before quantize_aware.")
+    if positions < task.max_length:
+        raise InputError(f"swap_attention: the task's texts have up to {task.max_length} tokens, but the model would read "
+                         f"{positions}; give max_length: {task.max_length}.")  # fmt: skip
+    if window is not None and window > task.max_length:
+        raise InputError(f"swap_attention.window is {window}, more than the {task.max_length} tokens of the task's texts, so "
+                         "that nothing would be saved; use a smaller one, or a larger max_length of the task.")  # fmt: skip
