@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from compress.bert.alignment import align_heads, align_neurons
 from compress.bert.factors import embedding_rank, ranks_of
 from compress.bert.families import family_of
 from compress.bert.layout import Parts, encoder_layers, head_count, layer_parts, neuron_count, parameter_count
+from compress.bert.long_attention import attention_kind
 from compress.bert.principal import Batches, Seen, fit_norms, observe, seen_by
 from compress.bert.quantizers import quantized_linears
 from compress.bert.sharing import share, shared_parameters
@@ -93,7 +95,7 @@ def share_layers(
 
     Raises:
         InputError: The groups do not fit the layers, layers of a group differ in their sizes, or the model is of another
-            family, quantizes or has Linears of low rank.
+            family, quantizes, has Linears of low rank or attention for long inputs.
         NoEffect: Nothing would be shared that is not shared already.
     """
     run = run or Run()
@@ -119,12 +121,7 @@ def share_layers(
     if shared_parameters(student) == shared_parameters(model):
         raise NoEffect("share_layers: these layers share these weights already; use larger groups, or remove the step.")
     if keep_norms:
-        family = family_of(student)
-        fit_norms(student, batches, [
-            (layer.get_submodule(norm), wanted[index])
-            for index, layer in enumerate(layers)
-            for norm, wanted in ((family.attention_norm, seen.attended), (family.output_norm, seen.states[1:]))
-        ])  # fmt: skip
+        fit_norms(student, batches, _own_norms(student, seen))
     if parts == "all" and not keep_norms and not keep_biases and _fits_albert(student, sizes):
         student = as_albert(student, len(sizes))
     run.facts["groups"] = sizes
@@ -140,6 +137,8 @@ def _checked(model: PreTrainedModel, group: int | None, groups: list[int] | None
                          f"{' or '.join(KINDS)}.")  # fmt: skip
     if quantized_linears(model):
         raise InputError("share_layers: the model quantizes; share its layers before quantize_aware.")
+    if attention_kind(model):
+        raise InputError("share_layers: the model's attention is one for long inputs; share its layers before swap_attention.")
     if ranks_of(model):
         raise InputError("share_layers: the model has Linears of low rank; share its layers before low_rank.")
     told = read_structure(model)["layers"]
@@ -220,6 +219,18 @@ def _align(student: PreTrainedModel, members: Sequence[Sequence[Any]], parts: Pa
                 align_heads(layer, middle, heads[str(index)], heads[str(like)])
             if parts != "attention" and neuron_count(layer):
                 align_neurons(layer, middle, seen.neurons[index], seen.neurons[like])
+
+
+def _own_norms(student: PreTrainedModel, seen: Seen) -> list[tuple[nn.Module, torch.Tensor]]:
+    """The LayerNorms that no two layers share, in the order in which they run, with what they answered before."""
+    family = family_of(student)
+    found: list[tuple[Any, torch.Tensor]] = [
+        (layer.get_submodule(norm), wanted[index])
+        for index, layer in enumerate(encoder_layers(student))
+        for norm, wanted in ((family.attention_norm, seen.attended), (family.output_norm, seen.states[1:]))
+    ]
+    uses = Counter(id(norm.weight) for norm, _ in found)
+    return [(norm, wanted) for norm, wanted in found if uses[id(norm.weight)] == 1]
 
 
 @torch.no_grad()

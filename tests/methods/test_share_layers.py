@@ -106,6 +106,14 @@ def test_kept_norms_give_each_layer_the_spread_that_it_had(toy: Task) -> None:
     assert lost[True] < 0.8 * lost[False]
 
 
+def test_norms_that_stay_shared_are_not_fitted(toy: Task) -> None:
+    first = share_layers(tiny_bert(layers=4), task=toy, group=4, parts="feed_forward", keep_norms=False)
+    second = share_layers(first, task=toy, group=4, parts="attention")
+    name = "bert.encoder.layer.0.output.LayerNorm.weight"
+    assert torch.equal(second.get_parameter(name), first.get_parameter(name))
+    assert tied(second)[1] >= weights("output.LayerNorm", biases=True)
+
+
 def test_groups_can_grow_step_by_step_and_one_part_after_the_other(toy: Task) -> None:
     pairs = share_layers(tiny_bert(layers=6), task=toy, group=2)
     threes = share_layers(pairs, task=toy, group=3)
@@ -180,6 +188,8 @@ def test_a_shared_model_trains_and_stays_shared(toy: Task) -> None:
     (tiny_of("albert"), {"group": 2}, "start from a bert or distilbert"),
     (tiny_of("mobilebert"), {"group": 2}, "start from a bert or distilbert"),
     (with_quantizers(tiny_bert(), per_channel=True, symmetric=True), {"group": 2}, "share its layers before quantize_aware"),
+    (cp.low_rank(tiny_bert(), task=toy_task(), rank=2, weighting="none"), {"group": 2}, "share its layers before low_rank"),
+    (cp.swap_attention(tiny_bert(), task=toy_task(), kind="reformer"), {"group": 2}, "share its layers before swap_attention"),
 ])  # fmt: skip
 def test_what_cannot_be_shared_is_refused_before_anything_runs(toy: Task, model: Any, arguments: Any, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
