@@ -41,6 +41,11 @@ class LongAttention(nn.Module):
         context, _, own = family.context.rpartition(".")
         self._behind = own if context == family.attention else None
 
+    @property
+    def span(self) -> int:
+        """Tokens of a block."""
+        raise NotImplementedError
+
     def options(self) -> dict[str, Any]:
         """What structure.json tells."""
         raise NotImplementedError
@@ -76,6 +81,11 @@ class Longformer(LongAttention):
         if global_tokens:
             for name in self._projections:
                 setattr(self, f"global_{name}", copy.deepcopy(getattr(plain, name)))
+
+    @property
+    def span(self) -> int:
+        """Half of the window."""
+        return self.window // 2
 
     def options(self) -> dict[str, Any]:
         """The window's size and the number of global tokens."""
@@ -128,6 +138,11 @@ class Reformer(LongAttention):
         heads, size = getattr(self, self._heads), self.attention_head_size
         self.register_buffer("turns", rotations(heads, size, buckets, rounds, seed), persistent=False)
 
+    @property
+    def span(self) -> int:
+        """A chunk."""
+        return self.chunk
+
     def options(self) -> dict[str, Any]:
         """Sizes, and the seed that tells the rotations."""
         return {"chunk": self.chunk, "buckets": self.buckets, "rounds": self.rounds, "shared": self.shared, "seed": self.seed}
@@ -179,6 +194,12 @@ def checked_attention(told: Any) -> dict[str, Any]:
             "restore the file from where the model was saved."
         )
     return {"kind": kind, **options}
+
+
+def example_length(model: PreTrainedModel) -> int:
+    """Tokens of an example to trace the model with: some blocks of its attention, since one block is a special case."""
+    spans = [one.span for one in model.modules() if isinstance(one, LongAttention)]
+    return min(model.config.max_position_embeddings, max([8, *(3 * span + 1 for span in spans)]))
 
 
 def swap(model: PreTrainedModel, told: Mapping[str, Any]) -> None:

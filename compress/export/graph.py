@@ -25,6 +25,7 @@ from compress.bert.bilstm import lstm_as_node
 from compress.bert.families import known_family
 from compress.bert.first_token import first_token_only
 from compress.bert.layout import encoder_layers
+from compress.bert.long_attention import example_length
 from compress.bert.sharing import shared_parameters
 from compress.bert.static import weights_folded
 from compress.errors import CompressError
@@ -73,7 +74,7 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
         CompressError: The exporter failed.
     """
     names = input_names(model)
-    example = {name: torch.ones((2, 8), dtype=torch.long) for name in names}
+    example = {name: torch.ones((2, example_length(model)), dtype=torch.long) for name in names}
     example["attention_mask"][1, 5:] = 0
     if "token_type_ids" in example:
         example["token_type_ids"].zero_()

@@ -17,16 +17,16 @@ from tests.models import logits_of, tiny_bert, tokens, toy_task
 
 pytestmark = pytest.mark.slow
 KINDS: dict[str, dict[str, Any]] = {
-    "longformer": {"kind": "longformer", "window": 8},
+    "longformer": {"kind": "longformer", "window": 24},
+    "wide": {"kind": "longformer", "window": 96},
     "two global": {"kind": "longformer", "window": 8, "global_tokens": 2},
-    "reformer": {"kind": "reformer", "chunk": 4, "buckets": 4},
+    "reformer": {"kind": "reformer", "chunk": 10, "buckets": 4},
 }
 LENGTHS = ((1,), (8, 8), (24, 5), (33, 9, 2), (96, 61))
 
 
 def swapped(name: str) -> Any:
-    model = tiny_bert(max_position_embeddings=24)
-    return swap_attention(model, task=toy_task(), max_length=96, **KINDS[name])
+    return swap_attention(tiny_bert(), task=toy_task(max_length=96), max_length=96, **KINDS[name])
 
 
 @pytest.mark.parametrize("name", KINDS)
