@@ -16,6 +16,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import torch
+from onnx_ir import convenience
 from onnx_ir.passes.common import DeduplicateInitializersPass
 from torch import nn
 from transformers import PreTrainedModel
@@ -111,6 +112,7 @@ def _tidy(path: Path, *, shares: bool) -> None:
     modules that nodes come from, and all but one of the copies that it makes of a weight that is read in several places."""
     graph = ir.load(path)
     if shares:
+        _fold_transposes(graph)
         DeduplicateInitializersPass(size_limit=1 << 40)(graph)
     graph.metadata_props.clear()
     graph.graph.metadata_props.clear()
@@ -125,6 +127,25 @@ def _tidy(path: Path, *, shares: bool) -> None:
         for value in node.outputs:
             value.metadata_props.clear()
     ir.save(graph, path)
+
+
+def _fold_transposes(graph: ir.Model) -> None:
+    """Write weights transposed where they are read so. The exporter does it where a weight is read once, and else leaves a
+    Transpose before every product, which then has no constant to multiply by."""
+    for node in list(graph.graph):
+        weight = node.inputs[0] if node.op_type == "Transpose" else None
+        if weight is None or weight.const_value is None:
+            continue
+        order = node.attributes["perm"].as_ints() if "perm" in node.attributes else None
+        name = f"{weight.name}.transposed.{node.outputs[0].name}"
+        values = np.ascontiguousarray(weight.const_value.numpy().transpose(order))
+        turned = ir.Value(name=name, const_value=ir.tensor(values, name=name))
+        graph.graph.initializers[name] = turned
+        convenience.replace_all_uses_with(node.outputs[0], turned)
+        graph.graph.remove(node, safe=True)
+    for name, value in list(graph.graph.initializers.items()):
+        if not value.uses() and value not in graph.graph.outputs:
+            del graph.graph.initializers[name]
 
 
 def session(path: Path, *, as_written: bool = False) -> onnxruntime.InferenceSession:
