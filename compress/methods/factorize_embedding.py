@@ -83,7 +83,9 @@ def factorize_embedding(
     if rank is None:
         assert energy is not None
         rank = int((kept < energy).sum()) + 1
-    _check(model, rank, len(rows), rows.shape[1])
+    most = (len(rows) * rows.shape[1] - 1) // sum(rows.shape)
+    rank = min(rank, most) if run.max_steps is not None else rank  # a trial's table has few pieces
+    _check(model, rank, most, len(rows), rows.shape[1])
     basis = vectors.flip(1)[:, :rank]
     student = copy_of(model)
     made = set_embedding_rank(student, rank)
@@ -110,12 +112,11 @@ def _weights(model: PreTrainedModel, task: Task) -> torch.Tensor:
     return found
 
 
-def _check(model: PreTrainedModel, rank: int, pieces: int, width: int) -> None:
+def _check(model: PreTrainedModel, rank: int, most: int, pieces: int, width: int) -> None:
     held = embedding_rank(model)
     if held is not None and rank >= held:
         raise NoEffect(f"factorize_embedding: the table has {held} columns already, and rank {rank} is no less; use a smaller "
                        "rank, or remove the step.")  # fmt: skip
-    most = (pieces * width - 1) // (pieces + width)
     if rank > most:
         raise InputError(f"factorize_embedding: {rank} columns and the Linear behind them would be no smaller than the table "
                          f"of {pieces} x {width}; use at most {most}.")  # fmt: skip

@@ -69,7 +69,8 @@ def _named_sizes(arguments: dict[str, Any]) -> dict[str, int]:
     if "kind" not in arguments:
         width, left = arguments.get("width"), arguments.get("layers")  # of prune_width and drop_layers, which leave less
         deeper = left + 1 if isinstance(left, int) else 0
-        return {"layers": max([*kept, deeper]), "width": width + 1 if isinstance(width, int) else 0}
+        shared = arguments.get("group") or sum(arguments.get("groups") or [])
+        return {"layers": max([*kept, deeper, shared]), "width": width + 1 if isinstance(width, int) else 0}
     if arguments["kind"] == "mobilebert":  # whose sizes ask nothing of the teacher
         return {"layers": max(kept, default=0)}
     if arguments["kind"] in PLAIN_SIZES:

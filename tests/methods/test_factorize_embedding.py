@@ -93,6 +93,10 @@ def test_pieces_can_go_before_and_after(toy: Task) -> None:
     assert len(word_table(one).weight) < len(PIECES)
 
 
+def test_a_trial_takes_the_largest_rank_that_there_is(toy: Task) -> None:
+    assert embedding_rank(factorize_embedding(tiny_bert(), task=toy, rank=128, run=Run(max_steps=3))) == 8
+
+
 def test_training_reaches_both_factors(toy: Task) -> None:
     student = factorize_embedding(tiny_bert(), task=toy, rank=4)
     tuned: Any = cp.fine_tune(student, task=toy, epochs=1, batch_size=8, learning_rate=1e-3, run=Run(device="cpu"))

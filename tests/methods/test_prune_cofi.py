@@ -189,7 +189,7 @@ def test_students_and_teachers_that_do_not_fit_are_refused(model: PreTrainedMode
 
 def test_models_that_quantize_or_have_no_encoder_are_refused(model: PreTrainedModel, toy: Task) -> None:
     quantized = cp.quantize_aware(model, task=toy, epochs=1, batch_size=20)
-    with pytest.raises(InputError, match="run prune_cofi before quantize_aware"):
+    with pytest.raises(InputError, match="prune_cofi: the model quantizes; prune it before quantize_aware"):
         prune_cofi(quantized, teacher=model, task=toy, fraction=0.5)
     words = cp.build_student(model, kind="static", task=toy)
     with pytest.raises(InputError, match="a static has no encoder"):
