@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +114,10 @@ def _fits(name: str, length: int) -> bool:
 def _one(subject: Subject | None, length: int) -> tuple[float, int]:
     """The median of a fresh process's calls, and the memory that it held at most."""
     if subject is not None:
-        answer = ask_worker(replace(subject), Grid((1,), (length,), samples=SAMPLES, seconds=SECONDS), 1)
+        answer = ask_worker(subject, Grid((1,), (length,), samples=SAMPLES, seconds=SECONDS), 1)
         return statistics.median(answer["samples"][0]), answer["peak_memory_bytes"]
     ended = subprocess.run([sys.executable, __file__, "--serve", str(length)], capture_output=True, text=True, check=False,
-                           env={**os.environ, **worker_environment(1)})  # fmt: skip
+                           env=worker_environment(1))  # fmt: skip
     if ended.returncode:
         raise SystemExit(f"{THEIRS} failed:\n{ended.stderr[-2000:]}")
     told = json.loads(ended.stdout.splitlines()[-1])

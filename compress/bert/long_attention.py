@@ -48,7 +48,7 @@ class LongAttention(nn.Module):
 
     def options(self) -> dict[str, Any]:
         """What structure.json tells."""
-        raise NotImplementedError
+        return {name: getattr(self, name) for name in OPTIONS[self.kind]}
 
     def attend(
         self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
@@ -86,10 +86,6 @@ class Longformer(LongAttention):
     def span(self) -> int:
         """Half of the window."""
         return self.window // 2
-
-    def options(self) -> dict[str, Any]:
-        """The window's size and the number of global tokens."""
-        return {"window": self.window, "global_tokens": self.global_tokens}
 
     @property
     def global_projections(self) -> tuple[Any, Any, Any]:
@@ -143,10 +139,6 @@ class Reformer(LongAttention):
         """A chunk."""
         return self.chunk
 
-    def options(self) -> dict[str, Any]:
-        """Sizes, and the seed that tells the rotations."""
-        return {"chunk": self.chunk, "buckets": self.buckets, "rounds": self.rounds, "shared": self.shared, "seed": self.seed}
-
     def attend(
         self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
@@ -166,16 +158,15 @@ FAMILIES_OF = ("bert", "distilbert")
 LARGEST = 1 << 32
 
 
-def attention_kind(model: PreTrainedModel) -> str | None:
-    """What a model's attention was swapped for; None where it is its own."""
-    found = next((one for one in model.modules() if isinstance(one, LongAttention)), None)
-    return found.kind if found is not None else None
-
-
 def attention_structure(model: PreTrainedModel) -> dict[str, Any] | None:
-    """What structure.json tells of it."""
+    """What structure.json tells of a model's attention; None where it is its own."""
     found = next((one for one in model.modules() if isinstance(one, LongAttention)), None)
     return None if found is None else {"kind": found.kind, **found.options()}
+
+
+def attention_kind(model: PreTrainedModel) -> str | None:
+    """What a model's attention was swapped for; None where it is its own."""
+    return (attention_structure(model) or {}).get("kind")
 
 
 def checked_attention(told: Any) -> dict[str, Any]:

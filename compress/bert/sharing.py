@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -31,21 +31,35 @@ def share(model: nn.Module, again: Mapping[str, str]) -> None:
         setattr(model.get_submodule(module), attribute, getattr(model.get_submodule(holder), source))
 
 
-def why_not_cut(model: Any, *, width: bool = False) -> str | None:
-    """Why rows and columns of a model's weights cannot be cut any more, and what to do: the end of a message, or None.
+AFTER: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "quantize_aware": (quantized_linears, "the model quantizes"),
+    "swap_attention": (attention_kind, "the model's attention is one for long inputs"),
+    "share_layers": (shared_parameters, "layers of the model share their weights"),
+    "low_rank": (ranks_of, "the model has Linears of low rank"),
+    "factorize_embedding": (embedding_rank, "the model's word table is factorized"),
+}
+"""For some methods what tells that one of them made a model, and in which words."""
+
+
+def why_too_late(model: Any, do: str, *methods: str) -> str | None:
+    """Which of these methods made the model before, and what to do: the end of a message, or None.
+
+    Args:
+        model: Any.
+        do: What had to come first: "prune it".
+        methods: Keys of AFTER.
+    """
+    found = (f"{AFTER[method][1]}; {do} before {method}." for method in methods if AFTER[method][0](model))
+    return next(found, None)
+
+
+def why_not_cut(model: Any, *, width: bool = False, do: str = "prune it") -> str | None:
+    """Why rows and columns of a model's weights cannot be cut any more: the end of a message, or None.
 
     Args:
         model: Any.
         width: Whether the word table would be cut as well.
+        do: See `why_too_late`.
     """
-    if quantized_linears(model):
-        return "the model quantizes; prune it before quantize_aware."
-    if attention_kind(model):
-        return "the model's attention is one for long inputs; prune it before swap_attention."
-    if shared_parameters(model):
-        return "layers of the model share their weights; prune it before share_layers."
-    if ranks_of(model):
-        return "the model has Linears of low rank; prune it before low_rank."
-    if width and embedding_rank(model) is not None:
-        return "the model's word table is factorized; prune it before factorize_embedding."
-    return None
+    steps = ("quantize_aware", "swap_attention", "share_layers", "low_rank")
+    return why_too_late(model, do, *steps, *(["factorize_embedding"] if width else []))

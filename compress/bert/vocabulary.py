@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from compress.bert.factors import word_table
 from compress.bert.families import KNOWN, family_of, fitted_tokenizer
-from compress.bert.quantizers import quantized_linears
+from compress.bert.sharing import why_too_late
 from compress.bert.surgery import copy_of
 from compress.errors import InputError
 from compress.log import libraries_silenced
@@ -32,8 +32,9 @@ def refuse_vocabulary(model: PreTrainedModel) -> None:
         raise InputError(
             f"the tokenizer's pieces are those of a {type(kind).__name__} model, which cannot be cut; WordPiece alone can."
         )
-    if quantized_linears(model):
-        raise InputError("the model quantizes; cut its vocabulary before quantize_aware.")
+    why = why_too_late(model, "cut its vocabulary", "quantize_aware")
+    if why:
+        raise InputError(why)
 
 
 def basic_pieces(tokenizer: Any) -> list[int]:

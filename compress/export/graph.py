@@ -143,9 +143,15 @@ def _fold_transposes(graph: ir.Model) -> None:
         graph.graph.initializers[name] = turned
         convenience.replace_all_uses_with(node.outputs[0], turned)
         graph.graph.remove(node, safe=True)
-    for name, value in list(graph.graph.initializers.items()):
-        if not value.uses() and value not in graph.graph.outputs:
-            del graph.graph.initializers[name]
+    sweep(graph)
+
+
+def sweep(model: ir.Model) -> None:
+    """Remove initializers that nothing reads any more."""
+    outputs = set(model.graph.outputs)
+    for name, value in list(model.graph.initializers.items()):
+        if not value.uses() and value not in outputs:
+            del model.graph.initializers[name]
 
 
 def session(path: Path, *, as_written: bool = False) -> onnxruntime.InferenceSession:

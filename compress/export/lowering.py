@@ -19,7 +19,7 @@ from onnx_ir import convenience
 
 from compress.bert.quantizers import QuantizedLinear
 from compress.errors import CompressError
-from compress.export.graph import SCOPES
+from compress.export.graph import SCOPES, sweep
 
 MICROSOFT = "com.microsoft"
 WRAPPER = "model."  # what graph.py wraps the model in
@@ -386,11 +386,3 @@ def _replace(model: ir.Model, node: ir.Node, nodes: list[ir.Node], result: ir.Va
     name = old.name
     model.graph.remove(node, safe=True)
     result.name = name
-
-
-def sweep(model: ir.Model) -> None:
-    """Remove initializers that nothing reads any more."""
-    outputs = set(model.graph.outputs)
-    for name, value in list(model.graph.initializers.items()):
-        if not value.uses() and value not in outputs:
-            del model.graph.initializers[name]

@@ -7,7 +7,8 @@ import onnx_ir as ir
 from onnx_ir import convenience
 
 from compress.errors import CompressError
-from compress.export.lowering import EIGHT_BITS, MICROSOFT, constant, sweep
+from compress.export.graph import sweep
+from compress.export.lowering import EIGHT_BITS, MICROSOFT, constant
 
 
 def lower_lstms(model: ir.Model, *, highest: int = EIGHT_BITS) -> int:

@@ -167,9 +167,9 @@ def _without_encoder(
 def _check_teacher(model: PreTrainedModel) -> None:
     if type(model) is not BertForSequenceClassification:
         raise InputError(f"build_student starts from a BERT classifier, but the model is a {type(model).__name__}; give one.")
-    why = why_not_cut(model, width=True)
+    why = why_not_cut(model, width=True, do="build the student")
     if why:
-        raise InputError(f"build_student: {why.replace('prune it', 'build the student')}")
+        raise InputError(f"build_student: {why}")
     heads, width = model.config.num_attention_heads, model.config.hidden_size
     told = {"heads": heads, "head_size": width // heads, "intermediate": model.config.intermediate_size}
     if any(layer != told for layer in read_structure(model)["layers"]):

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from compress.arguments import fits_together, one_of_two, within_range
 from compress.bert.factors import embedding_rank, set_embedding_rank
 from compress.bert.families import family_of
-from compress.bert.quantizers import quantized_linears
+from compress.bert.sharing import why_too_late
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
 from compress.tasks.text_classification import Task
@@ -72,8 +72,9 @@ def factorize_embedding(
     """
     run = run or Run()
     family_of(model)
-    if quantized_linears(model):
-        raise InputError("factorize_embedding: the model quantizes; factorize its table before quantize_aware.")
+    why = why_too_late(model, "factorize its table", "quantize_aware")
+    if why:
+        raise InputError(f"factorize_embedding: {why}")
     rows = model.get_input_embeddings().weight.detach().double()
     weights = _weights(model, task) if weighting == "frequency" else torch.ones(len(rows), dtype=torch.float64)
     mean = (weights @ rows) / weights.sum()

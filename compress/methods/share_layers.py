@@ -16,13 +16,11 @@ from transformers import PreTrainedModel
 from compress.arguments import fits_together, one_of_two, within_range
 from compress.bert.albert import as_albert
 from compress.bert.alignment import align_heads, align_neurons
-from compress.bert.factors import embedding_rank, ranks_of
+from compress.bert.factors import embedding_rank
 from compress.bert.families import family_of
 from compress.bert.layout import Parts, encoder_layers, head_count, layer_parts, neuron_count, parameter_count
-from compress.bert.long_attention import attention_kind
 from compress.bert.principal import Batches, Seen, fit_norms, observe, seen_by
-from compress.bert.quantizers import quantized_linears
-from compress.bert.sharing import share, shared_parameters
+from compress.bert.sharing import share, shared_parameters, why_too_late
 from compress.bert.structure import read_structure
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
@@ -135,12 +133,9 @@ def _checked(model: PreTrainedModel, group: int | None, groups: list[int] | None
     if model.config.model_type not in KINDS:
         raise InputError(f"share_layers: the layers of a {model.config.model_type} cannot share more; start from a "
                          f"{' or '.join(KINDS)}.")  # fmt: skip
-    if quantized_linears(model):
-        raise InputError("share_layers: the model quantizes; share its layers before quantize_aware.")
-    if attention_kind(model):
-        raise InputError("share_layers: the model's attention is one for long inputs; share its layers before swap_attention.")
-    if ranks_of(model):
-        raise InputError("share_layers: the model has Linears of low rank; share its layers before low_rank.")
+    why = why_too_late(model, "share its layers", "quantize_aware", "swap_attention", "low_rank")
+    if why:
+        raise InputError(f"share_layers: {why}")
     told = read_structure(model)["layers"]
     depth = len(told)
     if group is not None:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
 from compress.bert.long_attention import FAMILIES_OF, attention_kind, swap
-from compress.bert.quantizers import quantized_linears
+from compress.bert.sharing import why_too_late
 from compress.bert.surgery import copy_of
 from compress.bert.vocabulary import extend_positions
 from compress.errors import InputError
@@ -96,7 +96,7 @@ def swap_attention(
     """
     run = run or Run()
     positions = model.config.max_position_embeddings if max_length is None else max_length
-    _check(model, task, positions, window if kind == "longformer" else None)
+    _check(model, task, positions, window)
     options = {name: value for name, value in (("window", window), ("global_tokens", global_tokens), ("chunk", chunk),
                ("buckets", buckets), ("rounds", rounds), ("shared", shared)) if value is not None}  # fmt: skip
     told = {"kind": kind, **DEFAULTS[kind], **options, **({"seed": run.seed} if kind == "reformer" else {})}
@@ -115,8 +115,9 @@ def _check(model: PreTrainedModel, task: Task, positions: int, window: int | Non
     held = attention_kind(model)
     if held is not None:
         raise InputError(f"swap_attention: the model's attention is {held} already; start from the model before that step.")
-    if quantized_linears(model):
-        raise InputError("swap_attention: the model quantizes; swap its attention before quantize_aware.")
+    why = why_too_late(model, "swap its attention", "quantize_aware")
+    if why:
+        raise InputError(f"swap_attention: {why}")
     if positions < task.max_length:
         raise InputError(f"swap_attention: the task's texts have up to {task.max_length} tokens, but the model would read "
                          f"{positions}; give max_length: {task.max_length}.")  # fmt: skip

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -18,13 +17,13 @@ from compress.arguments import fits_together, within_range
 from compress.bert.factors import set_rank
 from compress.bert.families import family_of, family_of_layer
 from compress.bert.layout import Parts, distinct_layers, encoder_layers, linear_paths
-from compress.bert.quantizers import quantized_linears
-from compress.bert.sharing import share
+from compress.bert.sharing import share, why_too_late
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect, raise_together
 from compress.measure.block_times import Setting, model_times
 from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed
 from compress.search.obs import DAMPING, Inputs
+from compress.search.stitching import inputs_of
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
 from compress.train.fisher import drawn_examples, row_information
@@ -179,8 +178,9 @@ def low_rank(
 def _checked(model: PreTrainedModel, task: Task, parts: Parts) -> list[Readers]:
     """Who reads each weight, once the model fits."""
     family_of(model)
-    if quantized_linears(model):
-        raise InputError("low_rank: the model quantizes; write its Linears so before quantize_aware.")
+    why = why_too_late(model, "write its Linears so", "quantize_aware")
+    if why:
+        raise InputError(f"low_rank: {why}")
     check_fit(model, task)
     names, layers = {module: name for name, module in model.named_modules()}, encoder_layers(model)
     found: dict[int, Readers] = {}
@@ -207,7 +207,8 @@ def _decomposed(
         encoded = drawn_examples(model, task, examples, run.seed)
         batches = [on_device(encoded.batch(one), "cpu") for one in sorted_batches(encoded.lengths, BATCH_SIZE)]
         if weighting == "activations":
-            inputs = _inputs(reader, batches, [name for each, _ in read_by for name in each])
+            names = [name for each, _ in read_by for name in each]
+            inputs = dict(zip(names, inputs_of(reader, batches, [reader.get_submodule(name) for name in names]), strict=True))
         else:
             rows = row_information(reader, encoded, linears, run.progress)
     found = []
@@ -220,24 +221,6 @@ def _decomposed(
         }
         found.append(_Weight(each, runs, up, down, energies, means))
         run.progress("decompose", number + 1, len(read_by))
-    return found
-
-
-def _inputs(model: PreTrainedModel, batches: Sequence[Mapping[str, torch.Tensor]], names: Sequence[str]) -> dict[str, Inputs]:
-    """What the Linears are given at real tokens."""
-    linears: dict[str, Any] = {name: model.get_submodule(name) for name in names}
-    found = {name: Inputs(linear.in_features) for name, linear in linears.items()}
-    kept: dict[str, torch.Tensor] = {}
-
-    def hook(inputs: Inputs) -> Callable[..., None]:
-        return lambda _, given: inputs.add(given[0].float()[kept["mask"]])
-
-    with contextlib.ExitStack() as stack, torch.inference_mode():
-        for name, linear in linears.items():
-            stack.callback(linear.register_forward_pre_hook(hook(found[name])).remove)
-        for batch in batches:
-            kept["mask"] = batch["attention_mask"].bool()
-            model(**batch)
     return found
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -83,20 +84,34 @@ def _sizes(linear: nn.Module, inputs: Inputs, counts: Sequence[int], size: int) 
 
 def _inputs(model: PreTrainedModel, batches: Batches) -> list[tuple[Inputs, Inputs]]:
     layers = encoder_layers(model)
-    linears = [[layer.get_submodule(path) for path in (family_of_layer(layer).context, family_of_layer(layer).feed_forward[1])]
-               for layer in layers]  # fmt: skip
-    seen = [(Inputs(context.in_features), Inputs(second.in_features)) for context, second in linears]  # type: ignore[arg-type]
-    closing = len(layers) - 1 if reads_first_token_only(model) else None
+    pairs = [[layer.get_submodule(path) for path in (family_of_layer(layer).context, family_of_layer(layer).feed_forward[1])]
+             for layer in layers]  # fmt: skip
+    closing = pairs[-1] if reads_first_token_only(model) else []
+    seen = inputs_of(model, batches, [linear for pair in pairs for linear in pair], first_counts=closing)
+    return list(zip(seen[::2], seen[1::2], strict=True))
+
+
+def inputs_of(
+    model: PreTrainedModel, batches: Batches, linears: Sequence[Any], *, first_counts: Collection[Any] = ()
+) -> list[Inputs]:
+    """What Linears of a model are given at real tokens, in one pass.
+
+    Args:
+        model: Holds them.
+        batches: What it reads; padding is left out.
+        linears: Which.
+        first_counts: Those of them for which first tokens count as much as all the others together.
+    """
+    found = [Inputs(linear.in_features) for linear in linears]
+    kept: dict[str, torch.Tensor] = {}
     with contextlib.ExitStack() as stack, torch.inference_mode():
-        kept: dict[str, torch.Tensor] = {}
-        for index, pair in enumerate(linears):
-            for linear, inputs in zip(pair, seen[index], strict=True):
-                hook = _taking(inputs, kept, first_counts=index == closing)
-                stack.callback(linear.register_forward_pre_hook(hook).remove)
+        for linear, inputs in zip(linears, found, strict=True):
+            hook = _taking(inputs, kept, first_counts=any(linear is one for one in first_counts))
+            stack.callback(linear.register_forward_pre_hook(hook).remove)
         for batch in batches:
             kept["mask"] = batch["attention_mask"].bool()
             model(**batch)
-    return seen
+    return found
 
 
 def _taking(

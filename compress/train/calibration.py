@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -76,18 +77,11 @@ def calibrated(model: PreTrainedModel, task: Task, how: Calibrated) -> PreTraine
     with torch.no_grad(), quantizers_off(student):
         if how.smooth is not None:
             _smooth(student, batches, how.smooth)
-        histograms = {name: Histogram() for name in quantized_linears(student)}
-        read = set()
-
-        def see(name: str, linear: QuantizedLinear, values: torch.Tensor) -> None:
-            histograms[name].add(_smoothed(linear, values))
-            read.add(name)
-
-        _watch(student, batches, see)
-        for name, linear in quantized_linears(student).items():
-            if name in read:
-                low_high = histograms[name].range(how.calibration, symmetric=how.symmetric, percentile=how.percentile)
-                linear.set_range(*low_high)
+        histograms: defaultdict[str, Histogram] = defaultdict(Histogram)
+        _watch(student, batches, lambda name, linear, values: histograms[name].add(_smoothed(linear, values)))
+        linears = quantized_linears(student)
+        for name, seen in histograms.items():
+            linears[name].set_range(*seen.range(how.calibration, symmetric=how.symmetric, percentile=how.percentile))
         lend_ranges(student)
         if how.correct_bias:
             _correct_biases(student, batches)
