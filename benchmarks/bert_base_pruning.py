@@ -13,18 +13,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from random_bert_base import DATA, DESCRIPTION, SEED, model_and_task
+from random_bert_base import SEED, model_and_task, parser, write_result
 
-from compress.measure.machine import commit, machine, versions
 from compress.measure.worker import peak_memory_bytes
-from compress.record import write_whole
 
 RESULT = Path(__file__).parent / "results" / "bert_base_pruning.json"
 LIMIT_BYTES = 16 << 30
@@ -49,21 +46,14 @@ def main() -> None:
         print(json.dumps(_taken(arguments.serve, arguments.data_dir)))
         return
     rows = [_asked(name, arguments.data_dir) for name in arguments.only or ARGUMENTS]
-    content = {
-        "schema": 1, "script": "benchmarks/bert_base_pruning.py", "machine": machine(), "versions": versions(),
-        "commit": commit(), "model": DESCRIPTION, "data": DATA,
-        "steps": STEPS, "limit_bytes": LIMIT_BYTES, "methods": rows,
-    }  # fmt: skip
-    write_whole(RESULT, json.dumps(content, indent=1) + "\n")
-    print(f"written: {RESULT}")
+    write_result(RESULT, steps=STEPS, limit_bytes=LIMIT_BYTES, methods=rows)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data-dir", default=os.environ.get("BERT_COMPRESS_DATA"), help="a folder with sst2/train.tsv")
-    parser.add_argument("--only", nargs="+", choices=ARGUMENTS, help="these methods alone")
-    parser.add_argument("--serve", choices=ARGUMENTS, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--only", nargs="+", choices=ARGUMENTS, help="these methods alone")
+    made.add_argument("--serve", choices=ARGUMENTS, help=argparse.SUPPRESS)
+    return made.parse_args()
 
 
 def _asked(name: str, data_dir: str | None) -> dict[str, Any]:

@@ -10,22 +10,17 @@ with it, in onnxruntime and in OpenVINO, and the multiply-adds.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from random_bert_base import DATA, DESCRIPTION, SEED, model_and_task
+from random_bert_base import SEED, model_and_task, parser, write_result
 
 import compress as cp
 from compress.export.graph import FILE
 from compress.measure.counts import onnx_macs
 from compress.measure.latency import Grid, ask_worker
-from compress.measure.machine import commit, machine, versions
 from compress.measure.subjects import subject_of
-from compress.record import write_whole
 from compress.train.run import Run
 
 RESULT = Path(__file__).parent / "results" / "shared_bert_base.json"
@@ -39,7 +34,7 @@ FILES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Export every variant, open every file, and write what was found."""
-    arguments = _arguments()
+    arguments = parser(__doc__).parse_args()
     model, task = model_and_task(arguments.data_dir)
     run = Run(seed=SEED, device="cpu")
     shared = cp.share_layers(model, task=task, group=GROUP, initial="copy", keep_norms=False, run=run)
@@ -54,18 +49,7 @@ def main() -> None:
         row["fits"] = row["of_dense"] <= LIMIT
         print(f"{row['name']:40} {row['target']:22} {row['bytes'] / 1e6:7.1f} MB, {row['of_dense']:.3f} of the dense file, "
               f"{row['peak_memory_bytes'] / 1e6:6.0f} MB in memory, {row['macs'] / 1e9:.2f} G MACs", flush=True)  # fmt: skip
-    content = {
-        "schema": 1, "script": "benchmarks/shared_bert_base.py", "machine": machine(), "versions": versions(),
-        "commit": commit(), "model": DESCRIPTION, "data": DATA, "length": LENGTH, "limit": LIMIT, "files": rows,
-    }  # fmt: skip
-    write_whole(RESULT, json.dumps(content, indent=1) + "\n")
-    print(f"written: {RESULT}")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data-dir", default=os.environ.get("BERT_COMPRESS_DATA"), help="a folder with sst2/train.tsv")
-    return parser.parse_args()
+    write_result(RESULT, length=LENGTH, limit=LIMIT, files=rows)
 
 
 def _row(name: str, model: Any, target: str, task: Any) -> dict[str, Any]:

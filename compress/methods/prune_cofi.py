@@ -205,7 +205,9 @@ def _goal(
     )
 
 
-def _projection(model: PreTrainedModel, teacher: PreTrainedModel, task: Task, layers: list[int], run: Run) -> nn.Linear:
+def _projection(
+    model: PreTrainedModel, teacher: PreTrainedModel, task: Task, layers: list[int], run: Run
+) -> nn.Linear:
     """The identity, to begin with, where student and teacher are as wide; else what fits evenly spread layers best."""
     width, depths = model.config.hidden_size, [len(encoder_layers(one)) for one in (model, teacher)]
     if width != teacher.config.hidden_size:

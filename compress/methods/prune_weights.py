@@ -69,7 +69,9 @@ def prune_weights(
         list[Side] | None, Field(min_length=2, max_length=2, description="rows and columns of a block, for shape block")
     ] = None,
     teacher: PreTrainedModel | None = None,
-    objectives: Annotated[dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")] = None,
+    objectives: Annotated[
+        dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")
+    ] = None,
     temperature: Temperature = 2.0,
     penalty: Annotated[
         float | None, Field(ge=0, description="weight of the scores' mean sigmoid, for soft_movement; null: 100")

@@ -101,7 +101,7 @@ def share_layers(
     student = copy_of(model)
     layers = encoder_layers(student)
     ends = list(accumulate(sizes))
-    members = [layers[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    members = [range(end - size, end) for size, end in zip(sizes, ends, strict=True)]
     names = _names(student, parts)
     _part(student, names)
     if initial == "aligned" or keep_norms:
@@ -112,10 +112,9 @@ def share_layers(
         _align(student, members, parts, seen, batches)
     for each in members:
         for path, attribute in _merged(model, parts, initial, keep_norms, keep_biases):
-            _merge(each, path, attribute, initial)
+            _merge([layers[index] for index in each], path, attribute, initial)
     shared = _shared(model, parts, keep_norms, keep_biases)
-    share(student, {names[id(layer)][path, attribute]: names[id(each[0])][path, attribute]
-                    for each in members for layer in each[1:] for path, attribute in shared})  # fmt: skip
+    share(student, {names[index][one]: names[each[0]][one] for each in members for index in each[1:] for one in shared})
     if shared_parameters(student) == shared_parameters(model):
         raise NoEffect("share_layers: these layers share these weights already; use larger groups, or remove the step.")
     if keep_norms:
@@ -175,22 +174,22 @@ def _merged(
     return _shared(model, parts, keep_norms, keep_biases and initial != "copy")
 
 
-def _names(student: PreTrainedModel, parts: Parts) -> dict[int, dict[tuple[str, str], str]]:
-    """By the layer's id, the names of the parameters in its parts."""
+def _names(student: PreTrainedModel, parts: Parts) -> list[dict[tuple[str, str], str]]:
+    """For each layer the names of the parameters in its parts."""
     names = {module: name for name, module in student.named_modules()}
-    return {
-        id(layer): {
+    return [
+        {
             (path, attribute): f"{names[layer.get_submodule(path)]}.{attribute}"
             for path in layer_parts(family_of(student), parts)
             for attribute in ("weight", "bias")
         }
         for layer in encoder_layers(student)
-    }
+    ]
 
 
-def _part(student: PreTrainedModel, names: dict[int, dict[tuple[str, str], str]]) -> None:
+def _part(student: PreTrainedModel, names: list[dict[tuple[str, str], str]]) -> None:
     """Give every layer weights of its own in these places."""
-    for each in names.values():
+    for each in names:
         for name in each.values():
             module, _, attribute = name.rpartition(".")
             held = getattr(student.get_submodule(module), attribute)
@@ -198,22 +197,17 @@ def _part(student: PreTrainedModel, names: dict[int, dict[tuple[str, str], str]]
             setattr(student.get_submodule(module), attribute, own)
 
 
-def _align(student: PreTrainedModel, members: Sequence[Sequence[Any]], parts: Parts, seen: Seen, batches: Batches) -> None:
+def _align(student: PreTrainedModel, members: Sequence[range], parts: Parts, seen: Seen, batches: Batches) -> None:
     """Bring the layers of each group into the order of its middle one."""
     layers, context = encoder_layers(student), family_of(student).context
     heads = observe(student, batches, {str(index): (layer.get_submodule(context), True) for index, layer in enumerate(layers)})
-    place = {id(layer): index for index, layer in enumerate(layers)}
     for each in members:
-        middle = each[len(each) // 2]
-        like = place[id(middle)]
-        for layer in each:
-            index = place[id(layer)]
-            if layer is middle:
-                continue
-            if parts != "feed_forward" and head_count(layer):
-                align_heads(layer, middle, heads[str(index)], heads[str(like)])
-            if parts != "attention" and neuron_count(layer):
-                align_neurons(layer, middle, seen.neurons[index], seen.neurons[like])
+        like = each[len(each) // 2]
+        for index in (index for index in each if index != like):
+            if parts != "feed_forward" and head_count(layers[index]):
+                align_heads(layers[index], layers[like], heads[str(index)], heads[str(like)])
+            if parts != "attention" and neuron_count(layers[index]):
+                align_neurons(layers[index], layers[like], seen.neurons[index], seen.neurons[like])
 
 
 def _own_norms(student: PreTrainedModel, seen: Seen) -> list[tuple[nn.Module, torch.Tensor]]:

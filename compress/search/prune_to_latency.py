@@ -97,7 +97,9 @@ def prune_to_latency(
         list[Faster] | None, Field(min_length=1, description="speed-ups on the way, after each of which the model is trained")
     ] = None,
     teacher: PreTrainedModel | None = None,
-    against: Annotated[Literal["model", "teacher"], Field(description="whose file speed-ups are counted against")] = "model",
+    against: Annotated[
+        Literal["model", "teacher"], Field(description="whose file speed-ups are counted against")
+    ] = "model",
     teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
     epochs: Epochs = 1,
     learning_rate: LearningRate = 1e-4,

@@ -182,7 +182,9 @@ def _pairs(method: str, module: ModuleType, how: Teaching, student: PreTrainedMo
     return pairs
 
 
-def _check_fit(method: str, terms: list[_Term], how: Teaching, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+def _check_fit(
+    method: str, terms: list[_Term], how: Teaching, student: PreTrainedModel, teacher: PreTrainedModel
+) -> None:
     if any(not term.pairs for term in terms):
         check_labels(student, teacher)
     comparing = [term for term in terms if term.pairs]
@@ -250,7 +252,9 @@ def _attention_width(model: PreTrainedModel) -> int:
     return width
 
 
-def _bound(term: _Term, how: Teaching, learned: nn.ModuleDict, student: PreTrainedModel, teacher: PreTrainedModel) -> Any:
+def _bound(
+    term: _Term, how: Teaching, learned: nn.ModuleDict, student: PreTrainedModel, teacher: PreTrainedModel
+) -> Any:
     """The objective's function with the options that it takes."""
     function = getattr(term.module, term.name)
     known: dict[str, Any] = {"temperature": how.temperature, "pairs": term.pairs}
