@@ -68,20 +68,7 @@ def open_openvino(path: Path, *, threads: int = 0, precision: str = "auto") -> C
     Raises:
         InputError: OpenVINO is not installed, or it cannot read the file.
     """
-    need_openvino()
-    import openvino
-
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    if precision != "auto":
-        settings["INFERENCE_PRECISION_HINT"] = PRECISIONS[precision]
-    try:
-        core = openvino.Core()
-        compiled = core.compile_model(core.read_model(path), "CPU", settings)
-    except Exception as err:  # openvino raises RuntimeError for everything
-        lines = str(err).strip().splitlines() or [type(err).__name__]
-        raise InputError(f"{path} cannot be loaded by OpenVINO: {lines[-1].strip()}. Export the model again.") from err
+    compiled = compiled_for_cpu(path, threads=threads, precision=precision)
     wanted = [one.get_any_name() for one in compiled.inputs]
     _check_ends(compiled, wanted, path)
     request = compiled.create_infer_request()
@@ -92,6 +79,24 @@ def open_openvino(path: Path, *, threads: int = 0, precision: str = "auto") -> C
         return np.array(request.infer(given)["logits"], dtype=np.float32)
 
     return Compiled(run, tuple(_described(node) for node in compiled.get_runtime_model().get_ordered_ops()))
+
+
+def compiled_for_cpu(path: Path, *, threads: int = 0, precision: str = "auto") -> Any:
+    """OpenVINO's own compiled model of an ONNX file, whatever its inputs; see `open_openvino`."""
+    need_openvino()
+    import openvino
+
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    if precision != "auto":
+        settings["INFERENCE_PRECISION_HINT"] = PRECISIONS[precision]
+    try:
+        core = openvino.Core()
+        return core.compile_model(core.read_model(path), "CPU", settings)
+    except Exception as err:  # openvino raises RuntimeError for everything
+        lines = str(err).strip().splitlines() or [type(err).__name__]
+        raise InputError(f"{path} cannot be loaded by OpenVINO: {lines[-1].strip()}. Export the model again.") from err
 
 
 def _check_ends(compiled: Any, wanted: list[str], path: Path) -> None:

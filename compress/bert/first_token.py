@@ -26,6 +26,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.bert.attention import LongAttention
 from compress.bert.factors import LowRankLinear
 from compress.bert.families import family_of_layer
 from compress.bert.layout import attention_of, encoder_layers, head_count, projections_of, reads_first_token_only
@@ -59,20 +60,22 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
         return lambda hidden_states, *_, **__: after_attention(layer, hidden_states[:, :1, :0], hidden_states[:, :1])
     rows = rows_of_heads(heads, projections[0])
 
-    def forward(hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any) -> torch.Tensor:
-        allowed = _of_first(attention_mask)
+    def forward(
+        hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, layout: Any = None, **__: Any
+    ) -> torch.Tensor:
+        states, allowed = hidden_states, _of_first(attention_mask)
+        if isinstance(attention, LongAttention) and attention_mask is not None:
+            states, allowed = attention.seen_by_first(hidden_states, attention_mask, layout)
         dropout = attention.dropout.p if attention.training else 0.0
-        context = attended_by_first(projections, rows, hidden_states, allowed, scaling=attention.scaling, dropout=dropout)
+        context = attended_by_first(projections, rows, states, allowed, scaling=attention.scaling, dropout=dropout)
         return after_attention(layer, context, hidden_states[:, :1])
 
     return forward
 
 
 def _of_first(mask: torch.Tensor | None) -> torch.Tensor | None:
-    """What the first token may see, (batch, 1, length): of a mask over pairs of tokens, or over tokens alone."""
-    if mask is None:
-        return None
-    return mask[:, None].bool() if mask.ndim == 2 else mask[:, 0, :1]
+    """What the first token may see, (batch, 1, length), of a mask over pairs of tokens."""
+    return None if mask is None or mask.ndim == 2 else mask[:, 0, :1]
 
 
 def rows_of_heads(heads: int, query_of: Any) -> torch.Tensor:
@@ -91,7 +94,8 @@ def attended_by_first(
         projections: Of query, key and value.
         rows: See `rows_of_heads`.
         hidden_states: (batch, length, width).
-        allowed: (batch, 1, length), true for tokens, or what is added to their scores; None where there is no padding.
+        allowed: (batch, 1, length), true for tokens, or what is added to their scores, which may differ by head,
+            (batch, heads, length); None where there is no padding.
         scaling: Of the scores.
         dropout: Of the probabilities; 0 outside of training.
     """

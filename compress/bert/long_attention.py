@@ -11,62 +11,14 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from compress.bert.attention import TOKENS
+from compress.bert.attention import TOKENS, LongAttention
 from compress.bert.families import Family, family_of
 from compress.bert.first_token import attended_by_first, rows_of_heads
 from compress.bert.hashing import hashed, rotations
 from compress.bert.layout import attention_of, encoder_layers, head_count
+from compress.bert.segments import ChunkAndPool, TransformerXL, read_in_segments
 from compress.bert.windows import windowed
 from compress.errors import InputError
-
-
-class LongAttention(nn.Module):
-    """A family's attention module that attends in another way; its projections stay where they were."""
-
-    dropout: Any
-    scaling: float
-    attention_head_size: int
-    kind = ""
-    first_sees_all = False  # the first token, in exact attention
-    global_projections: Any = None  # what the first token sees with, where it is not what the others do
-
-    def __init__(self, plain: nn.Module, family: Family) -> None:
-        super().__init__()
-        for name, child in plain.named_children():
-            setattr(self, name, child)
-        for name in (family.heads, "attention_head_size", "all_head_size", "scaling", "layer_idx"):
-            if hasattr(plain, name):
-                setattr(self, name, getattr(plain, name))
-        self._heads, self._projections = family.heads, [path.rpartition(".")[2] for path in family.projections]
-        context, _, own = family.context.rpartition(".")
-        self._behind = own if context == family.attention else None
-
-    @property
-    def span(self) -> int:
-        """Tokens of a block."""
-        raise NotImplementedError
-
-    def options(self) -> dict[str, Any]:
-        """What structure.json tells."""
-        return {name: getattr(self, name) for name in OPTIONS[self.kind]}
-
-    def attend(
-        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        """What the heads answer, (batch, heads, length, head size); the query is scaled."""
-        raise NotImplementedError
-
-    def forward(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, None]:
-        batch, length = hidden_states.shape[:2]
-        if attention_mask is None:
-            attention_mask = torch.ones((batch, length), dtype=torch.bool, device=hidden_states.device)
-        shape = (batch, length, getattr(self, self._heads), -1)
-        query, key, value = (getattr(self, name)(hidden_states).view(shape).transpose(1, 2) for name in self._projections)
-        context = self.attend(hidden_states, query * self.scaling, key, value, attention_mask.bool())
-        context = context.transpose(1, 2).reshape(batch, length, -1)
-        return (context if self._behind is None else getattr(self, self._behind)(context)), None
 
 
 class Longformer(LongAttention):
@@ -94,8 +46,9 @@ class Longformer(LongAttention):
         return query, key, value
 
     def attend(
-        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
+        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor,
+        layout: Any,
+    ) -> torch.Tensor:  # fmt: skip
         """See LongAttention."""
         near = windowed(query, key, value, mask, window=self.window, globals_=self.global_tokens, dropout=self.dropout.p,
                         training=self.training)  # fmt: skip
@@ -140,18 +93,23 @@ class Reformer(LongAttention):
         return self.chunk
 
     def attend(
-        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
+        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor,
+        layout: Any,
+    ) -> torch.Tensor:  # fmt: skip
         """See LongAttention."""
         if self.shared:
             key = functional.normalize(query, dim=-1) * query.shape[-1] ** 0.5
         return hashed(query, key, value, mask, self.turns, chunk=self.chunk, dropout=self.dropout.p, training=self.training)
 
 
-KINDS: dict[str, type[LongAttention]] = {"longformer": Longformer, "reformer": Reformer}
+KINDS: dict[str, type[LongAttention]] = {
+    one.kind: one for one in (Longformer, Reformer, TransformerXL, ChunkAndPool)
+}  # fmt: skip
 OPTIONS: dict[str, dict[str, type]] = {
     "longformer": {"window": int, "global_tokens": int},
     "reformer": {"chunk": int, "buckets": int, "rounds": int, "shared": bool, "seed": int},
+    "transformer_xl": {"segment": int},
+    "chunk_and_pool": {"segment": int},
 }
 FAMILIES_OF = ("bert", "distilbert")
 """Whose attention can be swapped."""
@@ -161,7 +119,7 @@ LARGEST = 1 << 32
 def attention_structure(model: PreTrainedModel) -> dict[str, Any] | None:
     """What structure.json tells of a model's attention; None where it is its own."""
     found = next((one for one in model.modules() if isinstance(one, LongAttention)), None)
-    return None if found is None else {"kind": found.kind, **found.options()}
+    return None if found is None else {"kind": found.kind, **{name: getattr(found, name) for name in OPTIONS[found.kind]}}
 
 
 def attention_kind(model: PreTrainedModel) -> str | None:
@@ -205,4 +163,6 @@ def swap(model: PreTrainedModel, told: Mapping[str, Any]) -> None:
     for layer in encoder_layers(model):
         if head_count(layer):
             layer.set_submodule(family.attention, KINDS[told["kind"]](attention_of(layer), family, **options))
+    if "segment" in options:
+        read_in_segments(model, options["segment"])
     model.config._attn_implementation = TOKENS

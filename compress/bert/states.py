@@ -16,6 +16,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.layout import encoder_layers, head_count, projections_of
+from compress.bert.segments import joined, segments_of
+from compress.errors import InputError
 
 Kind = Literal["hidden", "first", "query", "key", "value", "scores"]
 State = tuple[Kind, int]
@@ -38,6 +40,8 @@ def recorded(model: PreTrainedModel, wanted: Collection[State]) -> Iterator[Stat
     found: States = {}
     layers = list(encoder_layers(model))
     with contextlib.ExitStack() as stack:
+        if any(kind not in ("hidden", "first") for kind, _ in wanted) and segments_of(model) is not None:
+            stack.callback(layers[0].register_forward_pre_hook(_one_segment, with_kwargs=True).remove)
         for kind, number in sorted(wanted):
             uses = [index for index, layer in enumerate(layers) if layer is layers[max(0, number - 1)]]
             turn = uses.index(max(0, number - 1)), len(uses)
@@ -55,6 +59,15 @@ def recorded(model: PreTrainedModel, wanted: Collection[State]) -> Iterator[Stat
         yield found
 
 
+def _one_segment(_: nn.Module, __: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """Refuse texts of several segments, between which there are no scores."""
+    if options["layout"].count > 1:
+        raise InputError(
+            "the model reads these texts in several segments, so that it has no attention over all of their tokens to learn; "
+            "leave out the objectives on attention and relations, or give the task a max_length of one segment."
+        )
+
+
 def whole_last_layer(wanted: Collection[State], depth: int) -> bool:
     """Whether more of the last layer is asked for than its first token's state, which is all that a classifier computes."""
     return any(number == depth and kind != "first" for kind, number in wanted)
@@ -69,7 +82,9 @@ def _hook(
     def hook(_: nn.Module, args: tuple[Any, ...], options: dict[str, Any], output: Any = None) -> None:
         if next(calls) % turn[1] == turn[0]:
             given = args[0] if args else options["hidden_states"]
-            keep(given if before else output)
+            told = given if before else output
+            layout = options.get("layout")
+            keep(told if layout is None else joined(told, args[1], layout))
 
     if before:
         handle = module.register_forward_pre_hook(hook, with_kwargs=True)

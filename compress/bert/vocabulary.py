@@ -131,6 +131,9 @@ def keep_positions(model: PreTrainedModel, count: int) -> PreTrainedModel:
         raise InputError(f"{count} positions are asked for, but the model has {most}; use 1 to {most}.")
     student = copy_of(model)
     table = student.base_model.embeddings.position_embeddings
+    if len(table.weight) < most:
+        raise InputError(f"the model reads segments of {len(table.weight)} tokens, whose positions cannot be fewer any more; "
+                         f"give swap_attention max_length: {count}.")  # fmt: skip
     _set_positions(student, nn.Parameter(table.weight[:count].clone(), requires_grad=table.weight.requires_grad))
     return student
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.artifact.folders import new_folder
 from compress.bert.quantizers import quantized_linears
+from compress.bert.segments import segments_of
 from compress.errors import CompressError, InputError
 from compress.export import TARGETS
 from compress.export.graph import FILE, facts_in_file, input_names
@@ -20,6 +21,7 @@ from compress.export.parity import Stage
 from compress.export.ranges import refuse_unread
 from compress.log import libraries_silenced
 from compress.openvino_session import need_openvino
+from compress.segment_reader import SEGMENT_FILE
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -93,6 +95,9 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             "integers": facts_in_file(partial / FILE),
             "stages": [stage.as_dict() for stage in stages],
         }
+        encoder = segments_of(model)
+        if encoder is not None and (partial / SEGMENT_FILE).is_file():
+            facts["segment"] = {"file": SEGMENT_FILE, "tokens": encoder.segment}
         where = facts["integers"].get("safe_on")
         if where:
             logger.info("%s: right on %s; fast on %s", target, where, facts["integers"]["fast_on"])

@@ -80,34 +80,39 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
     if "token_type_ids" in example:
         example["token_type_ids"].zero_()
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.config.max_position_embeddings)}
+    with attention_kernel(model, "eager"), first_token_only(model), lstm_as_node(model), weights_folded(model):
+        write_module(_Logits(model).eval(), tuple(example[name] for name in names), path, inputs=names, outputs=["logits"],
+                     free=tuple(free for _ in names))  # fmt: skip
+    layers = encoder_layers(model)
+    tidy(path, shares=len(set(layers)) < len(layers) or bool(shared_parameters(model)))
+
+
+def write_module(
+    module: nn.Module, example: tuple[Any, ...], path: Path, *, inputs: list[str], outputs: list[str], free: tuple[Any, ...]
+) -> None:
+    """Export a module with torch's dynamo exporter.
+
+    Args:
+        module: Its forward takes the example.
+        example: Tensors, or lists of them.
+        path: The ONNX file.
+        inputs: Names of the example's tensors.
+        outputs: Names of what the module gives.
+        free: The example's dimensions that are free, in its shape.
+
+    Raises:
+        CompressError: The exporter failed.
+    """
     try:
-        with (
-            libraries_silenced(),
-            contextlib.redirect_stdout(io.StringIO()),
-            attention_kernel(model, "eager"),
-            first_token_only(model),
-            lstm_as_node(model),
-            weights_folded(model),
-        ):
-            torch.onnx.export(
-                _Logits(model).eval(),
-                tuple(example[name] for name in names),
-                str(path),
-                dynamo=True,
-                input_names=names,
-                output_names=["logits"],
-                dynamic_shapes=tuple(free for _ in names),
-                external_data=False,
-                verbose=False,
-            )
+        with libraries_silenced(), contextlib.redirect_stdout(io.StringIO()):
+            torch.onnx.export(module, example, str(path), dynamo=True, input_names=inputs, output_names=outputs,
+                              dynamic_shapes=free, external_data=False, verbose=False)  # fmt: skip
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as err:
         lines = str(err).strip().splitlines() or [type(err).__name__]
         raise CompressError(f"the model could not be exported to ONNX: {lines[-1]}. See --debug for the whole error.") from err
-    layers = encoder_layers(model)
-    _tidy(path, shares=len(set(layers)) < len(layers) or bool(shared_parameters(model)))
 
 
-def _tidy(path: Path, *, shares: bool) -> None:
+def tidy(path: Path, *, shares: bool) -> None:
     """Leave out what the exporter tells of itself (stack traces with paths of this machine, half of a small file), but for the
     modules that nodes come from, and all but one of the copies that it makes of a weight that is read in several places."""
     graph = ir.load(path)

@@ -13,6 +13,8 @@ from compress.bert.quantizers import quantizers_off
 from compress.export.graph import FILE, in_onnxruntime, write_graph
 from compress.export.lowering import sums_before_norms
 from compress.export.parity import Reference, Stage
+from compress.export.segment import Memory, in_segments, write_segment_graph
+from compress.segment_reader import SEGMENT_FILE
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -21,7 +23,7 @@ TOLERANCE = 1e-3
 
 
 @within_range
-def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task) -> list[Stage]:
+def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, memory: Memory = False) -> list[Stage]:
     """Write a float32 model.onnx that onnxruntime runs on any CPU.
 
     Source: https://onnxruntime.ai/docs/execution-providers (CPU); attention is exported in its eager form. Residual sums are
@@ -31,14 +33,22 @@ def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task) -> list
         model: What to export; of one that quantizes, the float weights.
         folder: Where model.onnx goes.
         task: Its calibration part gives the sentences on which torch and the file are compared.
+        memory: Write segment.onnx too, see `compress.export.segment`; for a model that reads segments.
 
     Returns:
         The stages with their parity; the last one is what lies in the folder if it was accepted.
+
+    Raises:
+        InputError: There is no memory to hand on.
     """
     with quantizers_off(model):
         write_graph(model, folder / FILE)
         graph = ir.load(folder / FILE)
         sums_before_norms(graph)
         ir.save(graph, folder / FILE)
-        opened = in_onnxruntime(folder / FILE)
-        return [Reference(model, task).judge("export", opened, max_relative_error=TOLERANCE, max_flips=0.0)]
+        reference = Reference(model, task)
+        stages = [reference.judge("export", in_onnxruntime(folder / FILE), max_relative_error=TOLERANCE, max_flips=0.0)]
+        if memory:
+            write_segment_graph(model, folder / SEGMENT_FILE)
+            stages.append(reference.judge("segment", in_segments(model, folder), max_relative_error=TOLERANCE, max_flips=0.0))
+        return stages

@@ -14,7 +14,9 @@ from compress.bert.quantizers import quantizers_off
 from compress.export.graph import FILE, Opened, in_onnxruntime, write_graph
 from compress.export.onnxruntime_cpu import TOLERANCE
 from compress.export.parity import Reference, Stage
+from compress.export.segment import Memory, in_segments, write_segment_graph
 from compress.openvino_session import need_openvino, open_openvino
+from compress.segment_reader import SEGMENT_FILE
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -28,7 +30,9 @@ Precision = Annotated[
 
 
 @within_range
-def openvino_cpu(model: PreTrainedModel, folder: Path, *, task: Task, precision: Precision = "auto") -> list[Stage]:
+def openvino_cpu(
+    model: PreTrainedModel, folder: Path, *, task: Task, precision: Precision = "auto", memory: Memory = False
+) -> list[Stage]:  # fmt: skip
     """Write a float model.onnx and run it in OpenVINO, in bfloat16 where the processor multiplies that in hardware.
 
     Source: https://docs.openvino.ai, "CPU device" (inference precision).
@@ -38,12 +42,13 @@ def openvino_cpu(model: PreTrainedModel, folder: Path, *, task: Task, precision:
         folder: Where model.onnx goes.
         task: Its calibration part gives the sentences on which torch and the file are compared.
         precision: Kept in export.json; give OpenVINO the same INFERENCE_PRECISION_HINT when serving ("f32", "bf16").
+        memory: Write segment.onnx too, see `compress.export.segment`; for a model that reads segments.
 
     Returns:
         The stages with their parity: the file in onnxruntime, and in OpenVINO.
 
     Raises:
-        InputError: OpenVINO is not installed.
+        InputError: OpenVINO is not installed, or there is no memory to hand on.
     """
     need_openvino()
     with quantizers_off(model):
@@ -55,6 +60,10 @@ def openvino_cpu(model: PreTrainedModel, folder: Path, *, task: Task, precision:
             error, flips = (TOLERANCE, 0.0) if exact else (BF16_ERROR, BF16_FLIPS)
             opened = in_openvino(folder / FILE, precision)
             stages.append(reference.judge("openvino", opened, max_relative_error=error, max_flips=flips))
+            if memory:
+                write_segment_graph(model, folder / SEGMENT_FILE)
+                opened = in_segments(model, folder, runtime="openvino", precision=precision)
+                stages.append(reference.judge("segment", opened, max_relative_error=error, max_flips=flips))
         return stages
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -22,15 +23,17 @@ logger = logging.getLogger(__name__)
 DEFAULTS: dict[str, dict[str, int | bool]] = {
     "longformer": {"window": 256, "global_tokens": 1},
     "reformer": {"chunk": 64, "buckets": 64, "rounds": 2, "shared": False},
+    "transformer_xl": {"segment": 512},
+    "chunk_and_pool": {"segment": 512},
 }
 
 
 def _wrong(
     kind: str, window: int | None, global_tokens: int | None, chunk: int | None, buckets: int | None, rounds: int | None,
-    shared: bool | None,
+    shared: bool | None, segment: int | None,
 ) -> list[str]:  # fmt: skip
     given = {"window": window, "global_tokens": global_tokens, "chunk": chunk, "buckets": buckets, "rounds": rounds,
-             "shared": shared}  # fmt: skip
+             "shared": shared, "segment": segment}  # fmt: skip
     idle = [name for name, value in given.items() if value is not None and name not in DEFAULTS[kind]]
     found = [f"{name} plays no part in {kind}; remove it, or use another kind." for name in idle]
     found += [f"{name} is {value}; an even number is needed: use {value + 1}."
@@ -47,7 +50,7 @@ def swap_attention(
     model: PreTrainedModel,
     *,
     task: Task,
-    kind: Literal["longformer", "reformer"],
+    kind: Literal["longformer", "reformer", "transformer_xl", "chunk_and_pool"],
     window: Annotated[
         int | None, Field(ge=2, le=1 << 16, description="longformer: neighbours that a token sees, half a side; null: 256")
     ] = None,
@@ -58,6 +61,9 @@ def swap_attention(
     buckets: Annotated[int | None, Field(ge=2, le=1 << 16, description="reformer: that tokens fall into; null: 64")] = None,
     rounds: Annotated[int | None, Field(ge=1, le=64, description="reformer: of hashing; null: 2")] = None,
     shared: Annotated[bool | None, Field(description="reformer: keys are the queries; null: false")] = None,
+    segment: Annotated[
+        int | None, Field(ge=4, le=1 << 16, description="transformer_xl, chunk_and_pool: tokens read at once; null: 512")
+    ] = None,
     max_length: Annotated[
         int | None, Field(ge=4, le=1 << 20, description="tokens that the model is to read; null: as many as it does")
     ] = None,
@@ -66,13 +72,16 @@ def swap_attention(
     """Let every layer attend to a part of the tokens, so that time and memory grow with a text's length, not with its square.
 
     longformer: a window of neighbours, and first tokens that see and are seen by all, with projections of their own. reformer:
-    the tokens whose queries and keys fall into the same buckets. Positions beyond those that the model has repeat them. It
-    answers nearly as before where texts are no longer than a window; let `distill` or `fine_tune` on long texts follow. Below
-    about a thousand tokens full attention is the faster one.
+    the tokens whose queries and keys fall into the same buckets. transformer_xl: segments, each of which sees the one before
+    too, so that a text of any length is read in constant memory (`SegmentReader`). chunk_and_pool: the same without memory,
+    the plain way that the others have to beat. Positions beyond those that the model has repeat them; in segments they start
+    anew. It answers nearly as before where texts are no longer than a window; let `distill` or `fine_tune` on long texts
+    follow. Below about a thousand tokens full attention is the faster one.
 
-    Source: Beltagy et al. 2020, Longformer, arXiv 2004.05150; Kitaev et al. 2020, Reformer, arXiv 2001.04451.
+    Source: Beltagy et al. 2020, Longformer, arXiv 2004.05150; Kitaev et al. 2020, Reformer, arXiv 2001.04451; Dai et al. 2019,
+    Transformer-XL, arXiv 1901.02860.
     Differs: Reformer's reversible layers are left out, which compute something else than a trained BERT does; its queries and
-    keys stay apart unless `shared`; see `compress.bert.hashing`.
+    keys stay apart unless `shared`; see `compress.bert.hashing`. Of Transformer-XL see `compress.bert.segments`.
 
     Args:
         model: A BERT or DistilBERT; stays as it is. Prune or share its layers before.
@@ -84,6 +93,8 @@ def swap_attention(
         buckets: Of reformer; even. About the length over the chunk.
         rounds: Of reformer: each finds other tokens, and costs as much.
         shared: Of reformer: keys are the normalized queries, as in the paper; that breaks a trained BERT until it is trained.
+        segment: Of transformer_xl and chunk_and_pool, [CLS] included, which every segment begins with; no more than the model
+            has positions.
         max_length: Tokens that it is to read; no less than the task's max_length.
         run: Its seed draws the buckets' directions.
 
@@ -96,9 +107,12 @@ def swap_attention(
     """
     run = run or Run()
     positions = model.config.max_position_embeddings if max_length is None else max_length
-    _check(model, task, positions, window)
-    options = {name: value for name, value in (("window", window), ("global_tokens", global_tokens), ("chunk", chunk),
-               ("buckets", buckets), ("rounds", rounds), ("shared", shared)) if value is not None}  # fmt: skip
+    _check(model, task, positions, {"window": window, "segment": segment})
+    if segment is None and "segment" in DEFAULTS[kind]:
+        segment = min(int(DEFAULTS[kind]["segment"]), model.config.max_position_embeddings)
+    given = {"window": window, "global_tokens": global_tokens, "chunk": chunk, "buckets": buckets, "rounds": rounds,
+             "shared": shared, "segment": segment}  # fmt: skip
+    options = {name: value for name, value in given.items() if value is not None}
     told = {"kind": kind, **DEFAULTS[kind], **options, **({"seed": run.seed} if kind == "reformer" else {})}
     student = extend_positions(model, positions) if positions > model.config.max_position_embeddings else copy_of(model)
     swap(student, told)
@@ -108,7 +122,7 @@ def swap_attention(
     return student.eval()
 
 
-def _check(model: PreTrainedModel, task: Task, positions: int, window: int | None) -> None:
+def _check(model: PreTrainedModel, task: Task, positions: int, sizes: Mapping[str, int | None]) -> None:
     if model.config.model_type not in FAMILIES_OF:
         raise InputError(f"swap_attention: the attention of a {model.config.model_type} cannot be swapped; start from a "
                          f"{' or '.join(FAMILIES_OF)}.")  # fmt: skip
@@ -121,6 +135,12 @@ def _check(model: PreTrainedModel, task: Task, positions: int, window: int | Non
     if positions < task.max_length:
         raise InputError(f"swap_attention: the task's texts have up to {task.max_length} tokens, but the model would read "
                          f"{positions}; give max_length: {task.max_length}.")  # fmt: skip
-    if window is not None and window > task.max_length:
-        raise InputError(f"swap_attention.window is {window}, more than the {task.max_length} tokens of the task's texts, so "
-                         "that nothing would be saved; use a smaller one, or a larger max_length of the task.")  # fmt: skip
+    for name, size in sizes.items():
+        if size is not None and size > task.max_length:
+            raise InputError(
+                f"swap_attention.{name} is {size}, more than the {task.max_length} tokens of the task's texts, so that "
+                "nothing would be saved; use a smaller one, or a larger max_length of the task."
+            )
+    most, segment = model.config.max_position_embeddings, sizes["segment"] or 0
+    if segment > most:
+        raise InputError(f"swap_attention.segment is {segment}, but the model has {most} positions; use at most so many.")

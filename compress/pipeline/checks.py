@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from compress.artifact.saving import STRUCTURE
+from compress.bert.long_attention import attention_kind
 from compress.bert.quantizers import quantized_linears
 from compress.export import TARGETS
 from compress.export.exporting import check_runtime
 from compress.export.ranges import refuse_unread, source_of_ranges
+from compress.export.segment import refuse_memory
 from compress.measure.chance import assert_better_than_chance
 from compress.pipeline.steps import Stop, Walk
 from compress.recipe.plan import INPUT_MODEL
@@ -54,10 +56,22 @@ def check_exports(walk: Walk, start: Stop) -> None:
     for one in walk.plan.exports:
         target = load_function(TARGETS, one.target)
         refuse_unread(one.target, target, one.options, brings_ranges=brings_ranges)
+        if one.options.get("memory"):
+            refuse_memory(_kind_of_attention(walk, start))
         if source_of_ranges(target, one.options, brings_ranges=brings_ranges) == "calibration":
             check_calibration_part(walk.task)
 
 
+def _kind_of_attention(walk: Walk, start: Stop) -> str | None:
+    """What attention is swapped for in the end; None where it is the model's own."""
+    told = [step.arguments.get("kind") for step in walk.plan.steps if step.method == "swap_attention"]
+    return told[-1] if told else attention_kind(start.model()) if _has_structure(start) else None
+
+
+def _has_structure(start: Stop) -> bool:
+    return start.folder is not None and (start.folder / STRUCTURE).is_file()
+
+
 def _brings_ranges(start: Stop) -> bool:
     """Whether the model quantizes; one whose folder does not tell its structure is not loaded for that."""
-    return start.folder is not None and (start.folder / STRUCTURE).is_file() and bool(quantized_linears(start.model()))
+    return _has_structure(start) and bool(quantized_linears(start.model()))

@@ -21,6 +21,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "wide": {"kind": "longformer", "window": 96},
     "two global": {"kind": "longformer", "window": 8, "global_tokens": 2},
     "reformer": {"kind": "reformer", "chunk": 10, "buckets": 4},
+    "transformer_xl": {"kind": "transformer_xl", "segment": 12},
+    "chunk_and_pool": {"kind": "chunk_and_pool", "segment": 10},
 }
 LENGTHS = ((1,), (8, 8), (24, 5), (33, 9, 2), (96, 61))
 
@@ -40,17 +42,19 @@ def test_the_float_file_answers_as_torch_at_every_length(name: str, tmp_path: Pa
             np.testing.assert_allclose(found, logits_of(student, **batch).numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["longformer", "transformer_xl"])
 @pytest.mark.parametrize(("target", "options"), [
     ("onnxruntime-cpu-int8", {}), ("onnxruntime-cpu-int8", {"activations": "static"}), ("openvino-cpu-int8", {}),
 ])  # fmt: skip
-def test_projections_and_feed_forward_parts_run_on_integers(target: str, options: Any, tmp_path: Path) -> None:
-    shipped = export(swapped("longformer"), tmp_path / "out", target=target, task=toy_task(), **options)
+def test_projections_and_feed_forward_parts_run_on_integers(target: str, options: Any, kind: str, tmp_path: Path) -> None:
+    shipped = export(swapped(kind), tmp_path / "out", target=target, task=toy_task(), **options)
     assert all(stage.accepted for stage in shipped.stages)
     # six of each layer and the pooler, at least: a first token has projections of its own
     assert shipped.stages[-1].integer_ops >= 13
 
 
-def test_no_node_scatters_or_strides(tmp_path: Path) -> None:
-    shipped = export(swapped("longformer"), tmp_path / "out", target="onnxruntime-cpu", task=toy_task())
+@pytest.mark.parametrize("kind", ["longformer", "transformer_xl"])
+def test_no_node_scatters_or_strides(kind: str, tmp_path: Path) -> None:
+    shipped = export(swapped(kind), tmp_path / "out", target="onnxruntime-cpu", task=toy_task())
     found = {node.op_type for node in onnx.load(shipped.path / "model.onnx").graph.node}
     assert not found & {"ScatterND", "ScatterElements", "NonZero", "Loop", "If"}

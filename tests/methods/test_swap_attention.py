@@ -19,7 +19,8 @@ from compress.train.run import Run
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import logits_of, tiny_bert, tiny_of, tokens, toy_task
 
-KINDS: dict[str, dict[str, Any]] = {"longformer": {"window": 8}, "reformer": {"chunk": 4, "buckets": 4}}
+REPEATING: dict[str, dict[str, Any]] = {"longformer": {"window": 8}, "reformer": {"chunk": 4, "buckets": 4}}
+KINDS: dict[str, dict[str, Any]] = {**REPEATING, "transformer_xl": {"segment": 8}, "chunk_and_pool": {"segment": 8}}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def toy() -> Task:
     return toy_task(train=64)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", REPEATING)
 def test_positions_beyond_the_model_s_repeat_them(toy: Task, kind: Any, tmp_path: Path) -> None:
     model: Any = tiny_bert()
     student: Any = swap_attention(model, task=toy, kind=kind, max_length=60, **KINDS[kind])
@@ -36,6 +37,19 @@ def test_positions_beyond_the_model_s_repeat_them(toy: Task, kind: Any, tmp_path
     assert torch.equal(rows[24:48], model.bert.embeddings.position_embeddings.weight)
     assert student.tokenizer.model_max_length == student.config.max_position_embeddings == 60
     assert model.tokenizer.model_max_length == model.config.max_position_embeddings == 24
+    again = cp.load(cp.save(student, tmp_path / "saved"))
+    batch = tokens(lengths=(60, 37))
+    assert torch.equal(logits_of(again, **batch), logits_of(student, **batch))
+    assert again.tokenizer.model_max_length == 60
+
+
+@pytest.mark.parametrize("kind", ["transformer_xl", "chunk_and_pool"])
+def test_a_model_that_reads_segments_keeps_one_segment_s_positions(toy: Task, kind: Any, tmp_path: Path) -> None:
+    model: Any = tiny_bert()
+    student: Any = swap_attention(model, task=toy, kind=kind, max_length=60, segment=8)
+    rows = model.bert.embeddings.position_embeddings.weight
+    assert torch.equal(student.bert.embeddings.position_embeddings.weight, rows[:8])
+    assert student.tokenizer.model_max_length == student.config.max_position_embeddings == 60
     again = cp.load(cp.save(student, tmp_path / "saved"))
     batch = tokens(lengths=(60, 37))
     assert torch.equal(logits_of(again, **batch), logits_of(student, **batch))
@@ -78,6 +92,10 @@ def test_a_swapped_model_learns_from_the_dense_one(toy: Task, kind: Any) -> None
     (tiny_bert(), {"kind": "longformer", "window": 26}, "window is 26, more than the 24 tokens of the task's texts"),
     (tiny_bert(), {"kind": "longformer", "window": 8, "global_tokens": 5}, "more than half of the window of 8; use 4 at most"),
     (tiny_bert(), {"kind": "longformer", "chunk": 8}, "chunk plays no part in longformer"),
+    (tiny_bert(), {"kind": "transformer_xl", "window": 8}, "window plays no part in transformer_xl"),
+    (tiny_bert(), {"kind": "transformer_xl", "segment": 25}, "segment is 25, more than the 24 tokens of the task's texts"),
+    (tiny_bert(), {"kind": "chunk_and_pool", "segment": 3}, r"segment"),
+    (tiny_bert(), {"kind": "longformer", "segment": 8}, "segment plays no part in longformer"),
     (tiny_bert(), {"kind": "reformer", "window": 8}, "window plays no part in reformer"),
     (tiny_bert(), {"kind": "reformer", "buckets": 5}, "buckets is 5; an even number is needed"),
     (tiny_bert(), {"kind": "longformer", "window": 8, "max_length": 20}, "up to 24 tokens, but the model would read 20"),
@@ -88,6 +106,14 @@ def test_what_makes_no_sense_is_refused(toy: Task, model: Any, arguments: Any, s
     with pytest.raises(InputError, match=said) as caught:
         swap_attention(forbid_forward_passes(model), task=toy, **arguments)
     assert caught.value.exit_code == 2
+
+
+def test_a_segment_longer_than_the_table_is_refused() -> None:
+    long = toy_task(max_length=40)
+    with pytest.raises(InputError, match="segment is 30, but the model has 24 positions; use at most so many"):
+        swap_attention(tiny_bert(), task=long, kind="transformer_xl", segment=30, max_length=40)
+    told = attention_structure(swap_attention(tiny_bert(), task=long, kind="transformer_xl", max_length=40))
+    assert told == {"kind": "transformer_xl", "segment": 24}
 
 
 def test_a_model_is_swapped_once(toy: Task) -> None:

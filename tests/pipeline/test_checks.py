@@ -23,3 +23,11 @@ def test_too_few_sentences_to_calibrate_on_are_told_before_the_first_step(
     result = CliRunner().invoke(app, ["run", str(recipe), "--tiny", "--out", str(tmp_path / "out")])
     assert result.exit_code == 2, result.stderr
     assert "at least 16 are needed to find ranges" in result.stderr
+
+
+def test_memory_without_segments_is_told_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "walk_steps", lambda *_: pytest.fail("a step ran"))
+    recipe = write_recipe(tmp_path, "[{onnxruntime-cpu: {memory: true}}]")
+    result = CliRunner().invoke(app, ["run", str(recipe), "--tiny", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2, result.stderr
+    assert "memory is true, but the model does not read segments" in result.stderr

@@ -1,0 +1,185 @@
+"""Read texts of any length in constant memory, with a file that reads one segment and hands on what it remembers.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from compress.errors import InputError
+from compress.openvino_session import INPUTS, compiled_for_cpu
+
+SEGMENT_FILE = "segment.onnx"
+PAST, PRESENT = "past.", "present."
+PIECE = 1 << 14
+"""Characters that are cut into tokens at once."""
+QUIET = 4
+
+State = dict[str, np.ndarray]
+Runtime = Literal["onnxruntime", "openvino"]
+
+
+@dataclass(frozen=True)
+class SegmentFile:
+    """An opened segment.onnx.
+
+    Args:
+        inputs: What it asks for: names and shapes, None for sizes that are free.
+        run: Turns named arrays into named arrays.
+    """
+
+    inputs: Mapping[str, tuple[int | None, ...]]
+    run: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
+    def start(self, batch: int) -> State:
+        """What reading `batch` texts begins with."""
+        return {name: np.zeros((batch, *(size or 0 for size in shape[1:])), dtype=np.float32)
+                for name, shape in self.inputs.items() if name.startswith(PAST)}  # fmt: skip
+
+    def read(self, tokens: Mapping[str, np.ndarray], state: State) -> tuple[np.ndarray, State]:
+        """Read a segment.
+
+        Args:
+            tokens: input_ids and attention_mask, (batch, tokens): the text's first token, and the segment's.
+            state: Of the segment before.
+
+        Returns:
+            The logits for the text so far, (batch, labels), and what to go on with.
+        """
+        ids = tokens["input_ids"]
+        given = {name: np.ascontiguousarray(tokens.get(name, np.zeros_like(ids)), dtype=np.int64)
+                 for name in self.inputs if name in INPUTS}  # fmt: skip
+        found = self.run(given | state)
+        return found["logits"], {PAST + name.removeprefix(PRESENT): value for name, value in found.items()
+                                 if name.startswith(PRESENT)}  # fmt: skip
+
+    def read_batch(self, batch: Mapping[str, np.ndarray], segment: int) -> np.ndarray:
+        """Read whole texts, (batch, length), segment by segment; the logits, (batch, labels)."""
+        count, length = batch["input_ids"].shape
+        state, logits = self.start(count), np.empty(0)
+        for start in range(1, max(length, 2), segment - 1):
+            part = {name: np.concatenate([values[:, :1], values[:, start : start + segment - 1]], 1)
+                    for name, values in batch.items()}  # fmt: skip
+            logits, state = self.read(part, state)
+        return np.asarray(logits, dtype=np.float32)
+
+
+def open_segment_file(
+    path: Path, *, runtime: Runtime = "onnxruntime", threads: int = 0, precision: str = "auto"
+) -> SegmentFile:  # fmt: skip
+    """Open a segment.onnx.
+
+    Args:
+        path: The file.
+        runtime: What runs it, on the CPU.
+        threads: Threads inside an operator; 0 is one per core.
+        precision: Of OpenVINO, see `compress.openvino_session.open_openvino`.
+
+    Raises:
+        InputError: It cannot be loaded.
+    """
+    if runtime == "openvino":
+        compiled = compiled_for_cpu(path, threads=threads, precision=precision)
+        shapes = {one.get_any_name(): tuple(None if size.is_dynamic else size.get_length() for size in one.partial_shape)
+                  for one in compiled.inputs}  # fmt: skip
+        outputs, request = [one.get_any_name() for one in compiled.outputs], compiled.create_infer_request()
+
+        def infer(given: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            found = request.infer(dict(given))
+            return {name: np.array(found[name], dtype=np.float32) for name in outputs}
+
+        return SegmentFile(shapes, infer)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, QUIET
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as err:  # onnxruntime's errors have no common class of their own
+        raise InputError(f"{path} cannot be loaded by onnxruntime: {str(err).strip()}. Export the model again.") from err
+    names = [one.name for one in session.get_outputs()]
+    shapes = {one.name: tuple(size if isinstance(size, int) else None for size in one.shape) for one in session.get_inputs()}
+    return SegmentFile(shapes, lambda given: dict(zip(names, session.run(names, dict(given)), strict=True)))
+
+
+class SegmentReader:
+    """Answers for texts of any length, in memory that does not grow with them.
+
+    Args:
+        folder: That a model with `swap_attention: {kind: transformer_xl}` was exported to, with `memory: true`.
+        runtime: "onnxruntime" or "openvino".
+        threads: Of the runtime; 0 is one per core.
+
+    Raises:
+        InputError: The folder holds no such file.
+    """
+
+    def __init__(self, folder: str | Path, *, runtime: Runtime = "onnxruntime", threads: int = 0) -> None:
+        from tokenizers import Tokenizer
+
+        folder = Path(folder)
+        try:
+            facts: dict[str, Any] = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+            self.segment, self.labels = int(facts["segment"]["tokens"]), tuple(facts["labels"])
+        except (OSError, ValueError, KeyError, TypeError) as err:
+            raise InputError(f"{folder} holds no model that reads segments; export one that has swap_attention's "
+                             "transformer_xl or chunk_and_pool, with memory: true.") from err  # fmt: skip
+        precision = str(facts.get("options", {}).get("precision", "auto"))
+        self._file = open_segment_file(folder / SEGMENT_FILE, runtime=runtime, threads=threads, precision=precision)
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._first, self._last = self._tokenizer.encode("").ids
+
+    def read(self, text: str | Iterable[str]) -> np.ndarray:
+        """The logits for a text, (labels,).
+
+        Args:
+            text: Whole, or its parts in turn, of a file's lines for instance; only a part is held at once.
+        """
+        return self.read_ids(self._ids([text] if isinstance(text, str) else text))
+
+    def read_ids(self, ids: Iterable[int]) -> np.ndarray:
+        """The logits for the tokens of a text, (labels,), [CLS] and [SEP] not among them."""
+        return deque(self.follow_ids(ids), maxlen=1).pop()
+
+    def follow_ids(self, ids: Iterable[int]) -> Iterator[np.ndarray]:
+        """The logits for the text so far, (labels,), after each segment."""
+        state, rest = self._file.start(1), _closed(ids, self._last)
+        while part := list(islice(rest, self.segment - 1)):
+            tokens = np.array([[self._first, *part]], dtype=np.int64)
+            logits, state = self._file.read({"input_ids": tokens, "attention_mask": np.ones_like(tokens)}, state)
+            yield logits[0]
+
+    def _ids(self, parts: Iterable[str]) -> Iterator[int]:
+        for piece in _whole_words(parts):
+            yield from self._tokenizer.encode(piece, add_special_tokens=False).ids
+
+
+def _closed(ids: Iterable[int], last: int) -> Iterator[int]:
+    yield from ids
+    yield last
+
+
+def _whole_words(parts: Iterable[str]) -> Iterator[str]:
+    """The text in pieces that end where a word does, so that they are cut into tokens as the whole text is."""
+    held = ""
+    for part in parts:
+        for start in range(0, len(part), PIECE):
+            held += part[start : start + PIECE]
+            words = re.match(r".*\s", held, re.DOTALL) if len(held) >= PIECE else None
+            if words:
+                yield words[0]
+                held = held[words.end() :]
+    if held:
+        yield held
