@@ -5,6 +5,7 @@ from __future__ import annotations
 from compress.artifact.saving import STRUCTURE
 from compress.bert.long_attention import attention_kind
 from compress.bert.quantizers import quantized_linears
+from compress.errors import InputError
 from compress.export import TARGETS
 from compress.export.exporting import check_runtime
 from compress.export.ranges import refuse_unread, source_of_ranges
@@ -13,6 +14,7 @@ from compress.measure.chance import assert_better_than_chance
 from compress.pipeline.steps import Stop, Walk
 from compress.recipe.plan import INPUT_MODEL
 from compress.recipe.signatures import load_function
+from compress.tasks.unlabelled import read_unlabelled
 from compress.train.calibration import check_calibration_part
 from compress.train.predict import predict
 
@@ -42,6 +44,16 @@ def check_runtimes(walk: Walk) -> None:
     for step in walk.plan.steps:
         if step.arguments.get("target") in TARGETS:
             check_runtime(step.arguments["target"])
+
+
+def check_texts(walk: Walk) -> None:
+    """Raise InputError when a step reads a file of texts that cannot be read, before an earlier step trains."""
+    for step in walk.plan.steps:
+        if step.arguments.get("text"):
+            try:
+                read_unlabelled(step.arguments["text"])
+            except InputError as err:
+                raise InputError(f"{step.method}.text: {err}") from err
 
 
 def check_exports(walk: Walk, start: Stop) -> None:

@@ -31,3 +31,18 @@ def test_memory_without_segments_is_told_before_the_first_step(tmp_path: Path, m
     result = CliRunner().invoke(app, ["run", str(recipe), "--tiny", "--out", str(tmp_path / "out")])
     assert result.exit_code == 2, result.stderr
     assert "memory is true, but the model does not read segments" in result.stderr
+
+
+@pytest.mark.parametrize("step", [
+    "trim_vocabulary: {text: FILE}", "distill: {teacher: teacher, objectives: {logits: 1.0}, text: FILE}",
+])  # fmt: skip
+def test_texts_that_are_not_there_are_told_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr(running, "walk_steps", lambda *_: pytest.fail("a step ran"))
+    steps = f"\n  - fine_tune: {{epochs: 1}}\n    as: teacher\n  - {step.replace('FILE', str(tmp_path / 'no.txt'))}\n"
+    result = CliRunner().invoke(
+        app, ["run", str(write_recipe(tmp_path, steps=steps)), "--tiny", "--out", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 2, result.stderr
+    assert f"{step.partition(':')[0]}.text: data file {tmp_path / 'no.txt'} does not exist" in result.stderr
