@@ -102,15 +102,14 @@ class Reformer(LongAttention):
         return hashed(query, key, value, mask, self.turns, chunk=self.chunk, dropout=self.dropout.p, training=self.training)
 
 
-KINDS: dict[str, type[LongAttention]] = {
-    one.kind: one for one in (Longformer, Reformer, TransformerXL, ChunkAndPool)
-}  # fmt: skip
-OPTIONS: dict[str, dict[str, type]] = {
-    "longformer": {"window": int, "global_tokens": int},
-    "reformer": {"chunk": int, "buckets": int, "rounds": int, "shared": bool, "seed": int},
-    "transformer_xl": {"segment": int},
-    "chunk_and_pool": {"segment": int},
+KINDS: dict[str, type[LongAttention]] = {one.kind: one for one in (Longformer, Reformer, TransformerXL, ChunkAndPool)}
+DEFAULTS: dict[str, dict[str, int | bool]] = {
+    "longformer": {"window": 256, "global_tokens": 1},
+    "reformer": {"chunk": 64, "buckets": 64, "rounds": 2, "shared": False, "seed": 0},
+    "transformer_xl": {"segment": 512},
+    "chunk_and_pool": {"segment": 512},
 }
+"""The options of each, which structure.json tells, and what they are where nothing else is asked for."""
 FAMILIES_OF = ("bert", "distilbert")
 """Whose attention can be swapped."""
 LARGEST = 1 << 32
@@ -119,7 +118,7 @@ LARGEST = 1 << 32
 def attention_structure(model: PreTrainedModel) -> dict[str, Any] | None:
     """What structure.json tells of a model's attention; None where it is its own."""
     found = next((one for one in model.modules() if isinstance(one, LongAttention)), None)
-    return None if found is None else {"kind": found.kind, **{name: getattr(found, name) for name in OPTIONS[found.kind]}}
+    return None if found is None else {"kind": found.kind, **{name: getattr(found, name) for name in DEFAULTS[found.kind]}}
 
 
 def attention_kind(model: PreTrainedModel) -> str | None:
@@ -135,9 +134,9 @@ def checked_attention(told: Any) -> dict[str, Any]:
     """
     options = dict(told) if isinstance(told, dict) else {}
     kind = options.pop("kind", None)
-    wanted = OPTIONS.get(kind, {}) if isinstance(kind, str) else {}
-    sound = wanted and options.keys() == wanted.keys() and all(type(options[name]) is kind_ for name, kind_ in wanted.items())
-    if not sound or any(not 0 <= value <= LARGEST for value in options.values()):
+    wanted = DEFAULTS.get(kind, {}) if isinstance(kind, str) else {}
+    alike = options.keys() == wanted.keys() and all(type(options[name]) is type(value) for name, value in wanted.items())
+    if not (wanted and alike) or any(not 0 <= value <= LARGEST for value in options.values()):
         raise InputError(
             f"structure.json: attention is {told!r}; kind must be {' or '.join(KINDS)}, with whole numbers for its sizes: "
             "restore the file from where the model was saved."

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.bert.long_attention import DEFAULTS
 from compress.bert.segments import Carried, Segments, carried, nothing_read, segments_of
 from compress.bert.sharing import shared_parameters
 from compress.errors import InputError
@@ -21,7 +22,7 @@ from compress.segment_reader import PAST, PRESENT, SEGMENT_FILE, Runtime, open_s
 Memory = Annotated[
     bool, Field(description="write segment.onnx too, which reads one segment of a text of any length and hands its memory on")
 ]
-SEGMENTED = ("transformer_xl", "chunk_and_pool")
+SEGMENTED = tuple(kind for kind, options in DEFAULTS.items() if "segment" in options)
 NO_SEGMENTS = ("memory is true, but the model does not read segments; let a step swap_attention with kind: "
                f"{' or '.join(SEGMENTED)} go before, or remove it.")  # fmt: skip
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
-from compress.bert.long_attention import FAMILIES_OF, attention_kind, swap
+from compress.bert.long_attention import DEFAULTS, FAMILIES_OF, attention_kind, swap
 from compress.bert.sharing import why_too_late
 from compress.bert.surgery import copy_of
 from compress.bert.vocabulary import extend_positions
@@ -19,13 +19,6 @@ from compress.tasks.text_classification import Task
 from compress.train.run import Run
 
 logger = logging.getLogger(__name__)
-
-DEFAULTS: dict[str, dict[str, int | bool]] = {
-    "longformer": {"window": 256, "global_tokens": 1},
-    "reformer": {"chunk": 64, "buckets": 64, "rounds": 2, "shared": False},
-    "transformer_xl": {"segment": 512},
-    "chunk_and_pool": {"segment": 512},
-}
 
 
 def _wrong(
