@@ -6,12 +6,16 @@ import logging
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
-from compress.bert.long_attention import DEFAULTS, FAMILIES_OF, attention_kind, swap
+from compress.bert.hashing import recall
+from compress.bert.layout import encoder_layers, head_count
+from compress.bert.long_attention import DEFAULTS, FAMILIES_OF, Reformer, attention_kind, swap
 from compress.bert.sharing import why_too_late
+from compress.bert.states import Kind, recorded
 from compress.bert.surgery import copy_of
 from compress.bert.vocabulary import extend_positions
 from compress.errors import InputError
@@ -19,6 +23,10 @@ from compress.tasks.text_classification import Task
 from compress.train.run import Run
 
 logger = logging.getLogger(__name__)
+
+TEXTS, TOKENS, RECALLED = 4, 1024, 8
+"""How many texts, tokens of each, and tokens that a query attends to most, are looked at for what hashing finds."""
+ENDS: tuple[Kind, Kind] = ("query", "key")
 
 
 def _wrong(
@@ -108,11 +116,42 @@ def swap_attention(
     options = {name: value for name, value in given.items() if value is not None}
     told = {"kind": kind, **DEFAULTS[kind], **options, **({"seed": run.seed} if kind == "reformer" else {})}
     student = extend_positions(model, positions) if positions > model.config.max_position_embeddings else copy_of(model)
+    states = _seen(student, task) if kind == "reformer" else []
     swap(student, told)
     run.facts["attention"] = {**told, "positions": positions}
+    if states:
+        found = run.facts["attention"]["recall"] = _recalled(student, states)
+        logger.info("of the %d tokens that full attention weighs most, buckets find %s, layer by layer", RECALLED,
+                    ", ".join(f"{share:.0%}" for share in found))  # fmt: skip
     logger.info("attention is %s now, over up to %d tokens", ", ".join(f"{name} {value}" for name, value in told.items()),
                 positions)  # fmt: skip
     return student.eval()
+
+
+@torch.no_grad()
+def _seen(model: PreTrainedModel, task: Task) -> list[list[tuple[torch.Tensor, ...]]]:
+    """Queries and keys of each layer with heads, (1, heads, length, head size), for some texts."""
+    encoded = task.encode(task.train.require("train").take(TEXTS), model.tokenizer)
+    layers = [(number, head_count(layer)) for number, layer in enumerate(encoder_layers(model), 1) if head_count(layer)]
+    found = []
+    for index in range(len(encoded)):
+        batch = {name: torch.from_numpy(values[:, :TOKENS]) for name, values in encoded.batch([index]).items()}
+        with recorded(model, [(end, number) for number, _ in layers for end in ENDS]) as states:
+            model(**batch)
+        found.append([tuple(torch.unflatten(states[end, number], -1, (heads, -1)).transpose(1, 2) for end in ENDS)
+                      for number, heads in layers])  # fmt: skip
+    return found
+
+
+def _recalled(student: PreTrainedModel, texts: list[list[tuple[torch.Tensor, ...]]]) -> list[float]:
+    """For each layer, which share of the tokens that full attention would weigh most the buckets hold."""
+    layers = [one for one in student.modules() if isinstance(one, Reformer)]
+    told: list[list[float]] = [[] for _ in layers]
+    for text in texts:
+        for shares, layer, (query, key) in zip(told, layers, text, strict=True):
+            mask = torch.ones((1, query.shape[2]), dtype=torch.bool)
+            shares.append(recall(query * layer.scaling, key, mask, layer.turns, chunk=layer.chunk, top=RECALLED))
+    return [sum(shares) / len(shares) for shares in told]
 
 
 def _check(

@@ -56,6 +56,14 @@ def test_a_model_that_reads_segments_keeps_one_segment_s_positions(toy: Task, ki
     assert again.tokenizer.model_max_length == 60
 
 
+def test_more_rounds_find_more_of_what_full_attention_weighs_most(toy: Task) -> None:
+    found, run = [], Run()
+    for rounds in (1, 16):
+        swap_attention(tiny_bert(layers=3), task=toy, kind="reformer", chunk=1, buckets=4, rounds=rounds, run=run)
+        found.append(run.facts["attention"]["recall"])
+    assert all(0 < few < many <= 1 for few, many in zip(*found, strict=True))
+
+
 def test_a_distilbert_reads_more_positions_too() -> None:
     longer = extend_positions(tiny_of("distilbert"), 50)
     batch = tokens(lengths=(50, 3))
@@ -70,6 +78,7 @@ def test_options_and_defaults_stand_in_the_structure(toy: Task) -> None:
     assert told == {"kind": "longformer", "window": 256, "global_tokens": 1}
     assert run.facts["attention"] == {**told, "positions": 24}
     told = attention_structure(swap_attention(tiny_bert(), task=toy, kind="reformer", rounds=3, run=run))
+    assert run.facts["attention"].pop("recall") == [1.0, 1.0]  # a chunk holds the whole text
     assert told == {"kind": "reformer", "chunk": 64, "buckets": 64, "rounds": 3, "shared": False, "seed": 7}
 
 
