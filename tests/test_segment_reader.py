@@ -16,8 +16,8 @@ from compress.bert.segments import TransformerXL
 from compress.errors import InputError
 from compress.export.exporting import export
 from compress.methods.swap_attention import swap_attention
-from compress.segment_reader import PIECE, SegmentReader, _whole_words
-from tests.models import logits_of, tiny_bert, toy_task
+from compress.segment_reader import PIECE, SegmentReader, _whole_words, open_segment_file
+from tests.models import logits_of, tiny_bert, tokens, toy_task
 
 TEXT = "the film is good , and bad\nit is not " * 30
 TARGETS: dict[str, Any] = {"onnxruntime-cpu": {}, "openvino-cpu": {"precision": "float32"}}
@@ -48,6 +48,10 @@ def test_it_answers_as_the_whole_text_does(student: Any, target: str, tmp_path: 
     np.testing.assert_allclose(reader.read_ids(iter(ids)), told, atol=1e-4)
     empty = logits_of(student, **student.tokenizer("", return_tensors="pt"))[0].numpy()
     np.testing.assert_allclose(reader.read(""), empty, atol=1e-4)
+    file = open_segment_file(shipped.path / "segment.onnx")
+    for batch in (tokens(lengths=(1,)), tokens(lengths=(23, 1, 10))):
+        found = file.read_batch({name: values.numpy() for name, values in batch.items()}, reader.segment)
+        np.testing.assert_allclose(found, logits_of(student, **batch).numpy(), atol=1e-4)
     so_far = list(reader.follow_ids(ids))
     assert len(so_far) == -(-(len(ids) + 1) // 9)
 

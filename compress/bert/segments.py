@@ -105,7 +105,8 @@ class Segments(nn.Module):
             layout = Layout(hidden_states.shape[0], 1, hidden_states.shape[1], before)
             hidden_states = layer(hidden_states, mask, layout=layout)
             memory.append(layout.memory)
-        reached = mask[:, 1:].any(1, keepdim=True).to(hidden_states.dtype)
+        begins = self.carried.segments == 0  # a text's first token counts, though nothing may follow it
+        reached = (mask[:, 1:].any(1, keepdim=True) | begins).to(hidden_states.dtype)
         total = self.carried.total + hidden_states[:, 0] * reached
         segments = self.carried.segments + reached
         self.carried = Carried(total, segments, memory)
