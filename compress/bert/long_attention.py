@@ -112,7 +112,7 @@ DEFAULTS: dict[str, dict[str, int | bool]] = {
 """The options of each, which structure.json tells, and what they are where nothing else is asked for."""
 FAMILIES_OF = ("bert", "distilbert")
 """Whose attention can be swapped."""
-LARGEST = 1 << 32
+LEAST, LARGEST = {"window": 2, "chunk": 1, "buckets": 2, "rounds": 1, "segment": 2}, 1 << 32
 
 
 def attention_structure(model: PreTrainedModel) -> dict[str, Any] | None:
@@ -136,7 +136,7 @@ def checked_attention(told: Any) -> dict[str, Any]:
     kind = options.pop("kind", None)
     wanted = DEFAULTS.get(kind, {}) if isinstance(kind, str) else {}
     alike = options.keys() == wanted.keys() and all(type(options[name]) is type(value) for name, value in wanted.items())
-    if not (wanted and alike) or any(not 0 <= value <= LARGEST for value in options.values()):
+    if not (wanted and alike) or any(not LEAST.get(name, 0) <= value <= LARGEST for name, value in options.items()):
         raise InputError(
             f"structure.json: attention is {told!r}; kind must be {' or '.join(KINDS)}, with whole numbers for its sizes: "
             "restore the file from where the model was saved."

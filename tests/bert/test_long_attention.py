@@ -134,7 +134,7 @@ def test_nothing_is_cut_off_it_any_more() -> None:
 @pytest.mark.parametrize("told", [
     "longformer", {"kind": "dense"}, {"kind": "longformer", "window": 6}, LONGFORMER | {"window": 6.0},
     LONGFORMER | {"more": 1}, LONGFORMER | {"window": -2}, REFORMER | {"shared": 1}, REFORMER | {"rounds": True},
-    {"kind": ["longformer"]},
+    {"kind": ["longformer"]}, KINDS["transformer_xl"] | {"segment": 1}, REFORMER | {"chunk": 0},
 ])  # fmt: skip
 def test_a_structure_with_broken_attention_is_refused(told: Any) -> None:
     model = tiny_bert()
