@@ -63,19 +63,16 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
     def forward(
         hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, layout: Any = None, **__: Any
     ) -> torch.Tensor:
-        states, allowed = hidden_states, _of_first(attention_mask)
-        if isinstance(attention, LongAttention) and attention_mask is not None:
+        states, allowed = hidden_states, attention_mask
+        if attention_mask is not None and isinstance(attention, LongAttention):
             states, allowed = attention.seen_by_first(hidden_states, attention_mask, layout)
+        elif attention_mask is not None:
+            allowed = attention_mask[:, 0, :1]  # of a mask over pairs of tokens
         dropout = attention.dropout.p if attention.training else 0.0
         context = attended_by_first(projections, rows, states, allowed, scaling=attention.scaling, dropout=dropout)
         return after_attention(layer, context, hidden_states[:, :1])
 
     return forward
-
-
-def _of_first(mask: torch.Tensor | None) -> torch.Tensor | None:
-    """What the first token may see, (batch, 1, length), of a mask over pairs of tokens."""
-    return None if mask is None or mask.ndim == 2 else mask[:, 0, :1]
 
 
 def rows_of_heads(heads: int, query_of: Any) -> torch.Tensor:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -66,7 +66,7 @@ class Carried:
 
     total: torch.Tensor
     segments: torch.Tensor
-    memory: list[Pair | None] = field(default_factory=list)
+    memory: list[Pair | None]
 
 
 class Segments(nn.Module):
@@ -133,8 +133,7 @@ class ChunkAndPool(LongAttention):
         layout: Layout,
     ) -> torch.Tensor:  # fmt: skip
         """See LongAttention."""
-        scores = query @ key.transpose(-1, -2)
-        scores = scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)
+        scores = _scores(query, key, mask)
         return functional.dropout(scores.softmax(-1), self.dropout.p, self.training) @ value
 
 
@@ -152,27 +151,22 @@ class TransformerXL(ChunkAndPool):
         layout: Layout,
     ) -> torch.Tensor:  # fmt: skip
         """See LongAttention."""
-        near = query @ key.transpose(-1, -2)
-        near = near.masked_fill(~mask[:, None, None], torch.finfo(near.dtype).min)
         if layout.memory is None:
-            before = [_segment_before(one, layout) for one in (key, value)]
-            allowed = _segment_before(mask[..., None].to(key.dtype), layout)[:, None, None, :, 0] > 0
+            keys, values, allowed = (_segment_before(one, layout) for one in (key, value, mask))
         else:
-            before, allowed = list(layout.memory), None
+            (keys, values), allowed = layout.memory, None
             layout.memory = (key, value)
-        far = query @ before[0].transpose(-1, -2)
-        far = far - self._farther(far.shape[-2], far.shape[-1], far)
-        if allowed is not None:
-            far = far.masked_fill(~allowed, torch.finfo(far.dtype).min)
-        probabilities = functional.dropout(torch.cat([near, far], -1).softmax(-1), self.dropout.p, self.training)
-        return probabilities @ torch.cat([value, before[1]], 2)
+        farther = self._farther(query.shape[2], keys.shape[2], query)
+        scores = torch.cat([_scores(query, key, mask), _scores(query, keys, allowed, farther)], -1)
+        probabilities = functional.dropout(scores.softmax(-1), self.dropout.p, self.training)
+        return probabilities @ torch.cat([value, values], 2)
 
     def seen_by_first(
         self, hidden_states: torch.Tensor, mask: torch.Tensor, layout: Layout
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See LongAttention."""
         before = _segment_before(hidden_states, layout)
-        allowed = torch.cat([mask, _segment_before(mask[..., None].to(before.dtype), layout)[..., 0] > 0], 1)[:, None]
+        allowed = torch.cat([mask, _segment_before(mask, layout)], 1)[:, None]
         length = hidden_states.shape[1]
         farther = self._farther(1, length, hidden_states)[:, 0]  # (heads, length)
         added = torch.cat([torch.zeros_like(farther), -farther], 1)[None]
@@ -230,8 +224,17 @@ def joined(states: torch.Tensor, mask: torch.Tensor, layout: Layout) -> torch.Te
     return torch.cat([first, rest[:, : layout.length - 1]], 1)
 
 
+def _scores(
+    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, less: torch.Tensor | None = None
+) -> torch.Tensor:  # fmt: skip
+    """What queries give to keys, by so much less, (batch, heads, queries, keys); next to nothing where the mask is false."""
+    scores = query @ key.transpose(-1, -2)
+    scores = scores if less is None else scores - less
+    return scores if mask is None else scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)
+
+
 def _segment_before(values: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """Each row's segment before it, of which the first has none: zeros."""
+    """Each row's segment before it, of which the first has none: zeros, or false."""
     rows = values.reshape(layout.batch, layout.count, *values.shape[1:])
     none = torch.zeros_like(rows[:, :1])
     return torch.cat([none, rows], 1)[:, : layout.count].reshape(values.shape)

@@ -88,8 +88,10 @@ def find(name: str, data_dir: str | None) -> Found:
     Raises:
         InputError: The name is unknown, or its data cannot be reached.
     """
-    if name in ("tweets", "bbc_news"):
-        return _tweets() if name == "tweets" else _bbc_news()
+    if name == "tweets":
+        return _tweets()
+    if name == "bbc_news":
+        return _bbc_news()
     if name == REVIEWS:
         return _movie_reviews(data_dir or os.environ.get(DATA_DIR))
     if name in _GLUE_SETS:
