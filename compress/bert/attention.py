@@ -30,6 +30,12 @@ AttentionMaskInterface.register(TOKENS, _tokens)
 AttentionInterface.register(TOKENS, _full)
 
 
+def hiding(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to scores where not all of them are allowed: 0, or half of the lowest number, so that no sum is below
+    that. A sum is made in place, and is several times as fast in runtimes as a choice."""
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min / 2)
+
+
 @contextlib.contextmanager
 def attention_kernel(model: PreTrainedModel, kernel: str) -> Iterator[None]:
     """Let the model compute attention with another of transformers' kernels ("eager", "sdpa") for a while.

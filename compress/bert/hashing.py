@@ -18,6 +18,8 @@ import math
 import torch
 from torch.nn import functional
 
+from compress.bert.attention import hiding
+
 
 def rotations(heads: int, size: int, buckets: int, rounds: int, seed: int) -> torch.Tensor:
     """Random directions, (heads, rounds, size, buckets / 2)."""
@@ -55,37 +57,45 @@ def hashed(
     batch, heads, length, _ = query.shape
     rounds, last = turns.shape[1], 2 * turns.shape[3]
     chunks = (length + chunk - 1) // chunk
-    missing = chunks * chunk - length
+    missing, whole = chunks * chunk - length, chunks * chunk
     query, key, value = (functional.pad(one, (0, 0, 0, missing)) for one in (query, key, value))
-    mask = functional.pad(mask, (0, missing))[:, None, None]  # (batch, 1, 1, whole)
-    whole = chunks * chunk
-    found = [torch.where(mask, buckets_of(functional.normalize(one, dim=-1), turns), last) for one in (query, key)]
+    mask = functional.pad(mask, (0, missing))  # (batch, whole)
+    found = [torch.where(mask[:, None, None], buckets_of(functional.normalize(one, dim=-1), turns), last)
+             for one in (query, key)]  # fmt: skip
     places = torch.arange(whole, device=query.device)
-    orders = [(one * whole + places).argsort(-1) for one in found]  # (batch, heads, rounds, whole)
-    ranks = [order.argsort(-1) // chunk for order in orders]  # the chunk of each token, by position
-    asking, asked = orders
-    sorted_queries = torch.unflatten(_taken(query, asking), 3, (chunks, chunk))
-    near_keys, near_values = (_near(torch.unflatten(_taken(one, asked), 3, (chunks, chunk))) for one in (key, value))
+    asking, asked = ((one * whole + places).argsort(-1) for one in found)  # (batch, heads, rounds, whole)
+    back = asking.argsort(-1)  # where each query stands, by position
     near_places = _near(asked.reshape(batch, heads, rounds, chunks, chunk, 1))[..., 0]  # (..., chunks, 3 chunk)
-    steps = torch.arange(3 * chunk, device=query.device)
-    at_end = torch.arange(chunks, device=query.device)[:, None]
-    inside = ((steps >= chunk) | (at_end > 0)) & ((steps < 2 * chunk) | (at_end < chunks - 1))  # (chunks, 3 chunk)
-    seen = mask.expand(batch, heads, rounds, whole).gather(-1, near_places.flatten(3)).reshape(near_places.shape) & inside
-    times = _times(ranks, asking, near_places, chunks, chunk)  # (batch, heads, rounds, chunks, chunk, 3 chunk)
-    scores = (sorted_queries @ near_keys.transpose(-1, -2)).float() - times.log()
-    scores = scores.masked_fill(~seen[..., None, :], torch.finfo(scores.dtype).min)
-    sums = scores.logsumexp(-1, keepdim=True)  # (batch, heads, rounds, chunks, chunk, 1)
-    answers = functional.dropout((scores - sums).exp(), dropout, training).to(value.dtype) @ near_values
-    back = asking.argsort(-1)  # where each token stands
-    answers = answers.flatten(3, 4).gather(3, back[..., None].expand(-1, -1, -1, -1, value.shape[-1]))
-    weights = sums.flatten(3, 4).gather(3, back[..., None]).softmax(2)
-    return (answers * weights).sum(2)[:, :, :length]
+    near_keys, near_values = (_near(torch.unflatten(_taken(one, asked), 3, (chunks, chunk))) for one in (key, value))
+    steps, numbers = torch.arange(3 * chunk, device=query.device), torch.arange(chunks, device=query.device)[:, None]
+    inside = ((steps >= chunk) | (numbers > 0)) & ((steps < 2 * chunk) | (numbers < chunks - 1))  # (chunks, 3 chunk)
+    real = mask[:, None, None].expand(batch, heads, rounds, whole).gather(-1, near_places.flatten(3))
+    seen = (torch.unflatten(real, -1, (chunks, 3 * chunk)) & inside)[..., None, :]  # (..., chunks, 1, 3 chunk)
+    scores = (torch.unflatten(_taken(query, asking), 3, (chunks, chunk)) @ near_keys.transpose(-1, -2)).float()
+    scores = scores + hiding(seen, scores.dtype)
+    weights = scores.softmax(-1)  # (batch, heads, rounds, chunks, chunk, 3 chunk)
+    # what all scores of a round come to, as a logarithm: the highest tells, since its weight is its share of them
+    totals = scores.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log()
+    if rounds > 1:
+        weights = weights / _times(back, asked.argsort(-1), asking, near_places, chunk)
+    held = weights.sum(-1, keepdim=True)
+    answers = functional.dropout(weights, dropout, training).to(value.dtype) @ near_values
+    shares = _taken_rounds(totals.flatten(3, 4), back).softmax(2)  # (batch, heads, rounds, whole, 1)
+    total = (shares * _taken_rounds(answers.flatten(3, 4), back)).sum(2)
+    return (total / (shares * _taken_rounds(held.flatten(3, 4), back)).sum(2)).to(value.dtype)[:, :, :length]
 
 
 def _taken(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """Rows in the order of each round, (batch, heads, rounds, length, size)."""
-    size = values.shape[-1]
-    return values[:, :, None].expand(-1, -1, order.shape[2], -1, -1).gather(3, order[..., None].expand(-1, -1, -1, -1, size))
+    """Rows of (batch, heads, length, size) in the order of each round, (batch, heads, rounds, length, size)."""
+    batch, heads, length, size = values.shape
+    starts = (torch.arange(batch * heads, device=order.device) * length).reshape(batch, heads, 1, 1)
+    return functional.embedding(order + starts, values.reshape(batch * heads * length, size))
+
+
+def _taken_rounds(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """Rows of (batch, heads, rounds, length, size) in the order of each round."""
+    taken = _taken(values.flatten(1, 2), order.flatten(1, 2)[:, :, None])[:, :, 0]
+    return torch.unflatten(taken, 1, order.shape[1:3])
 
 
 def _near(values: torch.Tensor) -> torch.Tensor:
@@ -95,19 +105,19 @@ def _near(values: torch.Tensor) -> torch.Tensor:
 
 
 def _times(
-    ranks: list[torch.Tensor], asking: torch.Tensor, near_places: torch.Tensor, chunks: int, chunk: int
+    asking_ranks: torch.Tensor, asked_ranks: torch.Tensor, asking: torch.Tensor, near_places: torch.Tensor, chunk: int
 ) -> torch.Tensor:
-    """In how many rounds each pair of a query and a key meets; at least 1 where it meets in this one."""
-    rounds = asking.shape[2]
-    count = None
-    for other in range(rounds):
-        own, theirs = (one[:, :, other : other + 1].expand_as(one) for one in ranks)
-        rows = torch.unflatten(own.gather(-1, asking), -1, (chunks, chunk))[..., None]
-        columns = torch.unflatten(theirs.gather(-1, near_places.flatten(3)), -1, (chunks, 3 * chunk))[..., None, :]
-        meets = ((rows - columns).abs() <= 1).float()
-        count = meets if count is None else count + meets
+    """In how many rounds each pair of a query and a key meets that meets in this one, (batch, heads, rounds, chunks, chunk,
+    3 chunk)."""
+    rounds, chunks, count = asking.shape[2], near_places.shape[3], None
+    for other in range(1, rounds):
+        own, theirs = (one.roll(other, 2) // chunk for one in (asking_ranks, asked_ranks))  # chunks, by position
+        rows = torch.unflatten(own.gather(-1, asking).float(), -1, (chunks, chunk))[..., None]
+        columns = torch.unflatten(theirs.gather(-1, near_places.flatten(3)).float(), -1, (chunks, 3 * chunk))[..., None, :]
+        meets = (2 - (rows - columns).abs()).clamp(0, 1)  # 1 in the same chunk and the next to it
+        count = meets + 1 if count is None else count + meets
     assert count is not None
-    return count.clamp(min=1.0)
+    return count
 
 
 def recall(

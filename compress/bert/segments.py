@@ -27,7 +27,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from compress.bert.attention import LongAttention
+from compress.bert.attention import LongAttention, hiding
 from compress.bert.families import Family, family_of
 
 FARTHER = 2.0
@@ -133,8 +133,12 @@ class ChunkAndPool(LongAttention):
         layout: Layout,
     ) -> torch.Tensor:  # fmt: skip
         """See LongAttention."""
-        scores = _scores(query, key, mask)
-        return functional.dropout(scores.softmax(-1), self.dropout.p, self.training) @ value
+        return self._answer(query @ key.transpose(-1, -2), mask, value)
+
+    def _answer(self, scores: torch.Tensor, mask: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """The values that scores, (batch, heads, queries, keys), choose among those that the mask, (batch, keys), allows."""
+        probabilities = (scores + hiding(mask[:, None, None], scores.dtype)).softmax(-1)
+        return functional.dropout(probabilities, self.dropout.p, self.training) @ value
 
 
 class TransformerXL(ChunkAndPool):
@@ -154,12 +158,11 @@ class TransformerXL(ChunkAndPool):
         if layout.memory is None:
             keys, values, allowed = (_segment_before(one, layout) for one in (key, value, mask))
         else:
-            (keys, values), allowed = layout.memory, None
-            layout.memory = (key, value)
-        farther = self._farther(query.shape[2], keys.shape[2], query)
-        scores = torch.cat([_scores(query, key, mask), _scores(query, keys, allowed, farther)], -1)
-        probabilities = functional.dropout(scores.softmax(-1), self.dropout.p, self.training)
-        return probabilities @ torch.cat([value, values], 2)
+            (keys, values), layout.memory = layout.memory, (key, value)
+            allowed = torch.ones_like(keys[:, 0, :, 0], dtype=torch.bool)
+        scores = query @ torch.cat([key, keys], 2).transpose(-1, -2)
+        scores = scores + self._farther(query.shape[2], key.shape[2], keys.shape[2], query)
+        return self._answer(scores, torch.cat([mask, allowed], 1), torch.cat([value, values], 2))
 
     def seen_by_first(
         self, hidden_states: torch.Tensor, mask: torch.Tensor, layout: Layout
@@ -168,16 +171,15 @@ class TransformerXL(ChunkAndPool):
         before = _segment_before(hidden_states, layout)
         allowed = torch.cat([mask, _segment_before(mask, layout)], 1)[:, None]
         length = hidden_states.shape[1]
-        farther = self._farther(1, length, hidden_states)[:, 0]  # (heads, length)
-        added = torch.cat([torch.zeros_like(farther), -farther], 1)[None]
-        return torch.cat([hidden_states, before], 1), added.masked_fill(~allowed, torch.finfo(added.dtype).min)
+        added = self._farther(1, length, length, hidden_states)[:, 0] + hiding(allowed, hidden_states.dtype)
+        return torch.cat([hidden_states, before], 1), added
 
-    def _farther(self, tokens: int, held: int, like: torch.Tensor) -> torch.Tensor:
-        """What scores of tokens in memory lose, (heads, tokens, held)."""
+    def _farther(self, tokens: int, near: int, held: int, like: torch.Tensor) -> torch.Tensor:
+        """What is added to scores, since tokens in memory weigh less: (heads, tokens, near + held)."""
         rows, columns = (torch.arange(count, device=like.device, dtype=like.dtype) for count in (tokens, held))
         distance = (held + rows[:, None] - columns) / self.segment
         constant, slope = self.memory_bias[:, :, None, None].unbind(1)
-        return constant + slope * distance
+        return functional.pad(-constant - slope * distance, (near, 0))
 
 
 def cut(hidden_states: torch.Tensor, mask: torch.Tensor, segment: int) -> tuple[torch.Tensor, torch.Tensor, Layout]:
@@ -222,15 +224,6 @@ def joined(states: torch.Tensor, mask: torch.Tensor, layout: Layout) -> torch.Te
         return first
     rest = rows[:, :, 1:].reshape(layout.batch, layout.count * (states.shape[1] - 1), states.shape[2])
     return torch.cat([first, rest[:, : layout.length - 1]], 1)
-
-
-def _scores(
-    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, less: torch.Tensor | None = None
-) -> torch.Tensor:  # fmt: skip
-    """What queries give to keys, by so much less, (batch, heads, queries, keys); next to nothing where the mask is false."""
-    scores = query @ key.transpose(-1, -2)
-    scores = scores if less is None else scores - less
-    return scores if mask is None else scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)
 
 
 def _segment_before(values: torch.Tensor, layout: Layout) -> torch.Tensor:

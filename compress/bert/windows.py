@@ -14,6 +14,11 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from compress.bert.attention import hiding
+
+HEADS = 3
+"""How many are computed at once: few, so that their scores stay in the processor's cache and little memory is held."""
+
 
 def windowed(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, *, window: int, globals_: int,
@@ -31,31 +36,34 @@ def windowed(
         dropout: Of the probabilities.
         training: Whether there is dropout.
     """
-    half, (batch, heads, length, size) = window // 2, query.shape
+    half, length = window // 2, query.shape[2]
     blocks = (length + half - 1) // half
-    missing = blocks * half - length
-    query, key, value = (functional.pad(one, (0, 0, 0, missing)) for one in (query, key, value))
-    query = query.reshape(batch, heads, blocks, half, size)
-    near_keys, near_values = (_with_neighbours(one.reshape(batch, heads, blocks, half, size)) for one in (key, value))
-    mask = functional.pad(mask, (0, missing))
-    local = mask & (torch.arange(blocks * half, device=mask.device) >= globals_)
-    near = _with_neighbours(local.reshape(batch, 1, blocks, half, 1).float()) > 0  # (batch, 1, blocks, 3 half, 1)
+    added = hiding(_allowed(mask, blocks, half, globals_), query.dtype)
+
+    def some(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        query = torch.unflatten(functional.pad(query, (0, 0, 0, blocks * half - length)), 2, (blocks, half))
+        near_keys, near_values = (_near(one, blocks, half, globals_) for one in (key, value))
+        probabilities = (query @ near_keys.transpose(-1, -2) + added).softmax(-1)
+        return (functional.dropout(probabilities, dropout, training) @ near_values).flatten(2, 3)
+
+    groups = zip(*(torch.split(one, HEADS, 1) for one in (query, key, value)), strict=True)
+    return torch.cat([some(*group) for group in groups], 1)[:, :, :length]
+
+
+def _near(values: torch.Tensor, blocks: int, half: int, globals_: int) -> torch.Tensor:
+    """What each block sees: the global tokens, the block before, itself and the one behind, (batch, heads, blocks, globals +
+    3 half, size)."""
+    missing = blocks * half - values.shape[2]
+    around = torch.unflatten(functional.pad(values, (0, 0, half, half + missing)), 2, (blocks + 2, half))
+    first = [values[:, :, None, :globals_].expand(-1, -1, blocks, -1, -1)] if globals_ else []
+    return torch.cat([*first, around[:, :, :-2], around[:, :, 1:-1], around[:, :, 2:]], 3)
+
+
+def _allowed(mask: torch.Tensor, blocks: int, half: int, globals_: int) -> torch.Tensor:
+    """Which of the tokens beside it each token of a block may see, (batch, 1, blocks, half, globals + 3 half)."""
+    local = mask & (torch.arange(mask.shape[1], device=mask.device) >= globals_)
+    near = _near(local[:, None, :, None].float(), blocks, half, 0).transpose(-1, -2) > 0  # (batch, 1, blocks, 1, 3 half)
     steps = torch.arange(3 * half, device=mask.device) - torch.arange(half, device=mask.device)[:, None]
-    allowed = near.transpose(-1, -2) & (steps >= 0) & (steps <= 2 * half)  # (batch, 1, blocks, half, 3 half)
-    scores = query @ near_keys.transpose(-1, -2)
-    lowest = torch.finfo(scores.dtype).min
-    scores = scores.masked_fill(~allowed, lowest)
-    if globals_:
-        told = query @ key[:, :, None, :globals_].transpose(-1, -2)  # (batch, heads, blocks, half, globals)
-        scores = torch.cat([told.masked_fill(~mask[:, None, None, None, :globals_], lowest), scores], -1)
-    probabilities = functional.dropout(scores.softmax(-1), dropout, training)
-    answer: torch.Tensor = probabilities[..., globals_:] @ near_values
-    if globals_:
-        answer = answer + probabilities[..., :globals_] @ value[:, :, None, :globals_]
-    return answer.reshape(batch, heads, blocks * half, size)[:, :, :length]
-
-
-def _with_neighbours(values: torch.Tensor) -> torch.Tensor:
-    """Each block between the one before and the one behind, (batch, heads, blocks, 3 tokens, size)."""
-    around = functional.pad(values, (0, 0, 0, 0, 1, 1))
-    return torch.cat([around[:, :, :-2], values, around[:, :, 2:]], 3)
+    allowed = near & (steps >= 0) & (steps <= 2 * half)
+    first = [mask[:, None, None, None, :globals_].expand(-1, -1, blocks, half, -1)] if globals_ else []
+    return torch.cat([*first, allowed], -1)
