@@ -176,10 +176,10 @@ class TransformerXL(ChunkAndPool):
 
     def _farther(self, tokens: int, near: int, held: int, like: torch.Tensor) -> torch.Tensor:
         """What is added to scores, since tokens in memory weigh less: (heads, tokens, near + held)."""
-        rows, columns = (torch.arange(count, device=like.device, dtype=like.dtype) for count in (tokens, held))
-        distance = (held + rows[:, None] - columns) / self.segment
+        rows, columns = (torch.arange(count, device=like.device, dtype=torch.float32) for count in (tokens, held))
+        distance = (held + rows[:, None] - columns) / self.segment  # in half precision numbers would stand in for others
         constant, slope = self.memory_bias[:, :, None, None].unbind(1)
-        return functional.pad(-constant - slope * distance, (near, 0))
+        return functional.pad(-constant - slope * distance, (near, 0)).to(like.dtype)
 
 
 def cut(hidden_states: torch.Tensor, mask: torch.Tensor, segment: int) -> tuple[torch.Tensor, torch.Tensor, Layout]:
