@@ -8,10 +8,12 @@ from pathlib import Path
 from compress import record
 from compress.errors import InputError
 from compress.measure.front import front_block
+from compress.measure.lengths import lengths_block
 from compress.measure.tables import read_results, results_table
 
-START = re.compile(r"^<!-- (results|front): (\S+) -->[ \t]*\r?$", re.MULTILINE)
-END = re.compile(r"^<!-- end of (results|front) -->[ \t]*\r?$", re.MULTILINE)
+KINDS = {"results": "FILE.json", "front": "FOLDER", "lengths": "FILE.json"}
+START = re.compile(rf"^<!-- ({'|'.join(KINDS)}): (\S+) -->[ \t]*\r?$", re.MULTILINE)
+END = re.compile(rf"^<!-- end of ({'|'.join(KINDS)}) -->[ \t]*\r?$", re.MULTILINE)
 
 
 def refresh_tables(path: Path) -> bool:
@@ -20,7 +22,8 @@ def refresh_tables(path: Path) -> bool:
     A table of one recipe stands between the lines `<!-- results: FILE -->` and `<!-- end of results -->`, where FILE is a
     results file ({schema: 1, runs: [run.json, ...]}) as seen from the page's folder. The overview of all recipes stands
     between `<!-- front: FOLDER -->` and `<!-- end of front -->`, where FOLDER holds results files; its figures are written to
-    FOLDER/front.svg and FOLDER/front_speed.svg.
+    FOLDER/front.svg and FOLDER/front_speed.svg. What long texts take stands between `<!-- lengths: FILE -->` and
+    `<!-- end of lengths -->`, where FILE is a result of benchmarks/long_inputs.py; its figures are written beside it.
 
     Returns:
         Whether the page or a figure changed.
@@ -43,6 +46,9 @@ def refresh_tables(path: Path) -> bool:
             folder = path.parent / name
             block, figures = front_block(folder, name.rstrip("/"))
             contents |= {folder / file: text for file, text in figures.items()}
+        elif kind == "lengths":
+            block, drawn = lengths_block(path.parent / name, name)
+            contents |= drawn
         else:
             block = results_table(read_results(path.parent / name))
         after += before[end : start.end()].rstrip("\r") + newline
@@ -59,10 +65,10 @@ def _places(text: str, path: Path) -> list[tuple[re.Match[str], re.Match[str]]]:
     """The pairs of lines between which a table stands."""
     marks = sorted([*START.finditer(text), *END.finditer(text)], key=lambda mark: mark.start())
     if not marks:
-        raise InputError(f"{path} has no line <!-- results: FILE.json --> or <!-- front: FOLDER -->; put one, and "
-                         "<!-- end of results --> or <!-- end of front --> after it.")  # fmt: skip
+        wanted = " or ".join(f"<!-- {kind}: {what} -->" for kind, what in KINDS.items())
+        raise InputError(f"{path} has no line {wanted}; put one, and its <!-- end of results --> or the like after it.")
     pairs = list(zip(marks[::2], marks[1::2], strict=False))
     if len(marks) % 2 or any(one.re is not START or other.re is not END or one[1] != other[1] for one, other in pairs):
-        raise InputError(f"{path}: each <!-- results: FILE.json --> needs one <!-- end of results --> after it, each "
-                         "<!-- front: FOLDER --> one <!-- end of front -->, and no other.")  # fmt: skip
+        wanted = ", ".join(f"<!-- {kind}: {what} --> needs one <!-- end of {kind} -->" for kind, what in KINDS.items())
+        raise InputError(f"{path}: each {wanted} after it, and no other may stand there.")
     return pairs

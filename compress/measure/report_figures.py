@@ -76,7 +76,7 @@ def front_figure(points: Sequence[Point], frame: Frame) -> dict[str, Any]:
         frame: How large.
     """
     left, top, right, bottom = frame.plot
-    x_low, x_high = _log_range([point.milliseconds for point in points])
+    x_low, x_high = log_range([point.milliseconds for point in points])
     ends = [value for point in points for value in (point.low, point.high, point.metric) if value is not None]
     y_low, y_high = padded(min(ends), max(ends))
     largest = max((point.size_bytes or 0.0 for point in points), default=0.0)
@@ -216,7 +216,8 @@ def text_width(text: str) -> float:
     return sum(CHARACTER_WIDTH * (2 if unicodedata.east_asian_width(letter) in "WF" else 1) for letter in text) + 2
 
 
-def _log_range(values: Sequence[float]) -> tuple[float, float]:
+def log_range(values: Sequence[float]) -> tuple[float, float]:
+    """The range of positive values on a logarithmic axis, with some room at both ends."""
     low, high = min(values), max(values)
     room = max(1.35, (high / low) ** 0.12)
     return (low / 2, high * 2) if high / low < 1.05 else (low / room, high * room)

@@ -1,0 +1,161 @@
+"""Lay out what reading longer and longer texts takes, and from which length on a way to attend pays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compress import record
+from compress.errors import InputError
+from compress.measure.front_svg import apart
+from compress.measure.report import template
+from compress.measure.report_figures import Frame, log_range, log_ticks
+from compress.measure.subjects import read_json
+from compress.record import MISSING, finite, part
+
+SCHEMA, TEMPLATE = 1, "lengths.svg.jinja"
+FRAME = Frame(900, 460, left=58, top=44, right=230, bottom=52, radius=3, letters=34)
+DENSE, COLOURS = "full attention", 6
+Times = dict[int, float]  # milliseconds by tokens
+
+
+def lengths_block(path: Path, link: str) -> tuple[str, dict[Path, str]]:
+    """Lay out a result of benchmarks/long_inputs.py.
+
+    Args:
+        path: {schema: 1, rows: [{name, length, p50_ms, peak_memory_bytes}], machine, ...}; a name is that of the attention,
+            a comma, and what runs it.
+        link: Where the file lies, as seen from the page.
+
+    Returns:
+        The Markdown, and its figures, an SVG for each runtime of files, by their places.
+
+    Raises:
+        InputError: The file is missing, damaged, or of another schema.
+    """
+    content = read_json(path)
+    rows = content.get("rows")
+    if content.get("schema") != SCHEMA or not isinstance(rows, list) or not _rows_are_whole(rows):
+        raise InputError(f"{path} holds no rows of schema {SCHEMA}, each with name, length and p50_ms; run "
+                         "benchmarks/long_inputs.py again.")  # fmt: skip
+    times: dict[str, Times] = {}
+    for row in rows:
+        times.setdefault(row["name"], {})[row["length"]] = row["p50_ms"]
+    runtimes = sorted({name.partition(", ")[2] for name in times if _is_file(name)})
+    figures, shown = {}, []
+    for runtime in runtimes:
+        file, title = path.with_name(f"{path.stem}_{runtime}.svg"), f"Time per token against length, {runtime}"
+        lines = {name: found for name, found in times.items() if name.endswith(f", {runtime}") or not _is_file(name)}
+        figures[file] = draw_lengths(lines, title)
+        shown.append(f"![{title}]({link.rpartition('/')[0]}/{file.name})")
+    told = [_told(times, runtime) for runtime in runtimes]
+    return "\n\n".join([*shown, _table(rows), *told, _origin(content)]), figures
+
+
+def _rows_are_whole(rows: Sequence[Any]) -> bool:
+    return bool(rows) and all(
+        isinstance(row, dict) and isinstance(row.get("name"), str) and type(row.get("length")) is int and row["length"] > 0
+        and (finite(row.get("p50_ms")) or 0) > 0 for row in rows
+    )  # fmt: skip
+
+
+def _is_file(name: str) -> bool:
+    return "-" in name.partition(", ")[2]  # as in onnxruntime-cpu
+
+
+def break_even(own: Mapping[int, float], other: Mapping[int, float]) -> float | None:
+    """From how many tokens on `own` takes less time than `other` does, at all lengths that both were measured at.
+
+    Between two lengths times are taken to grow as a power. 0 where it takes less at the shortest already, None where it takes
+    more at the longest.
+    """
+    lengths = sorted(own.keys() & other.keys())
+    ratios = [math.log(own[length] / other[length]) for length in lengths]
+    slower = [index for index, ratio in enumerate(ratios) if ratio >= 0]
+    if not slower:
+        return 0.0
+    last = slower[-1]
+    if last == len(lengths) - 1:
+        return None
+    part_ = ratios[last] / (ratios[last] - ratios[last + 1])
+    return float(lengths[last] * (lengths[last + 1] / lengths[last]) ** part_)
+
+
+def _told(times: Mapping[str, Times], runtime: str) -> str:
+    """A sentence on where each way breaks even in a runtime."""
+    dense = times.get(f"{DENSE}, {runtime}", {})
+    told = []
+    for name, own in times.items():
+        attention, _, ran = name.partition(", ")
+        both = own.keys() & dense.keys()
+        if ran == runtime and attention != DENSE and both:
+            faster = f"({record.times(dense[max(both)] / own[max(both)])} at {max(both):,})"
+            told.append(f"{attention} {_from(break_even(own, dense))} {faster}")
+    return record.markdown_text(f"In {runtime} less time than full attention takes: {', '.join(told)}.")
+
+
+def _from(tokens: float | None) -> str:
+    if tokens is None:
+        return "at no length"
+    return f"from about {float(f'{tokens:.2g}'):,.0f} tokens on" if tokens else "at every length"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    lengths = sorted({row["length"] for row in rows})
+    found = {(row["name"], row["length"]): row for row in rows}
+
+    def cell(name: str, length: int) -> str:
+        row = found.get((name, length))
+        if row is None:
+            return MISSING
+        memory = finite(row.get("peak_memory_bytes"))
+        took = record.milliseconds(row["p50_ms"]).removesuffix(" ms")
+        return took if memory is None else f"{took} ({record.number(memory / 1e6, 0)})"
+
+    names = dict.fromkeys(row["name"] for row in rows)
+    return record.markdown_table(["ms (MB) at so many tokens", *(f"{length:,}" for length in lengths)],
+                                 [[name, *(cell(name, length) for length in lengths)] for name in names])  # fmt: skip
+
+
+def _origin(content: Mapping[str, Any]) -> str:
+    place = part(content, "machine")
+    told = (f"Medians of {content.get('rounds')} rounds in turn, fresh processes, batch {content.get('batch')}, "
+            f"{content.get('threads')} thread, {content.get('precision')}, on {place.get('gpu') or place.get('cpu')}; in "
+            f"brackets the most memory that the process held. {content.get('model')}.")  # fmt: skip
+    return record.markdown_text(told)
+
+
+def draw_lengths(lines: Mapping[str, Times], title: str) -> str:
+    """Return an SVG of the time per thousand tokens against the length, both axes logarithmic, each line with its name.
+
+    Args:
+        lines: Milliseconds by tokens; at least one.
+        title: For readers that see no image.
+    """
+    left, top, right, bottom = FRAME.plot
+    paces = {name: {length: ms / length * 1000 for length, ms in found.items()} for name, found in lines.items()}
+    lengths = sorted({length for found in paces.values() for length in found})
+    low, high = log_range([pace for found in paces.values() for pace in found.values()])
+    wide = math.log(lengths[-1] / lengths[0]) or 1.0
+
+    def across(length: float) -> float:
+        return left + (right - left) * math.log(length / lengths[0]) / wide
+
+    def down(pace: float) -> float:
+        return bottom - (bottom - top) * math.log(pace / low) / math.log(high / low)
+
+    drawn: list[dict[str, Any]] = [
+        {"name": name, "colour": index % COLOURS, "is_dashed": not _is_file(name),
+         "places": [(across(length), down(found[length])) for length in sorted(found)],
+         "tip": ", ".join(f"{length:,}: {pace:.3g} ms" for length, pace in sorted(found.items()))}
+        for index, (name, found) in enumerate(paces.items())
+    ]  # fmt: skip
+    for one, y in zip(drawn, apart([one["places"][-1][1] for one in drawn], top, bottom), strict=True):
+        one["label"] = y
+    return template(TEMPLATE).render(
+        title=title, frame=FRAME, plot=FRAME.plot, lines=drawn,
+        x_ticks=[{"at": across(length), "text": f"{length:,}"} for length in lengths],
+        y_ticks=[{"at": down(tick), "text": f"{tick:g}"} for tick in log_ticks(low, high)],
+    )  # fmt: skip
