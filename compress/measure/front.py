@@ -143,7 +143,7 @@ def _macs_share(run: Run) -> float | None:
 
 def students_table(students: Sequence[Student]) -> str:
     """One row for each file."""
-    head = ["recipe", "file", "MACs, % of teacher's", "retention, %", "of its float file, %", "MB", "speed-up", "seeds"]
+    head = ["recipe", "file", "MACs, % of teacher's", "retention, %", "float file's, %", "MB", "speed-up", "seeds"]
     return record.markdown_table(head, [[
         student.recipe, student.file, share_text(student.macs_share), spread(student.retentions),
         spread(student.float_retentions),
