@@ -16,7 +16,7 @@ from compress.measure.subjects import read_json
 from compress.record import MISSING, finite, part
 
 SCHEMA, TEMPLATE = 1, "lengths.svg.jinja"
-FRAME = Frame(900, 460, left=58, top=44, right=230, bottom=52, radius=3, letters=34)
+FRAME = Frame(900, 460, left=58, top=44, right=252, bottom=52, radius=3, letters=36)
 DENSE, COLOURS = "full attention", 6
 Times = dict[int, float]  # milliseconds by tokens
 

@@ -26,10 +26,16 @@ def _block(language: str) -> str:
     return found[1]
 
 
+def _copied(folder: Path) -> None:
+    """The page, and what it names."""
+    for name in ("recipes", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "README.md", folder)
+
+
 @pytest.mark.parametrize("recorded", re.findall(r"<!-- results: (\S+) -->", README))
 def test_the_tables_are_those_of_the_recorded_results(recorded: str, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
-    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    _copied(tmp_path)
     assert (tmp_path / recorded).is_file()
     refresh_tables(tmp_path / "README.md")
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
@@ -37,14 +43,27 @@ def test_the_tables_are_those_of_the_recorded_results(recorded: str, tmp_path: P
 
 @pytest.mark.parametrize("folder", re.findall(r"<!-- front: (\S+) -->", README))
 def test_the_overview_and_its_figure_are_those_of_the_recorded_results(folder: str, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    _copied(tmp_path)
     (tmp_path / folder / "front.svg").unlink()
-    (tmp_path / "README.md").write_text(README, encoding="utf-8")
     refresh_tables(tmp_path / "README.md")
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
     figure = (tmp_path / folder / "front.svg").read_text(encoding="utf-8")
     assert figure == (ROOT / folder / "front.svg").read_text(encoding="utf-8")
     assert f"]({folder}/front.svg)" in README
+
+
+@pytest.mark.parametrize("measured", re.findall(r"<!-- lengths: (\S+) -->", README))
+def test_what_long_texts_take_is_what_was_measured(measured: str, tmp_path: Path) -> None:
+    _copied(tmp_path)
+    figures = list((tmp_path / measured).parent.glob(f"{Path(measured).stem}_*.svg"))
+    drawn = {figure.name: figure.read_text(encoding="utf-8") for figure in figures}
+    for figure in figures:
+        figure.unlink()
+    refresh_tables(tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
+    assert len(drawn) == 2
+    assert {figure.name: figure.read_text(encoding="utf-8") for figure in figures} == drawn
+    assert all(f"/{name})" in README for name in drawn)
 
 
 KINDS = (("method", "methods"), ("objective", "objectives"), ("target", "targets"), ("task", "tasks"))
