@@ -50,7 +50,7 @@ def lengths_block(path: Path, link: str) -> tuple[str, dict[Path, str]]:
         lines = {name: found for name, found in times.items() if name.endswith(f", {runtime}") or not _is_file(name)}
         figures[file] = draw_lengths(lines, title)
         shown.append(f"![{title}]({link.rpartition('/')[0]}/{file.name})")
-    told = [_told(times, runtime) for runtime in runtimes]
+    told = [text for runtime in runtimes if (text := _told(times, runtime))]
     return "\n\n".join([*shown, _table(rows), *told, _origin(content)]), figures
 
 
@@ -79,12 +79,12 @@ def break_even(own: Mapping[int, float], other: Mapping[int, float]) -> float | 
     last = slower[-1]
     if last == len(lengths) - 1:
         return None
-    part_ = ratios[last] / (ratios[last] - ratios[last + 1])
-    return float(lengths[last] * (lengths[last + 1] / lengths[last]) ** part_)
+    way = ratios[last] / (ratios[last] - ratios[last + 1])
+    return float(lengths[last] * (lengths[last + 1] / lengths[last]) ** way)
 
 
 def _told(times: Mapping[str, Times], runtime: str) -> str:
-    """A sentence on where each way breaks even in a runtime."""
+    """A sentence on where each way breaks even in a runtime; none where nothing stands beside full attention."""
     dense = times.get(f"{DENSE}, {runtime}", {})
     told = []
     for name, own in times.items():
@@ -93,7 +93,7 @@ def _told(times: Mapping[str, Times], runtime: str) -> str:
         if ran == runtime and attention != DENSE and both:
             faster = f"({record.times(dense[max(both)] / own[max(both)])} at {max(both):,})"
             told.append(f"{attention} {_from(break_even(own, dense))} {faster}")
-    return record.markdown_text(f"In {runtime} less time than full attention takes: {', '.join(told)}.")
+    return record.markdown_text(f"In {runtime} less time than full attention takes: {', '.join(told)}.") if told else ""
 
 
 def _from(tokens: float | None) -> str:

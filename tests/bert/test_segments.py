@@ -85,6 +85,14 @@ def test_a_token_in_memory_weighs_less_at_first() -> None:
     assert attention.memory_bias.tolist() == [[FARTHER, 0.0]] * 4
 
 
+def test_distances_are_whole_in_half_precision_too() -> None:
+    attention = next(one for one in reading("transformer_xl").modules() if isinstance(one, TransformerXL))
+    told = attention._farther(600, 600, 600, torch.zeros(1))
+    found = attention._farther(600, 600, 600, torch.zeros(1, dtype=torch.bfloat16))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), told, rtol=1 / 128, atol=1 / 128)
+
+
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_segment_by_segment_it_answers_the_same(kind: str, family: str) -> None:

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from compress.bert.windows import windowed
 
-HEADS, SIZE = 2, 4
+HEADS, SIZE = 4, 4  # more heads than are computed at once
 
 
 def states(length: int, batch: int = 3, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -41,6 +41,17 @@ def test_it_is_masked_full_attention(length: int, window: int, globals_: int) ->
     real = mask[:, None, :, None].expand_as(told)
     torch.testing.assert_close(found[real], told[real], rtol=1e-5, atol=1e-5)
     assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_hides_padding_and_stays_finite(dtype: torch.dtype) -> None:
+    mask = masks(48)
+    query, key, value = (one.to(dtype) for one in states(48))
+    found = windowed(8 * query, key, value, mask, window=6, globals_=0)
+    told = windowed(8 * query.float(), key.float(), value.float(), mask, window=6, globals_=0)
+    assert torch.isfinite(found).all()
+    real = mask[:, None, :, None].expand_as(told)
+    torch.testing.assert_close(found[real].float(), told[real], rtol=0, atol=0.1)
 
 
 def test_a_window_over_everything_is_full_attention() -> None:
