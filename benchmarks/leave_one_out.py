@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,13 @@ def main() -> None:
     """Run every variant and write what was found."""
     arguments = _arguments()
     plan = replace(read_recipe(arguments.recipe, arguments.overrides), seed=arguments.seed)
-    chosen = [(name, one) for name, one in variants(plan) if name == WHOLE or _is_asked(name, arguments.only)]
-    if len(chosen) == 1:
-        raise SystemExit(f"--only {' '.join(arguments.only)} names nothing that can be left out of {plan.name}: "
-                         f"{', '.join(name for name, _ in variants(plan))}.")
-    found = [_measured(name, variant, arguments.cache) for name, variant in chosen]
+    every = list(variants(plan))
+    unknown = set(arguments.only) - {left for left, _, _ in every}
+    if unknown:
+        raise SystemExit(f"--only {' '.join(sorted(unknown))}: {plan.name} has nothing of that name to leave out, but "
+                         f"{', '.join(dict.fromkeys(left for left, _, _ in every if left)) or 'nothing at all'}.")
+    found = [_measured(name, one, arguments.cache) for left, name, one in every
+             if not left or not arguments.only or left in arguments.only]  # fmt: skip
     whole = found[0]
     for one in found:
         one["lost"] = {name: whole["accuracy"][name] - value for name, value in one["accuracy"].items()}
@@ -64,22 +66,19 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _is_asked(name: str, only: Sequence[str]) -> bool:
-    return not only or name.split()[1] in only
-
-
-def variants(plan: Plan) -> Iterator[tuple[str, Plan]]:
-    """The plan, then the plan without each objective, each step of distillation but the last, and each step's copies."""
-    yield WHOLE, plan
+def variants(plan: Plan) -> Iterator[tuple[str, str, Plan]]:
+    """The plan, then the plan without each objective, each step of distillation but the last, and each step's copies: what is
+    left out (nothing at first), in words, and the plan."""
+    yield "", WHOLE, plan
     for place, step in enumerate(plan.steps):
         objectives = step.arguments.get("objectives") or {}
         for name in objectives if len(objectives) > 1 else ():
             left = {other: weight for other, weight in objectives.items() if other != name}
-            yield f"without {name} in {step.name}", _with(plan, place, objectives=left)
+            yield name, f"without {name} in {step.name}", _with(plan, place, objectives=left)
         if objectives and len(plan.steps) > place + 1:
-            yield f"without {step.name}", replace(plan, steps=(*plan.steps[:place], *plan.steps[place + 1 :]))
+            yield step.name, f"without {step.name}", replace(plan, steps=(*plan.steps[:place], *plan.steps[place + 1 :]))
         if step.arguments.get("augment"):
-            yield f"without copies in {step.name}", _with(plan, place, augment=None)
+            yield "copies", f"without copies in {step.name}", _with(plan, place, augment=None)
 
 
 def _with(plan: Plan, place: int, **changes: Any) -> Plan:

@@ -51,6 +51,7 @@ SWAPS: dict[str, dict[str, Any]] = {
 }
 READ_LENGTHS = (4096, 16384, 65536)
 FILES = ("onnxruntime-cpu", "openvino-cpu")
+HOLDS_SCORES = (f"{DENSE} (eager), torch", *(f"{DENSE}, {target}" for target in FILES))
 SAMPLES, SECONDS, WARM_UP = 10, 2.0, 2
 COPIES, FULL = 3, 0.6  # of the scores, that full attention holds at once; of the memory
 Timed = tuple[float, int | None]
@@ -146,8 +147,7 @@ def _task() -> Task:
 
 def _fits(name: str, length: int) -> bool:
     memory = machine()["memory_bytes"] or 0
-    holds_scores = name.startswith(DENSE) and "," in name and "fused" not in name
-    return not holds_scores or COPIES * 12 * length**2 * 4 < FULL * memory
+    return name not in HOLDS_SCORES or COPIES * 12 * length**2 * 4 < FULL * memory
 
 
 def _worker(subject: Subject) -> Callable[[int], Timed]:

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.bert.attention import LongAttention
+from compress.bert.attention import LongAttention, hiding
 from compress.bert.factors import LowRankLinear
 from compress.bert.families import family_of_layer
 from compress.bert.layout import attention_of, encoder_layers, head_count, projections_of, reads_first_token_only
@@ -104,10 +104,8 @@ def attended_by_first(
         scores = query @ key_of(hidden_states).transpose(1, 2)
     else:
         scores = torch.matmul(query, key_of.weight) @ hidden_states.transpose(1, 2)  # (batch, heads, length)
-    if allowed is not None and allowed.dtype == torch.bool:
-        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-    elif allowed is not None:
-        scores = scores + allowed
+    if allowed is not None:
+        scores = scores + (hiding(allowed, scores.dtype) if allowed.dtype == torch.bool else allowed)
     probabilities = nn.functional.dropout(scores.softmax(-1), dropout)
     if stay:
         value = probabilities @ value_of(hidden_states)

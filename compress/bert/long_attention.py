@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from compress.bert.attention import TOKENS, LongAttention
+from compress.bert.attention import TOKENS, LongAttention, hiding
 from compress.bert.families import Family, family_of
 from compress.bert.first_token import attended_by_first, rows_of_heads
 from compress.bert.hashing import hashed, rotations
@@ -68,8 +68,7 @@ class Longformer(LongAttention):
         given = (hidden_states[:, : self.global_tokens], hidden_states, hidden_states)
         query, key, value = (linear(states).unflatten(-1, (heads, -1)).transpose(1, 2)
                              for linear, states in zip(self.global_projections, given, strict=True))  # fmt: skip
-        scores = (query * self.scaling) @ key.transpose(-1, -2)
-        scores = scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)
+        scores = (query * self.scaling) @ key.transpose(-1, -2) + hiding(mask[:, None, None], query.dtype)
         return functional.dropout(scores.softmax(-1), dropout) @ value
 
 

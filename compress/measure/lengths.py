@@ -21,7 +21,7 @@ DENSE, COLOURS = "full attention", 6
 Times = dict[int, float]  # milliseconds by tokens
 
 
-def lengths_block(path: Path, link: str) -> tuple[str, dict[Path, str]]:
+def lengths_block(path: Path, link: str) -> tuple[str, dict[str, str]]:
     """Lay out a result of benchmarks/long_inputs.py.
 
     Args:
@@ -30,7 +30,7 @@ def lengths_block(path: Path, link: str) -> tuple[str, dict[Path, str]]:
         link: Where the file lies, as seen from the page.
 
     Returns:
-        The Markdown, and its figures, an SVG for each runtime of files, by their places.
+        The Markdown, and its figures, an SVG for each runtime of files, by the names of those that lie beside the file.
 
     Raises:
         InputError: The file is missing, damaged, or of another schema.
@@ -46,10 +46,10 @@ def lengths_block(path: Path, link: str) -> tuple[str, dict[Path, str]]:
     runtimes = sorted({name.partition(", ")[2] for name in times if _is_file(name)})
     figures, shown = {}, []
     for runtime in runtimes:
-        file, title = path.with_name(f"{path.stem}_{runtime}.svg"), f"Time per token against length, {runtime}"
+        file, title = f"{path.stem}_{runtime}.svg", f"Time per token against length, {runtime}"
         lines = {name: found for name, found in times.items() if name.endswith(f", {runtime}") or not _is_file(name)}
         figures[file] = draw_lengths(lines, title)
-        shown.append(f"![{title}]({link.rpartition('/')[0]}/{file.name})")
+        shown.append(f"![{title}]({link.rpartition('/')[0]}/{file})")
     told = [text for runtime in runtimes if (text := _told(times, runtime))]
     return "\n\n".join([*shown, _table(rows), *told, _origin(content)]), figures
 

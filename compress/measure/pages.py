@@ -42,15 +42,15 @@ def refresh_tables(path: Path) -> bool:
     after, end = "", 0
     for start, stop in _places(before, path):
         kind, name = start.groups()
+        named, figures = path.parent / name, dict[str, str]()
         if kind == "front":
-            folder = path.parent / name
-            block, figures = front_block(folder, name.rstrip("/"))
-            contents |= {folder / file: text for file, text in figures.items()}
+            block, figures = front_block(named, name.rstrip("/"))
         elif kind == "lengths":
-            block, drawn = lengths_block(path.parent / name, name)
-            contents |= drawn
+            block, figures = lengths_block(named, name)
         else:
-            block = results_table(read_results(path.parent / name))
+            block = results_table(read_results(named))
+        folder = named if kind == "front" else named.parent
+        contents |= {folder / file: text for file, text in figures.items()}
         after += before[end : start.end()].rstrip("\r") + newline
         after += newline.join(["", *block.splitlines(), "", ""])
         end = stop.start()
