@@ -130,28 +130,30 @@ def build_student(
              "bottleneck": bottleneck, "feed_forwards": feed_forwards, "normalization": normalization,
              "groups": groups, "buckets": buckets}  # fmt: skip
     _check_teacher(model)
-    seed = (run or Run()).seed
+    run = run or Run()
     if kind in PLAIN_SIZES:
-        return _without_encoder(model, kind, given | {"shape": shape, "keep": keep}, initial, task, seed)
+        return _without_encoder(model, kind, given | {"shape": shape, "keep": keep}, initial, task, run)
     sizes, chosen = _settled(model, kind, SHAPES.get(shape or "", {}), given, keep)
     copies = _copies(model, kind, sizes, initial)
     _check(model, kind, given, sizes, chosen, keep, initial, copies)
     if kind == "bert" and copies and chosen == list(range(len(encoder_layers(model)))):
         raise NoEffect("build_student: the student would have the teacher's shape and layers; make it smaller.")
-    student = new_student(kind, model, sizes, seed)
+    student = new_student(kind, model, sizes, run.seed)
     if initial == "random":
         return student
     needs_sentences = kind != "bert" or not copies
     if needs_sentences and task is None:
         raise InputError(f"build_student of kind {kind} looks at the teacher's states; give task, or use initial: random.")
+    if run.is_rehearsal:
+        return student
     batches = _batches(model, task) if needs_sentences and task is not None else []
     seen = seen_by(model, batches) if batches else None
-    KINDS[kind](student, Lesson(model, chosen, copies, _as_read(student, batches), seen, seed))
+    KINDS[kind](student, Lesson(model, chosen, copies, _as_read(student, batches), seen, run.seed))
     return student
 
 
 def _without_encoder(
-    model: PreTrainedModel, kind: str, given: dict[str, Any], initial: str, task: Task | None, seed: int
+    model: PreTrainedModel, kind: str, given: dict[str, Any], initial: str, task: Task | None, run: Run
 ) -> PreTrainedModel:
     names, told = PLAIN_SIZES[kind], {name: value for name, value in given.items() if value is not None}
     wrong = told.keys() - names.keys()
@@ -161,7 +163,8 @@ def _without_encoder(
     raise_together([f"build_student.{problem}" for problem in sorted(problems)])
     sizes = {names[name]: value for name, value in told.items()}
     pairs = task is not None and task.train.pairs is not None
-    return student_of(model, kind, random=initial == "random", seed=seed, pairs=pairs, **sizes)
+    random = initial == "random" or run.is_rehearsal
+    return student_of(model, kind, random=random, seed=run.seed, pairs=pairs, **sizes)
 
 
 def _check_teacher(model: PreTrainedModel) -> None:

@@ -121,8 +121,10 @@ def distill(
             raise InputError("distill.objectives names 'labels', but distill.text has none; remove one of them.")
         task = replace(task, train=read_unlabelled(text, apart_from=task.evaluation).split)
     if augment is not None:
-        copies = augmented(task.train, Augment(**augment), model=teacher, seed=run.seed, progress=run.progress)
-        task = replace(task, train=copies)
+        wanted = Augment(**augment)
+        if not run.is_rehearsal:
+            copies = augmented(task.train, wanted, model=teacher, seed=run.seed, progress=run.progress)
+            task = replace(task, train=copies)
     how = Teaching(temperature, layers, relation_heads, project, progressive, teacher_cache_bytes, masked_lm, hides,
                    last_tokens)  # fmt: skip
     goal = goal_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)

@@ -98,7 +98,7 @@ def _check(keep: list[int], count: int) -> None:
 
 def _chosen(model: PreTrainedModel, count: int, layers: int, by: Strategy, task: Task | None, run: Run) -> list[int]:
     """The layers that stay, rising."""
-    if by == "top":
+    if by == "top" or run.is_rehearsal:  # the same number of layers
         return list(range(layers))
     if by == "bottom":
         return list(range(count - layers, count))

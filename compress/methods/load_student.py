@@ -40,7 +40,10 @@ def load_student(
         InputError: There is no such model, it is damaged, or its head is for other labels.
         NoEffect: It is the model that comes in.
     """
-    student = load(checkpoint, labels=list(model.config.id2label.values()), seed=(run or Run()).seed)
+    run = run or Run()
+    student = load(checkpoint, labels=list(model.config.id2label.values()), seed=run.seed)
+    if run.is_rehearsal:  # in which the model that comes in may not have been trained yet
+        return student
     own, told = model.state_dict(), student.state_dict()
     if own.keys() == told.keys() and all(own[name].equal(told[name]) for name in own):
         raise NoEffect(f"load_student.checkpoint is {checkpoint}, the same as the model that comes in; remove the step.")

@@ -11,14 +11,37 @@ from compress.export.exporting import check_runtime
 from compress.export.ranges import refuse_unread, source_of_ranges
 from compress.export.segment import refuse_memory
 from compress.measure.chance import assert_better_than_chance
-from compress.pipeline.steps import Stop, Walk
+from compress.pipeline.steps import Stop, Walk, call_of, stops_ahead
 from compress.recipe.plan import INPUT_MODEL
 from compress.recipe.signatures import load_function
 from compress.tasks.unlabelled import read_unlabelled
 from compress.train.calibration import check_calibration_part
 from compress.train.predict import predict
+from compress.train.run import Run
 
 EXAMPLES = 500
+REHEARSED = frozenset({"fine_tune", "build_student", "load_student", "drop_layers", "distill", "theseus"})
+"""Methods whose result's shape is known without their work: they heed `Run.is_rehearsal`."""
+
+
+def rehearse(walk: Walk, start: Stop) -> None:
+    """Let the steps check what they are given, on models of the right shape, before the first of them trains.
+
+    A step whose result only its work can tell, such as pruning, ends what is known of the models after it.
+
+    Raises:
+        InputError: Sizes do not fit, layers are not there, or the disk has no room for a teacher's answers.
+    """
+    ahead = stops_ahead(walk, start)
+    stops = list(ahead.stops.values())
+    for step, before, stop in zip(walk.plan.steps, stops, stops[1:], strict=False):
+        if stop is stops[-1] and before.folder is not None:
+            return  # it tells at once itself
+        teacher = ahead.stops.get(step.arguments.get("teacher") or "")
+        if stop.folder is None and step.method in REHEARSED and before.is_known and (teacher is None or teacher.is_known):
+            kept = walk.cache.root / "answers" if teacher is not None and teacher.folder is None else None
+            run = Run(walk.plan.seed, walk.device, answers=kept, max_steps=0)
+            stop.loaded = call_of(ahead, step, run)(before.model())
 
 
 def check_teachers(walk: Walk, start: Stop) -> None:

@@ -23,7 +23,7 @@ from compress.export.exporting import check_runtime, export
 from compress.log import Progress, no_progress
 from compress.measure.machine import commit
 from compress.pipeline.cache import disk_errors_told, open_cache
-from compress.pipeline.checks import check_exports, check_runtimes, check_teachers, check_texts
+from compress.pipeline.checks import check_exports, check_runtimes, check_teachers, check_texts, rehearse
 from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.measuring import measure_run
 from compress.pipeline.processes import is_main, join_processes
@@ -92,6 +92,7 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
         check_texts(walk)
         if not around.tiny:
             check_teachers(walk, start)
+            rehearse(walk, start)
         walk_steps(walk, start)
         if not is_main():
             return {}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import logging
 import resource
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from compress.pipeline.cache import Cache
 from compress.pipeline.keys import EXPORT_VERSIONS, VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.processes import agreed, is_main, wait_for_all
 from compress.recipe.plan import INPUT_MODEL, Plan, Step
+from compress.recipe.signatures import load_function
 from compress.train.run import Run
 
 if TYPE_CHECKING:
@@ -54,6 +56,11 @@ class Stop:
     key: str
     folder: Path | None
     loaded: PreTrainedModel | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a model to load."""
+        return self.folder is not None or self.loaded is not None
 
     def model(self) -> PreTrainedModel:
         """The model, from memory or from its folder."""
@@ -99,6 +106,26 @@ def walk_steps(walk: Walk, start: Stop) -> None:
         walk.stops[step.name] = _run_step(walk, step, walk.last)
 
 
+def stops_ahead(walk: Walk, start: Stop) -> Walk:
+    """The same walk with all of its stops: what every step's result will go by, and its folder where it was made before."""
+    ahead = replace(walk, stops={INPUT_MODEL: start})
+    for step in walk.plan.steps:
+        key = _key(ahead, step, ahead.last)
+        ahead.stops[step.name] = Stop(step.name, key, walk.cache.find("steps", key))
+    return ahead
+
+
+def call_of(walk: Walk, step: Step, run: Run) -> Callable[[PreTrainedModel], PreTrainedModel]:
+    """The step's method with all of its arguments; it is to be called with the model."""
+    function = load_function(METHODS, step.method)
+    wants = inspect.signature(function).parameters
+    arguments = dict(step.arguments)
+    if arguments.get("teacher"):
+        arguments["teacher"] = walk.stops[arguments["teacher"]].model()
+    supplied = {"task": walk.task, "run": run}
+    return partial(function, **arguments, **{name: supplied[name] for name in supplied.keys() & wants.keys()})
+
+
 def _run_step(walk: Walk, step: Step, before: Stop) -> Stop:
     key = _key(walk, step, before)
     found = walk.cache.find("steps", key)
@@ -123,8 +150,7 @@ def _run_step(walk: Walk, step: Step, before: Stop) -> Stop:
 
 
 def _key(walk: Walk, step: Step, before: Stop) -> str:
-    function = getattr(importlib.import_module(METHODS[step.method]), step.method)
-    wants = inspect.signature(function).parameters
+    wants = inspect.signature(load_function(METHODS, step.method)).parameters
     teacher = step.arguments.get("teacher")
     objectives = [OBJECTIVES[name] for name in step.arguments.get("objectives") or OBJECTIVES]
     return digest({
@@ -173,41 +199,35 @@ def _make_step(walk: Walk, step: Step, before: Stop, key: str) -> tuple[Path, bo
     with walk.cache.alone("steps", key) if is_main() else nullcontext():
         reused = agreed(walk.cache.find("steps", key) is not None)
         if not reused:
-            partial = walk.cache.partial("steps", key)
-            model, facts = _apply(walk, step, before, partial / CHECKPOINT)
+            unfinished = walk.cache.partial("steps", key)
+            model, facts = _apply(walk, step, before, unfinished / CHECKPOINT)
             if is_main():
-                _keep(walk, model, facts, partial, key)
+                _keep(walk, model, facts, unfinished, key)
     wait_for_all()
     found = walk.cache.find("steps", key)
     assert found is not None
     return found, reused
 
 
-def _keep(walk: Walk, model: PreTrainedModel, facts: dict[str, Any], partial: Path, key: str) -> None:
+def _keep(walk: Walk, model: PreTrainedModel, facts: dict[str, Any], unfinished: Path, key: str) -> None:
     """Write a step's model and check that it answers the same when loaded again, before it counts as made."""
-    for path in partial.iterdir():
+    for path in unfinished.iterdir():
         if path.is_file():
             path.unlink()
-    write_model(model, partial)
-    _check_reload(model, partial, walk.task)
-    shutil.rmtree(partial / CHECKPOINT, ignore_errors=True)
+    write_model(model, unfinished)
+    _check_reload(model, unfinished, walk.task)
+    shutil.rmtree(unfinished / CHECKPOINT, ignore_errors=True)
     walk.cache.finish("steps", key, facts)
 
 
 def _apply(walk: Walk, step: Step, before: Stop, checkpoint: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
-    function = getattr(importlib.import_module(METHODS[step.method]), step.method)
-    wants = inspect.signature(function).parameters
     run = Run(walk.plan.seed, walk.device, checkpoint, walk.cache.root / "answers", _named(walk.progress, step.name),
               walk.max_steps, walk.checkpoint_seconds, walk.log_with)  # fmt: skip
-    arguments = dict(step.arguments)
-    if arguments.get("teacher"):
-        arguments["teacher"] = walk.stops[arguments["teacher"]].model()
-    arguments |= {name: value for name, value in (("task", walk.task), ("run", run)) if name in wants}
-    model = before.model()
+    call, model = call_of(walk, step, run), before.model()
     logger.info("%s (%s) starts", step.name, step.method)
     walk.progress(f"{step.name}: starts", 0, 1)
     started = time.perf_counter()
-    changed = function(model, **arguments)
+    changed = call(model)
     facts = {
         "seconds": time.perf_counter() - started,
         "parameters_before": parameter_count(model),

@@ -138,6 +138,8 @@ def train(
     """
     keep_freed_memory()
     check_fit(model, task)
+    if run.is_rehearsal:
+        return copy_of(model).eval()
     with torch.random.fork_rng(devices=[]), ExitStack() as stack:
         training = _prepare(model, task, settings, goal, run, before_step, stack)
         if training.accelerator.device.type == "cpu":
@@ -186,7 +188,7 @@ def _prepare(
     student.requires_grad_(True)
     steps_per_epoch = math.ceil(math.ceil(len(encoded) / settings.batch_size) / settings.accumulate)
     total = max(1, math.ceil(settings.epochs * steps_per_epoch))
-    total = min(total, run.max_steps) if run.max_steps else total
+    total = min(total, run.max_steps or total)
     if goal.teacher is not None:
         goal.teacher.moved(accelerator.device)
     learned = nn.ModuleDict({"student": student, "learned": goal.learned.to(accelerator.device)})

@@ -19,7 +19,8 @@ class Run:
         folder: Where checkpoints go, so that a killed step goes on; None keeps none.
         answers: Where what teachers answer, and what was timed, is kept for other steps and runs; None keeps nothing on disk.
         progress: Told after each batch.
-        max_steps: Stop after so many optimizer steps (for `--tiny`).
+        max_steps: Stop after so many optimizer steps (for `--tiny`). With 0 a step rehearses: it checks what it is given and
+            leaves a model of the right shape, but computes nothing that only training needs.
         checkpoint_seconds: Time between two checkpoints.
         log_with: Trackers that accelerate knows ("tensorboard", "wandb", ...).
         facts: What the step found out, for run.json: metrics, examples_per_second, curve.
@@ -34,3 +35,8 @@ class Run:
     checkpoint_seconds: float = 60.0
     log_with: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether nothing is to be trained."""
+        return self.max_steps == 0

@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,8 @@ def known_answers(
         InputError: The disk has no room for them.
     """
     place = folder / _key(teacher, encoded, device, bf16)
-    files = {state: _file(place, state, encoded, shape) for state, shape in _shapes(teacher, encoded, wanted).items()}
-    size_bytes = sum(file.size_bytes for file in files.values())
+    files = _files(place, teacher, encoded, wanted)
+    size_bytes = _size_bytes(files.values())
     if size_bytes > limit_bytes:
         logger.info("the teacher's answers would be %.2f GB, more than teacher_cache_bytes (%.2f GB); it answers in every "
                     "step.", size_bytes / 1e9, limit_bytes / 1e9)  # fmt: skip
@@ -115,11 +115,26 @@ def known_answers(
     with FileLock(place / "lock"):
         missing = {state: file for state, file in files.items() if not file.is_whole()}
         if missing:
-            _check_room(place, missing.values(), size_bytes)
+            _check_room(place, missing.values())
+            logger.info("writing the teacher's answers to %d files, %.2f GB of %.2f GB, in %s", len(missing),
+                        _size_bytes(missing.values()) / 1e9, size_bytes / 1e9, place)  # fmt: skip
             _write(teacher, encoded, missing, device, bf16, progress)
     arrays = {state: file.opened("r") for state, file in files.items()}
     logits = np.array(arrays.pop((LOGITS, 0)))
     return KnownAnswers(logits, {state: _stored(state, array, encoded) for state, array in arrays.items()})
+
+
+def check_room_for_answers(
+    teacher: PreTrainedModel, encoded: Encoded, wanted: Collection[State], *, folder: Path, limit_bytes: int
+) -> None:
+    """Refuse what `known_answers` would refuse to write into an empty cache; a teacher of the same shape will do.
+
+    Raises:
+        InputError: The disk has no room for the answers.
+    """
+    files = _files(folder, teacher, encoded, wanted)
+    if _size_bytes(files.values()) <= limit_bytes:
+        _check_room(next(one for one in (folder, *folder.parents) if one.exists()), files.values())
 
 
 def _key(teacher: PreTrainedModel, encoded: Encoded, device: str, bf16: bool) -> str:
@@ -141,12 +156,22 @@ def _shapes(teacher: PreTrainedModel, encoded: Encoded, wanted: Collection[State
     return shapes
 
 
+def _files(
+    place: Path, teacher: PreTrainedModel, encoded: Encoded, wanted: Collection[State]
+) -> dict[Any, _File]:
+    return {state: _file(place, state, shape) for state, shape in _shapes(teacher, encoded, wanted).items()}
+
+
+def _size_bytes(files: Iterable[_File]) -> int:
+    return sum(file.size_bytes for file in files)
+
+
 def _starts(kind: str, lengths: np.ndarray, heads: int) -> np.ndarray:
     rows = {"first": np.ones_like(lengths), "scores": heads * lengths**2}.get(kind, lengths)
     return np.concatenate([[0], np.cumsum(rows)])
 
 
-def _file(place: Path, state: tuple[str, int], encoded: Encoded, shape: tuple[int, ...]) -> _File:
+def _file(place: Path, state: tuple[str, int], shape: tuple[int, ...]) -> _File:
     kind, layer = state
     return _File(place / (LOGITS if kind == LOGITS else f"{kind}_{layer}"), "f4" if kind == LOGITS else "f2", shape)
 
@@ -157,15 +182,13 @@ def _stored(state: State, array: np.ndarray, encoded: Encoded) -> Stored:
     return Stored(kind, array, _starts(kind, encoded.lengths, heads), encoded.lengths)
 
 
-def _check_room(place: Path, missing: Collection[_File], size_bytes: int) -> None:
-    needed, free = sum(file.size_bytes for file in missing), shutil.disk_usage(place).free
+def _check_room(place: Path, missing: Iterable[_File]) -> None:
+    needed, free = _size_bytes(missing), shutil.disk_usage(place).free
     if needed > free:
         raise InputError(
             f"the teacher's answers need {needed / 1e9:.2f} GB, but the disk of {place} has {free / 1e9:.2f} GB free; free "
             "some space, choose another --cache, or set teacher_cache_bytes to 0, and the teacher answers in every step."
         )
-    logger.info("writing the teacher's answers to %d files, %.2f GB of %.2f GB, in %s",
-                len(missing), needed / 1e9, size_bytes / 1e9, place)  # fmt: skip
 
 
 def _write(

@@ -27,7 +27,7 @@ from compress.train.loop import Goal
 from compress.train.predict import predict
 from compress.train.projection import fitted_projection
 from compress.train.run import Run
-from compress.train.teacher_cache import known_answers
+from compress.train.teacher_cache import check_room_for_answers, known_answers
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -136,20 +136,25 @@ def goal_of(
              for name, module in modules.items()]  # fmt: skip
     _check_fit(method, terms, how, student, teacher)
     head = _head(method, terms, how, teacher)
+    wanted = {state for term in terms for state in term.states(1)}
+    looks = any("teacher" in term.module.NEEDS for term in terms)
+    teaches_logits = any(not term.pairs for term in terms)
+    if run.is_rehearsal:
+        if looks and head is None:
+            _check_room(teacher, wanted, how, task, run)
+        return Goal({}, teaches_logits=teaches_logits)
     learned = nn.ModuleDict({
         term.name: fitted_projection(student, teacher, task, term.pairs, next(iter(term.kinds)), run)
         for term in terms if getattr(term.module, "PROJECTS", False) and _widths(student) != _widths(teacher)
     })  # fmt: skip
     if head is not None:
         learned["head"] = head
-    wanted = {state for term in terms for state in term.states(1)}
-    looks = any("teacher" in term.module.NEEDS for term in terms)
     return Goal(
         {term.name: (term.weight, _bound(term, how, learned, student, teacher)) for term in terms},
         states=frozenset(state for term in terms for state in term.states(0)),
         teacher=answers_of(teacher, wanted, how, task, run, live=head is not None) if looks else None,
         learned=learned,
-        teaches_logits=any(not term.pairs for term in terms),
+        teaches_logits=teaches_logits,
         stages=len(encoder_layers(student)) if how.stages else 0,
         hides=how.hides if head is not None else 0.0,
     )
@@ -287,6 +292,13 @@ def _head(method: str, terms: list[_Term], how: Teaching, teacher: PreTrainedMod
         )
     head: nn.Module = source.cls.requires_grad_(False)
     return head
+
+
+def _check_room(teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run) -> None:
+    """Raise InputError where the disk has no room for a teacher's answers that would be kept."""
+    if run.answers and how.teacher_cache_bytes:
+        encoded = task.encode(task.train.require("train"), teacher.tokenizer)
+        check_room_for_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes)
 
 
 def answers_of(

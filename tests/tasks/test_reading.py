@@ -40,6 +40,17 @@ def test_an_evaluation_file_is_never_learned_from(tmp_path: Path) -> None:
         task.evaluation.require("train")
 
 
+def test_a_few_examples_of_a_file_that_is_sorted_by_label_are_of_all_its_labels(tmp_path: Path) -> None:
+    task = cp.task({"train": _file(tmp_path, sorted(_rows(400), key=lambda row: row[1]))})
+    assert sorted(task.train.labels.tolist()) == task.train.labels.tolist()
+    few = task.train.take(11)
+    assert (len(few), few.role) == (11, "train")
+    assert 4 <= few.labels.sum() <= 7
+    assert len(set(few.texts)) == 11
+    assert task.train.take(10_000).texts == task.train.texts
+    assert len(task.train.pick(np.arange(0)).take(3)) == 0
+
+
 def test_rows_on_both_sides_are_not_learned_from_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train, validation = _file(tmp_path, _rows(200)), _file(tmp_path, [*_rows(7, 3), *_rows(50, 1000)], "dev.tsv")
     with caplog.at_level(logging.WARNING, "compress"):
