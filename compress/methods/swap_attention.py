@@ -89,7 +89,8 @@ def swap_attention(
         task: Tells how long its texts are.
         kind: See above.
         window: Of longformer; even. Larger ones cost time in proportion.
-        global_tokens: Of longformer; half of the window at most. 1 is [CLS], which a classifier reads.
+        global_tokens: Of longformer, the first of a text; half of the window at most. 1 is [CLS], which a classifier reads;
+            as many as the question has where a text is read for a question.
         chunk: Of reformer: a token sees its own chunk, the one before and the one behind.
         buckets: Of reformer; even. About the length over the chunk.
         rounds: Of reformer: each finds other tokens, and costs as much.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import BertForQuestionAnswering, BertForTokenClassification
 
 import compress as cp
 from compress.bert.attention import TOKENS, attention_kernel
@@ -52,6 +53,30 @@ def test_attention_that_leaves_nothing_out_answers_as_full_attention(name: str, 
     torch.testing.assert_close(logits_of(student, **batch), logits_of(model, **batch), rtol=1e-4, atol=1e-5)
     for told in KINDS.values():
         assert not torch.allclose(logits_of(swapped(told, model), **batch), logits_of(model, **batch))
+
+
+def answers_by_token(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What a model with a head for every token answers, (batch, length, outputs)."""
+    with torch.inference_mode():
+        told = model(**batch)
+    return told.logits if "logits" in told else torch.stack([told.start_logits, told.end_logits], -1)
+
+
+@pytest.mark.parametrize("head", [BertForTokenClassification, BertForQuestionAnswering])
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_model_that_answers_for_every_token_attends_in_the_same_way(name: str, head: Any) -> None:
+    trained = tiny_bert(layers=3)
+    model = head(trained.config).eval()
+    model.load_state_dict(trained.state_dict(), strict=False)
+    batch = tokens(lengths=(20, 11, 3))
+    read = batch["attention_mask"].bool()
+    told, found = answers_by_token(model, batch), answers_by_token(swapped(WHOLE[name], model), batch)
+    torch.testing.assert_close(found[read], told[read], rtol=1e-4, atol=1e-5)
+    student = swapped(next(one for one in KINDS.values() if one["kind"] == name), model)
+    found = answers_by_token(student, batch)
+    assert not torch.allclose(found[read], told[read], atol=1e-2)
+    alone = answers_by_token(student, {key: values[1:2, :11] for key, values in batch.items()})
+    torch.testing.assert_close(found[1:2, :11], alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", KINDS)
