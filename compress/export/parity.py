@@ -71,8 +71,7 @@ class Reference:
 
     def __init__(self, model: PreTrainedModel, task: Task) -> None:
         split = task.calibration.require("calibration").take(SENTENCES)
-        longest = min(task.max_length, model.config.max_position_embeddings)
-        self.batches = list(real_batches(task.encode(split, model.tokenizer), longest))
+        self.batches = list(real_batches(task.encode(split, model.tokenizer), task.max_length))
         with torch.inference_mode():
             self.logits = [
                 model(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.float().numpy()

@@ -16,7 +16,7 @@ from compress.measure.counts import onnx_counts, size_bytes, torch_macs
 from compress.measure.latency import Grid, Progress, Timing, check_grid, time_subjects
 from compress.measure.machine import machine, versions
 from compress.measure.runners import Runner, check_device, open_runner
-from compress.measure.subjects import ONNX, Subject, export_facts, last_accepted_stage, subjects_on_disk
+from compress.measure.subjects import ONNX, Subject, export_facts, input_limits, last_accepted_stage, subjects_on_disk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -198,7 +198,8 @@ class _Answers:
 
 def _answer(subject: Subject, task: Task, device: str, length: int | None) -> _Answers:
     runner = open_runner(subject, device)
-    encoded = task.encode(task.evaluation.require("evaluation"), runner.tokenizer)
+    read = task.up_to(input_limits(subject)[1])
+    encoded = read.encode(task.evaluation.require("evaluation"), runner.tokenizer)
     logits = predict(runner, encoded)
     if logits.shape[1] != len(task.labels):
         raise InputError(

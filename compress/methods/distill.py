@@ -25,6 +25,7 @@ from compress.train.settings import (
     ClipNorm,
     Epochs,
     LearningRate,
+    MaxLength,
     Patience,
     Schedule,
     Settings,
@@ -52,6 +53,7 @@ def distill(
     masked_lm: Annotated[str | None, Field(description="checkpoint whose head tells hidden words")] = None,
     hides: Annotated[float, Field(gt=0, lt=1, description="fraction of the words that are hidden")] = 0.15,
     teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
+    max_length: MaxLength = None,
     epochs: Epochs = 3,
     learning_rate: LearningRate = 2e-4,
     batch_size: BatchSize = 64,
@@ -96,6 +98,8 @@ def distill(
         hides: Which fraction of the words these hide, anew in each step.
         teacher_cache_bytes: The largest teacher's answers that are kept on disk, in the cache of the recipe; larger ones are
             computed anew in every step. Their size is told before they are written.
+        max_length: Tokens of each text to read while the student learns, where the task's texts have more than student or
+            teacher read.
         epochs: Passes over the training part.
         learning_rate: Highest rate of AdamW.
         batch_size: Examples per forward pass.
@@ -116,6 +120,7 @@ def distill(
         CompressError: The loss is not finite.
     """
     run = run or Run()
+    task = task.up_to(max_length or task.max_length)
     if text is not None:
         if "labels" in objectives:
             raise InputError("distill.objectives names 'labels', but distill.text has none; remove one of them.")

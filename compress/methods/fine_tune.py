@@ -16,6 +16,7 @@ from compress.train.settings import (
     ClipNorm,
     Epochs,
     LearningRate,
+    MaxLength,
     Patience,
     Schedule,
     Settings,
@@ -29,6 +30,7 @@ def fine_tune(
     model: PreTrainedModel,
     *,
     task: Task,
+    max_length: MaxLength = None,
     epochs: Epochs = 3,
     learning_rate: LearningRate = 1e-4,
     batch_size: BatchSize = 64,
@@ -50,6 +52,7 @@ def fine_tune(
     Args:
         model: Stays as it is.
         task: Learned from; the evaluation split is not touched.
+        max_length: Tokens of each text to read while it learns, where the task's texts have more than the model reads.
         epochs: Passes over the training part.
         learning_rate: Highest rate of AdamW.
         batch_size: Examples per forward pass.
@@ -66,9 +69,11 @@ def fine_tune(
         The fine-tuned copy.
 
     Raises:
+        InputError: The model does not read so many tokens.
         CompressError: The loss is not finite.
     """
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
+    task = task.up_to(max_length or task.max_length)
     return train(model, task=task, settings=settings, goal=Goal({"labels": (1.0, labels)}), run=run or Run())

@@ -109,7 +109,7 @@ def swap_attention(
     """
     run = run or Run()
     positions = model.config.max_position_embeddings if max_length is None else max_length
-    _check(model, task, positions, {"window": window, "segment": segment}, is_trial=run.max_steps is not None)
+    _check(model, task, positions, {"window": window, "segment": segment}, is_trial=bool(run.max_steps))
     if segment is None and "segment" in DEFAULTS[kind]:
         segment = min(int(DEFAULTS[kind]["segment"]), model.config.max_position_embeddings)
     given = {"window": window, "global_tokens": global_tokens, "chunk": chunk, "buckets": buckets, "rounds": rounds,
@@ -117,7 +117,7 @@ def swap_attention(
     options = {name: value for name, value in given.items() if value is not None}
     told = {"kind": kind, **DEFAULTS[kind], **options, **({"seed": run.seed} if kind == "reformer" else {})}
     student = extend_positions(model, positions) if positions > model.config.max_position_embeddings else copy_of(model)
-    states = _seen(student, task) if kind == "reformer" else []
+    states = _seen(student, task) if kind == "reformer" and not run.is_rehearsal else []
     swap(student, told)
     run.facts["attention"] = {**told, "positions": positions}
     if states:

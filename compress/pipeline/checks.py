@@ -20,7 +20,7 @@ from compress.train.predict import predict
 from compress.train.run import Run
 
 EXAMPLES = 500
-REHEARSED = frozenset({"fine_tune", "build_student", "load_student", "drop_layers", "distill", "theseus"})
+REHEARSED = frozenset({"fine_tune", "build_student", "load_student", "drop_layers", "distill", "theseus", "swap_attention"})
 """Methods whose result's shape is known without their work: they heed `Run.is_rehearsal`."""
 
 

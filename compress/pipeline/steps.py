@@ -247,7 +247,8 @@ def _named(progress: Progress, step: str) -> Progress:
 
 
 def _check_reload(model: PreTrainedModel, folder: Path, task: Task) -> None:
-    encoded = task.encode(task.calibration.take(CHECKED_EXAMPLES), model.tokenizer)
+    read = task.up_to(model.config.max_position_embeddings)
+    encoded = read.encode(task.calibration.take(CHECKED_EXAMPLES), model.tokenizer)
     batch = {name: torch.from_numpy(values) for name, values in encoded.batch(range(len(encoded))).items()}
     again = load(folder)
     with torch.inference_mode():

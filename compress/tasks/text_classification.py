@@ -59,6 +59,10 @@ class Task:
         """Turn a part into token ids of at most `max_length`."""
         return encode(split, tokenizer, self.max_length)
 
+    def up_to(self, tokens: int) -> Task:
+        """The same task, of whose texts at most so many tokens are read."""
+        return self if tokens >= self.max_length else replace(self, max_length=tokens)
+
     def score(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Accuracy, and the F1 of label 1 if that is the task's metric; both fractions."""
         from sklearn.metrics import f1_score

@@ -43,5 +43,5 @@ def check_fit(model: PreTrainedModel, task: Task) -> None:
     if task.max_length > model.config.max_position_embeddings:
         raise InputError(
             f"the task's max_length is {task.max_length}, but the model reads {model.config.max_position_embeddings} tokens "
-            "at most; lower max_length."
+            "at most; lower it, give fine_tune or distill a max_length of their own, or let swap_attention come first."
         )

@@ -9,6 +9,9 @@ from pydantic import Field
 
 Epochs = Annotated[float, Field(gt=0, le=1000, description="passes over the training part; more costs time in proportion")]
 LearningRate = Annotated[float, Field(gt=0, lt=1, description="highest learning rate of AdamW, reached after warm-up")]
+MaxLength = Annotated[
+    int | None, Field(ge=4, le=1 << 20, description="tokens of each text to read; null: all that the task gives")
+]
 BatchSize = Annotated[int, Field(ge=1, le=65536, description="examples per forward pass, over all processes")]
 Accumulate = Annotated[int, Field(ge=1, le=4096, description="batches per optimizer step")]
 Schedule = Annotated[

@@ -30,6 +30,7 @@ from compress.train.run import Run
 from compress.train.teacher_cache import check_room_for_answers, known_answers
 
 if TYPE_CHECKING:
+    from compress.tasks.encoding import Encoded
     from compress.tasks.text_classification import Task
 
 Weight = Annotated[float, Field(gt=0)]
@@ -295,10 +296,21 @@ def _head(method: str, terms: list[_Term], how: Teaching, teacher: PreTrainedMod
 
 
 def _check_room(teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run) -> None:
-    """Raise InputError where the disk has no room for a teacher's answers that would be kept."""
+    """Raise InputError where the teacher cannot answer, or the disk has no room for answers that would be kept."""
+    encoded = _read_by(teacher, wanted, task)
     if run.answers and how.teacher_cache_bytes:
-        encoded = task.encode(task.train.require("train"), teacher.tokenizer)
         check_room_for_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes)
+
+
+def _read_by(teacher: PreTrainedModel, wanted: set[State], task: Task) -> Encoded:
+    """The training part as a teacher reads it; where logits alone are compared, that may be less than the student reads."""
+    most = teacher.config.max_position_embeddings
+    if wanted and most < task.max_length:
+        raise InputError(
+            f"the task's max_length is {task.max_length}, but the teacher, whose states are compared, reads {most} tokens at "
+            f"most; give distill max_length: {most}."
+        )
+    return task.up_to(most).encode(task.train.require("train"), teacher.tokenizer)
 
 
 def answers_of(
@@ -307,7 +319,7 @@ def answers_of(
     """A teacher's logits and wanted states for the training part: known, where they fit into memory or onto the disk."""
     device = pick_device(run.device)
     bf16 = has_fast_bf16(device)
-    encoded = task.encode(task.train.require("train"), teacher.tokenizer)
+    encoded = _read_by(teacher, wanted, task)
     if run.answers and how.teacher_cache_bytes and not live:
         known = known_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes, device=device,
                               bf16=bf16, progress=run.progress)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,18 @@ def test_values_out_of_range_are_refused_before_any_forward_pass(
 def test_a_task_with_another_number_of_labels_is_refused_before_any_forward_pass(model: PreTrainedModel) -> None:
     with pytest.raises(InputError, match=r"2 labels.*3"):
         fine_tune(forbid_forward_passes(model), task=toy_task(labels=("a", "b", "c")), epochs=1)
+
+
+def test_no_more_of_a_text_is_read_than_max_length() -> None:
+    task = toy_task(max_length=40)
+    long = {part.role: replace(part, texts=tuple("it was " * 15 + text for text in part.texts)) for part in task.splits()}
+    task = replace(task, **long)
+    few, all_of_it = ({"task": task.up_to(tokens), "epochs": 1, "batch_size": 16} for tokens in (6, 24))
+    found = state_of(fine_tune(tiny_bert(), **few | {"task": task}, max_length=6))
+    assert not differences(found, state_of(fine_tune(tiny_bert(), **few)))
+    assert differences(found, state_of(fine_tune(tiny_bert(), **all_of_it)))
+    with pytest.raises(InputError, match=r"max_length is 30, but the model reads 24 .* give fine_tune or distill a"):
+        fine_tune(forbid_forward_passes(tiny_bert()), **few | {"task": task}, max_length=30)
 
 
 def test_a_task_longer_than_the_model_s_positions_is_refused(toy: Task) -> None:

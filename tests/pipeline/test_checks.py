@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +101,8 @@ def ahead(tmp_path: Path, toy: Task) -> Ahead:
      "relation_heads is 3, which does not divide the width 16"),
     ("  - build_student: {layers: 2}\n  - distill: {teacher: teacher, objectives: {masked_words: 1.0}}\n",
      "needs a head for masked words"),
+    ("  - swap_attention: {kind: longformer, window: 8}\n  - swap_attention: {kind: longformer, window: 8}\n",
+     "the model's attention is longformer already"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told_before_the_teacher_trains(
     tmp_path: Path, ahead: Ahead, monkeypatch: pytest.MonkeyPatch, steps: str, said: str
@@ -111,11 +115,23 @@ def test_what_does_not_fit_is_told_before_the_teacher_trains(
 
 RIGHT = ("  - build_student: {width: 8, heads: 4}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0, "
          "hidden: 1.0}, augment: {kind: masking}}\n  - load_student: {checkpoint: MODEL}\n"
+         "  - swap_attention: {kind: reformer}\n  - load_student: {checkpoint: MODEL}\n"
          "  - build_student: {kind: static, embedding: 8}\n" + DISTILLED)  # fmt: skip
 
 
+def test_a_teacher_that_reads_less_than_the_task_s_texts_is_told_where_its_states_are_compared(ahead: Ahead) -> None:
+    steps = ("\n  - fine_tune: {epochs: 1, max_length: 24}\n    as: teacher\n"
+             "  - swap_attention: {kind: longformer, window: 8, max_length: 40}\n"
+             "  - distill: {teacher: teacher, objectives: {ONE: 1.0}, epochs: 1}\n")  # fmt: skip
+    for objective, told in (("hidden", "reads 24 tokens at most; give distill max_length: 24"), ("logits", None)):
+        walk, start = ahead(steps.replace("ONE", objective))
+        walk.task = dataclasses.replace(walk.task, max_length=40)
+        with pytest.raises(InputError, match=told) if told else contextlib.nullcontext():
+            rehearse(walk, start)
+
+
 @pytest.mark.parametrize("work", ["train.loop._prepare", "methods.distill.augmented", "methods.build_student.seen_by",
-                                  "train.teaching.fitted_projection"])  # fmt: skip
+                                  "train.teaching.fitted_projection", "methods.swap_attention._seen"])  # fmt: skip
 def test_what_fits_passes_and_is_not_worked_on(
     ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:

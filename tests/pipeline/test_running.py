@@ -14,9 +14,14 @@ import pytest
 import torch
 from filelock import FileLock
 
+from compress.artifact.saving import write_model
 from compress.errors import CompressError, GateMissed, InputError
+from compress.measure.measurement import evaluate
 from compress.pipeline import Surroundings, raise_for_gates, run
 from compress.recipe import Plan
+from compress.recipe.reading import read_recipe_text
+from compress.tasks import task as read_task
+from tests.models import tiny_bert
 from tests.pipeline.conftest import weights_of
 
 
@@ -202,3 +207,26 @@ def test_missed_gates_are_told_with_value_and_limit() -> None:
     assert raised.value.exit_code == 3
     assert "min_speedup" not in str(raised.value)
     raise_for_gates({"gates": gates[1:]})
+
+
+def test_a_model_that_reads_less_than_the_task_s_texts_is_exported_and_measured_on_what_it_reads(tmp_path: Path) -> None:
+    lines = [f"{'it was a film ' * 12}{('good', 'bad')[index % 2]} {index}\t{index % 2}" for index in range(160)]
+    (tmp_path / "long.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n", encoding="utf-8")
+    (tmp_path / "model").mkdir()
+    write_model(tiny_bert(labels=("0", "1")), tmp_path / "model")
+    plan = read_recipe_text(f"""
+name: long
+model: {tmp_path / "model"}
+task: {{data: {{train: {tmp_path / "long.tsv"}}}, max_length: 40}}
+steps:
+  - fine_tune: {{max_length: 24, epochs: 1}}
+export:
+  - onnxruntime-cpu-int8: {{}}
+benchmark: {{batch: [1], length: [24], threads: [1], rounds: 1, seconds: 0.02}}
+gates: {{allow_slower: true, max_drop: 1.0}}
+""")
+    record = run(plan, Surroundings(out=tmp_path / "out", device="cpu"))
+    assert [subject["target"] for subject in record["subjects"]] == ["torch", "onnxruntime-cpu-int8"]
+    for subject in record["subjects"]:
+        found = evaluate(tmp_path / "out" / subject["path"], task=read_task(**plan.task))
+        assert found["truncated"] == found["examples"] > 10
