@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
+
 from compress.artifact.saving import STRUCTURE
 from compress.bert.long_attention import attention_kind
 from compress.bert.quantizers import quantized_linears
@@ -36,12 +40,25 @@ def rehearse(walk: Walk, start: Stop) -> None:
     stops = list(ahead.stops.values())
     for step, before, stop in zip(walk.plan.steps, stops, stops[1:], strict=False):
         if stop is stops[-1] and before.folder is not None:
-            return  # it tells at once itself
+            return  # nothing trains before it
         teacher = ahead.stops.get(step.arguments.get("teacher") or "")
         if stop.folder is None and step.method in REHEARSED and before.is_known and (teacher is None or teacher.is_known):
             kept = walk.cache.root / "answers" if teacher is not None and teacher.folder is None else None
             run = Run(walk.plan.seed, walk.device, answers=kept, max_steps=0)
-            stop.loaded = call_of(ahead, step, run)(before.model())
+            with _without_news():
+                stop.loaded = call_of(ahead, step, run)(before.model())
+
+
+@contextlib.contextmanager
+def _without_news() -> Iterator[None]:
+    """Let what a rehearsed step tells of its work stay out of the log; it has not done it."""
+    own = logging.getLogger("compress")
+    level = own.level
+    own.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        own.setLevel(level)
 
 
 def check_teachers(walk: Walk, start: Stop) -> None:

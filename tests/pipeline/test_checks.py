@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -133,11 +134,13 @@ def test_a_teacher_that_reads_less_than_the_task_s_texts_is_told_where_its_state
 @pytest.mark.parametrize("work", ["train.loop._prepare", "methods.distill.augmented", "methods.build_student.seen_by",
                                   "train.teaching.fitted_projection", "methods.swap_attention._seen"])  # fmt: skip
 def test_what_fits_passes_and_is_not_worked_on(
-    ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str
+    ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, work: str
 ) -> None:
     monkeypatch.setattr(f"compress.{work}", lambda *_, **__: pytest.fail("it was"))
     walk, start = ahead(TRAINED + RIGHT.replace("MODEL", str(tmp_path / "model")))
-    rehearse(walk, start)
+    with caplog.at_level(logging.INFO, "compress"):
+        rehearse(walk, start)
+    assert not caplog.records
     assert not walk.records
     assert not list(walk.cache.root.glob("*/*"))
 
