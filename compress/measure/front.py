@@ -209,9 +209,8 @@ def _marks(students: Sequence[Student], papers: Sequence[Published], axis: Axis)
         middle, at = mean_of(student.retentions), student.speedup if axis is SPEEDUPS else _percent(student.macs_share)
         if student.is_shipped and middle is not None and at is not None:
             ends = [value for value in student.retentions if value is not None]
-            name = student.recipe + (" (1 seed)" if len(ends) == 1 else "")
             tip = f"{student.recipe}, {student.file}: {spread(student.retentions)} %"
-            marks.append(Mark(name, "ours", at, middle * 100, min(ends) * 100, max(ends) * 100, tip))
+            marks.append(Mark(student.recipe, "ours", at, middle * 100, min(ends) * 100, max(ends) * 100, tip))
     for paper in papers:
         at = paper.speedup if axis is SPEEDUPS else _percent(paper.macs_share)
         if at is not None:

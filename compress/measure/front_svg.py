@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from compress.measure.report import template
 from compress.measure.report_figures import Frame, padded, place_labels, ticks
 
 TEMPLATE = "front.svg.jinja"
-FRAME = Frame(900, 520, left=52, top=56, right=34, bottom=52, radius=6, letters=30)
+FRAME = Frame(1040, 680, left=52, top=56, right=34, bottom=52, radius=6, letters=30)
 KINDS = {"ours": "ours: mean and range of seeds", "dev": "published, GLUE dev", "test": "published, GLUE test"}
-STEP = 18.0  # between marks that would cover each other, in pixels
+STEP = 14.0  # between marks that would cover each other, in pixels
+SHIFT = 2.0  # by so much they are moved at a time
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def draw_front(marks: Sequence[Mark], title: str, axis: Axis = SHARES) -> str:
     """Return an SVG that stands alone, follows light and dark, and labels every mark.
 
     Args:
-        marks: Possibly none; marks of nearly the same place are moved apart, in the order given.
+        marks: Possibly none; those that would cover each other are moved aside, as little as there is room for.
         title: For readers that see no image.
         axis: What they stand along.
     """
@@ -89,11 +89,16 @@ def draw_front(marks: Sequence[Mark], title: str, axis: Axis = SHARES) -> str:
     def down(retention: float) -> float:
         return bottom - (bottom - top) * (retention - y_low) / (y_high - y_low)
 
+    def extent(mark: Mark) -> tuple[float, float]:
+        ends = [down(value) for value in (mark.low, mark.high, mark.retention) if value is not None]
+        return min(ends) - FRAME.radius, max(ends) + FRAME.radius
+
+    places = aside([(across(mark.at), *extent(mark)) for mark in marks], left + STEP, right - STEP)
     drawn: list[dict[str, Any]] = [
         {"x": x, "y": down(mark.retention), "r": FRAME.radius, "kind": mark.kind, "name": mark.name, "tip": mark.tip,
          "low": None if mark.low is None else down(mark.low), "high": None if mark.high is None else down(mark.high),
          "is_shipped": mark.kind == "ours"}
-        for mark, x in zip(marks, apart([across(mark.at) for mark in marks], left + STEP, right - STEP), strict=True)
+        for mark, x in zip(marks, places, strict=True)
     ]  # fmt: skip
     for mark, label in zip(drawn, place_labels(drawn, FRAME), strict=True):
         mark["label"] = label
@@ -106,21 +111,19 @@ def draw_front(marks: Sequence[Mark], title: str, axis: Axis = SHARES) -> str:
     )  # fmt: skip
 
 
-def apart(places: Sequence[float], low: float, high: float) -> list[float]:
-    """Move places on a line so that STEP lies between each two, those that crowd about their mean, all inside the ends."""
+def aside(marks: Sequence[tuple[float, float, float]], low: float, high: float) -> list[float]:
+    """Where marks stand across, so that no two cover each other: each as near to its own place as those before it let it be.
 
-    def start(group: Sequence[int]) -> float:
-        room = STEP * (len(group) - 1)
-        return max(low, min(fmean(places[index] for index in group) - room / 2, high - room))
-
-    groups: list[list[int]] = []
-    for index in sorted(range(len(places)), key=lambda index: places[index]):
-        group = [index]
-        while groups and start(group) < start(groups[-1]) + STEP * len(groups[-1]):
-            group = groups.pop() + group
-        groups.append(group)
-    moved = list(places)
-    for group in groups:
-        for position, index in enumerate(group):
-            moved[index] = start(group) + STEP * position
-    return moved
+    Args:
+        marks: Each one's place across, its upper and its lower end.
+        low: Where the line begins.
+        high: Where it ends.
+    """
+    placed: list[tuple[float, float, float]] = []
+    tries = math.ceil((high - low) / SHIFT)
+    for own, top, bottom in marks:
+        taken = [x for x, upper, lower in placed if upper < bottom and top < lower]
+        near = (own + SHIFT * number * side for number in range(tries) for side in (1, -1))
+        free = (x for x in near if low <= x <= high and all(abs(x - other) >= STEP for other in taken))
+        placed.append((next(free, own), top, bottom))
+    return [x for x, _, _ in placed]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from compress import record
 from compress.errors import InputError
-from compress.measure.front_svg import apart
 from compress.measure.report import template
 from compress.measure.report_figures import Frame, log_range, log_ticks
 from compress.measure.subjects import read_json
@@ -18,6 +18,7 @@ from compress.record import MISSING, finite, part
 SCHEMA, TEMPLATE = 1, "lengths.svg.jinja"
 FRAME = Frame(900, 460, left=58, top=44, right=252, bottom=52, radius=3, letters=36)
 DENSE, COLOURS = "full attention", 6
+LABEL = 18.0  # between two labels, in pixels
 Times = dict[int, float]  # milliseconds by tokens
 
 
@@ -159,3 +160,23 @@ def draw_lengths(lines: Mapping[str, Times], title: str) -> str:
         x_ticks=[{"at": across(length), "text": f"{length:,}"} for length in lengths],
         y_ticks=[{"at": down(tick), "text": f"{tick:g}"} for tick in log_ticks(low, high)],
     )  # fmt: skip
+
+
+def apart(places: Sequence[float], low: float, high: float) -> list[float]:
+    """Move places on a line so that LABEL lies between each two, those that crowd about their mean, all inside the ends."""
+
+    def start(group: Sequence[int]) -> float:
+        room = LABEL * (len(group) - 1)
+        return max(low, min(fmean(places[index] for index in group) - room / 2, high - room))
+
+    groups: list[list[int]] = []
+    for index in sorted(range(len(places)), key=lambda index: places[index]):
+        group = [index]
+        while groups and start(group) < start(groups[-1]) + LABEL * len(groups[-1]):
+            group = groups.pop() + group
+        groups.append(group)
+    moved = list(places)
+    for group in groups:
+        for position, index in enumerate(group):
+            moved[index] = start(group) + LABEL * position
+    return moved

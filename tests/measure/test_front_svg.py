@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+from itertools import combinations
 from xml.etree import ElementTree
 
 import pytest
 
-from compress.measure.front_svg import FRAME, SPEEDUPS, STEP, Mark, apart, draw_front
+from compress.measure.front_svg import FRAME, SPEEDUPS, STEP, Mark, aside, draw_front
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -68,19 +68,27 @@ def test_marks_of_equal_work_do_not_cover_each_other() -> None:
         ([], []),
         ([100.0], [100.0]),
         ([100.0, 200.0], [100.0, 200.0]),
-        ([100.0, 100.0], [100.0 - STEP / 2, 100.0 + STEP / 2]),
-        ([0.0, 0.0], [0.0, STEP]),
-        ([500.0, 200.0, 500.0], [500.0 - STEP, 200.0, 500.0]),
+        ([100.0, 100.0, 100.0], [100.0, 100.0 + STEP, 100.0 - STEP]),
+        ([0.0, 0.0, 0.0], [0.0, STEP, 2 * STEP]),
+        ([500.0, 200.0, 500.0], [500.0, 200.0, 500.0 - STEP]),
+        ([100.0, 102.0], [100.0, 100.0 + STEP]),
     ],
 )
-def test_places_move_apart_about_their_middle_and_inside_the_ends(given: list[float], moved: list[float]) -> None:
-    assert apart(given, 0.0, 500.0) == pytest.approx(moved)
+def test_marks_that_would_cover_each_other_move_as_little_as_there_is_room_for(given: list[float], moved: list[float]) -> None:
+    assert aside([(x, 10.0, 30.0) for x in given], 0.0, 500.0) == pytest.approx(moved)
 
 
-def test_a_group_that_was_moved_apart_stays_clear_of_its_neighbours() -> None:
-    given = [100.0, 100.0, 100.0, 100.0, 100.0 + STEP * 1.2, 300.0]
-    moved = sorted(apart(given, 0.0, 500.0))
-    assert all(second - first >= STEP - 1e-9 for first, second in pairwise(moved))
+def test_marks_above_each_other_stay_where_they_are() -> None:
+    assert aside([(100.0, 10.0, 30.0), (100.0, 31.0, 50.0), (103.0, 52.0, 60.0)], 0.0, 500.0) == [100.0, 100.0, 103.0]
+
+
+def test_fifty_marks_stay_near_their_place() -> None:
+    marks = [ours(f"{index}", 20 + index % 10 * 8, 94 + index % 17 / 2, spread=0.2) for index in range(50)]
+    found = places(draw_front(marks, "title"))
+    left, _, right, _ = FRAME.plot
+    for mark in marks:
+        own = left + STEP + (right - left - 2 * STEP) * mark.at / 100
+        assert abs(found[mark.tip][0] - own) <= 3 * STEP
 
 
 def test_no_mark_is_an_empty_plot() -> None:

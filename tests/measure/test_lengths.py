@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from compress.errors import InputError
-from compress.measure.lengths import break_even, draw_lengths, lengths_block
+from compress.measure.lengths import LABEL, apart, break_even, draw_lengths, lengths_block
 from compress.measure.pages import refresh_tables
 
 DENSE = {128: 10.0, 512: 50.0, 2048: 500.0, 8192: 8000.0}
@@ -99,3 +100,24 @@ def test_a_damaged_result_is_refused(path: Path, wrong: dict[str, Any]) -> None:
 def test_a_missing_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         lengths_block(tmp_path / "none.json", "none.json")
+
+
+@pytest.mark.parametrize(
+    ("given", "moved"),
+    [
+        ([], []),
+        ([100.0], [100.0]),
+        ([100.0, 200.0], [100.0, 200.0]),
+        ([100.0, 100.0], [100.0 - LABEL / 2, 100.0 + LABEL / 2]),
+        ([0.0, 0.0], [0.0, LABEL]),
+        ([500.0, 200.0, 500.0], [500.0 - LABEL, 200.0, 500.0]),
+    ],
+)
+def test_places_move_apart_about_their_middle_and_inside_the_ends(given: list[float], moved: list[float]) -> None:
+    assert apart(given, 0.0, 500.0) == pytest.approx(moved)
+
+
+def test_a_group_that_was_moved_apart_stays_clear_of_its_neighbours() -> None:
+    given = [100.0, 100.0, 100.0, 100.0, 100.0 + LABEL * 1.2, 300.0]
+    moved = sorted(apart(given, 0.0, 500.0))
+    assert all(second - first >= LABEL - 1e-9 for first, second in pairwise(moved))
