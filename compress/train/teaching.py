@@ -297,20 +297,26 @@ def _head(method: str, terms: list[_Term], how: Teaching, teacher: PreTrainedMod
 
 def _check_room(teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run) -> None:
     """Raise InputError where the teacher cannot answer, or the disk has no room for answers that would be kept."""
-    encoded = _read_by(teacher, wanted, task)
+    _check_length(teacher, wanted, task)
     if run.answers and how.teacher_cache_bytes:
+        encoded = _read_by(teacher, wanted, task)
         check_room_for_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes)
 
 
 def _read_by(teacher: PreTrainedModel, wanted: set[State], task: Task) -> Encoded:
     """The training part as a teacher reads it; where logits alone are compared, that may be less than the student reads."""
+    _check_length(teacher, wanted, task)
+    read = task.up_to(teacher.config.max_position_embeddings)
+    return read.encode(task.train.require("train"), teacher.tokenizer)
+
+
+def _check_length(teacher: PreTrainedModel, wanted: set[State], task: Task) -> None:
     most = teacher.config.max_position_embeddings
     if wanted and most < task.max_length:
         raise InputError(
             f"the task's max_length is {task.max_length}, but the teacher, whose states are compared, reads {most} tokens at "
             f"most; give distill max_length: {most}."
         )
-    return task.up_to(most).encode(task.train.require("train"), teacher.tokenizer)
 
 
 def answers_of(

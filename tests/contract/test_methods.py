@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 import compress as cp
@@ -116,14 +117,14 @@ def test_saved_results_answer_the_same_in_a_new_process(tmp_path: Path) -> None:
         changed = _applied(name, tiny_bert())
         cp.save(changed, tmp_path / name)
         told[name] = logits_of(changed)
-    torch.save(tokens(), tmp_path / "tokens")
+    save_file(tokens(), tmp_path / "tokens")
     code = (
-        "import sys, torch, compress as cp; batch = torch.load('tokens'); torch.save("
-        "{name: cp.load(name)(**batch).logits.detach() for name in sys.argv[1:]}, 'answers')"
+        "import sys, compress as cp; from safetensors.torch import load_file, save_file; batch = load_file('tokens'); "
+        "save_file({name: cp.load(name)(**batch).logits.detach() for name in sys.argv[1:]}, 'answers')"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code, *METHODS], cwd=tmp_path, check=True, env=environment)
-    found = torch.load(tmp_path / "answers")
+    found = load_file(tmp_path / "answers")
     assert not [name for name in METHODS if not torch.equal(found[name], told[name])]
 
 
