@@ -83,6 +83,11 @@ def notes(subjects: Sequence[dict[str, Any]]) -> list[str]:
     said = []
     for subject in subjects:
         name = subject["name"]
+        if subject["truncated"]:
+            said.append(
+                f"{subject['truncated']} texts of the evaluation part are longer than {name} reads, and were judged by their "
+                "beginnings; a larger task.max_length or swap_attention reads more of them, where that is worth its time."
+            )
         is_int8 = "int8" in str(subject["target"])
         if is_int8 and not subject["integer_ops"]:
             said.append(

@@ -128,3 +128,9 @@ def test_an_int8_file_without_integer_operators_is_said_to_be_smaller_alone() ->
     assert not any("integer operator" in note for note in measuring.notes([int8]))
     found = measuring.notes([int8 | {"integer_ops": 0}])
     assert any("runs no integer operator: its tables are smaller" in note for note in found)
+
+
+def test_a_model_that_reads_less_than_the_texts_is_told_of() -> None:
+    *_, file = json.loads(EXAMPLE.read_text(encoding="utf-8"))["subjects"]
+    assert not any("longer than" in note for note in measuring.notes([file]))
+    assert any(note.startswith("37 texts of the evaluation part") for note in measuring.notes([file | {"truncated": 37}]))
