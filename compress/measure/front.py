@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from compress import record
-from compress.errors import InputError
 from compress.measure.front_svg import SHARES, SPEEDUPS, Axis, Mark, draw_front
 from compress.measure.published import PUBLISHED, Published
-from compress.measure.tables import Run, check_one_machine, mean_of, place_of, read_results, spread
+from compress.measure.tables import Run, check_one_machine, mean_of, place_of, read_folder, spread
 from compress.record import MISSING, finite, part
 
 Ratios = tuple[float | None, ...]
@@ -62,16 +61,11 @@ def front_block(folder: Path, link: str) -> tuple[str, dict[str, str]]:
     Raises:
         InputError: The folder holds no results, or a file in it is damaged or tells of several machines or tasks.
     """
-    recorded = _recorded(folder)
+    recorded = read_folder(folder)
     runs = [run for found in recorded.values() for run in found]
-    data = {str(part(run, "data").get("name") or MISSING) for run in runs}
-    metrics = {record.metric_of(run) for run in runs}
-    if len(data) > 1 or len(metrics) > 1:
-        raise InputError(f"{folder} has results on the data {', '.join(sorted(data))}, judged by "
-                         f"{', '.join(sorted(metrics))}; retention compares on one task: keep a folder for each.")  # fmt: skip
     students = sorted((student for name, found in recorded.items() for student in students_of(name, found)),
                       key=lambda student: (-(student.macs_share or 0), student.recipe, student.file))  # fmt: skip
-    (task,), (metric,) = data, metrics
+    task, metric = str(part(runs[0], "data").get("name") or MISSING), record.metric_of(runs[0])
     papers = sorted(PUBLISHED.get(task, ()), key=lambda paper: -(paper.macs_share or 0))
     examples = {finite(part(part(part(run, "data"), "splits"), "evaluation").get("examples")) for run in runs}
     figures, shown = {}, []
@@ -83,14 +77,6 @@ def front_block(folder: Path, link: str) -> tuple[str, dict[str, str]]:
     if papers:
         parts += [published_table(papers), _sources(papers)]
     return "\n\n".join(parts), figures
-
-
-def _recorded(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    files = sorted(folder.glob("*.json"))
-    if not files:
-        raise InputError(f"{folder} holds no results (*.json); record some with bert-compress run RECIPE --record, or "
-                         "correct the name.")  # fmt: skip
-    return {path.stem: read_results(path) for path in files}
 
 
 def students_of(recipe: str, runs: Sequence[Run]) -> list[Student]:

@@ -9,9 +9,9 @@ from compress import record
 from compress.errors import InputError
 from compress.measure.front import front_block
 from compress.measure.lengths import lengths_block
-from compress.measure.tables import read_results, results_table
+from compress.measure.tables import read_folder, read_results, recipes_table, results_table
 
-KINDS = {"results": "FILE.json", "front": "FOLDER", "lengths": "FILE.json"}
+KINDS = {"results": "FILE.json", "recipes": "FOLDER", "front": "FOLDER", "lengths": "FILE.json"}
 START = re.compile(rf"^<!-- ({'|'.join(KINDS)}): (\S+) -->[ \t]*\r?$", re.MULTILINE)
 END = re.compile(rf"^<!-- end of ({'|'.join(KINDS)}) -->[ \t]*\r?$", re.MULTILINE)
 
@@ -20,8 +20,9 @@ def refresh_tables(path: Path) -> bool:
     """Write the tables of a Markdown page, and the figures that it shows, anew from the results that it names.
 
     A table of one recipe stands between the lines `<!-- results: FILE -->` and `<!-- end of results -->`, where FILE is a
-    results file ({schema: 1, runs: [run.json, ...]}) as seen from the page's folder. The overview of all recipes stands
-    between `<!-- front: FOLDER -->` and `<!-- end of front -->`, where FOLDER holds results files; its figures are written to
+    results file ({schema: 1, runs: [run.json, ...]}) as seen from the page's folder. A table of all recipes of a task stands
+    between `<!-- recipes: FOLDER -->` and `<!-- end of recipes -->`, where FOLDER holds results files. Their overview beside
+    what is published stands between `<!-- front: FOLDER -->` and `<!-- end of front -->`; its figures are written to
     FOLDER/front.svg and FOLDER/front_speed.svg. What long texts take stands between `<!-- lengths: FILE -->` and
     `<!-- end of lengths -->`, where FILE is a result of benchmarks/long_inputs.py; its figures are written beside it.
 
@@ -47,6 +48,8 @@ def refresh_tables(path: Path) -> bool:
             block, figures = front_block(named, name.rstrip("/"))
         elif kind == "lengths":
             block, figures = lengths_block(named, name)
+        elif kind == "recipes":
+            block = recipes_table(read_folder(named))
         else:
             block = results_table(read_results(named))
         folder = named if kind == "front" else named.parent

@@ -1,4 +1,4 @@
-"""Read recorded results, and lay those of one recipe out as Markdown."""
+"""Read recorded results, and lay those of one recipe, or of the recipes of a task, out as Markdown."""
 
 from __future__ import annotations
 
@@ -38,6 +38,26 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     return runs
 
 
+def read_folder(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read the runs of every results file in a folder, by the names of the recipes.
+
+    Raises:
+        InputError: There is none, one is damaged, or they tell of several tasks.
+    """
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise InputError(f"{folder} holds no results (*.json); record some with bert-compress run RECIPE --record, or "
+                         "correct the name.")  # fmt: skip
+    recorded = {path.stem: read_results(path) for path in files}
+    runs = [run for found in recorded.values() for run in found]
+    data = {str(part(run, "data").get("name") or MISSING) for run in runs}
+    metrics = {record.metric_of(run) for run in runs}
+    if len(data) > 1 or len(metrics) > 1:
+        raise InputError(f"{folder} has results on the data {', '.join(sorted(data))}, judged by "
+                         f"{', '.join(sorted(metrics))}; recipes compare on one task: keep a folder for each.")  # fmt: skip
+    return recorded
+
+
 def _brief(content: Mapping[str, Any]) -> str:
     return f"schema {content.get('schema')!r} and the keys {', '.join(map(str, content)) or 'none'}"
 
@@ -68,6 +88,52 @@ def results_table(runs: Sequence[Run]) -> str:
     return f"{record.markdown_table(head, rows)}\n\n{_origin(runs, setting)}"
 
 
+def recipes_table(recorded: Mapping[str, Sequence[Run]]) -> str:
+    """Lay the files that a task's recipes export out beside each other, against the one model that is their baseline.
+
+    Args:
+        recorded: The runs of each recipe by its name, as `read_folder` gives them.
+
+    Raises:
+        InputError: They were not measured on one machine, or against baselines of several names.
+    """
+    runs = [run for found in recorded.values() for run in found]
+    check_one_machine(runs)
+    baselines = dict.fromkeys(record.name_of(record.subjects_of(run)[0]) for run in runs)
+    if len(baselines) > 1:
+        raise InputError(f"the recipes were measured against {', '.join(baselines)}; drops compare against one model: give "
+                         "each recipe the same benchmark.baseline.")  # fmt: skip
+    metric, setting = record.metric_of(runs[0]), record.main_setting(runs[0])
+    head = ["recipe", "file", f"{metric}, % (95 %)", f"drop from {next(iter(baselines))}, points (95 %)", "texts cut", "MB",
+            "p50, ms"]  # fmt: skip
+    rows = []
+    for recipe, found in recorded.items():
+        named = {record.name_of(one): one.get("kind") for run in found for one in record.subjects_of(run)}
+        rows += [_recipe_row(recipe, name, found, metric, setting) for name, kind in named.items() if kind != "torch"]
+    return f"{record.markdown_table(head, rows)}\n\n{_origin(runs, setting)}"
+
+
+def _recipe_row(recipe: str, name: str, runs: Sequence[Run], metric: str, setting: Setting | None) -> list[str]:
+    found = [one for run in runs for one in record.subjects_of(run) if record.name_of(one) == name]
+    size = mean_of([one.get("size_bytes") for one in found])
+    right = [finite(part(one, "metrics").get(metric)) for one in found]
+    drop = [finite(part(one, "drop").get("value")) for one in found]
+    return [
+        recipe, name,
+        _with_ends(spread(right), [part(one, "metrics_ci95").get(metric) for one in found]),
+        _with_ends(spread(drop), [part(one, "drop").get("ci95") for one in found]),
+        record.number(mean_of([one.get("truncated") for one in found]), 0),
+        MISSING if size is None else record.number(size / 1e6, 1),
+        record.milliseconds(mean_of([record.latency_at(one, setting).get("p50_ms") for one in found])).removesuffix(" ms"),
+    ]  # fmt: skip
+
+
+def _with_ends(text: str, intervals: Sequence[Any]) -> str:
+    """A number with the interval of the only seed; with several seeds their spread says more."""
+    ends = interval(intervals[0]) if len(intervals) == 1 else None
+    return text + (f" ({record.points(ends[0])} to {record.points(ends[1])})" if ends else "")
+
+
 def check_one_machine(runs: Sequence[Run]) -> None:
     """Refuse runs that were not measured on one machine: their latencies have no mean.
 
@@ -95,15 +161,13 @@ def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, w
         return mean_of([read(subject) for _, subject in found])
 
     drop = mean(lambda subject: part(subject, "drop").get("value"))
-    ends = interval(part(found[0][1], "drop").get("ci95")) if len(runs) == 1 else None
     size = mean(lambda subject: subject.get("size_bytes"))
     memory = mean(lambda subject: subject.get("peak_memory_bytes"))
     is_baseline = all(record.name_of(record.subjects_of(run)[0]) == name for run, _ in found)
     return [
         name,
         spread([finite(part(subject, "metrics").get(metric)) for _, subject in found]),
-        MISSING if is_baseline else
-        record.points(drop) + (f" ({record.points(ends[0])} to {record.points(ends[1])})" if ends else ""),
+        MISSING if is_baseline else _with_ends(record.points(drop), [part(one, "drop").get("ci95") for _, one in found]),
         MISSING if size is None else record.number(size / 1e6, 1),
         MISSING if memory is None else record.number(memory / 1e6, 0),
         record.count(mean(lambda subject: subject.get("macs"))),
@@ -132,7 +196,7 @@ def _origin(runs: Sequence[Run], setting: Setting | None) -> str:
     """Where the numbers come from: machine, setting, seeds, data."""
     data = part(runs[0], "data")
     lines = [f"Measured on {record.markdown_text(place_of(runs[0], setting))}"]
-    seeds = [str(part(run, "recipe").get("seed", MISSING)) for run in runs]
+    seeds = list(dict.fromkeys(str(part(run, "recipe").get("seed", MISSING)) for run in runs))
     lines.append(f"seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)}" + (
         ": means, in brackets the lowest and the highest" if len(seeds) > 1 else ""))  # fmt: skip
     if data:

@@ -12,7 +12,7 @@ import pytest
 from compress.errors import InputError
 from compress.measure.front import front_block
 from compress.measure.pages import refresh_tables
-from compress.measure.tables import results_table
+from compress.measure.tables import recipes_table, results_table
 
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 PAGE = "# Results\n\n<!-- results: results/a.json -->\nold\n<!-- end of results -->\n\nThe end.\n"
@@ -69,6 +69,12 @@ def test_every_table_of_a_page_is_written(page: Path) -> None:
     assert page.read_text().count("| onnxruntime-cpu-int8 |") == 2
     assert "old" not in page.read_text()
     assert page.read_text().endswith("<!-- end of results -->\n\nThe very end.\n")
+
+
+def test_a_table_of_all_recipes_takes_its_place(page: Path, run: dict[str, Any]) -> None:
+    page.write_text("<!-- recipes: results -->\nold\n<!-- end of recipes -->\n")
+    assert refresh_tables(page) is True
+    assert page.read_text() == f"<!-- recipes: results -->\n\n{recipes_table({'a': [run]})}\n\n<!-- end of recipes -->\n"
 
 
 def test_the_ends_of_lines_stay_those_of_the_page(page: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from compress.errors import InputError
-from compress.measure.tables import read_results, results_table
+from compress.measure.tables import read_folder, read_results, recipes_table, results_table
 
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 
@@ -135,3 +135,31 @@ def test_damaged_results_are_refused(tmp_path: Path, text: str, words: str) -> N
     path.write_text(text)
     with pytest.raises(InputError, match=words):
         read_results(path)
+
+
+def test_recipes_stand_beside_each_other_with_their_intervals(run: dict[str, Any], other_seed: dict[str, Any]) -> None:
+    other_seed["subjects"][3] |= {"truncated": 37, "metrics_ci95": {"accuracy": [0.9, 0.935]}}
+    table = recipes_table({"dense": [run], "long": [other_seed], "both": [run, other_seed]})
+    lines = table.splitlines()
+    assert lines[0] == "| recipe | file | accuracy, % (95 %) | drop from teacher, points (95 %) | texts cut | MB | p50, ms |"
+    shipped = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "| onnxruntime-cpu-int8 |" in line]
+    assert [row[0] for row in shipped] == ["dense", "long", "both"]
+    assert shipped[0][2:] == ["89.9 (87.7 to 91.7)", "1.8 (0.1 to 3.6)", "0", "17.6", "0.80"]
+    assert shipped[1][2:] == ["91.9 (90.0 to 93.5)", "\u22120.1", "37", "17.8", "1.60"]
+    assert shipped[2][2:4] == ["90.9 (89.9 to 91.9)", "0.9 (\u22120.1 to 1.8)"]
+    assert lines[-1].endswith("seeds 13, 14: means, in brackets the lowest and the highest; " + lines[-1].split("; ")[-1])
+    assert not any(line.startswith("| dense | teacher |") for line in lines)
+
+
+def test_recipes_with_other_baselines_are_refused(run: dict[str, Any], other_seed: dict[str, Any]) -> None:
+    other_seed["subjects"][0]["name"] = "long"
+    with pytest.raises(InputError, match=r"against teacher, long; .* same benchmark.baseline"):
+        recipes_table({"dense": [run], "long": [other_seed]})
+
+
+def test_a_folder_of_two_tasks_is_refused(run: dict[str, Any], other_seed: dict[str, Any], tmp_path: Path) -> None:
+    other_seed["data"]["name"] = "mrpc"
+    for name, told in (("a", run), ("b", other_seed)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"schema": 1, "runs": [told]}))
+    with pytest.raises(InputError, match=r"mrpc, sst2.* keep a folder for each"):
+        read_folder(tmp_path)
