@@ -14,6 +14,7 @@ TEMPLATE = "front.svg.jinja"
 FRAME = Frame(1040, 680, left=52, top=56, right=34, bottom=52, radius=6, letters=30)
 KINDS = {"ours": "ours: mean and range of seeds", "dev": "published, GLUE dev", "test": "published, GLUE test"}
 STEP = 14.0  # between marks that would cover each other, in pixels
+HAIR = 4.0  # between lines of seeds that would, or such a line and a mark
 SHIFT = 2.0  # by so much they are moved at a time
 
 
@@ -89,11 +90,11 @@ def draw_front(marks: Sequence[Mark], title: str, axis: Axis = SHARES) -> str:
     def down(retention: float) -> float:
         return bottom - (bottom - top) * (retention - y_low) / (y_high - y_low)
 
-    def extent(mark: Mark) -> tuple[float, float]:
+    def stand(mark: Mark) -> tuple[float, float, float, float]:
         ends = [down(value) for value in (mark.low, mark.high, mark.retention) if value is not None]
-        return min(ends) - FRAME.radius, max(ends) + FRAME.radius
+        return across(mark.at), down(mark.retention), min(ends), max(ends)
 
-    places = aside([(across(mark.at), *extent(mark)) for mark in marks], left + STEP, right - STEP)
+    places = aside([stand(mark) for mark in marks], left + STEP, right - STEP)
     drawn: list[dict[str, Any]] = [
         {"x": x, "y": down(mark.retention), "r": FRAME.radius, "kind": mark.kind, "name": mark.name, "tip": mark.tip,
          "low": None if mark.low is None else down(mark.low), "high": None if mark.high is None else down(mark.high),
@@ -111,19 +112,27 @@ def draw_front(marks: Sequence[Mark], title: str, axis: Axis = SHARES) -> str:
     )  # fmt: skip
 
 
-def aside(marks: Sequence[tuple[float, float, float]], low: float, high: float) -> list[float]:
+def aside(marks: Sequence[tuple[float, float, float, float]], low: float, high: float) -> list[float]:
     """Where marks stand across, so that no two cover each other: each as near to its own place as those before it let it be.
 
     Args:
-        marks: Each one's place across, its upper and its lower end.
+        marks: Each one's place across and down, and the upper and the lower end of its seeds' line.
         low: Where the line begins.
         high: Where it ends.
     """
-    placed: list[tuple[float, float, float]] = []
+    placed: list[tuple[float, float, float, float]] = []
     tries = math.ceil((high - low) / SHIFT)
-    for own, top, bottom in marks:
-        taken = [x for x, upper, lower in placed if upper < bottom and top < lower]
+    for own, *rows in marks:
+        taken = [(x, _room(rows, others)) for x, *others in placed]
         near = (own + SHIFT * number * side for number in range(tries) for side in (1, -1))
-        free = (x for x in near if low <= x <= high and all(abs(x - other) >= STEP for other in taken))
-        placed.append((next(free, own), top, bottom))
-    return [x for x, _, _ in placed]
+        free = (x for x in near if low <= x <= high and all(abs(x - other) >= room for other, room in taken))
+        placed.append((next(free, own), *rows))
+    return [x for x, *_ in placed]
+
+
+def _room(rows: Sequence[float], others: Sequence[float]) -> float:
+    """How far apart two marks must stand across: each given by its place down and the ends of its line."""
+    (own, top, bottom), (other, upper, lower) = rows, others
+    if abs(own - other) < 2 * FRAME.radius:
+        return STEP
+    return HAIR if upper - FRAME.radius < bottom and top - FRAME.radius < lower else 0.0

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from compress.measure.front_svg import FRAME, SPEEDUPS, STEP, Mark, aside, draw_front
+from compress.measure.front_svg import FRAME, HAIR, SPEEDUPS, STEP, Mark, aside, draw_front
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -75,11 +75,20 @@ def test_marks_of_equal_work_do_not_cover_each_other() -> None:
     ],
 )
 def test_marks_that_would_cover_each_other_move_as_little_as_there_is_room_for(given: list[float], moved: list[float]) -> None:
-    assert aside([(x, 10.0, 30.0) for x in given], 0.0, 500.0) == pytest.approx(moved)
+    assert aside([(x, 20.0, 10.0, 30.0) for x in given], 0.0, 500.0) == pytest.approx(moved)
 
 
 def test_marks_above_each_other_stay_where_they_are() -> None:
-    assert aside([(100.0, 10.0, 30.0), (100.0, 31.0, 50.0), (103.0, 52.0, 60.0)], 0.0, 500.0) == [100.0, 100.0, 103.0]
+    marks = [(100.0, 20.0, 20.0, 20.0), (100.0, 40.0, 38.0, 45.0), (103.0, 60.0, 55.0, 60.0)]
+    assert aside(marks, 0.0, 500.0) == [100.0, 100.0, 103.0]
+
+
+def test_a_line_of_seeds_moves_by_a_hair_where_it_would_lie_on_another() -> None:
+    marks = [(100.0, 20.0, 10.0, 90.0), (100.0, 60.0, 30.0, 80.0), (101.0, 85.0, 85.0, 85.0)]
+    first, second, third = aside(marks, 0.0, 500.0)
+    assert (first, second) == (100.0, 100.0 + HAIR)
+    assert abs(third - first) >= HAIR
+    assert abs(third - second) >= HAIR
 
 
 def test_fifty_marks_stay_near_their_place() -> None:
