@@ -45,7 +45,7 @@ class Invariance:
 def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
     """Compute the logits of every example, in the examples' order, (examples, labels).
 
-    Examples run in batches of 32 of like length, which is fast; the rows are put back in order.
+    Examples run in batches of like length, 32 or fewer long ones, which is fast; the rows are put back in order.
 
     Raises:
         InputError: There are no examples.

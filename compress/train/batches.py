@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+TOKENS = 16_384
+"""Of a sorted batch at most, its padding included: 32 texts of 512 tokens."""
+
 
 def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Cut one epoch into batches: sorted by length, ties in random order, the batches shuffled.
@@ -26,6 +29,14 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
 
 
 def sorted_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Cut all examples into batches of like length, longest first, so that memory runs out at once or never."""
+    """Cut all examples into batches of like length, longest first, so that memory runs out at once or never.
+
+    A batch holds `batch_size` examples, or fewer where they are so long that TOKENS would be passed, but one at least.
+    """
     order = np.argsort(-np.asarray(lengths), kind="stable")
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches = []
+    while len(order):
+        size = min(batch_size, max(1, TOKENS // max(1, int(lengths[order[0]]))))
+        batches.append(order[:size])
+        order = order[size:]
+    return batches

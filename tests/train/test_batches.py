@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from compress.train.batches import epoch_batches, sorted_batches
+from compress.train.batches import TOKENS, epoch_batches, sorted_batches
 
 LENGTHS = np.random.default_rng(0).integers(3, 9, 103)
 
@@ -58,3 +58,8 @@ def test_no_examples_make_no_batches() -> None:
 
 def test_sorted_batches_start_with_the_longest() -> None:
     assert listed(sorted_batches(np.array([3, 9, 5, 9, 4]), 2)) == [[1, 3], [2, 4], [0]]
+
+
+def test_batches_of_long_examples_hold_fewer_of_them() -> None:
+    found = sorted_batches(np.array([300, TOKENS // 2, 2 * TOKENS, 10, TOKENS // 3, 300, 10]), 3)
+    assert listed(found) == [[2], [1, 4], [0, 5, 3], [6]]
