@@ -120,7 +120,7 @@ def aside(marks: Sequence[tuple[float, float, float, float]], low: float, high: 
         low: Where the line begins.
         high: Where it ends.
     """
-    placed: list[tuple[float, float, float, float]] = []
+    placed: list[tuple[float, ...]] = []
     tries = math.ceil((high - low) / SHIFT)
     for own, *rows in marks:
         taken = [(x, _room(rows, others)) for x, *others in placed]
