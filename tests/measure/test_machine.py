@@ -59,7 +59,21 @@ def test_the_name_of_the_gpu_is_read_from_the_driver(monkeypatch: pytest.MonkeyP
 
 def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(room, "NVIDIA", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert machine()["gpu"] is None
+
+
+@pytest.mark.parametrize(
+    ("script", "gpu"), [("echo NVIDIA H100\necho NVIDIA H100", "NVIDIA H100"), ("echo no device; exit 9", None)]
+)
+def test_where_the_driver_is_hidden_its_tool_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, gpu: str | None
+) -> None:
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setattr(room, "NVIDIA", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine()["gpu"] == gpu
 
 
 def test_the_key_changes_with_the_flags_only_of_what_decides_speed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yam
 @pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_runs(name: str, tmp_path: Path) -> None:
+def test_a_recipe_runs(name: str, tmp_path: Path, device: str) -> None:
     plan = read_recipe(ROOT / name)
     plan = replace(plan, task={"kind": "text-classification", "data": {"train": str(write_data(tmp_path, rows=400))}})
-    record = run(plan, Surroundings(out=tmp_path / "out", tiny=True, device="cpu"))
+    record = run(plan, Surroundings(out=tmp_path / "out", tiny=True, device=device))
     assert [step["name"] for step in record["steps"]] == [step.name for step in plan.steps]
     assert all(step["status"] == "computed" for step in record["steps"])
