@@ -31,7 +31,7 @@ from compress.pipeline.steps import Stop, Walk, walk_steps
 from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_model, tiny_plan, tiny_sizes
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.tasks import task as read_task
-from compress.train.device import pick_device
+from compress.train.device import keep_freed_memory, pick_device
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
         check_runtime(wanted.target)
     device = pick_device(around.device)
     join_processes(device)
+    keep_freed_memory()  # checking and measuring long texts gains as training does
     with disk_errors_told(out), _alone_in(out), _logged_to(out / "logs" / "run.log"):
         cache = open_cache(around.cache or out.parent / ".cache", out)
         started, clock = datetime.now(UTC), time.perf_counter()
