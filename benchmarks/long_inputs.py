@@ -1,6 +1,6 @@
 """From which length on does attention to a part of the tokens pay, and what does it take?
 
-    python benchmarks/long_inputs.py [--lengths 128 512 2048 4096] [--rounds 2] [--device cuda]
+    python benchmarks/long_inputs.py [--lengths 128 512 2048 4096] [--rounds 2] [--device cuda] [--only longformer]
 
 MiniLM-L6 with its positions repeated, batch 1, one thread: full attention in torch (its eager and its fused kernel) and as
 files; Longformer's windows, Reformer's buckets, Transformer-XL's segments and segments alone as files; and transformers' own
@@ -9,9 +9,9 @@ with the others, round after round; its peak of memory is that process's. Full a
 would fill the memory. Then texts of 4,096 to 65,536 tokens are read segment by segment. Writes
 benchmarks/results/long_inputs.json, whose table and plot `bert-compress report --readme README.md` writes.
 
-With `--device cuda` everything runs in torch and in bfloat16, up to 65,536 tokens, full attention in the flash kernel; a
-process times a subject at every length, and the memory is what torch allocated on the GPU. Writes
-benchmarks/results/long_inputs_cuda.json.
+With `--only` full attention is timed beside the ways named alone. With `--device cuda` everything runs in torch and in
+bfloat16, up to 65,536 tokens, full attention in the flash kernel; a process times a subject at every length, and the memory is
+what torch allocated on the GPU. Writes benchmarks/results/long_inputs_cuda.json.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ SWAPS: dict[str, dict[str, Any]] = {
     READ: {"kind": "transformer_xl", "segment": SEGMENT},
     "chunk_and_pool": {"kind": "chunk_and_pool", "segment": SEGMENT},
 }
+WAYS = (*SWAPS, THEIRS)
 READ_LENGTHS = (4096, 16384, 65536)
 FILES = ("onnxruntime-cpu", "openvino-cpu")
 HOLDS_SCORES = (f"{DENSE} (eager), torch", *(f"{DENSE}, {target}" for target in FILES))
@@ -72,7 +73,7 @@ def main() -> None:
     device, lengths = arguments.device, arguments.lengths or LENGTHS[arguments.device]
     with tempfile.TemporaryDirectory() as folder:
         room = Path(folder)
-        subjects = (_on_cpu if device == "cpu" else _on_cuda)(room, max(lengths))
+        subjects = (_on_cpu if device == "cpu" else _on_cuda)(room, max(lengths), arguments.only)
         print(f"{len(subjects)} subjects are there", flush=True)
         found: dict[tuple[str, int], list[Timed]] = {}
         for round_ in range(arguments.rounds):
@@ -82,7 +83,7 @@ def main() -> None:
                     for length, taken in zip(fitting, measure(fitting) if fitting else (), strict=True):
                         found.setdefault((name, length), []).append(taken)
                 print(f"round {round_ + 1}: {', '.join(map(str, turn))} tokens timed", flush=True)
-            for length in READ_LENGTHS if device == "cpu" else ():
+            for length in READ_LENGTHS if device == "cpu" and READ in arguments.only else ():
                 (taken,) = _in_process([length], "reader", room / READ / FILES[0])
                 found.setdefault((f"{READ}, segment by segment", length), []).append(taken)
     rows = [_row(name, length, taken) for (name, length), taken in found.items()]
@@ -90,7 +91,8 @@ def main() -> None:
         print(f"{row['length']:6} {row['name']:40} {row['p50_ms']:9.1f} ms {(row['peak_memory_bytes'] or 0) / 1e6:8.0f} MB")
     content = {
         "schema": 1, "script": "benchmarks/long_inputs.py", "machine": machine(), "versions": versions(), "commit": commit(),
-        "model": f"{MODEL}, positions repeated; {THEIRS}: random weights of its shape", "window": WINDOW, "segment": SEGMENT,
+        "model": f"{MODEL}, positions repeated" + (f"; {THEIRS}: random weights of its shape" if THEIRS in subjects else ""),
+        "window": WINDOW, "segment": SEGMENT,
         "device": device, "precision": "float32" if device == "cpu" else "bfloat16", "threads": 1, "batch": 1,
         "rounds": arguments.rounds, "rows": rows,
     }  # fmt: skip
@@ -110,23 +112,25 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lengths", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=RESULTS, default="cpu")
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=WAYS, help="ways to time beside full attention")
     parser.add_argument("--serve", type=int, nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--how", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _variants(longest: int) -> dict[str, Any]:
+def _variants(longest: int, ways: Sequence[str]) -> dict[str, Any]:
     from compress.bert.vocabulary import extend_positions
 
     model = cp.load(MODEL)
     dense = extend_positions(model, max(longest, model.config.max_position_embeddings))
-    return {DENSE: dense, **{name: cp.swap_attention(dense, task=_task(), **how) for name, how in SWAPS.items()}}
+    swapped = {name: cp.swap_attention(dense, task=_task(), **how) for name, how in SWAPS.items() if name in ways}
+    return {DENSE: dense, **swapped}
 
 
-def _on_cpu(room: Path, longest: int) -> dict[str, Measure]:
+def _on_cpu(room: Path, longest: int, ways: Sequence[str]) -> dict[str, Measure]:
     found: dict[str, Measure] = {}
-    for name, one in _variants(longest).items():
+    for name, one in _variants(longest, ways).items():
         if name == DENSE:
             saved = cp.save(one, room / name / "torch")
             found |= {f"{name} ({how}), torch": _process(how, saved, "cpu") for how in KERNELS}
@@ -134,13 +138,17 @@ def _on_cpu(room: Path, longest: int) -> dict[str, Measure]:
             options: dict[str, Any] = {"precision": "float32"} if target == "openvino-cpu" else {"memory": name == READ}
             shipped = cp.export(one, room / name / target, target=target, task=_task(), **options)
             found[f"{name}, {target}"] = _worker(subject_of(shipped.path))
-    return {**found, THEIRS: _process("theirs", None, "cpu")}
+    return found | _theirs_of(ways, "cpu")
 
 
-def _on_cuda(room: Path, longest: int) -> dict[str, Measure]:
+def _on_cuda(room: Path, longest: int, ways: Sequence[str]) -> dict[str, Measure]:
     found = {f"{name}, torch": _process("flash" if name == DENSE else "fused", cp.save(one, room / name), "cuda")
-             for name, one in _variants(longest).items()}  # fmt: skip
-    return {**found, THEIRS: _process("theirs", None, "cuda")}
+             for name, one in _variants(longest, ways).items()}  # fmt: skip
+    return found | _theirs_of(ways, "cuda")
+
+
+def _theirs_of(ways: Sequence[str], device: str) -> dict[str, Measure]:
+    return {THEIRS: _process("theirs", None, device)} if THEIRS in ways else {}
 
 
 def _task() -> Task:

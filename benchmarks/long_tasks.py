@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "long_tasks.json"
 SETS = ("bbc_news", "movie_reviews_long")
 DENSE = "dense"
-KINDS = (DENSE, "longformer", "reformer", "transformer_xl", "chunk_and_pool")
+KINDS = (DENSE, "dense_further", "longformer", "reformer", "transformer_xl", "chunk_and_pool")
 
 
 def main() -> None:

@@ -113,6 +113,6 @@ def attended_by_first(
         mixed = probabilities @ hidden_states  # (batch, heads, width)
         value = torch.matmul(mixed, value_of.weight.t())  # (batch, heads, attention width)
         # dropout may let the probabilities' sum differ from 1
-        value = value + value_of.bias * (probabilities.sum(-1, keepdim=True) if dropout else 1)
+        value = value + (value_of.bias * probabilities.sum(-1, keepdim=True) if dropout else value_of.bias)
     ones = torch.ones((1, len(rows)), dtype=value.dtype, device=value.device)
     return ones @ (value * rows)  # faster than a sum

@@ -11,6 +11,7 @@ import pytest
 
 import compress as cp
 from compress.artifact import places
+from compress.measure.lengths import lengths_block
 from compress.measure.pages import refresh_tables
 from compress.recipe import read_recipe_text, summaries
 from tests.contract.test_tables import TABLES
@@ -55,15 +56,22 @@ def test_the_overview_and_its_figure_are_those_of_the_recorded_results(folder: s
 @pytest.mark.parametrize("measured", re.findall(r"<!-- lengths: (\S+) -->", README))
 def test_what_long_texts_take_is_what_was_measured(measured: str, tmp_path: Path) -> None:
     _copied(tmp_path)
-    figures = list((tmp_path / measured).parent.glob(f"{Path(measured).stem}_*.svg"))
-    drawn = {figure.name: figure.read_text(encoding="utf-8") for figure in figures}
-    for figure in figures:
-        figure.unlink()
     refresh_tables(tmp_path / "README.md")
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
-    assert len(drawn) == 2
-    assert {figure.name: figure.read_text(encoding="utf-8") for figure in figures} == drawn
-    assert all(f"/{name})" in README for name in drawn)
+    _, drawn = lengths_block(ROOT / measured, measured)
+    assert drawn
+    for name, figure in drawn.items():
+        assert (ROOT / measured).with_name(name).read_text(encoding="utf-8") == figure
+        assert f"/{name})" in README
+
+
+@pytest.mark.parametrize("folder", re.findall(r"<!-- recipes: (\S+) -->", README))
+def test_the_table_of_a_task_has_every_result_of_it(folder: str, tmp_path: Path) -> None:
+    _copied(tmp_path)
+    refresh_tables(tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
+    (block,) = re.findall(rf"<!-- recipes: {folder} -->(.*?)<!-- end of recipes -->", README, re.DOTALL)
+    assert {path.stem for path in (ROOT / folder).glob("*.json")} == set(re.findall(r"^\| (\w+) \| onnx", block, re.MULTILINE))
 
 
 KINDS = (("method", "methods"), ("objective", "objectives"), ("target", "targets"), ("task", "tasks"))
