@@ -126,7 +126,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _origin(content: Mapping[str, Any]) -> str:
     place, is_gpu = part(content, "machine"), content.get("device") == "cuda"
-    told = (f"Medians of {content.get('rounds')} rounds in turn, fresh processes, batch {content.get('batch')}, "
+    rounds = content.get("rounds")
+    told = (f"Medians of {rounds} round{'' if rounds == 1 else 's'} in turn, fresh processes, batch {content.get('batch')}, "
             f"{content.get('threads')} thread, {content.get('precision')}, on {place.get('gpu' if is_gpu else 'cpu')}; in "
             f"brackets the most memory that {'torch held on the GPU' if is_gpu else 'the process held'}. "
             f"{content.get('model')}.")  # fmt: skip

@@ -16,10 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification, PreTrainedModel
 
 from compress.artifact import load, save
-from compress.bert.surgery import keep_heads
 from compress.errors import InputError
 from tests.bert.test_structure import quantized
-from tests.models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_of, tiny_tokenizer
+from tests.models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_tokenizer
 
 HEAD = ("classifier.", "bert.pooler.")
 Weights = dict[str, torch.Tensor]
@@ -375,33 +374,3 @@ def test_a_vocabulary_file_alone_is_enough(folder: Path, model: PreTrainedModel)
 def test_more_embeddings_than_tokens_are_allowed(tmp_path: Path) -> None:
     model = tiny_bert(vocab_size=24)
     assert torch.equal(logits_of(load(save(model, tmp_path / "padded"))), logits_of(model))
-
-
-@pytest.mark.parametrize("kind", ["bert", "distilbert"])
-def test_heads_that_transformers_4_has_pruned_are_gone(kind: str, tmp_path: Path) -> None:
-    """Such a checkpoint has smaller weights, and says which heads were there in config.json alone."""
-    pruned = keep_heads(tiny_of(kind, layers=3), [[0, 2], [0, 1, 2, 3], []])
-    folder = save(pruned, tmp_path / "old")
-    (folder / "structure.json").unlink()
-    change_json(folder / "config.json", pruned_heads={"0": [3, 1], "2": [0, 1, 2, 3]})
-    again = load(folder)
-    batch = {"input_ids": torch.arange(5, 12)[None], "attention_mask": torch.ones((1, 7), dtype=torch.long)}
-    assert torch.equal(logits_of(again, **batch), logits_of(pruned, **batch))
-    saved = save(again, tmp_path / "new")
-    assert "pruned_heads" not in json.loads((saved / "config.json").read_text())
-    assert torch.equal(logits_of(load(saved), **batch), logits_of(pruned, **batch))
-
-
-def test_pruned_heads_that_the_weights_do_not_have_are_told(tmp_path: Path) -> None:
-    folder = save(tiny_bert(), tmp_path / "old")
-    (folder / "structure.json").unlink()
-    change_json(folder / "config.json", pruned_heads={"1": [0]})
-    with pytest.raises(InputError, match=r"layer\.1\.attention\.self\.query\.weight has shape \(16, 16\), not \(12, 16\)"):
-        load(folder)
-
-
-def test_pruned_heads_of_a_family_that_does_not_tell_them_are_refused(tmp_path: Path) -> None:
-    folder = save(tiny_of("albert"), tmp_path / "old")
-    change_json(folder / "config.json", pruned_heads={"0": [0]})
-    with pytest.raises(InputError, match="a albert of transformers 4 does not tell"):
-        load(folder)

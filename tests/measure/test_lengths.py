@@ -87,11 +87,12 @@ def test_a_single_measurement_is_drawn() -> None:
 
 def test_on_a_gpu_torch_is_the_runtime(path: Path) -> None:
     told = json.loads(path.read_text().replace("onnxruntime-cpu", "torch"))
-    path.write_text(json.dumps({**told, "device": "cuda", "machine": {"cpu": "A CPU", "gpu": "A GPU"}}))
+    path.write_text(json.dumps({**told, "device": "cuda", "machine": {"cpu": "A CPU", "gpu": "A GPU"}, "rounds": 1}))
     text, figures = lengths_block(path, "results/long.json")
     assert list(figures) == ["long_torch.svg"]
     assert figures["long_torch.svg"].count('"way dashed"') == 1  # theirs
     assert "In torch less time than full attention takes: longformer from about 1,000 tokens on" in text
+    assert "Medians of 1 round in turn" in text
     assert "on A GPU; in brackets the most memory that torch held on the GPU" in text
 
 

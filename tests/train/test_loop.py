@@ -26,7 +26,6 @@ from compress.train.batches import epoch_batches
 from compress.train.loop import Goal, train
 from compress.train.run import Run
 from compress.train.schedule import rate_factor
-from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, state_of, tiny_bert, toy_task, without_dropout
 from tests.train.settings import LABELS_GOAL, settings
 
@@ -364,48 +363,3 @@ def _interrupt_at(stop: int) -> Callable[[PreTrainedModel, int, int], None]:
             raise KeyboardInterrupt
 
     return before_step
-
-
-# -- before each step
-
-
-@pytest.mark.parametrize(("changes", "max_steps", "steps"), [({}, None, 10), ({"accumulate": 2}, None, 6), ({}, 3, 3)])
-def test_the_caller_is_asked_before_each_step_with_the_copy_that_trains(
-    model: PreTrainedModel, toy: Task, changes: dict[str, Any], max_steps: int | None, steps: int
-) -> None:
-    told: list[tuple[int, int]] = []
-    biases: list[torch.Tensor] = []
-
-    def before_step(trained: PreTrainedModel, step: int, total: int) -> None:
-        told.append((step, total))
-        biases.append(trained.classifier.bias.detach().clone())
-        assert trained is not model
-        assert trained.training
-
-    run, how = Run(max_steps=max_steps), settings(**changes)
-    train(model, task=toy, settings=how, goal=LABELS_GOAL, run=run, before_step=before_step)
-    assert told == [(step, steps) for step in range(steps)]
-    assert torch.equal(biases[0], model.classifier.bias)
-    assert not torch.equal(biases[0], biases[-1])
-
-
-def test_what_the_caller_changes_before_a_step_counts_in_it(model: PreTrainedModel, toy: Task) -> None:
-    """A bias that is set anew before every step ends one step of AdamW away from there, at the highest rate."""
-
-    def before_step(trained: PreTrainedModel, step: int, total: int) -> None:
-        with torch.no_grad():
-            trained.classifier.bias.fill_(7.0)
-
-    how = settings(epochs=1.0, schedule="constant", warmup=0.0)
-    trained = train(model, task=toy, settings=how, goal=LABELS_GOAL, run=Run(), before_step=before_step)
-    assert ((trained.classifier.bias - 7).abs() < 5e-3).all()
-    assert (trained.classifier.bias != 7).all()
-
-
-def test_a_caller_that_refuses_a_step_ends_the_run_before_the_model_answers(model: PreTrainedModel, toy: Task) -> None:
-    def before_step(trained: PreTrainedModel, step: int, total: int) -> None:
-        raise CompressError("not like this")
-
-    forbid_forward_passes(model)
-    with pytest.raises(CompressError, match="not like this"):
-        train(model, task=toy, settings=settings(), goal=LABELS_GOAL, run=Run(), before_step=before_step)

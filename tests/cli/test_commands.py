@@ -1,112 +1,20 @@
+"""Every command: its help, its errors, and what it prints."""
+
 from __future__ import annotations
 
-import importlib
 import json
-import logging
-import sys
 import types
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from compress import cli, log
-from compress.errors import CompressError, GateMissed, InputError
-from compress.recipe.plan import Export, Plan, Step
+from compress.errors import CompressError, InputError
+from compress.recipe.plan import Export, Plan
+from tests.cli.calling import EXAMPLES, PLAN, call, raising, stand_in
 
-HERE = Path(__file__).parent
 COMMANDS = ["run", "check", "list", "export", "bench", "eval", "report", "doctor"]
-PLAN = Plan("demo", 13, "m", {}, (Step("fine_tune", {"epochs": 1}, "teacher"),), (Export("onnxruntime-cpu", {}),))
-
-
-@pytest.fixture(autouse=True)
-def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Take back what the command line sets for its own process."""
-    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TOKENIZERS_PARALLELISM", "RANK"):
-        monkeypatch.setenv(name, "0")
-    loggers = [logging.getLogger(name) for name in ("compress", *log.LIBRARIES)]
-    before = [(one.handlers[:], one.level, one.propagate) for one in loggers]
-    with warnings.catch_warnings():
-        yield
-    for one, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        one.handlers[:], one.level, one.propagate = handlers, level, propagate
-
-
-def call(*arguments: str) -> Any:
-    return CliRunner().invoke(cli.app, list(arguments))
-
-
-def stand_in(monkeypatch: pytest.MonkeyPatch, module: str, **names: Any) -> None:
-    """Put a light module in the place of a heavy one."""
-    light = types.ModuleType(module)
-    vars(light).update(names)
-    package, _, last = module.rpartition(".")
-    monkeypatch.setitem(sys.modules, module, light)
-    monkeypatch.setattr(importlib.import_module(package), last, light, raising=False)
-
-
-def raising(error: BaseException) -> Callable[..., Any]:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise error
-
-    return fail
-
-
-@dataclass
-class Surroundings:
-    out: Path
-    cache: Path | None
-    device: str
-    tiny: bool
-    progress: Any
-    log_with: tuple[str, ...]
-
-
-@dataclass
-class Pipeline:
-    """What the command line asked the pipeline for."""
-
-    record: dict[str, Any] = field(default_factory=lambda: json.loads((HERE / "example_run.json").read_text("utf-8")))
-    around: list[Surroundings] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=list)
-    written: list[Any] = field(default_factory=list)
-    missed: bool = False
-
-    def run(self, plan: Plan, around: Surroundings) -> dict[str, Any]:
-        self.around.append(around)
-        print("a library prints")
-        return self.record
-
-    def run_seeds(self, plan: Plan, seeds: list[int], around: Surroundings) -> list[dict[str, Any]]:
-        self.seeds = seeds
-        return [self.run(plan, around) for _ in seeds]
-
-    def run_folder(self, plan: Plan, out: Path | None, tiny: bool) -> Path:
-        return out or Path("runs") / plan.name
-
-    def results_path(self, plan: Plan) -> Path:
-        return Path("recipes/results/demo.json")
-
-    def write_results(self, plan: Plan, records: list[Any]) -> Path:
-        self.written.append(records)
-        return self.results_path(plan)
-
-    def raise_for_gates(self, record: dict[str, Any]) -> None:
-        if self.missed:
-            raise GateMissed("max_drop is 0.03, limit 0.01")
-
-
-@pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    made = Pipeline()
-    names = ("run", "run_seeds", "results_path", "write_results", "raise_for_gates", "run_folder")
-    stand_in(monkeypatch, "compress.pipeline", Surroundings=Surroundings, **{name: getattr(made, name) for name in names})
-    monkeypatch.setattr("compress.recipe.read_recipe", lambda path, overrides: PLAN)
-    return made
 
 
 def test_the_help_names_every_command() -> None:
@@ -171,83 +79,6 @@ def test_ctrl_c_tells_that_finished_steps_are_kept(monkeypatch: pytest.MonkeyPat
     assert json.loads(result.stdout) == {"error": "stopped.", "exit_code": 130}
 
 
-def test_run_prints_the_table_and_where_the_report_is(pipeline: Pipeline) -> None:
-    result = call("run", "a.yaml")
-    assert result.exit_code == 0
-    lines = result.stdout.splitlines()
-    assert lines[0].split()[0] == "name"
-    assert lines[1].split()[0] == pipeline.record["subjects"][0]["name"]
-    assert lines[-1] == f"report: {Path('runs/demo/report.html')}"
-    assert "a library prints" in result.stderr
-
-
-def test_run_passes_its_options_on(pipeline: Pipeline, tmp_path: Path) -> None:
-    arguments = ["run", "a.yaml", "--out", str(tmp_path / "o"), "--cache", str(tmp_path / "c"), "--tiny", "--device", "cpu",
-                 "--log-with", "tensorboard", "--json"]  # fmt: skip
-    result = call(*arguments)
-    around = pipeline.around[0]
-    assert (around.out, around.cache, around.device, around.tiny) == (tmp_path / "o", tmp_path / "c", "cpu", True)
-    assert around.log_with == ("tensorboard",)
-    assert json.loads(result.stdout) == pipeline.record
-
-
-def test_overrides_reach_the_recipe(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Any] = []
-
-    def read(path: Path, overrides: list[str]) -> Plan:
-        seen.append((path, overrides))
-        return PLAN
-
-    monkeypatch.setattr("compress.recipe.read_recipe", read)
-    assert call("run", "a.yaml", "seed=3", "--tiny", "steps.teacher.epochs=1").exit_code == 0
-    assert seen == [(Path("a.yaml"), ["seed=3", "steps.teacher.epochs=1"])]
-
-
-def test_seeds_are_run_one_by_one_and_recorded(pipeline: Pipeline) -> None:
-    result = call("run", "a.yaml", "--seeds", "1, 2,3", "--record")
-    assert result.exit_code == 0
-    assert pipeline.seeds == [1, 2, 3]
-    assert pipeline.written == [[pipeline.record] * 3]
-    for number in (1, 2, 3):
-        assert str(Path(f"runs/demo/seed-{number}/report.html")) in result.stdout
-    told = json.loads(call("run", "a.yaml", "--seeds", "7", "--json").stdout)
-    assert told == {"schema": 1, "runs": [pipeline.record]}
-
-
-def test_one_run_can_be_recorded_without_seeds(pipeline: Pipeline) -> None:
-    assert call("run", "a.yaml", "--record").exit_code == 0
-    assert pipeline.written == [[pipeline.record]]
-
-
-def test_a_tiny_run_is_not_recorded(pipeline: Pipeline) -> None:
-    assert call("run", "a.yaml", "--tiny", "--record").exit_code == 2
-    assert (pipeline.around, pipeline.written) == ([], [])
-
-
-@pytest.mark.parametrize("seeds", ["1,x", "-1", "1,,2", "1.5"])
-def test_seeds_that_are_no_numbers_are_refused(seeds: str, pipeline: Pipeline) -> None:
-    result = call("run", "a.yaml", "--seeds", seeds)
-    assert (result.exit_code, pipeline.around) == (2, [])
-    assert repr(seeds) in result.stderr
-
-
-def test_a_missed_gate_is_told_after_everything_was_written(pipeline: Pipeline) -> None:
-    pipeline.missed = True
-    result = call("run", "a.yaml", "--record")
-    assert result.exit_code == 3
-    assert len(pipeline.written) == 1
-    assert "report: " in result.stdout
-    assert result.stderr.endswith("max_drop is 0.03, limit 0.01\n")
-    told = json.loads(call("run", "a.yaml", "--json").stdout)
-    assert told == pipeline.record | {"error": "max_drop is 0.03, limit 0.01", "exit_code": 3}
-
-
-def test_a_process_that_is_not_the_first_prints_nothing(pipeline: Pipeline) -> None:
-    pipeline.record = {}
-    result = call("run", "a.yaml", "--json")
-    assert (result.exit_code, result.stdout) == (0, "")
-
-
 def test_check_says_ok_or_prints_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compress.recipe.read_recipe", lambda path, overrides: PLAN)
     assert call("check", "a.yaml").stdout == "ok: demo, 1 steps (teacher), 1 exports (onnxruntime-cpu), seed 13\n"
@@ -280,7 +111,7 @@ def test_list_refuses_what_is_no_table() -> None:
 
 def test_report_is_written_anew_with_the_details(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, source in (("run.json", "example_run.json"), ("details.json", "example_details.json")):
-        (tmp_path / name).write_bytes((HERE / source).read_bytes())
+        (tmp_path / name).write_bytes((EXAMPLES / source).read_bytes())
     seen: list[Any] = []
 
     def write_report(run: Any, folder: Path, extras: Any) -> Path:
@@ -290,7 +121,7 @@ def test_report_is_written_anew_with_the_details(tmp_path: Path, monkeypatch: py
     stand_in(monkeypatch, "compress.measure.report", write_report=write_report)
     result = call("report", str(tmp_path))
     assert result.exit_code == 0
-    assert seen == [tuple(json.loads((HERE / f"example_{name}.json").read_text("utf-8")) for name in ("run", "details"))]
+    assert seen == [tuple(json.loads((EXAMPLES / f"example_{name}.json").read_text("utf-8")) for name in ("run", "details"))]
     assert result.stdout.splitlines()[-1] == f"report: {tmp_path / 'report.html'}"
     (tmp_path / "details.json").unlink()
     told = json.loads(call("report", str(tmp_path), "--json").stdout)
@@ -467,8 +298,3 @@ def test_doctor_prints_its_findings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert call("doctor").stdout.splitlines()[1].split() == ["int8", "no", "VNNI", "7-bit", "weights", "are", "used"]
     told = json.loads(call("doctor", "--json").stdout)
     assert told == [{"name": "int8", "value": "no VNNI", "meaning": "7-bit weights are used"}]
-
-
-def test_numbers_that_json_cannot_say_become_null(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> None:
-    pipeline.record = {"seconds": float("nan"), "path": Path("a")}
-    assert json.loads(call("run", "a.yaml", "--json").stdout) == {"seconds": None, "path": "a"}
