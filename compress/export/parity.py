@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.export.graph import Opened
+from compress.train.batches import sorted_batches
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
@@ -61,8 +62,8 @@ def real_batches(encoded: Encoded, max_length: int) -> Iterator[dict[str, np.nda
     spread = np.linspace(0, len(order) - 1, min(SINGLES, len(order))).round().astype(int)
     for index in dict.fromkeys(order[spread].tolist()):
         yield encoded.batch([index])
-    for start in range(0, len(encoded), BATCH_SIZE):
-        yield encoded.batch(list(range(start, min(start + BATCH_SIZE, len(encoded)))))
+    for batch in sorted_batches(np.full(len(encoded), max(encoded.lengths)), BATCH_SIZE):
+        yield encoded.batch(batch.tolist())
     yield encoded.batch(order[[0, -1]].tolist(), pad_to=max_length)
 
 

@@ -81,6 +81,17 @@ def test_a_last_batch_of_short_examples_is_padded_like_the_others(rows: Callable
     assert (found.flips, found.max_abs_error, found.compared) == (1, 3.0, 33)
 
 
+def test_long_examples_are_padded_in_smaller_batches(rows: Callable[..., Any]) -> None:
+    sizes = []
+
+    def run(batch: Any) -> np.ndarray:
+        sizes.append(batch["input_ids"].shape)
+        return sums(batch)
+
+    invariance(Runner(run, None), rows([[1] * 4096] * 5 + [[1, 1]]))
+    assert sizes == [(1, 4096)] * 5 + [(1, 2), (4, 4096), (2, 4096)]
+
+
 def test_answers_that_ignore_padding_do_not_flip(rows: Callable[..., Any]) -> None:
     found = invariance(Runner(sums, None), rows([[1, 1], [3, 1, 1], [1] * 5]))
     assert (found.flips, found.max_abs_error, found.compared) == (0, 0.0, 3)
