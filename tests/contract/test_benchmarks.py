@@ -1,0 +1,67 @@
+"""The scripts that put this toolkit beside others: they load, and what they left behind is told rightly."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.record import points
+from tests.contract.test_readme import README, ROOT
+
+SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+@pytest.fixture(autouse=True)
+def _beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_loads_and_shows_how_it_is_called(name: str) -> None:
+    script = importlib.import_module(name)
+    if hasattr(script, "main"):
+        assert f"python benchmarks/{name}.py" in (script.__doc__ or "")
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_result_tells_its_script_machine_and_commit(path: Path) -> None:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert told["schema"] == 1
+    assert (ROOT / told["script"]).is_file()
+    assert told["machine"]["cpu"]
+    assert re.fullmatch(r"[0-9a-f]{40}\+?", told["commit"])
+
+
+def test_seeds_are_averaged_and_compared_with_the_dense_model_of_the_same_seed() -> None:
+    rows = [{"data": "d", "kind": kind, "seed": seed, "metrics": {"accuracy": accuracy}, "drop": {"value": drop}}
+            for kind, seed, accuracy, drop in (("dense", 1, 0.8, 0.0), ("dense", 2, 0.9, 0.0),
+                                               ("longformer", 1, 0.9, -0.1), ("longformer", 2, 0.8, 0.1))]  # fmt: skip
+    dense, swapped = importlib.import_module("long_tasks")._means(rows)
+    assert (dense["accuracy"], dense["lowest"], dense["highest"]) == (pytest.approx(0.85), 0.8, 0.9)
+    assert (swapped["gained"], swapped["gained_each"]) == (pytest.approx(0), [0.1, -0.1])
+
+
+@pytest.mark.parametrize("data", ["bbc_news", "movie_reviews_long"])
+def test_the_readme_tells_the_means_of_the_seeds(data: str) -> None:
+    told = json.loads((ROOT / "benchmarks" / "results" / "long_tasks.json").read_text(encoding="utf-8"))
+    means = [one for one in told["means"] if one["data"] == data]
+    cells = [f"{points(one['accuracy'])} ({points(one['lowest'])} to {points(one['highest'])})" for one in means]
+    assert f"| {' | '.join(cells)} |" in README
+
+
+def test_a_recipe_is_run_whole_and_without_each_objective() -> None:
+    from compress.recipe import read_recipe
+
+    variants: Any = importlib.import_module("leave_one_out").variants
+    plan = read_recipe(ROOT / "recipes" / "sst2" / "tinybert.yaml")
+    found = list(variants(plan))
+    assert found[0] == ("", "whole recipe", plan)
+    assert all(replace(one, steps=plan.steps) == plan and one != plan for _, _, one in found[1:])
+    assert len({name for _, name, _ in found}) == len(found) > 3
