@@ -80,14 +80,16 @@ def write_json(path: Path, content: Any) -> None:
 
 def notes(subjects: Sequence[dict[str, Any]]) -> list[str]:
     """What deserves attention in the measured numbers, each with what to do."""
-    said = []
+    cut: dict[int, list[str]] = {}
+    for subject in subjects:
+        cut.setdefault(subject["truncated"] or 0, []).append(subject["name"])
+    said = [
+        f"texts of the evaluation part that are longer than what {', '.join(names)} may read: {count}, judged by their "
+        "beginnings; a larger task.max_length or swap_attention reads more of them, where that is worth its time."
+        for count, names in cut.items() if count
+    ]
     for subject in subjects:
         name = subject["name"]
-        if subject["truncated"]:
-            said.append(
-                f"{subject['truncated']} texts of the evaluation part are longer than {name} reads, and were judged by their "
-                "beginnings; a larger task.max_length or swap_attention reads more of them, where that is worth its time."
-            )
         is_int8 = "int8" in str(subject["target"])
         if is_int8 and not subject["integer_ops"]:
             said.append(

@@ -133,4 +133,7 @@ def test_an_int8_file_without_integer_operators_is_said_to_be_smaller_alone() ->
 def test_a_model_that_reads_less_than_the_texts_is_told_of() -> None:
     *_, file = json.loads(EXAMPLE.read_text(encoding="utf-8"))["subjects"]
     assert not any("longer than" in note for note in measuring.notes([file]))
-    assert any(note.startswith("37 texts of the evaluation part") for note in measuring.notes([file | {"truncated": 37}]))
+    models = [{**file, "name": name, "truncated": count} for name, count in (("a", 37), ("b", 1), ("c", 37))]
+    told = [note.partition(", judged")[0] for note in measuring.notes(models) if "longer than" in note]
+    assert told == ["texts of the evaluation part that are longer than what a, c may read: 37",
+                    "texts of the evaluation part that are longer than what b may read: 1"]  # fmt: skip
