@@ -161,8 +161,7 @@ def _task() -> Task:
 
 
 def _fits(name: str, length: int) -> bool:
-    memory = machine()["memory_bytes"] or 0
-    return name not in HOLDS_SCORES or COPIES * 12 * length**2 * 4 < FULL * memory
+    return name not in HOLDS_SCORES or COPIES * 12 * length**2 * 4 < FULL * (machine()["memory_bytes"] or 0)
 
 
 def _worker(subject: Subject) -> Measure:

@@ -72,17 +72,19 @@ def _measured(data: str, seed: int, device: str) -> list[dict[str, Any]]:
     """Train every kind with a seed; what the dense one answers is what the others are compared with."""
     rows: list[dict[str, Any]] = []
     answers: dict[str, np.ndarray] = {}
+    plans = {kind: replace(read_recipe(ROOT / "recipes" / data / f"{kind}.yaml"), seed=seed) for kind in KINDS}
+    dense = plans[DENSE]
+    task = cp.task(**dense.task)
+    start = Stop(INPUT_MODEL, f"{dense.model} {seed}", None, cp.load(dense.model, labels=task.labels, seed=seed))
+    labels = task.evaluation.labels
     with tempfile.TemporaryDirectory() as folder:
-        for kind in KINDS:
-            plan = replace(read_recipe(ROOT / "recipes" / data / f"{kind}.yaml"), seed=seed)
-            task = cp.task(**plan.task)
-            walk = Walk(plan, task, open_cache(Path(folder), Path(folder)), device, no_progress, None, (), 3600.0)
-            start = cp.load(plan.model, labels=task.labels, seed=seed)
-            walk_steps(walk, Stop(INPUT_MODEL, f"{plan.model} {seed}", None, start))
+        cache = open_cache(Path(folder), Path(folder))
+        for kind, plan in plans.items():
+            walk = Walk(plan, task, cache, device, no_progress, None, (), 3600.0)
+            walk_steps(walk, start)
             model = walk.last.model()
             read = task.up_to(model.config.max_position_embeddings)
             found = answers[kind] = predict(model.to(device), read.encode(read.evaluation, model.tokenizer), device)
-            labels = task.evaluation.labels
             rows.append({
                 "data": data, "kind": kind, "seed": seed, **judge_answers(task, found, labels),
                 **compare_answers(task, answers[DENSE], found, labels), "examples": len(labels),

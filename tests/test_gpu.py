@@ -11,14 +11,10 @@ import torch
 import compress as cp
 from compress.methods.swap_attention import swap_attention
 from compress.train.run import Run
+from tests.methods.test_swap_attention import KINDS
 from tests.models import logits_of, tiny_bert, tokens, toy_task
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
-
-KINDS: dict[str, dict[str, Any]] = {
-    "longformer": {"window": 8}, "reformer": {"chunk": 4, "buckets": 4}, "transformer_xl": {"segment": 8},
-    "chunk_and_pool": {"segment": 8},
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)

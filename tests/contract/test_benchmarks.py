@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from compress.recipe import read_recipe
 from compress.record import points
 from tests.contract.test_readme import README, ROOT
 
@@ -57,8 +58,6 @@ def test_the_readme_tells_the_means_of_the_seeds(data: str) -> None:
 
 
 def test_a_recipe_is_run_whole_and_without_each_objective() -> None:
-    from compress.recipe import read_recipe
-
     variants: Any = importlib.import_module("leave_one_out").variants
     plan = read_recipe(ROOT / "recipes" / "sst2" / "tinybert.yaml")
     found = list(variants(plan))

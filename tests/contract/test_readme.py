@@ -11,7 +11,6 @@ import pytest
 
 import compress as cp
 from compress.artifact import places
-from compress.measure.lengths import lengths_block
 from compress.measure.pages import refresh_tables
 from compress.recipe import read_recipe_text, summaries
 from tests.contract.test_tables import TABLES
@@ -27,49 +26,37 @@ def _block(language: str) -> str:
     return found[1]
 
 
-def _copied(folder: Path) -> None:
-    """The page, and what it names."""
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page written anew beside the results that it names, from which its figures were taken away."""
+    folder = tmp_path_factory.mktemp("page")
     for name in ("recipes", "benchmarks"):
-        shutil.copytree(ROOT / name, folder / name)
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.svg"))
     shutil.copy(ROOT / "README.md", folder)
+    refresh_tables(folder / "README.md")
+    return folder / "README.md"
 
 
-@pytest.mark.parametrize("recorded", re.findall(r"<!-- results: (\S+) -->", README))
-def test_the_tables_are_those_of_the_recorded_results(recorded: str, tmp_path: Path) -> None:
-    _copied(tmp_path)
-    assert (tmp_path / recorded).is_file()
-    refresh_tables(tmp_path / "README.md")
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
+def test_the_page_is_what_the_recorded_results_say(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == README
 
 
-@pytest.mark.parametrize("folder", re.findall(r"<!-- front: (\S+) -->", README))
-def test_the_overview_and_its_figure_are_those_of_the_recorded_results(folder: str, tmp_path: Path) -> None:
-    _copied(tmp_path)
-    (tmp_path / folder / "front.svg").unlink()
-    refresh_tables(tmp_path / "README.md")
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
-    figure = (tmp_path / folder / "front.svg").read_text(encoding="utf-8")
-    assert figure == (ROOT / folder / "front.svg").read_text(encoding="utf-8")
-    assert f"]({folder}/front.svg)" in README
+@pytest.mark.parametrize("recorded", re.findall(r"<!-- (?:results|lengths): (\S+) -->", README))
+def test_a_table_names_a_recorded_result(recorded: str) -> None:
+    assert (ROOT / recorded).is_file()
 
 
-@pytest.mark.parametrize("measured", re.findall(r"<!-- lengths: (\S+) -->", README))
-def test_what_long_texts_take_is_what_was_measured(measured: str, tmp_path: Path) -> None:
-    _copied(tmp_path)
-    refresh_tables(tmp_path / "README.md")
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
-    _, drawn = lengths_block(ROOT / measured, measured)
-    assert drawn
-    for name, figure in drawn.items():
-        assert (ROOT / measured).with_name(name).read_text(encoding="utf-8") == figure
-        assert f"/{name})" in README
+def test_figures_are_those_of_the_recorded_results_and_shown(page: Path) -> None:
+    drawn, kept = ({path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+                    for name in ("recipes", "benchmarks") for path in (folder / name).rglob("*.svg")}
+                   for folder in (page.parent, ROOT))  # fmt: skip
+    assert drawn == kept
+    assert {"recipes/results/sst2/front.svg", "benchmarks/results/long_inputs_cuda_torch.svg"} <= drawn.keys()
+    assert all(f"]({figure})" in README for figure in drawn)
 
 
 @pytest.mark.parametrize("folder", re.findall(r"<!-- recipes: (\S+) -->", README))
-def test_the_table_of_a_task_has_every_result_of_it(folder: str, tmp_path: Path) -> None:
-    _copied(tmp_path)
-    refresh_tables(tmp_path / "README.md")
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
+def test_the_table_of_a_task_has_every_result_of_it(folder: str) -> None:
     (block,) = re.findall(rf"<!-- recipes: {folder} -->(.*?)<!-- end of recipes -->", README, re.DOTALL)
     assert {path.stem for path in (ROOT / folder).glob("*.json")} == set(re.findall(r"^\| (\w+) \| onnx", block, re.MULTILINE))
 
