@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
+from compress.artifact.labels import in_order, settle_labels, without_head
 from compress.artifact.places import find_model
 from compress.artifact.saving import STRUCTURE, WEIGHTS
 from compress.bert.families import KNOWN, Family, Plain, fitted_tokenizer
@@ -33,15 +34,19 @@ CONVERT = (
 )
 
 
-def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 13) -> PreTrainedModel:
+def load(
+    name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 13, new_head: bool = False
+) -> PreTrainedModel:
     """Load a classifier of the BERT family (BERT, DistilBERT, MobileBERT, ALBERT), or one without a head that then gets a new
     one.
 
     Args:
         name: A folder, `package:NAME`, or a hub name.
-        labels: The task's label names in the order of their ids. A checkpoint with a head must have as many; a new head
-            is made for them (without them, for two labels).
+        labels: The task's label names in the order of their ids. A checkpoint with a head must have as many, and its outputs
+            are put into this order where their names tell it (or are mere numbers); a head for other labels keeps its names.
+            A new head is made for them (without them, for two labels).
         seed: For the weights of a new head.
+        new_head: Leave the checkpoint's head, if it has one, and make a new one.
 
     Returns:
         The model in evaluation mode, float32, with `.tokenizer`, `.label` (a short name) and `.has_new_head`.
@@ -53,8 +58,9 @@ def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 1
     config, pruned = _config(folder)
     family = KNOWN[config.model_type]
     weights = _renamed(read_weights(folder), family)
+    weights = without_head(weights) if new_head else weights
     has_head = "classifier.weight" in weights
-    _settle_labels(config, weights, labels, folder)
+    settle_labels(config, weights, labels, folder)
     config._attn_implementation = "sdpa"
     _check_weights(_without_memory(config, weights, folder, pruned), weights, folder)
     with _seeded(seed), libraries_silenced():
@@ -64,7 +70,7 @@ def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 1
     model.tokenizer = fitted_tokenizer(_tokenizer(folder, config), family)
     model.label = Path(str(name).removeprefix("package:")).name
     model.has_new_head = not has_head
-    return model.eval()
+    return model.eval() if labels is None else in_order(model.eval(), labels)
 
 
 @contextlib.contextmanager
@@ -194,26 +200,6 @@ def _renamed(weights: dict[str, torch.Tensor], family: Family | Plain) -> dict[s
         if name.startswith((family.prefix, *family.head)) and not name.endswith(("position_ids", "token_type_ids")):
             renamed[name] = tensor
     return renamed
-
-
-def _settle_labels(
-    config: PretrainedConfig, weights: dict[str, torch.Tensor], labels: Sequence[str] | None, folder: Path
-) -> None:
-    head = weights.get("classifier.weight")
-    if head is None:
-        names = list(labels) if labels is not None else ["0", "1"]
-    else:
-        count = head.shape[0] if head.ndim else 0
-        if labels is not None and count != len(labels):
-            raise InputError(
-                f"{folder} has a head for {count} labels, but the task has {len(labels)} ({', '.join(labels)}); "
-                "use a checkpoint of this task, or a base checkpoint without a head."
-            )
-        names = [str(config.id2label.get(index, index)) for index in range(count)]
-        if labels is not None and all(name == f"LABEL_{index}" for index, name in enumerate(names)):
-            names = list(labels)
-    config.id2label = dict(enumerate(names))
-    config.label2id = {name: index for index, name in enumerate(names)}
 
 
 def _give_shapes(model: PreTrainedModel, folder: Path, pruned: PrunedHeads) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import PreTrainedModel
 
 from compress.artifact.folders import new_folder
+from compress.artifact.labels import in_order
+from compress.bert.labels import aligned
 from compress.bert.quantizers import quantized_linears
 from compress.bert.segments import segments_of
 from compress.errors import CompressError, InputError
@@ -70,6 +72,8 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     check_runtime(target)
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
     refuse_unread(target, lower, options, brings_ranges=bool(quantized_linears(model)))
+    judged = options.get("max_drop") is not None
+    model = aligned(model, task.labels) if judged else in_order(model, task.labels)
     task = task.up_to(model.config.max_position_embeddings)
     with new_folder(folder) as partial:
         stages: list[Stage] = lower(model, partial, task=task, **options)

@@ -88,6 +88,27 @@ def assert_better_than_chance(logits: np.ndarray, labels: np.ndarray, names: Seq
     )
 
 
+def assert_not_in_another_order(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
+    """Check that a model's outputs do not clearly stand for the task's labels in another order than the task's.
+
+    Clearly: in the best order for them they are right more often than the largest class is there, and as they stand they are
+    right more rarely, both by three standard errors. What is merely untrained passes.
+
+    Args:
+        logits: (examples, labels).
+        labels: True label of each example, (examples,).
+        names: The task's label names in the order of their ids.
+
+    Raises:
+        InputError: They do; the message shows that order.
+    """
+    confusion = confusion_matrix(labels, logits.argmax(axis=1), len(names))
+    chance = float(confusion.sum(axis=1).max() / confusion.sum())
+    margin = 3 * float(np.sqrt(chance * (1 - chance) / confusion.sum()))
+    if np.trace(confusion) / confusion.sum() < chance - margin and best_order(confusion)[1] > chance + margin:
+        assert_better_than_chance(logits, labels, names)
+
+
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(map(repr, names[:MOST_LABELS_SHOWN]))
     return f"[{shown}{', ...' if len(names) > MOST_LABELS_SHOWN else ''}]"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.artifact.labels import names_in_folder
+from compress.bert.labels import check_names
 from compress.errors import InputError
 from compress.measure.accuracy import compare_answers, invariance, judge_answers, predict
 from compress.measure.chance import confusion_matrix
@@ -16,7 +18,16 @@ from compress.measure.counts import onnx_counts, size_bytes, torch_macs
 from compress.measure.latency import Grid, Progress, Timing, check_grid, time_subjects
 from compress.measure.machine import machine, versions
 from compress.measure.runners import Runner, check_device, open_runner
-from compress.measure.subjects import ONNX, Subject, export_facts, input_limits, last_accepted_stage, subjects_on_disk
+from compress.measure.subjects import (
+    CONFIG,
+    ONNX,
+    Subject,
+    export_facts,
+    input_limits,
+    last_accepted_stage,
+    read_json,
+    subjects_on_disk,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -201,11 +212,8 @@ def _answer(subject: Subject, task: Task, device: str, length: int | None) -> _A
     read = task.up_to(input_limits(subject)[1])
     encoded = read.encode(task.evaluation.require("evaluation"), runner.tokenizer)
     logits = predict(runner, encoded)
-    if logits.shape[1] != len(task.labels):
-        raise InputError(
-            f"{subject.name!r} tells {logits.shape[1]} labels apart, but the task has {len(task.labels)} "
-            f"({', '.join(task.labels)}); use a model of this task."
-        )
+    names = names_in_folder(subject.path, read_json(subject.path / CONFIG), logits.shape[1])
+    logits = logits[:, check_names(repr(subject.name), names, task.labels, "use a model of this task.")]
     counts = {} if length is None else _counts(subject, runner, length)
     return _Answers(logits, encoded.labels, encoded.truncated, invariance(runner, encoded).flips, counts)
 

@@ -16,6 +16,7 @@ from compress.objectives.layer_map import LayerMap
 from compress.tasks.text_classification import Task
 from compress.tasks.unlabelled import read_unlabelled
 from compress.train.augmentation import Augment, AugmentOptions, augmented
+from compress.train.fit import labels_aligned
 from compress.train.loop import train
 from compress.train.run import Run
 from compress.train.settings import (
@@ -36,6 +37,7 @@ from compress.train.teaching import LastTokens, RelationHeads, TeacherCacheBytes
 
 
 @within_range
+@labels_aligned(trains=True)
 def distill(
     model: PreTrainedModel,
     *,

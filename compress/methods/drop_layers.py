@@ -16,6 +16,7 @@ from compress.bert.surgery import copy_of, keep_layers
 from compress.errors import InputError, NoEffect
 from compress.tasks.text_classification import Task
 from compress.train.device import pick_device
+from compress.train.fit import labels_aligned
 from compress.train.importance import layer_similarity
 from compress.train.run import Run
 
@@ -34,6 +35,7 @@ def _wrong(keep: list[int] | None, layers: int | None, by: Strategy | None) -> l
 
 @within_range
 @fits_together(_wrong)
+@labels_aligned()
 def drop_layers(
     model: PreTrainedModel,
     *,

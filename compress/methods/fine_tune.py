@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Annotated
+
+from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
+from compress.bert.labels import listed, with_new_head
 from compress.objectives.labels import labels
 from compress.tasks.text_classification import Task
+from compress.train.fit import labels_aligned
 from compress.train.loop import Goal, train
 from compress.train.run import Run
 from compress.train.settings import (
@@ -24,12 +30,16 @@ from compress.train.settings import (
     WeightDecay,
 )
 
+logger = logging.getLogger(__name__)
+
 
 @within_range
+@labels_aligned(trains=True)
 def fine_tune(
     model: PreTrainedModel,
     *,
     task: Task,
+    new_head: Annotated[bool, Field(description="begin with a new head, whatever labels the old one was for")] = False,
     max_length: MaxLength = None,
     epochs: Epochs = 3,
     learning_rate: LearningRate = 1e-4,
@@ -52,6 +62,8 @@ def fine_tune(
     Args:
         model: Stays as it is.
         task: Learned from; the evaluation split is not touched.
+        new_head: Begin with a new head, of random weights; the one that the model has may be for other labels, and for more or
+            fewer of them. Without it, training begins with a head for as many other labels, and says so.
         max_length: Tokens of each text to read while it learns, where the task's texts have more than the model reads.
         epochs: Passes over the training part.
         learning_rate: Highest rate of AdamW.
@@ -75,5 +87,9 @@ def fine_tune(
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
+    run = run or Run()
     task = task.up_to(max_length or task.max_length)
-    return train(model, task=task, settings=settings, goal=Goal({"labels": (1.0, labels)}), run=run or Run())
+    if new_head:
+        logger.info("fine_tune begins with a new head for %s.", listed(task.labels))
+        model = with_new_head(model, task.labels, run.seed)
+    return train(model, task=task, settings=settings, goal=Goal({"labels": (1.0, labels)}), run=run)

@@ -23,6 +23,7 @@ from compress.bert.width import KINDS, fold_width, keep_width, refuse_width
 from compress.errors import InputError
 from compress.objectives.logits import logits
 from compress.tasks.text_classification import Task
+from compress.train.fit import labels_aligned
 from compress.train.layer_matching import matched_layers
 from compress.train.loop import Goal, train
 from compress.train.projection import fitted_projection
@@ -55,6 +56,7 @@ MISSED = 0.02  # of the encoder's parameters, that a result may be off without a
 
 
 @within_range
+@labels_aligned()
 def prune_cofi(
     model: PreTrainedModel,
     *,

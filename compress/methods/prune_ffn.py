@@ -15,7 +15,7 @@ from compress.errors import InputError, NoEffect
 from compress.tasks.text_classification import Task
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples
-from compress.train.fit import check_prunable
+from compress.train.fit import check_prunable, labels_aligned
 from compress.train.importance import Importance, highest_in_multiples, neuron_importance
 from compress.train.run import Run
 
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 @within_range
+@labels_aligned()
 def prune_ffn(
     model: PreTrainedModel,
     *,

@@ -22,7 +22,7 @@ from compress.tasks.encoding import Encoded
 from compress.tasks.text_classification import Task
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples, gate_gradients
-from compress.train.fit import check_prunable
+from compress.train.fit import check_prunable, labels_aligned
 from compress.train.head_gates import HeadGates
 from compress.train.importance import head_importance, most_removable, without_lowest
 from compress.train.loop import Goal, train
@@ -35,6 +35,7 @@ ROUNDS = 10  # to all heads: each round removes as many as a tenth, as in the pa
 
 
 @within_range
+@labels_aligned()
 def prune_heads(
     model: PreTrainedModel,
     *,

@@ -20,6 +20,7 @@ from compress.bert.unused import without_unused
 from compress.errors import InputError, NoEffect
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.text_classification import Task
+from compress.train.fit import labels_aligned
 from compress.train.loop import train
 from compress.train.run import Run
 from compress.train.settings import (
@@ -58,6 +59,7 @@ def _wrong(
 
 @within_range
 @fits_together(_wrong)
+@labels_aligned()
 def prune_weights(
     model: PreTrainedModel,
     *,

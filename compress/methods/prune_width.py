@@ -24,7 +24,7 @@ from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples
-from compress.train.fit import check_prunable
+from compress.train.fit import check_prunable, labels_aligned
 from compress.train.predict import on_device
 from compress.train.run import Run
 
@@ -36,6 +36,7 @@ Width = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 
 
 @within_range
+@labels_aligned()
 def prune_width(
     model: PreTrainedModel,
     *,

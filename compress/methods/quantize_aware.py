@@ -14,6 +14,7 @@ from compress.bert.quantizers import QuantizedEmbedding, QuantizedLinear, lend_r
 from compress.errors import InputError
 from compress.tasks.text_classification import Task
 from compress.train.calibration import Calibrated, calibrated
+from compress.train.fit import labels_aligned
 from compress.train.loop import train
 from compress.train.run import Run
 from compress.train.settings import (
@@ -33,6 +34,7 @@ from compress.train.teaching import Teaching, Temperature, Weight, goal_of
 
 
 @within_range
+@labels_aligned()
 def quantize_aware(
     model: PreTrainedModel,
     *,

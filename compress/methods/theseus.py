@@ -19,6 +19,7 @@ from compress.errors import InputError, NoEffect
 from compress.objectives.labels import labels
 from compress.tasks.text_classification import Task
 from compress.train.device import pick_device
+from compress.train.fit import labels_aligned
 from compress.train.loop import Goal, train
 from compress.train.run import Run
 from compress.train.settings import (
@@ -37,6 +38,7 @@ from compress.train.settings import (
 
 
 @within_range
+@labels_aligned()
 def theseus(
     model: PreTrainedModel,
     *,

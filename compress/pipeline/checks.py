@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 
 from compress.artifact.saving import STRUCTURE
+from compress.bert.labels import aligned, label_names, order_of
 from compress.bert.long_attention import attention_kind
 from compress.bert.quantizers import quantized_linears
 from compress.errors import InputError
@@ -14,9 +15,9 @@ from compress.export import TARGETS
 from compress.export.exporting import check_runtime
 from compress.export.ranges import refuse_unread, source_of_ranges
 from compress.export.segment import refuse_memory
-from compress.measure.chance import assert_better_than_chance
+from compress.measure.chance import assert_better_than_chance, assert_not_in_another_order
 from compress.pipeline.steps import Stop, Walk, call_of, stops_ahead
-from compress.recipe.plan import INPUT_MODEL
+from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.recipe.signatures import load_function
 from compress.tasks.unlabelled import read_unlabelled
 from compress.train.calibration import check_calibration_part
@@ -61,22 +62,37 @@ def _without_news() -> Iterator[None]:
         own.setLevel(level)
 
 
+def begins_anew(plan: Plan) -> bool:
+    """Whether the first step makes a new head and nothing asks the one that the model comes with."""
+    first = plan.steps[0] if plan.steps else None
+    return first is not None and bool(first.arguments.get("new_head")) and not _is_teacher(plan)
+
+
+def _is_teacher(plan: Plan) -> bool:
+    return any(step.arguments.get("teacher") == INPUT_MODEL for step in plan.steps)
+
+
 def check_teachers(walk: Walk, start: Stop) -> None:
-    """Check the model that a run starts from, if it is used with the head that it came with.
+    """Check the head that the model of a run comes with: it answers with the task's labels, in their order.
 
     Raises:
-        InputError: Its accuracy on the selection part is at or below chance.
+        InputError: It is for other labels, or its accuracy on the selection part is at or below chance. Where the first step
+            trains it further, it is enough that its outputs do not clearly stand for the labels in another order.
     """
-    steps = walk.plan.steps
-    used = not steps or any(step.arguments.get("teacher") == INPUT_MODEL for step in steps) or (
-        steps[0].method != "fine_tune"
-    )  # fmt: skip
-    if not used or start.model().has_new_head:
+    if begins_anew(walk.plan) or start.model().has_new_head:
         return
-    model = start.model()
-    encoded = walk.task.encode(walk.task.selection.require("selection").take(EXAMPLES), model.tokenizer)
+    first = walk.plan.steps[0] if walk.plan.steps else None
+    trains = first is not None and first.method == "fine_tune" and not _is_teacher(walk.plan)
+    model, labels = start.model(), walk.task.labels
+    if trains and order_of(label_names(model), labels) is None:
+        return  # fine_tune says that the head was for other labels
+    model = aligned(model, labels, who=f"the model {walk.plan.model}")
+    encoded = walk.task.up_to(model.config.max_position_embeddings).encode(
+        walk.task.selection.require("selection").take(EXAMPLES), model.tokenizer
+    )
     logits = predict(model, encoded, progress=walk.progress, what="check the labels")
-    assert_better_than_chance(logits, encoded.labels, walk.task.labels)
+    check = assert_not_in_another_order if trains else assert_better_than_chance
+    check(logits, encoded.labels, labels)
 
 
 def check_runtimes(walk: Walk) -> None:

@@ -23,7 +23,7 @@ from compress.export.exporting import check_runtime, export
 from compress.log import Progress, no_progress
 from compress.measure.machine import commit
 from compress.pipeline.cache import disk_errors_told, open_cache
-from compress.pipeline.checks import check_exports, check_runtimes, check_teachers, check_texts, rehearse
+from compress.pipeline.checks import begins_anew, check_exports, check_runtimes, check_teachers, check_texts, rehearse
 from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.measuring import measure_run
 from compress.pipeline.processes import is_main, join_processes
@@ -131,8 +131,9 @@ def _start(walk: Walk, tiny: bool) -> Stop:
         key = digest([tiny_sizes(plan), task.fingerprint, plan.seed, source_digest("compress.pipeline.tiny")])
         return Stop(INPUT_MODEL, key, None, tiny_model(plan, task, plan.seed))
     folder = find_model(plan.model)
-    key = digest([folder_digest(folder), list(task.labels), plan.seed, source_digest("compress.artifact.loading")])
-    return _Unloaded(INPUT_MODEL, key, folder, None, plan.model, task.labels, plan.seed)
+    new_head = begins_anew(plan)
+    key = digest([folder_digest(folder), list(task.labels), plan.seed, new_head, source_digest("compress.artifact.loading")])
+    return _Unloaded(INPUT_MODEL, key, folder, None, plan.model, task.labels, plan.seed, new_head)
 
 
 @dataclass
@@ -142,10 +143,11 @@ class _Unloaded(Stop):
     source: str = ""
     labels: tuple[str, ...] = ()
     seed: int = 0
+    new_head: bool = False
 
     def model(self) -> Any:
         if self.loaded is None:
-            self.loaded = load(self.source, labels=self.labels, seed=self.seed)
+            self.loaded = load(self.source, labels=self.labels, seed=self.seed, new_head=self.new_head)
         return self.loaded
 
 

@@ -27,7 +27,7 @@ from compress.search.stitching import inputs_of
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
 from compress.train.fisher import drawn_examples, row_information
-from compress.train.fit import check_fit
+from compress.train.fit import check_fit, labels_aligned
 from compress.train.predict import BATCH_SIZE, on_device
 from compress.train.run import Run
 
@@ -87,6 +87,7 @@ def _wrong(rank: int | None, energy: float | None, macs: float | None) -> list[s
 
 @within_range
 @fits_together(_wrong)
+@labels_aligned()
 def low_rank(
     model: PreTrainedModel,
     *,

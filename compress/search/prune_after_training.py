@@ -21,7 +21,7 @@ from compress.tasks.text_classification import Task
 from compress.train.budget import Kept, kept_under
 from compress.train.device import pick_device
 from compress.train.fisher import GateGradients, drawn_examples, gate_gradients, importance, rearranged
-from compress.train.fit import check_prunable
+from compress.train.fit import check_prunable, labels_aligned
 from compress.train.reconstruction import fitted_scales
 from compress.train.run import Run
 
@@ -34,6 +34,7 @@ def _wrong(macs: float | None, speedup: float | None) -> list[str]:
 
 @within_range
 @fits_together(_wrong)
+@labels_aligned()
 def prune_after_training(
     model: PreTrainedModel,
     *,

@@ -26,6 +26,7 @@ from compress.search.stitching import Batches, Parts, kept_layers, parts_of, sti
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
 from compress.train.calibration import FEWEST, answers
+from compress.train.fit import labels_aligned
 from compress.train.loop import train
 from compress.train.predict import on_device
 from compress.train.run import Run
@@ -81,6 +82,7 @@ class _Search:
 
 @within_range
 @fits_together(wrong_times)
+@labels_aligned()
 def prune_to_latency(
     model: PreTrainedModel,
     *,

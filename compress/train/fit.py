@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from transformers import PreTrainedModel
 
+from compress.bert.labels import aligned
 from compress.bert.sharing import why_not_cut
 from compress.errors import InputError
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
+
+
+P = ParamSpec("P")
+Method = Callable[P, PreTrainedModel]
+
+
+def labels_aligned(*, trains: bool = False) -> Callable[[Method[P]], Method[P]]:
+    """Let a method's model and teacher answer with the task's labels, in the task's order, before it begins.
+
+    Args:
+        trains: Whether the method teaches the head, so that it may have been one for other labels; `new_head` makes a new one.
+
+    Raises (when called):
+        InputError: The head of the model or of the teacher is for other labels than the task has.
+    """
+
+    def decorated(method: Method[P]) -> Method[P]:
+        @functools.wraps(method)
+        def with_aligned(*args: P.args, **kwargs: P.kwargs) -> PreTrainedModel:
+            given: dict[str, Any] = dict(kwargs)
+            task, teacher, (model, *others) = given.get("task"), given.get("teacher"), args
+            if task is None:
+                return method(*args, **kwargs)
+            if teacher is not None:
+                given["teacher"] = aligned(teacher, task.labels, who="the teacher")
+            if not given.get("new_head"):
+                model = aligned(model, task.labels, trains=trains)
+            return method(model, *others, **given)
+
+        return with_aligned
+
+    return decorated
 
 
 def check_prunable(method: str, model: PreTrainedModel, task: Task) -> None:

@@ -1,0 +1,80 @@
+"""The labels of a model at rest: what its head is for, and what a folder says that its outputs are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+from compress.bert.families import KNOWN
+from compress.bert.labels import SINGLE_LABEL, aligned, label_names, listed, order_of, read_names, set_names
+from compress.errors import InputError
+from compress.log import libraries_silenced
+
+HEAD = "classifier."
+
+
+def settle_labels(
+    config: PretrainedConfig, weights: dict[str, torch.Tensor], labels: Sequence[str] | None, folder: Path
+) -> None:
+    """Let a configuration name each output of the head that there is, or of the new one that will be made.
+
+    Raises:
+        InputError: The head is for another number of labels, or for no single label, or its outputs' names do not fit it.
+    """
+    head = weights.get(f"{HEAD}weight")
+    if head is None:
+        set_names(config, list(labels) if labels is not None else ["0", "1"])
+        return
+    if config.problem_type not in (None, SINGLE_LABEL):
+        raise InputError(
+            f"{folder}: config.json says that the head is for {config.problem_type}; a head that tells single labels apart is "
+            "needed. Use one, or begin with a new head (fine_tune's new_head: true)."
+        )
+    count = head.shape[0] if head.ndim else 0
+    if labels is not None and count != len(labels):
+        raise InputError(
+            f"{folder} has a head for {count} labels, but the task has {len(labels)} ({listed(labels)}); use a checkpoint of "
+            "this task, or a base checkpoint without a head, or let fine_tune begin with a new one (new_head: true)."
+        )
+    try:
+        set_names(config, read_names(config, count))
+    except InputError as err:
+        raise InputError(f"{folder}: {err}") from err
+
+
+def without_head(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights but for those of the last Linear."""
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
+
+
+def in_order(model: PreTrainedModel, labels: Sequence[str]) -> PreTrainedModel:
+    """Bring the outputs into the order of these labels, where their names tell it; else the model is left as it is."""
+    return aligned(model, labels) if order_of(label_names(model), labels) is not None else model
+
+
+def names_in_folder(folder: Path, values: dict[str, Any], outputs: int | None = None) -> list[str]:
+    """Read what the outputs of the model or file in a folder are called, in order, as transformers would.
+
+    Args:
+        folder: For messages.
+        values: The content of its config.json.
+        outputs: How many there are; None takes as many as are named.
+
+    Raises:
+        InputError: It is no configuration, or its names do not fit each other.
+    """
+    family = KNOWN.get(str(values.get("model_type")))
+    told = {key: value for key, value in values.items() if key in ("id2label", "label2id", "num_labels")}
+    try:
+        with libraries_silenced():
+            config = (family.config if family else PretrainedConfig).from_dict(told)
+        return read_names(config, outputs)
+    except InputError as err:
+        raise InputError(f"{folder}: {err}") from err
+    except Exception as err:  # transformers' configurations raise many kinds
+        first = (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise InputError(f"{folder}: config.json does not name the labels (id2label): {first[:200]}. Restore it.") from err

@@ -1,0 +1,244 @@
+"""The names of a classifier's outputs: read off its configuration, and brought into the order of a task's labels.
+
+The one place where a model's labels and a task's meet. Whatever reads, trains, measures or ships a classifier asks here.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from compress.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+SINGLE_LABEL = "single_label_classification"
+DEFAULT = "LABEL_"  # what transformers calls outputs that nobody named
+MOST_SHOWN = 12
+SHOWN_LETTERS = 60
+
+
+def label_names(model: PreTrainedModel) -> list[str]:
+    """The names of a loaded model's outputs, in order."""
+    return list(model.config.id2label.values())
+
+
+def read_names(config: PretrainedConfig, outputs: int | None = None) -> list[str]:
+    """Read the names of a classifier's outputs off a configuration as it was loaded, before anything is aligned.
+
+    Names that are missing (no `id2label`, null, or transformers' LABEL_0, LABEL_1, ... for another number of outputs) become
+    LABEL_0 and so on; numbers become their digits. `label2id` stands in where it alone has names.
+
+    Args:
+        config: Read by its class, so that keys are whole numbers.
+        outputs: How many the head has; None takes as many as there are names.
+
+    Raises:
+        InputError: There are names, but not one for each output, or two outputs have the same, or a name is no text.
+    """
+    told = dict(config.id2label or {})
+    other = config.label2id if isinstance(config.label2id, Mapping) else {}
+    inverse = {index: name for name, index in other.items() if type(index) is int}
+    if _is_nameless(told) and len(inverse) == len(other) and not _is_nameless(inverse):
+        told = inverse
+    if _is_nameless(told):
+        count = len(told) if outputs is None else outputs
+        ordered = [_text(told.get(index), index) for index in range(count)]
+        return ordered if len(set(ordered)) == count else [f"{DEFAULT}{index}" for index in range(count)]
+    count = len(told) if outputs is None else outputs
+    if sorted(told) != list(range(count)):
+        raise InputError(
+            f"config.json: id2label names the outputs {listed(sorted(told))}, but the head has 0 to {count - 1}; give each "
+            "output its name, or train a new head (fine_tune's new_head: true)."
+        )
+    names = [_text(told[index], index) for index in range(count)]
+    doubled = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < count else None
+    if doubled is not None:
+        raise InputError(
+            f"config.json: id2label calls several outputs {_shortened(doubled)}; give each output a name of its own, or train a "
+            "new head (fine_tune's new_head: true)."
+        )
+    return names
+
+
+def _is_nameless(told: Mapping[int, Any]) -> bool:
+    """Whether nobody named the outputs: nothing, nulls, or numbers that count them."""
+    return all(name is None or name == "" or _number_of(name) == index for index, name in told.items()) or (
+        len(told) > 0 and {_number_of(name) for name in told.values()} == set(range(len(told)))
+    )
+
+
+def _number_of(name: Any) -> int | None:
+    """The number that stands for a name: 1 of 1, "1" and "LABEL_1"; None of any other."""
+    if type(name) is int:
+        return name
+    match = re.fullmatch(rf"(?:{DEFAULT})?([0-9]{{1,9}})", name) if isinstance(name, str) else None
+    return int(match[1]) if match else None
+
+
+def _text(name: Any, index: int) -> str:
+    if name is None or name == "":
+        return f"{DEFAULT}{index}"
+    if not isinstance(name, str | int | float) or isinstance(name, bool):
+        raise InputError(f"config.json: id2label calls output {index} {_shortened(name)}, which is no text; restore the file.")
+    return str(name)
+
+
+def set_names(config: PretrainedConfig, names: Sequence[str]) -> None:
+    """Let a configuration say what the outputs are called, in order, and that one of them is the answer."""
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}
+    config.problem_type = SINGLE_LABEL
+
+
+def order_of(names: Sequence[str], labels: Sequence[str]) -> list[int] | None:
+    """For each of a task's labels the output that stands for it; None where the names do not tell.
+
+    Names match labels if they are the same, or are the same without case, spaces and marks between words (NEGATIVE and
+    negative), or if the numbers in them are (`3 stars` and 3); outputs that have numbers from 0 on for names (0, LABEL_0)
+    stand for the labels of these numbers, in the task's order. Every label must find its output, and every output its label.
+    """
+    if len(names) != len(labels):
+        return None
+    for key in (str, _folded, _own_number):
+        places = {key(name): index for index, name in enumerate(names)}
+        wanted = [key(label) for label in labels]
+        if None not in places and len(places) == len(names) and set(wanted) == set(places):
+            return [places[one] for one in wanted]
+    numbers = {_number_of(name): index for index, name in enumerate(names)}
+    return [numbers[index] for index in range(len(labels))] if numbers.keys() == set(range(len(labels))) else None
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name.casefold()).strip() or name
+
+
+def _own_number(name: str) -> int | None:
+    """The one number that stands in a name; None where there is none, or several."""
+    numbers = re.findall(r"(?<![\d.,])[0-9]{1,9}(?![\d.,])", name)
+    return int(numbers[0]) if len(numbers) == 1 else None
+
+
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether outputs have no names but numbers, whose meaning only the order of a task's labels tells."""
+    return {_number_of(name) for name in names} == set(range(len(names)))
+
+
+def check_names(who: str, names: Sequence[str], labels: Sequence[str], cure: str) -> list[int]:
+    """For each of a task's labels the output that stands for it.
+
+    Args:
+        who: Begins the message, such as "the teacher".
+        names: Of the model's outputs, in order.
+        labels: The task's.
+        cure: Ends it: what to do.
+
+    Raises:
+        InputError: The names do not tell which output stands for which label.
+    """
+    order = order_of(names, labels)
+    if order is None:
+        others = "others" if len(names) == len(labels) else str(len(labels))
+        both = f"{listed(names)} against {listed(labels)}"
+        raise InputError(f"{who} has {len(names)} labels, but the task has {others}: {both}; {cure}")
+    return order
+
+
+@torch.no_grad()
+def aligned(
+    model: PreTrainedModel, labels: Sequence[str], *, who: str = "the model", trains: bool = False
+) -> PreTrainedModel:
+    """Bring a classifier's outputs into the order of a task's labels, and give them their names.
+
+    Args:
+        model: Stays as it is.
+        labels: The task's, in the order of their ids.
+        who: What messages call it.
+        trains: Whether its head is only where training begins. One for as many other labels then keeps its rows and takes the
+            names, with a warning; else it is refused.
+
+    Returns:
+        The model itself where nothing is to be done, else a copy.
+
+    Raises:
+        InputError: The head is for other labels.
+    """
+    names = label_names(model)
+    if names == list(labels) and model.config.problem_type == SINGLE_LABEL:
+        return model
+    order = order_of(names, labels)
+    if order is None and trains and len(names) == len(labels):
+        logger.warning("the head of %s was trained for other labels (%s); training goes on from its rows for %s. "
+                       "fine_tune's new_head: true begins with a new head.", who, listed(names), listed(labels))  # fmt: skip
+        order = list(range(len(labels)))
+    elif order is None:
+        order = check_names(who, names, labels, "use a checkpoint of this task, or let fine_tune begin with a new head "
+                            "(new_head: true).")  # fmt: skip
+    elif order != list(range(len(labels))):
+        logger.info("the outputs of %s are put into the task's order: %s.", who, listed(labels))
+    if names != list(labels) and are_numbers(names) and not are_numbers(labels):
+        logger.info("%s does not name its labels; they are read as the task's: %s.", who, listed(labels))
+    student = copy.deepcopy(model)
+    _reorder_rows(student, order)
+    set_names(student.config, labels)
+    return student
+
+
+def _last_linear(model: Any) -> nn.Linear:
+    return [module for module in model.classifier.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def _reorder_rows(model: Any, order: Sequence[int]) -> None:
+    if list(order) == list(range(len(order))):
+        return
+    rows = torch.tensor(order)
+    for tensor in _last_linear(model).parameters(recurse=False):  # a quantizer may have more than weight and bias
+        if tensor.ndim and len(tensor) == len(order):
+            tensor.copy_(tensor[rows.to(tensor.device)].clone())
+
+
+@torch.no_grad()
+def with_new_head(model: PreTrainedModel, labels: Sequence[str], seed: int) -> PreTrainedModel:
+    """Copy a classifier with a new last Linear, of random weights, that has an output for each label.
+
+    Args:
+        model: Stays as it is.
+        labels: The task's.
+        seed: For the weights, which are drawn as transformers does (normal, of `initializer_range`; biases are 0).
+
+    Raises:
+        InputError: The head quantizes.
+    """
+    if type(_last_linear(model)) is not nn.Linear:
+        raise InputError("new_head is true, but the model quantizes, its head too; start from the float model.")
+    student: Any = copy.deepcopy(model)
+    last = _last_linear(student)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = nn.Linear(last.in_features, len(labels), device=last.weight.device)
+        head.weight.normal_(0.0, getattr(model.config, "initializer_range", 0.02))
+    head.bias.zero_()
+    student.classifier = head
+    student.num_labels = len(labels)
+    set_names(student.config, labels)
+    student.has_new_head = True
+    ready: PreTrainedModel = student.train(model.training)
+    return ready
+
+
+def listed(names: Sequence[Any]) -> str:
+    """The first names of a list, as they are shown in messages."""
+    shown = ", ".join(_shortened(name) for name in names[:MOST_SHOWN])
+    return shown + (f", ... ({len(names)} in all)" if len(names) > MOST_SHOWN else "")
+
+
+def _shortened(name: Any) -> str:
+    text = str(name)
+    return text if len(text) <= SHOWN_LETTERS else f"{text[:SHOWN_LETTERS]}..."
