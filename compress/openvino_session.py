@@ -76,7 +76,13 @@ def open_openvino(path: Path, *, threads: int = 0, precision: str = "auto") -> C
     def run(batch: Batch) -> np.ndarray:
         ids = batch["input_ids"]
         given = {name: np.ascontiguousarray(batch.get(name, np.zeros_like(ids)), dtype=np.int64) for name in wanted}
-        return np.array(request.infer(given)["logits"], dtype=np.float32)
+        try:
+            return np.array(request.infer(given)["logits"], dtype=np.float32)
+        except Exception as err:  # openvino raises RuntimeError for everything
+            raise InputError(
+                f"{path} cannot run {ids.shape[0]} examples of {ids.shape[1]} tokens: {_last_line(err)}. Export the model "
+                "again, with free batch size and length."
+            ) from err
 
     return Compiled(run, tuple(_described(node) for node in compiled.get_runtime_model().get_ordered_ops()))
 
@@ -95,8 +101,7 @@ def compiled_for_cpu(path: Path, *, threads: int = 0, precision: str = "auto") -
         core = openvino.Core()
         return core.compile_model(core.read_model(path), "CPU", settings)
     except Exception as err:  # openvino raises RuntimeError for everything
-        lines = str(err).strip().splitlines() or [type(err).__name__]
-        raise InputError(f"{path} cannot be loaded by OpenVINO: {lines[-1].strip()}. Export the model again.") from err
+        raise InputError(f"{path} cannot be loaded by OpenVINO: {_last_line(err)}. Export the model again.") from err
 
 
 def _check_ends(compiled: Any, wanted: list[str], path: Path) -> None:
@@ -106,9 +111,17 @@ def _check_ends(compiled: Any, wanted: list[str], path: Path) -> None:
     given = [name for one in compiled.outputs for name in one.get_names()]
     if "logits" not in given:
         raise InputError(f"{path} gives {', '.join(given)}; an output called logits is needed. Export it again.")
+    kind = next(one.element_type for one in compiled.outputs if "logits" in one.get_names())
+    if not kind.is_real():
+        raise InputError(f"{path} gives logits as {kind.get_type_name()}; floats are needed. Export it again.")
     fixed = [one.get_any_name() for one in compiled.inputs if not all(size.is_dynamic for size in one.partial_shape)]
     if fixed:
         raise InputError(f"{path} fixes the batch or the length of {', '.join(fixed)}; export it with both of them free.")
+
+
+def _last_line(err: Exception) -> str:
+    lines = str(err).strip().splitlines() or [type(err).__name__]
+    return lines[-1].strip()
 
 
 def _described(node: Any) -> tuple[str, str, str]:

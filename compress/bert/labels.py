@@ -62,7 +62,7 @@ def read_names(config: PretrainedConfig, outputs: int | None = None) -> list[str
     doubled = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < count else None
     if doubled is not None:
         raise InputError(
-            f"config.json: id2label calls several outputs {_shortened(doubled)}; give each output a name of its own, or train a "
+            f"config.json: id2label calls several outputs {_shortened(doubled)}; give each a name of its own, or train a "
             "new head (fine_tune's new_head: true)."
         )
     return names
@@ -146,8 +146,9 @@ def check_names(who: str, names: Sequence[str], labels: Sequence[str], cure: str
     order = order_of(names, labels)
     if order is None:
         others = "others" if len(names) == len(labels) else str(len(labels))
-        both = f"{listed(names)} against {listed(labels)}"
-        raise InputError(f"{who} has {len(names)} labels, but the task has {others}: {both}; {cure}")
+        raise InputError(
+            f"{who} has {len(names)} labels, but the task has {others} ({listed(labels)}); they are {listed(names)}: {cure}"
+        )
     return order
 
 

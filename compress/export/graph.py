@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import torch
 from onnx_ir import convenience
 from onnx_ir.passes.common import DeduplicateInitializersPass
@@ -31,6 +30,7 @@ from compress.bert.sharing import shared_parameters
 from compress.bert.static import weights_folded
 from compress.errors import CompressError
 from compress.log import libraries_silenced
+from compress.runtimes.foreign_file import ForeignFile
 
 FILE = "model.onnx"
 INTEGER_OPS = frozenset({
@@ -44,7 +44,6 @@ FUSED_OPS = frozenset({
 })  # fmt: skip
 FLOAT_PRODUCTS = frozenset({"MatMul", "FusedMatMul", "Gemm", "FusedGemm"})
 SCOPES = "pkg.torch.onnx.name_scopes"
-ORT_QUIET = 4
 
 
 class _Logits(nn.Module):
@@ -159,15 +158,6 @@ def sweep(model: ir.Model) -> None:
             del model.graph.initializers[name]
 
 
-def session(path: Path, *, as_written: bool = False) -> onnxruntime.InferenceSession:
-    """Open an ONNX file on the CPU, quietly; as it is written, or with onnxruntime's fusions."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = ORT_QUIET
-    if as_written:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 @dataclass(frozen=True)
 class Opened:
     """A file that a runtime has opened, and what it made of it.
@@ -186,33 +176,27 @@ class Opened:
 
 
 def in_onnxruntime(path: Path, *, as_written: bool = False) -> Opened:
-    """Open a file in onnxruntime on the CPU.
+    """Open a file in onnxruntime on the CPU, in a process of its own.
 
     Args:
         path: The ONNX file.
         as_written: Run the operators as they stand, without onnxruntime's fusions.
+
+    Raises:
+        CompressError: onnxruntime cannot load it, crashed over it, or took too long.
     """
-    runner = session(path, as_written=as_written)
-    wanted = [value.name for value in runner.get_inputs()]
-
-    def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        # some tokenizers give no sentence types, and the model then takes zeros
-        given = {name: batch.get(name, np.zeros_like(batch["input_ids"])) for name in wanted}
-        return np.asarray(runner.run(None, given)[0], dtype=np.float32)
-
-    graph = running_graph(path)
+    file = ForeignFile(path, "as written", fused=not as_written)
+    graph = running_graph(file)
     operators = Counter(node.op_type for node in graph.node)
-    return Opened(run, sum(operators[op] for op in INTEGER_OPS), sum(operators[op] for op in FUSED_OPS), float_products(graph))
+    integer_ops, fused_ops = (sum(operators[op] for op in ops) for ops in (INTEGER_OPS, FUSED_OPS))
+    return Opened(file.run, integer_ops, fused_ops, float_products(graph))
 
 
-def running_graph(path: Path) -> onnx.GraphProto:
+def running_graph(file: ForeignFile) -> onnx.GraphProto:
     """The graph that onnxruntime really runs on the CPU: after its own fusions."""
     with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = ORT_QUIET
-        options.optimized_model_filepath = str(Path(folder) / FILE)
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return onnx.load(options.optimized_model_filepath, load_external_data=False).graph
+        file.write_optimized(Path(folder) / FILE)
+        return onnx.load(Path(folder) / FILE, load_external_data=False).graph
 
 
 def facts_in_file(path: Path) -> dict[str, str]:

@@ -15,7 +15,8 @@ from compress.export.graph import FILE, Opened, in_onnxruntime, write_graph
 from compress.export.onnxruntime_cpu import TOLERANCE
 from compress.export.parity import Reference, Stage
 from compress.export.segment import Memory, in_segments, write_segment_graph
-from compress.openvino_session import need_openvino, open_openvino
+from compress.openvino_session import Compiled, need_openvino
+from compress.runtimes.foreign_file import ForeignFile
 from compress.segment_reader import SEGMENT_FILE
 
 if TYPE_CHECKING:
@@ -68,8 +69,10 @@ def openvino_cpu(
 
 
 def in_openvino(path: Path, precision: str = "auto") -> Opened:
-    """Open a file in OpenVINO on the CPU; it calls the product that gives an output by that, and here it has its own name."""
-    compiled = open_openvino(path, precision=precision)
+    """Open a file in OpenVINO on the CPU, in a process of its own; OpenVINO calls the product that gives an output by that,
+    and here it has its own name."""
+    file = ForeignFile(path, "openvino", precision=precision)
+    compiled = Compiled(file.run, tuple((kind, number, name) for kind, number, name in file.told["operators"]))
     graph = onnx.load(path).graph
     outputs = {one.name for one in graph.output}
     own = {node.output[0]: node.name.removesuffix(".bias") for node in graph.node if node.output[0] in outputs}

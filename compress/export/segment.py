@@ -17,7 +17,8 @@ from compress.bert.sharing import shared_parameters
 from compress.errors import InputError
 from compress.export.graph import Opened, input_names, tidy, write_module
 from compress.export.lowering import sums_before_norms
-from compress.segment_reader import PAST, PRESENT, SEGMENT_FILE, Runtime, open_segment_file
+from compress.runtimes.foreign_file import ForeignFile
+from compress.segment_reader import PAST, PRESENT, SEGMENT_FILE, Runtime
 
 Memory = Annotated[
     bool, Field(description="write segment.onnx too, which reads one segment of a text of any length and hands its memory on")
@@ -93,7 +94,7 @@ def write_segment_graph(model: PreTrainedModel, path: Path) -> None:
 def in_segments(
     model: PreTrainedModel, folder: Path, *, runtime: Runtime = "onnxruntime", precision: str = "auto"
 ) -> Opened:  # fmt: skip
-    """Open the model's segment.onnx so that it reads whole texts, one segment after the other."""
+    """Open the model's segment.onnx, in a process of its own, so that it reads whole texts, one segment after the other."""
     segment = _encoder(model).segment
-    file = open_segment_file(folder / SEGMENT_FILE, runtime=runtime, precision=precision)
-    return Opened(lambda batch: file.read_batch(batch, segment), 0, 0, ())
+    file = ForeignFile(folder / SEGMENT_FILE, "segments", segment=segment, in_runtime=runtime, precision=precision)
+    return Opened(file.run, 0, 0, ())

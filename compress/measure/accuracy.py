@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.errors import CompressError, InputError
+from compress.errors import InputError
 from compress.measure.runners import Runner
 from compress.measure.statistics import (
     f1_resamples,
@@ -17,6 +17,7 @@ from compress.measure.statistics import (
     paired_drop_interval,
     wilson_interval,
 )
+from compress.runtimes.answers import check_finite, check_shape
 from compress.train.batches import sorted_batches
 
 if TYPE_CHECKING:
@@ -56,21 +57,12 @@ def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
     rows: np.ndarray | None = None
     for indices in sorted_batches(encoded.lengths, BATCH_SIZE):
         found = runner.run(encoded.batch(indices.tolist()))
-        if found.ndim != 2 or len(found) != len(indices):
-            raise CompressError(
-                f"the model gives an answer of shape {found.shape} to {len(indices)} examples; (examples, labels) is "
-                "needed. Export or save it again."
-            )
+        check_shape(found.shape, len(indices), None if rows is None else rows.shape[1])
         if rows is None:
             rows = np.zeros((len(encoded), found.shape[1]), dtype=np.float32)
         rows[indices] = found
     assert rows is not None
-    broken = int((~np.isfinite(rows)).any(axis=1).sum())
-    if broken:
-        raise CompressError(
-            f"the model's answers to {broken} of {len(rows)} examples are not finite; its weights or its quantization "
-            "are broken. Make it again."
-        )
+    check_finite(rows)
     return rows
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import InputError
-from compress.measure.sessions import QUIET, check_inputs, feeds, first_line
 from compress.measure.subjects import ONNX, Subject, weight_files
+from compress.runtimes.external_data import external_files
+from compress.runtimes.process import RuntimeProcess
+from compress.runtimes.sessions import LOGITS, check_inputs, feeds, first_line, loaded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,14 +31,7 @@ def size_bytes(subject: Subject) -> int:
     if subject.kind == "torch":
         return sum(path.stat().st_size for path in weight_files(subject.path))
     path = subject.path / ONNX
-    names = {external_file(tensor) for tensor in _graph(path).initializer} - {None}
-    return sum(file.stat().st_size for file in [path, *(path.parent / str(name) for name in sorted(names, key=str))])
-
-
-def external_file(tensor: Any) -> str | None:
-    """The name of the file beside model.onnx that holds a tensor's data, if one does."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    return entries.get("location")
+    return sum(file.stat().st_size for file in [path, *external_files(path)])
 
 
 def torch_macs(model: PreTrainedModel, length: int) -> int:
@@ -87,12 +82,13 @@ def _plain_macs(model: PreTrainedModel, length: int) -> int:
     return total
 
 
-def onnx_counts(path: Path, length: int) -> dict[str, int]:
+def onnx_counts(path: Path, length: int, process: RuntimeProcess) -> dict[str, int]:
     """Count what a stored ONNX graph holds.
 
     Args:
         path: model.onnx.
         length: Tokens of the one example that `macs` is counted for.
+        process: Runs that example; of `compress.measure.worker`.
 
     Returns:
         parameters: elements of all initializers (scales and zero points of quantized weights included);
@@ -103,14 +99,17 @@ def onnx_counts(path: Path, length: int) -> dict[str, int]:
     graph = _graph(path)
     integers = sum(node.op_type in INTEGER_OPS for node in graph.node)
     elements = sum(math.prod(tensor.dims) for tensor in graph.initializer)
-    return {"parameters": elements, "integer_ops": integers, "macs": onnx_macs(path, length)}
+    told, _ = process.ask(f"running one example of {length} tokens through {path}",
+                          {"do": "profile", "path": str(path), "length": length})  # fmt: skip
+    return {"parameters": elements, "integer_ops": integers, "macs": told["macs"]}
 
 
 def onnx_macs(path: Path, length: int) -> int:
     """Count the multiply-adds of the matrix products that really run for one example.
 
     The stored graph runs once, without optimizations, under onnxruntime's profiler, which tells the shapes of every
-    operator's inputs and outputs; a product takes its output's elements times the length of the inner dimension.
+    operator's inputs and outputs; a product takes its output's elements times the length of the inner dimension. It runs in
+    this process: call it in one that can be ended.
 
     Raises:
         InputError: The file cannot be run.
@@ -119,18 +118,15 @@ def onnx_macs(path: Path, length: int) -> int:
 
     with tempfile.TemporaryDirectory(prefix="compress-macs-") as room:
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = QUIET
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(room) / "profile")
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         ids = np.ones((1, length), dtype=np.int64)
+        session = loaded(path, options)
+        check_inputs(session, path)
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            check_inputs(session, path)
-            session.run(["logits"], feeds(session, {"input_ids": ids, "attention_mask": ids}))
-        except InputError:
-            raise
+            session.run([LOGITS], feeds(session, {"input_ids": ids, "attention_mask": ids}))
         except Exception as err:  # onnxruntime's errors have no common class of their own
             raise InputError(f"{path} cannot be run at length {length}: {first_line(err)}. Export the model again.") from err
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

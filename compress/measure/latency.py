@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import math
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from compress.errors import CompressError, InputError
 from compress.measure.statistics import percentile
-from compress.measure.subjects import Subject, input_limits
+from compress.measure.subjects import ONNX, Subject, input_limits, label_count
+from compress.runtimes.external_data import external_files
+from compress.runtimes.process import TIME_LIMIT_SECONDS, RuntimeProcess, check_time_limit
+from compress.runtimes.sessions import SMALLER
 
 logger = logging.getLogger(__name__)
 
 WARM_UP = 3  # calls: the first ones pay for allocation and for choosing kernels
-TIME_LIMIT_SECONDS = 900.0
-STDERR_LINES = 5
-OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "out of memory", "can't allocate memory", "Failed to allocate memory")
+WORKER = "compress.measure.worker"
 SEED = 13
 Progress = Callable[[str, int, int], None]
 
@@ -68,7 +64,7 @@ class Timing:
 
 
 def check_grid(grid: Grid, subjects: Sequence[Subject]) -> None:
-    """Raise InputError when a combination makes no sense or is too long for a subject."""
+    """Raise InputError when a combination makes no sense or is too long for a subject, or its files are not all in place."""
     for name in ("batch", "length", "threads"):
         values = getattr(grid, name)
         if not values or any(type(value) is not int or value < 1 for value in values):
@@ -80,7 +76,11 @@ def check_grid(grid: Grid, subjects: Sequence[Subject]) -> None:
             raise InputError(f"{name} is {getattr(grid, name)!r}; a whole number from 1 is allowed: correct it.")
     if grid.seconds is not None and not grid.seconds > 0:
         raise InputError(f"seconds is {grid.seconds!r}; a number above 0 is allowed: correct it, or leave it out.")
+    check_time_limit(grid.time_limit)
     for subject in subjects:
+        if subject.kind != "torch":
+            external_files(subject.path / ONNX)
+        label_count(subject)
         longest = input_limits(subject)[1]
         if max(grid.length) > longest:
             raise InputError(
@@ -119,7 +119,8 @@ def time_subjects(
 
     Raises:
         InputError: The grid does not fit, or a subject cannot be loaded.
-        CompressError: A process crashed, was killed, took too long or answered nonsense.
+        CompressError: A subject's answers have another shape or are not finite; a process crashed, was killed, took too long
+            or answered nonsense.
     """
     check_grid(grid, subjects)
     keys = [(threads, *shape) for threads in grid.threads for shape in grid.shapes]
@@ -161,57 +162,24 @@ def _row(device: str, key: tuple[int, int, int], samples: list[float], baseline_
     }
 
 
-def worker_command() -> list[str]:
-    """The command of the process that times; nothing of the working folder is importable in it."""
-    return [sys.executable, "-P", "-m", "compress.measure.worker"]
-
-
-def worker_environment(threads: int) -> dict[str, str]:
-    """This process's environment, with every runtime's threads pinned."""
-    pinned = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    environment = {**os.environ, **pinned, "TOKENIZERS_PARALLELISM": "false"}
-    root = Path(__file__).resolve().parents[2]
-    if root.name not in ("site-packages", "dist-packages"):  # run from a checkout, installed or not
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    return environment
-
-
 def ask_worker(subject: Subject, grid: Grid, threads: int) -> dict[str, Any]:
     """Let a fresh process time a subject at every shape of the grid, and check what it answers."""
     request = {
-        "kind": subject.kind, "path": str(subject.path.resolve()), "device": grid.device, "threads": threads,
-        "shapes": grid.shapes, "vocabulary": input_limits(subject)[0], "warm_up": WARM_UP, "samples": grid.samples,
-        "seconds": grid.seconds, "seed": SEED,
+        "do": "time", "kind": subject.kind, "path": str(subject.path.resolve()), "device": grid.device, "threads": threads,
+        "shapes": grid.shapes, "vocabulary": input_limits(subject)[0], "labels": label_count(subject), "warm_up": WARM_UP,
+        "samples": grid.samples, "seconds": grid.seconds, "seed": SEED,
     }  # fmt: skip
+    process = RuntimeProcess(WORKER, threads=threads, time_limit=grid.time_limit)
     try:
-        ended = subprocess.run(
-            worker_command(), input=json.dumps(request), capture_output=True, text=True, errors="replace",
-            env=worker_environment(threads), timeout=grid.time_limit, check=False,
+        answer, _ = process.ask(
+            f"timing {subject.name!r}", request, cure=f"use fewer samples; {SMALLER}",
+            failed=f"{subject.name!r} cannot be timed: ",
         )  # fmt: skip
-    except subprocess.TimeoutExpired as err:
-        raise CompressError(
-            f"timing {subject.name!r} took more than {grid.time_limit:g} seconds and was stopped; use fewer samples, "
-            "smaller batches or shorter lengths."
-        ) from err
-    if ended.returncode:
-        raise CompressError(_crash_text(subject.name, ended))
-    answer = _read_answer(ended.stdout)
-    if answer is not None and isinstance(answer.get("error"), str):
-        raise InputError(f"{subject.name!r} cannot be timed: {answer['error']}")
-    if answer is None or not _is_sane(answer, len(grid.shapes)):
-        raise CompressError(
-            f"the process that timed {subject.name!r} answered {ended.stdout[:200]!r}, which are no timings; "
-            f"its last words: {_last_words(ended.stderr)}"
-        )
+    finally:
+        process.end()
+    if not _is_sane(answer, len(grid.shapes)):
+        raise CompressError(f"the process that timed {subject.name!r} answered {str(answer)[:200]}, which are no timings.")
     return answer
-
-
-def _read_answer(text: str) -> dict[str, Any] | None:
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
 
 
 def _is_sane(answer: dict[str, Any], shapes: int) -> bool:
@@ -225,21 +193,3 @@ def _is_sane(answer: dict[str, Any], shapes: int) -> bool:
 
 def _is_duration(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value) and value > 0
-
-
-def _crash_text(name: str, ended: subprocess.CompletedProcess[str]) -> str:
-    words = _last_words(ended.stderr)
-    if any(sign in ended.stderr for sign in OUT_OF_MEMORY):
-        return f"memory ran out while timing {name!r}; use smaller batches or shorter lengths. Its last words: {words}"
-    if ended.returncode == -signal.SIGKILL:
-        return (
-            f"the process that timed {name!r} was killed by the system, most likely because memory ran out; use smaller "
-            f"batches or shorter lengths, or free memory. Its last words: {words}"
-        )
-    how = f"signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
-    return f"the process that timed {name!r} crashed ({how}); its last words: {words}"
-
-
-def _last_words(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.strip()][-STDERR_LINES:]
-    return "\n  ".join(["", *lines]) if lines else "none."

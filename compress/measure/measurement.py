@@ -28,6 +28,7 @@ from compress.measure.subjects import (
     read_json,
     subjects_on_disk,
 )
+from compress.runtimes.process import TIME_LIMIT_SECONDS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -97,6 +98,7 @@ def measure(
     rounds: int = 5,
     samples: int = 20,
     seconds: float | None = None,
+    time_limit: float = TIME_LIMIT_SECONDS,
     progress: Progress | None = None,
 ) -> Measurement:
     """Measure accuracy, latency, memory and size of models beside each other.
@@ -112,6 +114,8 @@ def measure(
         rounds: How often each subject is timed, in turn with the others.
         samples: Calls timed in one turn, for each combination of batch, length and threads.
         seconds: Stop a turn's combination earlier after this time, but not before three calls.
+        time_limit: Seconds after which a file is given up that has not been opened, or answered a batch, or been timed in
+            its turn.
         progress: Told how far the measuring is.
 
     Raises:
@@ -119,7 +123,7 @@ def measure(
         CompressError: A subject crashed or gave no usable answers.
     """
     wanted = (_numbers("batch", batch), _numbers("length", length), _numbers("threads", threads))
-    grid = Grid(*wanted, device, rounds, samples, seconds)
+    grid = Grid(*wanted, device, rounds, samples, seconds, time_limit)
     with subjects_on_disk(subjects) as found:
         reference = _baseline(found, baseline)
         check_device(device, {one.kind for one in found})
@@ -128,7 +132,7 @@ def measure(
         for done, one in enumerate(found):
             if progress:
                 progress(f"evaluate {one.name}", done, len(found))
-            answered[one.name] = _answer(one, task, device, grid.length[0])
+            answered[one.name] = _answer(one, task, device, grid.length[0], time_limit)
         timed = time_subjects(found, grid, baseline=reference, progress=progress)
         entries = [_entry(one, task, answered[one.name], answered[reference].logits, timed[one.name]) for one in found]
     return Measurement(
@@ -151,6 +155,7 @@ def latencies(
     rounds: int = 5,
     samples: int = 20,
     seconds: float | None = None,
+    time_limit: float = TIME_LIMIT_SECONDS,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Time models beside each other, without any data; the arguments are those of `measure`.
@@ -160,7 +165,7 @@ def latencies(
         peak_memory_bytes}, the subjects in the order given.
     """
     wanted = (_numbers("batch", batch), _numbers("length", length), _numbers("threads", threads))
-    grid = Grid(*wanted, device, rounds, samples, seconds)
+    grid = Grid(*wanted, device, rounds, samples, seconds, time_limit)
     with subjects_on_disk(subjects) as found:
         reference = _baseline(found, baseline)
         check_device(device, {one.kind for one in found})
@@ -172,8 +177,16 @@ def latencies(
         ]  # fmt: skip
 
 
-def evaluate(subject: Subject | str | Path | PreTrainedModel, *, task: Task, device: str = "cpu") -> dict[str, Any]:
+def evaluate(
+    subject: Subject | str | Path | PreTrainedModel, *, task: Task, device: str = "cpu", time_limit: float = TIME_LIMIT_SECONDS
+) -> dict[str, Any]:  # fmt: skip
     """Measure how right one model is on the task's evaluation part.
+
+    Args:
+        subject: A folder, an export or a model in memory.
+        task: Its evaluation part gives the examples.
+        device: cpu, cuda or cuda:N.
+        time_limit: Seconds after which a file is given up that has not been opened, or answered a batch.
 
     Returns:
         name, kind, target, path, examples, truncated (examples cut to the longest length), labels, metrics,
@@ -181,7 +194,7 @@ def evaluate(subject: Subject | str | Path | PreTrainedModel, *, task: Task, dev
     """
     with subjects_on_disk([subject]) as (one,):
         check_device(device, {one.kind})
-        found = _answer(one, task, device, None)
+        found = _answer(one, task, device, None, time_limit)
         return {
             "name": one.name,
             "kind": one.kind,
@@ -207,8 +220,12 @@ class _Answers:
     counts: dict[str, int]
 
 
-def _answer(subject: Subject, task: Task, device: str, length: int | None) -> _Answers:
-    runner = open_runner(subject, device)
+def _answer(subject: Subject, task: Task, device: str, length: int | None, time_limit: float) -> _Answers:
+    with open_runner(subject, device, time_limit=time_limit) as runner:
+        return _answer_of(runner, subject, task, length)
+
+
+def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None) -> _Answers:
     read = task.up_to(input_limits(subject)[1])
     encoded = read.encode(task.evaluation.require("evaluation"), runner.tokenizer)
     logits = predict(runner, encoded)
@@ -219,8 +236,9 @@ def _answer(subject: Subject, task: Task, device: str, length: int | None) -> _A
 
 
 def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
-    if runner.model is None:
-        return onnx_counts(subject.path / ONNX, length)
+    if runner.process is not None:
+        return onnx_counts(subject.path / ONNX, length, runner.process)
+    assert runner.model is not None
     from compress.bert.layout import parameter_count
 
     return {

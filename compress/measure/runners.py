@@ -11,30 +11,45 @@ import numpy as np
 
 from compress.errors import InputError
 from compress.log import libraries_silenced
-from compress.measure.sessions import check_onnx_device, feeds, first_line, open_session
-from compress.measure.subjects import ONNX, Subject, precision_of
-from compress.openvino_session import need_openvino, open_openvino
+from compress.measure.latency import WORKER
+from compress.measure.subjects import CONFIG, ONNX, Subject, input_limits, label_count, precision_of
+from compress.openvino_session import need_openvino
+from compress.runtimes.foreign_file import ForeignFile
+from compress.runtimes.process import TIME_LIMIT_SECONDS, RuntimeProcess
+from compress.runtimes.sessions import check_onnx_device, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 VOCABULARIES = ("tokenizer.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A subject that is open.
+    """A subject that is open. Used with `with`, it is closed at the end.
 
     Args:
         run: Turns a batch (input_ids, attention_mask and, where the tokenizer gives them, token_type_ids; each
             (batch, length)) into logits, (batch, labels), float32.
         tokenizer: The subject's own.
         model: The torch model, if it is one.
+        process: Where a runtime has the file open, if one does.
     """
 
-    run: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    run: Run
     tokenizer: Any
     model: PreTrainedModel | None = None
+    process: RuntimeProcess | None = None
+
+    def __enter__(self) -> Runner:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.end()
 
 
 def check_device(device: str, kinds: set[str]) -> None:
@@ -76,31 +91,51 @@ def load_torch(folder: Path, device: str = "cpu") -> PreTrainedModel:
     return model
 
 
-def open_runner(subject: Subject, device: str = "cpu") -> Runner:
-    """Open a subject to run batches through it.
+def open_runner(subject: Subject, device: str = "cpu", *, time_limit: float = TIME_LIMIT_SECONDS) -> Runner:
+    """Open a subject to run batches through it: a torch model here, any other file in a process of its own.
+
+    Args:
+        subject: What to open.
+        device: cpu, cuda or cuda:N.
+        time_limit: Seconds that opening a file, and its answer to a batch, may take each.
 
     Raises:
         InputError: It cannot be loaded.
+        CompressError: The runtime crashed over it, or took too long.
     """
+    limits = input_limits(subject)
     if subject.kind == "torch":
         model = load_torch(subject.path, device)
-        return Runner(_torch_run(model, device), model.tokenizer, model)
+        return Runner(_within(limits, subject, _torch_run(model, device)), model.tokenizer, model)
+    tokenizer, labels = load_tokenizer(subject.path), label_count(subject)
+    path = subject.path / ONNX
     if subject.kind == "openvino":
-        compiled = open_openvino(subject.path / ONNX, precision=precision_of(subject.path))
-        return Runner(compiled.run, load_tokenizer(subject.path))
-    session = open_session(subject.path / ONNX, device=device, spinning=False)
+        file = ForeignFile(path, "openvino", module=WORKER, time_limit=time_limit, precision=precision_of(subject.path))
+    else:
+        file = ForeignFile(path, "onnxruntime", module=WORKER, time_limit=time_limit, device=device)
+    return Runner(_within(limits, subject, lambda batch: file.run(batch, labels)), tokenizer, process=file.process)
 
-    def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        try:
-            return np.asarray(session.run(["logits"], feeds(session, batch))[0], dtype=np.float32)
-        except Exception as err:  # onnxruntime's errors have no common class of their own
-            examples, length = batch["input_ids"].shape
+
+def _within(limits: tuple[int, int], subject: Subject, run: Run) -> Run:
+    """Refuse batches that the model has no positions or no words for, since runtimes crash over them, or answer nonsense."""
+    vocabulary, positions = limits
+
+    def checked(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        ids = batch["input_ids"]
+        if ids.shape[1] > positions:
             raise InputError(
-                f"{subject.path / ONNX} cannot run {examples} examples of {length} tokens: {first_line(err)}. Export the "
-                "model again, with free batch size and length."
-            ) from err
+                f"an example has {ids.shape[1]} tokens, but {subject.name!r} reads at most {positions} "
+                f"({subject.path / CONFIG}); use a shorter max_length."
+            )
+        if ids.size and not 0 <= ids.min() <= ids.max() < vocabulary:
+            wrong = int(ids.min() if ids.min() < 0 else ids.max())
+            raise InputError(
+                f"{subject.path}: the tokenizer gives token id {wrong}, but the vocabulary has {vocabulary} words, 0 to "
+                f"{vocabulary - 1}; restore the tokenizer that belongs to the model."
+            )
+        return run(batch)
 
-    return Runner(run, load_tokenizer(subject.path))
+    return checked
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -122,7 +157,7 @@ def load_tokenizer(folder: Path) -> Any:
             ) from err
 
 
-def _torch_run(model: PreTrainedModel, device: str) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+def _torch_run(model: PreTrainedModel, device: str) -> Run:
     import torch
 
     def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,12 @@ from compress.openvino_session import PRECISIONS
 ONNX, WEIGHTS, CONFIG, FACTS = "model.onnx", "model.safetensors", "config.json", "export.json"
 Kind = Literal["torch", "onnx", "openvino"]
 OPENVINO = "openvino-"
+AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet",
+                 "data2vec-text", "roberta-prelayernorm")  # fmt: skip
+"""Kinds of models whose positions are counted from the padding's number on."""
+MOST = 2**31 - 1
+DIGITS = 4000  # Python reads up to 4,300
+SHOWN_LETTERS = 100
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: It holds something else.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole_number)
     except (OSError, ValueError, RecursionError) as err:
         raise InputError(f"{path} cannot be read as JSON ({err}); restore the file.") from err
     if not isinstance(values, dict):
@@ -180,11 +187,46 @@ def input_limits(subject: Subject) -> tuple[int, int]:
     Raises:
         InputError: config.json does not tell them.
     """
-    values = read_json(subject.path / CONFIG)
-    found = [values.get(key) for key in ("vocab_size", "max_position_embeddings")]
-    for key, value in zip(("vocab_size", "max_position_embeddings"), found, strict=True):
-        if type(value) is not int or value < 1:
-            raise InputError(
-                f"{subject.path / CONFIG}: {key} is {value!r}; a positive whole number is needed: restore the file."
-            )
-    return found[0], found[1]  # type: ignore[return-value]
+    config = read_json(subject.path / CONFIG)
+    vocabulary, positions = (_count(subject, config, key) for key in ("vocab_size", "max_position_embeddings"))
+    if config.get("model_type") not in AFTER_PADDING:
+        return vocabulary, positions
+    padding = config.get("pad_token_id", 1)
+    used = padding + 1 if type(padding) is int and 0 <= padding < positions - 1 else 0
+    return vocabulary, positions - used
+
+
+def label_count(subject: Subject) -> int | None:
+    """Read off config.json how many labels it names; None where it names none.
+
+    Raises:
+        InputError: What should name them does not.
+    """
+    names = read_json(subject.path / CONFIG).get("id2label")
+    if names is None:
+        return None
+    if not isinstance(names, dict) or not names:
+        raise InputError(
+            f"{subject.path / CONFIG}: id2label is {shown(names)}; an object of one label or more is needed: restore it."
+        )
+    return len(names)
+
+
+def _count(subject: Subject, config: dict[str, Any], key: str) -> int:
+    value = config.get(key)
+    if type(value) is not int or not 1 <= value <= MOST:
+        raise InputError(
+            f"{subject.path / CONFIG}: {key} is {shown(value)}; a whole number from 1 to {MOST} is needed: restore the file."
+        )
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value for a message, shortened."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_LETTERS else f"{text[:SHOWN_LETTERS]}… ({len(text)} letters)"
+
+
+def _whole_number(digits: str) -> int | float:
+    """A number of JSON; one of so many digits that Python reads it no more is as good as infinite."""
+    return int(digits) if len(digits) <= DIGITS else math.copysign(math.inf, -1 if digits.startswith("-") else 1)

@@ -1,53 +1,64 @@
-"""The process that times one subject: a JSON request on stdin, a JSON answer on stdout, nothing else.
+"""The process in which a subject is timed, answers batches, and is profiled: see `compress.runtimes.serving`.
 
-Run as `python -m compress.measure.worker`. A request has `kind`, `path`, `device`, `threads`, `shapes` (pairs of batch and
-length), `vocabulary` (size), `warm_up`, `samples`, `seconds` (or null) and `seed`. The answer has `samples` (milliseconds, one
-list for each shape) and `peak_memory_bytes`, or `error` for a wrong input. Imports as little as the subject needs, since what
-is imported is part of the memory that is reported.
+Run as `python -m compress.measure.worker`. Imports as little as the subject needs, since what is imported is part of the
+memory that is reported.
 """
 
 from __future__ import annotations
 
 import gc
-import json
-import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compress.errors import InputError
+from compress.runtimes.answering import OpenFile
+from compress.runtimes.answers import check_finite, check_shape
+from compress.runtimes.frames import Arrays
+from compress.runtimes.serving import Answer, Handler, serve
 
 FEWEST_SAMPLES = 3
 Call = Callable[[], object]
 
 
-def main() -> None:
-    """Answer one request; what libraries print goes to stderr."""
-    answer_to = os.dup(1)
-    os.dup2(2, 1)
-    warnings.simplefilter("ignore")
-    request = json.load(sys.stdin)
-    try:
-        answer = serve(request)
-    except InputError as err:
-        answer = {"error": str(err)}
-    with os.fdopen(answer_to, "w", encoding="utf-8") as out:
-        json.dump(answer, out)
+def handlers() -> dict[str, Handler]:
+    """What this process can be asked."""
+    return OpenFile().handlers() | {"time": time_subject, "profile": profile}
 
 
-def serve(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Load the subject, time every shape, and tell the samples and the process's peak memory."""
+def time_subject(request: dict[str, Any], arrays: Arrays) -> Answer:
+    """Load a subject, time every shape, and tell the samples (milliseconds, one list for each shape) and the peak memory.
+
+    The first answer to each shape is looked at: what answers nonsense is not worth timing.
+
+    Args:
+        request: `kind`, `path`, `device`, `threads`, `shapes` (pairs of batch and length), `vocabulary` (size), `labels` (or
+            None), `warm_up`, `samples`, `seconds` (or None) and `seed`.
+        arrays: None are needed.
+    """
     prepare = {"onnx": _open_onnx, "openvino": _open_openvino, "torch": _open_torch}[request["kind"]](request)
     samples = []
     for batch, length in request["shapes"]:
         call = prepare(random_inputs(request["vocabulary"], batch, length, request["seed"]))
-        samples.append(time_calls(call, request["warm_up"], request["samples"], request["seconds"]))
-    return {"samples": samples, "peak_memory_bytes": peak_memory_bytes()}
+        _check(call(), batch, request["labels"])
+        samples.append(time_calls(call, request["warm_up"] - 1, request["samples"], request["seconds"]))
+    return {"samples": samples, "peak_memory_bytes": peak_memory_bytes()}, {}
+
+
+def _check(answer: Any, examples: int, labels: int | None) -> None:
+    logits = answer if isinstance(answer, np.ndarray) else answer.float().cpu().numpy()
+    check_shape(logits.shape, examples, labels)
+    check_finite(logits)
+
+
+def profile(request: dict[str, Any], arrays: Arrays) -> Answer:
+    """Count the multiply-adds of the file `path` at a `length`."""
+    from compress.measure.counts import onnx_macs
+
+    return {"macs": onnx_macs(Path(request["path"]), request["length"])}, {}
 
 
 def random_inputs(vocabulary: int, batch: int, length: int, seed: int) -> dict[str, np.ndarray]:
@@ -100,13 +111,21 @@ def peak_memory_bytes() -> int | None:
 
 
 def _open_onnx(request: Mapping[str, Any]) -> Callable[[dict[str, np.ndarray]], Call]:
-    from compress.measure.sessions import feeds, open_session
+    from compress.runtimes.sessions import LOGITS, feeds, open_session, refuse_run
 
-    session = open_session(Path(request["path"]) / "model.onnx", threads=request["threads"], device=request["device"])
+    path = Path(request["path"]) / "model.onnx"
+    session = open_session(path, threads=request["threads"], device=request["device"])
 
     def prepare(inputs: dict[str, np.ndarray]) -> Call:
         given = feeds(session, inputs)
-        return lambda: session.run(["logits"], given)
+
+        def call() -> Any:
+            try:
+                return session.run([LOGITS], given)[0]
+            except Exception as err:  # onnxruntime's errors have no common class of their own
+                refuse_run(err, path, inputs)
+
+        return call
 
     return prepare
 
@@ -134,11 +153,12 @@ def _open_torch(request: Mapping[str, Any]) -> Callable[[dict[str, np.ndarray]],
     def prepare(inputs: dict[str, np.ndarray]) -> Call:
         given = {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
 
-        def call() -> None:
+        def call() -> Any:
             with torch.inference_mode():
-                model(**given)
+                logits = model(**given).logits
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
+            return logits
 
         return call
 
@@ -146,4 +166,4 @@ def _open_torch(request: Mapping[str, Any]) -> Callable[[dict[str, np.ndarray]],
 
 
 if __name__ == "__main__":
-    main()
+    serve(handlers())

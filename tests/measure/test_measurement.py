@@ -16,6 +16,7 @@ from compress.measure import latency
 from compress.measure.latency import Grid
 from compress.measure.measurement import Measurement, evaluate, latencies, measure
 from compress.measure.subjects import Subject
+from compress.runtimes import foreign_file
 
 Folder = Callable[..., Path]
 # The hand-built file is right about all eight sentences; its twin with swapped answers about none.
@@ -145,7 +146,7 @@ def test_an_unknown_baseline_is_refused(pair: list[Path], task: Any) -> None:
 
 def test_a_model_for_another_number_of_labels_is_refused(pair: list[Path], make_task: Callable[..., Any]) -> None:
     three = make_task(labels=("bad", "good", "fair"))
-    with pytest.raises(InputError, match=r"'right' tells 2 labels apart, but the task has 3 \(bad, good, fair\)"):
+    with pytest.raises(InputError, match=r"'right' has 2 labels, but the task has 3 \(bad, good, fair\)"):
         measure(pair, task=three)
 
 
@@ -168,7 +169,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_runs(
     pair: list[Path], task: Any, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "InferenceSession", None)
+    monkeypatch.setattr(foreign_file, "RuntimeProcess", None)
     told: list[Any] = []
     for call in (lambda: measure(pair, task=task, device=device, progress=lambda *one: told.append(one)),
                  lambda: latencies(pair, device=device, progress=lambda *one: told.append(one)),
@@ -181,7 +182,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_runs(
 def test_a_length_that_is_too_long_is_refused_before_anything_runs(
     pair: list[Path], task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnxruntime, "InferenceSession", None)
+    monkeypatch.setattr(foreign_file, "RuntimeProcess", None)
     with pytest.raises(InputError, match="length is 41"):
         measure(pair, task=task, length=[41])
 

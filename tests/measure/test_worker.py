@@ -15,8 +15,9 @@ import pytest
 
 from compress.errors import InputError
 from compress.measure import worker
-from compress.measure.latency import Grid, ask_worker, worker_command, worker_environment
+from compress.measure.latency import WORKER, Grid, ask_worker
 from compress.measure.subjects import subject_of
+from compress.runtimes.process import worker_command, worker_environment
 
 Folder = Callable[..., Path]
 
@@ -24,7 +25,7 @@ Folder = Callable[..., Path]
 def request_for(folder: Path, **changes: Any) -> dict[str, Any]:
     request = {
         "kind": "onnx", "path": str(folder), "device": "cpu", "threads": 1, "shapes": [[1, 4], [3, 8]], "vocabulary": 12,
-        "warm_up": 1, "samples": 5, "seconds": None, "seed": 13,
+        "labels": None, "warm_up": 1, "samples": 5, "seconds": None, "seed": 13,
     }  # fmt: skip
     return request | changes
 
@@ -37,14 +38,14 @@ def answer_of(code: str, request: dict[str, Any]) -> subprocess.CompletedProcess
 
 
 def test_every_shape_gets_as_many_samples_as_were_asked_for(onnx_folder: Folder) -> None:
-    answer = worker.serve(request_for(onnx_folder()))
+    answer, _ = worker.time_subject(request_for(onnx_folder()), {})
     assert [len(taken) for taken in answer["samples"]] == [5, 5]
     assert all(one > 0 for taken in answer["samples"] for one in taken)
 
 
 def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.onnx cannot be loaded"):
-        worker.serve(request_for(tmp_path))
+        worker.time_subject(request_for(tmp_path), {})
 
 
 def test_random_inputs_are_full_and_within_the_vocabulary() -> None:
@@ -124,30 +125,27 @@ def test_the_peak_memory_of_a_process_takes_in_what_it_has_freed() -> None:
     assert 90_000_000 < grown < 130_000_000  # 100 MB
 
 
-def test_the_answer_is_all_that_stands_on_stdout(onnx_folder: Folder) -> None:
-    code = (
-        "import os, compress.measure.worker as worker; serve = worker.serve\n"
-        "def loud(request): print('a library says hello', flush=True); os.write(1, b'and so does C'); return serve(request)\n"
-        "worker.serve = loud; worker.main()"
-    )
-    ended = answer_of(code, request_for(onnx_folder()))
-    assert list(json.loads(ended.stdout)) == ["samples", "peak_memory_bytes"]
-    assert "a library says hello" in ended.stderr
-    assert "and so does C" in ended.stderr
-
-
 def test_a_wrong_input_is_answered_with_its_message(tmp_path: Path) -> None:
     ended = subprocess.run(
-        worker_command(), input=json.dumps(request_for(tmp_path)), capture_output=True, text=True, check=True,
-        env=worker_environment(1),
+        worker_command(WORKER), input=json.dumps({"do": "time", **request_for(tmp_path)}) + "\n", capture_output=True,
+        text=True, check=True, env=worker_environment(1),
     )  # fmt: skip
-    assert list(json.loads(ended.stdout)) == ["error"]
+    assert list(json.loads(ended.stdout)) == ["error", "exit_code"]
     assert "cannot be loaded by onnxruntime" in json.loads(ended.stdout)["error"]
+
+
+def test_the_first_of_the_warm_up_calls_is_the_one_that_is_looked_at(
+    onnx_folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(worker, "time_calls", lambda call, warm_up, samples, seconds: counts.append(warm_up) or [1.0])
+    worker.time_subject(request_for(onnx_folder(), warm_up=3), {})
+    assert counts == [2, 2]
 
 
 def test_timing_an_onnx_file_imports_neither_torch_nor_transformers(onnx_folder: Folder) -> None:
     code = (
-        "import json, sys, compress.measure.worker as worker; worker.serve(json.load(sys.stdin));"
+        "import json, sys, compress.measure.worker as worker; worker.time_subject(json.load(sys.stdin), {});"
         "print([name for name in ('torch', 'transformers', 'scipy', 'onnx') if name in sys.modules])"
     )
     assert answer_of(code, request_for(onnx_folder())).stdout.strip() == "[]"
@@ -165,7 +163,7 @@ def test_an_openvino_file_is_timed_in_a_process_of_its_own(onnx_folder: Folder) 
 @pytest.mark.slow
 def test_timing_an_openvino_file_imports_neither_torch_nor_onnxruntime(onnx_folder: Folder) -> None:
     code = (
-        "import json, sys, compress.measure.worker as worker; worker.serve(json.load(sys.stdin));"
+        "import json, sys, compress.measure.worker as worker; worker.time_subject(json.load(sys.stdin), {});"
         "print([name for name in ('torch', 'transformers', 'onnxruntime', 'onnx') if name in sys.modules])"
     )
     folder = onnx_folder(facts={"target": "openvino-cpu"})
@@ -180,11 +178,11 @@ def test_openvino_gets_the_threads_asked_for_and_the_precision_of_the_export(
 
     def open_openvino(path: Path, **how: Any) -> Any:
         asked.append((path, how))
-        return SimpleNamespace(run=lambda inputs: inputs["input_ids"])
+        return SimpleNamespace(run=lambda inputs: inputs["input_ids"].astype(np.float32))
 
     monkeypatch.setattr("compress.openvino_session.open_openvino", open_openvino)
     folder = onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": precision}})
-    answer = worker.serve(request_for(folder, kind="openvino", threads=threads))
+    answer, _ = worker.time_subject(request_for(folder, kind="openvino", threads=threads), {})
     assert asked == [(folder / "model.onnx", {"threads": threads, "precision": precision})]
     assert [len(taken) for taken in answer["samples"]] == [5, 5]
 
@@ -192,7 +190,7 @@ def test_openvino_gets_the_threads_asked_for_and_the_precision_of_the_export(
 def test_an_openvino_file_with_an_unknown_precision_is_answered_with_an_error(onnx_folder: Folder) -> None:
     folder = onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": "int4"}})
     with pytest.raises(InputError, match="precision is 'int4'"):
-        worker.serve(request_for(folder, kind="openvino"))
+        worker.time_subject(request_for(folder, kind="openvino"), {})
 
 
 @pytest.mark.slow

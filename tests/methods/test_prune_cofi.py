@@ -175,8 +175,8 @@ def test_layers_must_be_the_teacher_s(model: PreTrainedModel, toy: Task, layers:
 
 def test_students_and_teachers_that_do_not_fit_are_refused(model: PreTrainedModel, toy: Task) -> None:
     forbid_forward_passes(model)
-    other = tiny_bert(labels=("good", "bad"))
-    with pytest.raises(InputError, match="the student's labels are"):
+    other = tiny_bert(labels=("good", "ugly"))
+    with pytest.raises(InputError, match="the teacher has 2 labels, but the task has others"):
         prune_cofi(model, teacher=other, task=toy, fraction=0.5)
     other = tiny_bert()
     other.tokenizer.add_tokens(["new"])

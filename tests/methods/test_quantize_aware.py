@@ -322,8 +322,8 @@ def test_objectives_that_cannot_be_learned_are_refused_before_any_forward_pass(
 
 
 def test_a_teacher_that_does_not_fit_is_refused_before_any_forward_pass(model: PreTrainedModel, toy: Task) -> None:
-    with pytest.raises(InputError, match="the same, in order"):
-        quantize_aware(forbid_forward_passes(model), teacher=tiny_bert(labels=("good", "bad")), task=toy)
+    with pytest.raises(InputError, match="the teacher has 2 labels, but the task has others"):
+        quantize_aware(forbid_forward_passes(model), teacher=tiny_bert(labels=("good", "ugly")), task=toy)
     teacher = forbid_forward_passes(tiny_bert())
     teacher.tokenizer = tiny_tokenizer(tuple(sorted(model.tokenizer.get_vocab())))
     with pytest.raises(InputError, match="different vocabularies"):

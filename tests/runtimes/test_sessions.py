@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from compress.errors import InputError
-from compress.measure.sessions import check_onnx_device, feeds, first_line, open_session, providers
-
-Folder = Callable[..., Path]
+from compress.runtimes.sessions import check_onnx_device, feeds, first_line, open_session, providers
 
 
 def write_sum(path: Path, *names: str, kind: int = TensorProto.INT64, output: str = "logits") -> Path:
@@ -30,16 +27,16 @@ def write_sum(path: Path, *names: str, kind: int = TensorProto.INT64, output: st
     return path
 
 
-def test_a_file_opens_with_the_threads_asked_for(onnx_folder: Folder) -> None:
-    session = open_session(onnx_folder() / "model.onnx", threads=2, spinning=False)
+def test_a_file_opens_with_the_threads_asked_for(tmp_path: Path) -> None:
+    session = open_session(write_sum(tmp_path / "model.onnx", "input_ids"), threads=2, spinning=False)
     options = session.get_session_options()
     assert options.intra_op_num_threads == 2
     assert options.inter_op_num_threads == 1
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
-def test_idle_threads_spin_when_timing(onnx_folder: Folder) -> None:
-    options = open_session(onnx_folder() / "model.onnx").get_session_options()
+def test_idle_threads_spin_when_timing(tmp_path: Path) -> None:
+    options = open_session(write_sum(tmp_path / "model.onnx", "input_ids")).get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
 
 
@@ -109,6 +106,7 @@ def test_a_device_that_onnxruntime_has_is_accepted(monkeypatch: pytest.MonkeyPat
 def test_a_fall_back_to_the_cpu_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fallen = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *arguments, **options: fallen)
     with pytest.raises(InputError, match="fell back from cuda to the CPU"):
         open_session(tmp_path / "model.onnx", device="cuda")
@@ -124,10 +122,10 @@ def test_an_error_without_a_message_is_told_by_its_class() -> None:
     assert first_line(KeyboardInterrupt()) == "KeyboardInterrupt"
 
 
-def test_opening_a_file_imports_no_torch(onnx_folder: Folder) -> None:
+def test_opening_a_file_imports_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from compress.measure.sessions import open_session;"
+        "import sys; from pathlib import Path; from compress.runtimes.sessions import open_session;"
         "open_session(Path(sys.argv[1])); print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
-    command: list[Any] = [sys.executable, "-c", code, onnx_folder() / "model.onnx"]
+    command: list[Any] = [sys.executable, "-c", code, write_sum(tmp_path / "model.onnx", "input_ids")]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from compress.errors import InputError
+from compress.errors import CompressError, InputError
 from compress.openvino_session import INPUTS
 
 if TYPE_CHECKING:
@@ -16,15 +16,21 @@ if TYPE_CHECKING:
 
 QUIET = 4
 INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "out of memory", "can't allocate memory", "Failed to allocate memory")
+SMALLER = "use smaller batches or shorter lengths"
+UNKNOWN_OPERATOR = "is not a registered function/op"
+OUTSIDE = ("out of data bounds", "must be within the inclusive range")
+FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
+LOGITS = "logits"
 
 
 def check_onnx_device(device: str) -> None:
     """Raise InputError when onnxruntime has no provider for the device ("cpu", "cuda", "cuda:N")."""
-    import onnxruntime
-
     kind = device.partition(":")[0]
     if kind == "cpu":
         return
+    import onnxruntime
+
     provider = {"cuda": "CUDAExecutionProvider"}.get(kind)
     if provider is None or provider not in onnxruntime.get_available_providers():
         raise InputError(
@@ -44,23 +50,37 @@ def open_session(path: Path, *, threads: int = 0, device: str = "cpu", spinning:
 
     Raises:
         InputError: The file cannot be loaded, asks for unknown inputs, or the device is not there.
+        CompressError: Memory ran out.
     """
     import onnxruntime
 
     check_onnx_device(device)
+    if device != "cpu":
+        onnxruntime.preload_dlls()  # of CUDA, which torch brings where it is imported
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = QUIET
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers(device))
-    except Exception as err:  # onnxruntime's errors have no common class of their own
-        raise InputError(f"{path} cannot be loaded by onnxruntime: {first_line(err)}. Export the model again.") from err
+    session = loaded(path, options, device=device)
     if device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
         raise InputError(f"onnxruntime fell back from {device} to the CPU; check the CUDA libraries, or measure on cpu.")
     check_inputs(session, path)
     return session
+
+
+def loaded(path: Path, options: Any, *, device: str = "cpu") -> Any:
+    """Load an ONNX file with onnxruntime's own options, quietly; see `open_session`."""
+    import onnxruntime
+
+    options.log_severity_level = QUIET
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers(device))
+    except Exception as err:  # onnxruntime's errors have no common class of their own
+        refuse_out_of_memory(err, f"loading {path}")
+        told = first_line(err)
+        cure = ("Export the model again with standard operators alone" if UNKNOWN_OPERATOR in told
+                else "Export the model again")  # fmt: skip
+        raise InputError(f"{path} cannot be loaded by onnxruntime: {told}. {cure}.") from err
 
 
 def providers(device: str) -> list[Any]:
@@ -72,15 +92,18 @@ def providers(device: str) -> list[Any]:
 
 
 def check_inputs(session: onnxruntime.InferenceSession, path: Path) -> None:
-    """Raise InputError when a file asks for inputs that the toolkit cannot give, or has no `logits`."""
+    """Raise InputError when a file asks for inputs that the toolkit cannot give, or has no `logits` of floats."""
     wrong = [f"{one.name} {one.type}" for one in session.get_inputs() if one.name not in INPUTS or one.type not in INTEGERS]
     if wrong:
         raise InputError(
             f"{path} asks for {', '.join(wrong)}; allowed are integer inputs {', '.join(INPUTS)}. Export it again."
         )
-    if "logits" not in [one.name for one in session.get_outputs()]:
+    if LOGITS not in [one.name for one in session.get_outputs()]:
         given = ", ".join(one.name for one in session.get_outputs())
         raise InputError(f"{path} gives {given}; an output called logits is needed. Export it again.")
+    kind = next(one.type for one in session.get_outputs() if one.name == LOGITS)
+    if kind not in FLOATS:
+        raise InputError(f"{path} gives logits as {kind}; allowed: {', '.join(FLOATS)}. Export it again.")
 
 
 def feeds(session: onnxruntime.InferenceSession, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -91,6 +114,32 @@ def feeds(session: onnxruntime.InferenceSession, batch: Mapping[str, np.ndarray]
         values = batch[one.name] if one.name in batch else np.zeros_like(ids)
         chosen[one.name] = np.ascontiguousarray(values, dtype=INTEGERS[one.type])
     return chosen
+
+
+def refuse_run(err: Exception, path: Path, batch: Mapping[str, np.ndarray]) -> NoReturn:
+    """Raise what a runtime's error over a batch means.
+
+    Raises:
+        InputError: The file cannot run the batch.
+        CompressError: Memory ran out.
+    """
+    examples, length = batch["input_ids"].shape
+    what = f"{examples} examples of {length} tokens"
+    refuse_out_of_memory(err, f"{path} ran {what}")
+    if any(sign in str(err) for sign in OUTSIDE):
+        raise InputError(
+            f"{path} cannot run {what}: it has fewer positions, or a smaller vocabulary, than the config.json beside it says "
+            f"({first_line(err)}). Restore the config.json that was exported with it, or export the model again."
+        ) from err
+    raise InputError(
+        f"{path} cannot run {what}: {first_line(err)}. Export the model again, with free batch size and length."
+    ) from err
+
+
+def refuse_out_of_memory(err: Exception, what: str) -> None:
+    """Raise CompressError where an error is one of memory that ran out."""
+    if isinstance(err, MemoryError) or any(sign in str(err) for sign in OUT_OF_MEMORY):
+        raise CompressError(f"memory ran out while {what} ({first_line(err)}); {SMALLER}, or free memory.") from err
 
 
 def first_line(err: BaseException) -> str:

@@ -1,0 +1,37 @@
+"""What an answer must be, before anything is concluded from it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compress.errors import CompressError
+
+
+def check_shape(shape: tuple[int, ...], examples: int, labels: int | None = None) -> None:
+    """Raise CompressError unless an answer has a row for each example and a column for each label.
+
+    Args:
+        shape: The answer's.
+        examples: That it answers.
+        labels: That config.json names; None where it names none.
+    """
+    if len(shape) != 2 or shape[0] != examples or not shape[1]:
+        raise CompressError(
+            f"the model gives an answer of shape {shape} to {examples} examples; (examples, labels) is needed. Export or save "
+            "it again."
+        )
+    if labels is not None and shape[1] != labels:
+        raise CompressError(
+            f"the model gives {shape[1]} logits for each example, but its config.json names {labels} labels; restore the "
+            "config.json that was saved with it, or export it again."
+        )
+
+
+def check_finite(logits: np.ndarray) -> None:
+    """Raise CompressError where an answer, (examples, labels), is NaN or infinite."""
+    broken = int((~np.isfinite(logits)).any(axis=1).sum())
+    if broken:
+        raise CompressError(
+            f"the model's answers to {broken} of {len(logits)} examples are not finite; its weights or its quantization "
+            "are broken. Make it again."
+        )

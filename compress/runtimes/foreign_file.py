@@ -1,0 +1,62 @@
+"""A file that may be anyone's, opened by a runtime in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.runtimes import answering
+from compress.runtimes.external_data import external_files
+from compress.runtimes.process import TIME_LIMIT_SECONDS, RuntimeProcess
+from compress.runtimes.sessions import SMALLER
+
+AGAIN = "export the model again"
+
+
+class ForeignFile:
+    """An open file. Its process ends with it.
+
+    Args:
+        path: The file.
+        runtime: "onnxruntime", "openvino", "segments" or "as written", which are those of `compress.runtimes.answering`.
+        module: What the process runs: that one, or one that can do more.
+        time_limit: Seconds that opening it, and the answer to a batch, may take each.
+        options: The runtime's.
+
+    Raises:
+        InputError: It cannot be loaded, or names files outside its folder.
+        CompressError: The runtime crashed over it, or took too long.
+    """
+
+    def __init__(
+        self, path: Path, runtime: str, *, module: str = answering.__name__, time_limit: float = TIME_LIMIT_SECONDS,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        external_files(path)
+        self.path = path
+        self.process = RuntimeProcess(module, time_limit=time_limit)
+        request = {"do": "open", "path": str(path), "runtime": runtime, **options}
+        try:
+            self.told, _ = self.process.ask(f"opening {path}", request, cure=AGAIN)
+        except BaseException:
+            self.process.end()
+            raise
+
+    def run(self, batch: Mapping[str, np.ndarray], labels: int | None = None) -> np.ndarray:
+        """Turn a batch, (batch, length) each, into logits, (batch, labels), float32.
+
+        Raises:
+            InputError: The file cannot run it.
+            CompressError: The runtime crashed over it, or took too long; or the answer has another shape.
+        """
+        examples, length = batch["input_ids"].shape
+        what = f"running {examples} examples of {length} tokens through {self.path}"
+        arrays = {name: np.asarray(values, dtype="<i8") for name, values in batch.items()}
+        return self.process.ask(what, {"do": "run", "labels": labels}, arrays, cure=f"{SMALLER}, {AGAIN}")[1]["logits"]
+
+    def write_optimized(self, path: Path) -> None:
+        """Write the graph that onnxruntime really runs on the CPU: after its own fusions."""
+        self.process.ask(f"opening {self.path}", {"do": "optimize", "path": str(self.path), "to": str(path)}, cure=AGAIN)
