@@ -24,6 +24,7 @@ from compress.export.ranges import refuse_unread
 from compress.log import libraries_silenced
 from compress.openvino_session import need_openvino
 from compress.segment_reader import SEGMENT_FILE
+from compress.tasks.unknown import check_known
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -74,6 +75,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     refuse_unread(target, lower, options, brings_ranges=bool(quantized_linears(model)))
     judged = options.get("max_drop") is not None
     model = aligned(model, task.labels) if judged else in_order(model, task.labels)
+    check_known(task.calibration, model.tokenizer, model.label, allow_unknown=task.allow_unknown)
     task = task.up_to(model.config.max_position_embeddings)
     with new_folder(folder) as partial:
         stages: list[Stage] = lower(model, partial, task=task, **options)

@@ -29,6 +29,7 @@ from compress.measure.subjects import (
     subjects_on_disk,
 )
 from compress.runtimes.process import TIME_LIMIT_SECONDS
+from compress.tasks.unknown import check_known
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -189,7 +190,8 @@ def evaluate(
         time_limit: Seconds after which a file is given up that has not been opened, or answered a batch.
 
     Returns:
-        name, kind, target, path, examples, truncated (examples cut to the longest length), labels, metrics,
+        name, kind, target, path, examples, truncated (examples cut to the longest length), unknown_tokens
+        (a fraction of the texts' tokens), labels, metrics,
         metrics_ci95, confusion (true by predicted) and parity.
     """
     with subjects_on_disk([subject]) as (one,):
@@ -202,6 +204,7 @@ def evaluate(
             "path": None if one.in_memory else str(one.path),
             "examples": len(found.labels),
             "truncated": found.truncated,
+            "unknown_tokens": round(found.unknown, 6),
             "labels": list(task.labels),
             **judge_answers(task, found.logits, found.labels),
             "confusion": _confusion(found.logits, found.labels, len(task.labels)),
@@ -218,6 +221,7 @@ class _Answers:
     truncated: int
     flips: int
     counts: dict[str, int]
+    unknown: float
 
 
 def _answer(subject: Subject, task: Task, device: str, length: int | None, time_limit: float) -> _Answers:
@@ -227,12 +231,14 @@ def _answer(subject: Subject, task: Task, device: str, length: int | None, time_
 
 def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None) -> _Answers:
     read = task.up_to(input_limits(subject)[1])
-    encoded = read.encode(task.evaluation.require("evaluation"), runner.tokenizer)
+    split = task.evaluation.require("evaluation")
+    unknown = check_known(split, runner.tokenizer, repr(subject.name), allow_unknown=task.allow_unknown)
+    encoded = read.encode(split, runner.tokenizer)
     logits = predict(runner, encoded)
     names = names_in_folder(subject.path, read_json(subject.path / CONFIG), logits.shape[1])
     logits = logits[:, check_names(repr(subject.name), names, task.labels, "use a model of this task.")]
     counts = {} if length is None else _counts(subject, runner, length)
-    return _Answers(logits, encoded.labels, encoded.truncated, invariance(runner, encoded).flips, counts)
+    return _Answers(logits, encoded.labels, encoded.truncated, invariance(runner, encoded).flips, counts, unknown)
 
 
 def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
@@ -259,6 +265,7 @@ def _entry(subject: Subject, task: Task, found: _Answers, baseline: np.ndarray, 
         "parameters": found.counts["parameters"],
         "macs": found.counts["macs"],
         "truncated": found.truncated,
+        "unknown_tokens": round(found.unknown, 6),
         **judge_answers(task, found.logits, found.labels),
         **compare_answers(task, baseline, found.logits, found.labels),
         "parity": _parity(subject, found.flips),

@@ -30,6 +30,7 @@ def task(
     calibration: Share | None = None,
     metric: Literal["accuracy", "f1"] = "accuracy",
     rows: Annotated[int, Field(ge=1)] | None = None,
+    allow_unknown: bool = False,
 ) -> Task:
     """Read a labelled data set and cut it into parts with one use each.
 
@@ -51,6 +52,7 @@ def task(
         calibration: Fraction of the training rows for quantization and parity checks; None for a twentieth, at most 500 rows.
         metric: What decides: accuracy, or the F1 of label 1 of two.
         rows: Use so many rows at most, chosen by their text; the evaluation rows of a set that is cut here count too.
+        allow_unknown: Go on where more than a third of the text's tokens are unknown to a model's tokenizer.
 
     Raises:
         InputError: The data is missing or wrong; the message names file, line and column.
@@ -59,28 +61,31 @@ def task(
 
     return read_task(
         data, kind=kind, name=name, data_dir=data_dir, labels=labels, max_length=max_length, selection=selection,
-        calibration=calibration, metric=metric, rows=rows,
+        calibration=calibration, metric=metric, rows=rows, allow_unknown=allow_unknown,
     )  # fmt: skip
 
 
 def evaluation_task(
     path: str | Path,
     *,
-    labels: Sequence[str],
+    labels: Sequence[str] | None,
     text: str | None = None,
     pair: str | None = None,
     label: str | None = None,
     max_length: int = 128,
+    allow_unknown: bool = False,
 ) -> Task:
     """Read one file to measure on and nothing else; the other parts are empty.
 
     Args:
         path: Ends in .tsv, .csv, .jsonl or .parquet.
-        labels: The model's label names in the order of their ids; the file holds the names or the ids.
+        labels: The model's label names in the order of their ids; the file holds the names or the ids. None takes the
+            file's own, in rising order, for a model that does not name its labels.
         text: Column of the text; None finds it.
         pair: Column of the second text of a pair.
         label: Column of the label; None finds it.
         max_length: Longest example in tokens.
+        allow_unknown: As in `task`.
 
     Raises:
         InputError: The data is missing or wrong.
@@ -88,4 +93,5 @@ def evaluation_task(
     from compress.tasks.reading import read_evaluation
 
     columns = {"text": text, "pair": pair, "label": label}
-    return read_evaluation(Path(path), {key: value for key, value in columns.items() if value}, labels, max_length)
+    chosen = {key: value for key, value in columns.items() if value}
+    return read_evaluation(Path(path), chosen, labels, max_length, allow_unknown)

@@ -38,6 +38,7 @@ def read_task(
     calibration: float | None,
     metric: str,
     rows: int | None,
+    allow_unknown: bool,
 ) -> Task:
     """Read and cut; see `compress.tasks.task`."""
     if kind != "text-classification":
@@ -60,21 +61,24 @@ def read_task(
     return text_classification(
         name=name or (data if isinstance(data, str) else Path(data["train"]).stem), labels=names, max_length=max_length,
         metric=metric, **parts, evaluation=_split("evaluation", evaluation, evaluation_ids), source=found.source,
-        licence=found.licence, removed=removed,
+        licence=found.licence, removed=removed, allow_unknown=allow_unknown,
     )  # fmt: skip
 
 
-def read_evaluation(path: Path, columns: Mapping[str, str], labels: Sequence[str], max_length: int) -> Task:
+def read_evaluation(
+    path: Path, columns: Mapping[str, str], labels: Sequence[str] | None, max_length: int, allow_unknown: bool = False
+) -> Task:
     """Read one file to measure on; see `compress.tasks.evaluation_task`."""
     _check_labels(labels)
     rows = read_file(path, columns)
-    ids = _ids(rows, tuple(labels))
+    names = tuple(labels) if labels is not None else _label_names(rows)
+    ids = _ids(rows, names)
     nothing = rows.pick([])
     roles: tuple[Role, ...] = ("train", "selection", "calibration")
     empty = {role: _split(role, nothing, ids[:0]) for role in roles}
     return text_classification(
-        name=path.stem, labels=tuple(labels), max_length=max_length, metric="accuracy", **empty,
-        evaluation=_split("evaluation", rows, ids), source=str(path),
+        name=path.stem, labels=names, max_length=max_length, metric="accuracy", **empty,
+        evaluation=_split("evaluation", rows, ids), source=str(path), allow_unknown=allow_unknown,
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ class Task:
         source: Where the data came from.
         licence: As stated there, None if it is not known.
         removed: How many rows were left out, by reason.
+        allow_unknown: Go on where a tokenizer does not know more than a third of the text.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Task:
     licence: str | None = None
     removed: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
+    allow_unknown: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fingerprint", self._fingerprint())
@@ -76,7 +78,7 @@ class Task:
     def capped(self, count: int) -> Task:
         """The same task with at most `count` examples in each part, every label kept, and short ones."""
         parts: dict[str, Any] = {split.role: _capped(split, count) for split in self.splits()}
-        return replace(self, **parts, max_length=min(self.max_length, TINY_LENGTH))
+        return replace(self, **parts, max_length=min(self.max_length, TINY_LENGTH), allow_unknown=True)
 
     def describe(self) -> dict[str, Any]:
         """Counts of examples by part and label, mean words, source and licence."""

@@ -29,6 +29,7 @@ from compress.errors import CompressError
 from compress.log import libraries_silenced
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.encoding import read_by
+from compress.tasks.unknown import check_known
 from compress.train.answers import Answers
 from compress.train.average import Weights, sample_number, standing_in, taken_in
 from compress.train.batches import epoch_batches
@@ -134,10 +135,12 @@ def train(
         The trained copy, in evaluation mode, on the CPU.
 
     Raises:
+        InputError: Model and task do not fit, or more than a third of the text is unknown to the tokenizer.
         CompressError: The loss is not finite.
     """
     keep_freed_memory()
     check_fit(model, task)
+    check_known(task.train, model.tokenizer, model.label, allow_unknown=task.allow_unknown)
     if run.is_rehearsal:
         return copy_of(model).eval()
     with torch.random.fork_rng(devices=[]), ExitStack() as stack:
