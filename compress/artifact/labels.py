@@ -10,8 +10,9 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.bert.families import KNOWN
-from compress.bert.labels import SINGLE_LABEL, aligned, label_names, listed, order_of, read_names, set_names
+from compress.bert.heads import SINGLE_LABEL, aligned, label_names, set_names
 from compress.errors import InputError
+from compress.labels import listed, order_of, read_names
 from compress.log import libraries_silenced
 
 HEAD = "classifier."

@@ -12,6 +12,7 @@ import typer
 from compress import log
 from compress.cli.options import (
     DATA_ENDINGS,
+    AllowUnknown,
     AsJson,
     Data,
     DataFolder,
@@ -36,7 +37,7 @@ def export(
     data: Data,
     options: Annotated[list[str] | None, typer.Argument(metavar="OPTION=VALUE", help="The target's own options.")] = None,
     text: Text = None, pair: Pair = None, label: Label = None, data_dir: DataFolder = None, max_length: MaxLength = None,
-    as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
+    allow_unknown: AllowUnknown = False, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Export a model and prove on real sentences that the file says what the model says."""
     log.configure(quiet, debug)
@@ -55,7 +56,8 @@ def export(
         if loaded.has_new_head:
             raise InputError(f"{model} has no trained head, so its answers mean nothing; fine-tune it first, with a recipe.")
         is_file = data.endswith(DATA_ENDINGS)
-        task = tasks.task({"train": data} | columns if is_file else data, data_dir=data_dir, max_length=max_length or 128)
+        task = tasks.task({"train": data} | columns if is_file else data, data_dir=data_dir, max_length=max_length or 128,
+                          allow_unknown=allow_unknown)  # fmt: skip
         shipped = exporting.export(loaded, out, target=target, task=task, **wanted.exports[0].options)
     stages = [stage.as_dict() for stage in shipped.stages]
     if as_json:

@@ -10,6 +10,9 @@ from compress.errors import InputError
 
 DATA_ENDINGS = (".tsv", ".csv", ".jsonl", ".parquet")
 
+AllowUnknown = Annotated[
+    bool, typer.Option("--allow-unknown", help="Go on where over a third of the text's tokens are unknown to the tokenizer.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show warnings and errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show every detail, and the traceback of an error.")]

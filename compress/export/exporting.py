@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.artifact.folders import new_folder
 from compress.artifact.labels import in_order
-from compress.bert.labels import aligned
+from compress.bert.heads import aligned
 from compress.bert.quantizers import quantized_linears
 from compress.bert.segments import segments_of
 from compress.errors import CompressError, InputError

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.artifact.labels import names_in_folder
-from compress.bert.labels import check_names
 from compress.errors import InputError
+from compress.labels import check_names
 from compress.measure.accuracy import compare_answers, invariance, judge_answers, predict
 from compress.measure.chance import confusion_matrix
 from compress.measure.counts import onnx_counts, size_bytes, torch_macs

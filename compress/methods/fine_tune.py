@@ -9,7 +9,8 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.labels import listed, with_new_head
+from compress.bert.heads import with_new_head
+from compress.labels import listed
 from compress.objectives.labels import labels
 from compress.tasks.text_classification import Task
 from compress.train.fit import labels_aligned

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 
 from compress.artifact.saving import STRUCTURE
-from compress.bert.labels import aligned, label_names, order_of
+from compress.bert.heads import aligned, label_names
 from compress.bert.long_attention import attention_kind
 from compress.bert.quantizers import quantized_linears
 from compress.errors import InputError
@@ -15,6 +15,7 @@ from compress.export import TARGETS
 from compress.export.exporting import check_runtime
 from compress.export.ranges import refuse_unread, source_of_ranges
 from compress.export.segment import refuse_memory
+from compress.labels import order_of
 from compress.measure.chance import assert_better_than_chance, assert_not_in_another_order
 from compress.pipeline.steps import Stop, Walk, call_of, stops_ahead
 from compress.recipe.plan import INPUT_MODEL, Plan

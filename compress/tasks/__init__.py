@@ -68,7 +68,7 @@ def task(
 def evaluation_task(
     path: str | Path,
     *,
-    labels: Sequence[str] | None,
+    labels: Sequence[str],
     text: str | None = None,
     pair: str | None = None,
     label: str | None = None,
@@ -79,8 +79,8 @@ def evaluation_task(
 
     Args:
         path: Ends in .tsv, .csv, .jsonl or .parquet.
-        labels: The model's label names in the order of their ids; the file holds the names or the ids. None takes the
-            file's own, in rising order, for a model that does not name its labels.
+        labels: The model's label names in the order of their ids; the file holds the names or the ids. Where
+            they are mere numbers (LABEL_0), it may hold other names, as many, which are read in rising order.
         text: Column of the text; None finds it.
         pair: Column of the second text of a pair.
         label: Column of the label; None finds it.

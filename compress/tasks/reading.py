@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from compress.errors import InputError
+from compress.labels import are_numbers, listed
 from compress.tasks.cutting import cut, row_order
 from compress.tasks.known import Found, find
 from compress.tasks.sources import MOST_SHOWN, SUFFIXES, Rows, read_file
@@ -66,12 +67,12 @@ def read_task(
 
 
 def read_evaluation(
-    path: Path, columns: Mapping[str, str], labels: Sequence[str] | None, max_length: int, allow_unknown: bool = False
+    path: Path, columns: Mapping[str, str], labels: Sequence[str], max_length: int, allow_unknown: bool = False
 ) -> Task:
     """Read one file to measure on; see `compress.tasks.evaluation_task`."""
     _check_labels(labels)
     rows = read_file(path, columns)
-    names = tuple(labels) if labels is not None else _label_names(rows)
+    names = _names_of_outputs(rows, tuple(labels))
     ids = _ids(rows, names)
     nothing = rows.pick([])
     roles: tuple[Role, ...] = ("train", "selection", "calibration")
@@ -80,6 +81,17 @@ def read_evaluation(
         name=path.stem, labels=names, max_length=max_length, metric="accuracy", **empty,
         evaluation=_split("evaluation", rows, ids), source=str(path), allow_unknown=allow_unknown,
     )  # fmt: skip
+
+
+def _names_of_outputs(rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
+    """What the outputs of a model are called: the file's own labels where the model has only numbers for them."""
+    if not are_numbers(names) or set(rows.labels) <= {*names, *map(str, range(len(names)))}:
+        return names
+    own = _label_names(rows)
+    if len(own) != len(names):
+        return names
+    logger.warning("the model does not name its %d labels; they are read as %s.", len(names), listed(own))
+    return own
 
 
 def _check_labels(labels: Sequence[str] | None) -> None:

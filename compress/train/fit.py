@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from transformers import PreTrainedModel
 
-from compress.bert.labels import aligned
+from compress.bert.heads import aligned
 from compress.bert.sharing import why_not_cut
 from compress.errors import InputError
 

@@ -11,7 +11,7 @@ import compress
 
 ROOT = Path(compress.__file__).parent
 LADDER = (
-    ("arguments", "errors", "log", "openvino_session", "processor", "record", "runtimes", "segment_reader"),
+    ("arguments", "errors", "labels", "log", "openvino_session", "processor", "record", "runtimes", "segment_reader"),
     ("bert",),
     ("artifact",),
     ("objectives", "tasks"),
