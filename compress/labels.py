@@ -20,7 +20,7 @@ def read_names(config: Any, outputs: int | None = None) -> list[str]:
     """Read the names of a classifier's outputs off a configuration as it was loaded, before anything is aligned.
 
     Names that are missing (no `id2label`, null, or transformers' LABEL_0, LABEL_1, ... for another number of outputs) become
-    LABEL_0 and so on; numbers become their digits. `label2id` stands in where it alone has names.
+    LABEL_0 and so on; numbers become their digits. `id2label` decides, as it does for everyone who reads the folder.
 
     Args:
         config: A configuration of transformers', read by its class, so that keys are whole numbers.
@@ -30,10 +30,6 @@ def read_names(config: Any, outputs: int | None = None) -> list[str]:
         InputError: There are names, but not one for each output, or two outputs have the same, or a name is no text.
     """
     told = dict(config.id2label or {})
-    other = config.label2id if isinstance(config.label2id, Mapping) else {}
-    inverse = {index: name for name, index in other.items() if type(index) is int}
-    if _is_nameless(told) and len(inverse) == len(other) and not _is_nameless(inverse):
-        told = inverse
     if _is_nameless(told):
         count = len(told) if outputs is None else outputs
         ordered = [_text(told.get(index), index) for index in range(count)]

@@ -97,7 +97,7 @@ def test_labels_come_from_the_configuration_in_the_order_of_their_ids(folder: Pa
 
 
 def test_labels_without_names_take_the_task_s(folder: Path) -> None:
-    change_json(folder / "config.json", id2label={"0": "LABEL_0", "1": "LABEL_1"}, label2id=None)
+    change_json(folder / "config.json", id2label={"0": "LABEL_0", "1": "LABEL_1"})
     assert load(folder).config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
     assert load(folder, labels=["no", "yes"]).config.id2label == {0: "no", 1: "yes"}
 

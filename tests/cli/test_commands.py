@@ -192,8 +192,9 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
     def evaluate(subject: Any, *, task: Any, device: str) -> dict[str, Any]:
         asked["task"] = task
-        return {"name": subject.name, "examples": 4, "truncated": 1, "labels": ["no", "yes"], "metrics": {"accuracy": 0.75},
-                "metrics_ci95": {"accuracy": [0.3, 0.95]}, "confusion": [[2, 1], [0, 1]]}  # fmt: skip
+        return {"name": subject.name, "examples": 4, "truncated": 1, "unknown_tokens": 0.0, "labels": ["no", "yes"],
+                "metrics": {"accuracy": 0.75}, "metrics_ci95": {"accuracy": [0.3, 0.95]},
+                "confusion": [[2, 1], [0, 1]]}  # fmt: skip
 
     def task(*given: Any, **named: Any) -> Any:
         return "task", given, named
@@ -210,7 +211,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 def test_eval_of_a_file_takes_the_labels_and_the_length_of_the_model(measured: dict[str, Any]) -> None:
     result = call("eval", measured["folder"], "--data", "a.tsv", "--text", "sentence")
     assert result.exit_code == 0
-    named = {"labels": ["no", "yes"], "max_length": 64, "text": "sentence"}
+    named = {"labels": ["no", "yes"], "max_length": 64, "allow_unknown": False, "text": "sentence"}
     assert measured["task"] == ("evaluation_task", (Path("a.tsv"),), named)
     assert "4 examples, 1 of them cut to 64 tokens" in result.stdout
     told = json.loads(call("eval", measured["folder"], "--data", "a.tsv", "--json").stdout)
@@ -219,7 +220,7 @@ def test_eval_of_a_file_takes_the_labels_and_the_length_of_the_model(measured: d
 
 def test_eval_of_a_known_data_set_takes_its_evaluation_part(measured: dict[str, Any]) -> None:
     assert call("eval", measured["folder"], "--data", "sst2", "--max-length", "32", "--data-dir", "d").exit_code == 0
-    assert measured["task"] == ("task", ("sst2",), {"data_dir": "d", "max_length": 32})
+    assert measured["task"] == ("task", ("sst2",), {"data_dir": "d", "max_length": 32, "allow_unknown": False})
 
 
 def test_columns_of_a_known_data_set_are_refused(measured: dict[str, Any]) -> None:
@@ -271,7 +272,7 @@ def test_export_passes_options_and_data_on(exporting: dict[str, Any]) -> None:
     result = call(*EXPORT, "a.csv", "--label", "stars", "weight_bits=7")
     assert result.exit_code == 0
     assert exporting["overrides"] == ["export.onnxruntime-cpu-int8.weight_bits=7"]
-    assert exporting["data"] == ({"train": "a.csv", "label": "stars"}, {"data_dir": None, "max_length": 128})
+    assert exporting["data"] == ({"train": "a.csv", "label": "stars"}, {"data_dir": None, "max_length": 128, "allow_unknown": False})
     assert exporting["export"] == ("m", Path("o"), "onnxruntime-cpu-int8", "task", {"weight_bits": 7})
     assert result.stdout.splitlines()[1].split() == ["int8", "0.21", "1", "of", "40", "3", "12"]
     told = json.loads(call(*EXPORT, "sst2", "--json").stdout)

@@ -45,7 +45,8 @@ def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[P
     found = measure(pair, task=task).subjects[0]
     assert list(found) == [
         "name", "kind", "target", "path", "size_bytes", "parameters", "macs", "truncated",
-        "unknown_tokens", "metrics", "metrics_ci95", "drop", "agreement", "parity", "processors", "integer_ops", "fused_ops", "peak_memory_bytes", "latency",
+        "unknown_tokens", "metrics", "metrics_ci95", "drop", "agreement", "parity", "processors",
+        "integer_ops", "fused_ops", "peak_memory_bytes", "latency",
     ]  # fmt: skip
     assert list(found["parity"]) == ["max_abs_error", "label_flips", "batch_invariance_flips"]
     assert list(found["latency"][0]) == [
