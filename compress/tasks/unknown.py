@@ -44,7 +44,7 @@ def check_known(split: Split, tokenizer: Any, who: str, *, allow_unknown: bool =
     if share > MOST_UNKNOWN and not allow_unknown:
         raise InputError(
             f"{share:.1%} of the tokens of the {split.role} texts are unknown ({tokenizer.unk_token}) to the tokenizer "
-            f"of {who}; at most {MOST_UNKNOWN:.0%} may be. Use a model whose vocabulary has the texts' language and script, check "
-            "that the tokenizer's files are those that the model was trained with, or set task.allow_unknown: true."
+            f"of {who}; at most {MOST_UNKNOWN:.0%} may be. Use a model whose vocabulary has the texts' language and script, "
+            "check that the tokenizer's files are those that the model was trained with, or set task.allow_unknown: true."
         )
     return share
