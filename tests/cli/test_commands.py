@@ -272,7 +272,8 @@ def test_export_passes_options_and_data_on(exporting: dict[str, Any]) -> None:
     result = call(*EXPORT, "a.csv", "--label", "stars", "weight_bits=7")
     assert result.exit_code == 0
     assert exporting["overrides"] == ["export.onnxruntime-cpu-int8.weight_bits=7"]
-    assert exporting["data"] == ({"train": "a.csv", "label": "stars"}, {"data_dir": None, "max_length": 128, "allow_unknown": False})
+    named = {"data_dir": None, "max_length": 128, "allow_unknown": False}
+    assert exporting["data"] == ({"train": "a.csv", "label": "stars"}, named)
     assert exporting["export"] == ("m", Path("o"), "onnxruntime-cpu-int8", "task", {"weight_bits": 7})
     assert result.stdout.splitlines()[1].split() == ["int8", "0.21", "1", "of", "40", "3", "12"]
     told = json.loads(call(*EXPORT, "sst2", "--json").stdout)

@@ -66,7 +66,9 @@ def test_a_head_in_another_order_gives_the_same_answers_by_name(name: str) -> No
     turned = renamed(aligned(tiny_bert(), LABELS[::-1]), *(label.upper() for label in LABELS[::-1]))
     changed = changed_by(name, turned)
     assert name in LEAVES_LABELS or label_names(changed) == list(LABELS)
-    assert {label: torch.equal(values, told[label]) for label, values in by_name(changed).items()} == dict.fromkeys(LABELS, True)
+    found = by_name(changed)
+    assert sorted(found) == sorted(told)
+    assert all(torch.equal(values, told[label]) for label, values in found.items())
 
 
 @pytest.mark.parametrize("name", [name for name in TASKED if name not in LEAVES_LABELS])
@@ -152,7 +154,8 @@ gates: {{allow_slower: true, max_drop: 1.0}}
         assert config["label2id"] == {"bad": 0, "good": 1}
         assert config["problem_type"] == "single_label_classification"
         found = right_by_name(folder, [row[0] for row in rows], [row[1] for row in rows], 24)
-        assert found == pytest.approx(subject["metrics"]["accuracy"], abs=1.01 / len(rows) if "int8" in subject["name"] else 1e-9)
+        most = 1.01 / len(rows) if "int8" in subject["name"] else 1e-9  # whose answers may move with their batch
+        assert found == pytest.approx(subject["metrics"]["accuracy"], abs=most)
         if subject["kind"] != "torch":
             assert subject["read_back"] == {"accuracy": subject["metrics"]["accuracy"], "examples": len(rows)}
     assert "spam" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
