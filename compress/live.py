@@ -1,4 +1,4 @@
-"""What a terminal sees: how far a run is, in one view of the whole recipe, and its results; plain lines anywhere else."""
+"""What a terminal sees of a run: how far it is, in one view of the whole recipe; plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, TextIO
@@ -17,7 +17,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from compress import record
 from compress.recipe.plan import Plan
 from compress.record import duration, number
 
@@ -132,7 +131,8 @@ class LiveView:
         self._title, self._clock = title, clock
         self._console = Console(file=stream or sys.stderr)
         self._is_silent = quiet or os.environ.get("RANK", "0") != "0"
-        self._is_live = self._console.is_terminal and not self._console.is_dumb_terminal
+        # FORCE_COLOR makes a terminal of a file for rich; lines that move are for real ones alone.
+        self._is_live = self._console.file.isatty() and not self._console.is_dumb_terminal
         self._live: Live | None = None
         self._streams: list[tuple[logging.StreamHandler[Any], Any]] = []
         self._drawn = self._told = float("-inf")
@@ -272,88 +272,3 @@ class LiveView:
 
 def _title(stage: Stage) -> str:
     return f"export to {stage.name}" if stage.kind == "export" else stage.name
-
-
-def table_text(
-    head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True, stream: TextIO | None = None
-) -> str:
-    """Lay a table out: with colours and wrapped to the width of a terminal, else in plain aligned columns.
-
-    Args:
-        head: The names of the columns.
-        rows: A text for each column.
-        numbers: Set all columns but the first to the right.
-        stream: Where it will be printed; stdout if None.
-    """
-    console = Console(file=stream or sys.stdout)
-    if not console.is_terminal:
-        lines = [head, *rows]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        return "\n".join(_aligned(line, widths, numbers) for line in lines)
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for index, name in enumerate(head):
-        table.add_column(Text(name), justify="right" if numbers and index else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get().rstrip("\n")
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int], numbers: bool) -> str:
-    padded = [cell.rjust(width) if numbers and index else cell.ljust(width)
-              for index, (cell, width) in enumerate(zip(cells, widths, strict=True))]  # fmt: skip
-    return "  ".join(padded).rstrip()
-
-
-def run_text(run: Mapping[str, Any]) -> str:
-    """The subjects of a run.json, with the latency at the setting that the report tells first."""
-    subjects, metric, setting = record.subjects_of(run), record.metric_of(run), record.main_setting(run)
-    rows = [
-        (
-            str(one.get("name")), record.percent(record.part(one, "metrics").get(metric)),
-            _interval(record.part(one, "metrics_ci95").get(metric)), record.points(record.part(one, "drop").get("value")),
-            record.megabytes(one.get("size_bytes")), record.milliseconds(record.latency_at(one, setting).get("p50_ms")),
-            record.times(record.speedup_at(one, subjects[0], setting)),
-        )
-        for one in subjects
-    ]  # fmt: skip
-    text = table_text(("name", metric, "95 % interval", "points lost", "size", "p50", "speed-up"), rows)
-    if setting:
-        text += f"\n{record.setting_words(setting)}; points lost and speed-up against {subjects[0].get('name')}"
-    return text
-
-
-def latencies_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of `compress.measure.latencies`."""
-    head = ("name", "batch", "length", "threads", "p50", "p95", "examples/s", "speed-up", "memory")
-    return table_text(head, [
-        (str(row["name"]), *(str(row[key]) for key in ("batch", "length", "threads")), record.milliseconds(row["p50_ms"]),
-         record.milliseconds(row["p95_ms"]), number(row["examples_per_second"], 0), record.times(row["speedup"]),
-         record.megabytes(row["peak_memory_bytes"]))
-        for row in rows
-    ])  # fmt: skip
-
-
-def scores_text(found: Mapping[str, Any]) -> str:
-    """What `compress.measure.evaluate` found: the scores, and how often which label was answered."""
-    scores = [(name, record.percent(value), _interval(found["metrics_ci95"].get(name)))
-              for name, value in found["metrics"].items()]  # fmt: skip
-    counts = [(name, *map(str, row)) for name, row in zip(found["labels"], found["confusion"], strict=True)]
-    text = table_text((found["name"], "score", "95 % interval"), scores)
-    return f"{text}\n\n{table_text(('true label, by answer', *found['labels']), counts)}"
-
-
-def stages_text(stages: Sequence[Mapping[str, Any]]) -> str:
-    """The stages of an export."""
-    head = ("stage", "largest error", "other labels", "fused", "integer")
-    return table_text(head, [
-        (one["name"], record.scientific(one["max_abs_error"]), f"{one['label_flips']} of {one['compared']}",
-         str(one["fused_ops"]), str(one["integer_ops"]))
-        for one in stages
-    ])  # fmt: skip
-
-
-def _interval(ends: Any) -> str:
-    found = record.interval(ends)
-    return f"{record.points(found[0])} to {record.points(found[1])} %" if found else record.MISSING

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from compress.live import LiveView, Stage, run_text, scores_text, stages_of, table_text
+from compress.live import LiveView, Stage, stages_of
 from compress.recipe.plan import Export, Plan, Step
 
 PLAN = Plan(
@@ -16,7 +14,6 @@ PLAN = Plan(
     (Step("fine_tune", {"epochs": 1}, "teacher"), Step("drop_layers", {}, "drop"), Step("distill", {"epochs": 1}, "student")),
     (Export("onnxruntime-cpu", {}), Export("onnxruntime-cpu-int8", {})),
 )  # fmt: skip
-EXAMPLE = Path(__file__).parent / "example_run.json"
 
 
 class Terminal(io.StringIO):
@@ -294,37 +291,3 @@ def test_a_low_terminal_shows_the_running_stage(monkeypatch: pytest.MonkeyPatch,
         shown = stream.getvalue()
     assert "step20" in shown
     assert "step05" not in shown
-
-
-def test_a_table_off_the_terminal_is_aligned_text(stream: io.StringIO) -> None:
-    text = table_text(("name", "score"), [("a", "1.0"), ("longer", "10.0")], stream=stream)
-    assert text.splitlines() == ["name    score", "a         1.0", "longer   10.0"]
-    left = table_text(("name", "what"), [("a", "x [red]y"), ("longer", "")], numbers=False, stream=stream)
-    assert left.splitlines() == ["name    what", "a       x [red]y", "longer"]
-
-
-def test_a_table_on_a_terminal_keeps_brackets_and_every_cell() -> None:
-    text = table_text(("name", "what"), [("a", "x [red]y"), ("b", "z" * 300)], stream=Terminal())
-    assert "x [red]y" in text
-    assert text.count("z") == 300
-
-
-def test_the_closing_table_tells_every_subject_of_a_run() -> None:
-    run = json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    lines = run_text(run).splitlines()
-    assert [line.split()[0] for line in lines[1 : 1 + len(run["subjects"])]] == [one["name"] for one in run["subjects"]]
-    assert lines[-1].startswith("batch 1, length 32, 1 thread;")
-
-
-def test_a_run_without_subjects_has_an_empty_table() -> None:
-    assert len(run_text({"subjects": []}).splitlines()) == 1
-
-
-def test_scores_come_with_interval_and_confusion() -> None:
-    found = {
-        "name": "int8", "metrics": {"accuracy": 0.75}, "metrics_ci95": {"accuracy": [0.5, 0.9]}, "labels": ["no", "yes"],
-        "confusion": [[2, 1], [0, 1]],
-    }  # fmt: skip
-    lines = scores_text(found).splitlines()
-    assert lines[1].split() == ["accuracy", "75.0", "%", "50.0", "to", "90.0", "%"]
-    assert lines[-2].split() == ["no", "2", "1"]

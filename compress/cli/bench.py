@@ -8,27 +8,44 @@ from typing import Annotated
 import typer
 
 from compress import log
-from compress.cli.options import AsJson, Debug, Quiet, whole_numbers
+from compress.cli.options import (
+    LARGEST_BATCH,
+    LONGEST,
+    MOST_ROUNDS,
+    MOST_THREADS,
+    AsJson,
+    Debug,
+    Quiet,
+    named,
+    seconds_given,
+    whole_number,
+    whole_numbers,
+)
 from compress.cli.printing import kept_from_stdout, print_json, say
+from compress.cli.results import latencies_text
 
 EXAMPLE = "bert-compress bench runs/demo/export/onnxruntime-cpu runs/demo/export/onnxruntime-cpu-int8"
 
 
 def bench(
-    folders: Annotated[list[str], typer.Argument(help="Folders of models or exports.")],
-    batch: Annotated[str, typer.Option(help="Examples in a call.")] = "1",
-    length: Annotated[str, typer.Option(help="Tokens of each example.")] = "32",
-    threads: Annotated[str, typer.Option(help="Threads that the runtime may use.")] = "1",
+    folders: Annotated[list[str], typer.Argument(parser=named, metavar="FOLDERS", help="Folders of models or exports.")],
+    batch: Annotated[str, typer.Option(metavar="NUMBERS", help="Examples in a call.")] = "1",
+    length: Annotated[str, typer.Option(metavar="NUMBERS", help="Tokens of each example.")] = "32",
+    threads: Annotated[str, typer.Option(metavar="NUMBERS", help="Threads that the runtime may use.")] = "1",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     baseline: Annotated[str | None, typer.Option(help="Name that speed-ups are against; the first one if left out.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed, in turn with the others.")] = 5,
-    seconds: Annotated[float | None, typer.Option(help="Stop a turn's combination after this time.")] = None,
+    rounds: Annotated[str, typer.Option(metavar="NUMBER", help="How often each is timed, in turn with the others.")] = "5",
+    seconds: Annotated[str | None, typer.Option(metavar="NUMBER", help="Stop a turn's combination after this time.")] = None,
     as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Time models beside each other; lists as in --batch 1,8 --length 32,128."""
     log.configure(quiet, debug)
-    grid = [whole_numbers(*one) for one in (("--batch", batch), ("--length", length), ("--threads", threads))]
-    from compress.live import MEASURE, LiveView, Stage, latencies_text
+    batches = whole_numbers("--batch", batch, 1, LARGEST_BATCH)
+    lengths = whole_numbers("--length", length, 1, LONGEST)
+    thread_counts = whole_numbers("--threads", threads, 1, MOST_THREADS)
+    times = whole_number("--rounds", rounds, 1, MOST_ROUNDS)
+    stop_after = seconds_given("--seconds", seconds)
+    from compress.live import MEASURE, LiveView, Stage
     from compress.measure import measurement
 
     with LiveView("bench", [Stage(MEASURE, tells=True)], quiet=quiet) as view, kept_from_stdout(sys.stderr):
@@ -36,8 +53,8 @@ def bench(
         def progress(what: str, done: int, total: int) -> None:
             view(f"{MEASURE}: {what}", done, total)
 
-        rows = measurement.latencies(folders, batch=grid[0], length=grid[1], threads=grid[2], device=device, baseline=baseline,
-                                     rounds=rounds, seconds=seconds, progress=progress)  # fmt: skip
+        rows = measurement.latencies(folders, batch=batches, length=lengths, threads=thread_counts, device=device,
+                                     baseline=baseline, rounds=times, seconds=stop_after, progress=progress)  # fmt: skip
     if as_json:
         print_json(rows)
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from compress import log
-from compress.cli.options import AsJson, Debug, Overrides, Quiet
+from compress.cli.options import AsJson, Debug, Overrides, Quiet, path_named
 from compress.cli.printing import print_json, say
 from compress.errors import InputError
 
@@ -16,7 +16,7 @@ EXAMPLE = "bert-compress check recipes/sst2/three_layers_int8.yaml seed=3"
 
 
 def check(
-    recipe: Annotated[Path | None, typer.Argument(help="A recipe.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(parser=path_named, metavar="RECIPE", help="A recipe.")] = None,
     overrides: Overrides = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of recipes, for editors.")] = False,
     as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,

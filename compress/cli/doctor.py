@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from compress import log
+from compress.cli.layout import table_text
 from compress.cli.options import AsJson, Debug, Quiet
 from compress.cli.printing import print_json, say
 
@@ -14,7 +15,6 @@ EXAMPLE = "bert-compress doctor --json"
 def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Look at this machine and say what it means for training, int8 and the runtimes."""
     log.configure(quiet, debug)
-    from compress.live import table_text
     from compress.measure.doctor import diagnose
 
     found = diagnose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import sys
 import traceback
@@ -13,8 +14,13 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from compress.cli.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_INPUT
-from compress.cli.printing import print_json
+from compress.cli.printing import print_json, shortened
 from compress.errors import CompressError
+
+_NO_SUCH_FILE = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST,
+})  # fmt: skip
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE})
 
 
 class Commands(TyperGroup):
@@ -33,7 +39,7 @@ class Commands(TyperGroup):
             code = INTERRUPTED if isinstance(err, KeyboardInterrupt) else _tell_error(err, given)
         if code == INTERRUPTED:
             kept = "; finished steps are kept, and the same command goes on from there" if "run" in given[:1] else ""
-            _tell(f"stopped{kept}.", INTERRUPTED, "--json" in given)
+            _tell(f"stopped{kept}.", INTERRUPTED, given)
         sys.exit(code or DONE)
 
     def invoke(self, ctx: Any) -> Any:
@@ -48,21 +54,41 @@ def _tell_error(err: Exception, given: Sequence[str]) -> int:
     """Say what went wrong in as few words as there are, and return the exit code."""
     if "--debug" in given:
         traceback.print_exception(err)
-    if isinstance(err, CompressError):
-        message, code = str(err), err.exit_code
-    elif isinstance(err, TyperException):
-        message, code = err.format_message(), WRONG_INPUT
-    else:
-        first = (str(err).strip().splitlines() or [""])[0]
-        message, code = f"unexpected error: {type(err).__name__}: {first}; run again with --debug", FAILED
-    _tell(message, code, "--json" in given)
+    message, code = _said(err)
+    _tell(message, code, given)
     return code
 
 
-def _tell(message: str, code: int, as_json: bool) -> None:
-    if as_json:
-        print_json({"error": message, "exit_code": code})
-    sys.stderr.write(message + "\n")
+def _said(err: Exception) -> tuple[str, int]:
+    if isinstance(err, CompressError):
+        return str(err), err.exit_code
+    if isinstance(err, TyperException):
+        return err.format_message(), WRONG_INPUT
+    if isinstance(err, OSError) and err.errno in _NO_SUCH_FILE and err.filename is not None:
+        return f"{err.filename}: {err.strerror}; name a file or folder that is there and may be read and written.", WRONG_INPUT
+    if isinstance(err, OSError) and err.errno in _NO_ROOM:
+        where = f"{err.filename}: " if err.filename is not None else ""
+        return f"{where}{err.strerror}; free some room, or name another folder, and run the command again.", FAILED
+    if isinstance(err, MemoryError):
+        return "the memory is full; take a smaller batch, shorter texts or less data, and run the command again.", FAILED
+    first = (str(err).strip().splitlines() or [""])[0]
+    return f"unexpected error: {type(err).__name__}: {first}; run again with --debug", FAILED
+
+
+def _tell(message: str, code: int, given: Sequence[str]) -> None:
+    said = shortened(message)
+    if _wants_json(given):
+        try:
+            print_json({"error": said, "exit_code": code})
+        except CompressError as err:  # stdout takes nothing: what was to be said first is still said on stderr
+            said += f"\n{err}"
+    sys.stderr.write(said + "\n")
+
+
+def _wants_json(given: Sequence[str]) -> bool:
+    """Whether --json stands among the options, rightly written or not."""
+    options = given[: given.index("--")] if "--" in given else given
+    return any(one.partition("=")[0] == "--json" for one in options)
 
 
 @contextlib.contextmanager

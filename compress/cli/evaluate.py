@@ -11,6 +11,8 @@ import typer
 from compress import log, record
 from compress.cli.options import (
     DATA_ENDINGS,
+    LONGEST,
+    PATH,
     AllowUnknown,
     AsJson,
     Data,
@@ -22,29 +24,37 @@ from compress.cli.options import (
     Quiet,
     Text,
     columns_of,
+    data_folder,
+    named,
+    new_file,
+    whole_number,
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
+from compress.cli.results import MOST_LABELS, matrix_csv, scores_text
 
 EXAMPLE = "bert-compress eval runs/demo/export/onnxruntime-cpu --data reviews.tsv"
 
 
 def evaluate(
-    folder: Annotated[str, typer.Argument(help="The folder of a model or of an export.")],
+    folder: Annotated[str, typer.Argument(parser=named, metavar="FOLDER", help="The folder of a model or of an export.")],
     data: Data,
     text: Text = None, pair: Pair = None, label: Label = None, data_dir: DataFolder = None, max_length: MaxLength = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu", allow_unknown: AllowUnknown = False,
+    matrix: Annotated[Path | None, typer.Option(**PATH, help="A new CSV file for how often which label was answered.")] = None,
     as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Measure how right a model is; of a file every row counts, of a known data set its evaluation part."""
     log.configure(quiet, debug)
     columns = columns_of(data, text, pair, label)
+    table = None if matrix is None else new_file("--matrix", matrix)
+    source = data_folder(data_dir)
+    asked = None if max_length is None else whole_number("--max-length", max_length, 4, LONGEST)
     from compress import tasks
     from compress.artifact.labels import names_in_folder
-    from compress.live import scores_text
     from compress.measure import measurement, subjects
 
     subject = subjects.subject_of(folder)
-    length = max_length or subjects.export_facts(subject.path).get("max_length") or 128
+    length = asked or subjects.export_facts(subject.path).get("max_length") or 128
     with kept_from_stdout(sys.stderr):
         if data.endswith(DATA_ENDINGS):
             names = names_in_folder(subject.path, subjects.read_json(subject.path / subjects.CONFIG))
@@ -52,12 +62,18 @@ def evaluate(
                 Path(data).expanduser(), labels=names, max_length=length, allow_unknown=allow_unknown, **columns
             )
         else:
-            task = tasks.task(data, data_dir=data_dir, max_length=length, allow_unknown=allow_unknown)
+            task = tasks.task(data, data_dir=source, max_length=length, allow_unknown=allow_unknown)
         found = measurement.evaluate(subject, task=task, device=device)
+    if table is not None:
+        record.write_whole(table, matrix_csv(found))
     if as_json:
-        print_json(found)
+        print_json(found if table is None else {**found, "matrix": str(table)})
         return
     say(scores_text(found))
+    if table is not None:
+        say(f"all answers by label: {table}")
+    elif len(found["labels"]) > MOST_LABELS:
+        say("all answers by label: --matrix FILE writes them to a CSV file")
     unknown = record.percent(found["unknown_tokens"])
     say(f"{found['examples']} examples, {found['truncated']} of them cut to {length} tokens; {unknown} of the tokens unknown")
 

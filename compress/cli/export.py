@@ -12,6 +12,8 @@ import typer
 from compress import log
 from compress.cli.options import (
     DATA_ENDINGS,
+    LONGEST,
+    PATH,
     AllowUnknown,
     AsJson,
     Data,
@@ -19,21 +21,25 @@ from compress.cli.options import (
     Debug,
     Label,
     MaxLength,
+    Model,
     Pair,
     Quiet,
     Text,
     columns_of,
+    data_folder,
+    whole_number,
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
+from compress.cli.results import stages_text
 from compress.errors import InputError
 
 EXAMPLE = "bert-compress export runs/demo/steps/1-distill --target onnxruntime-cpu --out new --data sst2"
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A folder, package:NAME or a hub name.")],
+    model: Model,
     target: Annotated[str, typer.Option(help="See `bert-compress list targets`.")],
-    out: Annotated[Path, typer.Option(help="A new folder.")],
+    out: Annotated[Path, typer.Option(**PATH, help="A new folder.")],
     data: Data,
     options: Annotated[list[str] | None, typer.Argument(metavar="OPTION=VALUE", help="The target's own options.")] = None,
     text: Text = None, pair: Pair = None, label: Label = None, data_dir: DataFolder = None, max_length: MaxLength = None,
@@ -46,17 +52,18 @@ def export(
     shape = {"model": "any", "task": "any", "steps": [], "export": [target]}
     wanted = read_recipe_text(json.dumps(shape), [f"export.{target}.{one}" for one in options or []], source="export")
     columns = columns_of(data, text, pair, label)
+    folder = data_folder(data_dir)
+    length = 128 if max_length is None else whole_number("--max-length", max_length, 4, LONGEST)
     from compress import tasks
     from compress.artifact.loading import load
     from compress.export import exporting
-    from compress.live import stages_text
 
     with kept_from_stdout(sys.stderr):
         loaded = load(model)
         if loaded.has_new_head:
             raise InputError(f"{model} has no trained head, so its answers mean nothing; fine-tune it first, with a recipe.")
         is_file = data.endswith(DATA_ENDINGS)
-        task = tasks.task({"train": data} | columns if is_file else data, data_dir=data_dir, max_length=max_length or 128,
+        task = tasks.task({"train": data} | columns if is_file else data, data_dir=folder, max_length=length,
                           allow_unknown=allow_unknown)  # fmt: skip
         shipped = exporting.export(loaded, out, target=target, task=task, **wanted.exports[0].options)
     stages = [stage.as_dict() for stage in shipped.stages]

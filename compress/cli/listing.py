@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from compress import log
+from compress.cli.layout import table_text
 from compress.cli.options import AsJson, Debug, Quiet
 from compress.cli.printing import print_json, say
 from compress.errors import InputError
@@ -22,7 +23,6 @@ def list_entries(
     """List what a recipe may name, and where it is from."""
     log.configure(quiet, debug)
     from compress.export import TARGETS
-    from compress.live import table_text
     from compress.methods import METHODS
     from compress.objectives import OBJECTIVES
     from compress.recipe import summaries

@@ -1,28 +1,68 @@
-"""What goes to stdout: the result and nothing else, as text or as JSON."""
+"""What goes to stdout: the result and nothing else, as text or as JSON; and what is said of an error, to stderr."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import json
+import re
 import sys
 from typing import Any
 
+from compress.cli.consoles import send_to_nowhere
 from compress.cli.exit_codes import FAILED
+from compress.errors import CompressError
 
 kept_from_stdout = contextlib.redirect_stdout  # what libraries print goes to stderr; stdout is for the result
 
+LONGEST_LINE = 2000
+MOST_LINES = 200
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON on stdout; a number that JSON cannot say becomes null."""
-    from pydantic_core import to_json
+    """Print a value as JSON on stdout, in characters that every reader of JSON and the stream's encoding know.
 
-    say(to_json(value, indent=1, inf_nan_mode="null", fallback=str).decode())
+    A number that JSON cannot say becomes null. Half of a surrogate pair, which a text of JSON cannot hold, becomes its escape
+    as text, as it is on stderr.
+    """
+    from pydantic_core import to_jsonable_python
+
+    plain = to_jsonable_python(value, inf_nan_mode="null", fallback=str)
+    text = _SURROGATE.sub(lambda half: f"\\\\u{ord(half[0]):04x}", json.dumps(plain, indent=1, ensure_ascii=False))
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(json.loads(text), indent=1)
+    say(text)
 
 
 def say(text: str) -> None:
-    """Print on stdout; leave without a word when nobody reads on."""
+    """Print on stdout; leave without a word when nobody reads on.
+
+    Raises:
+        CompressError: It cannot be written, the disk being full, say.
+    """
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where the rest goes at exit
+        send_to_nowhere(sys.stdout)
         sys.exit(FAILED)
+    except OSError as err:
+        send_to_nowhere(sys.stdout)
+        raise CompressError(f"the result cannot be written to stdout: {err.strerror}; send it somewhere else.") from err
+
+
+def shortened(message: str) -> str:
+    """Cut a message's long lines in their middle, and its lines where they are many; control characters become escapes."""
+    lines = message.split("\n")
+    if len(lines) > MOST_LINES:
+        lines = [*lines[:MOST_LINES], f"... and {len(lines) - MOST_LINES:,} lines more"]
+    return "\n".join(_CONTROL.sub(lambda one: f"\\x{ord(one[0]):02x}", _shortened_line(line)) for line in lines)
+
+
+def _shortened_line(line: str) -> str:
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2
+    return f"{line[:half]} ... ({len(line) - 2 * half:,} characters left out) ... {line[-half:]}"

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from compress import log, record
-from compress.cli.options import AsJson, Debug, Quiet
+from compress.cli.options import PATH, AsJson, Debug, Quiet, path_named
 from compress.cli.printing import print_json, say
+from compress.cli.results import run_text
 from compress.errors import InputError
 
 EXAMPLE = "bert-compress report runs/sst2_three_layers_int8"
@@ -17,8 +18,8 @@ RUN_JSON, DETAILS_JSON = "run.json", "details.json"
 
 
 def report(
-    folder: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
-    readme: Annotated[Path | None, typer.Option(help="Bring the tables and figures of this file up to date.")] = None,
+    folder: Annotated[Path | None, typer.Argument(parser=path_named, metavar="FOLDER", help="A run folder.")] = None,
+    readme: Annotated[Path | None, typer.Option(**PATH, help="Bring the tables and figures of this file up to date.")] = None,
     as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Write report.html anew from a run folder's run.json, or refresh a README's tables."""
@@ -31,7 +32,6 @@ def report(
         return
     if folder is None or readme is not None:
         raise InputError("report needs one of the two: a run folder, or --readme with a file whose tables are refreshed.")
-    from compress.live import run_text
     from compress.measure.report import write_report
     from compress.measure.subjects import read_json
 

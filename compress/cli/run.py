@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from compress import log
-from compress.cli.options import AsJson, Debug, Overrides, Quiet, whole_numbers
+from compress.cli.options import LARGEST_SEED, PATH, AsJson, Debug, Overrides, Quiet, Recipe, whole_numbers
 from compress.cli.printing import kept_from_stdout, print_json, say
+from compress.cli.results import run_text
 from compress.errors import GateMissed, InputError
 
 EXAMPLE = "bert-compress run recipes/sst2/three_layers_int8.yaml steps.distill.epochs=1"
@@ -18,13 +19,13 @@ REPORT = "report.html"
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/sst2/three_layers_int8.yaml.")],
+    recipe: Recipe,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder; if left out, runs/NAME or runs/NAME-tiny.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where results of steps are kept; .cache beside the run folder.")] = None,
+    out: Annotated[Path | None, typer.Option(**PATH, help="The run folder; if left out, runs/NAME or runs/NAME-tiny.")] = None,
+    cache: Annotated[Path | None, typer.Option(**PATH, help="Where finished steps are; .cache beside the run folder.")] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="A random model and a few steps: does the recipe run at all?")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    seeds: Annotated[str, typer.Option(help="Run once for each seed: 1,2,3.")] = "",
+    seeds: Annotated[str | None, typer.Option(metavar="NUMBERS", help="Run once for each seed: 1,2,3.")] = None,
     keep: Annotated[bool, typer.Option("--record", help="Write the results to recipes/results.")] = False,
     log_with: Annotated[list[str] | None, typer.Option(help="A tracker that accelerate knows, such as tensorboard.")] = None,
     as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
@@ -33,7 +34,7 @@ def run(
     log.configure(quiet, debug)
     from compress.recipe import read_recipe
 
-    numbers = whole_numbers("--seeds", seeds, 0) if seeds else []
+    numbers = [] if seeds is None else whole_numbers("--seeds", seeds, 0, LARGEST_SEED)
     if keep and tiny:
         raise InputError("--record and --tiny were both given, but a tiny run has no results worth keeping; leave one out.")
     plan = read_recipe(recipe, overrides or [])
@@ -58,7 +59,6 @@ def run(
 def _close_run(records: list[dict[str, Any]], folders: list[Path], result: dict[str, Any] | None) -> None:
     """Print the result as JSON, or the table of each run and where its report is; then judge the gates."""
     from compress import pipeline
-    from compress.live import run_text
 
     missed: list[str] = []
     for one, folder in zip(records, folders, strict=True):

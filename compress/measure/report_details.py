@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from compress.record import MISSING, finite, part
 
 MOST_LABELS = 16  # a larger matrix is no picture any more; its largest confusions are listed instead
 MOST_CONFUSIONS = 15
+MOST_LISTED = 40  # of a list among the facts, such as the labels
 
 
 def gate_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -90,9 +92,9 @@ def confusion_tables(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[
 def _confusion(name: str, matrix: Sequence[Sequence[int]], labels: Sequence[Any]) -> dict[str, Any]:
     named = [_label(index, labels) for index in range(len(matrix))]
     sums = [sum(row) for row in matrix]
-    wrong = [(int(value), named[true], _label(said, labels)) for true, row in enumerate(matrix)
-             for said, value in enumerate(row) if said != true and value]  # fmt: skip
     is_large = len(matrix) > MOST_LABELS
+    wrong = ((int(value), named[true], _label(said, labels)) for true, row in enumerate(matrix)
+             for said, value in enumerate(row) if said != true and value)  # fmt: skip
     return {
         "name": name,
         "labels": named,
@@ -102,7 +104,7 @@ def _confusion(name: str, matrix: Sequence[Sequence[int]], labels: Sequence[Any]
                  "is_right": said == true} for said, value in enumerate(row)
             ]} for true, row in enumerate(matrix)
         ],
-        "worst": sorted(wrong, key=lambda row: -row[0])[:MOST_CONFUSIONS] if is_large else [],
+        "worst": heapq.nlargest(MOST_CONFUSIONS, wrong, key=lambda row: row[0]) if is_large else [],
         "is_large": is_large,
     }  # fmt: skip
 
@@ -189,7 +191,8 @@ def _data_facts(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _fact(value: Any) -> str:
     if isinstance(value, list | tuple) and all(isinstance(one, str | int) for one in value):
-        return ", ".join(map(str, value))
+        more = [f"and {len(value) - MOST_LISTED:,} more"] if len(value) > MOST_LISTED else []
+        return ", ".join([*map(str, value[:MOST_LISTED]), *more])
     if isinstance(value, dict):
         return ", ".join(f"{key} {_fact(one)}" for key, one in value.items())
     return str(value)

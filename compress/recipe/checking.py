@@ -1,4 +1,4 @@
-"""Check a recipe in two levels: its structure, which needs no torch, then arguments against signatures."""
+"""Check a recipe in two levels: its structure, then its arguments against the signatures of methods and targets."""
 
 from __future__ import annotations
 
@@ -13,18 +13,15 @@ import compress.methods as methods
 import compress.tasks as tasks
 from compress.arguments import wrong_together
 from compress.export.ranges import unread_options
-from compress.recipe.contents import argument_names
 from compress.recipe.document import Document
 from compress.recipe.mistakes import KeyPath, Mistakes, shown, stands_for, unknown
 from compress.recipe.plan import Benchmark, Export, Gates, Plan, Step
 from compress.recipe.signatures import (
     Table,
     check_arguments,
-    load_function,
-    public_name,
+    load_signature,
     recipe_parameters,
     takes_any_key,
-    unknown_key,
 )
 from compress.recipe.steps import StepNames, check_exports, check_steps
 
@@ -43,7 +40,7 @@ _HINTS = {
 
 
 def check_structure(document: Document, default_name: str, path: Path | None) -> Plan | None:
-    """Check everything that can be checked without importing a method; note the mistakes in the document.
+    """Check everything but the values of arguments; note the mistakes in the document.
 
     default_name: the recipe's name where it gives none.
     Returns the plan, without defaults in the arguments; it may be run only if the document has no mistakes.
@@ -82,32 +79,8 @@ def check_structure(document: Document, default_name: str, path: Path | None) ->
     )
 
 
-def check_keys(plan: Plan, mistakes: Mistakes) -> None:
-    """Check the keys of steps and exports, without their values, against the source of their methods.
-
-    Nothing is imported.
-    """
-    for step in plan.steps:
-        path = ("steps", step.index, step.method)
-        _check_keys(methods.METHODS, step.method, step.arguments, path, mistakes)
-    for one in plan.exports:
-        _check_keys(export.TARGETS, one.target, one.options, ("export", one.index, one.target), mistakes)
-
-
-def _check_keys(table: Table, entry: str, arguments: dict[str, Any], path: KeyPath, mistakes: Mistakes) -> None:
-    known = argument_names(table[entry], public_name(entry))
-    if known is None:
-        return
-    for key in arguments:
-        if key not in known:
-            mistakes.add((*path, key), unknown_key(key, known))
-    for key, is_needed in known.items():
-        if is_needed and key not in arguments and not stands_for(key, arguments, known):
-            mistakes.add((*path, key), "missing; it has no default")
-
-
 def check_signatures(plan: Plan, mistakes: Mistakes) -> Plan:
-    """Check the arguments of steps and exports against the signatures; imports the methods and targets.
+    """Check the arguments of steps and exports against the signatures.
 
     Returns the plan with the defaults filled in; mistakes are noted, not raised.
     """
@@ -130,14 +103,14 @@ def check_signatures(plan: Plan, mistakes: Mistakes) -> Plan:
 def _check_unread(plan: Plan, target: str, options: dict[str, Any], path: KeyPath, mistakes: Mistakes) -> None:
     """Note the options that will play no part, whatever the model that comes in is."""
     brings_ranges = any(step.method == "quantize_aware" for step in plan.steps) or None
-    function = load_function(export.TARGETS, target)
+    function = load_signature(export.TARGETS, target)
     for name, why in unread_options(function, options, brings_ranges=brings_ranges).items():
         mistakes.add((*path, name), f"{shown(options[name])} has no effect: {why}")
 
 
 def _checked(table: Table, entry: str, arguments: dict[str, Any], path: KeyPath, mistakes: Mistakes) -> dict[str, Any]:
     try:
-        function = load_function(table, entry)
+        function = load_signature(table, entry)
     except ImportError as err:
         mistakes.add(path, f"cannot be loaded: {err}; install what is missing, or leave it out of the recipe")
         return arguments

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from compress.recipe.signatures import SUPPLIED, public_name
+from compress.recipe.signatures import public_name
+from compress.recipe.sources import tree_of
 
 _LABEL = re.compile(r"\*?([A-Z][A-Za-z /]*)\*?:\s*")
 
@@ -37,7 +36,7 @@ def summaries(table: Mapping[str, str]) -> list[Entry]:
 
 def docstring(module: str, name: str) -> str:
     """Return the docstring of a module's function or class `name`, else the module's, else an empty text."""
-    tree = _tree(module)
+    tree = tree_of(module)
     if tree is None:
         return ""
     for node in tree.body:
@@ -63,24 +62,6 @@ def parameter_texts(text: str, names: list[str]) -> dict[str, str]:
     return found
 
 
-def argument_names(module: str, name: str) -> dict[str, bool] | None:
-    """Return the keys that a recipe may give to a module's function `name`, and whether each has to be given.
-
-    None when they cannot be read off the source.
-    """
-    tree = _tree(module)
-    for node in tree.body if tree else []:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            said, positional = node.args, node.args.posonlyargs + node.args.args
-            if node.decorator_list or said.kwarg:
-                return None
-            needed = {one.arg: index < len(positional) - len(said.defaults) for index, one in enumerate(positional)}
-            needed |= {one.arg: default is None for one, default in zip(said.kwonlyargs, said.kw_defaults, strict=True)}
-            model = positional[0].arg if positional else None
-            return {key: is_needed for key, is_needed in needed.items() if key != model and key not in SUPPLIED}
-    return None
-
-
 def _entry(name: str, module: str) -> Entry:
     text = docstring(module, public_name(name))
     return Entry(name, text.partition("\n")[0].strip(), _source(text))
@@ -98,17 +79,3 @@ def _source(text: str) -> str:
         elif found:
             found.append(line.strip())
     return " ".join(found).strip()
-
-
-def _tree(module: str) -> ast.Module | None:
-    path = _file(module)
-    return ast.parse(path.read_text(encoding="utf-8")) if path else None
-
-
-def _file(module: str) -> Path | None:
-    package, _, rest = module.partition(".")
-    if package == __name__.partition(".")[0]:
-        path = Path(__file__).parents[1] / (rest.replace(".", "/") + ".py")
-        return path if path.is_file() else None
-    spec = importlib.util.find_spec(module)
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compress.errors import InputError
-from compress.recipe.checking import check_keys, check_signatures, check_structure
+from compress.recipe.checking import check_signatures, check_structure
 from compress.recipe.document import decode, dump, parse
 from compress.recipe.overrides import apply_overrides
 from compress.recipe.plan import Plan
@@ -15,25 +15,23 @@ from compress.recipe.plan import Plan
 _ENDINGS = (".yaml", ".yml")
 
 
-def read_recipe(path: str | Path, overrides: Sequence[str] = (), *, signatures: bool = True) -> Plan:
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     """Read and check a recipe file.
 
     path: a YAML file.
     overrides: `key=value` with dotted keys, applied before the checks: `seed=3`, `steps.distill.epochs=1`.
-    signatures: check every argument against the signature of its method, which imports torch, and fill in the
-        defaults; without it the structure, the names and the references are checked.
 
-    Raises InputError that lists every mistake with its line and what to write instead. torch is imported when the
-    YAML can be read and signatures are asked for, and not before.
+    Every argument is checked against the signature of its method, and the defaults are filled in; no method is imported.
+    Raises InputError that lists every mistake with its line and what to write instead.
     """
     path = Path(path)
     text = decode(_bytes(path), str(path))
-    return _read(text, str(path), path.stem, path, overrides, signatures)
+    return _read(text, str(path), path.stem, path, overrides)
 
 
-def read_recipe_text(text: str, overrides: Sequence[str] = (), *, source: str = "recipe", signatures: bool = True) -> Plan:
+def read_recipe_text(text: str, overrides: Sequence[str] = (), *, source: str = "recipe") -> Plan:
     """Read and check a recipe given as text, as `read_recipe` does; `source` names it in messages."""
-    return _read(text, source, "recipe", None, overrides, signatures)
+    return _read(text, source, "recipe", None, overrides)
 
 
 def recipe_text(plan: Plan) -> str:
@@ -41,15 +39,13 @@ def recipe_text(plan: Plan) -> str:
     return dump(plan.resolved())
 
 
-def _read(text: str, source: str, default_name: str, path: Path | None, overrides: Sequence[str], signatures: bool) -> Plan:
+def _read(text: str, source: str, default_name: str, path: Path | None, overrides: Sequence[str]) -> Plan:
     document = parse(text, source)
     apply_overrides(document, overrides)
     plan = check_structure(document, default_name, path)
-    if plan is not None and signatures:
+    if plan is not None:
         document.mistakes.close_said()
         plan = check_signatures(plan, document.mistakes)
-    elif plan is not None:
-        check_keys(plan, document.mistakes)
     document.mistakes.raise_any()
     assert plan is not None, "a recipe that gave no plan has mistakes"
     return plan

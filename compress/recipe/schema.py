@@ -13,7 +13,7 @@ import compress.tasks as tasks
 from compress.recipe.checking import DATA_KEYS, DEFAULT_KIND, DEFAULT_SEED, LARGEST_SEED
 from compress.recipe.contents import docstring, parameter_texts
 from compress.recipe.plan import Benchmark, Gates
-from compress.recipe.signatures import Table, argument_model, load_function, names_a_step, public_name, takes_any_key
+from compress.recipe.signatures import Table, argument_model, load_signature, names_a_step, public_name, takes_any_key
 
 Schema = dict[str, Any]
 
@@ -71,7 +71,7 @@ def _items(table: Table, beside: Mapping[str, Schema], definitions: Schema) -> l
     for entry, module in table.items():
         text = docstring(module, public_name(entry))
         try:
-            function = load_function(table, entry)
+            function = load_signature(table, entry)
         except ImportError as err:
             arguments: Schema = {"type": ["object", "null"], "description": f"Cannot be loaded here: {err}"}
         else:

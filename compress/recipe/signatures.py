@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from compress.recipe.mistakes import KeyPath, Mistakes, nearest, shown, stands_for, unknown
+from compress.recipe.slices import sliced
 from compress.recipe.words import choices, in_words
 
 SUPPLIED = frozenset({"task", "run", "folder"})
@@ -27,6 +29,20 @@ def public_name(entry: str) -> str:
 def load_function(table: Table, entry: str) -> Callable[..., Any]:
     """Import the module of a table's entry and return its public function."""
     return getattr(importlib.import_module(table[entry]), public_name(entry))
+
+
+def load_signature(table: Table, entry: str) -> Callable[..., Any]:
+    """Return the public function of a table's entry, or one without a body that is told by the same source.
+
+    The module is imported only where its source alone does not tell the signature.
+    """
+    module, name = table[entry], public_name(entry)
+    bare = None if module in sys.modules else sliced(module, name, _is_no_key)
+    return load_function(table, entry) if bare is None else bare
+
+
+def _is_no_key(parameter: str) -> bool:
+    return parameter in SUPPLIED or names_a_step(parameter)
 
 
 def names_a_step(parameter: str) -> bool:

@@ -219,8 +219,9 @@ def test_eval_of_a_file_takes_the_labels_and_the_length_of_the_model(measured: d
 
 
 def test_eval_of_a_known_data_set_takes_its_evaluation_part(measured: dict[str, Any]) -> None:
-    assert call("eval", measured["folder"], "--data", "sst2", "--max-length", "32", "--data-dir", "d").exit_code == 0
-    assert measured["task"] == ("task", ("sst2",), {"data_dir": "d", "max_length": 32, "allow_unknown": False})
+    folder = measured["folder"]
+    assert call("eval", folder, "--data", "sst2", "--max-length", "32", "--data-dir", folder).exit_code == 0
+    assert measured["task"] == ("task", ("sst2",), {"data_dir": folder, "max_length": 32, "allow_unknown": False})
 
 
 def test_columns_of_a_known_data_set_are_refused(measured: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compress.recipe import Entry, summaries
-from compress.recipe.contents import argument_names, parameter_texts
+from compress.recipe.contents import parameter_texts
 
 
 def test_an_entry_has_its_first_line_and_its_source_over_several_lines() -> None:
@@ -50,12 +50,6 @@ def test_listing_the_real_tables_imports_none_of_their_modules() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_the_keys_of_a_method_are_read_without_importing_it() -> None:
-    assert argument_names("recipe_stand_ins", "drop_layers") == {"keep": True}
-    assert argument_names("recipe_stand_ins", "onnxruntime_cpu_int8") == {"per_channel": False}
-    assert argument_names("recipe_stand_ins", "no_such_function") is None
 
 
 def test_what_a_docstring_says_about_a_parameter_is_joined_over_its_lines() -> None:

@@ -41,20 +41,9 @@ def test_a_full_recipe_becomes_a_plan_with_defaults_filled_in(recipe: str) -> No
     assert plan.gates == Gates(max_drop=0.01, min_speedup=4)
 
 
-def test_without_signatures_the_arguments_stay_as_written(recipe: str) -> None:
-    plan = read_recipe_text(recipe, signatures=False)
-    assert plan.steps[0].arguments == {"epochs": 3, "learning_rate": 1e-4}
-
-
-def test_without_signatures_wrong_keys_are_still_found(recipe: str) -> None:
-    with pytest.raises(InputError, match=r"recipe:11: steps\[1\] drop_layers.kep: unknown key; did you mean 'keep'"):
-        read_recipe_text(recipe.replace("keep:", "kep:"), signatures=False)
-
-
-@pytest.mark.parametrize("signatures", [True, False])
-def test_the_resolved_recipe_reads_back_to_the_same_plan(recipe: str, signatures: bool) -> None:
-    plan = read_recipe_text(recipe, signatures=signatures)
-    assert read_recipe_text(recipe_text(plan), signatures=signatures) == plan
+def test_the_resolved_recipe_reads_back_to_the_same_plan(recipe: str) -> None:
+    plan = read_recipe_text(recipe)
+    assert read_recipe_text(recipe_text(plan)) == plan
 
 
 def test_a_plan_whose_texts_look_like_numbers_reads_back() -> None:
@@ -136,9 +125,9 @@ def test_a_recipe_that_is_no_mapping_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_of_the_repository_has_a_right_structure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_recipe_of_the_repository_is_right(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert read_recipe(path, signatures=False).path == path
+    assert read_recipe(path).path == path
 
 
 def test_reading_wrong_yaml_imports_no_torch(tmp_path: Path) -> None:

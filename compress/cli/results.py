@@ -1,0 +1,110 @@
+"""What a command found, as text: the tables of run, bench, eval and export."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compress import record
+from compress.cli.layout import table_text
+from compress.record import number
+
+MOST_LABELS = 12
+"""Of a matrix that is printed; of more labels the worst ones are."""
+WORST = 10
+LONGEST_LABEL = 40
+
+
+def run_text(run: Mapping[str, Any]) -> str:
+    """The subjects of a run.json, with the latency at the setting that the report tells first."""
+    subjects, metric, setting = record.subjects_of(run), record.metric_of(run), record.main_setting(run)
+    rows = [
+        (
+            str(one.get("name")), record.percent(record.part(one, "metrics").get(metric)),
+            _interval(record.part(one, "metrics_ci95").get(metric)), record.points(record.part(one, "drop").get("value")),
+            record.megabytes(one.get("size_bytes")), record.milliseconds(record.latency_at(one, setting).get("p50_ms")),
+            record.times(record.speedup_at(one, subjects[0], setting)),
+        )
+        for one in subjects
+    ]  # fmt: skip
+    text = table_text(("name", metric, "95 % interval", "points lost", "size", "p50", "speed-up"), rows)
+    if setting:
+        text += f"\n{record.setting_words(setting)}; points lost and speed-up against {subjects[0].get('name')}"
+    return text
+
+
+def latencies_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of `compress.measure.latencies`."""
+    head = ("name", "batch", "length", "threads", "p50", "p95", "examples/s", "speed-up", "memory")
+    return table_text(head, [
+        (str(row["name"]), *(str(row[key]) for key in ("batch", "length", "threads")), record.milliseconds(row["p50_ms"]),
+         record.milliseconds(row["p95_ms"]), number(row["examples_per_second"], 0), record.times(row["speedup"]),
+         record.megabytes(row["peak_memory_bytes"]))
+        for row in rows
+    ])  # fmt: skip
+
+
+def scores_text(found: Mapping[str, Any]) -> str:
+    """What `compress.measure.evaluate` found: the scores, and how often which label was answered.
+
+    Of many labels it tells those that are found least and the pairs that are confused most; `matrix_csv` has them all.
+    """
+    scores = [(name, record.percent(value), _interval(found["metrics_ci95"].get(name)))
+              for name, value in found["metrics"].items()]  # fmt: skip
+    labels, confusion = [_brief(str(name)) for name in found["labels"]], found["confusion"]
+    text = table_text((found["name"], "score", "95 % interval"), scores)
+    if len(labels) > MOST_LABELS:
+        return "\n\n".join([text, _found_least(labels, confusion), _confused_most(labels, confusion)])
+    counts = [(name, *map(str, row)) for name, row in zip(labels, confusion, strict=True)]
+    return f"{text}\n\n{table_text(('true label, by answer', *labels), counts)}"
+
+
+def _brief(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 4]} ..."
+
+
+def _found_least(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
+    """The labels of lowest recall, each with what is answered most in its place."""
+    rows = [(row[true] / sum(row), true) for true, row in enumerate(confusion) if sum(row)]
+    told = []
+    for recall, true in heapq.nsmallest(WORST, rows):
+        row = confusion[true]
+        said = max((answer for answer in range(len(row)) if answer != true), key=row.__getitem__)
+        told.append((labels[true], str(sum(row)), record.percent(recall), labels[said] if row[said] else record.MISSING))
+    without = len(labels) - len(rows)
+    text = table_text((f"found least, of {len(labels):,} labels", "examples", "recall", "answered most instead"), told)
+    return f"{text}\nlabels without an example here: {without:,}" if without else text
+
+
+def _confused_most(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
+    pairs = ((count, -true, -said) for true, row in enumerate(confusion) for said, count in enumerate(row)
+             if count and said != true)  # fmt: skip
+    told = [(labels[-true], labels[-said], str(count)) for count, true, said in heapq.nlargest(WORST, pairs)]
+    return table_text(("confused most, true label", "answered", "times"), told) if told else "no label is taken for another"
+
+
+def matrix_csv(found: Mapping[str, Any]) -> str:
+    """All that was answered, as CSV: a row for each true label, a column for each answer."""
+    written = io.StringIO()
+    table = csv.writer(written, lineterminator="\n")
+    table.writerow(["true label, by answer", *found["labels"]])
+    table.writerows([name, *row] for name, row in zip(found["labels"], found["confusion"], strict=True))
+    return written.getvalue()
+
+
+def stages_text(stages: Sequence[Mapping[str, Any]]) -> str:
+    """The stages of an export."""
+    head = ("stage", "largest error", "other labels", "fused", "integer")
+    return table_text(head, [
+        (one["name"], record.scientific(one["max_abs_error"]), f"{one['label_flips']} of {one['compared']}",
+         str(one["fused_ops"]), str(one["integer_ops"]))
+        for one in stages
+    ])  # fmt: skip
+
+
+def _interval(ends: Any) -> str:
+    found = record.interval(ends)
+    return f"{record.points(found[0])} to {record.points(found[1])} %" if found else record.MISSING
