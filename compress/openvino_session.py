@@ -81,7 +81,7 @@ def open_openvino(path: Path, *, threads: int = 0, precision: str = "auto") -> C
         except Exception as err:  # openvino raises RuntimeError for everything
             raise InputError(
                 f"{path} cannot run {ids.shape[0]} examples of {ids.shape[1]} tokens: {_last_line(err)}. Export the model "
-                "again, with free batch size and length."
+                "again, with free batch size and length, and its own config.json beside it."
             ) from err
 
     return Compiled(run, tuple(_described(node) for node in compiled.get_runtime_model().get_ordered_ops()))

@@ -67,7 +67,7 @@ def _checked(path: Path, name: str) -> Path:
         inside = not Path(name).is_absolute() and any(file.resolve().is_relative_to(folder) for folder in folders)
         there = inside and file.is_file()
     except (OSError, ValueError, RuntimeError) as err:  # names with zeros in them, too long ones, links that go round
-        raise InputError(f"{path} keeps weights in {name[:100]!r}, which is no file name ({err}); export it again.") from err
+        raise InputError(f"{path} keeps weights in {name[:100]!r}, which is no file name ({getattr(err, "strerror", None) or err}); export it again.") from err
     if not inside:
         raise InputError(
             f"{path} keeps weights in {name[:100]!r}; allowed are files in its own folder: put it there, or export it again."

@@ -132,7 +132,8 @@ def refuse_run(err: Exception, path: Path, batch: Mapping[str, np.ndarray]) -> N
             f"({first_line(err)}). Restore the config.json that was exported with it, or export the model again."
         ) from err
     raise InputError(
-        f"{path} cannot run {what}: {first_line(err)}. Export the model again, with free batch size and length."
+        f"{path} cannot run {what}: {first_line(err)}. Export the model again, with free batch size and length, and its own "
+        "config.json beside it."
     ) from err
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from compress.export.lowering import SCOPES
+from compress.runtimes.foreign_file import ForeignFile
 from tests.models import tiny_bert
 
 NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -69,6 +70,11 @@ def write_bag_of_words(
     graph = helper.make_graph(nodes, "bag", given, [output], tensors)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
+
+
+def opened(path: Path) -> ForeignFile:
+    """A file of ours, open in a process of its own."""
+    return ForeignFile(path, "as written", fused=True)
 
 
 def deployed_answers(path: Path, batch: dict[str, np.ndarray]) -> np.ndarray:

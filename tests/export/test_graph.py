@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from transformers import PreTrainedModel
 
 from compress.errors import CompressError
-from compress.export.graph import facts_in_file, in_onnxruntime, running_graph, session, write_graph
+from compress.export.graph import facts_in_file, in_onnxruntime, running_graph, write_graph
 from compress.export.lowering import Grid, lower_to_kernels, products
 from compress.export.openvino_cpu import in_openvino
-from tests.export.graphs import BagOfWords, write_bag_of_words
+from tests.export.graphs import BagOfWords, opened, write_bag_of_words
 from tests.export.linears import Linear, random_linear, save_graph, write_linears
 
 
@@ -48,14 +48,12 @@ def test_operators_are_counted_after_onnxruntime_s_own_fusions(tmp_path: Path) -
     proto = helper.make_model(helper.make_graph(nodes, "sum", [x], [y], [weight, bias]),
                               opset_imports=[helper.make_opsetid("", 17)], ir_version=9)  # fmt: skip
     onnx.save(proto, tmp_path / "model.onnx")
-    assert [node.op_type for node in running_graph(tmp_path / "model.onnx").node] == ["Gemm"]
-    written = session(tmp_path / "model.onnx", as_written=True).run(None, {"x": np.ones((1, 3), dtype=np.float32)})
-    np.testing.assert_array_equal(written[0], [[4.0, 4.0]])
+    assert [node.op_type for node in running_graph(opened(tmp_path / "model.onnx")).node] == ["Gemm"]
 
 
 def test_counting_operators_leaves_the_folder_as_it_was(bag: Path) -> None:
     content = bag.read_bytes()
-    assert [node.op_type for node in running_graph(bag).node].count("Gather") == 1
+    assert [node.op_type for node in running_graph(opened(bag)).node].count("Gather") == 1
     assert [path.name for path in bag.parent.iterdir()] == ["model.onnx"]
     assert bag.read_bytes() == content
 
