@@ -9,7 +9,7 @@ from pydantic import Field
 from transformers import BertForSequenceClassification, PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.families import family_of
+from compress.bert.families import inputs_of
 from compress.bert.from_teacher import student_of
 from compress.bert.kinds import KINDS, Lesson
 from compress.bert.layout import encoder_layers
@@ -272,4 +272,4 @@ def _batches(model: PreTrainedModel, task: Task) -> Batches:
 
 def _as_read(student: PreTrainedModel, batches: Batches) -> Batches:
     """The same batches with what the student reads."""
-    return [{name: batch[name] for name in family_of(student).inputs if name in batch} for batch in batches]
+    return [{name: batch[name] for name in inputs_of(student.config) if name in batch} for batch in batches]
