@@ -41,6 +41,7 @@ MUST_BE_FALSE = {
 OWN_WEIGHTS = ("prelu", "xielu")
 """Activations that learn, or that need a package of their own."""
 LARGEST_RANGE = 10.0
+MOST_NAMES = 4096  # of labels that the head does not have, which are read all the same
 
 
 def configuration(
@@ -60,8 +61,11 @@ def configuration(
     """
     path = folder / CONFIG
     kept = _without_switches(path, values, family)
-    if kept.get("id2label") is None:
+    names = kept.get("id2label")
+    if names is None:
         kept |= {"id2label": None, "num_labels": labels}
+    elif isinstance(names, dict) and len(names) > max(labels, MOST_NAMES):
+        kept["id2label"] = {key: name for key, name in names.items() if key.isdecimal() and len(key) < 10 and int(key) < labels}
     try:
         with libraries_silenced():
             config = family.config.from_dict(kept)

@@ -13,7 +13,7 @@ from typing import Any
 
 from compress.errors import InputError
 
-LARGEST_BYTES = 1 << 25  # names of a million labels have room
+LARGEST_BYTES = 1 << 23  # names of a hundred thousand labels have room
 LONGEST_NUMBER = 300  # digits; a float64 has 309 before its point
 SHOWN = 120
 MARKS = {codecs.BOM_UTF8: "UTF-8 with a byte order mark", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}

@@ -112,14 +112,8 @@ def load_tokenizer(folder: Path) -> Any:
     if not any((folder / name).is_file() for name in VOCABULARIES):  # AutoTokenizer would make up an empty one
         raise InputError(f"{folder} has none of {', '.join(VOCABULARIES)}; add the model's tokenizer.json.")
     with libraries_silenced():
-        from transformers import AutoTokenizer
-
-        try:
-            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        except Exception as err:  # transformers raises many kinds
-            raise InputError(
-                f"{folder} has no tokenizer that can be loaded ({first_line(err)}); add the model's tokenizer.json."
-            ) from err
+        from compress.artifact.tokenizer import open_tokenizer
+    return open_tokenizer(folder)
 
 
 def _torch_run(model: PreTrainedModel, device: str) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
