@@ -70,7 +70,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     check_runtime(target)
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
     refuse_unread(target, lower, options, brings_ranges=bool(quantized_linears(model)))
-    task = task.up_to(model.config.max_position_embeddings)
+    task = task.read_by(model)
     with new_folder(folder) as partial:
         stages: list[Stage] = lower(model, partial, task=task, **options)
         for stage in stages:

@@ -165,8 +165,8 @@ def evaluate(subject: Subject | str | Path | PreTrainedModel, *, task: Task, dev
     """Measure how right one model is on the task's evaluation part.
 
     Returns:
-        name, kind, target, path, examples, truncated (examples cut to the longest length), labels, metrics,
-        metrics_ci95, confusion (true by predicted) and parity.
+        name, kind, target, path, examples, truncated (examples that were cut), max_length (tokens of each that were read),
+        labels, metrics, metrics_ci95, confusion (true by predicted) and parity.
     """
     with subjects_on_disk([subject]) as (one,):
         check_device(device, {one.kind})
@@ -178,6 +178,7 @@ def evaluate(subject: Subject | str | Path | PreTrainedModel, *, task: Task, dev
             "path": None if one.in_memory else str(one.path),
             "examples": len(found.labels),
             "truncated": found.truncated,
+            "max_length": found.max_length,
             "labels": list(task.labels),
             **judge_answers(task, found.logits, found.labels),
             "confusion": _confusion(found.logits, found.labels, len(task.labels)),
@@ -192,13 +193,14 @@ class _Answers:
     logits: np.ndarray
     labels: np.ndarray
     truncated: int
+    max_length: int
     flips: int
     counts: dict[str, int]
 
 
 def _answer(subject: Subject, task: Task, device: str, length: int | None) -> _Answers:
     runner = open_runner(subject, device)
-    read = task.up_to(input_limits(subject)[1])
+    read = task.within(input_limits(subject)[1])
     encoded = read.encode(task.evaluation.require("evaluation"), runner.tokenizer)
     logits = predict(runner, encoded)
     if logits.shape[1] != len(task.labels):
@@ -207,7 +209,7 @@ def _answer(subject: Subject, task: Task, device: str, length: int | None) -> _A
             f"({', '.join(task.labels)}); use a model of this task."
         )
     counts = {} if length is None else _counts(subject, runner, length)
-    return _Answers(logits, encoded.labels, encoded.truncated, invariance(runner, encoded).flips, counts)
+    return _Answers(logits, encoded.labels, encoded.truncated, read.max_length, invariance(runner, encoded).flips, counts)
 
 
 def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
@@ -233,6 +235,7 @@ def _entry(subject: Subject, task: Task, found: _Answers, baseline: np.ndarray, 
         "parameters": found.counts["parameters"],
         "macs": found.counts["macs"],
         "truncated": found.truncated,
+        "max_length": found.max_length,
         **judge_answers(task, found.logits, found.labels),
         **compare_answers(task, baseline, found.logits, found.labels),
         "parity": _parity(subject, found.flips),

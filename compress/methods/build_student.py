@@ -266,7 +266,7 @@ def _wrong_keep(keep: list[int], depth: int, what: str, count: int) -> list[str]
 
 def _batches(model: PreTrainedModel, task: Task) -> Batches:
     """Sentences of the training part, as the teacher reads them, in batches of like length."""
-    encoded = task.encode(task.train.require("train").take(SENTENCES), model.tokenizer)
+    encoded = task.read_by(model).encode(task.train.require("train").take(SENTENCES), model.tokenizer)
     return [on_device(encoded.batch(indices), "cpu") for indices in sorted_batches(encoded.lengths, BATCH_SIZE)]
 
 

@@ -74,7 +74,8 @@ def check_teachers(walk: Walk, start: Stop) -> None:
     if not used or start.model().has_new_head:
         return
     model = start.model()
-    encoded = walk.task.encode(walk.task.selection.require("selection").take(EXAMPLES), model.tokenizer)
+    task = walk.task.read_by(model)
+    encoded = task.encode(task.selection.require("selection").take(EXAMPLES), model.tokenizer)
     logits = predict(model, encoded, progress=walk.progress, what="check the labels")
     assert_better_than_chance(logits, encoded.labels, walk.task.labels)
 

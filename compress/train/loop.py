@@ -138,6 +138,7 @@ def train(
     """
     keep_freed_memory()
     check_fit(model, task)
+    task = task.read_by(model)
     if run.is_rehearsal:
         return copy_of(model).eval()
     with torch.random.fork_rng(devices=[]), ExitStack() as stack:
