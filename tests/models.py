@@ -87,7 +87,7 @@ def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, **changes: Any) -> Pre
             for name, parameter in model.named_parameters():
                 if name.endswith("bias") or "norm" in name.lower():
                     parameter.add_(torch.randn_like(parameter) * 0.2)
-    model.tokenizer, model.label, model.has_new_head = fitted_tokenizer(tiny_tokenizer(), family), "tiny", False
+    model.tokenizer, model.label, model.has_new_head = fitted_tokenizer(tiny_tokenizer(), config), "tiny", False
     return model.eval()
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
-from compress.artifact.loading import load, read_weights
+from compress.artifact.loading import load, read_checkpoint
 from compress.artifact.places import find_model
+from compress.bert.memory import give_memory, shapes_of
 from compress.errors import InputError, raise_together
-from compress.log import libraries_silenced
 
 HEAD = "cls.predictions."
 
@@ -30,25 +30,26 @@ def load_masked_lm(name: str | Path) -> PreTrainedModel:
     if not isinstance(body.config, BertConfig):
         raise InputError(f"{folder}: a {body.config.model_type} has no head for masked words here; use a BERT checkpoint.")
     told = {key.replace("gamma", "weight").replace("beta", "bias"): tensor.float()
-            for key, tensor in read_weights(folder).items() if key.startswith(HEAD)}  # fmt: skip
+            for key, tensor in read_checkpoint(folder)[1].items() if key.startswith(HEAD)}  # fmt: skip
     if not told:
         raise InputError(
             f"{folder} has no head for masked words ({HEAD}*); use the checkpoint that was pre-trained, not one that was "
             "fine-tuned, or leave masked_lm out."
         )
-    with libraries_silenced():
-        model = BertForMaskedLM(body.config)
+    model = shapes_of(BertForMaskedLM, body.config)
     inner = {f"bert.{key}": tensor for key, tensor in body.bert.state_dict().items() if not key.startswith("pooler.")}
-    tied = {f"{HEAD}decoder.weight": inner["bert.embeddings.word_embeddings.weight"],
-            f"{HEAD}decoder.bias": told.get(f"{HEAD}bias")}  # fmt: skip
+    own = {f"{HEAD}decoder.bias": told.get(f"{HEAD}bias"), **told}
+    if body.config.tie_word_embeddings:  # then the file's own copy counts for nothing, as in transformers
+        own[f"{HEAD}decoder.weight"] = inner.get("bert.embeddings.word_embeddings.weight")
     expected = model.state_dict()
-    found = {key: tensor for key, tensor in {**tied, **told, **inner}.items() if tensor is not None and key in expected}
+    found = {key: tensor for key, tensor in {**own, **inner}.items() if tensor is not None and key in expected}
     raise_together(
         [f"  {key} is missing" for key in expected if key not in found]
         + [f"  {key} has shape {tuple(tensor.shape)}, not {tuple(expected[key].shape)}" for key, tensor in found.items()
            if tensor.shape != expected[key].shape],
         f"{folder}: the head for masked words does not fit config.json; fetch the model again:",
     )  # fmt: skip
+    give_memory(model)
     model.load_state_dict(found)
     model.tokenizer = body.tokenizer
     return model.eval()

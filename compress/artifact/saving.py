@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
@@ -39,8 +42,15 @@ def write_model(model: PreTrainedModel, folder: Path) -> None:
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items() if name not in told
     }
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    model.config.dtype = _precision(state.values())
     with libraries_silenced():
         model.config.architectures = [type(model).__name__]
         model.config.save_pretrained(folder)
         model.tokenizer.save_pretrained(folder)
     (folder / STRUCTURE).write_text(json.dumps(read_structure(model), indent=1) + "\n", encoding="utf-8")
+
+
+def _precision(tensors: Iterable[torch.Tensor]) -> torch.dtype:
+    """What config.json says of the weights' numbers: their type, or the one that holds them all."""
+    kinds = {tensor.dtype for tensor in tensors if tensor.dtype.is_floating_point}
+    return functools.reduce(torch.promote_types, kinds, next(iter(kinds), torch.float32))

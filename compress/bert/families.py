@@ -94,7 +94,7 @@ class Family:
 
     @property
     def inputs(self) -> list[str]:
-        """The names of what a model of the family reads, in order."""
+        """The names of what a model of the family can read, in order."""
         return ["input_ids", "attention_mask", *(["token_type_ids"] if self.reads_types else [])]
 
 
@@ -187,7 +187,7 @@ class Plain:
         integer_products: Whether its products are large enough to gain from integer kernels; else only the tables of its int8
             file are whole numbers.
         head: Where the names of the weights begin that a new head is made of.
-        inputs: The names of what a model reads, in order.
+        inputs: The names of what a model can read, in order.
     """
 
     config: type[PretrainedConfig]
@@ -245,8 +245,15 @@ def family_of_layer(layer: nn.Module) -> Family:
     return next(family for family in FAMILIES.values() if isinstance(layer, family.layer))
 
 
-def fitted_tokenizer(tokenizer: Any, family: Family | Plain) -> Any:
-    """Let a tokenizer give what the family reads and nothing else, when it is saved and loaded again as well."""
-    tokenizer.model_input_names = list(family.inputs)
-    tokenizer.init_kwargs["model_input_names"] = list(family.inputs)
+def inputs_of(config: PretrainedConfig) -> list[str]:
+    """The names of what a model reads, in order; one whose table of token types has a single row reads none."""
+    names = KNOWN[config.model_type].inputs
+    return [name for name in names if name != "token_type_ids" or getattr(config, "type_vocab_size", 2) > 1]
+
+
+def fitted_tokenizer(tokenizer: Any, config: PretrainedConfig) -> Any:
+    """Let a tokenizer give what a model of this configuration reads and nothing else, when it is saved and loaded again as
+    well."""
+    tokenizer.model_input_names = inputs_of(config)
+    tokenizer.init_kwargs["model_input_names"] = inputs_of(config)
     return tokenizer

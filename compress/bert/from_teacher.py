@@ -52,6 +52,6 @@ def student_of(
         student: Any = family.classifier(config)
     if not random:
         student.begin_with(principal(token_vectors(teacher, tokenizer), config.embedding_size))
-    student.tokenizer, student.label, student.has_new_head = fitted_tokenizer(copy.deepcopy(own), family), kind, True
+    student.tokenizer, student.label, student.has_new_head = fitted_tokenizer(copy.deepcopy(own), config), kind, True
     ready: PreTrainedModel = student.eval()
     return ready

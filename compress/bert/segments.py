@@ -246,7 +246,8 @@ def read_in_segments(model: PreTrainedModel, segment: int) -> None:
     table = embeddings.position_embeddings
     table.weight = nn.Parameter(table.weight[:segment].clone(), requires_grad=table.weight.requires_grad)
     table.num_embeddings = segment
-    numbers = torch.arange(model.config.max_position_embeddings, device=table.weight.device)
+    where = "cpu" if table.weight.is_meta else table.weight.device  # they are no weights, which come later
+    numbers = torch.arange(model.config.max_position_embeddings, device=where)
     numbers = torch.where(numbers > 0, (numbers - 1) % (segment - 1) + 1, 0)
     embeddings.register_buffer("position_ids", numbers[None], persistent=False)
 

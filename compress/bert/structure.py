@@ -25,6 +25,7 @@ from compress.errors import InputError
 
 SCHEMA = 1
 LARGEST = torch.finfo(torch.float32).max
+MOST_CONSTANTS = 1 << 20  # numbers that a model may always hold besides its weights
 
 
 def read_structure(model: PreTrainedModel) -> dict[str, Any]:
@@ -70,8 +71,13 @@ def refuse_untold(model: PreTrainedModel) -> None:
             )
 
 
-def apply_structure(model: PreTrainedModel, structure: dict[str, Any]) -> None:
+def apply_structure(model: PreTrainedModel, structure: dict[str, Any], *, most: int | None = None) -> None:
     """Give a freshly built model the widths that `structure` tells, before its weights are loaded.
+
+    Args:
+        model: May have shapes without memory.
+        structure: What `read_structure` has told.
+        most: Numbers that the model's weights are; what it holds besides may be no larger. None: any size.
 
     Raises:
         InputError: The structure is malformed or describes another number of layers.
@@ -94,12 +100,34 @@ def apply_structure(model: PreTrainedModel, structure: dict[str, Any]) -> None:
         if shape != _layer_structure(layer):
             resize(layer, *numbers)
     if "attention" in structure:
-        swap(model, checked_attention(structure["attention"]))
+        attention = checked_attention(structure["attention"])
+        _check_constants(model, attention, most)
+        swap(model, attention)
     _apply_factors(model, structure)
     if "quantizers" in structure:
         _apply_quantizers(model, structure["quantizers"])
     if "shared" in structure:
         _apply_sharing(model, structure["shared"])
+
+
+def _check_constants(model: PreTrainedModel, attention: dict[str, Any], most: int | None) -> None:
+    """Refuse attention whose constants, which no weights' file holds, would be larger than the weights."""
+    needed = {"buckets": sum(head_count(layer) * attention_of(layer).attention_head_size for layer in encoder_layers(model))
+              * attention.get("rounds", 0) * attention.get("buckets", 0) // 2,
+              "max_position_embeddings": model.config.max_position_embeddings if "segment" in attention else 0}  # fmt: skip
+    for name, count in needed.items():
+        if most is not None and count > max(MOST_CONSTANTS, most):
+            raise InputError(
+                f"structure.json: attention is {attention!r}, for whose {name} {count} numbers would be held, more than the "
+                f"model's weights ({most}); restore config.json and structure.json from where the model was saved."
+            )
+
+
+def set_ranges(model: PreTrainedModel, structure: dict[str, Any]) -> None:
+    """Give the quantizers of a model that had no memory when `apply_structure` made them the ranges that it told."""
+    linears = quantized_linears(model)
+    for name, told in structure["quantizers"]["inputs"].items() if linears else ():
+        linears[name].set_range(*told)
 
 
 def _apply_factors(model: PreTrainedModel, structure: dict[str, Any]) -> None:

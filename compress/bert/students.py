@@ -63,7 +63,7 @@ def new_student(kind: str, teacher: PreTrainedModel, shape: StudentShape, seed: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student = family.classifier(config)
-    student.tokenizer = fitted_tokenizer(copy.deepcopy(teacher.tokenizer), family)
+    student.tokenizer = fitted_tokenizer(copy.deepcopy(teacher.tokenizer), config)
     student.label, student.has_new_head = f"{teacher.label}-{kind}", False
     return student.eval()
 

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
 from compress.bert.factors import word_table
-from compress.bert.families import KNOWN, family_of, fitted_tokenizer
+from compress.bert.families import family_of, fitted_tokenizer
 from compress.bert.sharing import why_too_late
 from compress.bert.surgery import copy_of
 from compress.errors import InputError
@@ -53,7 +53,8 @@ def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
 
     Args:
         model: Stays as it is, its tokenizer too.
-        keep: Ids, rising; `basic_pieces` are among them.
+        keep: Ids, rising; `basic_pieces` are among them. The pieces come in this order, and behind them tokens that were added;
+            of two that share an id, as where vocab.txt repeats a piece, each gets a row of its own.
 
     Raises:
         InputError: The ids do not fit, or pieces cannot be cut.
@@ -65,31 +66,47 @@ def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
                          f"{len(missing)} special tokens and single characters are missing.")  # fmt: skip
     student = copy_of(model)
     table = word_table(student)
-    numbers = {old: new for new, old in enumerate(keep)}
-    table.weight = nn.Parameter(table.weight[torch.tensor(keep)].clone())
-    table.num_embeddings = len(keep)
+    pieces, added = _tokens_of(model.tokenizer, set(keep))
+    named = [*pieces.values(), *added.values()]
+    rows = [*named, *(row for row in keep if row not in set(named))]
+    numbers = {row: number for number, row in reversed(list(enumerate(rows)))}
+    table.weight = nn.Parameter(table.weight[torch.tensor(rows)].clone())
+    table.num_embeddings = len(rows)
     if table.padding_idx is not None:
         table.padding_idx = numbers[table.padding_idx]
-    student.config.vocab_size = len(keep)
+    student.config.vocab_size = len(rows)
     for name in ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id"):
         told = getattr(student.config, name, None)
-        if told is not None:
+        if isinstance(told, list):
+            setattr(student.config, name, [numbers[one] for one in told if one in numbers])
+        elif told is not None:
             setattr(student.config, name, numbers.get(told))
-    student.tokenizer = fitted_tokenizer(renumbered(model.tokenizer, numbers), KNOWN[student.config.model_type])
+    ids = {token: number for number, token in enumerate([*pieces, *added])}
+    student.tokenizer = fitted_tokenizer(renumbered(model.tokenizer, ids), student.config)
     return student
 
 
-def renumbered(tokenizer: Any, numbers: Mapping[int, int]) -> Any:
-    """A fast tokenizer of the same kind that knows these pieces only.
+def _tokens_of(tokenizer: Any, keep: set[int]) -> tuple[dict[str, int], dict[str, int]]:
+    """The ids of the vocabulary's own pieces and of the tokens that were added to it, of those that stay, each by id."""
+    own = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
+    found: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    for token, row in sorted(tokenizer.get_vocab().items(), key=lambda one: (one[1], one[0])):
+        if row in keep:
+            found[token not in own][token] = row
+    return found
+
+
+def renumbered(tokenizer: Any, ids: Mapping[str, int]) -> Any:
+    """A fast tokenizer of the same kind that knows these tokens only.
 
     Args:
         tokenizer: WordPiece; stays as it is.
-        numbers: New id by old one, for the pieces that stay.
+        ids: New ids of the tokens that stay, added ones last, since the library numbers those behind the vocabulary.
     """
     with tempfile.TemporaryDirectory(prefix="compress-tokenizer-") as folder, libraries_silenced():
         tokenizer.save_pretrained(folder)
         path = Path(folder) / "tokenizer.json"
-        _write(path, _renumbered(json.loads(path.read_text(encoding="utf-8")), numbers))
+        _write(path, _renumbered(json.loads(path.read_text(encoding="utf-8")), ids))
         for name in ("vocab.txt", "added_tokens.json"):  # would say the old numbers
             (Path(folder) / name).unlink(missing_ok=True)
         settings = Path(folder) / "tokenizer_config.json"
@@ -99,19 +116,19 @@ def renumbered(tokenizer: Any, numbers: Mapping[int, int]) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def _renumbered(told: dict[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:
+def _renumbered(told: dict[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:
     """The contents of a tokenizer.json with other ids."""
-    vocabulary = told["model"]["vocab"]
-    told["model"]["vocab"] = {piece: numbers[index] for piece, index in vocabulary.items() if index in numbers}
-    told["added_tokens"] = [one | {"id": numbers[one["id"]]} for one in told.get("added_tokens") or []]
+    added = [one | {"id": ids[one["content"]]} for one in told.get("added_tokens") or []]
+    told["added_tokens"] = sorted(added, key=lambda one: one["id"])
+    told["model"]["vocab"] = {piece: ids[piece] for piece in told["model"]["vocab"] if piece in ids}
     after = told.get("post_processor") or {}
     for special in (after.get("special_tokens") or {}).values():  # TemplateProcessing
-        special["ids"] = [numbers[index] for index in special["ids"]]
+        special["ids"] = [ids[token] for token in special["tokens"]]
     for end in ("cls", "sep"):  # BertProcessing
         if end in after:
-            after[end] = [after[end][0], numbers[after[end][1]]]
+            after[end] = [after[end][0], ids[after[end][0]]]
     if told.get("padding"):
-        told["padding"]["pad_id"] = numbers[told["padding"]["pad_id"]]
+        told["padding"]["pad_id"] = ids[told["padding"]["pad_token"]]
     return told
 
 

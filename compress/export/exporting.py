@@ -76,7 +76,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     judged = options.get("max_drop") is not None
     model = aligned(model, task.labels) if judged else in_order(model, task.labels)
     check_known(task.calibration, model.tokenizer, model.label, allow_unknown=task.allow_unknown)
-    task = task.up_to(model.config.max_position_embeddings)
+    task = task.read_by(model)
     with new_folder(folder) as partial:
         stages: list[Stage] = lower(model, partial, task=task, **options)
         for stage in stages:

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from compress.bert.attention import attention_kernel
 from compress.bert.bilstm import lstm_as_node
-from compress.bert.families import known_family
+from compress.bert.families import inputs_of
 from compress.bert.first_token import first_token_only
 from compress.bert.layout import encoder_layers
 from compress.bert.long_attention import example_length
@@ -62,7 +62,7 @@ class _Logits(nn.Module):
 
 def input_names(model: PreTrainedModel) -> list[str]:
     """The inputs of the exported file, in order."""
-    return list(known_family(model).inputs)
+    return inputs_of(model.config)
 
 
 def write_graph(model: PreTrainedModel, path: Path) -> None:

@@ -71,6 +71,7 @@ class Reference:
     """The torch model's answers, computed once and compared with each stage."""
 
     def __init__(self, model: PreTrainedModel, task: Task) -> None:
+        task = task.read_by(model)
         split = task.calibration.require("calibration").take(SENTENCES)
         self.batches = list(real_batches(task.encode(split, model.tokenizer), task.max_length))
         with torch.inference_mode():

@@ -44,7 +44,7 @@ def keep_in_float(model: PreTrainedModel, task: Task, max_drop: float, folder: P
     """
     student = copy_of(model)
     ranking = _ranking(student, task)
-    encoded = task.encode(task.selection.require("selection"), student.tokenizer)
+    encoded = task.read_by(student).encode(task.selection.require("selection"), student.tokenizer)
 
     def score() -> float:
         return task.score(predict(student, encoded), encoded.labels)[task.metric]
@@ -70,7 +70,7 @@ def keep_in_float(model: PreTrainedModel, task: Task, max_drop: float, folder: P
 
 def _ranking(model: PreTrainedModel, task: Task) -> list[tuple[str, float]]:
     """Each Linear with the relative error of the logits when it alone is quantized, the worst first."""
-    encoded = task.encode(task.calibration.require("calibration").take(RANKED_ON), model.tokenizer)
+    encoded = task.read_by(model).encode(task.calibration.require("calibration").take(RANKED_ON), model.tokenizer)
     errors = {}
     with quantizers_off(model):
         told = predict(model, encoded)

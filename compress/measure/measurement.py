@@ -190,9 +190,9 @@ def evaluate(
         time_limit: Seconds after which a file is given up that has not been opened, or answered a batch.
 
     Returns:
-        name, kind, target, path, examples, truncated (examples cut to the longest length), unknown_tokens
-        (a fraction of the texts' tokens), labels, metrics,
-        metrics_ci95, confusion (true by predicted) and parity.
+        name, kind, target, path, examples, truncated (examples that were cut), max_length (tokens of each that were read),
+        unknown_tokens (a fraction of the texts' tokens), labels, metrics, metrics_ci95, confusion (true by predicted) and
+        parity.
     """
     with subjects_on_disk([subject]) as (one,):
         check_device(device, {one.kind})
@@ -204,6 +204,7 @@ def evaluate(
             "path": None if one.in_memory else str(one.path),
             "examples": len(found.labels),
             "truncated": found.truncated,
+            "max_length": found.max_length,
             "unknown_tokens": round(found.unknown, 6),
             "labels": list(task.labels),
             **judge_answers(task, found.logits, found.labels),
@@ -219,6 +220,7 @@ class _Answers:
     logits: np.ndarray
     labels: np.ndarray
     truncated: int
+    max_length: int
     flips: int
     counts: dict[str, int]
     unknown: float
@@ -230,7 +232,7 @@ def _answer(subject: Subject, task: Task, device: str, length: int | None, time_
 
 
 def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None) -> _Answers:
-    read = task.up_to(input_limits(subject)[1])
+    read = task.within(input_limits(subject)[1])
     split = task.evaluation.require("evaluation")
     unknown = check_known(split, runner.tokenizer, repr(subject.name), allow_unknown=task.allow_unknown)
     encoded = read.encode(split, runner.tokenizer)
@@ -238,7 +240,8 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
     names = names_in_folder(subject.path, read_json(subject.path / CONFIG), logits.shape[1])
     logits = logits[:, check_names(repr(subject.name), names, task.labels, "use a model of this task.")]
     counts = {} if length is None else _counts(subject, runner, length)
-    return _Answers(logits, encoded.labels, encoded.truncated, invariance(runner, encoded).flips, counts, unknown)
+    flips = invariance(runner, encoded).flips
+    return _Answers(logits, encoded.labels, encoded.truncated, read.max_length, flips, counts, unknown)
 
 
 def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
@@ -265,6 +268,7 @@ def _entry(subject: Subject, task: Task, found: _Answers, baseline: np.ndarray, 
         "parameters": found.counts["parameters"],
         "macs": found.counts["macs"],
         "truncated": found.truncated,
+        "max_length": found.max_length,
         "unknown_tokens": round(found.unknown, 6),
         **judge_answers(task, found.logits, found.labels),
         **compare_answers(task, baseline, found.logits, found.labels),

@@ -16,7 +16,7 @@ from compress.measure.subjects import CONFIG, ONNX, Subject, input_limits, label
 from compress.openvino_session import need_openvino
 from compress.runtimes.foreign_file import ForeignFile
 from compress.runtimes.process import TIME_LIMIT_SECONDS, RuntimeProcess
-from compress.runtimes.sessions import check_onnx_device, first_line
+from compress.runtimes.sessions import check_onnx_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -147,14 +147,8 @@ def load_tokenizer(folder: Path) -> Any:
     if not any((folder / name).is_file() for name in VOCABULARIES):  # AutoTokenizer would make up an empty one
         raise InputError(f"{folder} has none of {', '.join(VOCABULARIES)}; add the model's tokenizer.json.")
     with libraries_silenced():
-        from transformers import AutoTokenizer
-
-        try:
-            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        except Exception as err:  # transformers raises many kinds
-            raise InputError(
-                f"{folder} has no tokenizer that can be loaded ({first_line(err)}); add the model's tokenizer.json."
-            ) from err
+        from compress.artifact.tokenizer import open_tokenizer
+    return open_tokenizer(folder)
 
 
 def _torch_run(model: PreTrainedModel, device: str) -> Run:

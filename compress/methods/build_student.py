@@ -9,7 +9,7 @@ from pydantic import Field
 from transformers import BertForSequenceClassification, PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.families import family_of
+from compress.bert.families import inputs_of
 from compress.bert.from_teacher import student_of
 from compress.bert.kinds import KINDS, Lesson
 from compress.bert.layout import encoder_layers
@@ -266,10 +266,10 @@ def _wrong_keep(keep: list[int], depth: int, what: str, count: int) -> list[str]
 
 def _batches(model: PreTrainedModel, task: Task) -> Batches:
     """Sentences of the training part, as the teacher reads them, in batches of like length."""
-    encoded = task.encode(task.train.require("train").take(SENTENCES), model.tokenizer)
+    encoded = task.read_by(model).encode(task.train.require("train").take(SENTENCES), model.tokenizer)
     return [on_device(encoded.batch(indices), "cpu") for indices in sorted_batches(encoded.lengths, BATCH_SIZE)]
 
 
 def _as_read(student: PreTrainedModel, batches: Batches) -> Batches:
     """The same batches with what the student reads."""
-    return [{name: batch[name] for name in family_of(student).inputs if name in batch} for batch in batches]
+    return [{name: batch[name] for name in inputs_of(student.config) if name in batch} for batch in batches]

@@ -113,7 +113,7 @@ def _chosen(model: PreTrainedModel, count: int, layers: int, by: Strategy, task:
         raise InputError("drop_layers.by is contribution, which is measured on a task; give one.")
     device = pick_device(run.device)
     reader = copy_of(model).to(device).eval()
-    encoded = task.encode(task.calibration.require("calibration"), model.tokenizer)
+    encoded = task.read_by(model).encode(task.calibration.require("calibration"), model.tokenizer)
     similar = layer_similarity(reader, encoded, device, run.progress)
     logger.info("cosines between what layers read and answer: %s", ", ".join(f"{value:.3f}" for value in similar))
     run.facts["similarity"] = similar

@@ -133,7 +133,7 @@ def swap_attention(
 @torch.no_grad()
 def _seen(model: PreTrainedModel, task: Task) -> list[list[tuple[torch.Tensor, ...]]]:
     """Queries and keys of each layer with heads, (1, heads, length, head size), for some texts."""
-    encoded = task.encode(task.train.require("train").take(TEXTS), model.tokenizer)
+    encoded = task.read_by(model).encode(task.train.require("train").take(TEXTS), model.tokenizer)
     layers = [(number, head_count(layer)) for number, layer in enumerate(encoder_layers(model), 1) if head_count(layer)]
     found = []
     for index in range(len(encoded)):

@@ -88,9 +88,8 @@ def check_teachers(walk: Walk, start: Stop) -> None:
     if trains and order_of(label_names(model), labels) is None:
         return  # fine_tune says that the head was for other labels
     model = aligned(model, labels, who=f"the model {walk.plan.model}")
-    encoded = walk.task.up_to(model.config.max_position_embeddings).encode(
-        walk.task.selection.require("selection").take(EXAMPLES), model.tokenizer
-    )
+    task = walk.task.read_by(model)
+    encoded = task.encode(task.selection.require("selection").take(EXAMPLES), model.tokenizer)
     logits = predict(model, encoded, progress=walk.progress, what="check the labels")
     check = assert_not_in_another_order if trains else assert_better_than_chance
     check(logits, encoded.labels, labels)

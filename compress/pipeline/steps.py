@@ -247,8 +247,7 @@ def _named(progress: Progress, step: str) -> Progress:
 
 
 def _check_reload(model: PreTrainedModel, folder: Path, task: Task) -> None:
-    read = task.up_to(model.config.max_position_embeddings)
-    encoded = read.encode(task.calibration.take(CHECKED_EXAMPLES), model.tokenizer)
+    encoded = task.read_by(model).encode(task.calibration.take(CHECKED_EXAMPLES), model.tokenizer)
     batch = {name: torch.from_numpy(values) for name, values in encoded.batch(range(len(encoded))).items()}
     again = load(folder)
     with torch.inference_mode():

@@ -157,6 +157,7 @@ def prune_to_latency(
     run = run or Run()
     setting = Setting(target, batch, length, threads, quick=run.max_steps is not None)
     _check(model, task, setting, teacher)
+    task = task.read_by(model) if teacher is None else task.read_by(model).read_by(teacher)
     times = times_of(model, task, setting, run)
     dense = copy_of(teacher if against == "teacher" and teacher is not None else model).eval()
     dense_ms = times.dense_ms
@@ -202,7 +203,7 @@ def _fits(model: PreTrainedModel, teacher: PreTrainedModel) -> bool:
 
 
 def _batches(task: Task, model: PreTrainedModel, split: Any) -> list[dict[str, torch.Tensor]]:
-    encoded = task.encode(split, model.tokenizer)
+    encoded = task.read_by(model).encode(split, model.tokenizer)
     return [on_device(encoded.batch(indices), "cpu") for indices in sorted_batches(encoded.lengths, READ)]
 
 

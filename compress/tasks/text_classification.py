@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.tasks.encoding import Encoded, encode
 from compress.tasks.split import Split
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
 
 TINY_LENGTH = 32
 
@@ -29,6 +35,7 @@ class Task:
         calibration: Sentences for quantization and parity checks; cut from the training data.
         evaluation: Measured on, and nothing else.
         fingerprint: A hash of every example, its role and label, the label names and the length.
+        told: Lengths of the task and of a model that reads less, of which was told already.
         source: Where the data came from.
         licence: As stated there, None if it is not known.
         removed: How many rows were left out, by reason.
@@ -49,6 +56,7 @@ class Task:
     removed: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
     allow_unknown: bool = False
+    told: set[tuple[int, int]] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fingerprint", self._fingerprint())
@@ -64,6 +72,23 @@ class Task:
     def up_to(self, tokens: int) -> Task:
         """The same task, of whose texts at most so many tokens are read."""
         return self if tokens >= self.max_length else replace(self, max_length=tokens)
+
+    def read_by(self, model: PreTrainedModel) -> Task:
+        """The same task as a model reads it: its texts have no more tokens than the model has positions.
+
+        Whatever encodes a task's texts for a model asks for this first.
+        """
+        return self.within(model.config.max_position_embeddings)
+
+    def within(self, positions: int) -> Task:
+        """The same task as a model of so many positions reads it; that texts are cut to fewer tokens than the task has is told
+        once."""
+        if positions < self.max_length and (self.max_length, positions) not in self.told:
+            self.told.add((self.max_length, positions))
+            logger.warning("the model reads %d tokens at most: of the task's texts, of up to %d, it gets the first %d; give the "
+                           "task a max_length of %d, or let swap_attention extend the model", positions, self.max_length,
+                           positions, positions)  # fmt: skip
+        return self.up_to(positions)
 
     def score(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Accuracy, and the F1 of label 1 if that is the task's metric; both fractions."""

@@ -101,7 +101,7 @@ def calibration_batches(task: Task, model: PreTrainedModel) -> list[dict[str, to
     """Up to 512 sentences of the calibration part in batches of like length."""
     check_calibration_part(task)
     split = task.calibration.require("calibration")
-    encoded = task.encode(split.take(EXAMPLES), model.tokenizer)
+    encoded = task.read_by(model).encode(split.take(EXAMPLES), model.tokenizer)
     return [on_device(encoded.batch(indices), "cpu") for indices in sorted_batches(encoded.lengths, BATCH_SIZE)]
 
 

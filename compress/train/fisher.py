@@ -32,7 +32,7 @@ def drawn_examples(model: PreTrainedModel, task: Task, count: int, seed: int) ->
     """So many examples of the training part, or all where it has fewer, drawn by the seed."""
     part = task.train.require("train")
     chosen = np.random.default_rng(seed).choice(len(part), min(count, len(part)), replace=False)
-    return task.encode(part.pick(np.sort(chosen)), model.tokenizer)
+    return task.read_by(model).encode(part.pick(np.sort(chosen)), model.tokenizer)
 
 
 @dataclass(frozen=True)

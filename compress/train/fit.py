@@ -62,7 +62,7 @@ def check_prunable(method: str, model: PreTrainedModel, task: Task) -> None:
 
 
 def check_fit(model: PreTrainedModel, task: Task) -> None:
-    """Refuse a task whose labels or length the model does not have, or which has nothing to learn from.
+    """Refuse a task whose labels the model does not have, or which has nothing to learn from.
 
     Raises:
         InputError: They do not fit, or a part is empty.
@@ -75,8 +75,3 @@ def check_fit(model: PreTrainedModel, task: Task) -> None:
     for split in (task.train, task.selection):
         if not len(split):
             raise InputError(f"the task's {split.role} part is empty; give data to train on.")
-    if task.max_length > model.config.max_position_embeddings:
-        raise InputError(
-            f"the task's max_length is {task.max_length}, but the model reads {model.config.max_position_embeddings} tokens "
-            "at most; lower it, give fine_tune or distill a max_length of their own, or let swap_attention come first."
-        )

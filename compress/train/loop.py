@@ -141,6 +141,7 @@ def train(
     keep_freed_memory()
     check_fit(model, task)
     check_known(task.train, model.tokenizer, model.label, allow_unknown=task.allow_unknown)
+    task = task.read_by(model)
     if run.is_rehearsal:
         return copy_of(model).eval()
     with torch.random.fork_rng(devices=[]), ExitStack() as stack:

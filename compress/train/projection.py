@@ -46,6 +46,7 @@ def fitted_projection(
     examples = task.train.require("train").take(EXAMPLES)
     rows: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
     models = (student, teacher)
+    task = task.read_by(student).read_by(teacher)
     encoded = [task.encode(examples, model.tokenizer) for model in models]  # the same pieces, with token types or without
     was_training = [model.training for model in models]
     for model in models:

@@ -123,7 +123,7 @@ def goal_of(
     Raises:
         InputError: An objective is unknown or needs a teacher that is not given, or student and teacher do not fit together.
     """
-    modules = _modules(method, objectives)
+    modules, task = _modules(method, objectives), task.read_by(student)
     if teacher is None:
         looking = [name for name, module in modules.items() if module.NEEDS]
         if looking:
@@ -306,8 +306,7 @@ def _check_room(teacher: PreTrainedModel, wanted: set[State], how: Teaching, tas
 def _read_by(teacher: PreTrainedModel, wanted: set[State], task: Task) -> Encoded:
     """The training part as a teacher reads it; where logits alone are compared, that may be less than the student reads."""
     _check_length(teacher, wanted, task)
-    read = task.up_to(teacher.config.max_position_embeddings)
-    return read.encode(task.train.require("train"), teacher.tokenizer)
+    return task.read_by(teacher).encode(task.train.require("train"), teacher.tokenizer)
 
 
 def _check_length(teacher: PreTrainedModel, wanted: set[State], task: Task) -> None:

@@ -148,6 +148,7 @@ def test_weights_in_several_files_are_put_together(folder: Path, model: PreTrain
     "index", [{}, {"weight_map": None}, {"weight_map": {"a": ["list"]}}, {"weight_map": {"a": "../../x"}}]
 )
 def test_a_malformed_index_is_refused(folder: Path, index: dict[str, Any]) -> None:
+    (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match=r"has no |weight_map"):
         load(folder)
