@@ -35,16 +35,19 @@ def rehearse(walk: Walk, start: Stop) -> None:
     Raises:
         InputError: Sizes do not fit, layers are not there, or the disk has no room for a teacher's answers.
     """
-    guess, first = Guess(), None
+    guess, refused = Guess(), list[InputError]()
     while guess.number < guess.choices:
         try:
             _rehearse_once(walk, start, guess)
         except InputError as err:
-            first = first or err
+            refused.append(err)
             guess.number += 1
         else:
             return
-    assert first is not None
+    first = refused[0]
+    if any(str(one) != str(first) for one in refused):
+        raise InputError(f"{first} (What is left of each layer is known when the steps before are done; this is so for all that "
+                         "may be left, and the numbers are those of one example.)") from first  # fmt: skip
     raise first
 
 

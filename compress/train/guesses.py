@@ -18,17 +18,20 @@ def left_unevenly(
     Args:
         counts: Of each layer.
         gone: Of all together; no more than layers can lose.
-        most_from: The layer that loses most; the next one loses less, and so on around.
+        most_from: The layer that loses most; the next one loses less, and so on around. None loses all if that can be.
         at_least: What each layer keeps, or the fewer that it has.
         multiple_of: What each layer keeps a multiple of, or all that it has; more go for that.
     """
     depth = len(counts)
-    order = [(most_from + step) % depth for step in range(depth)]
-    lost, total = [0] * depth, depth * (depth + 1) / 2
-    for step, layer in enumerate(order):
-        lost[layer] = min(counts[layer] - min(at_least, counts[layer]), int(gone * (depth - step) / total))
-    for layer in order:  # what rounding and layers that have too few leave over
-        lost[layer] += min(counts[layer] - min(at_least, counts[layer]) - lost[layer], gone - sum(lost))
+    most = [count - min(max(at_least, multiple_of), count) for count in counts]
+    if sum(most) < gone:  # some layers lose all
+        most = [count - min(at_least, count) for count in counts]
+    weights = [depth - 1 - (layer - most_from) % depth for layer in range(depth)]
+    wanted = [gone * weight / max(1, sum(weights)) for weight in weights]
+    lost = [min(int(share), limit) for share, limit in zip(wanted, most, strict=True)]
+    while sum(lost) < gone:  # what rounding and layers that have too few leave over
+        nearest = max((layer for layer in range(depth) if lost[layer] < most[layer]), key=lambda one: wanted[one] - lost[one])
+        lost[nearest] += 1
     kept = [count - one for count, one in zip(counts, lost, strict=True)]
     return [one if one == count else one // multiple_of * multiple_of for one, count in zip(kept, counts, strict=True)]
 
