@@ -94,7 +94,12 @@ def narrow(model: PreTrainedModel, stream: Sequence[Place], keep: torch.Tensor) 
     keep_channels(stream, keep)
     config, width = model.config, len(keep)
     config.hidden_size = width
-    config.num_attention_heads = max(count for count in range(1, config.num_attention_heads + 1) if width % count == 0)
+    config.num_attention_heads = fitting_heads(config.num_attention_heads, width)
+
+
+def fitting_heads(heads: int, width: int) -> int:
+    """The largest number up to `heads` that divides a width."""
+    return max(count for count in range(1, heads + 1) if width % count == 0)
 
 
 @torch.no_grad()

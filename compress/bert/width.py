@@ -7,6 +7,7 @@ LayerNorm, from what each Linear reads or writes there, and from the head.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,8 +17,9 @@ from transformers import PreTrainedModel
 
 from compress.bert.families import family_of
 from compress.bert.layout import distinct_layers
-from compress.bert.residual import coupled_places, keep_channels, narrow
+from compress.bert.residual import coupled_places, fitting_heads, keep_channels, narrow
 from compress.bert.sharing import why_not_cut
+from compress.bert.structure import apply_structure, read_structure
 from compress.bert.surgery import copy_of
 from compress.errors import InputError
 
@@ -113,3 +115,19 @@ def keep_width(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
     narrow(student, stream, kept)
     keep_channels(pooled, kept)
     return student
+
+
+def of_width(model: PreTrainedModel, width: int) -> PreTrainedModel:
+    """Make a model of random weights that has the shape which cutting this one to a width leaves, pooler included.
+
+    Args:
+        model: Any whose width can be cut; stays as it is.
+        width: Of the states, less than before.
+    """
+    config = copy.deepcopy(model.config)
+    config.hidden_size, config.num_attention_heads = width, fitting_heads(config.num_attention_heads, width)
+    with torch.random.fork_rng(devices=[]):
+        student = type(model)(config)
+        apply_structure(student, read_structure(model))
+    student.tokenizer, student.label, student.has_new_head = copy.deepcopy(model.tokenizer), model.label, model.has_new_head
+    return student.eval()

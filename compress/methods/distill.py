@@ -129,6 +129,7 @@ def distill(
         task = replace(task, train=read_unlabelled(text, apart_from=task.evaluation).split)
     if augment is not None:
         wanted = Augment(**augment)
+        wanted.check()
         if not run.is_rehearsal:
             copies = augmented(task.train, wanted, model=teacher, seed=run.seed, progress=run.progress)
             task = replace(task, train=copies)

@@ -100,7 +100,7 @@ def _check(keep: list[int], count: int) -> None:
 
 def _chosen(model: PreTrainedModel, count: int, layers: int, by: Strategy, task: Task | None, run: Run) -> list[int]:
     """The layers that stay, rising."""
-    if by == "top" or run.is_rehearsal:  # the same number of layers
+    if by == "top":
         return list(range(layers))
     if by == "bottom":
         return list(range(count - layers, count))
@@ -111,6 +111,10 @@ def _chosen(model: PreTrainedModel, count: int, layers: int, by: Strategy, task:
         return spread_layers(layers, count)
     if task is None:
         raise InputError("drop_layers.by is contribution, which is measured on a task; give one.")
+    task.calibration.require("calibration")
+    if run.is_rehearsal:
+        first = run.guess.among(count)
+        return sorted((first + step) % count for step in range(layers))
     device = pick_device(run.device)
     reader = copy_of(model).to(device).eval()
     encoded = task.read_by(model).encode(task.calibration.require("calibration"), model.tokenizer)

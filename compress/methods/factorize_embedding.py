@@ -76,6 +76,9 @@ def factorize_embedding(
     if why:
         raise InputError(f"factorize_embedding: {why}")
     rows = model.get_input_embeddings().weight.detach().double()
+    most = (len(rows) * rows.shape[1] - 1) // sum(rows.shape)
+    if run.is_rehearsal:
+        return _rehearsed(model, min(rank, most) if rank and run.tiny else rank, most, *rows.shape)
     weights = _weights(model, task) if weighting == "frequency" else torch.ones(len(rows), dtype=torch.float64)
     mean = (weights @ rows) / weights.sum()
     centred = rows - mean
@@ -84,8 +87,7 @@ def factorize_embedding(
     if rank is None:
         assert energy is not None
         rank = int((kept < energy).sum()) + 1
-    most = (len(rows) * rows.shape[1] - 1) // sum(rows.shape)
-    rank = min(rank, most) if run.max_steps is not None else rank  # a trial's table has few pieces
+    rank = min(rank, most) if run.tiny else rank  # a tiny model's table has few pieces
     _check(model, rank, most, len(rows), rows.shape[1])
     basis = vectors.flip(1)[:, :rank]
     student = copy_of(model)
@@ -97,6 +99,16 @@ def factorize_embedding(
     run.facts["embedding"] = {"rank": rank, "energy": float(kept[rank - 1])}
     logger.info("the word table has %d of %d columns, which keep %.2f %% of its rows' spread", rank, rows.shape[1],
                 100 * float(kept[rank - 1]))  # fmt: skip
+    return student.eval()
+
+
+def _rehearsed(model: PreTrainedModel, rank: int | None, most: int, pieces: int, width: int) -> PreTrainedModel:
+    """The copy with random factors; the rank that keeps an energy is not known before the table is."""
+    if rank is None:
+        rank = max(1, min(most, (embedding_rank(model) or width) - 1) // 2)
+    _check(model, rank, most, pieces, width)
+    student = copy_of(model)
+    set_embedding_rank(student, rank)
     return student.eval()
 
 

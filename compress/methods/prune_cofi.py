@@ -19,15 +19,16 @@ from compress.bert.gates import fold_gates
 from compress.bert.layout import distinct_layers, encoder_layers
 from compress.bert.sharing import why_not_cut
 from compress.bert.surgery import keep_heads, keep_neurons
-from compress.bert.width import KINDS, fold_width, keep_width, refuse_width
+from compress.bert.width import KINDS, fold_width, keep_width, of_width, refuse_width
 from compress.errors import InputError
 from compress.objectives.logits import logits
 from compress.tasks.text_classification import Task
-from compress.train.fit import labels_aligned
+from compress.train.fit import check_fit, labels_aligned
+from compress.train.guesses import with_fewer
 from compress.train.layer_matching import matched_layers
 from compress.train.loop import Goal, train
 from compress.train.projection import fitted_projection
-from compress.train.run import Run
+from compress.train.run import Guess, Run
 from compress.train.settings import (
     Accumulate,
     BatchSize,
@@ -46,6 +47,7 @@ from compress.train.teaching import (
     Temperature,
     answers_of,
     check_labels,
+    check_room,
     check_vocabularies,
 )
 
@@ -138,6 +140,11 @@ def prune_cofi(
     """
     run = run or Run()
     layers = _checked(model, teacher, fraction, width, teacher_layers)
+    if run.is_rehearsal:
+        check_fit(model, task)
+        how = Teaching(temperature, teacher_cache_bytes=teacher_cache_bytes)
+        check_room(teacher, {("hidden", layer) for layer in layers}, how, task, run)
+        return _rehearsed(model, fraction, width, multiple_of, run.guess)
     masks = StructureMasks(model, width=width, multiple_of=multiple_of, seed=run.seed)
     how = Teaching(temperature, teacher_cache_bytes=teacher_cache_bytes)
     goal = _goal(model, teacher, task, masks, layers, alpha, mask_learning_rate, how, run)
@@ -153,6 +160,15 @@ def prune_cofi(
     result = materialised(student, masks.settled())
     _tell(result, masks, fraction)
     return result
+
+
+def _rehearsed(model: PreTrainedModel, fraction: float, width: bool, multiple_of: int, guess: Guess) -> PreTrainedModel:
+    """A copy of about the size that is asked for; where the width may go too, it is whole or without half of the fraction."""
+    depth, before = len(distinct_layers(model)), model.config.hidden_size
+    chosen = guess.among(2 * depth if width else depth)
+    cut = with_fewer(model, fraction, fraction, chosen % depth, multiple_of=multiple_of)
+    narrow = max(1, round(before * (1 - fraction / 2) / multiple_of)) * multiple_of
+    return of_width(cut, narrow) if chosen >= depth and narrow < before else cut
 
 
 def _checked(

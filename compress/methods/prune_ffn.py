@@ -16,6 +16,7 @@ from compress.tasks.text_classification import Task
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples
 from compress.train.fit import check_prunable, labels_aligned
+from compress.train.guesses import cut_to, left_unevenly
 from compress.train.importance import Importance, highest_in_multiples, neuron_importance
 from compress.train.run import Run
 
@@ -63,6 +64,9 @@ def prune_ffn(
     """
     run = run or Run()
     counts = _counts(model, task, fraction, multiple_of)
+    if run.is_rehearsal:
+        gone, most_from = round(fraction * sum(counts)), run.guess.among(len(counts))
+        return cut_to(model, neurons=left_unevenly(counts, gone, most_from, multiple_of=multiple_of))
     device = pick_device(run.device)
     reader = copy_of(model).to(device).eval().requires_grad_(False)
     worth = neuron_importance(reader, drawn_examples(model, task, examples, run.seed), importance, device, run.progress)

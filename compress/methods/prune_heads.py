@@ -23,6 +23,7 @@ from compress.tasks.text_classification import Task
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples, gate_gradients
 from compress.train.fit import check_prunable, labels_aligned
+from compress.train.guesses import cut_to, left_unevenly
 from compress.train.head_gates import HeadGates
 from compress.train.importance import head_importance, most_removable, without_lowest
 from compress.train.loop import Goal, train
@@ -86,6 +87,9 @@ def prune_heads(
     """
     run = run or Run()
     count = _count(model, task, fraction, at_least)
+    if run.is_rehearsal:
+        counts = [head_count(layer) for layer in distinct_layers(model)]
+        return cut_to(model, left_unevenly(counts, count, run.guess.among(len(counts)), at_least=at_least))
     if learn:
         settings = Settings(epochs, learning_rate, batch_size, 1, "linear", 0.1, 0.01, 1.0, 0.0, None)
         pruned = _learned(model, task, count, at_least, penalty, gate_learning_rate, settings, run)

@@ -13,16 +13,18 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
-from compress.bert.layout import distinct_layers
+from compress.bert.layout import distinct_layers, head_count, neuron_count
 from compress.bert.masks import SCORES, Mask, Shape, burn_in, masked_linears, with_masks
 from compress.bert.sharing import why_not_cut
+from compress.bert.surgery import copy_of
 from compress.bert.unused import without_unused
 from compress.errors import InputError, NoEffect
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.text_classification import Task
-from compress.train.fit import labels_aligned
+from compress.train.fit import check_fit, labels_aligned
+from compress.train.guesses import cut_to, left_unevenly
 from compress.train.loop import train
-from compress.train.run import Run
+from compress.train.run import Guess, Run
 from compress.train.settings import (
     Accumulate,
     Average,
@@ -36,7 +38,7 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.sparsity import Importance, count_removed, mean_open, ranked_together, removed_by, set_masks
+from compress.train.sparsity import Importance, count_removed, mean_open, ranked_together, removed_by, set_masks, units_removed
 from compress.train.teaching import Teaching, Temperature, Weight, goal_of
 
 logger = logging.getLogger(__name__)
@@ -153,6 +155,9 @@ def prune_weights(
                        "a time.")  # fmt: skip
     wanted = objectives or ({"logits": 0.9, "labels": 0.1} if teacher is not None else {"labels": 1.0})
     goal = goal_of("prune_weights", wanted, Teaching(temperature), student=model, teacher=teacher, task=task, run=run)
+    if run.is_rehearsal:
+        check_fit(model, task)
+        return _rehearsed(model, importance, shape, fraction, run.guess)
     live: list[Mask] = []
     terms = dict(goal.terms)
     if importance == "soft_movement":
@@ -168,6 +173,22 @@ def prune_weights(
     result = trained if shape == "weight" else pruned
     _tell(run, model, result, heads, neurons)
     return result.eval()
+
+
+def _rehearsed(
+    model: PreTrainedModel, importance: Importance, shape: Shape, fraction: float, guess: Guess
+) -> PreTrainedModel:
+    """The copy without the heads and neurons that go: so many of each layer, or nobody knows of which, or none at all."""
+    layers = distinct_layers(model)
+    heads, neurons = [head_count(layer) for layer in layers], [neuron_count(layer) for layer in layers]
+    if shape == "head_row" and importance != "soft_movement":
+        return cut_to(model, *([count and count - units_removed([count], fraction) for count in counts]
+                               for counts in (heads, neurons)))  # fmt: skip
+    chosen = guess.among(len(layers) + (shape == "block")) if shape != "weight" else len(layers)
+    if chosen == len(layers):
+        return copy_of(model).eval()
+    return cut_to(model, *(left_unevenly(counts, units_removed(counts, fraction), chosen, at_least=1)
+                           for counts in (heads, neurons)))  # fmt: skip
 
 
 def _check(model: PreTrainedModel) -> None:

@@ -18,6 +18,7 @@ from compress.bert.layout import distinct_layers
 from compress.bert.residual import Place, channel_sums, coupled_places, keep_channels, narrow, refit_stream
 from compress.bert.sharing import why_not_cut
 from compress.bert.surgery import copy_of
+from compress.bert.width import of_width
 from compress.errors import InputError, NoEffect
 from compress.tasks.encoding import Encoded
 from compress.tasks.text_classification import Task
@@ -88,6 +89,8 @@ def prune_width(
     _check(model, task)
     before: int = model.config.hidden_size
     width = _settled(width, before, multiple_of)
+    if run.is_rehearsal:
+        return of_width(model, width)
     encoded = drawn_examples(model, task, examples, run.seed)
     student = copy_of(model).requires_grad_(True)
     stream, pooled = coupled_places(student)

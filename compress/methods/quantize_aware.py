@@ -13,7 +13,7 @@ from compress.arguments import within_range
 from compress.bert.quantizers import QuantizedEmbedding, QuantizedLinear, lend_ranges, quantized_linears, with_quantizers
 from compress.errors import InputError
 from compress.tasks.text_classification import Task
-from compress.train.calibration import Calibrated, calibrated
+from compress.train.calibration import Calibrated, calibrated, check_calibration_part
 from compress.train.fit import labels_aligned
 from compress.train.loop import train
 from compress.train.run import Run
@@ -119,6 +119,8 @@ def quantize_aware(
         "quantize_aware", wanted, Teaching(temperature), student=student, teacher=teacher, task=task, run=run
     )
     if learned_steps:
+        check_calibration_part(task)
+    if learned_steps and not run.is_rehearsal:
         student = calibrated(model, task, Calibrated("mse", symmetric=symmetric, per_channel=per_channel))
         for linear in quantized_linears(student).values():
             linear.learn_ranges()

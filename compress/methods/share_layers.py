@@ -104,11 +104,11 @@ def share_layers(
     members = [range(end - size, end) for size, end in zip(sizes, ends, strict=True)]
     names = _names(student, parts)
     _part(student, names)
-    if initial == "aligned" or keep_norms:
+    if (initial == "aligned" or keep_norms) and not run.is_rehearsal:
         encoded = drawn_examples(model, task, examples, run.seed)
         batches: Batches = [on_device(encoded.batch(rows), "cpu") for rows in sorted_batches(encoded.lengths, BATCH_SIZE)]
         seen = seen_by(student, batches)
-    if initial == "aligned":
+    if initial == "aligned" and not run.is_rehearsal:
         _align(student, members, parts, seen, batches)
     for each in members:
         for path, attribute in _merged(model, parts, initial, keep_norms, keep_biases):
@@ -117,7 +117,7 @@ def share_layers(
     share(student, {names[index][one]: names[each[0]][one] for each in members for index in each[1:] for one in shared})
     if shared_parameters(student) == shared_parameters(model):
         raise NoEffect("share_layers: these layers share these weights already; use larger groups, or remove the step.")
-    if keep_norms:
+    if keep_norms and not run.is_rehearsal:
         fit_norms(student, batches, _own_norms(student, seen))
     if parts == "all" and not keep_norms and not keep_biases and _fits_albert(student, sizes):
         student = as_albert(student, len(sizes))

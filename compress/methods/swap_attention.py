@@ -110,7 +110,7 @@ def swap_attention(
     """
     run = run or Run()
     positions = model.config.max_position_embeddings if max_length is None else max_length
-    _check(model, task, positions, {"window": window, "segment": segment}, is_trial=bool(run.max_steps))
+    _check(model, task, positions, {"window": window, "segment": segment}, is_trial=run.tiny)
     if segment is None and "segment" in DEFAULTS[kind]:
         segment = min(int(DEFAULTS[kind]["segment"]), model.config.max_position_embeddings)
     given = {"window": window, "global_tokens": global_tokens, "chunk": chunk, "buckets": buckets, "rounds": rounds,

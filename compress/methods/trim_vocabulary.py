@@ -20,6 +20,7 @@ from compress.train.run import Run
 
 logger = logging.getLogger(__name__)
 
+REHEARSED = 10_000  # texts at most that a rehearsal reads
 SHOWN = 20  # of the pieces that are missed most
 
 
@@ -69,17 +70,32 @@ def trim_vocabulary(
     texts = texts_of(task.train.require("train"))
     if text is not None:
         texts += texts_of(read_unlabelled(text).split)
-    counts = counted(model.tokenizer, texts)
-    used = {piece for piece, count in counts.items() if count >= min_count}
-    keep = sorted(used.union(basic_pieces(model.tokenizer)))
     before = model.config.vocab_size
-    if len(keep) == before and max_length in (None, model.config.max_position_embeddings) and run.max_steps is None:
+    keep = _guessed(model, texts, min_count, run) if run.is_rehearsal else _kept(model, texts, min_count)
+    if len(keep) == before and max_length in (None, model.config.max_position_embeddings) and not run.tiny:
         raise NoEffect(f"trim_vocabulary: all {before} pieces stay; raise min_count, or remove the step.")
     trimmed = keep_pieces(model, keep)
     if max_length is not None:
         trimmed = keep_positions(trimmed, max_length)
+    if run.is_rehearsal:
+        return trimmed
     _tell(run, model, trimmed, set(keep), texts_of(task.selection.require("selection")))
     return trimmed
+
+
+def _kept(model: PreTrainedModel, texts: Sequence[str], min_count: int) -> list[int]:
+    """The ids, rising, of the pieces that occur so often, and of those that stay in any case."""
+    used = {piece for piece, count in counted(model.tokenizer, texts).items() if count >= min_count}
+    return sorted(used.union(basic_pieces(model.tokenizer)))
+
+
+def _guessed(model: PreTrainedModel, texts: Sequence[str], min_count: int, run: Run) -> list[int]:
+    """The same for a rehearsal, which does not read many texts: those of the first ones, or nearly all pieces."""
+    if len(texts) <= REHEARSED:
+        return _kept(model, texts, min_count)
+    least = _kept(model, texts[:REHEARSED], 1)
+    others = sorted(set(range(model.config.vocab_size)) - set(least))
+    return sorted([*least, *others[1:]]) if run.guess.among(2) else least
 
 
 def _check_length(model: PreTrainedModel, task: Task, max_length: int | None) -> None:

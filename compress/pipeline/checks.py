@@ -23,30 +23,48 @@ from compress.recipe.signatures import load_function
 from compress.tasks.unlabelled import read_unlabelled
 from compress.train.calibration import check_calibration_part
 from compress.train.predict import predict
-from compress.train.run import Run
+from compress.train.run import Guess, Run
 
 EXAMPLES = 500
-REHEARSED = frozenset({"fine_tune", "build_student", "load_student", "drop_layers", "distill", "theseus", "swap_attention"})
-"""Methods whose result's shape is known without their work: they heed `Run.is_rehearsal`."""
 
 
 def rehearse(walk: Walk, start: Stop) -> None:
     """Let the steps check what they are given, on models of the right shape, before the first of them trains.
 
-    A step whose result only its work can tell, such as pruning, ends what is known of the models after it.
+    Where only a step's work tells a shape, such as which layers lose heads, all that are plausible are tried until one passes:
+    what each of them is refused for is wrong whatever the work will find.
 
     Raises:
         InputError: Sizes do not fit, layers are not there, or the disk has no room for a teacher's answers.
     """
+    guess, refused = Guess(), list[InputError]()
+    while guess.number < guess.choices:
+        try:
+            _rehearse_once(walk, start, guess)
+        except InputError as err:
+            refused.append(err)
+            guess.number += 1
+        else:
+            return
+    first = refused[0]
+    if any(str(one) != str(first) for one in refused):
+        raise InputError(f"{first} (What is left of each layer is known when the steps before are done; this is so for all that "
+                         "may be left, and the numbers are those of one example.)") from first  # fmt: skip
+    raise first
+
+
+def _rehearse_once(walk: Walk, start: Stop, guess: Guess) -> None:
     ahead = stops_ahead(walk, start)
     stops = list(ahead.stops.values())
     for step, before, stop in zip(walk.plan.steps, stops, stops[1:], strict=False):
         if stop is stops[-1] and before.folder is not None:
             return  # nothing trains before it
-        teacher = ahead.stops.get(step.arguments.get("teacher") or "")
-        if stop.folder is None and step.method in REHEARSED and before.is_known and (teacher is None or teacher.is_known):
+        if stop.folder is None:
+            teacher = ahead.stops.get(step.arguments.get("teacher") or "")
             kept = walk.cache.root / "answers" if teacher is not None and teacher.folder is None else None
-            run = Run(walk.plan.seed, walk.device, answers=kept, max_steps=0)
+            run = Run(
+                walk.plan.seed, walk.device, answers=kept, tiny=walk.max_steps is not None, rehearsal=True, guess=guess
+            )
             with _without_news():
                 stop.loaded = call_of(ahead, step, run)(before.model())
 

@@ -73,7 +73,10 @@ class Stop:
 
 @dataclass
 class Walk:
-    """What the steps share, and what they left behind: `stops` by name, `records` for run.json."""
+    """What the steps share, and what they left behind: `stops` by name, `records` for run.json.
+
+    A run's `keys` of its steps are worked out once, by whoever looks at a step first: that reads files, checkpoints and code.
+    """
 
     plan: Plan
     task: Task
@@ -85,6 +88,7 @@ class Walk:
     checkpoint_seconds: float
     stops: dict[str, Stop] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
 
     @property
     def last(self) -> Stop:
@@ -110,7 +114,7 @@ def stops_ahead(walk: Walk, start: Stop) -> Walk:
     """The same walk with all of its stops: what every step's result will go by, and its folder where it was made before."""
     ahead = replace(walk, stops={INPUT_MODEL: start})
     for step in walk.plan.steps:
-        key = _key(ahead, step, ahead.last)
+        key = _key_of(ahead, step, ahead.last)
         ahead.stops[step.name] = Stop(step.name, key, walk.cache.find("steps", key))
     return ahead
 
@@ -127,7 +131,7 @@ def call_of(walk: Walk, step: Step, run: Run) -> Callable[[PreTrainedModel], Pre
 
 
 def _run_step(walk: Walk, step: Step, before: Stop) -> Stop:
-    key = _key(walk, step, before)
+    key = _key_of(walk, step, before)
     found = walk.cache.find("steps", key)
     started = time.perf_counter()
     reused = agreed(found is not None)
@@ -147,6 +151,12 @@ def _run_step(walk: Walk, step: Step, before: Stop) -> Stop:
     logger.info("%s (%s): %s; %.1f M -> %.1f M parameters%s", step.name, step.method, said,
                 record["parameters_before"] / 1e6, record["parameters"] / 1e6, metrics and f"; {metrics}")  # fmt: skip
     return Stop(step.name, key, found)
+
+
+def _key_of(walk: Walk, step: Step, before: Stop) -> str:
+    if step.name not in walk.keys:
+        walk.keys[step.name] = _key(walk, step, before)
+    return walk.keys[step.name]
 
 
 def _key(walk: Walk, step: Step, before: Stop) -> str:
@@ -222,7 +232,7 @@ def _keep(walk: Walk, model: PreTrainedModel, facts: dict[str, Any], unfinished:
 
 def _apply(walk: Walk, step: Step, before: Stop, checkpoint: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     run = Run(walk.plan.seed, walk.device, checkpoint, walk.cache.root / "answers", _named(walk.progress, step.name),
-              walk.max_steps, walk.checkpoint_seconds, walk.log_with)  # fmt: skip
+              walk.max_steps, walk.checkpoint_seconds, walk.log_with, tiny=walk.max_steps is not None)  # fmt: skip
     call, model = call_of(walk, step, run), before.model()
     logger.info("%s (%s) starts", step.name, step.method)
     walk.progress(f"{step.name}: starts", 0, 1)

@@ -20,7 +20,8 @@ from compress.bert.layout import Parts, distinct_layers, encoder_layers, linear_
 from compress.bert.sharing import share, why_too_late
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect, raise_together
-from compress.measure.block_times import Setting, model_times
+from compress.measure.block_times import Setting
+from compress.search.break_even import faster_below
 from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed
 from compress.search.obs import DAMPING, Inputs
 from compress.search.stitching import inputs_of
@@ -33,8 +34,6 @@ from compress.train.run import Run
 
 logger = logging.getLogger(__name__)
 
-TRIED = (1.0, 0.75, 0.5, 0.25)  # of the rank at which the two have as many weights as the one
-LANES = 8  # ranks are tried in multiples of it
 HALVINGS = 100
 Weighting = Literal["activations", "fisher", "none"]
 Readers = tuple[list[str], int]
@@ -155,13 +154,16 @@ def low_rank(
     """
     run = run or Run()
     read_by = _checked(model, task, parts)
-    setting = Setting(target, batch, length, threads, quick=run.max_steps is not None)
+    setting = Setting(target, batch, length, threads, quick=run.tiny)
     if break_even == "measured":
         raise_together(not_timed("low_rank", model, setting))
+    if run.is_rehearsal:
+        return _rehearsed(model, read_by, rank, macs)
     weights = _decomposed(model, task, read_by, weighting, examples, run)
-    limits = {one.shape: (one.whole // one.runs - 1) // sum(one.shape) for one in weights}
+    limits = _limits(weights)
     if break_even == "measured" and not setting.quick:
-        limits = _measured(model, task, weights, limits, setting, run)
+        names = {shape: [name for one in weights if one.shape == shape for name in one.names] for shape in limits}
+        limits = faster_below(model, task, names, limits, setting, run)
     ranks = _ranks(weights, limits, rank, energy, macs)
     lowered = [(one, chosen) for one, chosen in zip(weights, ranks, strict=True) if chosen is not None]
     if not lowered:
@@ -174,6 +176,34 @@ def low_rank(
         _write(student, one, chosen)
     _tell(run, weights, ranks)
     return student.eval()
+
+
+def _rehearsed(
+    model: PreTrainedModel, read_by: Sequence[Readers], rank: int | None, macs: float | None
+) -> PreTrainedModel:
+    """A copy of Linears of that rank; of half of the largest where the ranks are what is looked for."""
+    weights = []
+    for names, runs in read_by:
+        linear: Any = model.get_submodule(names[0])
+        nothing = torch.zeros((), dtype=torch.float64)
+        shape = tuple(linear.weight.shape)
+        up, down = (nothing.expand(side, min(shape)) for side in shape)
+        means = {name: nothing.expand(shape[1]) for name in names}
+        weights.append(_Weight(names, runs, up, down.T, nothing.expand(min(shape)), means))
+    limits = _limits(weights)
+    if macs is not None:
+        _check_macs(weights, [1 if limits[one.shape] else None for one in weights], macs)
+    student = copy_of(model)
+    half = [limits[one.shape] // 2 or None for one in weights]
+    for one, chosen in zip(weights, half if rank is None else _ranks(weights, limits, rank, None, None), strict=True):
+        if chosen is not None:
+            _write(student, one, chosen)
+    return student.eval()
+
+
+def _limits(weights: Sequence[_Weight]) -> dict[tuple[int, int], int]:
+    """For each shape the largest rank at which two have fewer weights than one."""
+    return {one.shape: (one.whole // one.runs - 1) // sum(one.shape) for one in weights}
 
 
 def _checked(model: PreTrainedModel, task: Task, parts: Parts) -> list[Readers]:
@@ -280,71 +310,31 @@ def _ranks(
 
 def _under(weights: Sequence[_Weight], limits: Mapping[tuple[int, int], int], macs: float) -> list[int | None]:
     """The ranks that keep most within so much of the multiply-adds: directions are worth what they keep for what they cost."""
-    whole = sum(one.whole for one in weights)
 
     def chosen(worth: float) -> list[int | None]:
         counts = [max(1, int((one.energies / one.each >= worth).sum())) for one in weights]
         return [count if count <= limits[one.shape] else None for one, count in zip(weights, counts, strict=True)]
 
-    def cost(ranks: Sequence[int | None]) -> float:
-        told = (one.whole if rank is None else rank * one.each for one, rank in zip(weights, ranks, strict=True))
-        return sum(told) / whole
-
     low, high = 1e-30, 1.0
-    least = cost(chosen(high))
+    _check_macs(weights, chosen(high), macs)
+    for _ in range(HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if _part_left(weights, chosen(middle)) <= macs else (middle, high)
+    return chosen(high)
+
+
+def _part_left(weights: Sequence[_Weight], ranks: Sequence[int | None]) -> float:
+    """The fraction of the weights' multiply-adds that stays at these ranks."""
+    left = (one.whole if rank is None else rank * one.each for one, rank in zip(weights, ranks, strict=True))
+    return sum(left) / sum(one.whole for one in weights)
+
+
+def _check_macs(weights: Sequence[_Weight], smallest: Sequence[int | None], macs: float) -> None:
+    least = _part_left(weights, smallest)
     if least > macs:
         raise InputError(
             f"low_rank.macs is {macs:g}, but {least:.3g} of the multiply-adds stay at the smallest ranks; use more."
         )
-    for _ in range(HALVINGS):
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if cost(chosen(middle)) <= macs else (middle, high)
-    return chosen(high)
-
-
-def _measured(
-    model: PreTrainedModel,
-    task: Task,
-    weights: Sequence[_Weight],
-    limits: Mapping[tuple[int, int], int],
-    setting: Setting,
-    run: Run,
-) -> dict[tuple[int, int], int]:
-    """The rank below which a Linear's two factors are faster than it, by its shape; 0 where none that was tried is."""
-    models: dict[str, PreTrainedModel] = {"whole": model}
-    tried = {shape: sorted({max(1, round(limit * part / LANES) * LANES) for part in TRIED if limit * part >= 1})
-             for shape, limit in limits.items()}  # fmt: skip
-    for shape, ranks in tried.items():
-        for rank in ranks:
-            models[_named(shape, rank)] = lowered = copy_of(model)
-            for name in (name for one in weights if one.shape == shape for name in one.names):
-                set_rank(lowered, name, rank)
-    taken = model_times(models, task, setting, progress=run.progress)
-    found = {}
-    for shape, ranks in tried.items():
-        times = [taken[_named(shape, rank)] for rank in ranks]
-        found[shape] = min(limits[shape], crossing(ranks, times, taken["whole"]))
-        logger.info("%s: a Linear of %d x %d is faster as two below rank %d, and smaller below %d", setting, *shape,
-                    found[shape], limits[shape])  # fmt: skip
-    run.facts["break_even"] = {f"{shape[0]}x{shape[1]}": limit for shape, limit in found.items()}
-    return found
-
-
-def _named(shape: tuple[int, int], rank: int) -> str:
-    return f"{shape[0]}x{shape[1]} at {rank}"
-
-
-def crossing(ranks: Sequence[int], times: Sequence[float], whole: float) -> int:
-    """The rank up to which times stay below the whole's, interpolated between those that were tried; 0 where none does."""
-    under = 0
-    for index, (rank, taken) in enumerate(zip(ranks, times, strict=True)):
-        if taken >= whole:
-            if not under:
-                return 0
-            before = times[index - 1]
-            return int(under + (rank - under) * (whole - before) / (taken - before))
-        under = rank
-    return under
 
 
 @torch.no_grad()
@@ -371,7 +361,7 @@ def _write(student: PreTrainedModel, one: _Weight, rank: int) -> None:
 
 def _tell(run: Run, weights: Sequence[_Weight], ranks: Sequence[int | None]) -> None:
     pairs = list(zip(weights, ranks, strict=True))
-    left = sum(one.whole if rank is None else rank * one.each for one, rank in pairs) / sum(one.whole for one in weights)
+    left = _part_left(weights, ranks)
     kept = [float(one.energies[:rank].sum()) for one, rank in pairs]
     run.facts["ranks"] = {one.names[0]: rank for one, rank in pairs}
     shown = ", ".join(map(str, sorted({rank for rank in ranks if rank is not None})))

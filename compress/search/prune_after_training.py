@@ -22,6 +22,7 @@ from compress.train.budget import Kept, kept_under
 from compress.train.device import pick_device
 from compress.train.fisher import GateGradients, drawn_examples, gate_gradients, importance, rearranged
 from compress.train.fit import check_prunable, labels_aligned
+from compress.train.guesses import with_fewer
 from compress.train.reconstruction import fitted_scales
 from compress.train.run import Run
 
@@ -90,17 +91,22 @@ def prune_after_training(
         InputError: The model quantizes, does not fit the task, or cannot get as small; or there is nothing to learn from.
     """
     run = run or Run()
-    setting = Setting(target, batch, length, threads, quick=run.max_steps is not None) if speedup else None
+    setting = Setting(target, batch, length, threads, quick=run.tiny) if speedup else None
     _check(model, task, tune, multiple_of, setting)
-    device = pick_device(run.device)
     encoded = drawn_examples(model, task, examples, run.seed)
     if setting is None or speedup is None:
         costs = encoder_macs(model, float(encoded.lengths.mean()))
         left = _left(costs, macs or 1.0)
+    elif run.is_rehearsal:
+        left = 1 / speedup
     else:
         times = times_of(model, task, setting, run)
         costs = times.costs(shapes_of(model))
         left = _left_in_time(costs, times, speedup, setting)
+    if run.is_rehearsal:
+        chosen = run.guess.among(len(distinct_layers(model)))
+        return with_fewer(model, 1 - left, 1 - left, chosen, multiple_of=multiple_of)
+    device = pick_device(run.device)
     reader = copy_of(model).to(device).eval().requires_grad_(False)
     gradients = gate_gradients(reader, encoded, device, run.progress)
     kept = _searched(gradients, costs, left, multiple_of)

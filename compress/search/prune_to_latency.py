@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from compress.arguments import fits_together, within_range
 from compress.bert.layout import encoder_layers
 from compress.bert.sharing import why_not_cut
-from compress.bert.surgery import copy_of
+from compress.bert.surgery import copy_of, keep_layers
 from compress.errors import raise_together
 from compress.measure.block_times import BlockTimes, Setting, Shape, model_times, shapes_of
 from compress.search.asked import budgets_of, tell_what_pays, wrong_times
@@ -26,8 +26,9 @@ from compress.search.stitching import Batches, Parts, kept_layers, parts_of, sti
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
 from compress.train.calibration import FEWEST, answers
-from compress.train.fit import labels_aligned
-from compress.train.loop import train
+from compress.train.fit import check_fit, labels_aligned
+from compress.train.guesses import with_fewer
+from compress.train.loop import Goal, train
 from compress.train.predict import on_device
 from compress.train.run import Run
 from compress.train.settings import Average, BatchSize, Epochs, LearningRate, Settings
@@ -45,6 +46,7 @@ OBJECTIVES = {"logits": 1.0, "hidden": 1.0}
 CORRECTIONS = 4  # times at most that the last cut is repeated with a time that makes up for what the table is off by
 NEAR = 0.03  # of what was asked, within which a measured time is right
 LATE = 1.1
+UNKNOWN = 2.0  # times that a model is rehearsed to become faster where milliseconds were asked for
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,11 @@ def prune_to_latency(
         CompressError: The machine is too busy to measure on.
     """
     run = run or Run()
-    setting = Setting(target, batch, length, threads, quick=run.max_steps is not None)
+    setting = Setting(target, batch, length, threads, quick=run.tiny)
     _check(model, task, setting, teacher)
     task = task.read_by(model) if teacher is None else task.read_by(model).read_by(teacher)
+    if run.is_rehearsal:
+        return _rehearsed(model, teacher, speedup or UNKNOWN, bool(schedule), teacher_cache_bytes, task, run)
     times = times_of(model, task, setting, run)
     dense = copy_of(teacher if against == "teacher" and teacher is not None else model).eval()
     dense_ms = times.dense_ms
@@ -182,6 +186,22 @@ def prune_to_latency(
     run.facts["latency"] = _facts(cut.taken, search, cuts)
     student.requires_grad_(True)
     return student
+
+
+def _rehearsed(
+    model: PreTrainedModel, teacher: PreTrainedModel | None, speedup: float, learns: bool, teacher_cache_bytes: int,
+    task: Task, run: Run,
+) -> PreTrainedModel:  # fmt: skip
+    """A copy of all layers or of fewer, of which so much stays that it may be fast enough."""
+    depth = len(encoder_layers(model))
+    chosen = run.guess.among(depth)
+    layers = list(range(depth - chosen))
+    gone = 1 - min(1.0, depth / speedup / len(layers))
+    student = with_fewer(keep_layers(model, layers), gone, gone, chosen % len(layers))
+    if learns:
+        _goal_between(student, teacher or model, layers, depth, teacher_cache_bytes, task, run)
+        check_fit(student, task)
+    return student.requires_grad_(True)
 
 
 def _check(model: PreTrainedModel, task: Task, setting: Setting, teacher: PreTrainedModel | None) -> None:
@@ -294,12 +314,20 @@ def _trained(
     the model had."""
     folder = search.run.folder and search.run.folder / f"cut-{len(search.losses)}"
     run = replace(search.run, folder=folder, facts={})
-    alike = len(encoder_layers(teacher)) == search.depth
-    how = Teaching(layers=[index + 1 for index in layers] if alike else "uniform", teacher_cache_bytes=teacher_cache_bytes)
-    goal = goal_of("prune_to_latency", OBJECTIVES, how, student=student, teacher=teacher, task=search.task, run=run)
+    goal = _goal_between(student, teacher, layers, search.depth, teacher_cache_bytes, search.task, run)
     trained = train(student, task=search.task, settings=settings, goal=goal, run=run)
     search.run.facts.update(run.facts)
     return trained
+
+
+def _goal_between(
+    student: PreTrainedModel, teacher: PreTrainedModel, layers: Sequence[int], depth: int, teacher_cache_bytes: int,
+    task: Task, run: Run,
+) -> Goal:  # fmt: skip
+    """What a student learns between two cuts, of which these of once `depth` layers are left."""
+    alike = len(encoder_layers(teacher)) == depth
+    how = Teaching(layers=[index + 1 for index in layers] if alike else "uniform", teacher_cache_bytes=teacher_cache_bytes)
+    return goal_of("prune_to_latency", OBJECTIVES, how, student=student, teacher=teacher, task=task, run=run)
 
 
 def _facts_of_cut(cut: _Cut, layers: Sequence[int], budget_ms: float, search: _Search) -> dict[str, Any]:

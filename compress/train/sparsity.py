@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -38,7 +38,11 @@ def ranked_together(masks: Iterable[Mask], importance: Importance) -> list[list[
 
 def count_removed(masks: Iterable[Mask], fraction: float) -> int:
     """How many units of masks that compete go."""
-    sizes = [mask.kept.numel() for mask in masks]
+    return units_removed([mask.kept.numel() for mask in masks], fraction)
+
+
+def units_removed(sizes: Sequence[int], fraction: float) -> int:
+    """How many units go of masks that compete and have so many each."""
     return min(round(fraction * sum(sizes)), sum(size - _least(size) for size in sizes))
 
 

@@ -142,7 +142,7 @@ def goal_of(
     teaches_logits = any(not term.pairs for term in terms)
     if run.is_rehearsal:
         if looks and head is None:
-            _check_room(teacher, wanted, how, task, run)
+            check_room(teacher, wanted, how, task, run)
         return Goal({}, teaches_logits=teaches_logits)
     learned = nn.ModuleDict({
         term.name: fitted_projection(student, teacher, task, term.pairs, next(iter(term.kinds)), run)
@@ -295,7 +295,7 @@ def _head(method: str, terms: list[_Term], how: Teaching, teacher: PreTrainedMod
     return head
 
 
-def _check_room(teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run) -> None:
+def check_room(teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run) -> None:
     """Raise InputError where the teacher cannot answer, or the disk has no room for answers that would be kept."""
     _check_length(teacher, wanted, task)
     if run.answers and how.teacher_cache_bytes:

@@ -94,7 +94,7 @@ def test_pieces_can_go_before_and_after(toy: Task) -> None:
 
 
 def test_a_trial_takes_the_largest_rank_that_there_is(toy: Task) -> None:
-    assert embedding_rank(factorize_embedding(tiny_bert(), task=toy, rank=128, run=Run(max_steps=3))) == 8
+    assert embedding_rank(factorize_embedding(tiny_bert(), task=toy, rank=128, run=Run(tiny=True))) == 8
 
 
 def test_training_reaches_both_factors(toy: Task) -> None:

@@ -104,14 +104,73 @@ def ahead(tmp_path: Path, toy: Task) -> Ahead:
      "needs a head for masked words"),
     ("  - swap_attention: {kind: longformer, window: 8}\n  - swap_attention: {kind: longformer, window: 8}\n",
      "the model's attention is longformer already"),
+    ("  - prune_width: {width: 8, multiple_of: 4}\n"
+     "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, project: false}\n", "8 .student. with 16 .teacher."),
+    ("  - prune_width: {width: 8, multiple_of: 4}\n  - prune_width: {width: 12, multiple_of: 4}\n",
+     "prune_width.width is 12, but the model is 8 wide"),
+    ("  - drop_layers: {keep: [0, 1]}\n  - drop_layers: {keep: [0, 3]}\n",
+     "drop_layers.keep names layer 3, but the model has 0 to 1"),
+    ("  - prune_heads: {fraction: 0.5}\n"
+     "  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}}\n", "which compares head with head"),
+    ("  - prune_heads: {fraction: 0.95}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}}\n",
+     "of the student has no attention heads"),
+    ("  - prune_heads: {fraction: 0.25}\n  - prune_heads: {fraction: 0.5, at_least: 4}\n", "0 can go"),
+    ("  - prune_heads: {fraction: 0.4}\n  - share_layers: {group: 2}\n" + DISTILLED, "differ in their heads or neurons"),
+    ("  - prune_ffn: {fraction: 0.4, multiple_of: 4}\n  - share_layers: {group: 4}\n", "differ in their heads or neurons"),
+    ("  - prune_ffn: {fraction: 0.5, multiple_of: 4}\n  - build_student: {layers: 2}\n", "the teacher's layers are of other"),
+    ("  - prune_weights: {fraction: 0.5}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [9, 9]}\n",
+     "names 2 layers, but the student has 4"),
+    ("  - prune_weights: {fraction: 0.5, shape: block, block: [5, 5]}\n", "block 5 x 5 does not divide"),
+    ("  - prune_weights: {fraction: 0.5, objectives: {logits: 1.0}}\n", "which looks at a teacher; give teacher"),
+    ("  - prune_after_training: {macs: 0.5, multiple_of: 99}\n" + DISTILLED, "multiple_of is 99, but no layer has more than"),
+    ("  - prune_cofi: {teacher: teacher, fraction: 0.99}\n", "heads and neurons are only"),
+    ("  - prune_cofi: {teacher: teacher, fraction: 0.5}\n  - prune_cofi: {teacher: teacher, fraction: 0.5, "
+     "teacher_layers: [5]}\n", "teacher_layers is .5.; layers 1 to 4"),
+    ("  - low_rank: {rank: 9}\n" + DISTILLED, "is no smaller or faster above 7"),
+    ("  - low_rank: {macs: 0.01}\n" + DISTILLED, "stay at the smallest ranks"),
+    ("  - low_rank: {energy: 0.9}\n  - prune_heads: {fraction: 0.5}\n", "has Linears of low rank"),
+    ("  - share_layers: {groups: [1, 2]}\n", "the model has 4"),
+    ("  - share_layers: {group: 2}\n  - share_layers: {group: 2}\n", "share these weights already"),
+    ("  - factorize_embedding: {rank: 4}\n  - factorize_embedding: {rank: 6}\n", "the table has 4 columns already"),
+    ("  - factorize_embedding: {energy: 0.9}\n  - prune_width: {width: 8, multiple_of: 4}\n", "word table is factorized"),
+    ("  - trim_vocabulary: {}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}}\n", "have different vocabularies"),
+    ("  - trim_vocabulary: {}\n  - trim_vocabulary: {}\n", "pieces stay; raise min_count"),
+    ("  - quantize_aware: {start_step: 99}\n", "start_step is 99, but an epoch has"),
+    ("  - quantize_aware: {epochs: 1}\n  - quantize_aware: {epochs: 1}\n", "the model is quantized already"),
+    ("  - quantize_aware: {epochs: 1}\n  - prune_ffn: {fraction: 0.5}\n", "the model quantizes; prune it before quantize_aware"),
+    ("  - distill: {teacher: teacher, objectives: {logits: 1.0}, augment: {kind: masking, probability: 0.9, mask: 0.9}}\n",
+     "keep their sum at 1 or below"),
+    ("  - load_student: {checkpoint: MODEL}\n  - drop_layers: {keep: [7]}\n", "names layer 7"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told_before_the_teacher_trains(
     tmp_path: Path, ahead: Ahead, monkeypatch: pytest.MonkeyPatch, steps: str, said: str
 ) -> None:
     monkeypatch.setattr(running, "walk_steps", lambda *_: pytest.fail("a step ran"))
-    plan = ahead(TRAINED + steps)[0].plan
+    plan = ahead(TRAINED + steps.replace("MODEL", str(tmp_path / "model")))[0].plan
     with pytest.raises(InputError, match=said):
         running.run(plan, Surroundings(out=tmp_path / "out", device="cpu"))
+
+
+@pytest.mark.parametrize(("steps", "said"), [
+    ("  - prune_to_latency: {speedup: 2, length: 8}\n  - drop_layers: {keep: [0, 4]}\n", "names layer 4, but the model has 0 to"),
+    ("  - prune_to_latency: {speedup: 2, length: 99}\n", "prune_to_latency.length is 99"),
+    ("  - prune_to_latency: {speedup: 2, length: 9}\n  - prune_to_latency: {speedup: 2, length: 99}\n",
+     "prune_to_latency.length is 99"),
+    ("  - prune_to_latency: {speedup: 4, schedule: [2], length: 8, teacher: model}\n  - theseus: {modules: 7}\n",
+     "theseus.modules is 7, which does not divide"),
+])  # fmt: skip
+def test_what_no_time_makes_fit_is_told_before_anything_is_timed(ahead: Ahead, steps: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        rehearse(*ahead(TRAINED + steps))
+
+
+def test_what_is_refused_for_every_guess_is_said_to_be_an_example(ahead: Ahead) -> None:
+    steps = "  - prune_heads: {fraction: 0.5}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}}\n"
+    with pytest.raises(InputError, match="head with head.*the numbers are those of one example"):
+        rehearse(*ahead(TRAINED + steps))
+    steps = "  - prune_heads: {fraction: 0.5}\n  - drop_layers: {keep: [9]}\n"
+    with pytest.raises(InputError, match=r"names layer 9.*name some of these\.$"):
+        rehearse(*ahead(TRAINED + steps))
 
 
 RIGHT = ("  - build_student: {width: 8, heads: 4}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0, "
@@ -145,10 +204,23 @@ def test_what_fits_passes_and_is_not_worked_on(
     assert not list(walk.cache.root.glob("*/*"))
 
 
-def test_nothing_is_said_of_a_model_whose_shape_only_the_work_tells(ahead: Ahead) -> None:
-    walk, start = ahead(TRAINED + "  - prune_weights: {fraction: 0.5, shape: head_row}\n"
-                        "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [9, 9]}\n")  # fmt: skip
-    rehearse(walk, start)
+@pytest.mark.parametrize("steps", [
+    "  - prune_heads: {fraction: 0.25}\n"
+    "  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}, layers: last}\n",  # the last layer may keep all
+    "  - prune_heads: {fraction: 0.75}\n  - distill: {teacher: teacher, objectives: {relations: 1.0}, layers: last}\n",
+    "  - prune_heads: {fraction: 0.25, at_least: 3}\n  - share_layers: {group: 4}\n",  # each layer loses one
+    "  - prune_heads: {fraction: 0.06}\n  - share_layers: {groups: [1, 3]}\n",
+    "  - prune_to_latency: {speedup: 2, length: 8}\n  - theseus: {modules: 1}\n",
+    "  - prune_to_latency: {speedup: 3, length: 8}\n  - drop_layers: {keep: [0, 2]}\n",
+    "  - prune_to_latency: {p50_ms: 2, length: 8}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [1, 2, 4]}\n",
+    "  - prune_weights: {fraction: 0.5, shape: block, block: [4, 4]}\n  - prune_ffn: {fraction: 0.3, multiple_of: 8}\n",
+    "  - prune_cofi: {teacher: teacher, fraction: 0.5, width: true}\n"
+    "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, project: false}\n",
+    "  - prune_after_training: {speedup: 1.5, length: 8}\n  - prune_ffn: {fraction: 0.5, multiple_of: 8}\n",
+    "  - low_rank: {energy: 0.9}\n  - factorize_embedding: {energy: 0.9}\n",
+])  # fmt: skip
+def test_nothing_is_refused_that_may_fit_what_the_work_finds(ahead: Ahead, steps: str) -> None:
+    rehearse(*ahead(TRAINED + steps + DISTILLED))
 
 
 def test_steps_that_the_cache_holds_are_taken_from_it(ahead: Ahead, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ from compress.bert.quantizers import with_quantizers
 from compress.bert.sharing import shared_parameters
 from compress.errors import InputError, NoEffect
 from compress.measure.counts import torch_macs
-from compress.search.low_rank import crossing, low_rank
+from compress.search.break_even import crossing
+from compress.search.low_rank import low_rank
 from compress.tasks.text_classification import Task
 from compress.train.run import Run
 from tests.methods.ranges import forbid_forward_passes
@@ -180,7 +181,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, per_rank: float, overhead: float) 
         return {name: overhead * bool(ranks_of(model)) + (per_rank * max(ranks_of(model).values(), default=0) or 1.0)
                 for name, model in models.items()}  # fmt: skip
 
-    monkeypatch.setattr("compress.search.low_rank.model_times", times)
+    monkeypatch.setattr("compress.search.break_even.model_times", times)
     return timed
 
 

@@ -262,7 +262,7 @@ def test_every_mistake_in_the_times_is_told() -> None:
 
 
 def test_a_trial_of_a_tiny_model_takes_the_middle_of_what_can_be_reached(toy: Task) -> None:
-    run = Run(device="cpu", max_steps=2)
+    run = Run(device="cpu", max_steps=2, tiny=True)
     model = tiny_bert(layers=3)
     pruned = _prune(model, task=toy, speedup=80.0, schedule=[20.0], batch_size=8, trials=2, run=run)
     middle = (table_of(model).dense_ms + module.fastest_ms(table_of(model))) / 2
@@ -274,7 +274,7 @@ def test_a_trial_of_a_tiny_model_takes_the_middle_of_what_can_be_reached(toy: Ta
 def test_a_tiny_model_is_really_timed(toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asserted about times, which a busy machine may make into anything."""
     monkeypatch.undo()
-    run = Run(device="cpu", max_steps=2, answers=tmp_path)
+    run = Run(device="cpu", max_steps=2, tiny=True, answers=tmp_path)
     pruned = _prune(tiny_bert(), task=toy, speedup=1.5, trials=2, run=run)
     assert shapes_of(pruned) != [(4, 24)] * 2
     facts = run.facts["latency"]
