@@ -71,7 +71,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
     refuse_unread(target, lower, options, brings_ranges=bool(quantized_linears(model)))
     task = task.up_to(model.config.max_position_embeddings)
-    with new_folder(folder) as partial:
+    with new_folder(folder, "export") as partial:
         stages: list[Stage] = lower(model, partial, task=task, **options)
         for stage in stages:
             logger.info("%s, stage %s: largest error %.2g, %s; %d fused and %d integer operators", target, stage.name,
