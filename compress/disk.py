@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -18,6 +19,8 @@ from typing import Any
 from filelock import FileLock
 
 from compress.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 SEAL = "sha256"
 
@@ -88,10 +91,11 @@ def free_name(path: Path, word: str) -> Path:
             return free
 
 
-def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object as JSON together with a hash of itself; see `read_sealed`."""
-    body = json.loads(json.dumps(dict(content)))
+def write_sealed(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write an object as JSON together with a hash of itself, and return it as `read_sealed` will."""
+    body: dict[str, Any] = json.loads(json.dumps(dict(content)))
     write_lasting(path, (json.dumps(body | {SEAL: _seal(body)}, indent=1) + "\n").encode())
+    return body
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
@@ -138,11 +142,20 @@ def set_aside(path: Path) -> Path:
     return kept
 
 
-def put(source: Path, target: Path) -> None:
-    """Move a file or a link over another one of the same file system; a folder in its way is set aside."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def put(source: Path, folder: Path, name: str) -> None:
+    """Move a file or a link to its place in a folder, over what stands there, but for a folder, which is set aside.
+
+    No link is followed: one in the way to the place is set aside too.
+    """
+    target = folder
+    for part in Path(name).parts[:-1]:
+        target = target / part
+        if os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
+            logger.warning("%s is in the way; it is now called %s.", target, set_aside(target))
+        target.mkdir(exist_ok=True)
+    target = folder / name
     if target.is_dir() and not target.is_symlink():
-        set_aside(target)
+        logger.warning("%s is in the way; it is now called %s.", target, set_aside(target))
     os.replace(source, target)
 
 

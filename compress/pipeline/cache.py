@@ -133,13 +133,13 @@ class Cache:
         discard(partial / FACTS)
         files = hashes_of(partial)
         sync_tree(partial)
-        write_sealed(partial / FACTS, {"facts": facts, "files": files})
+        told = write_sealed(partial / FACTS, {"facts": facts, "files": files})
         if os.path.lexists(final):
             _replace(partial, final, files)
         else:
             partial.rename(final)
         sync(final.parent)
-        self.entries[final] = Entry(facts, files)
+        self.entries[final] = Entry(told["facts"], files)
         return final
 
     def _room(self, kind: str) -> Path:
@@ -154,13 +154,16 @@ class Cache:
         for folder in self.entries:
             if not folder.is_dir():
                 return folder if folder.parents[1].is_dir() else folder.parents[1]
+        root = Path(os.path.realpath(self.root))
         cause: BaseException | None = err
         while cause is not None:
             name = getattr(cause, "filename", None)
-            if isinstance(cause, FileNotFoundError) and isinstance(name, str | Path) and self.root in Path(name).parents:
-                return Path(name) if self.root.is_dir() else self.root
-            if isinstance(cause, OSError | SafetensorError) and "No such file" in str(cause) and not self.root.is_dir():
-                return self.root
+            if isinstance(cause, FileNotFoundError) and isinstance(name, str | Path):
+                lost = Path(os.path.realpath(name))
+                if root in lost.parents:
+                    return lost if root.is_dir() else self.root
+            if isinstance(cause, SafetensorError) and "No such file" in str(cause):
+                return self.root  # it does not tell which file
             cause = cause.__cause__ or cause.__context__
         return None
 
@@ -217,7 +220,7 @@ def _replace(partial: Path, final: Path, files: dict[str, str]) -> None:
     for name in _unknown(final, files):
         logger.warning("%s is not ours; it is now called %s.", final / name, set_aside(final / name))
     for name in [*files, FACTS]:
-        put(partial / name, final / name)
+        put(partial / name, final, name)
     sync_tree(final)
     remove(partial)
 

@@ -23,6 +23,7 @@ class Run:
             leaves a model of the right shape, but computes nothing that only training needs.
         checkpoint_seconds: Time between two checkpoints.
         log_with: Trackers that accelerate knows ("tensorboard", "wandb", ...).
+        logs: Where trackers write; the folder of the checkpoints, which goes when the step ends, if None.
         facts: What the step found out, for run.json: metrics, examples_per_second, curve.
     """
 
@@ -35,6 +36,7 @@ class Run:
     checkpoint_seconds: float = 60.0
     log_with: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    logs: Path | None = None
 
     @property
     def is_rehearsal(self) -> bool:
