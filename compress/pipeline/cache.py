@@ -217,8 +217,8 @@ def _replace(partial: Path, final: Path, files: dict[str, str]) -> None:
     if (final / FACTS).is_dir() and not (final / FACTS).is_symlink():
         set_aside(final / FACTS)
     remove(final / FACTS)
-    for name in _unknown(final, files):
-        logger.warning("%s is not ours; it is now called %s.", final / name, set_aside(final / name))
+    for added in _unknown(final, files):
+        logger.warning("%s is not ours; it is now called %s.", final / added, set_aside(final / added))
     for name in [*files, FACTS]:
         put(partial / name, final, name)
     sync_tree(final)

@@ -118,7 +118,8 @@ def check_apart(out: Path, cache: Path, model: str) -> None:
     folder = Path(os.path.abspath(Path(model).expanduser()))
     if folder.is_dir():
         here = Path(os.path.abspath(out))
-        if own == Path(os.path.realpath(folder)) or (here in folder.parents and folder.relative_to(here).parts[0] in (EXPORT, STEPS)):
+        first = folder.relative_to(here).parts[:1] if here in folder.parents else ()
+        if own == Path(os.path.realpath(folder)) or first in ((EXPORT,), (STEPS,)):
             raise InputError(f"the model {model} lies where the run writes to in --out {out}; name another run folder.")
 
 
@@ -193,8 +194,7 @@ def _undo(path: Path) -> None:
 def _take_over(out: Path) -> None:
     """Mark a folder as a run's, with what of it a run wrote before there were marks."""
     wrote = _written_unmarked(out) if _is_unmarked_run(out) else {}
-    others = [entry.name for entry in sorted(out.iterdir()) if entry.name not in {LOCK, *(Path(one).parts[0] for one in wrote)}]
-    if others and not wrote:
+    if not wrote and any(entry.name not in (LOCK, LOGS) for entry in out.iterdir()):
         logger.warning("%s is taken over; what it holds stays (%s). What has a name that the run needs gets another one, "
                        "NAME.kept.", out, held(out))  # fmt: skip
     write_mark(out, KIND, wrote=wrote)
@@ -241,7 +241,8 @@ def _written_unmarked(out: Path) -> dict[str, list[str]]:
             names += [f"{folder}/{one.name}" for one in (out / folder).iterdir() if one.suffix in OF_EXPORTS]
     if (out / STEPS).is_dir():
         names += [f"{STEPS}/{one.name}" for one in (out / STEPS).iterdir() if one.is_symlink()]
-    return {name: [_on_disk(out, name)] for name in dict.fromkeys(names) if not (out / Path(name).parent).is_symlink()}
+    there = {name: _on_disk(out, name) for name in names}
+    return {name: [told] for name, told in there.items() if told is not None}
 
 
 def deliver(out: Path, contents: Mapping[str, Content], *, whole: bool = True) -> None:
@@ -258,7 +259,7 @@ def deliver(out: Path, contents: Mapping[str, Content], *, whole: bool = True) -
     mark = read_mark(out) or {}
     if not out.is_dir() or (whole and not mark):
         raise CompressError(f"{out} went away while the run worked; run the same command again: finished steps are kept.")
-    before = {name: told for name, told in _known(mark.get("wrote")).items()}
+    before = _known(mark.get("wrote"))
     there = {name: _on_disk(out, name) for name in (*before, *contents)}
     told = _beside_a_foreign_card(out, dict(contents), before, there)
     new = {name: _digest(content) for name, content in told.items()}

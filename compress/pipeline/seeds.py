@@ -55,7 +55,9 @@ def results_path(plan: Plan) -> Path:
         raise InputError(f"--record is for recipes in a folder called {RECIPES}; {path or 'this one'} is not. Move it there.")
     results = roots[-1] / RESULTS / path.relative_to(roots[-1]).with_suffix(".json")
     if os.path.lexists(results) and not _holds_results(results):
-        raise InputError(f"--record would write over {results}, which holds no results of ours; move it away, or rename the recipe.")
+        raise InputError(
+            f"--record would write over {results}, which holds no results of ours; move it away, or rename the recipe."
+        )
     return results
 
 

@@ -207,7 +207,7 @@ def _make_step(walk: Walk, step: Step, before: Stop, key: str) -> tuple[Path, bo
     wait_for_all()
     found = walk.cache.find("steps", key)
     if found is None:
-        raise CompressError(f"the result of {step.name} is not in the cache {walk.cache.root} any more; run the command again.")
+        raise CompressError(f"the result of {step.name} is no longer in the cache {walk.cache.root}; run the command again.")
     return found, reused
 
 
