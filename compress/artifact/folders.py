@@ -1,52 +1,15 @@
-"""Make a folder whole or not at all, and tell our folders from everyone else's by a mark in them."""
+"""Make a folder whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from compress.disk import discard, folders_made, free_name, sync, sync_tree, write_lasting
+from compress.disk import discard, folders_made, free_name, sync, sync_tree
 from compress.errors import CompressError, InputError
-
-MARK = ".bert-compress"
-SCHEMA = 1
-SHOWN_NAMES = 5
-
-
-def write_mark(folder: Path, kind: str, **facts: Any) -> None:
-    """Mark a folder as one of ours: what it is, and what we noted about it."""
-    content = {"kind": kind, "schema": SCHEMA, **facts}
-    write_lasting(folder / MARK, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
-
-
-def read_mark(folder: Path) -> dict[str, Any] | None:
-    """What a folder's mark says; None where there is none of ours, or it cannot be read."""
-    path = folder / MARK
-    if path.is_symlink() or not path.is_file():
-        return None
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    known = isinstance(told, dict) and isinstance(told.get("kind"), str) and told.get("schema") == SCHEMA
-    return told if known else None
-
-
-def kind_of(folder: Path) -> str | None:
-    """What a folder of ours is: "run", "cache", "model" or "export"; None for any other."""
-    told = read_mark(folder)
-    return None if told is None else str(told["kind"])
-
-
-def held(folder: Path) -> str:
-    """Names of what a folder holds, the first few of them."""
-    names = sorted(entry.name for entry in folder.iterdir())
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return (", ".join(name[:80] for name in names[:SHOWN_NAMES]) or "nothing") + more
+from compress.marks import write_mark
 
 
 @contextlib.contextmanager

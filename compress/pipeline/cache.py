@@ -18,7 +18,6 @@ from typing import Any
 from filelock import Timeout
 from safetensors import SafetensorError
 
-from compress.artifact.folders import MARK, held, kind_of, write_mark
 from compress.disk import (
     Damaged,
     discard,
@@ -34,6 +33,7 @@ from compress.disk import (
     write_sealed,
 )
 from compress.errors import CompressError, InputError
+from compress.marks import MARK, held, kind_of, write_mark
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from compress.measure.measurement import Measurement, measure
 from compress.measure.report import REPORT, render_report
 from compress.measure.subjects import Subject, subject_of
 from compress.pipeline.keys import digest, source_digest
-from compress.pipeline.run_folder import DETAILS, EXPORT, RUN, STEPS, Content, Copy, deliver, step_contents
+from compress.pipeline.run_files import DETAILS, EXPORT, RUN, STEPS, Content, Copy, deliver, step_contents
 from compress.pipeline.steps import Stop, Walk
 from compress.recipe import recipe_text
 from compress.recipe.plan import Step

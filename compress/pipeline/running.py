@@ -21,7 +21,7 @@ from compress.pipeline.checks import check_exports, check_runtimes, check_teache
 from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.measuring import measure_run
 from compress.pipeline.processes import is_main, join_processes
-from compress.pipeline.run_folder import LOGS, SCHEMA, check_apart, check_out, claimed
+from compress.pipeline.run_files import LOGS, SCHEMA, check_apart, check_out, claimed
 from compress.pipeline.run_log import logged
 from compress.pipeline.steps import Stop, Walk, walk_steps
 from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_model, tiny_plan, tiny_sizes

@@ -13,7 +13,7 @@ from typing import Any
 from compress.errors import InputError
 from compress.pipeline.cache import cache_folder
 from compress.pipeline.measuring import write_json
-from compress.pipeline.run_folder import SCHEMA
+from compress.pipeline.run_files import SCHEMA
 from compress.pipeline.running import Surroundings, run, run_folder
 from compress.recipe.plan import Plan
 

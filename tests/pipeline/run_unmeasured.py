@@ -10,7 +10,7 @@ import torch
 
 from compress.pipeline import Surroundings, running
 from compress.pipeline.measuring import json_text, made_folders
-from compress.pipeline.run_folder import deliver
+from compress.pipeline.run_files import deliver
 from compress.recipe import read_recipe
 
 

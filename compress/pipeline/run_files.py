@@ -21,9 +21,9 @@ from typing import Any
 from filelock import Timeout
 
 from compress.artifact.card import CARD, card_text
-from compress.artifact.folders import MARK, held, kind_of, read_mark, write_mark
 from compress.disk import discard, folders_made, free_name, lock_of, put, remove, set_aside, sha256_of, sync, write_lasting
 from compress.errors import CompressError, InputError
+from compress.marks import MARK, held, kind_of, read_mark, state_of, write_mark, written
 from compress.measure.report import REPORT
 from compress.pipeline.processes import is_main
 from compress.pipeline.run_log import RunLog
@@ -241,7 +241,7 @@ def _written_unmarked(out: Path) -> dict[str, list[str]]:
             names += [f"{folder}/{one.name}" for one in (out / folder).iterdir() if one.suffix in OF_EXPORTS]
     if (out / STEPS).is_dir():
         names += [f"{STEPS}/{one.name}" for one in (out / STEPS).iterdir() if one.is_symlink()]
-    there = {name: _on_disk(out, name) for name in names}
+    there = {name: state_of(out, name) for name in names}
     return {name: [told] for name, told in there.items() if told is not None}
 
 
@@ -259,8 +259,8 @@ def deliver(out: Path, contents: Mapping[str, Content], *, whole: bool = True) -
     mark = read_mark(out) or {}
     if not out.is_dir() or (whole and not mark):
         raise CompressError(f"{out} went away while the run worked; run the same command again: finished steps are kept.")
-    before = _known(mark.get("wrote"))
-    there = {name: _on_disk(out, name) for name in (*before, *contents)}
+    before = written(mark)
+    there = {name: state_of(out, name) for name in (*before, *contents)}
     told = _beside_a_foreign_card(out, dict(contents), before, there)
     new = {name: _digest(content) for name, content in told.items()}
     room = out / STAGED
@@ -315,23 +315,6 @@ def _has_links(out: Path) -> bool:
     return True
 
 
-def _known(wrote: Any) -> dict[str, list[str]]:
-    """The list in a mark, without what could lead out of the folder."""
-    found = wrote.items() if isinstance(wrote, dict) else ()
-    return {name: [str(one) for one in told] for name, told in found
-            if isinstance(told, list) and name and not Path(name).is_absolute() and ".." not in Path(name).parts}  # fmt: skip
-
-
-def _on_disk(out: Path, name: str) -> str | None:
-    """What stands at a path, in the words of the mark; None for nothing, or where a link leads there."""
-    path = out / name
-    if not os.path.lexists(path) or any((out / one).is_symlink() for one in Path(name).parents if one != Path()):
-        return None
-    if path.is_symlink():
-        return f"link {os.readlink(path)}"
-    return sha256_of(path) if path.is_file() else "no file"
-
-
 def _digest(content: Content) -> str:
     if isinstance(content, Link):
         return f"link {content.target}"
@@ -349,7 +332,7 @@ def _beside_a_foreign_card(
     if CARD not in contents or there[CARD] in (None, *before.get(CARD, []), _digest(contents[CARD])):
         return contents
     logger.warning("%s was not written by a run, or was edited since; it stays, and the new card is %s.", out / CARD, NEW_CARD)
-    there[NEW_CARD] = _on_disk(out, NEW_CARD)
+    there[NEW_CARD] = state_of(out, NEW_CARD)
     return {NEW_CARD if name == CARD else name: content for name, content in contents.items()}
 
 
