@@ -102,8 +102,10 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """Read what `write_sealed` wrote.
 
     Raises:
-        Damaged: The file is missing, torn, or was changed.
+        Damaged: The file is missing, torn, or was changed; or a link stands in its place.
     """
+    if path.is_symlink():
+        raise Damaged(f"{path.name} is a link")
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as err:
