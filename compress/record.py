@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from compress.disk import write_lasting
 from compress.errors import CompressError
 
 MISSING = "\u2013"
@@ -206,17 +206,13 @@ def markdown_text(text: Any) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; a link is followed.
+    """Write a text file whole or not at all, and to the disk; a link is followed.
 
     Raises:
         CompressError: The disk is full, or may not be written to.
     """
     path = path.resolve()
-    partial = path.with_name(f"{path.name}.partial.{os.getpid()}")
     try:
-        partial.write_bytes(text.encode("utf-8", errors="replace"))
-        os.replace(partial, path)
+        write_lasting(path, text.encode("utf-8", errors="replace"))
     except OSError as err:
         raise CompressError(f"{path} could not be written: {err}. Free some space or name another folder.") from err
-    finally:
-        partial.unlink(missing_ok=True)

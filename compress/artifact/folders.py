@@ -4,33 +4,62 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from compress.disk import discard, folders_made, free_name, sync, sync_tree
 from compress.errors import CompressError, InputError
+from compress.marks import write_mark
 
 
 @contextlib.contextmanager
-def new_folder(folder: str | Path) -> Iterator[Path]:
+def new_folder(folder: str | Path, kind: str | None = None) -> Iterator[Path]:
     """Give a folder to write into; it takes the name `folder` when the block ends well, and vanishes when it does not.
 
+    Args:
+        folder: Where to; it must not exist yet, or be empty. What lies beside it is left alone, whatever its name.
+        kind: What its mark says that it is; None leaves it without one.
+
     Raises:
-        InputError: `folder` holds something already.
+        InputError: `folder` holds something already, or is a link to nowhere.
         CompressError: The disk is full, or may not be written to.
     """
-    folder = Path(folder)
+    told = Path(folder)
+    try:
+        folder = _free(told)
+        with folders_made(folder.parent):
+            partial = free_name(folder, "partial")
+            try:
+                partial.mkdir()
+                yield partial
+                if kind is not None:
+                    write_mark(partial, kind)
+                sync_tree(partial)
+                _take_name(partial, folder)
+            finally:
+                discard(partial)
+    except FileNotFoundError as err:
+        raise CompressError(f"{told} could not be written, since its folder went away meanwhile ({err}); try again.") from err
+    except OSError as err:
+        raise CompressError(f"{told} could not be written: {err}. Free some space or name another folder.") from err
+
+
+def _free(folder: Path) -> Path:
+    """The folder itself where it is a link to an empty one."""
+    if folder.is_symlink() and not folder.exists():
+        raise InputError(f"{folder} is a link that leads nowhere; name a new folder, or remove the link.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already and is not empty; name a new folder, or remove this one.")
-    partial = folder.with_name(f"{folder.name}.partial.{os.getpid()}")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    except OSError as err:
-        raise CompressError(f"{folder} could not be written: {err}. Free some space or name another folder.") from err
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    return folder.resolve()
+
+
+def _take_name(partial: Path, folder: Path) -> None:
+    if folder.exists():
+        if os.path.ismount(folder) or folder == Path.cwd():  # cannot be replaced, or someone stands in it
+            for entry in sorted(partial.iterdir()):
+                entry.rename(folder / entry.name)
+            sync(folder)
+            return
+        folder.rmdir()
+    partial.rename(folder)
+    sync(folder.parent)

@@ -29,7 +29,7 @@ def save(model: PreTrainedModel, folder: str | Path) -> Path:
         InputError: The folder holds something already, or the model quantizes in a way that a folder cannot tell.
         CompressError: The disk is full, or may not be written to.
     """
-    with new_folder(folder) as partial:
+    with new_folder(folder, "model") as partial:
         write_model(model, partial)
     return Path(folder)
 

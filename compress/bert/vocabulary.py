@@ -17,6 +17,7 @@ from compress.bert.factors import word_table
 from compress.bert.families import family_of, fitted_tokenizer
 from compress.bert.sharing import why_too_late
 from compress.bert.surgery import copy_of
+from compress.disk import remove
 from compress.errors import InputError
 from compress.log import libraries_silenced
 
@@ -108,7 +109,7 @@ def renumbered(tokenizer: Any, ids: Mapping[str, int]) -> Any:
         path = Path(folder) / "tokenizer.json"
         _write(path, _renumbered(json.loads(path.read_text(encoding="utf-8")), ids))
         for name in ("vocab.txt", "added_tokens.json"):  # would say the old numbers
-            (Path(folder) / name).unlink(missing_ok=True)
+            remove(Path(folder) / name)
         settings = Path(folder) / "tokenizer_config.json"
         told = json.loads(settings.read_text(encoding="utf-8"))
         told.pop("added_tokens_decoder", None)  # stands in tokenizer.json too

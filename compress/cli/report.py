@@ -12,9 +12,12 @@ from compress.cli.options import PATH, AsJson, Debug, Quiet, path_named
 from compress.cli.printing import print_json, say
 from compress.cli.results import run_text
 from compress.errors import InputError
+from compress.marks import make_way, note_written
 
 EXAMPLE = "bert-compress report runs/sst2_three_layers_int8"
-RUN_JSON, DETAILS_JSON = "run.json", "details.json"
+RUN_JSON, DETAILS_JSON, REPORT_HTML = "run.json", "details.json", "report.html"
+SIGN = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+"""What our reports have near their beginning, those of earlier versions too."""
 
 
 def report(
@@ -38,8 +41,12 @@ def report(
     if not (folder / RUN_JSON).is_file():
         raise InputError(f"{folder} has no {RUN_JSON}; give the folder of a finished run, such as runs/NAME.")
     found = read_json(folder / RUN_JSON)
+    if found.get("schema") != 1 or not isinstance(found.get("subjects"), list):
+        raise InputError(f"{folder / RUN_JSON} is no record of a run of ours; give the folder of a finished run.")
     details = folder / DETAILS_JSON
+    make_way(folder, REPORT_HTML, SIGN)
     path = write_report(found, folder, read_json(details) if details.is_file() else None)
+    note_written(folder, REPORT_HTML)
     if as_json:
         print_json({"report": str(path), "subjects": record.subjects_of(found)})
         return

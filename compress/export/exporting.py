@@ -77,7 +77,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     model = aligned(model, task.labels) if judged else in_order(model, task.labels)
     check_known(task.calibration, model.tokenizer, model.label, allow_unknown=task.allow_unknown)
     task = task.read_by(model)
-    with new_folder(folder) as partial:
+    with new_folder(folder, "export") as partial:
         stages: list[Stage] = lower(model, partial, task=task, **options)
         for stage in stages:
             logger.info("%s, stage %s: largest error %.2g, %s; %d fused and %d integer operators", target, stage.name,

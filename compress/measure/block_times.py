@@ -16,6 +16,7 @@ import inspect
 import json
 import logging
 import math
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,13 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 from transformers import PreTrainedModel
 
 from compress.bert.costs import Costs
 from compress.bert.layout import reads_first_token_only
 from compress.bert.structure import read_structure
 from compress.bert.surgery import keep_heads, keep_layers, keep_neurons
+from compress.disk import Damaged, lock_of, read_sealed, write_sealed
 from compress.errors import CompressError
 from compress.export import TARGETS
 from compress.log import Progress, libraries_silenced, no_progress
@@ -198,14 +199,16 @@ def block_times(
         return _measured(model, task, setting, progress)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_key(model, setting)}.json"
-    with FileLock(path.with_suffix(".lock")):  # so that several processes use one and the same table
-        if path.is_file():
-            logger.info("the times of %s were measured here before: %s", setting, path)
-            return _from_json(json.loads(path.read_text(encoding="utf-8")))
+    with lock_of(path.with_suffix(".lock")):  # so that several processes use one and the same table
+        if os.path.lexists(path):
+            try:
+                found = _from_json(read_sealed(path))
+                logger.info("the times of %s were measured here before: %s", setting, path)
+                return found
+            except (Damaged, TypeError, ValueError) as err:
+                logger.warning("the table of times %s is damaged: %s. They are measured anew.", path, err)
         found = _measured(model, task, setting, progress)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_sealed(path, asdict(found))
     return found
 
 

@@ -60,8 +60,19 @@ def refresh_tables(path: Path) -> bool:
     contents[path] = after + before[end:]
     changed = [file for file, text in contents.items() if not file.is_file() or file.read_bytes() != text.encode()]
     for file in changed:
+        if file != path and file.exists() and not _is_figure(file):
+            raise InputError(f"{file} would be written over, but is no figure of ours; move it away, or rename it.")
+    for file in changed:
         record.write_whole(file, contents[file])
     return bool(changed)
+
+
+def _is_figure(path: Path) -> bool:
+    """Whether we drew what is in a file, by how our figures begin, those of earlier versions too."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    begins = path.read_bytes()[:1000]
+    return begins.startswith(b"<svg ") and b"svg { --card: " in begins
 
 
 def _places(text: str, path: Path) -> list[tuple[re.Match[str], re.Match[str]]]:

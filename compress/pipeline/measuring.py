@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from compress.artifact.card import write_card
+from compress.artifact.card import CARD, card_text
 from compress.measure.gates import judge
 from compress.measure.machine import machine_key
 from compress.measure.machine import versions as measured_versions
 from compress.measure.measurement import Measurement, measure
-from compress.measure.report import write_report
+from compress.measure.report import REPORT, render_report
 from compress.measure.subjects import Subject, subject_of
-from compress.pipeline.cache import FACTS
 from compress.pipeline.keys import digest, source_digest
+from compress.pipeline.run_files import DETAILS, EXPORT, RUN, STEPS, Content, Copy, deliver, step_contents
 from compress.pipeline.steps import Stop, Walk
 from compress.recipe import recipe_text
+from compress.recipe.plan import Step
 from compress.record import write_whole
 from compress.tasks.text_classification import Task
 
 logger = logging.getLogger(__name__)
 
-RUN, DETAILS = "run.json", "details.json"
 DIFFERING = 10
 SHOWN_LETTERS = 600
 
@@ -40,17 +38,19 @@ def measure_run(walk: Walk, shipped: dict[str, Path], out: Path, record: dict[st
 
     Args:
         walk: The finished steps.
-        shipped: For each target the folder in the cache; it is copied to `out`/export/<target>.
+        shipped: For each target the folder in the cache. It is measured there, and then copied to `out`/export/<target>,
+            where each file is compared with what was measured; until then an earlier run's files stay.
         out: The run folder.
         record: The first keys of run.json.
         clock: `time.perf_counter()` at the start of the run.
 
     Returns:
         The content of run.json.
+
+    Raises:
+        CompressError: A file changed meanwhile.
     """
-    exports = {target: _copied(folder, out / "export" / target) for target, folder in shipped.items()}
-    _remove_others(out / "export", set(shipped))
-    found, details = _measured(walk, exports, {target: folder.name for target, folder in shipped.items()})
+    found, details = _measured(walk, shipped)
     subjects = found["subjects"]
     _set_paths(walk, subjects)
     gates = judge(walk.plan.gates, subjects[-1], subjects)
@@ -66,16 +66,39 @@ def measure_run(walk: Walk, shipped: dict[str, Path], out: Path, record: dict[st
     }
     for note in details["notes"]:
         logger.warning("%s", note)
-    write_json(out / DETAILS, details)
-    write_report(record, out, details)
-    write_card(record, out)
-    write_json(out / RUN, record)
+    deliver(out, made_folders(walk, shipped, out) | {
+        DETAILS: json_text(details),
+        REPORT: render_report(record, details),
+        CARD: card_text(record),
+        RUN: json_text(record),
+    })  # fmt: skip
     return record
+
+
+def made_folders(walk: Walk, shipped: dict[str, Path], out: Path) -> dict[str, Content]:
+    """What lies under export/ and steps/: the files that were measured, and the steps' models."""
+    told: dict[str, Content] = {}
+    for target, folder in shipped.items():
+        told |= {f"{EXPORT}/{target}/{name}": Copy(folder / name, sha256) for name, sha256 in walk.cache.files(folder).items()}
+    stops = list(walk.stops.values())[1:]
+    steps = {folder_name(number, step): stop.folder
+             for number, (step, stop) in enumerate(zip(walk.plan.steps, stops, strict=True), 1) if stop.folder}  # fmt: skip
+    return told | step_contents(out, steps, walk.cache.files)
+
+
+def folder_name(number: int, step: Step) -> str:
+    """What the folder of a step is called under steps/."""
+    return f"{number}-{step.method}"
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that the file is whole or not there."""
-    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_whole(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """What a JSON file of ours holds."""
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def notes(subjects: Sequence[dict[str, Any]]) -> list[str]:
@@ -117,11 +140,12 @@ def notes(subjects: Sequence[dict[str, Any]]) -> list[str]:
     return said
 
 
-def _measured(walk: Walk, exports: dict[str, Path], keys: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _measured(walk: Walk, exports: dict[str, Path]) -> tuple[dict[str, Any], dict[str, Any]]:
     stops = list({stop.name: stop for stop in (walk.baseline, walk.last)}.values())
     benchmark = walk.plan.benchmark
     key = digest({
-        "subjects": [(stop.name, stop.key) for stop in stops] + sorted(keys.items()),
+        "subjects": [(stop.name, walk.cache.files(stop.folder) if stop.folder else stop.key) for stop in stops],
+        "files": {target: walk.cache.files(folder) for target, folder in exports.items()},
         "data": walk.task.fingerprint,
         "benchmark": replace(benchmark, baseline=walk.baseline.name).__dict__,
         "source": source_digest("compress.measure.measurement", "compress.measure.worker"),
@@ -195,30 +219,9 @@ def _points(curve: Sequence[Sequence[float]]) -> list[dict[str, float]]:
 
 def _set_paths(walk: Walk, subjects: Sequence[dict[str, Any]]) -> None:
     """Let every path be relative to the run folder; the model that came in is called as the recipe calls it."""
-    folders = {step.name: f"steps/{number}-{step.method}" for number, step in enumerate(walk.plan.steps, 1)}
+    folders = {step.name: f"{STEPS}/{folder_name(number, step)}" for number, step in enumerate(walk.plan.steps, 1)}
     for subject in subjects:
         if subject["kind"] == "torch":
             subject["path"] = folders.get(subject["name"], walk.plan.model)
         else:
-            subject["path"] = f"export/{subject['target']}"
-
-
-def _copied(source: Path, folder: Path) -> Path:
-    """Bring an export into the run folder, whole, in the place of an earlier one."""
-    partial = folder.with_name(f"{folder.name}.partial.{os.getpid()}")
-    try:
-        shutil.copytree(source, partial, ignore=shutil.ignore_patterns(FACTS))
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
-
-
-def _remove_others(folder: Path, kept: set[str]) -> None:
-    if folder.is_dir():
-        for entry in folder.iterdir():
-            if entry.is_dir() and entry.name not in kept:
-                shutil.rmtree(entry)
-
-
+            subject["path"] = f"{EXPORT}/{subject['target']}"

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from compress.artifact.loading import load
 from compress.artifact.places import find_model
-from compress.errors import GateMissed, InputError
+from compress.errors import GateMissed
 from compress.export import TARGETS
 from compress.export.exporting import check_runtime, export
 from compress.log import Progress, no_progress
 from compress.measure.machine import commit
-from compress.pipeline.cache import disk_errors_told, open_cache
+from compress.pipeline.cache import cache_folder, cache_loss_told, disk_errors_told, open_cache
 from compress.pipeline.checks import begins_anew, check_exports, check_runtimes, check_teachers, check_texts, rehearse
 from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.measuring import measure_run
 from compress.pipeline.processes import is_main, join_processes
+from compress.pipeline.run_files import LOGS, SCHEMA, check_apart, check_out, claimed
+from compress.pipeline.run_log import logged
 from compress.pipeline.steps import Stop, Walk, walk_steps
 from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_model, tiny_plan, tiny_sizes
 from compress.recipe.plan import INPUT_MODEL, Plan
@@ -35,8 +31,6 @@ from compress.train.device import keep_freed_memory, pick_device
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
-
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -44,12 +38,13 @@ class Surroundings:
 
     Args:
         out: The run folder; `runs/<name>` if None, `runs/<name>-tiny` for a tiny run.
-        cache: Where results of steps are kept; `.cache` beside the run folder if None.
+        cache: Where results of steps are kept; `.cache` beside the run folder if None, and in there if it is someone else's.
         device: auto, cpu or cuda.
         tiny: Random model, a few examples and steps.
         progress: Told how far the running step is.
         log_with: Trackers that accelerate knows.
         checkpoint_seconds: Time between two checkpoints of a step that trains.
+        force: Take over a run folder that is not empty and not ours; what it holds stays, if need be under another name.
     """
 
     out: Path | None = None
@@ -59,6 +54,7 @@ class Surroundings:
     progress: Progress = no_progress
     log_with: tuple[str, ...] = ()
     checkpoint_seconds: float = 60.0
+    force: bool = False
 
 
 def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
@@ -68,48 +64,53 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
         The content of run.json. A missed gate is in it; `raise_for_gates` turns it into an error.
 
     Raises:
-        InputError: Model, data or arguments are wrong.
+        InputError: Model, data or arguments are wrong; nothing was written.
         CompressError: The work failed; finished steps are kept.
     """
     around = surroundings or Surroundings()
     out = run_folder(plan, around.out, around.tiny)
+    folder = cache_folder(around.cache, out)
     plan = tiny_plan(plan) if around.tiny else plan
-    for wanted in plan.exports:
-        check_runtime(wanted.target)
+    targets = [wanted.target for wanted in plan.exports]
+    if is_main():
+        check_out(out, targets, force=around.force)
+        check_apart(out, folder, plan.model)
+    for target in targets:
+        check_runtime(target)
     device = pick_device(around.device)
     join_processes(device)
     keep_freed_memory()  # checking and measuring long texts gains as training does
-    with disk_errors_told(out), _alone_in(out), _logged_to(out / "logs" / "run.log"):
-        cache = open_cache(around.cache or out.parent / ".cache", out)
+    with disk_errors_told(out), logged() as log:
+        cache = open_cache(folder, out)
         started, clock = datetime.now(UTC), time.perf_counter()
         task = read_task(**plan.task)
         if around.tiny:
             task = task.capped(EXAMPLES)
         walk = Walk(plan, task, cache, device, around.progress, STEPS if around.tiny else None, around.log_with,
-                    around.checkpoint_seconds)  # fmt: skip
-        start = _start(walk, around.tiny)
-        check_exports(walk, start)
-        check_runtimes(walk)
-        check_texts(walk)
-        if not around.tiny:
-            check_teachers(walk, start)
-            rehearse(walk, start)
-        walk_steps(walk, start)
-        if not is_main():
-            return {}
-        shipped = _export_all(walk, around.tiny)
-        record = {
-            "schema": SCHEMA,
-            "name": plan.name,
-            "recipe": plan.resolved(),
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": 0.0,
-            "commit": commit(),
-            "data": {"fingerprint": task.fingerprint, **task.describe()},
-        }
-        record = measure_run(walk, shipped, out, record, clock)
-        _link_steps(walk, out)
-    return record
+                    around.checkpoint_seconds, logs=out / LOGS)  # fmt: skip
+        with cache_loss_told(cache):
+            start = _start(walk, around.tiny)
+            check_exports(walk, start)
+            check_runtimes(walk)
+            check_texts(walk)
+            if not around.tiny:
+                check_teachers(walk, start)
+                rehearse(walk, start)
+            with claimed(out, targets, log, force=around.force, has_worked=lambda: bool(walk.records)):
+                walk_steps(walk, start)
+                if not is_main():
+                    return {}
+                shipped = _export_all(walk, around.tiny)
+                record = {
+                    "schema": SCHEMA,
+                    "name": plan.name,
+                    "recipe": plan.resolved(),
+                    "started": started.isoformat(timespec="seconds"),
+                    "seconds": 0.0,
+                    "commit": commit(),
+                    "data": {"fingerprint": task.fingerprint, **task.describe()},
+                }
+                return measure_run(walk, shipped, out, record, clock)
 
 
 def run_folder(plan: Plan, out: Path | None, tiny: bool) -> Path:
@@ -174,63 +175,9 @@ def _export_one(walk: Walk, target: str, options: dict[str, Any], key: str) -> P
             if found is None:
                 logger.info("export to %s starts", target)
                 walk.progress(f"export: {target}", 0, 1)
-                partial = walk.cache.partial("exports", key)
-                shutil.rmtree(partial)
+                unmade = walk.cache.unmade("exports", key)
                 started = time.perf_counter()
-                export(walk.last.model(), partial, target=target, task=walk.task, **options)
+                export(walk.last.model(), unmade, target=target, task=walk.task, **options)
                 found = walk.cache.finish("exports", key, {"seconds": time.perf_counter() - started})
                 walk.progress(f"export: {target}", 1, 1)
     return found
-
-
-def _link_steps(walk: Walk, out: Path) -> None:
-    """Show the steps' models under steps/<n>-<method>, as links where the system has them."""
-    shutil.rmtree(out / "steps", ignore_errors=True)
-    (out / "steps").mkdir(parents=True)
-    for number, (step, stop) in enumerate(zip(walk.plan.steps, list(walk.stops.values())[1:], strict=True), 1):
-        link = out / "steps" / f"{number}-{step.method}"
-        assert stop.folder is not None
-        try:
-            link.symlink_to(os.path.relpath(stop.folder, link.parent), target_is_directory=True)
-        except OSError:
-            shutil.copytree(stop.folder, link)
-
-
-@contextlib.contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    if not is_main():
-        yield
-        return
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as err:
-        raise InputError(f"another run is writing to {out}; wait for it, or name another folder with --out.") from err
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _logged_to(path: Path) -> Iterator[None]:
-    if not is_main():
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, mode="a", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    own = logging.getLogger("compress")
-    level = own.level
-    own.addHandler(handler)
-    if not own.isEnabledFor(logging.INFO):
-        own.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        own.removeHandler(handler)
-        own.setLevel(level)
-        handler.close()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from compress.errors import InputError
+from compress.pipeline.cache import cache_folder
 from compress.pipeline.measuring import write_json
-from compress.pipeline.running import SCHEMA, Surroundings, run, run_folder
+from compress.pipeline.run_files import SCHEMA
+from compress.pipeline.running import Surroundings, run, run_folder
 from compress.recipe.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -31,7 +35,7 @@ def run_seeds(plan: Plan, seeds: Sequence[int], surroundings: Surroundings | Non
         raise InputError(f"seeds are {', '.join(map(str, seeds)) or 'empty'}; give at least one, each once, such as 1,2,3.")
     around = surroundings or Surroundings()
     out = run_folder(plan, around.out, around.tiny)
-    cache = around.cache or out.parent / ".cache"
+    cache = cache_folder(around.cache, out)
     records = []
     for seed in seeds:
         logger.info("seed %d starts", seed)
@@ -43,13 +47,29 @@ def results_path(plan: Plan) -> Path:
     """Where the results of a recipe are kept: recipes/results/<path of the recipe>.json.
 
     Raises:
-        InputError: The recipe does not lie in a folder called recipes.
+        InputError: The recipe does not lie in a folder called recipes, or something else than results has that name.
     """
     path = plan.path.resolve() if plan.path else None
     roots = [parent for parent in path.parents if parent.name == RECIPES] if path else []
     if path is None or not roots:
         raise InputError(f"--record is for recipes in a folder called {RECIPES}; {path or 'this one'} is not. Move it there.")
-    return roots[-1] / RESULTS / path.relative_to(roots[-1]).with_suffix(".json")
+    results = roots[-1] / RESULTS / path.relative_to(roots[-1]).with_suffix(".json")
+    if os.path.lexists(results) and not _holds_results(results):
+        raise InputError(
+            f"--record would write over {results}, which holds no results of ours; move it away, or rename the recipe."
+        )
+    return results
+
+
+def _holds_results(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    runs = told.get("runs") if isinstance(told, dict) and told.get("schema") == SCHEMA else None
+    return isinstance(runs, list) and all(isinstance(one, dict) and "recipe" in one for one in runs)
 
 
 def write_results(plan: Plan, records: Sequence[dict[str, Any]]) -> Path:

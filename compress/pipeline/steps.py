@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import logging
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from compress.artifact.loading import load
 from compress.artifact.places import find_model
 from compress.artifact.saving import write_model
 from compress.bert.layout import parameter_count
+from compress.disk import remove
 from compress.errors import CompressError
 from compress.export import TARGETS
 from compress.log import Progress
@@ -73,7 +73,7 @@ class Stop:
 
 @dataclass
 class Walk:
-    """What the steps share, and what they left behind: `stops` by name, `records` for run.json.
+    """What the steps share, and what they left behind: `stops` by name, `records` for run.json, `logs` for trackers.
 
     A run's `keys` of its steps are worked out once, by whoever looks at a step first: that reads files, checkpoints and code.
     """
@@ -89,6 +89,7 @@ class Walk:
     stops: dict[str, Stop] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
+    logs: Path | None = None
 
     @property
     def last(self) -> Stop:
@@ -215,24 +216,26 @@ def _make_step(walk: Walk, step: Step, before: Stop, key: str) -> tuple[Path, bo
                 _keep(walk, model, facts, unfinished, key)
     wait_for_all()
     found = walk.cache.find("steps", key)
-    assert found is not None
+    if found is None:
+        raise CompressError(f"the result of {step.name} is no longer in the cache {walk.cache.root}; run the command again.")
     return found, reused
 
 
 def _keep(walk: Walk, model: PreTrainedModel, facts: dict[str, Any], unfinished: Path, key: str) -> None:
     """Write a step's model and check that it answers the same when loaded again, before it counts as made."""
     for path in unfinished.iterdir():
-        if path.is_file():
-            path.unlink()
+        if path.name != CHECKPOINT:
+            remove(path)
     write_model(model, unfinished)
     _check_reload(model, unfinished, walk.task)
-    shutil.rmtree(unfinished / CHECKPOINT, ignore_errors=True)
+    remove(unfinished / CHECKPOINT)
     walk.cache.finish("steps", key, facts)
 
 
 def _apply(walk: Walk, step: Step, before: Stop, checkpoint: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     run = Run(walk.plan.seed, walk.device, checkpoint, walk.cache.root / "answers", _named(walk.progress, step.name),
-              walk.max_steps, walk.checkpoint_seconds, walk.log_with, tiny=walk.max_steps is not None)  # fmt: skip
+              walk.max_steps, walk.checkpoint_seconds, walk.log_with, logs=walk.logs and walk.logs / step.name,
+              tiny=walk.max_steps is not None)  # fmt: skip
     call, model = call_of(walk, step, run), before.model()
     logger.info("%s (%s) starts", step.name, step.method)
     walk.progress(f"{step.name}: starts", 0, 1)

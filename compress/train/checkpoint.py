@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim import Optimizer
 
+from compress.disk import Damaged, discard, free_name, put, sync
 from compress.train.average import Weights
 
 logger = logging.getLogger(__name__)
 
 FILE = "checkpoint.safetensors"
+SEAL = "sha256"
 
 
 @dataclass
@@ -78,12 +80,24 @@ def save_checkpoint(
     for kind, weights in (("best", best), ("mean", mean)):
         tensors |= {f"{kind}.{name}": tensor for name, tensor in (weights or {}).items()}
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    partial = folder / f"{FILE}.partial.{os.getpid()}"
+    metadata = {"position": json.dumps(asdict(position)), "what": what}
+    partial = free_name(folder / FILE, "partial")
     try:
-        save_file(tensors, partial, metadata={"position": json.dumps(asdict(position)), "what": what})
-        partial.replace(folder / FILE)
+        save_file(tensors, partial, metadata=metadata | {SEAL: _seal(tensors, metadata)})
+        sync(partial)
+        put(partial, folder, FILE)
+        sync(folder)
     finally:
-        partial.unlink(missing_ok=True)
+        discard(partial)
+
+
+def _seal(tensors: Weights, metadata: dict[str, str]) -> str:
+    """A hash of all that a checkpoint holds; safetensors has none."""
+    total = hashlib.sha256(f"{metadata['position']} {metadata['what']}".encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return total.hexdigest()
 
 
 def load_checkpoint(
@@ -96,16 +110,18 @@ def load_checkpoint(
     Random state needs no keeping: each step seeds its own.
     """
     path = folder / FILE
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("what") != what:
-                return None
-            position = Position(**json.loads(metadata["position"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as err:
+        if metadata.get(SEAL) != _seal(tensors, metadata):
+            raise Damaged("it has other contents than were written")
+        if metadata["what"] != what:
+            return None
+        position = Position(**json.loads(metadata["position"]))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as err:
         logger.warning("%s cannot be read (%s); the step starts again.", path, err)
         return None
     model.load_state_dict(_under("model.", tensors))

@@ -173,7 +173,7 @@ def _prepare(
             cpu=device == "cpu",
             mixed_precision="bf16" if has_fast_bf16(device) else "no",
             log_with=list(run.log_with) or None,
-            project_dir=str(run.folder) if run.folder else None,
+            project_dir=str(run.logs or run.folder) if run.logs or run.folder else None,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         if run.log_with:

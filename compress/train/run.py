@@ -42,6 +42,7 @@ class Run:
         max_steps: Stop after so many optimizer steps; None does not.
         checkpoint_seconds: Time between two checkpoints.
         log_with: Trackers that accelerate knows ("tensorboard", "wandb", ...).
+        logs: Where trackers write; the folder of the checkpoints, which goes when the step ends, if None.
         facts: What the step found out, for run.json: metrics, examples_per_second, curve.
         tiny: For `--tiny`: a random model and a few examples, on which steps that measure take few measurements, and do not
             insist on having an effect.
@@ -62,6 +63,7 @@ class Run:
     tiny: bool = False
     rehearsal: bool = False
     guess: Guess = field(default_factory=Guess)
+    logs: Path | None = None
 
     @property
     def is_rehearsal(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import zlib
 from collections.abc import Collection, Iterable
@@ -19,11 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from transformers import PreTrainedModel
 
 from compress.artifact.fingerprint import fingerprint
 from compress.bert.states import State
+from compress.disk import lock_of, put, remove, sync, write_lasting
 from compress.errors import InputError
 from compress.log import Progress
 from compress.tasks.encoding import Encoded
@@ -53,26 +54,44 @@ class _File:
     def note(self) -> Path:
         return self.path.with_suffix(".json")
 
+    @property
+    def partial(self) -> Path:
+        return self.path.with_suffix(".partial")
+
     def is_whole(self) -> bool:
         """Whether the file is there as its note says."""
+        if not os.path.lexists(self.note):
+            return False  # it was never finished
         try:
             told = json.loads(self.note.read_text(encoding="utf-8"))
-            sound = self.path.stat().st_size == self.size_bytes and told == self.described()
-        except (OSError, ValueError):
-            return False
+            linked = self.path.is_symlink() or self.note.is_symlink()
+            sound = not linked and self.path.stat().st_size == self.size_bytes and told == self.described(self.path)
+        except (OSError, ValueError, RecursionError):
+            sound = False
         if not sound:
             logger.warning("%s is torn or damaged; the teacher answers again.", self.path)
         return sound
 
-    def described(self) -> dict[str, Any]:
+    def described(self, path: Path) -> dict[str, Any]:
         total = 0
-        with self.path.open("rb") as file:
+        with path.open("rb") as file:
             while block := file.read(BLOCK):
                 total = zlib.crc32(block, total)
         return {"dtype": self.dtype, "shape": list(self.shape), "crc32": total}
 
-    def opened(self, mode: Any) -> np.ndarray:
-        return np.memmap(self.path, dtype=self.dtype, mode=mode, shape=self.shape)
+    def opened(self) -> np.ndarray:
+        return np.memmap(self.path, dtype=self.dtype, mode="r", shape=self.shape)
+
+    def started(self) -> np.ndarray:
+        """An empty array in a file beside; nobody else's file is written into, and no link is followed."""
+        remove(self.partial)
+        return np.memmap(self.partial, dtype=self.dtype, mode="w+", shape=self.shape)
+
+    def finished(self) -> None:
+        """Let the file take its name, and note what is in it once it is on the disk."""
+        sync(self.partial)
+        put(self.partial, self.path.parent, self.path.name)
+        write_lasting(self.note, json.dumps(self.described(self.path)).encode())
 
 
 def known_answers(
@@ -112,14 +131,14 @@ def known_answers(
                     "step.", size_bytes / 1e9, limit_bytes / 1e9)  # fmt: skip
         return None
     place.mkdir(parents=True, exist_ok=True)
-    with FileLock(place / "lock"):
+    with lock_of(place / "lock"):
         missing = {state: file for state, file in files.items() if not file.is_whole()}
         if missing:
             _check_room(place, missing.values())
             logger.info("writing the teacher's answers to %d files, %.2f GB of %.2f GB, in %s", len(missing),
                         _size_bytes(missing.values()) / 1e9, size_bytes / 1e9, place)  # fmt: skip
             _write(teacher, encoded, missing, device, bf16, progress)
-    arrays = {state: file.opened("r") for state, file in files.items()}
+    arrays = {state: file.opened() for state, file in files.items()}
     logits = np.array(arrays.pop((LOGITS, 0)))
     return KnownAnswers(logits, {state: _stored(state, array, encoded) for state, array in arrays.items()})
 
@@ -194,7 +213,7 @@ def _check_room(place: Path, missing: Iterable[_File]) -> None:
 def _write(
     teacher: PreTrainedModel, encoded: Encoded, files: dict[Any, _File], device: str, bf16: bool, progress: Progress
 ) -> None:
-    arrays = {state: file.opened("w+") for state, file in files.items()}
+    arrays = {state: file.started() for state, file in files.items()}
     wanted = [state for state in arrays if state[0] != LOGITS]
     batches = sorted_batches(encoded.lengths, BATCH_SIZE)
     teacher.to(device).eval()
@@ -210,9 +229,7 @@ def _write(
     teacher.cpu()
     for state, file in files.items():
         arrays[state].flush()  # type: ignore[attr-defined]
-        partial = file.note.with_suffix(".partial")
-        partial.write_text(json.dumps(file.described()), encoding="utf-8")
-        partial.replace(file.note)
+        file.finished()
 
 
 def _halved(values: torch.Tensor) -> np.ndarray:

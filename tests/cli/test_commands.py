@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from compress.errors import CompressError, InputError
+from compress.marks import write_mark
 from compress.recipe.plan import Export, Plan
 from tests.cli.calling import EXAMPLES, PLAN, call, raising, stand_in
 
@@ -127,6 +129,37 @@ def test_report_is_written_anew_with_the_details(tmp_path: Path, monkeypatch: py
     told = json.loads(call("report", str(tmp_path), "--json").stdout)
     assert seen[-1][1] is None
     assert told["report"] == str(tmp_path / "report.html")
+
+
+def test_report_keeps_a_report_that_is_not_ours_or_was_edited(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes((EXAMPLES / "example_run.json").read_bytes())
+    (tmp_path / "report.html").write_text("my report")
+    for _ in range(2):  # the second time there is nothing of anyone's
+        assert call("report", str(tmp_path)).exit_code == 0
+        assert sorted(os.listdir(tmp_path)) == ["report.html", "report.html.kept", "run.json"]
+    assert (tmp_path / "report.html.kept").read_text() == "my report"
+    write_mark(tmp_path, "run", wrote={"report.html": ["another"]})
+    for _ in range(2):
+        assert call("report", str(tmp_path)).exit_code == 0
+        assert len(os.listdir(tmp_path)) == 5
+    assert (tmp_path / "report.html.kept-2").is_file()
+
+
+def test_report_does_not_write_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_bytes((EXAMPLES / "example_run.json").read_bytes())
+    (tmp_path / "mine.html").write_text("mine")
+    (tmp_path / "out" / "report.html").symlink_to(tmp_path / "mine.html")
+    assert call("report", str(tmp_path / "out")).exit_code == 0
+    assert (tmp_path / "mine.html").read_text() == "mine"
+
+
+def test_report_refuses_a_run_json_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"schema": "mine"}')
+    result = call("report", str(tmp_path))
+    assert result.exit_code == 2
+    assert "no record of a run of ours" in result.stderr
+    assert os.listdir(tmp_path) == ["run.json"]
 
 
 def test_report_refreshes_a_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ class Surroundings:
     tiny: bool
     progress: Any
     log_with: tuple[str, ...]
+    force: bool = False
 
 
 @dataclass
@@ -79,11 +80,12 @@ def test_run_prints_the_table_and_where_the_report_is(pipeline: Pipeline) -> Non
 
 def test_run_passes_its_options_on(pipeline: Pipeline, tmp_path: Path) -> None:
     arguments = ["run", "a.yaml", "--out", str(tmp_path / "o"), "--cache", str(tmp_path / "c"), "--tiny", "--device", "cpu",
-                 "--log-with", "tensorboard", "--json"]  # fmt: skip
+                 "--log-with", "tensorboard", "--force", "--json"]  # fmt: skip
     result = call(*arguments)
     around = pipeline.around[0]
     assert (around.out, around.cache, around.device, around.tiny) == (tmp_path / "o", tmp_path / "c", "cpu", True)
     assert around.log_with == ("tensorboard",)
+    assert around.force
     assert json.loads(result.stdout) == pipeline.record
 
 

@@ -23,7 +23,7 @@ from compress.tasks.text_classification import Task
 from tests.export.graphs import NAMES, BagOfWords, deployed_answers, plain_answers, write_bag_of_words
 from tests.models import differences, state_of, tiny_bert, tokens, toy_task
 
-FILES = ["config.json", "export.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"]
+FILES = [".bert-compress", "config.json", "export.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"]
 SHAPES = [(1,), (9,), (24,), (5, 5, 5), (9, 4, 1, 7), (24, 1, 3, 2, 7, 9, 11, 13)]
 TARGETS = ("onnxruntime-cpu", "onnxruntime-cpu-int8")
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,23 @@ def test_a_table_is_measured_once_for_each_shape_and_setting(clock: _Clock, toy:
     for number, (model, setting) in enumerate(others, 2):
         block_times(model, toy, setting, folder=tmp_path / "times")
         assert len(clock.made) == number
+
+
+@pytest.mark.parametrize("harm", ["empty", "torn", "edited", "old"])
+def test_a_damaged_table_is_told_of_and_measured_anew(
+    clock: _Clock, toy: Task, tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = block_times(tiny_bert(), toy, CPU, folder=tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    told = json.loads(path.read_text())
+    old = {name: value for name, value in told.items() if name != "sha256"}
+    path.write_text({"empty": "", "torn": path.read_text()[:-9], "edited": json.dumps(told | {"base_ms": 0.1}),
+                     "old": json.dumps(old)}[harm])  # fmt: skip
+    assert block_times(tiny_bert(), toy, CPU, folder=tmp_path) == first
+    assert len(clock.made) == 2
+    assert f"{path} is damaged" in caplog.text
+    assert block_times(tiny_bert(), toy, CPU, folder=tmp_path) == first
+    assert len(clock.made) == 2
 
 
 def test_another_machine_measures_again(

@@ -138,6 +138,18 @@ def test_a_figure_that_is_gone_is_drawn_again(page: Path) -> None:
     assert (page.parent / "results" / "front.svg").is_file()
 
 
+@pytest.mark.parametrize("text", ["<svg xmlns='mine'/>", "mine", ""])
+def test_somebody_elses_figure_is_not_written_over(page: Path, text: str) -> None:
+    page.write_text(FRONT)
+    figure = page.parent / "results" / "front.svg"
+    figure.write_text(text)
+    before = page.read_bytes()
+    with pytest.raises(InputError, match=r"front\.svg would be written over"):
+        refresh_tables(page)
+    assert figure.read_text() == text
+    assert page.read_bytes() == before
+
+
 def test_a_page_without_an_overview_gets_no_figure(page: Path) -> None:
     refresh_tables(page)
     assert os.listdir(page.parent / "results") == ["a.json"]

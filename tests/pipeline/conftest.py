@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,16 @@ def weights_of(out: Path) -> dict[str, Any]:
     """The weights of the last step of a run folder."""
     last = sorted((out / "steps").iterdir())[-1]
     return load_file(last / "model.safetensors")
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    """What every file below a folder holds, and where every link leads; none is followed."""
+    found = {}
+    for place, folders, names in os.walk(folder):
+        for name in [*names, *folders]:
+            path = Path(place) / name
+            if path.is_symlink():
+                found[path.relative_to(folder).as_posix()] = f"link to {os.readlink(path)}".encode()
+            elif path.is_file():
+                found[path.relative_to(folder).as_posix()] = path.read_bytes()
+    return found

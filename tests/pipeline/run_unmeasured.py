@@ -9,14 +9,15 @@ from typing import Any
 import torch
 
 from compress.pipeline import Surroundings, running
-from compress.pipeline.measuring import write_json
+from compress.pipeline.measuring import json_text, made_folders
+from compress.pipeline.run_files import deliver
 from compress.recipe import read_recipe
 
 
 def bare(walk: Any, shipped: dict[str, Path], out: Path, record: dict[str, Any], clock: float) -> dict[str, Any]:
     """End with a record of the steps alone."""
     record |= {"steps": walk.records, "gates": [], "subjects": []}
-    write_json(out / "run.json", record)
+    deliver(out, made_folders(walk, shipped, out) | {"run.json": json_text(record)})
     return record
 
 

@@ -48,12 +48,13 @@ def slower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
         return Measurement(found, {name: [[8, 0], [0, 8]] for name in logits}, logits, {"cpu": "a CPU"}, {})
 
     def export_all(walk: Any, tiny: bool) -> dict[str, Path]:
-        folders = {one.target: tmp_path / "shipped" / one.target for one in walk.plan.exports}
-        for target, folder in folders.items():
-            folder.mkdir(parents=True, exist_ok=True)
+        folders = {}
+        for one in walk.plan.exports:
+            folder = walk.cache.partial("exports", one.target)
             (folder / "model.onnx").write_bytes(b"")
             (folder / "config.json").write_text("{}")
-            (folder / "export.json").write_text(json.dumps({"target": target}))
+            (folder / "export.json").write_text(json.dumps({"target": one.target}))
+            folders[one.target] = walk.cache.finish("exports", one.target, {})
         return folders
 
     monkeypatch.setattr(measuring, "measure", measure)

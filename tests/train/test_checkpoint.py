@@ -228,3 +228,25 @@ def test_a_save_that_fails_keeps_the_checkpoint_before(tmp_path: Path, monkeypat
 def test_no_checkpoint_is_nothing_to_go_on_from(tmp_path: Path) -> None:
     model = torch.nn.Linear(3, 2)
     assert load_checkpoint(tmp_path / "nowhere", model, one_step(model), "this run") is None
+
+
+@pytest.mark.parametrize("harm", ["weights", "position", "what", "cut", "none"])
+def test_a_checkpoint_whose_contents_changed_starts_the_step_again_and_says_so(
+    tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = torch.nn.Linear(3, 2)
+    optimizer = one_step(model)
+    save_checkpoint(tmp_path, Position(step=1), model, optimizer, None, None, "this run")
+    content = bytearray((tmp_path / FILE).read_bytes())
+    if harm == "weights":
+        content[-1] ^= 1
+    elif harm == "cut":
+        del content[-1:]
+    elif harm != "none":
+        old, new = {"position": (rb'\"step\": 1', rb'\"step\": 7'), "what": (b"this run", b"that run")}[harm]
+        assert old in content
+        content = content.replace(old, new)
+    (tmp_path / FILE).write_bytes(content)
+    found = load_checkpoint(tmp_path, model, optimizer, "that run" if harm == "what" else "this run")
+    assert (found is not None) is (harm == "none")
+    assert ("the step starts again" in caplog.text) is (harm != "none")

@@ -107,6 +107,40 @@ def test_a_torn_file_is_noticed_and_made_again(
     assert ("torn or damaged" in caplog.text) is (damage != "note")
 
 
+@pytest.mark.parametrize("note", ["", "{", "[]", "null", "[" * 10**5])
+def test_a_note_that_cannot_be_read_is_told_and_the_teacher_answers_again(
+    model: PreTrainedModel, toy: Task, tmp_path: Path, note: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers(model, toy, tmp_path, [("hidden", 1)])
+    (path,) = tmp_path.rglob("hidden_1.json")
+    whole = path.read_bytes()
+    path.write_text(note)
+    answers(model, toy, tmp_path, [("hidden", 1)])
+    assert path.read_bytes() == whole
+    assert "torn or damaged" in caplog.text
+
+
+def test_a_link_in_the_place_of_answers_is_not_written_through(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
+    answers(model, toy, tmp_path / "cache", [("hidden", 1)])
+    (path,) = (tmp_path / "cache").rglob("hidden_1")
+    (tmp_path / "mine").write_text("mine")
+    for link in (path, path.with_suffix(".partial")):
+        link.unlink(missing_ok=True)
+        link.symlink_to(tmp_path / "mine")
+    answers(model, toy, tmp_path / "cache", [("hidden", 1)])
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not path.is_symlink()
+
+
+def test_a_lock_of_answers_that_is_a_folder_is_refused(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
+    answers(model, toy, tmp_path, [])
+    (lock,) = tmp_path.rglob("lock")
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(InputError, match="is a folder, but a lock"):
+        answers(model, toy, tmp_path, [])
+
+
 def test_the_size_is_told_before_anything_is_written_and_held_against_the_limit(
     model: PreTrainedModel, toy: Task, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
