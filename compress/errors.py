@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+MOST_SHOWN_CHARACTERS = 70
+LEAST_ROOM = 4  # for the entries of a list that is shown
 
 
 class CompressError(Exception):
@@ -35,3 +39,47 @@ def raise_together(problems: Sequence[str], heading: str = "") -> None:
     if problems:
         lines = [heading] if heading else []
         raise InputError("\n".join([*lines, *problems]))
+
+
+def shown(value: Any, most: int = MOST_SHOWN_CHARACTERS) -> str:
+    """Write a user's value into a message: as `repr` does, but cut where it is long, with how long it was.
+
+    Lone surrogates are escaped, so that the message can be printed and written as UTF-8. Values that are long are never
+    written out whole, however long they are.
+
+    Args:
+        value: Anything that a file, a recipe or an argument held.
+        most: Characters to keep, quotation marks not counted.
+    """
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        return _cut_container(value, most)
+    if isinstance(value, int) and value.bit_length() > 4 * MOST_SHOWN_CHARACTERS:
+        return f"a whole number ({value.bit_length():,} bits)"  # Python writes no number of more than 4,300 digits
+    is_text = isinstance(value, str | bytes)
+    written, length = (repr(value[:most]), len(value)) if is_text else (repr(value), 0)
+    if not is_text:
+        written, length = written[:most], len(written)
+    if length <= most:
+        return written
+    return f"{written}... ({length:,} {'bytes' if isinstance(value, bytes) else 'characters'})"
+
+
+def _cut_container(value: Any, most: int) -> str:
+    """The first entries of a list, a set or a mapping, as many as there is room for; nested ones are cut too."""
+    opening, closing = {list: "[]", tuple: "()"}.get(type(value), "{}")
+    if not value:
+        return repr(value)
+    pieces: list[str] = []
+    room = most - 2
+    for entry in value.items() if isinstance(value, dict) else value:
+        if room < LEAST_ROOM:
+            pieces.append("...")
+            return f"{opening}{', '.join(pieces)}{closing} ({len(value):,} entries)"
+        if isinstance(value, dict):
+            piece = f"{shown(entry[0], room // 2)}: {shown(entry[1], room // 2)}"
+        else:
+            piece = shown(entry, room)
+        pieces.append(piece)
+        room -= len(piece) + 2
+    last = "," if isinstance(value, tuple) and len(value) == 1 else ""
+    return f"{opening}{', '.join(pieces)}{last}{closing}"
