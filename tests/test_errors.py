@@ -5,7 +5,9 @@ import pytest
 from compress.errors import shown
 
 
-@pytest.mark.parametrize("value", ["a film", "it's", "", 7, -2.5, None, True, [1, "a"], (1, 2), {"a": [1]}, {1}, set(), [], b"ab"])
+@pytest.mark.parametrize(
+    "value", ["a film", "it's", "", 7, -2.5, None, True, [1, "a"], (1, 2), {"a": [1]}, {1}, set(), [], b"ab"]
+)  # fmt: skip
 def test_short_values_are_shown_as_they_are(value: object) -> None:
     if isinstance(value, tuple | set):
         assert sorted(shown(value)) == sorted(repr(value))

@@ -126,7 +126,8 @@ def distill(
     if text is not None:
         if "labels" in objectives:
             raise InputError("distill.objectives names 'labels', but distill.text has none; remove one of them.")
-        task = replace(task, train=read_unlabelled(text, apart_from=task.evaluation).split)
+        if not run.is_rehearsal:
+            task = replace(task, train=read_unlabelled(text, apart_from=task.evaluation).split)
     if augment is not None:
         wanted = Augment(**augment)
         wanted.check()

@@ -20,7 +20,7 @@ from compress.measure.chance import assert_better_than_chance, assert_not_in_ano
 from compress.pipeline.steps import Stop, Walk, call_of, stops_ahead
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.recipe.signatures import load_function
-from compress.tasks.unlabelled import read_unlabelled
+from compress.tasks.unlabelled import check_unlabelled
 from compress.train.calibration import check_calibration_part
 from compress.train.predict import predict
 from compress.train.run import Guess, Run
@@ -121,11 +121,11 @@ def check_runtimes(walk: Walk) -> None:
 
 
 def check_texts(walk: Walk) -> None:
-    """Raise InputError when a step reads a file of texts that cannot be read, before an earlier step trains."""
+    """Raise InputError when a step reads a file of texts that is not there or none, before an earlier step trains."""
     for step in walk.plan.steps:
         if step.arguments.get("text"):
             try:
-                read_unlabelled(step.arguments["text"])
+                check_unlabelled(step.arguments["text"])
             except InputError as err:
                 raise InputError(f"{step.method}.text: {err}") from err
 

@@ -39,14 +39,18 @@ def task(
 
     Args:
         data: A known name (sst2, mrpc and the rest of GLUE, tweets, bbc_news, movie_reviews_long), a hub name, or a mapping:
-            `train` and `validation` (files that end in .tsv, .csv, .jsonl or .parquet), `text`, `pair` and `label` (columns),
-            `quoting` ("csv", or "none" for files whose quotation marks mean nothing; the latter is the default for .tsv).
-            Without `validation`, a fifth of `train` is kept apart to be measured on.
+            `train` and `validation` (files that end in .tsv, .csv, .jsonl, .ndjson, .json or .parquet, and if they are packed
+            in .gz, .bz2, .xz or .zip after that), `text`, `pair` and `label` (columns), `quoting` ("csv", or "none" for files
+            whose quotation marks mean nothing; the latter is the default for .tsv). Without `validation`, a fifth of `train`
+            is kept apart to be measured on.
         kind: See `bert-compress list tasks`.
         name: For tables; the data's name if None.
         data_dir: Folder of the files; for sst2 and mrpc one that holds sst2/train.tsv and so on. The environment variable
             BERT_COMPRESS_DATA stands for it where a known name is asked for.
-        labels: Label names in the order of their ids; the data holds the names or the ids. None takes what the data says.
+        labels: Label names in the order of their ids. The data holds the names; or numbers, where it is certain what they
+            mean: where every name carries one number of its own ("1 star" to "5 stars"), 1 is the name with that number;
+            where no other name carries the number, it is an id, 0 for the first name. Anything else is refused. None takes
+            what the data says.
         max_length: Longest example in tokens; longer ones are cut.
         selection: Fraction of the training rows that picks epochs; None for a tenth, at most 2,000 rows.
         calibration: Fraction of the training rows for quantization and parity checks; None for a twentieth, at most 500 rows.
@@ -78,9 +82,9 @@ def evaluation_task(
     """Read one file to measure on and nothing else; the other parts are empty.
 
     Args:
-        path: Ends in .tsv, .csv, .jsonl or .parquet.
-        labels: The model's label names in the order of their ids; the file holds the names or the ids. Where
-            they are mere numbers (LABEL_0), it may hold other names, as many, which are read in rising order.
+        path: Ends as files of `task` do.
+        labels: The model's label names in the order of their ids; the file holds the names, or numbers by the rules of `task`.
+            Where they are mere numbers (LABEL_0), it may hold other names, as many, which are read in rising order.
         text: Column of the text; None finds it.
         pair: Column of the second text of a pair.
         label: Column of the label; None finds it.

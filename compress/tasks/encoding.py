@@ -11,6 +11,7 @@ import numpy as np
 
 from compress.errors import InputError
 from compress.tasks.split import Role, Split
+from compress.tasks.tokenizing import tokenized
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,5 @@ def encode(split: Split, tokenizer: Any, max_length: int) -> Encoded:
         raise InputError("the tokenizer has no padding token; set pad_token in its tokenizer_config.json.")
     texts = [text.strip() for text in split.texts]
     pairs = None if split.pairs is None else [text.strip() for text in split.pairs]
-    told = tokenizer(texts, pairs, truncation=True, max_length=max_length, return_attention_mask=False)
-    truncated = sum(1 for encoding in told.encodings or () if encoding.overflowing)
-    return Encoded(told["input_ids"], told.get("token_type_ids"), split.labels, truncated, tokenizer.pad_token_id, split.role)
+    told = tokenized(tokenizer, texts, pairs, max_length)
+    return Encoded(told.input_ids, told.token_type_ids, split.labels, told.truncated, tokenizer.pad_token_id, split.role)

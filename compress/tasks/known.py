@@ -8,14 +8,16 @@ import html
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compress.errors import InputError
+from compress.errors import InputError, shown
 from compress.log import libraries_silenced
-from compress.tasks.sources import Record, Rows, collect, read_file
+from compress.tasks.data.files import read_file
+from compress.tasks.data.mistakes import Mistakes
+from compress.tasks.data.rows import Rows, Table, Taken, collect
 
 DATA_DIR = "BERT_COMPRESS_DATA"
 GLUE = "nyu-mll/glue"
@@ -33,6 +35,7 @@ class Found:
         source: Where the rows came from.
         licence: As stated there.
         removed: How many rows were left out, by reason.
+        holds_ids: Whether the source says that its labels are ids of `labels`, whatever the names are ("1 star" has the id 0).
     """
 
     train: Rows
@@ -41,6 +44,18 @@ class Found:
     source: str
     licence: str | None
     removed: Mapping[str, int]
+    holds_ids: bool = False
+
+    def with_names(self) -> Found:
+        """The same with names in place of ids; what is no id stays as it is."""
+        if not self.holds_ids or self.labels is None:
+            return self
+        names = {str(index): name for index, name in enumerate(self.labels)}
+        train, validation = (
+            rows and replace(rows, labels=tuple(names.get(label, label) for label in rows.labels))
+            for rows in (self.train, self.validation)
+        )
+        return replace(self, train=train, validation=validation, holds_ids=False)
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,8 @@ _GLUE_SETS = {
 }  # fmt: skip
 REVIEWS = "movie_reviews_long"
 NAMES = (*_GLUE_SETS, "tweets", "bbc_news", REVIEWS)
-HELD_OUT_FOLD = 9
+HELD_OUT_FOLD = "9"
+LONGEST_NAME = 200
 
 
 def find(name: str, data_dir: str | None) -> Found:
@@ -103,10 +119,10 @@ def find(name: str, data_dir: str | None) -> Found:
             raise InputError(f"data_dir {data_dir!r} holds no folder {name}; put train.tsv and dev.tsv into {local}.")
         return _on_hub(f"{GLUE}:{name}", _GLUE_SETS[name])
     if "/" not in name:
-        near = difflib.get_close_matches(name, NAMES, n=1)
+        near = difflib.get_close_matches(name[:LONGEST_NAME], NAMES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InputError(
-            f"data {name!r} is unknown.{hint} Allowed: {', '.join(NAMES)}, a hub name (owner/name), or "
+            f"data {shown(name)} is unknown.{hint} Allowed: {', '.join(NAMES)}, a hub name (owner/name), or "
             "{train: FILE, validation: FILE, text: COLUMN, label: COLUMN}."
         )
     return _on_hub(name, None)
@@ -143,14 +159,18 @@ def _on_hub(name: str, known: _Glue | None) -> Found:
     names = getattr(parts["train"].features.get(train.label_column), "names", None)
     labels = known.labels if known else tuple(names) if names else None
     licence = known.licence if known else getattr(parts["train"].info, "license", None) or None
-    return Found(train, validation, labels, f"hub data set {name}", licence, {})
+    return Found(train, validation, labels, f"hub data set {name}", licence, {}, holds_ids=bool(names))
 
 
 def _hub_rows(part: Any, source: str, columns: Mapping[str, str]) -> Rows:
-    def records() -> Iterator[Record]:
-        yield from enumerate(part, 1)
+    def take(wanted: Sequence[str]) -> Taken:
+        taken: list[list[Any]] = [[] for _ in wanted]
+        for row in part:
+            for column, name in zip(taken, wanted, strict=True):
+                column.append(row[name])
+        return range(1, len(part) + 1), taken
 
-    return collect(source, list(part.column_names), records(), columns)
+    return collect(Table(source, list(part.column_names), take, Mistakes(source, "row")), columns)
 
 
 def _tweets() -> Found:
@@ -202,9 +222,8 @@ def _movie_reviews(folder: str | None) -> Found:
         raise InputError(f"data {REVIEWS!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder with "
                          f"{REVIEWS}/all.jsonl.")  # fmt: skip
     path = Path(folder).expanduser() / REVIEWS / "all.jsonl"
-    rows = read_file(path, {"text": "text", "label": "label"})
-    held_out = read_file(path, {"text": "text", "label": "fold"}).labels
-    parts = [[index for index, fold in enumerate(held_out) if (fold == str(HELD_OUT_FOLD)) == is_held_out]
+    rows = read_file(path, {"text": "text", "label": "label"}, others=["fold"])
+    parts = [[index for index, fold in enumerate(rows.others["fold"]) if (fold == HELD_OUT_FOLD) == is_held_out]
              for is_held_out in (False, True)]  # fmt: skip
     source = "movie reviews polarity 2.0 in nltk_data, local files"
     return Found(rows.pick(parts[0]), rows.pick(parts[1]), ("neg", "pos"), source, "CC BY 4.0 (as nltk_data states)", {})

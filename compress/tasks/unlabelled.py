@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import logging
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +12,19 @@ from typing import Literal
 
 import numpy as np
 
-from compress.errors import InputError
+from compress.errors import InputError, shown
 from compress.tasks.cutting import row_order
-from compress.tasks.sources import SUFFIXES, content_of, decoded, read_file
+from compress.tasks.data.characters import decoded, text_lines
+from compress.tasks.data.files import FORMATS, check_path, read_file
+from compress.tasks.data.packing import ZIP, first_bytes, read_bytes, unpacked_name
 from compress.tasks.split import Split
 
 logger = logging.getLogger(__name__)
 
 NO_LABEL = -1
-PLAIN = (".txt", ".txt.gz")
+PLAIN = (".txt",)
+PROBED = 1 << 16
+"""Bytes of a file that a check before the work reads."""
 PARTED = {"line": r"\n", "paragraph": r"\n[ \t\r]*\n"}
 
 
@@ -59,7 +61,7 @@ def read_unlabelled(
     """Read texts that a teacher may answer, each of them once.
 
     Args:
-        path: Ends in .txt or .txt.gz (UTF-8), .tsv, .csv, .jsonl or .parquet.
+        path: Ends in .txt, or in what a task's file may end in (.tsv, .csv, .jsonl, .json, .parquet, ...), and may be packed.
         parted_by: What ends a text of plain text: "line" (its end; empty lines are none), or "paragraph" (an empty line; the
             lines of one become one).
         text: Column of the text; None finds it. Plain text has no columns.
@@ -74,36 +76,74 @@ def read_unlabelled(
     Raises:
         InputError: The file is missing, damaged, not UTF-8, of another kind, or holds no text.
     """
-    path = Path(path).expanduser()
+    path = _path(path)
     columns = {role: name for role, name in (("text", text), ("pair", pair)) if name}
     if rows is not None and rows < 1:
         raise InputError(f"rows is {rows}; use 1 or more, or leave it out for all.")
-    if path.name.lower().endswith(PLAIN):
+    check_path(path, (*PLAIN, *FORMATS))
+    if _is_plain(path):
         if columns:
             named = ", ".join(map(repr, columns.values()))
             raise InputError(f"{path} is plain text, which has no column {named}; leave text and pair out.")
         texts: Sequence[str] = _plain(path, parted_by)
         pairs: Sequence[str] | None = None
     else:
-        if path.suffix.lower() not in SUFFIXES:
-            content_of(path, (*PLAIN, *SUFFIXES))  # says what is wrong with it
         read = read_file(path, columns, quoting, labelled=False)
         texts, pairs = read.texts, read.pairs
     return _chosen(str(path), texts, pairs, rows, apart_from)
 
 
+def check_unlabelled(path: str | Path) -> None:
+    """Look whether texts can be read, at little cost: that the file is there, and that its beginning is what its name says.
+
+    What `read_unlabelled` finds further on in the file is not found here, so that a large file is read once in a run, by the
+    step that learns from it, and not before the first step as well.
+
+    Raises:
+        InputError: The file is missing or of another kind, is empty, or its beginning is damaged or no text.
+    """
+    path = _path(path)
+    check_path(path, (*PLAIN, *FORMATS))
+    head = first_bytes(path, PROBED)
+    name = unpacked_name(path.name).lower()
+    if path.name.lower().endswith(ZIP):
+        return
+    if not head or (head.isspace() and len(head) < PROBED):
+        raise InputError(f"data file {path} is empty; give a file with texts.")
+    if not name.endswith(".parquet"):
+        decoded(path, _whole_lines(head) if len(head) == PROBED else head)
+    elif not head.startswith(b"PAR1"):
+        raise InputError(f"{path} is no Parquet file, or a damaged one; write it again.")
+
+
+def _whole_lines(head: bytes) -> bytes:
+    """The beginning of a file without the character that was cut at its end: as far as the last line end, if there is one."""
+    at = head.rfind(b"\n")
+    wide = head[:2] in (b"\xff\xfe", b"\xfe\xff")  # two or four bytes a character
+    return head[: at // 4 * 4] if wide or at <= 0 else head[:at]
+
+
+def _path(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except (RuntimeError, TypeError) as err:
+        raise InputError(f"text is {shown(path)}, which is no path ({err}); give that of a file.") from err
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a file is text without columns; of a .zip the name itself has to tell."""
+    return unpacked_name(path.name).lower().endswith(PLAIN)
+
+
 def _plain(path: Path, parted_by: str) -> list[str]:
     if parted_by not in PARTED:
-        raise InputError(f"parted_by is {parted_by!r}; allowed: {', '.join(PARTED)}.")
-    content = content_of(path, PLAIN)
-    if path.suffix.lower() == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as err:
-            raise InputError(f"{path} is no gzip file, or a damaged one ({err}); write it again.") from err
-    parts = re.split(PARTED[parted_by], decoded(path, content))
+        raise InputError(f"parted_by is {shown(parted_by)}; allowed: {', '.join(PARTED)}.")
+    text = decoded(path, read_bytes(path, PLAIN)[1])
+    if "\n" not in text:
+        text = "\n".join(text_lines(text))
+    parts = re.split(PARTED[parted_by], text)
     joined = (" ".join(line.strip() for line in part.strip().split("\n")) for part in parts)
-    texts = [text for text in joined if text]
+    texts = [part for part in joined if part]
     if not texts:
         raise InputError(f"{path} holds no text; give a file with one text per {parted_by}.")
     return texts

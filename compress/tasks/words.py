@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from compress.tasks.tokenizing import portions_of
+
 READ = 1024  # texts at a time
 
 
@@ -18,7 +20,8 @@ def counted(tokenizer: Any, texts: Sequence[str]) -> Counter[int]:
     """How often each piece occurs, by its id, special tokens left out."""
     counts: Counter[int] = Counter()
     for start in range(0, len(texts), READ):
-        told = tokenizer(list(texts[start : start + READ]), add_special_tokens=False, verbose=False)
+        read = [portion for text in texts[start : start + READ] for portion in portions_of(text)]
+        told = tokenizer(read, add_special_tokens=False, verbose=False)
         for row in told["input_ids"]:
             counts.update(row)
     return counts

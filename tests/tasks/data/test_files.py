@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from compress.errors import InputError
-from compress.tasks.sources import read_file
+from compress.tasks.data.files import read_file
 
 
 def _write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -51,9 +51,9 @@ def test_unusual_line_separators_inside_a_text_do_not_end_a_row(tmp_path: Path) 
 
 
 def test_jsonl_labels_may_be_numbers_booleans_or_names(tmp_path: Path) -> None:
-    values = [1, 2.0, True, "x"]
-    path = _write(tmp_path, "a.jsonl", "\n".join(json.dumps({"text": "t", "label": value}) for value in values))
-    assert read_file(path, {}).labels == ("1", "2", "1", "x")
+    for values, labels in (([1, 2.0, 0.5], ("1", "2", "0.5")), ([True, False], ("true", "false")), ([" x", "1"], ("x", "1"))):
+        path = _write(tmp_path, "a.jsonl", "\n".join(json.dumps({"text": "t", "label": value}) for value in values))
+        assert read_file(path, {}).labels == labels
 
 
 def test_a_parquet_file_gives_the_same_rows(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_named_text_alone_means_single_texts(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": "a", "label": 1}\n{"label": 1}\n', {}, "line 2, column 'text' is empty"),
         ("a.jsonl", '{"text": "a", "label": null}\n', {}, "line 1, column 'label' is empty"),
         ("a.parquet", b"PAR1 nothing", {}, "no Parquet file"),
-        ("a.xlsx", b"PK", {}, "ends in '.xlsx'; allowed: .tsv, .csv, .jsonl, .parquet"),
+        ("a.xlsx", b"PK", {}, r"ends in '\.xlsx'; allowed: \.tsv, \.csv, \.jsonl, .*, \.parquet.* Save it as CSV"),
     ],
 )
 def test_bad_files_are_refused_with_where_and_what(
