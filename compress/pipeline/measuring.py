@@ -17,6 +17,7 @@ from compress.measure.gates import judge
 from compress.measure.machine import machine_key
 from compress.measure.machine import versions as measured_versions
 from compress.measure.measurement import Measurement, measure
+from compress.measure.read_back import check_read_back
 from compress.measure.report import REPORT, render_report
 from compress.measure.subjects import Subject, subject_of
 from compress.pipeline.keys import digest, source_digest
@@ -48,7 +49,7 @@ def measure_run(walk: Walk, shipped: dict[str, Path], out: Path, record: dict[st
         The content of run.json.
 
     Raises:
-        CompressError: A file changed meanwhile.
+        CompressError: A file changed meanwhile, or scores by its own names otherwise than was measured.
     """
     found, details = _measured(walk, shipped)
     subjects = found["subjects"]
@@ -148,7 +149,7 @@ def _measured(walk: Walk, exports: dict[str, Path]) -> tuple[dict[str, Any], dic
         "files": {target: walk.cache.files(folder) for target, folder in exports.items()},
         "data": walk.task.fingerprint,
         "benchmark": replace(benchmark, baseline=walk.baseline.name).__dict__,
-        "source": source_digest("compress.measure.measurement", "compress.measure.worker"),
+        "source": source_digest("compress.measure.measurement", "compress.measure.worker", "compress.measure.read_back"),
         "machine": machine_key(),
         "versions": measured_versions(),
     })  # fmt: skip
@@ -178,6 +179,7 @@ def _measure(walk: Walk, stops: Sequence[Stop], exports: dict[str, Path], key: s
         device=benchmark.device, baseline=walk.baseline.name, rounds=benchmark.rounds, seconds=benchmark.seconds,
         progress=progress,
     )  # fmt: skip
+    _read_back(walk.task, given[len(stops) :] or given[-1:], result.subjects)
     walk.cache.partial("measurements", key)
     facts = {
         "found": {"subjects": result.subjects, "machine": result.machine, "versions": result.versions},
@@ -185,6 +187,18 @@ def _measure(walk: Walk, stops: Sequence[Stop], exports: dict[str, Path], key: s
     }
     logger.info("measured in %.1f s", time.perf_counter() - begun)
     return walk.cache.finish("measurements", key, facts)
+
+
+def _read_back(task: Task, shipped: Sequence[Any], entries: Sequence[dict[str, Any]]) -> None:
+    """Open what is shipped as a stranger would, and note in its entry that it scores by its own names what was measured."""
+    split = task.evaluation
+    for subject in shipped:
+        if isinstance(subject, Subject):  # a model in memory has no folder to be read
+            entry = next(entry for entry in entries if entry["name"] == subject.name)
+            entry["read_back"] = check_read_back(
+                subject, entry["metrics"]["accuracy"], texts=split.texts, pairs=split.pairs,
+                names=[task.labels[label] for label in split.labels], max_length=entry["max_length"],
+            )  # fmt: skip
 
 
 def differing(result: Measurement, task: Task) -> list[dict[str, Any]]:
