@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from compress import log
-from compress.cli.options import AsJson, Debug, Quiet, whole_numbers
+from compress.cli.options import AsJson, Debug, Quiet, TimeLimit, whole_numbers
 from compress.cli.printing import kept_from_stdout, print_json, say
+from compress.runtimes.limits import TIME_LIMIT_SECONDS
 
 EXAMPLE = "bert-compress bench runs/demo/export/onnxruntime-cpu runs/demo/export/onnxruntime-cpu-int8"
 
@@ -23,6 +24,7 @@ def bench(
     baseline: Annotated[str | None, typer.Option(help="Name that speed-ups are against; the first one if left out.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is timed, in turn with the others.")] = 5,
     seconds: Annotated[float | None, typer.Option(help="Stop a turn's combination after this time.")] = None,
+    time_limit: TimeLimit = TIME_LIMIT_SECONDS,
     as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Time models beside each other; lists as in --batch 1,8 --length 32,128."""
@@ -37,7 +39,7 @@ def bench(
             view(f"{MEASURE}: {what}", done, total)
 
         rows = measurement.latencies(folders, batch=grid[0], length=grid[1], threads=grid[2], device=device, baseline=baseline,
-                                     rounds=rounds, seconds=seconds, progress=progress)  # fmt: skip
+                                     rounds=rounds, seconds=seconds, time_limit=time_limit, progress=progress)  # fmt: skip
     if as_json:
         print_json(rows)
         return

@@ -21,10 +21,12 @@ from compress.cli.options import (
     Pair,
     Quiet,
     Text,
+    TimeLimit,
     columns_of,
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.errors import InputError
+from compress.runtimes.limits import TIME_LIMIT_SECONDS
 
 EXAMPLE = "bert-compress eval runs/demo/export/onnxruntime-cpu --data reviews.tsv"
 
@@ -34,6 +36,7 @@ def evaluate(
     data: Data,
     text: Text = None, pair: Pair = None, label: Label = None, data_dir: DataFolder = None, max_length: MaxLength = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    time_limit: TimeLimit = TIME_LIMIT_SECONDS,
     as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Measure how right a model is; of a file every row counts, of a known data set its evaluation part."""
@@ -51,7 +54,7 @@ def evaluate(
             task = tasks.evaluation_task(Path(data).expanduser(), labels=names, max_length=length, **columns)
         else:
             task = tasks.task(data, data_dir=data_dir, max_length=length)
-        found = measurement.evaluate(subject, task=task, device=device)
+        found = measurement.evaluate(subject, task=task, device=device, time_limit=time_limit)
     if as_json:
         print_json(found)
         return

@@ -17,7 +17,7 @@ from compress.measure.latency import Grid, Progress, Timing, check_grid, time_su
 from compress.measure.machine import machine, versions
 from compress.measure.runners import Runner, check_device, open_runner
 from compress.measure.subjects import ONNX, Subject, export_facts, input_limits, last_accepted_stage, subjects_on_disk
-from compress.runtimes.process import TIME_LIMIT_SECONDS
+from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -181,6 +181,7 @@ def evaluate(
         name, kind, target, path, examples, truncated (examples cut to the longest length), labels, metrics,
         metrics_ci95, confusion (true by predicted) and parity.
     """
+    check_time_limit(time_limit)
     with subjects_on_disk([subject]) as (one,):
         check_device(device, {one.kind})
         found = _answer(one, task, device, None, time_limit)

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import InputError
-from compress.measure.counts import onnx_macs, size_bytes, torch_macs
 from compress.measure.counts import onnx_counts as counts_in
+from compress.measure.counts import onnx_macs, size_bytes, torch_macs
 from compress.measure.latency import WORKER
 from compress.measure.subjects import subject_of
 from compress.runtimes.external_data import external_files
