@@ -16,6 +16,7 @@ from compress.cli.options import (
     AsJson,
     Debug,
     Quiet,
+    TimeLimit,
     named,
     seconds_given,
     whole_number,
@@ -23,6 +24,7 @@ from compress.cli.options import (
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.cli.results import latencies_text
+from compress.runtimes.limits import TIME_LIMIT_SECONDS
 
 EXAMPLE = "bert-compress bench runs/demo/export/onnxruntime-cpu runs/demo/export/onnxruntime-cpu-int8"
 
@@ -36,6 +38,7 @@ def bench(
     baseline: Annotated[str | None, typer.Option(help="Name that speed-ups are against; the first one if left out.")] = None,
     rounds: Annotated[str, typer.Option(metavar="NUMBER", help="How often each is timed, in turn with the others.")] = "5",
     seconds: Annotated[str | None, typer.Option(metavar="NUMBER", help="Stop a turn's combination after this time.")] = None,
+    time_limit: TimeLimit = TIME_LIMIT_SECONDS,
     as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Time models beside each other; lists as in --batch 1,8 --length 32,128."""
@@ -54,7 +57,8 @@ def bench(
             view(f"{MEASURE}: {what}", done, total)
 
         rows = measurement.latencies(folders, batch=batches, length=lengths, threads=thread_counts, device=device,
-                                     baseline=baseline, rounds=times, seconds=stop_after, progress=progress)  # fmt: skip
+                                     baseline=baseline, rounds=times, seconds=stop_after, time_limit=time_limit,
+                                     progress=progress)  # fmt: skip
     if as_json:
         print_json(rows)
         return

@@ -23,6 +23,7 @@ from compress.cli.options import (
     Pair,
     Quiet,
     Text,
+    TimeLimit,
     columns_of,
     data_folder,
     named,
@@ -31,6 +32,7 @@ from compress.cli.options import (
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.cli.results import MOST_LABELS, matrix_csv, scores_text
+from compress.runtimes.limits import TIME_LIMIT_SECONDS
 
 EXAMPLE = "bert-compress eval runs/demo/export/onnxruntime-cpu --data reviews.tsv"
 
@@ -41,6 +43,7 @@ def evaluate(
     text: Text = None, pair: Pair = None, label: Label = None, data_dir: DataFolder = None, max_length: MaxLength = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu", allow_unknown: AllowUnknown = False,
     matrix: Annotated[Path | None, typer.Option(**PATH, help="A new CSV file for how often which label was answered.")] = None,
+    time_limit: TimeLimit = TIME_LIMIT_SECONDS,
     as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Measure how right a model is; of a file every row counts, of a known data set its evaluation part."""
@@ -63,7 +66,7 @@ def evaluate(
             )
         else:
             task = tasks.task(data, data_dir=source, max_length=length, allow_unknown=allow_unknown)
-        found = measurement.evaluate(subject, task=task, device=device)
+        found = measurement.evaluate(subject, task=task, device=device, time_limit=time_limit)
     if table is not None:
         record.write_whole(table, matrix_csv(found))
     if as_json:

@@ -60,6 +60,7 @@ Text = Annotated[str | None, typer.Option(help="The file's column of the text.")
 Pair = Annotated[str | None, typer.Option(help="The file's column of the second text of a pair.")]
 Label = Annotated[str | None, typer.Option(help="The file's column of the label.")]
 MaxLength = Annotated[str | None, typer.Option(metavar="TOKENS", help="Longest example in tokens; as exported, or 128.")]
+TimeLimit = Annotated[float, typer.Option(help="Seconds after which a file that gives no answer is given up.")]
 
 
 def columns_of(data: str, text: str | None, pair: str | None, label: str | None) -> dict[str, str]:

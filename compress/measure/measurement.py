@@ -28,7 +28,7 @@ from compress.measure.subjects import (
     read_json,
     subjects_on_disk,
 )
-from compress.runtimes.process import TIME_LIMIT_SECONDS
+from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
 from compress.tasks.unknown import check_known
 
 if TYPE_CHECKING:
@@ -194,6 +194,7 @@ def evaluate(
         unknown_tokens (a fraction of the texts' tokens), labels, metrics, metrics_ci95, confusion (true by predicted) and
         parity.
     """
+    check_time_limit(time_limit)
     with subjects_on_disk([subject]) as (one,):
         check_device(device, {one.kind})
         found = _answer(one, task, device, None, time_limit)

@@ -15,7 +15,8 @@ from compress.measure.latency import WORKER
 from compress.measure.subjects import CONFIG, ONNX, Subject, input_limits, label_count, precision_of
 from compress.openvino_session import need_openvino
 from compress.runtimes.foreign_file import ForeignFile
-from compress.runtimes.process import TIME_LIMIT_SECONDS, RuntimeProcess
+from compress.runtimes.limits import TIME_LIMIT_SECONDS
+from compress.runtimes.process import RuntimeProcess
 from compress.runtimes.sessions import check_onnx_device
 
 if TYPE_CHECKING:

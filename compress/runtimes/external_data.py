@@ -67,7 +67,8 @@ def _checked(path: Path, name: str) -> Path:
         inside = not Path(name).is_absolute() and any(file.resolve().is_relative_to(folder) for folder in folders)
         there = inside and file.is_file()
     except (OSError, ValueError, RuntimeError) as err:  # names with zeros in them, too long ones, links that go round
-        raise InputError(f"{path} keeps weights in {name[:100]!r}, which is no file name ({getattr(err, "strerror", None) or err}); export it again.") from err
+        why = getattr(err, "strerror", None) or err
+        raise InputError(f"{path} keeps weights in {name[:100]!r}, which is no file name ({why}); export it again.") from err
     if not inside:
         raise InputError(
             f"{path} keeps weights in {name[:100]!r}; allowed are files in its own folder: put it there, or export it again."

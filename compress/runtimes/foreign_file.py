@@ -10,7 +10,8 @@ import numpy as np
 
 from compress.runtimes import answering
 from compress.runtimes.external_data import external_files
-from compress.runtimes.process import TIME_LIMIT_SECONDS, RuntimeProcess
+from compress.runtimes.limits import TIME_LIMIT_SECONDS
+from compress.runtimes.process import RuntimeProcess
 from compress.runtimes.sessions import SMALLER
 
 AGAIN = "export the model again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import selectors
 import signal
@@ -18,19 +17,13 @@ from typing import IO, Any
 
 from compress.errors import CompressError, InputError
 from compress.runtimes.frames import Arrays, Frame, packed, unpacked
+from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
 from compress.runtimes.sessions import OUT_OF_MEMORY, SMALLER
 
-TIME_LIMIT_SECONDS = 900.0
 STDERR_LINES, STDERR_LETTERS, STDERR_BYTES = 5, 300, 1 << 16
 PART = 1 << 16
 SLICE_SECONDS = 60.0
 LAST_SECONDS = 5.0  # between the end of a process's answers and its own
-
-
-def check_time_limit(seconds: float) -> None:
-    """Raise InputError unless it is a number of seconds above 0."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds <= 0:
-        raise InputError(f"time_limit is {seconds!r}; a number of seconds above 0 is allowed: correct it.")
 
 
 def worker_command(module: str) -> list[str]:

@@ -71,7 +71,8 @@ def greedy(path: Path, *, numbers: int = 2**44) -> Path:
     """Asks for so many numbers of memory."""
     nodes = [
         helper.make_node("Shape", ["sums"], ["shape"]), helper.make_node("Mul", ["shape", "numbers"], ["large"]),
-        helper.make_node("ConstantOfShape", ["large"], ["zeros"]), helper.make_node("ReduceMax", ["zeros"], ["most"], keepdims=0),
+        helper.make_node("ConstantOfShape", ["large"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["most"], keepdims=0),
         helper.make_node("Add", ["pair", "most"], ["logits"]),
     ]  # fmt: skip
     return save_graph(path, nodes, [constant("numbers", [numbers, 1], np.int64)])

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.models import LONGEST, PIECES, tiny_tokenizer
+from tests.models import PIECES, tiny_tokenizer
 from tests.runtimes.files import endless
 from tests.runtimes.test_process import gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
-Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     """A model whose answers never come, beside a file of texts."""
     found = tmp_path / "model"
     tiny_tokenizer().save_pretrained(found)
-    config = {"vocab_size": len(PIECES), "max_position_embeddings": LONGEST, "id2label": {"0": "bad", "1": "good"}}
+    config = {"vocab_size": len(PIECES), "max_position_embeddings": 40, "id2label": {"0": "bad", "1": "good"}}
     (found / "config.json").write_text(json.dumps(config))
     endless(found / "model.onnx")
     (tmp_path / "data.tsv").write_text("text\tlabel\na good film\tgood\na bad film\tbad\n")
@@ -37,25 +37,34 @@ def command(name: str, folder: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "compress", name, str(folder), *data, *more]
 
 
-def started(name: str, folder: Path) -> tuple[subprocess.Popen[str], int]:
+@contextlib.contextmanager
+def started(name: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A command, and the process in which the file runs."""
-    asking = subprocess.Popen(command(name, folder), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    children = Path(f"/proc/{asking.pid}/task/{asking.pid}/children")
+    with subprocess.Popen(command(name, folder), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asking:
+        try:
+            yield asking, _worker_of(asking)
+        finally:
+            asking.kill()
+
+
+def _worker_of(asking: subprocess.Popen[str]) -> int:
     deadline = time.monotonic() + 120
-    while not (told := children.read_text().split()) and time.monotonic() < deadline:
+    while time.monotonic() < deadline and asking.poll() is None:
+        for child in Path(f"/proc/{asking.pid}/task/{asking.pid}/children").read_text().split():
+            if b"compress.measure.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                time.sleep(1)
+                return int(child)
         time.sleep(0.05)
-    time.sleep(1)
-    assert asking.poll() is None
-    return asking, int(told[-1])
+    pytest.fail(f"no process began: {asking.communicate()}")
 
 
 @pytest.mark.parametrize("name", ["eval", "bench"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_it_at_once_with_all_that_it_started(folder: Path, name: str, number: int) -> None:
-    asking, worker = started(name, folder)
-    begun = time.monotonic()
-    asking.send_signal(number)
-    told = asking.communicate(timeout=30)
+    with started(name, folder) as (asking, worker):
+        begun = time.monotonic()
+        asking.send_signal(number)
+        told = asking.communicate(timeout=30)
     assert time.monotonic() - begun < 5  # 0.3 s on a machine that does nothing else
     assert asking.returncode == 130
     assert told[1].splitlines()[-1] == "stopped."
@@ -64,15 +73,15 @@ def test_signals_end_it_at_once_with_all_that_it_started(folder: Path, name: str
 
 @pytest.mark.parametrize("name", ["eval", "bench"])
 def test_killed_it_leaves_no_process(folder: Path, name: str) -> None:
-    asking, worker = started(name, folder)
-    asking.kill()
-    asking.communicate(timeout=30)
+    with started(name, folder) as (asking, worker):
+        asking.kill()
     assert gone(worker)
 
 
 @pytest.mark.parametrize("name", ["eval", "bench"])
 def test_a_time_limit_ends_it_with_a_message(folder: Path, name: str) -> None:
-    ended = subprocess.run(command(name, folder, "--time-limit", "2"), text=True, capture_output=True, check=False, timeout=120)
+    limited = command(name, folder, "--time-limit", "2")
+    ended = subprocess.run(limited, text=True, capture_output=True, check=False, timeout=120)
     assert ended.returncode == 1
     assert "took more than 2 seconds and was stopped" in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr

@@ -34,7 +34,7 @@ def test_answers_are_those_of_onnxruntime_in_this_process_bit_by_bit(tmp_path: P
 def test_a_file_that_never_ends_is_given_up(tmp_path: Path) -> None:
     file = opened(endless(tmp_path / "model.onnx"))
     file.process.time_limit = 0.5
-    with pytest.raises(CompressError, match=r"running 2 examples of 4 tokens through .*model\.onnx took more than 0\.5 seconds"):
+    with pytest.raises(CompressError, match=r"running 2 examples of 4 tokens through .* took more than 0\.5 seconds"):
         file.run(BATCH)
 
 

@@ -103,8 +103,15 @@ def test_long_last_words_are_shortened(says: Says) -> None:
     assert len(failure(says("import sys; sys.stderr.write('x' * 10_000_000); sys.exit(1)"))) < 600
 
 
-@pytest.mark.parametrize("code", ["import time; time.sleep(60)", "import sys, time; sys.stdin.close(); time.sleep(60)",
-                                  "while True: pass", "print('{', flush=True, end=''); import time; time.sleep(60)"])  # fmt: skip
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time; time.sleep(60)",
+        "import sys, time; sys.stdin.close(); time.sleep(60)",
+        "while True: pass",
+        "print('{', flush=True, end=''); import time; time.sleep(60)",
+    ],
+)
 def test_a_process_that_takes_too_long_is_stopped(says: Says, code: str) -> None:
     begun = time.monotonic()
     told = failure(says(code, time_limit=0.3), cure="use less")
@@ -128,7 +135,9 @@ def test_an_error_that_the_process_answers_keeps_its_kind(says: Says, code: int,
     assert type(raised.value) is kind
 
 
-@pytest.mark.parametrize("text", ["", "hello", "hello\n", "[[1.0]]\n", '{"arrays": 3}\n', '{"arrays": [["a", "<f4", [4]]]}\n123'])
+@pytest.mark.parametrize(
+    "text", ["", "hello", "hello\n", "[[1.0]]\n", '{"arrays": 3}\n', '{"arrays": [["a", "<f4", [4]]]}\n123']
+)
 def test_nonsense_is_refused_and_shown(says: Says, text: str) -> None:
     told = failure(says(f"import sys; print('a last word', file=sys.stderr); print({text!r}, end='')"))
     assert f"answered {text!r}, which is no answer" in told
@@ -161,7 +170,7 @@ def test_ctrl_c_ends_the_process_at_once(says: Says) -> None:
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), True, "9", None])
 def test_a_time_limit_that_is_none_is_refused_before_anything_starts(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", None)
-    with pytest.raises(InputError, match="time_limit is .*a number of seconds above 0"):
+    with pytest.raises(InputError, match=r"time_limit is .*a number of seconds above 0"):
         RuntimeProcess("", time_limit=value)
 
 
