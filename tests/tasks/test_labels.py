@@ -84,5 +84,5 @@ def test_one_number_in_two_spellings_is_found() -> None:
 
 @pytest.mark.parametrize("names", ["ab", [0, 1], ["a"], [], ["a", "a"], ["a", None]])
 def test_label_names_are_at_least_two_texts_each_once(names: object) -> None:
-    with pytest.raises(InputError, match="labels are .*; (give a list of names|name at least two)"):
+    with pytest.raises(InputError, match=r"labels are .*; (give a list of names|name at least two)"):
         check_label_names(names)  # type: ignore[arg-type]

@@ -153,7 +153,7 @@ def choose_columns(table: Table, columns: Mapping[str, str], labelled: bool) -> 
         if found[role] is None:
             raise InputError(f"{source}: which column is the {role}? Name it with data.{role}; it has: {_listed(names)}."
                              f"{_other_delimiter(names)}")  # fmt: skip
-    roles = {role: name for role in ("text", "pair", "label") if (name := found[role]) is not None}
+    roles = {role: column for role in ("text", "pair", "label") if (column := found[role]) is not None}
     if len(set(roles.values())) < len(roles):
         raise InputError(f"{source}: text, pair and label are columns of their own, not {_listed([*roles.values()])}.")
     return roles
