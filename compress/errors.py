@@ -66,7 +66,7 @@ def shown(value: Any, most: int = MOST_SHOWN_CHARACTERS) -> str:
 
 def _cut_container(value: Any, most: int) -> str:
     """The first entries of a list, a set or a mapping, as many as there is room for; nested ones are cut too."""
-    opening, closing = {list: "[]", tuple: "()"}.get(type(value), "{}")
+    opening, closing = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
     if not value:
         return repr(value)
     pieces: list[str] = []

@@ -126,8 +126,8 @@ def distill(
     if text is not None:
         if "labels" in objectives:
             raise InputError("distill.objectives names 'labels', but distill.text has none; remove one of them.")
-        if not run.is_rehearsal:
-            task = replace(task, train=read_unlabelled(text, apart_from=task.evaluation).split)
+        texts = task.train.take(1) if run.is_rehearsal else read_unlabelled(text, apart_from=task.evaluation).split
+        task = replace(task, train=texts)  # a rehearsal does not read the file, which may be large: the step itself does
     if augment is not None:
         wanted = Augment(**augment)
         wanted.check()

@@ -51,11 +51,12 @@ class Found:
         if not self.holds_ids or self.labels is None:
             return self
         names = {str(index): name for index, name in enumerate(self.labels)}
-        train, validation = (
-            rows and replace(rows, labels=tuple(names.get(label, label) for label in rows.labels))
-            for rows in (self.train, self.validation)
-        )
-        return replace(self, train=train, validation=validation, holds_ids=False)
+
+        def named(rows: Rows) -> Rows:
+            return replace(rows, labels=tuple(names.get(label, label) for label in rows.labels))
+
+        validation = None if self.validation is None else named(self.validation)
+        return replace(self, train=named(self.train), validation=validation, holds_ids=False)
 
 
 @dataclass(frozen=True)

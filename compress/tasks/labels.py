@@ -87,15 +87,14 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 def written_twice(labels: Iterable[str]) -> tuple[str, str] | None:
     """Two labels that are one number in two spellings (1 and 1.0), where all labels are numbers; None if there are none."""
+    numbers = {label: number_of(label) for label in sorted(set(labels))}
     first: dict[Decimal, str] = {}
-    for label in sorted(set(labels)):
-        number = number_of(label)
+    for label, number in numbers.items():
         if number is None:
             return None
-        if number in first:
-            return first[number], label
-        first[number] = label
-    return None
+        first.setdefault(number, label)
+    both = ((first[number], label) for label, number in numbers.items() if number is not None and first[number] != label)
+    return next(both, None)
 
 
 def check_label_names(names: Sequence[str] | None) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-CHARACTERS_PER_TOKEN, FEWEST_CHARACTERS = 64, 1 << 14
-"""How much of a text is tokenized at first: far more than the wanted tokens have in any language."""
+REACHES = {False: (128, 1 << 14), True: (8, 1 << 10)}
+"""Texts of more characters a token than this (and more than so many at all) are cut before they are tokenized with truncation:
+single ones, and those of pairs, of which a tokenizer keeps every combination of what overflows from both."""
 CEILING = 1 << 20
-"""Characters up to which a text is tokenized whole, if need be. A tokenizer takes about a hundred bytes for each."""
+"""Characters of a text that are looked at, where fewer do not have the tokens that are asked for; each takes a tokenizer about
+a hundred bytes."""
+FARTHEST = 8 * CEILING
 AT_ONCE = 4 * CEILING
 MARGIN = 1000
 """Tokens this far from a cut do not depend on what was cut off: WordPiece reads no word of more than a hundred characters."""
@@ -34,11 +37,10 @@ class Tokenized:
 def tokenized(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> Tokenized:
     """Tokenize texts as the tokenizer does with truncation, in memory that does not grow with their length.
 
-    The ids are those of the whole texts. A long text is cut at first; where its tokens do not reach `max_length` well before
-    the cut, as with long runs of white space or words that are one unknown token, it is tokenized up to a million characters;
-    and where they do not suffice either, runs of white space and words of more than MARGIN characters are shortened. Beyond a
-    million characters, of two texts of a pair that are both cut, the longer one in tokens is not known, and one token more may
-    be taken from the other.
+    The ids are those of the whole texts: a long one is cut at the end of a word beyond the tokens that are kept, and of a pair
+    the longer one in tokens, which loses more, stays the longer one. Only where a text has more than a million characters, and
+    few of them are tokens (runs of white space, words that are one unknown token), are such runs and words shortened, and the
+    longer one of a pair is that of the first million characters.
 
     Args:
         tokenizer: Cuts at its `truncation_side`.
@@ -46,34 +48,23 @@ def tokenized(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None,
         pairs: The second ones.
         max_length: Tokens to keep, special ones included.
     """
-    ids: list[list[int]] = [[]] * len(texts)
-    types: list[list[int]] = [[]] * len(texts)
-    truncated, has_types = 0, True
-    reaches = [CEILING, 8 * CEILING]
-    if pairs is None:  # of pairs the longer text loses more, so that its length matters
-        reaches.insert(0, max(FEWEST_CHARACTERS, CHARACTERS_PER_TOKEN * max_length))
-    pending: Sequence[int] = range(len(texts))
-    is_left = getattr(tokenizer, "truncation_side", "right") == "left"
-    for reach in reaches:
-        is_last = reach == reaches[-1]
-        unsettled: list[int] = []
-        for rows in _at_once(pending, texts, pairs, reach):
-            firsts, seconds = ([_cut(each[row], reach, is_left, is_last) for row in rows] if each else None
-                               for each in (texts, pairs))  # fmt: skip
-            told = tokenizer(firsts, seconds, truncation=True, max_length=max_length, return_attention_mask=False)
-            has_types = "token_type_ids" in told
-            for place, row in enumerate(rows):
-                cut = [bool(each and len(each[row]) > reach) for each in (texts, pairs)]
-                heads = [firsts[place] if firsts else "", seconds[place] if seconds else ""]
-                encoding = told.encodings[place] if told.encodings else None
-                if any(cut) and not is_last and not _is_settled(encoding, heads, cut, is_left):
-                    unsettled.append(row)
-                    continue
-                ids[row] = told["input_ids"][place]
-                types[row] = told["token_type_ids"][place] if has_types else []
-                truncated += bool(encoding is not None and encoding.overflowing)
-        pending = unsettled
-    return Tokenized(ids, types if has_types else None, truncated)
+    per_token, fewest = REACHES[pairs is not None]
+    reach = max(fewest, per_token * max_length)
+    told = Tokenized([], None if pairs is not None and not len(texts) else [], 0)
+    for rows in _at_once(texts, pairs, reach):
+        firsts, seconds = [texts[row] for row in rows], None if pairs is None else [pairs[row] for row in rows]
+        for place in range(len(rows)):
+            if len(firsts[place]) > reach or (seconds and len(seconds[place]) > reach):
+                if seconds is None:
+                    firsts[place] = _Look(tokenizer, firsts[place], reach, max_length + 1).cut_after(max_length + 1)[0]
+                else:
+                    firsts[place], seconds[place] = _heads(tokenizer, firsts[place], seconds[place], max_length + 1)
+        part = tokenizer(firsts, seconds, truncation=True, max_length=max_length, return_attention_mask=False)
+        told.input_ids += part["input_ids"]
+        types = part.get("token_type_ids")
+        told.token_type_ids = None if types is None or told.token_type_ids is None else [*told.token_type_ids, *types]
+        told.truncated += sum(1 for encoding in part.encodings or () if encoding.overflowing)
+    return told
 
 
 def portions_of(text: str) -> Iterator[str]:
@@ -87,39 +78,64 @@ def portions_of(text: str) -> Iterator[str]:
     yield text[start:] if start else text
 
 
-def _at_once(
-    rows: Sequence[int], texts: Sequence[str], pairs: Sequence[str] | None, reach: int
-) -> Iterator[Sequence[int]]:
+def _at_once(texts: Sequence[str], pairs: Sequence[str] | None, reach: int) -> Iterator[range]:
     """The rows in portions of not too many characters."""
-    portion: list[int] = []
-    characters = 0
-    for row in rows:
-        longer = min(reach, len(texts[row])) + (min(reach, len(pairs[row])) if pairs else 0)
-        if portion and characters + longer > AT_ONCE:
-            yield portion
-            portion, characters = [], 0
-        portion.append(row)
-        characters += longer
-    if portion:
-        yield portion
+    start = characters = 0
+    for row, text in enumerate(texts):
+        characters += min(reach, len(text)) + (min(reach, len(pairs[row])) if pairs else 0)
+        if characters > AT_ONCE and row > start:
+            yield range(start, row)
+            start, characters = row, min(reach, len(text)) + (min(reach, len(pairs[row])) if pairs else 0)
+    if len(texts) > start:
+        yield range(start, len(texts))
 
 
-def _cut(text: str, reach: int, is_left: bool, is_last: bool) -> str:
-    if len(text) <= reach and not (is_last and len(text) > CEILING):
-        return text
-    if is_last:
-        text = re.sub(rf"\S{{{MARGIN + 1},}}", lambda word: word[0][:MARGIN], re.sub(r"\s{2,}", " ", text))
-    return text[-reach:] if is_left else text[:reach]
+def _heads(tokenizer: Any, first: str, second: str, wanted: int) -> tuple[str, str]:
+    """The beginnings of a pair that give the tokens of the whole: of two long ones, the longer one stays longer."""
+    looks = [_Look(tokenizer, text, CEILING, wanted) for text in (first, second)]
+    longer = 0 if looks[0].count > looks[1].count else 1  # of equal ones the second, as the tokenizer does
+    shorter_head, kept = looks[1 - longer].cut_after(wanted)
+    longer_head, _ = looks[longer].cut_after(max(wanted, kept + 1))
+    return (longer_head, shorter_head) if longer == 0 else (shorter_head, longer_head)
 
 
-def _is_settled(encoding: Any, heads: Sequence[str], cut: Sequence[bool], is_left: bool) -> bool:
-    """Whether the tokens that were kept are as many as asked for, and none of a cut text stands near its cut."""
-    if encoding is None or not encoding.overflowing:
-        return False
-    for part, head in enumerate(heads):
-        places = [place for place, of in zip(encoding.offsets, encoding.sequence_ids, strict=True) if of == part]
-        if cut[part] and places:
-            near = min(start for start, _ in places) < MARGIN if is_left else max(end for _, end in places) > len(head) - MARGIN
-            if near:
-                return False
-    return True
+class _Look:
+    """A text, as much of it as has the tokens that are wanted, and where its words end.
+
+    Args:
+        tokenizer: Any; where it is none of the fast ones, or cuts on the left, texts are cut at CEILING alone.
+        text: The whole.
+        reach: Characters to look at first.
+        wanted: Tokens that it should have.
+    """
+
+    def __init__(self, tokenizer: Any, text: str, reach: int, wanted: int) -> None:
+        self.is_left = getattr(tokenizer, "truncation_side", "right") == "left"
+        self.text, self.ends = text, list[tuple[int, int]]()
+        for most in (reach, CEILING, FARTHEST):
+            if most == FARTHEST and len(text) > CEILING:
+                text = _squeezed(text)
+            self.text = text[-most:] if self.is_left else text[:most]
+            if self.is_left and most == reach < min(CEILING, len(text)):
+                continue
+            told = tokenizer(self.text, add_special_tokens=False, verbose=False)
+            encoding = (told.encodings or [None])[0]
+            self.count = len(told["input_ids"])
+            if encoding is None or self.is_left:
+                return
+            sure = len(self.text) - MARGIN if len(self.text) < len(text) else len(self.text)
+            words = [*encoding.word_ids, None]
+            self.ends = [(number + 1, end) for number, (_, end) in enumerate(encoding.offsets)
+                         if end <= sure and (words[number] is None or words[number] != words[number + 1])]  # fmt: skip
+            if len(self.text) == len(text) or (self.ends and self.ends[-1][0] >= wanted):
+                return
+
+    def cut_after(self, wanted: int) -> tuple[str, int]:
+        """The text up to the end of the word with token number `wanted` (all of it if there is none), and its tokens."""
+        count, end = next(((count, end) for count, end in self.ends if count >= wanted), (self.count, len(self.text)))
+        return self.text[:end], count
+
+
+def _squeezed(text: str) -> str:
+    """A text with one space for each run of white space, and without the ends of words that are too long to be read."""
+    return re.sub(rf"\S{{{MARGIN + 1},}}", lambda word: word[0][:MARGIN], re.sub(r"\s{2,}", " ", text))

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Protocol
 
 from compress.errors import InputError, shown
 
@@ -22,7 +22,15 @@ MOST_RATIO = 100
 """Text packs to a third or a tenth; what grows a hundredfold, and beyond LEAST_LIMIT, was made to fill the memory."""
 CHUNK = 1 << 20
 
-_STREAMS: dict[str, tuple[str, Callable[[IO[bytes]], IO[bytes]]]] = {
+
+
+class _Stream(Protocol):
+    """What unpacks bytes as they are read."""
+
+    def read(self, size: int = ..., /) -> bytes: ...
+
+
+_STREAMS: dict[str, tuple[str, Callable[[IO[bytes]], _Stream]]] = {
     ".gz": ("gzip", lambda file: gzip.GzipFile(fileobj=file)),
     ".bz2": ("bzip2", lambda file: bz2.BZ2File(file)),
     ".xz": ("xz", lambda file: lzma.LZMAFile(file)),  # noqa: SIM115
@@ -145,7 +153,7 @@ def _is_data(member: zipfile.ZipInfo) -> bool:
     return not member.is_dir() and bool(parts) and parts[0] != "__MACOSX" and parts[-1] != ".DS_Store"
 
 
-def _bounded(path: Path, stream: IO[bytes], size: int) -> bytes:
+def _bounded(path: Path, stream: _Stream, size: int) -> bytes:
     most, total = byte_limit(size), 0
     content = io.BytesIO()
     while chunk := stream.read(CHUNK):

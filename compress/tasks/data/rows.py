@@ -121,11 +121,12 @@ def check_names(source: str, names: Sequence[str]) -> None:
         raise InputError(f"{source} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read. Give text and label alone.")
     seen: dict[str, str] = {}
     for name in names:
-        same = seen.setdefault(name.strip(), name)
-        if same is not name and same == name:
-            raise InputError(f"{source}, line 1: column {shown(name)} stands there twice; rename one.")
-        if same != name:
+        same = seen.get(name.strip())
+        if same == name:
+            raise InputError(f"{source}: column {shown(name)} stands there twice; rename one.")
+        if same is not None:
             raise InputError(f"{source}: columns {shown(same)} and {shown(name)} differ in white space alone; rename one.")
+        seen[name.strip()] = name
 
 
 def choose_columns(table: Table, columns: Mapping[str, str], labelled: bool) -> dict[str, str]:
@@ -152,7 +153,7 @@ def choose_columns(table: Table, columns: Mapping[str, str], labelled: bool) -> 
         if found[role] is None:
             raise InputError(f"{source}: which column is the {role}? Name it with data.{role}; it has: {_listed(names)}."
                              f"{_other_delimiter(names)}")  # fmt: skip
-    roles = {role: name for role in ("text", "pair", "label") if (name := found[role]) is not None}
+    roles = {role: column for role in ("text", "pair", "label") if (column := found[role]) is not None}
     if len(set(roles.values())) < len(roles):
         raise InputError(f"{source}: text, pair and label are columns of their own, not {_listed([*roles.values()])}.")
     return roles
