@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.objectives.labels import labels
 from compress.tasks.text_classification import Task
+from compress.train.fit import shortened
 from compress.train.loop import Goal, train
 from compress.train.run import Run
 from compress.train.settings import (
@@ -75,5 +76,5 @@ def fine_tune(
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
-    task = task.up_to(max_length or task.max_length)
+    task = shortened("fine_tune", task, max_length, model)
     return train(model, task=task, settings=settings, goal=Goal({"labels": (1.0, labels)}), run=run or Run())
