@@ -1,4 +1,4 @@
-"""Read config.json: what says how a model is made is checked, what only says how someone ran it is set to one value for all."""
+"""Read config.json: what says how a model is made is checked, what says how someone ran it is set to one value for all."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ RUN_TIME: dict[str, Any] = {
     "sinusoidal_pos_embds": False,
 }
 """Fields that change what a model answers with, how it computes the same, or how a table begins that the file has: each with
-the value that it gets, whatever config.json says. Keys that are no field of the family's configuration say nothing of the model
-(`torchscript`, `gradient_checkpointing`, `attn_implementation`, settings for generation); transformers would set them all the
-same, over its own attributes as well, so they are left out."""
+the value that it gets, whatever config.json says. Keys that are no field of the family's configuration say nothing of the
+model (`torchscript`, `gradient_checkpointing`, `attn_implementation`, settings for generation); transformers would set them all
+the same, over its own attributes as well, so they are left out."""
 NOT_READ = ("num_labels", "torch_dtype", "dtype", "pruned_heads", "model_type")
 """Of the keys that transformers reads: the weights tell the first three, and the last two are read here."""
 MUST_BE_FALSE = {
@@ -59,19 +59,19 @@ def configuration(
     Raises:
         InputError: A value is of the wrong type, or outside of what is possible.
     """
-    path = folder / CONFIG
+    path, kind = folder / CONFIG, family.config.model_type
     kept = _without_switches(path, values, family)
     names = kept.get("id2label")
     if names is None:
         kept |= {"id2label": None, "num_labels": labels}
     elif isinstance(names, dict) and len(names) > max(labels, MOST_NAMES):
-        kept["id2label"] = {key: name for key, name in names.items() if key.isdecimal() and len(key) < 10 and int(key) < labels}
+        kept["id2label"] = {str(index): names[str(index)] for index in range(labels) if str(index) in names}
     try:
         with libraries_silenced():
             config = family.config.from_dict(kept)
         counts = {key: getattr(config, key) for key in family.counted}
     except Exception as err:
-        raise InputError(f"{path} is no {family.config.model_type} configuration: {_cause(err)}. Restore the original file.") from err
+        raise InputError(f"{path} is no {kind} configuration: {_cause(err)}. Restore the original file.") from err
     config.dtype = torch.float32
     _check_counts(path, config, family, counts)
     _check_values(path, config)
@@ -93,7 +93,9 @@ def _without_switches(path: Path, values: Mapping[str, Any], family: Family | Pl
     names: dict[str, str] = family.config.attribute_map
     for key, what in MUST_BE_FALSE.items():
         if values.get(key):
-            raise InputError(f"{path}: {key} is {cut(values[key])}; {what} is not supported: start from an encoder checkpoint.")
+            raise InputError(
+                f"{path}: {key} is {cut(values[key])}; {what} is not supported: start from an encoder checkpoint."
+            )
     kind = values.get("position_embedding_type")
     if kind not in (None, "absolute"):
         raise InputError(
@@ -106,7 +108,9 @@ def _without_switches(path: Path, values: Mapping[str, Any], family: Family | Pl
         if own not in fields or own in NOT_READ:
             continue
         if own in kept and kept[own] != value:
-            raise InputError(f"{path}: {key} is {cut(value)}, but {own}, the same by another name, is {cut(kept[own])}; keep one.")
+            raise InputError(
+                f"{path}: {key} is {cut(value)}, but {own}, the same by another name, is {cut(kept[own])}; keep one."
+            )
         kept[own] = value
     return kept | {key: value for key, value in RUN_TIME.items() if key in fields}
 
@@ -138,8 +142,8 @@ def _check_values(path: Path, config: PretrainedConfig) -> None:
     """Check what transformers takes from everyone and what then fails, or answers nonsense, far from here."""
     for field in dataclasses.fields(config):
         key, value = field.name, getattr(config, field.name)
-        allowed = _allowed(key, config.vocab_size)
-        if allowed is not None and not (value is None and field.default is None) and not _is_allowed(key, value, config.vocab_size):
+        allowed = None if value is None and field.default is None else _allowed(key, config.vocab_size)
+        if allowed is not None and not _is_allowed(key, value, config.vocab_size):
             raise InputError(f"{path}: {key} is {cut(value)}; allowed: {allowed}. Restore the original file.")
 
 
@@ -183,7 +187,8 @@ def _pruned_heads(told: Any, config: PretrainedConfig, path: Path) -> PrunedHead
     layers, heads = (getattr(config, key, 0) for key in ("num_hidden_layers", "num_attention_heads"))
     if not isinstance(family, Family) or config.model_type == "albert":
         raise InputError(
-            f"{path}: pruned_heads is {cut(told)}, but a {config.model_type} of transformers 4 does not tell in it which weights "
+            f"{path}: pruned_heads is {cut(told)}, but a {config.model_type} of transformers 4 does not tell in it which "
+            "weights "
             "are left; load it there, and save it without pruned_heads."
         )
     found: PrunedHeads = {}
@@ -193,7 +198,8 @@ def _pruned_heads(told: Any, config: PretrainedConfig, path: Path) -> PrunedHead
             found[index] = set(gone)
     if not isinstance(told, dict) or len(found) < len(told):
         raise InputError(
-            f"{path}: pruned_heads is {cut(told)}; layers from 0 to {layers - 1} with lists of heads from 0 to {heads - 1} are "
+            f"{path}: pruned_heads is {cut(told)}; layers from 0 to {layers - 1} with lists of heads from 0 to {heads - 1} "
+            "are "
             "possible: restore the original file."
         )
     return found

@@ -39,12 +39,13 @@ QUANTIZED = {
     "Quanto": (".weight._data", ".weight._scale"),
 }  # fmt: skip
 """How the names of weights end that a program has quantized."""
+ORIGIN = "start from the torch model that it was made of"
 ONLY = {
-    "*.onnx": "an exported file, which cannot be changed or quantized again; start from the torch model that it was made of",
-    "onnx/*.onnx": "an exported file, which cannot be changed or quantized again; start from the torch model that it was made of",
-    "openvino_model.xml": "a file of OpenVINO, which cannot be changed any more; start from the torch model that it was made of",
-    "*.gguf": "a file for llama.cpp, whose weights are rounded as a rule; start from the torch model that it was made of",
-    "*.ckpt*": "a checkpoint of TensorFlow 1 or of Lightning; save the model with save_pretrained in the program that wrote it",
+    "*.onnx": f"an exported file, which cannot be changed or quantized again; {ORIGIN}",
+    "onnx/*.onnx": f"an exported file, which cannot be changed or quantized again; {ORIGIN}",
+    "openvino_model.xml": f"a file of OpenVINO, which cannot be changed any more; {ORIGIN}",
+    "*.gguf": f"a file for llama.cpp, whose weights are rounded as a rule; {ORIGIN}",
+    "*.ckpt*": "a checkpoint of TensorFlow 1 or of Lightning; save the model with save_pretrained where it was trained",
     "tf_model.h5": "weights of TensorFlow, which transformers 5 does not read; {older}",
     "flax_model.msgpack": "weights of Flax, which transformers 5 does not read; {older}",
     "global_step*": "a checkpoint of DeepSpeed; put its parts together with the zero_to_fp32.py beside it, and save the model "
@@ -95,7 +96,8 @@ def refuse_parts(folder: Path) -> None:
 def _models_below(folder: Path) -> list[str]:
     """Folders with a model one or two steps down, the highest number last, as training writes them."""
     found = {path.parent for steps in ("*", "*/*") for path in folder.glob(f"{steps}/{CONFIG}") if path.is_file()}
-    names = sorted(str(path.relative_to(folder)) for path in found if any(path.glob("*.safetensors")) or any(path.glob("*.bin")))
+    whole = (path for path in found if any(path.glob("*.safetensors")) or any(path.glob("*.bin")))
+    names = sorted(str(path.relative_to(folder)) for path in whole)
     return sorted(names, key=lambda name: [int(part) if part.isdecimal() else -1 for part in name.split("-")][-1])
 
 
@@ -123,7 +125,8 @@ def refuse_configuration(folder: Path, values: Mapping[str, Any], weights: Itera
     code = values.get("auto_map")
     if isinstance(code, dict) and any(str(name) != "AutoTokenizer" for name in code):
         raise InputError(
-            f"{path}: auto_map names code that comes with the checkpoint ({cut(next(iter(code.values())))}), which is never run "
+            f"{path}: auto_map names code that comes with the checkpoint ({cut(next(iter(code.values())))}), which is never "
+            "run "
             f"here; start from a checkpoint of transformers' own {kind}, or take auto_map out if the model is one."
         )
 
@@ -153,7 +156,8 @@ def refuse_names(folder: Path, names: Collection[str]) -> None:
             raise InputError(f"{folder} holds an adapter of PEFT that was not merged ({cut(name)}); {_merge(folder)}")
         if name.endswith("distance_embedding.weight"):
             raise InputError(
-                f"{folder} has tables for relative positions ({cut(name)}), which transformers 5 does not read any more; start "
+                f"{folder} has tables for relative positions ({cut(name)}), which transformers 5 does not read any more; "
+                "start "
                 "from a checkpoint with absolute positions."
             )
         for program, ends in QUANTIZED.items():
@@ -198,12 +202,14 @@ def refuse_head(folder: Path, values: Mapping[str, Any], weights: Mapping[str, A
     if kind is not None:
         what = architecture or f"a model for {kind}"
         raise InputError(
-            f"{folder} is {cut(what) if architecture else what}: its head {OTHER_HEADS[kind]}. Heads for labels of a whole text "
+            f"{folder} is {cut(what) if architecture else what}: its head {OTHER_HEADS[kind]}. Heads for labels of a whole "
+            "text "
             "are supported; use such a checkpoint, or the one that this was fine-tuned from, which gets a new head."
         )
     if classifier is not None and classifier.ndim and classifier.shape[0] == 1:
         raise InputError(
-            f"{folder} answers one number (a score, as rerankers and similarity models give), no labels. Heads for two labels and "
+            f"{folder} answers one number (a score, as rerankers and similarity models give), no labels. Heads for two "
+            "labels and "
             "more are supported; use such a checkpoint, or the one that this was fine-tuned from, which gets a new head."
         )
 
@@ -232,7 +238,8 @@ def refuse_no_weights(folder: Path, values: Mapping[str, Any], missing: str) -> 
     shards = sorted(path.name for path in folder.glob("*.safetensors"))
     if shards:
         raise InputError(
-            f"{folder} has no {missing}, only {_listed(shards)}; fetch all files of the model, or save it again with save_pretrained."
+            f"{folder} has no {missing}, only {_listed(shards)}; fetch all files of the model, or save it again with "
+            "save_pretrained."
         )
     below = _models_below(folder)
     if below:
@@ -251,7 +258,7 @@ def convert(folder: Path, pickle: str, values: Mapping[str, Any]) -> str:
     if kind is not None:
         script = f"from transformers import {kind} as M; M.from_pretrained({where}).save_pretrained({where})"
     elif pickle.endswith(".index.json") or "-of-" in pickle:
-        return "save the model again with save_pretrained and the class that it was trained with, on a machine where you trust it"
+        return "save it again with save_pretrained and the class that it was trained with, on a machine where you trust it"
     else:
         script = (
             "import torch; from safetensors.torch import save_file as s; "

@@ -191,5 +191,6 @@ def _check_weights(model: PreTrainedModel, weights: Weights, folder: Path) -> No
     new = sum(tensor.numel() for name, tensor in expected.items() if name not in weights)
     if new > max(SMALL_HEAD, _size(weights)):
         raise InputError(
-            f"{folder}: a new head would have {new} weights, more than the model ({_size(weights)}); restore the original config.json."
+            f"{folder}: a new head would have {new} weights, more than the model ({_size(weights)}); restore the original "
+            "config.json."
         )

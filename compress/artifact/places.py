@@ -62,7 +62,8 @@ def _in_package(package: str) -> Path:
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"model {cut('package:' + package)}: no package of that name is installed; {_how_to_install(package)}give a folder or a "
+            f"model {cut('package:' + package)}: no package of that name is installed; {_how_to_install(package)}give a "
+            "folder or a "
             "hub name."
         )
     for root in spec.submodule_search_locations:

@@ -42,7 +42,9 @@ def open_tokenizer(folder: Path) -> Any:
     if not files:  # transformers would make an empty one
         told = [f"; {name} {why_absent(folder / name)}" for name in (WHOLE, PIECES) if (folder / name).is_symlink()
                 or (folder / name).exists()]  # fmt: skip
-        raise InputError(f"{folder} has no tokenizer that can be loaded (no file{''.join(told)}); add tokenizer.json or vocab.txt.")
+        raise InputError(
+            f"{folder} has no tokenizer that can be loaded (no file{''.join(told)}); add tokenizer.json or vocab.txt."
+        )
     kind = _told_class(folder)
     model = {WHOLE: lambda: _model_of(folder / WHOLE), PIECES: lambda: "WordPiece"}.get(files[0], lambda: None)()
     tokenizer = _opened(folder, files[0], kind, is_word_piece=model == "WordPiece" and kind is None)
@@ -82,7 +84,9 @@ def _told_class(folder: Path) -> str | None:
     for name in (SETTINGS, CONFIG):
         kind = read_object(folder / name).get("tokenizer_class") if why_absent(folder / name) is None else None
         if kind is not None and not isinstance(kind, str):
-            raise InputError(f"{folder / name}: tokenizer_class is {cut(kind)}; the name of a class is needed: restore the file.")
+            raise InputError(
+                f"{folder / name}: tokenizer_class is {cut(kind)}; the name of a class is needed: restore the file."
+            )
         if kind:
             return kind
     return None
@@ -117,7 +121,10 @@ def _check_pieces(folder: Path, tokenizer: Any, file: str, kind: str | None) -> 
         SENTENCES: f'write "tokenizer_class": "AlbertTokenizer" into {SETTINGS} if {SENTENCES} is what ALBERT reads, or add '
                    "tokenizer.json",
     }  # fmt: skip
-    raise InputError(f"{folder}: {_said(tokenizer, kind)}, which finds no pieces in {file}, so that every word would be unknown; {cure[file]}.")
+    raise InputError(
+        f"{folder}: {_said(tokenizer, kind)}, which finds no pieces in {file}, so that every word would be unknown; "
+        f"{cure[file]}."
+    )
 
 
 def _lines(path: Path) -> set[str]:
@@ -138,7 +145,8 @@ def _check_ids(folder: Path, tokenizer: Any, config: PretrainedConfig) -> None:
     last = max(held, key=held.__getitem__)
     if held[last] >= rows:
         raise InputError(
-            f"{folder}: the tokenizer gives {cut(last)} the id {held[last]}, but the model has {rows} embeddings; use the tokenizer "
+            f"{folder}: the tokenizer gives {cut(last)} the id {held[last]}, but the model has {rows} embeddings; use the "
+            "tokenizer "
             "that the model was trained with."
         )
     try:
@@ -151,6 +159,7 @@ def _check_ids(folder: Path, tokenizer: Any, config: PretrainedConfig) -> None:
     for name, numbers, count in (("id", found["input_ids"], rows), ("type", types, getattr(config, "type_vocab_size", 2))):
         if numbers and max(numbers) >= count:
             raise InputError(
-                f"{folder}: the tokenizer gives a pair of texts a token of {name} {max(numbers)}, but the model has {count}; restore "
+                f"{folder}: the tokenizer gives a pair of texts a token of {name} {max(numbers)}, but the model has "
+                f"{count}; restore "
                 f"the post_processor of {WHOLE}, or use the tokenizer that the model was trained with."
             )

@@ -63,7 +63,9 @@ def _files(folder: Path) -> list[Path]:
         raise InputError(f"{index}: weight_map must name a file for each weight; restore the original file.")
     outside = [name for name in names if Path(name).name != name or name in (".", "..")]
     if outside:
-        raise InputError(f"{index}: weight_map names {cut(outside[0])}, which is no file of this folder; restore the original file.")
+        raise InputError(
+            f"{index}: weight_map names {cut(outside[0])}, which is no file of this folder; restore the original file."
+        )
     return [folder / name for name in sorted(set(names))]
 
 
@@ -77,12 +79,15 @@ def unwrapped(weights: Mapping[str, torch.Tensor], family: Family | Plain, folde
     for name, tensor in weights.items():
         short = ".".join(part for part in name.split(".") if part not in WRAPPERS)
         if short in bare:
-            raise InputError(f"{folder} holds {cut(short)} twice, with and without the name of a wrapper; save the model again.")
+            raise InputError(
+                f"{folder} holds {cut(short)} twice, with and without the name of a wrapper; save the model again."
+            )
         bare[short] = tensor
     begins = sorted(_beginnings(bare, family))
     if len(begins) > 1:
         raise InputError(
-            f"{folder} holds {len(begins)} models, under {', '.join(cut(begin) for begin in begins[:3])}; save the one that is "
+            f"{folder} holds {len(begins)} models, under {', '.join(cut(begin) for begin in begins[:3])}; save the one that "
+            "is "
             "meant by itself, with save_pretrained."
         )
     begin = begins[0] if begins else ""

@@ -54,8 +54,8 @@ def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
 
     Args:
         model: Stays as it is, its tokenizer too.
-        keep: Ids, rising; `basic_pieces` are among them. The pieces come in this order, and behind them tokens that were added;
-            of two that share an id, as where vocab.txt repeats a piece, each gets a row of its own.
+        keep: Ids, rising; `basic_pieces` are among them. The pieces come in this order, and behind them tokens that were
+            added; of two that share an id, as where vocab.txt repeats a piece, each gets a row of its own.
 
     Raises:
         InputError: The ids do not fit, or pieces cannot be cut.

@@ -16,7 +16,7 @@ from compress.objectives.layer_map import LayerMap
 from compress.tasks.text_classification import Task
 from compress.tasks.unlabelled import read_unlabelled
 from compress.train.augmentation import Augment, AugmentOptions, augmented
-from compress.train.fit import labels_aligned
+from compress.train.fit import labels_aligned, shortened
 from compress.train.loop import train
 from compress.train.run import Run
 from compress.train.settings import (
@@ -122,7 +122,7 @@ def distill(
         CompressError: The loss is not finite.
     """
     run = run or Run()
-    task = task.up_to(max_length or task.max_length)
+    task = shortened("distill", task, max_length, model)
     if text is not None:
         if "labels" in objectives:
             raise InputError("distill.objectives names 'labels', but distill.text has none; remove one of them.")

@@ -13,7 +13,7 @@ from compress.bert.heads import with_new_head
 from compress.labels import listed
 from compress.objectives.labels import labels
 from compress.tasks.text_classification import Task
-from compress.train.fit import labels_aligned
+from compress.train.fit import labels_aligned, shortened
 from compress.train.loop import Goal, train
 from compress.train.run import Run
 from compress.train.settings import (
@@ -89,7 +89,7 @@ def fine_tune(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
     run = run or Run()
-    task = task.up_to(max_length or task.max_length)
+    task = shortened("fine_tune", task, max_length, model)
     if new_head:
         logger.info("fine_tune begins with a new head for %s.", listed(task.labels))
         model = with_new_head(model, task.labels, run.seed)

@@ -75,3 +75,18 @@ def check_fit(model: PreTrainedModel, task: Task) -> None:
     for split in (task.train, task.selection):
         if not len(split):
             raise InputError(f"the task's {split.role} part is empty; give data to train on.")
+
+
+def shortened(method: str, task: Task, max_length: int | None, model: PreTrainedModel) -> Task:
+    """The task as a step reads it that may be told to read less of each text.
+
+    Raises:
+        InputError: It is told to read more than the model does.
+    """
+    most = model.config.max_position_embeddings
+    if max_length is not None and min(max_length, task.max_length) > most:
+        raise InputError(
+            f"{method}.max_length is {max_length}, but the model reads {most} tokens at most; use up to {most}, or let "
+            "swap_attention come first."
+        )
+    return task.up_to(max_length or task.max_length).read_by(model)

@@ -44,9 +44,9 @@ def timings(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[Path], task: Any) -> None:
     found = measure(pair, task=task).subjects[0]
     assert list(found) == [
-        "name", "kind", "target", "path", "size_bytes", "parameters", "macs", "truncated",
-        "unknown_tokens", "metrics", "metrics_ci95", "drop", "agreement", "parity", "processors",
-        "integer_ops", "fused_ops", "peak_memory_bytes", "latency",
+        "name", "kind", "target", "path", "size_bytes", "parameters", "macs", "truncated", "max_length", "unknown_tokens",
+        "metrics", "metrics_ci95", "drop", "agreement", "parity", "processors", "integer_ops", "fused_ops",
+        "peak_memory_bytes", "latency",
     ]  # fmt: skip
     assert list(found["parity"]) == ["max_abs_error", "label_flips", "batch_invariance_flips"]
     assert list(found["latency"][0]) == [
@@ -211,7 +211,7 @@ def test_a_subject_is_evaluated_without_being_timed(pair: list[Path], task: Any)
     assert (low, round(high, 3)) == (0.0, 0.324)  # z² / (8 + z²)
     assert found == {
         "name": "wrong", "kind": "onnx", "target": "onnx", "path": str(pair[1]), "examples": 8, "truncated": 0,
-        "labels": ["bad", "good"], "metrics": {"accuracy": 0.0}, "confusion": [[0, 4], [4, 0]],
+        "max_length": 16, "labels": ["bad", "good"], "metrics": {"accuracy": 0.0}, "confusion": [[0, 4], [4, 0]],
         "parity": {"max_abs_error": None, "label_flips": None, "batch_invariance_flips": 0},
     }  # fmt: skip
 
