@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from compress.errors import InputError
+from compress.run_errors import cannot_run
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -76,9 +77,17 @@ def open_openvino(path: Path, *, threads: int = 0, precision: str = "auto") -> C
     def run(batch: Batch) -> np.ndarray:
         ids = batch["input_ids"]
         given = {name: np.ascontiguousarray(batch.get(name, np.zeros_like(ids)), dtype=np.int64) for name in wanted}
-        return np.array(request.infer(given)["logits"], dtype=np.float32)
+        try:
+            return np.array(request.infer(given)["logits"], dtype=np.float32)
+        except Exception as err:  # openvino raises RuntimeError for everything
+            raise cannot_run(path, batch, err) from err
 
-    return Compiled(run, tuple(_described(node) for node in compiled.get_runtime_model().get_ordered_ops()))
+    return Compiled(run, operators_of(compiled))
+
+
+def operators_of(compiled: Any) -> tuple[tuple[str, str, str], ...]:
+    """The operators of a compiled model, see `Compiled`."""
+    return tuple(_described(node) for node in compiled.get_runtime_model().get_ordered_ops())
 
 
 def compiled_for_cpu(path: Path, *, threads: int = 0, precision: str = "auto") -> Any:

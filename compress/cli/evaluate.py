@@ -44,7 +44,7 @@ def evaluate(
     from compress.measure import measurement, subjects
 
     subject = subjects.subject_of(folder)
-    length = max_length or subjects.export_facts(subject.path).get("max_length") or 128
+    length = max_length or read_facts(subject.path).max_length or 128
     with kept_from_stdout(sys.stderr):
         if data.endswith(DATA_ENDINGS):
             names = _label_names(subjects.read_json(subject.path / subjects.CONFIG), folder)

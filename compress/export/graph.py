@@ -31,6 +31,7 @@ from compress.bert.sharing import shared_parameters
 from compress.bert.static import weights_folded
 from compress.errors import CompressError
 from compress.log import libraries_silenced
+from compress.run_errors import cannot_run
 
 FILE = "model.onnx"
 INTEGER_OPS = frozenset({
@@ -198,8 +199,16 @@ def in_onnxruntime(path: Path, *, as_written: bool = False) -> Opened:
     def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
         # some tokenizers give no sentence types, and the model then takes zeros
         given = {name: batch.get(name, np.zeros_like(batch["input_ids"])) for name in wanted}
-        return np.asarray(runner.run(None, given)[0], dtype=np.float32)
+        try:
+            return np.asarray(runner.run(None, given)[0], dtype=np.float32)
+        except Exception as err:  # onnxruntime's errors have no common class of their own
+            raise cannot_run(path, batch, err) from err
 
+    return counted(path, run)
+
+
+def counted(path: Path, run: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> Opened:
+    """What runs a file in onnxruntime, with what that makes of its operators."""
     graph = running_graph(path)
     operators = Counter(node.op_type for node in graph.node)
     return Opened(run, sum(operators[op] for op in INTEGER_OPS), sum(operators[op] for op in FUSED_OPS), float_products(graph))

@@ -11,7 +11,7 @@ import compress
 
 ROOT = Path(compress.__file__).parent
 LADDER = (
-    ("arguments", "errors", "log", "openvino_session", "processor", "record", "segment_reader"),
+    ("arguments", "errors", "facts", "log", "openvino_session", "processor", "record", "run_errors", "segment_reader"),
     ("bert",),
     ("artifact",),
     ("objectives", "tasks"),
