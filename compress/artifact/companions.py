@@ -20,8 +20,8 @@ from compress.log import libraries_silenced
 CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS = "config.json", "tokenizer_config.json", "special_tokens_map.json"
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
-LEFT_BY_CALLS = ("max_length", "stride", "truncation_strategy", "truncation", "padding", "pad_to_multiple_of")
-"""What a tokenizer remembers of how it was called last, in training for instance; a reader would take it for the model's."""
+LEFT_BY_CALLS = ("max_length", "stride", "truncation_strategy", "is_local", "local_files_only")
+"""What a tokenizer remembers of how it was called and loaded last; a reader would take it for the model's."""
 
 
 def write_companions(model: PreTrainedModel, folder: Path, *, for_serving: bool = False) -> None:
@@ -70,6 +70,7 @@ def _write_tokenizer(model: PreTrainedModel, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
     path = folder / TOKENIZER_CONFIG
     told = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key not in LEFT_BY_CALLS}
+    told["model_input_names"] = list(tokenizer.model_input_names)
     if isinstance(told.get("extra_special_tokens"), list):
         told["additional_special_tokens"] = told.pop("extra_special_tokens")  # both transformers 4 and 5 read it by that name
     if told.get("tokenizer_class") == "TokenizersBackend":

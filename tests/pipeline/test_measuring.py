@@ -53,7 +53,7 @@ def slower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "model.onnx").write_bytes(b"")
             (folder / "config.json").write_text("{}")
-            (folder / "export.json").write_text(json.dumps({"target": target}))
+            (folder / "bert_compress.json").write_text(json.dumps({"target": target}))
         return folders
 
     monkeypatch.setattr(measuring, "measure", measure)
