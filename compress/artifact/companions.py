@@ -70,7 +70,7 @@ def _write_tokenizer(model: PreTrainedModel, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
     path = folder / TOKENIZER_CONFIG
     told = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key not in LEFT_BY_CALLS}
-    told["model_input_names"] = list(tokenizer.model_input_names)
+    told["model_input_names"] = [name for name in known_family(model).inputs if name in tokenizer.model_input_names]
     if isinstance(told.get("extra_special_tokens"), list):
         told["additional_special_tokens"] = told.pop("extra_special_tokens")  # both transformers 4 and 5 read it by that name
     if told.get("tokenizer_class") == "TokenizersBackend":

@@ -22,7 +22,7 @@ from compress.export.graph import FILE, facts_in_file, input_names
 from compress.export.manifest import write_manifest
 from compress.export.parity import Stage
 from compress.export.ranges import refuse_unread
-from compress.export.segment import drift
+from compress.export.segment import drift, refuse_no_segments
 from compress.facts import FACTS, SCHEMA
 from compress.openvino_session import need_openvino
 from compress.segment_reader import SEGMENT_FILE, Runtime
@@ -65,13 +65,15 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
         options: The target's own.
 
     Raises:
-        InputError: The target is unknown, an option plays no part, or the folder holds something already.
+        InputError: The target is unknown, an option plays no part, there is no memory to hand on, or the folder holds something already.
         CompressError: The exporter failed, or a stage broke parity; nothing is written.
     """
     if target not in TARGETS:
         raise InputError(f"target {target!r} is unknown; allowed: {', '.join(TARGETS)}.")
     check_runtime(target)
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
+    if options.get("memory"):
+        refuse_no_segments(model)
     refuse_unread(target, lower, options, brings_ranges=bool(quantized_linears(model)))
     task = task.up_to(model.config.max_position_embeddings)
     with new_folder(folder) as partial:

@@ -74,6 +74,11 @@ def refuse_memory(kind: str | None) -> None:
         raise InputError(NO_SEGMENTS)
 
 
+def refuse_no_segments(model: PreTrainedModel) -> None:
+    """Raise InputError where a model does not read segments."""
+    _encoder(model)
+
+
 def _encoder(model: PreTrainedModel) -> Segments:
     found = segments_of(model)
     if found is None:
