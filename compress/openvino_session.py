@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from compress.errors import InputError
+from compress.run_errors import refuse_run
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -79,12 +80,14 @@ def open_openvino(path: Path, *, threads: int = 0, precision: str = "auto") -> C
         try:
             return np.array(request.infer(given)["logits"], dtype=np.float32)
         except Exception as err:  # openvino raises RuntimeError for everything
-            raise InputError(
-                f"{path} cannot run {ids.shape[0]} examples of {ids.shape[1]} tokens: {_last_line(err)}. Export the model "
-                "again, with free batch size and length, and its own config.json beside it."
-            ) from err
+            refuse_run(err, path, batch)
 
-    return Compiled(run, tuple(_described(node) for node in compiled.get_runtime_model().get_ordered_ops()))
+    return Compiled(run, operators_of(compiled))
+
+
+def operators_of(compiled: Any) -> tuple[tuple[str, str, str], ...]:
+    """The operators of a compiled model, see `Compiled`."""
+    return tuple(_described(node) for node in compiled.get_runtime_model().get_ordered_ops())
 
 
 def compiled_for_cpu(path: Path, *, threads: int = 0, precision: str = "auto") -> Any:

@@ -5,19 +5,20 @@ Imports no torch.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from compress.errors import InputError
-from compress.openvino_session import INPUTS, compiled_for_cpu
+from compress.facts import read_facts
+from compress.openvino_session import INPUTS, compiled_for_cpu, operators_of
+from compress.run_errors import refuse_run
 
 SEGMENT_FILE = "segment.onnx"
 PAST, PRESENT = "past.", "present."
@@ -36,30 +37,43 @@ class SegmentFile:
     Args:
         inputs: What it asks for: names and shapes, None for sizes that are free.
         run: Turns named arrays into named arrays.
+        path: The file, for messages.
+        operators: Of the compiled graph, where OpenVINO runs it; see `compress.openvino_session.Compiled`.
     """
 
     inputs: Mapping[str, tuple[int | None, ...]]
     run: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+    path: Path = Path(SEGMENT_FILE)
+    operators: tuple[tuple[str, str, str], ...] = ()
 
     def start(self, batch: int) -> State:
         """What reading `batch` texts begins with."""
         return {name: np.zeros((batch, *(size or 0 for size in shape[1:])), dtype=np.float32)
                 for name, shape in self.inputs.items() if name.startswith(PAST)}  # fmt: skip
 
-    def read(self, tokens: Mapping[str, np.ndarray], state: State) -> tuple[np.ndarray, State]:
+    def read(
+        self, tokens: Mapping[str, np.ndarray], state: State, *, segment: int | None = None
+    ) -> tuple[np.ndarray, State]:  # fmt: skip
         """Read a segment.
 
         Args:
             tokens: input_ids and attention_mask, (batch, tokens): the text's first token, and the segment's.
             state: Of the segment before.
+            segment: Tokens that it reads at most, for messages.
 
         Returns:
             The logits for the text so far, (batch, labels), and what to go on with.
+
+        Raises:
+            InputError: The runtime cannot run it, because there are too many tokens for instance.
         """
         ids = tokens["input_ids"]
         given = {name: np.ascontiguousarray(tokens.get(name, np.zeros_like(ids)), dtype=np.int64)
                  for name in self.inputs if name in INPUTS}  # fmt: skip
-        found = self.run(given | state)
+        try:
+            found = self.run(given | state)
+        except Exception as err:  # the runtimes' errors have no common class of their own
+            refuse_run(err, self.path, tokens, most=segment)
         return found["logits"], {PAST + name.removeprefix(PRESENT): value for name, value in found.items()
                                  if name.startswith(PRESENT)}  # fmt: skip
 
@@ -70,7 +84,7 @@ class SegmentFile:
         for start in range(1, max(length, 2), segment - 1):
             part = {name: np.concatenate([values[:, :1], values[:, start : start + segment - 1]], 1)
                     for name, values in batch.items()}  # fmt: skip
-            logits, state = self.read(part, state)
+            logits, state = self.read(part, state, segment=segment)
         return np.asarray(logits, dtype=np.float32)
 
 
@@ -98,7 +112,7 @@ def open_segment_file(
             found = request.infer(dict(given))
             return {name: np.array(found[name], dtype=np.float32) for name in outputs}
 
-        return SegmentFile(shapes, infer)
+        return SegmentFile(shapes, infer, path, operators_of(compiled))
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -109,7 +123,7 @@ def open_segment_file(
         raise InputError(f"{path} cannot be loaded by onnxruntime: {str(err).strip()}. Export the model again.") from err
     names = [one.name for one in session.get_outputs()]
     shapes = {one.name: tuple(size if isinstance(size, int) else None for size in one.shape) for one in session.get_inputs()}
-    return SegmentFile(shapes, lambda given: dict(zip(names, session.run(names, dict(given)), strict=True)))
+    return SegmentFile(shapes, lambda given: dict(zip(names, session.run(names, dict(given)), strict=True)), path)
 
 
 class SegmentReader:
@@ -121,25 +135,28 @@ class SegmentReader:
         threads: Of the runtime; 0 is one per core.
 
     Raises:
-        InputError: The folder holds no such file.
+        InputError: The folder holds no such file, or what it tells of itself or its tokenizer is damaged.
     """
 
     def __init__(self, folder: str | Path, *, runtime: Runtime = "onnxruntime", threads: int = 0) -> None:
         from tokenizers import Tokenizer
 
         folder = Path(folder)
-        try:
-            facts: dict[str, Any] = json.loads((folder / "export.json").read_text(encoding="utf-8"))
-            self.segment, self.labels = int(facts["segment"]["tokens"]), tuple(facts["labels"])
-        except (OSError, ValueError, KeyError, TypeError) as err:
+        facts = read_facts(folder)
+        if facts.segment is None or not (folder / SEGMENT_FILE).is_file():
             raise InputError(f"{folder} holds no model that reads segments; export one that has swap_attention's "
-                             "transformer_xl or chunk_and_pool, with memory: true.") from err  # fmt: skip
-        precision = str(facts.get("options", {}).get("precision", "auto"))
-        self._file = open_segment_file(folder / SEGMENT_FILE, runtime=runtime, threads=threads, precision=precision)
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._first, self._last = self._tokenizer.encode("").ids
+                             "transformer_xl or chunk_and_pool, with memory: true.")  # fmt: skip
+        self.segment, self.labels = facts.segment.tokens, facts.labels
+        self._file = open_segment_file(folder / SEGMENT_FILE, runtime=runtime, threads=threads, precision=facts.precision)
+        path = folder / "tokenizer.json"
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            self._first, self._last = self._tokenizer.encode("").ids
+        except Exception as err:  # tokenizers raises Exception itself
+            raise InputError(f"{path} cannot be read as a tokenizer that puts a token before and behind a text ({err}); restore "
+                             "the file, or export the model again.") from err  # fmt: skip
 
     def read(self, text: str | Iterable[str]) -> np.ndarray:
         """The logits for a text, (labels,).
@@ -158,7 +175,8 @@ class SegmentReader:
         state, rest = self._file.start(1), _closed(ids, self._last)
         while part := list(islice(rest, self.segment - 1)):
             tokens = np.array([[self._first, *part]], dtype=np.int64)
-            logits, state = self._file.read({"input_ids": tokens, "attention_mask": np.ones_like(tokens)}, state)
+            given = {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
+            logits, state = self._file.read(given, state, segment=self.segment)
             yield logits[0]
 
     def _ids(self, parts: Iterable[str]) -> Iterator[int]:

@@ -11,15 +11,15 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from compress.artifact.companions import write_companions
 from compress.artifact.folders import new_folder
 from compress.bert.structure import read_structure, refuse_untold, told_by_structure
-from compress.log import libraries_silenced
 
 WEIGHTS, STRUCTURE = "model.safetensors", "structure.json"
 
 
 def save(model: PreTrainedModel, folder: str | Path) -> Path:
-    """Write config.json, model.safetensors, structure.json and the tokenizer; all of it or nothing.
+    """Write config.json, model.safetensors, structure.json and the tokenizer's files; all of it or nothing.
 
     Args:
         model: A model with its tokenizer, as `load` and the methods give it.
@@ -43,10 +43,7 @@ def write_model(model: PreTrainedModel, folder: Path) -> None:
     }
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     model.config.dtype = _precision(state.values())
-    with libraries_silenced():
-        model.config.architectures = [type(model).__name__]
-        model.config.save_pretrained(folder)
-        model.tokenizer.save_pretrained(folder)
+    write_companions(model, folder)
     (folder / STRUCTURE).write_text(json.dumps(read_structure(model), indent=1) + "\n", encoding="utf-8")
 
 

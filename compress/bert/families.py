@@ -5,8 +5,8 @@ The classes are those of transformers, so that anyone loads a saved model withou
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ from compress.bert.bilstm import BilstmConfig, BilstmForSequenceClassification
 from compress.bert.static import StaticConfig, StaticForSequenceClassification
 from compress.errors import InputError
 
+Size = Callable[[Any], int]
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 
 
@@ -60,6 +61,7 @@ class Family:
         reads_types: Whether it reads token types.
         after_attention: What the layer makes of the heads' answers and of its own input; None where the last layer computes
             every token.
+        other_sizes: What config.json tells besides, under names by which readers of BERT's ask, from the configuration.
     """
 
     config: type[PretrainedConfig]
@@ -81,6 +83,7 @@ class Family:
     distinct_layers: tuple[str, ...] = ("num_hidden_layers",)
     reads_types: bool = True
     after_attention: Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    other_sizes: Mapping[str, Size] = field(default_factory=dict)
 
     @property
     def prefix(self) -> str:
@@ -140,6 +143,7 @@ FAMILIES = {
         sizes=("hidden_dim",),
         reads_types=False,
         after_attention=_after_attention_in_distilbert,
+        other_sizes={"intermediate_size": lambda config: config.hidden_dim},  # the others are in its attribute_map
     ),
     "mobilebert": Family(
         MobileBertConfig, MobileBertForSequenceClassification, MobileBertLayer,
@@ -188,6 +192,7 @@ class Plain:
             file are whole numbers.
         head: Where the names of the weights begin that a new head is made of.
         inputs: The names of what a model can read, in order.
+        other_sizes: See Family.
     """
 
     config: type[PretrainedConfig]
@@ -196,6 +201,7 @@ class Plain:
     integer_products: bool
     head: tuple[str, ...] = ("dense.", "classifier.")
     inputs: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")
+    other_sizes: Mapping[str, Size] = field(default_factory=dict)
 
 
 PLAIN = {
@@ -203,11 +209,13 @@ PLAIN = {
         BilstmConfig, BilstmForSequenceClassification,
         counted=("vocab_size", "embedding_size", "lstm_size", "head_size", "max_position_embeddings"),
         integer_products=True,
+        other_sizes={"hidden_size": lambda config: 2 * config.lstm_size, "num_hidden_layers": lambda _: 1},
     ),
     "static": Plain(
         StaticConfig, StaticForSequenceClassification,
         counted=("vocab_size", "embedding_size", "bigram_size", "head_size", "max_position_embeddings"),
         integer_products=False,
+        other_sizes={"hidden_size": lambda config: config.embedding_size, "num_hidden_layers": lambda _: 0},
     ),
 }  # fmt: skip
 

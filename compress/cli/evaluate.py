@@ -32,6 +32,7 @@ from compress.cli.options import (
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.cli.results import MOST_LABELS, matrix_csv, scores_text
+from compress.facts import read_facts
 from compress.runtimes.limits import TIME_LIMIT_SECONDS
 
 EXAMPLE = "bert-compress eval runs/demo/export/onnxruntime-cpu --data reviews.tsv"
@@ -57,7 +58,7 @@ def evaluate(
     from compress.measure import measurement, subjects
 
     subject = subjects.subject_of(folder)
-    length = asked or subjects.export_facts(subject.path).get("max_length") or 128
+    length = asked or read_facts(subject.path).max_length or 128
     with kept_from_stdout(sys.stderr):
         if data.endswith(DATA_ENDINGS):
             names = names_in_folder(subject.path, subjects.read_json(subject.path / subjects.CONFIG))

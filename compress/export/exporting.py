@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedModel
 
+from compress.artifact.companions import write_companions
 from compress.artifact.folders import new_folder
 from compress.artifact.labels import in_order
 from compress.bert.heads import aligned
@@ -19,19 +21,19 @@ from compress.bert.segments import segments_of
 from compress.errors import CompressError, InputError
 from compress.export import TARGETS
 from compress.export.graph import FILE, facts_in_file, input_names
+from compress.export.manifest import write_manifest
 from compress.export.parity import Stage
 from compress.export.ranges import refuse_unread
-from compress.log import libraries_silenced
+from compress.export.segment import drift, refuse_no_segments
+from compress.facts import FACTS, SCHEMA
 from compress.openvino_session import need_openvino
-from compress.segment_reader import SEGMENT_FILE
+from compress.segment_reader import SEGMENT_FILE, Runtime
 from compress.tasks.unknown import check_known
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
 
 logger = logging.getLogger(__name__)
-
-FACTS = "export.json"
 
 
 def check_runtime(target: str) -> None:
@@ -42,7 +44,7 @@ def check_runtime(target: str) -> None:
 
 @dataclass(frozen=True)
 class Shipped:
-    """An exported folder: `path` holds model.onnx, config.json, the tokenizer's files and export.json."""
+    """An exported folder: `path` holds model.onnx, config.json, the tokenizer's files and bert_compress.json."""
 
     path: Path
     target: str
@@ -59,19 +61,22 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
 
     Args:
         model: Stays as it is.
-        folder: Must not exist, or be empty. It loads in onnxruntime alone and in optimum's ORTModelForSequenceClassification.
+        folder: Must not exist, or be empty. It loads in onnxruntime alone, in optimum's ORTModelForSequenceClassification and
+            in transformers' ExportedModel.
         target: See `bert-compress list`.
         task: Gives sentences to compare on.
         options: The target's own.
 
     Raises:
-        InputError: The target is unknown, an option plays no part, or the folder holds something already.
+        InputError: The target is unknown, an option plays no part, there is no memory to hand on, or the folder holds something already.
         CompressError: The exporter failed, or a stage broke parity; nothing is written.
     """
     if target not in TARGETS:
         raise InputError(f"target {target!r} is unknown; allowed: {', '.join(TARGETS)}.")
     check_runtime(target)
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
+    if options.get("memory"):
+        refuse_no_segments(model)
     refuse_unread(target, lower, options, brings_ranges=bool(quantized_linears(model)))
     judged = options.get("max_drop") is not None
     model = aligned(model, task.labels) if judged else in_order(model, task.labels)
@@ -88,11 +93,10 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
                 f"{target}: stage {broken[0].name} does not say what the torch model says: {broken[0].why}. Nothing was "
                 "written. Choose another target, or loosen the limit in the target's options if you accept that."
             )
-        with libraries_silenced():
-            model.config.architectures = [type(model).__name__]
-            model.config.save_pretrained(partial)
-            model.tokenizer.save_pretrained(partial)
+        write_companions(model, partial, for_serving=True)
+        write_manifest(model, partial)
         facts: dict[str, Any] = {
+            "schema": SCHEMA,
             "target": target,
             "options": options,
             "inputs": input_names(model),
@@ -102,11 +106,25 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             "integers": facts_in_file(partial / FILE),
             "stages": [stage.as_dict() for stage in stages],
         }
-        encoder = segments_of(model)
-        if encoder is not None and (partial / SEGMENT_FILE).is_file():
-            facts["segment"] = {"file": SEGMENT_FILE, "tokens": encoder.segment}
+        if (partial / SEGMENT_FILE).is_file():
+            facts["segment"] = _segment_facts(model, partial, task, target, options)
         where = facts["integers"].get("safe_on")
         if where:
             logger.info("%s: right on %s; fast on %s", target, where, facts["integers"]["fast_on"])
         (partial / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return Shipped(Path(folder), target, tuple(stages))
+
+
+def _segment_facts(
+    model: PreTrainedModel, folder: Path, task: Task, target: str, options: Mapping[str, Any]
+) -> dict[str, Any]:  # fmt: skip
+    """Of segment.onnx: how many tokens it reads and, of integers, how its answers move with the number of segments."""
+    encoder = segments_of(model)
+    assert encoder is not None
+    told: dict[str, Any] = {"file": SEGMENT_FILE, "tokens": encoder.segment}
+    if "weight_bits" in facts_in_file(folder / SEGMENT_FILE):
+        runtime: Runtime = "openvino" if target.startswith("openvino-") else "onnxruntime"
+        told["drift"] = drift(model, folder, task=task, runtime=runtime, precision=options.get("precision", "auto"))
+        logger.info("%s: relative error of the logits after a number of segments: %s", target,
+                    ", ".join(f"{number}: {error:.2g}" for number, error in told["drift"].items()))  # fmt: skip
+    return told

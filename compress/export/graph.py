@@ -185,7 +185,11 @@ def in_onnxruntime(path: Path, *, as_written: bool = False) -> Opened:
     Raises:
         CompressError: onnxruntime cannot load it, crashed over it, or took too long.
     """
-    file = ForeignFile(path, "as written", fused=not as_written)
+    return counted(ForeignFile(path, "as written", fused=not as_written))
+
+
+def counted(file: ForeignFile) -> Opened:
+    """What runs a file in onnxruntime, with what that makes of its operators."""
     graph = running_graph(file)
     operators = Counter(node.op_type for node in graph.node)
     integer_ops, fused_ops = (sum(operators[op] for op in ops) for ops in (INTEGER_OPS, FUSED_OPS))

@@ -20,7 +20,11 @@ from compress.export.graph import FILE, Opened, in_onnxruntime, write_graph
 from compress.export.lowering import Grid, lower_tables, products
 from compress.export.onnxruntime_cpu import TOLERANCE
 from compress.export.parity import Reference, Stage
+from compress.export.segment import in_segments, write_segment_graph
 from compress.export.sensitivity import keep_in_float
+from compress.export.versions import save_for_old_runtimes
+from compress.facts import SEGMENT_STAGE
+from compress.segment_reader import SEGMENT_FILE
 from compress.train.calibration import Calibrated, calibrated
 
 if TYPE_CHECKING:
@@ -59,6 +63,7 @@ class Form:
         table_bits: Of the embeddings.
         tables_in_pairs: Whether the tables are written with DequantizeLinear.
         finish: Changes the graph at the end.
+        in_segments: Opens segment.onnx of a model and a folder in the target's runtime, where the target can write it.
     """
 
     target: str
@@ -69,6 +74,7 @@ class Form:
     table_bits: int = 8
     tables_in_pairs: bool = False
     finish: Callable[[ir.Model], object] | None = None
+    in_segments: Callable[[PreTrainedModel, Path], Opened] = in_segments
 
 
 def write_static(
@@ -81,6 +87,7 @@ def write_static(
     max_drop: float | None,
     max_flips: float,
     max_relative_error: float,
+    memory: bool = False,
 ) -> list[Stage]:
     """Write a file whose activations have fixed ranges: those that the model learned, or, for a float model, calibrated ones.
 
@@ -93,9 +100,11 @@ def write_static(
         max_drop: Largest loss on the selection part.
         max_flips: Against the model.
         max_relative_error: Against the model.
+        memory: Write segment.onnx too.
 
     Returns:
-        The stages: the float graph against torch, the lowered file against fake quantization, and against the model.
+        The stages: the float graph against torch, the lowered file against fake quantization, and against the model; and the
+        file that reads segments against the model.
 
     Raises:
         NoEffect: No product of the running graph multiplies integers.
@@ -116,14 +125,20 @@ def write_static(
         if not stages[0].accepted:
             return stages
         write_lowered(student, raw, folder / FILE, form)
+        if memory:
+            with quantizers_off(student):
+                write_segment_graph(student, raw)
+            write_lowered(student, raw, folder / SEGMENT_FILE, form)
     opened = form.opened(folder / FILE)
     limits = {"max_relative_error": max_relative_error * LOWERED, "max_flips": max_flips * LOWERED}
     stages.append(Reference(student, task).judge("lower", opened, **limits))
     if stages[-1].accepted:
-        stages.append(
-            Reference(model, task).judge("int8", opened, max_relative_error=max_relative_error, max_flips=max_flips)
-        )
-    refuse_no_effect(form.target, stages[-1])
+        reference, limits = Reference(model, task), {"max_relative_error": max_relative_error, "max_flips": max_flips}
+        stages.append(reference.judge("int8", opened, **limits))
+        if stages[-1].accepted and memory:
+            stages.append(reference.judge(SEGMENT_STAGE, form.in_segments(model, folder), **limits))
+    for stage in stages[1:]:
+        refuse_no_effect(form.target, stage)
     return stages
 
 
@@ -139,7 +154,7 @@ def write_lowered(student: PreTrainedModel, raw: Path, path: Path, form: Form) -
     if form.finish is not None:
         form.finish(graph)
     graph.metadata_props.update(form.facts)
-    ir.save(graph, path)
+    save_for_old_runtimes(graph, path)
 
 
 def refuse_no_effect(target: str, stage: Stage, *, integer_products: bool = True) -> None:

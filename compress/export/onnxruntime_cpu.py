@@ -13,7 +13,9 @@ from compress.bert.quantizers import quantizers_off
 from compress.export.graph import FILE, in_onnxruntime, write_graph
 from compress.export.lowering import sums_before_norms
 from compress.export.parity import Reference, Stage
-from compress.export.segment import Memory, in_segments, write_segment_graph
+from compress.export.segment import Memory, in_segments, write_float_segment
+from compress.export.versions import save_for_old_runtimes
+from compress.facts import SEGMENT_STAGE
 from compress.segment_reader import SEGMENT_FILE
 
 if TYPE_CHECKING:
@@ -45,10 +47,10 @@ def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, memory:
         write_graph(model, folder / FILE)
         graph = ir.load(folder / FILE)
         sums_before_norms(graph)
-        ir.save(graph, folder / FILE)
+        save_for_old_runtimes(graph, folder / FILE)
         reference = Reference(model, task)
         stages = [reference.judge("export", in_onnxruntime(folder / FILE), max_relative_error=TOLERANCE, max_flips=0.0)]
         if memory:
-            write_segment_graph(model, folder / SEGMENT_FILE)
-            stages.append(reference.judge("segment", in_segments(model, folder), max_relative_error=TOLERANCE, max_flips=0.0))
+            write_float_segment(model, folder / SEGMENT_FILE)
+            stages.append(reference.judge(SEGMENT_STAGE, in_segments(model, folder), max_relative_error=TOLERANCE, max_flips=0.0))
         return stages

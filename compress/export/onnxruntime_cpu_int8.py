@@ -31,7 +31,11 @@ from compress.export.onnxruntime_cpu import TOLERANCE
 from compress.export.parity import Reference, Stage
 from compress.export.ranges import is_static
 from compress.export.saturation import safe_bits
+from compress.export.segment import Memory, in_segments, write_segment_graph
+from compress.export.versions import save_for_old_runtimes
+from compress.facts import SEGMENT_STAGE
 from compress.processor import int8_processors, is_x86
+from compress.segment_reader import SEGMENT_FILE
 from compress.train.calibration import Calibrated, Smooth
 from compress.train.histogram import Calibration, Percentile
 
@@ -59,6 +63,7 @@ def onnxruntime_cpu_int8(
     max_drop: MaxDrop = None,
     max_flips: MaxFlips = 0.1,
     max_relative_error: MaxRelativeError = 0.5,
+    memory: Memory = False,
 ) -> list[Stage]:
     """Write a model.onnx whose products with constant weights run on integers in onnxruntime, embedding tables in eight bits.
 
@@ -89,11 +94,14 @@ def onnxruntime_cpu_int8(
         max_drop: Keeps the fewest products float that this loss on the selection part allows (static).
         max_flips: The fraction of labels that may change before the file is rejected.
         max_relative_error: The root mean square error over that of the logits before the file is rejected.
+        memory: Write segment.onnx too, see `compress.export.segment`; for a model that reads segments. What it remembers is
+            float; how its answers move with the number of segments stands in bert_compress.json.
 
     Returns:
         The stages with their parity; the last one is what lies in the folder if it was accepted.
 
     Raises:
+        InputError: There is no memory to hand on.
         NoEffect: No operator of the running graph multiplies integers.
     """
     bits = safe_bits() if weight_bits == "auto" else weight_bits
@@ -110,23 +118,36 @@ def onnxruntime_cpu_int8(
         form = Form(TARGET, lower, in_onnxruntime, facts, HIGHEST[bits], table_bits, finish=sums_before_norms)
         how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias, per_channel)
         return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
-                            max_relative_error=max_relative_error)  # fmt: skip
+                            max_relative_error=max_relative_error, memory=memory)  # fmt: skip
+    lower_here = partial(_lower, bits=bits, table_bits=table_bits, per_channel=per_channel, integer_products=integer_products,
+                         facts=facts)  # fmt: skip
+    limits = {"max_relative_error": max_relative_error, "max_flips": max_flips}
     with tempfile.TemporaryDirectory(dir=folder) as room, quantizers_off(model):
         raw, reference = Path(room) / FILE, Reference(model, task)
         write_graph(model, raw)
         stages = [reference.judge("export", in_onnxruntime(raw), max_relative_error=TOLERANCE, max_flips=0.0)]
         if not stages[0].accepted:
             return stages
-        graph = ir.load(raw)
+        lower_here(raw, folder / FILE)
+        stages.append(reference.judge("int8", in_onnxruntime(folder / FILE), **limits))
+        if stages[-1].accepted and memory:
+            write_segment_graph(model, raw)
+            lower_here(raw, folder / SEGMENT_FILE)
+            stages.append(reference.judge(SEGMENT_STAGE, in_segments(model, folder), **limits))
+    for stage in stages[1:]:
+        refuse_no_effect(TARGET, stage, integer_products=integer_products)
+    return stages
+
+
+def _lower(
+    raw: Path, path: Path, *, bits: int, table_bits: int, per_channel: bool, integer_products: bool, facts: dict[str, str]
+) -> None:  # fmt: skip
+    """Write the integers of a file whose ranges are taken anew in each call."""
+    graph = ir.load(raw)
     if integer_products:
         lower_to_kernels(graph, products(graph), None, per_channel=per_channel, highest=HIGHEST[bits])
         lower_lstms(graph, highest=HIGHEST[bits])
     lower_tables(graph, bits=table_bits)
     sums_before_norms(graph)
     graph.metadata_props.update(facts)
-    ir.save(graph, folder / FILE)
-    stages.append(
-        reference.judge("int8", in_onnxruntime(folder / FILE), max_relative_error=max_relative_error, max_flips=max_flips)
-    )
-    refuse_no_effect(TARGET, stages[-1], integer_products=integer_products)
-    return stages
+    save_for_old_runtimes(graph, path)

@@ -15,6 +15,7 @@ from compress.errors import CompressError
 from compress.export.graph import FILE, in_onnxruntime, write_graph
 from compress.export.integers import MaxFlips, MaxRelativeError
 from compress.export.parity import Reference, Stage
+from compress.export.versions import lower_versions
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -53,6 +54,7 @@ def onnxruntime_cuda_fp16(
         raise CompressError(f"{large[0]} has weights beyond 65504, the largest float16; export to a float32 target.")
     with quantizers_off(half), quantizers_off(model):
         write_graph(half, folder / FILE)
+        lower_versions(folder / FILE)
         opened = in_onnxruntime(folder / FILE)
         return [
             Reference(model, task).judge("float16", opened, max_relative_error=max_relative_error, max_flips=max_flips)

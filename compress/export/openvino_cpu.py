@@ -14,7 +14,9 @@ from compress.bert.quantizers import quantizers_off
 from compress.export.graph import FILE, Opened, in_onnxruntime, write_graph
 from compress.export.onnxruntime_cpu import TOLERANCE
 from compress.export.parity import Reference, Stage
-from compress.export.segment import Memory, in_segments, write_segment_graph
+from compress.export.segment import Memory, in_segments, write_float_segment
+from compress.export.versions import lower_versions
+from compress.facts import SEGMENT_STAGE
 from compress.openvino_session import Compiled, need_openvino
 from compress.runtimes.foreign_file import ForeignFile
 from compress.segment_reader import SEGMENT_FILE
@@ -42,7 +44,7 @@ def openvino_cpu(
         model: What to export; of one that quantizes, the float weights.
         folder: Where model.onnx goes.
         task: Its calibration part gives the sentences on which torch and the file are compared.
-        precision: Kept in export.json; give OpenVINO the same INFERENCE_PRECISION_HINT when serving ("f32", "bf16").
+        precision: Kept in bert_compress.json; give OpenVINO the same INFERENCE_PRECISION_HINT when serving ("f32", "bf16").
         memory: Write segment.onnx too, see `compress.export.segment`; for a model that reads segments.
 
     Returns:
@@ -54,6 +56,7 @@ def openvino_cpu(
     need_openvino()
     with quantizers_off(model):
         write_graph(model, folder / FILE)
+        lower_versions(folder / FILE)
         reference = Reference(model, task)
         stages = [reference.judge("export", in_onnxruntime(folder / FILE), max_relative_error=TOLERANCE, max_flips=0.0)]
         if stages[0].accepted:
@@ -62,9 +65,9 @@ def openvino_cpu(
             opened = in_openvino(folder / FILE, precision)
             stages.append(reference.judge("openvino", opened, max_relative_error=error, max_flips=flips))
             if memory:
-                write_segment_graph(model, folder / SEGMENT_FILE)
+                write_float_segment(model, folder / SEGMENT_FILE)
                 opened = in_segments(model, folder, runtime="openvino", precision=precision)
-                stages.append(reference.judge("segment", opened, max_relative_error=error, max_flips=flips))
+                stages.append(reference.judge(SEGMENT_STAGE, opened, max_relative_error=error, max_flips=flips))
         return stages
 
 

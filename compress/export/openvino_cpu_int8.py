@@ -23,6 +23,7 @@ from compress.export.lowering import lower_to_pairs
 from compress.export.openvino_cpu import Precision, in_openvino
 from compress.export.parity import Stage
 from compress.export.saturation import safe_bits
+from compress.export.segment import Memory, in_segments
 from compress.openvino_session import need_openvino
 from compress.processor import int8_processors
 from compress.train.calibration import Calibrated, Smooth
@@ -51,6 +52,7 @@ def openvino_cpu_int8(
     max_drop: MaxDrop = None,
     max_flips: MaxFlips = 0.1,
     max_relative_error: MaxRelativeError = 0.5,
+    memory: Memory = False,
 ) -> list[Stage]:
     """Write a model.onnx whose products stand between QuantizeLinear and DequantizeLinear, which OpenVINO runs on integers.
 
@@ -64,7 +66,7 @@ def openvino_cpu_int8(
         model: What to export; one trained by `quantize_aware` brings its ranges.
         folder: Where model.onnx goes.
         task: Its calibration part gives the sentences on which ranges are found and each stage is compared.
-        precision: Of what stays float; kept in export.json.
+        precision: Of what stays float; kept in bert_compress.json.
         weight_bits: 7 is right on every processor, 8 on those with VNNI or AMX and on ARM; "auto" tries which is needed here.
         table_bits: Of the embeddings.
         calibration: How the range of a float model's activation is chosen.
@@ -75,19 +77,21 @@ def openvino_cpu_int8(
         max_drop: Keeps the fewest products float that this loss on the selection part allows.
         max_flips: The fraction of labels that may change before the file is rejected.
         max_relative_error: The root mean square error over that of the logits before the file is rejected.
+        memory: Write segment.onnx too, as onnxruntime-cpu-int8 does.
 
     Returns:
         The stages with their parity; the last one is what lies in the folder if it was accepted.
 
     Raises:
-        InputError: OpenVINO is not installed.
+        InputError: OpenVINO is not installed, or there is no memory to hand on.
         NoEffect: No operator of the compiled graph multiplies integers.
     """
     need_openvino()
     bits = safe_bits() if weight_bits == "auto" else weight_bits
     facts = {"weight_bits": str(bits), "activations": "static", **int8_processors(bits, unsigned=True)}
     lower, opened = partial(lower_to_pairs, unsigned=True), partial(in_openvino, precision=precision)
-    form = Form(TARGET, lower, opened, facts, HIGHEST[bits], table_bits)
+    reader = partial(in_segments, runtime="openvino", precision=precision)
+    form = Form(TARGET, lower, opened, facts, HIGHEST[bits], table_bits, in_segments=reader)
     how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias)
     return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
-                        max_relative_error=max_relative_error)  # fmt: skip
+                        max_relative_error=max_relative_error, memory=memory)  # fmt: skip

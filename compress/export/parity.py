@@ -51,7 +51,7 @@ class Stage:
     stayed_float: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """For export.json."""
+        """For bert_compress.json."""
         return asdict(self)
 
 
@@ -65,6 +65,13 @@ def real_batches(encoded: Encoded, max_length: int) -> Iterator[dict[str, np.nda
     for batch in sorted_batches(np.full(len(encoded), max(encoded.lengths)), BATCH_SIZE):
         yield encoded.batch(batch.tolist())
     yield encoded.batch(order[[0, -1]].tolist(), pad_to=max_length)
+
+
+def relative_error(told: np.ndarray, found: np.ndarray) -> float:
+    """Root mean square of the differences of logits, (examples, labels), over that of the first, each example's mean taken
+    out."""
+    spread = told - told.mean(axis=1, keepdims=True)
+    return float(np.sqrt(np.mean((found - told) ** 2)) / max(float(np.sqrt(np.mean(spread**2))), 1e-12))
 
 
 class Reference:
@@ -91,9 +98,7 @@ class Reference:
         """
         answers = [opened.run(batch) for batch in self.batches]
         told, found = np.concatenate(self.logits), np.concatenate(answers)
-        errors = found - told
-        spread = told - told.mean(axis=1, keepdims=True)
-        relative = float(np.sqrt(np.mean(errors**2)) / max(float(np.sqrt(np.mean(spread**2))), 1e-12))
+        errors, relative = found - told, relative_error(told, found)
         flips = int((told.argmax(1) != found.argmax(1)).sum())
         accepted = bool(np.isfinite(found).all()) and relative <= max_relative_error and flips <= max_flips * len(told)
         why = (

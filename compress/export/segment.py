@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from pydantic import Field
@@ -15,10 +17,20 @@ from compress.bert.long_attention import DEFAULTS
 from compress.bert.segments import Carried, Segments, carried, nothing_read, segments_of
 from compress.bert.sharing import shared_parameters
 from compress.errors import InputError
-from compress.export.graph import Opened, input_names, tidy, write_module
+from compress.export.graph import Opened, counted, input_names, tidy, write_module
 from compress.export.lowering import sums_before_norms
+from compress.export.parity import relative_error
+from compress.export.versions import save_for_old_runtimes
+from compress.openvino_session import Compiled
 from compress.runtimes.foreign_file import ForeignFile
-from compress.segment_reader import PAST, PRESENT, SEGMENT_FILE, Runtime
+from compress.segment_reader import PAST, PRESENT, SEGMENT_FILE, Runtime, SegmentFile, open_segment_file
+
+if TYPE_CHECKING:
+    from compress.tasks.text_classification import Task
+
+DRIFT = (1, 4, 16, 64)
+"""Numbers of segments after which an int8 file is compared with the model once more."""
+TEXTS, TAKEN = 4, 512
 
 Memory = Annotated[
     bool, Field(description="write segment.onnx too, which reads one segment of a text of any length and hands its memory on")
@@ -43,13 +55,29 @@ class _Segment(nn.Module):
             logits = self.model(**dict(zip(self.names, tokens, strict=True))).logits
             now = encoder.carried
         assert now is not None
-        return [logits, now.total, now.segments, *(tensor for pair in now.memory if pair is not None for tensor in pair)]
+        return [logits, *_flat(now)]
+
+
+def _flat(read: Carried) -> list[torch.Tensor]:
+    """What is carried, as the file's inputs and outputs have it."""
+    return [read.total, read.segments, *(tensor for pair in read.memory if pair is not None for tensor in pair)]
+
+
+def _told(read: Carried) -> list[str]:
+    """The names of the same."""
+    layers = [index for index, pair in enumerate(read.memory) if pair is not None]
+    return ["total", "segments", *(f"{index}.{end}" for index in layers for end in ("key", "value"))]
 
 
 def refuse_memory(kind: str | None) -> None:
     """Raise InputError where a model with attention of that kind has no memory to hand on."""
     if kind not in SEGMENTED:
         raise InputError(NO_SEGMENTS)
+
+
+def refuse_no_segments(model: PreTrainedModel) -> None:
+    """Raise InputError where a model does not read segments."""
+    _encoder(model)
 
 
 def _encoder(model: PreTrainedModel) -> Segments:
@@ -74,11 +102,9 @@ def write_segment_graph(model: PreTrainedModel, path: Path) -> None:
     names, segment = input_names(model), _encoder(model).segment
     tokens = [torch.ones((2, segment), dtype=torch.long) for _ in names]
     start = nothing_read(model, 2)
+    told, (_, _, *pairs) = _told(start), _flat(start)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=segment)
     held = torch.export.Dim("held", max=segment)
-    layers = [index for index, pair in enumerate(start.memory) if pair is not None]
-    told = ["total", "segments", *(f"{index}.{end}" for index in layers for end in ("key", "value"))]
-    pairs = [tensor for pair in start.memory if pair is not None for tensor in pair]
     memory = [one.new_zeros((2, one.shape[1], segment - 1, one.shape[3])) for one in pairs]
     free = ([{0: batch, 1: length}] * len(names), [{0: batch}, {0: batch}, *[{0: batch, 2: held}] * len(memory)])
     write_module(
@@ -86,9 +112,14 @@ def write_segment_graph(model: PreTrainedModel, path: Path) -> None:
         inputs=[*names, *(PAST + name for name in told)], outputs=["logits", *(PRESENT + name for name in told)], free=free,
     )  # fmt: skip
     tidy(path, shares=bool(shared_parameters(model)))
+
+
+def write_float_segment(model: PreTrainedModel, path: Path) -> None:
+    """Write a float file that reads one segment, see `write_segment_graph`."""
+    write_segment_graph(model, path)
     graph = ir.load(path)
     sums_before_norms(graph)
-    ir.save(graph, path)
+    save_for_old_runtimes(graph, path)
 
 
 def in_segments(
@@ -97,4 +128,71 @@ def in_segments(
     """Open the model's segment.onnx, in a process of its own, so that it reads whole texts, one segment after the other."""
     segment = _encoder(model).segment
     file = ForeignFile(folder / SEGMENT_FILE, "segments", segment=segment, in_runtime=runtime, precision=precision)
-    return Opened(file.run, 0, 0, ())
+    if runtime == "onnxruntime":
+        return counted(file)
+    compiled = Compiled(file.run, tuple((kind, number, name) for kind, number, name in file.told["operators"]))
+    return Opened(file.run, compiled.integer_ops, compiled.fused_ops, compiled.stayed_float)
+
+
+def in_torch(model: PreTrainedModel) -> SegmentFile:
+    """The torch model itself in the place of its segment.onnx."""
+    start, segment = nothing_read(model, 1), _Segment(model).eval()
+    told = _told(start)
+    shapes: dict[str, tuple[int | None, ...]] = dict.fromkeys(segment.names, (None, None))
+    shapes |= {PAST + name: tuple(one.shape) for name, one in zip(told, _flat(start), strict=True)}
+
+    def run(given: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        tensors = {name: torch.from_numpy(values) for name, values in given.items()}
+        with torch.inference_mode():
+            found = segment([tensors[name] for name in segment.names], [tensors[PAST + name] for name in told])
+        names = ["logits", *(PRESENT + name for name in told)]
+        return {name: one.float().numpy() for name, one in zip(names, found, strict=True)}
+
+    return SegmentFile(shapes, run)
+
+
+def drift(
+    model: PreTrainedModel, folder: Path, *, task: Task, runtime: Runtime = "onnxruntime", precision: str = "auto"
+) -> dict[str, float]:
+    """Measure how far the answers of a segment.onnx move from the torch model's as a text grows.
+
+    Both read the task's calibration texts, one behind the other, segment by segment, each with its own memory.
+
+    Args:
+        model: That was exported.
+        folder: That it was exported to.
+        task: Its calibration part gives the texts.
+        runtime: What runs the file.
+        precision: Of OpenVINO.
+
+    Returns:
+        For 1, 4, 16 and 64 segments the relative error of the logits after so many, as `compress.export.parity` measures it.
+    """
+    segment = _encoder(model).segment
+    first, rows = _long_texts(model, task, DRIFT[-1] * (segment - 1))
+    files = in_torch(model), open_segment_file(folder / SEGMENT_FILE, runtime=runtime, precision=precision)
+    states, found = [file.start(TEXTS) for file in files], {}
+    for number in range(DRIFT[-1]):
+        part = rows[:, number * (segment - 1) : (number + 1) * (segment - 1)]
+        ids = np.concatenate([np.full((TEXTS, 1), first), part], 1)
+        batch = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        answers = []
+        for index, file in enumerate(files):
+            logits, states[index] = file.read(batch, states[index], segment=segment)
+            answers.append(logits)
+        if number + 1 in DRIFT:
+            found[str(number + 1)] = relative_error(*answers)
+    return found
+
+
+def _long_texts(model: PreTrainedModel, task: Task, length: int) -> tuple[int, np.ndarray]:
+    """What texts begin with, and texts of so many tokens, (texts, length): those of the calibration part again and again, each
+    from another one on."""
+    encoded = task.encode(task.calibration.require("calibration").take(TAKEN), model.tokenizer)
+    texts = [ids[1:-1] for ids in encoded.input_ids]
+    rows = []
+    for row in range(TEXTS):
+        start = row * len(texts) // TEXTS
+        tokens = [one for text in [*texts[start:], *texts[:start]] for one in text] or [model.tokenizer.unk_token_id]
+        rows.append(np.resize(np.array(tokens, dtype=np.int64), length))
+    return encoded.input_ids[0][0], np.stack(rows)

@@ -12,9 +12,10 @@ import numpy as np
 
 from compress.errors import InputError
 from compress.measure.subjects import ONNX, Subject, weight_files
+from compress.run_errors import first_line
 from compress.runtimes.external_data import external_files
 from compress.runtimes.process import RuntimeProcess
-from compress.runtimes.sessions import LOGITS, check_inputs, feeds, first_line, loaded
+from compress.runtimes.sessions import LOGITS, check_inputs, feeds, loaded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

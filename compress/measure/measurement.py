@@ -11,6 +11,7 @@ import numpy as np
 
 from compress.artifact.labels import names_in_folder
 from compress.errors import InputError
+from compress.facts import read_facts
 from compress.labels import check_names
 from compress.measure.accuracy import compare_answers, invariance, judge_answers, predict
 from compress.measure.chance import confusion_matrix
@@ -18,16 +19,7 @@ from compress.measure.counts import onnx_counts, size_bytes, torch_macs
 from compress.measure.latency import Grid, Progress, Timing, check_grid, time_subjects
 from compress.measure.machine import machine, versions
 from compress.measure.runners import Runner, check_device, open_runner
-from compress.measure.subjects import (
-    CONFIG,
-    ONNX,
-    Subject,
-    export_facts,
-    input_limits,
-    last_accepted_stage,
-    read_json,
-    subjects_on_disk,
-)
+from compress.measure.subjects import CONFIG, ONNX, Subject, input_limits, read_json, subjects_on_disk
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
 from compress.tasks.unknown import check_known
 
@@ -259,7 +251,7 @@ def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
 
 
 def _entry(subject: Subject, task: Task, found: _Answers, baseline: np.ndarray, timing: Timing) -> dict[str, Any]:
-    stage = last_accepted_stage(subject.path)
+    stage = read_facts(subject.path).last_accepted_stage
     return {
         "name": subject.name,
         "kind": subject.kind,
@@ -284,12 +276,12 @@ def _entry(subject: Subject, task: Task, found: _Answers, baseline: np.ndarray, 
 
 def _processors(subject: Subject) -> dict[str, str]:
     """Where an int8 file is right and where it is fast, as it was exported; empty for others."""
-    told = export_facts(subject.path).get("integers") or {}
-    return {key: str(told[key]) for key in ("safe_on", "fast_on") if key in told}
+    told = read_facts(subject.path).integers
+    return {key: told[key] for key in ("safe_on", "fast_on") if key in told}
 
 
 def _parity(subject: Subject, flips: int) -> dict[str, Any]:
-    stage = last_accepted_stage(subject.path)
+    stage = read_facts(subject.path).last_accepted_stage
     told = {key: stage.get(key) for key in ("max_abs_error", "label_flips")}
     return {**told, "batch_invariance_flips": flips}
 

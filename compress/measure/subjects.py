@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,18 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from compress.errors import InputError
-from compress.openvino_session import PRECISIONS
+from compress.errors import InputError, shown
+from compress.facts import read_facts
+from compress.facts import read_json as read_json
 
-ONNX, WEIGHTS, CONFIG, FACTS = "model.onnx", "model.safetensors", "config.json", "export.json"
+ONNX, WEIGHTS, CONFIG = "model.onnx", "model.safetensors", "config.json"
 Kind = Literal["torch", "onnx", "openvino"]
 OPENVINO = "openvino-"
 AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet",
                  "data2vec-text", "roberta-prelayernorm")  # fmt: skip
 """Kinds of models whose positions are counted from the padding's number on."""
 MOST = 2**31 - 1
-DIGITS = 4000  # Python reads up to 4,300
-SHOWN_LETTERS = 100
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,7 @@ def subject_of(folder: str | Path, name: str | None = None) -> Subject:
     called = name or Path(os.path.abspath(path)).name
     if (path / ONNX).is_file():
         _need_config(path, ONNX)
-        told = export_facts(path).get("target")
-        target = told if isinstance(told, str) else "onnx"
+        target = read_facts(path).target or "onnx"
         return Subject(called, "openvino" if target.startswith(OPENVINO) else "onnx", target, path)
     if weight_files(path):
         _need_config(path, WEIGHTS)
@@ -138,47 +134,13 @@ def _need_config(folder: Path, beside: str) -> None:
         raise InputError(f"{folder} has {beside} but no {CONFIG}; copy it from the model that the file was made of.")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises:
-        InputError: It holds something else.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole_number)
-    except (OSError, ValueError, RecursionError) as err:
-        raise InputError(f"{path} cannot be read as JSON ({err}); restore the file.") from err
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds a {type(values).__name__}, not an object; restore the file.")
-    return values
-
-
-def export_facts(folder: Path) -> dict[str, Any]:
-    """What export.json tells; empty where there is none."""
-    path = folder / FACTS
-    return read_json(path) if path.is_file() else {}
-
-
 def precision_of(folder: Path) -> str:
     """In what an OpenVINO file computes what is not integers, as it was exported; "auto" where nothing tells.
 
     Raises:
-        InputError: export.json is damaged, or names another precision.
+        InputError: What the folder tells of itself is damaged.
     """
-    options = export_facts(folder).get("options") or {}
-    if not isinstance(options, dict):
-        raise InputError(f"{folder / FACTS}: options holds a {type(options).__name__}, not an object; restore the file.")
-    told = options.get("precision", "auto")
-    if told not in ("auto", *PRECISIONS):
-        raise InputError(f"{folder / FACTS}: precision is {told!r}; allowed: auto, {', '.join(PRECISIONS)}. Restore the file.")
-    return str(told)
-
-
-def last_accepted_stage(folder: Path) -> dict[str, Any]:
-    """The export's stage that lies in the folder; empty where nothing tells."""
-    stages = export_facts(folder).get("stages") or []
-    accepted = [stage for stage in stages if isinstance(stage, dict) and stage.get("accepted")]
-    return accepted[-1] if accepted else {}
+    return read_facts(folder).precision
 
 
 def input_limits(subject: Subject) -> tuple[int, int]:
@@ -219,14 +181,3 @@ def _count(subject: Subject, config: dict[str, Any], key: str) -> int:
             f"{subject.path / CONFIG}: {key} is {shown(value)}; a whole number from 1 to {MOST} is needed: restore the file."
         )
     return value
-
-
-def shown(value: Any) -> str:
-    """A value for a message, shortened."""
-    text = repr(value)
-    return text if len(text) <= SHOWN_LETTERS else f"{text[:SHOWN_LETTERS]}… ({len(text)} letters)"
-
-
-def _whole_number(digits: str) -> int | float:
-    """A number of JSON; one of so many digits that Python reads it no more is as good as infinite."""
-    return int(digits) if len(digits) <= DIGITS else math.copysign(math.inf, -1 if digits.startswith("-") else 1)

@@ -111,7 +111,8 @@ def peak_memory_bytes() -> int | None:
 
 
 def _open_onnx(request: Mapping[str, Any]) -> Callable[[dict[str, np.ndarray]], Call]:
-    from compress.runtimes.sessions import LOGITS, feeds, open_session, refuse_run
+    from compress.run_errors import refuse_run
+    from compress.runtimes.sessions import LOGITS, feeds, open_session
 
     path = Path(request["path"]) / "model.onnx"
     session = open_session(path, threads=request["threads"], device=request["device"])

@@ -57,7 +57,8 @@ def optimize(request: dict[str, Any], arrays: Arrays) -> Answer:
 
 
 def _onnxruntime(path: Path, *, device: str) -> tuple[Run, dict[str, Any]]:
-    from compress.runtimes.sessions import LOGITS, feeds, open_session, refuse_run
+    from compress.run_errors import refuse_run
+    from compress.runtimes.sessions import LOGITS, feeds, open_session
 
     session = open_session(path, device=device, spinning=False)
 
@@ -74,7 +75,8 @@ def _as_written(path: Path, *, fused: bool) -> tuple[Run, dict[str, Any]]:
     """A file of ours, with onnxruntime's own options, and with or without its fusions."""
     import onnxruntime
 
-    from compress.runtimes.sessions import feeds, loaded, refuse_run
+    from compress.run_errors import refuse_run
+    from compress.runtimes.sessions import feeds, loaded
 
     options = onnxruntime.SessionOptions()
     if not fused:
@@ -102,7 +104,7 @@ def _segments(path: Path, *, segment: int, in_runtime: str, precision: str) -> t
     from compress.segment_reader import open_segment_file
 
     file = open_segment_file(path, runtime=in_runtime, precision=precision)  # type: ignore[arg-type]
-    return lambda batch: file.read_batch(batch, segment), {}
+    return lambda batch: file.read_batch(batch, segment), {"operators": file.operators}
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from compress.run_errors import SMALLER
 from compress.runtimes import answering
 from compress.runtimes.external_data import external_files
 from compress.runtimes.limits import TIME_LIMIT_SECONDS
 from compress.runtimes.process import RuntimeProcess
-from compress.runtimes.sessions import SMALLER
 
 AGAIN = "export the model again"
 

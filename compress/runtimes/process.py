@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from compress.errors import CompressError, InputError
+from compress.run_errors import OUT_OF_MEMORY, SMALLER
 from compress.runtimes.frames import Arrays, Frame, packed, unpacked
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
-from compress.runtimes.sessions import OUT_OF_MEMORY, SMALLER
 
 STDERR_LINES, STDERR_LETTERS, STDERR_BYTES = 5, 300, 1 << 16
 PART = 1 << 16

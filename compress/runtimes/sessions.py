@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.errors import CompressError, InputError
+from compress.errors import InputError
 from compress.openvino_session import INPUTS
+from compress.run_errors import first_line, refuse_out_of_memory
 
 if TYPE_CHECKING:
     import onnxruntime
 
 QUIET = 4
 INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "out of memory", "can't allocate memory", "Failed to allocate memory")
-SMALLER = "use smaller batches or shorter lengths"
 UNKNOWN_OPERATOR = "is not a registered function/op"
-OUTSIDE = ("out of data bounds", "must be within the inclusive range")
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 LOGITS = "logits"
 
@@ -114,36 +112,3 @@ def feeds(session: onnxruntime.InferenceSession, batch: Mapping[str, np.ndarray]
         values = batch[one.name] if one.name in batch else np.zeros_like(ids)
         chosen[one.name] = np.ascontiguousarray(values, dtype=INTEGERS[one.type])
     return chosen
-
-
-def refuse_run(err: Exception, path: Path, batch: Mapping[str, np.ndarray]) -> NoReturn:
-    """Raise what a runtime's error over a batch means.
-
-    Raises:
-        InputError: The file cannot run the batch.
-        CompressError: Memory ran out.
-    """
-    examples, length = batch["input_ids"].shape
-    what = f"{examples} examples of {length} tokens"
-    refuse_out_of_memory(err, f"{path} ran {what}")
-    if any(sign in str(err) for sign in OUTSIDE):
-        raise InputError(
-            f"{path} cannot run {what}: it has fewer positions, or a smaller vocabulary, than the config.json beside it says "
-            f"({first_line(err)}). Restore the config.json that was exported with it, or export the model again."
-        ) from err
-    raise InputError(
-        f"{path} cannot run {what}: {first_line(err)}. Export the model again, with free batch size and length, and its own "
-        "config.json beside it."
-    ) from err
-
-
-def refuse_out_of_memory(err: Exception, what: str) -> None:
-    """Raise CompressError where an error is one of memory that ran out."""
-    if isinstance(err, MemoryError) or any(sign in str(err) for sign in OUT_OF_MEMORY):
-        raise CompressError(f"memory ran out while {what} ({first_line(err)}); {SMALLER}, or free memory.") from err
-
-
-def first_line(err: BaseException) -> str:
-    """The first line of an error's message, or its class where it has none."""
-    lines = str(err).strip().splitlines()
-    return lines[0] if lines else type(err).__name__

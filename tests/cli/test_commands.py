@@ -220,7 +220,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """A folder to measure, and what was asked about it."""
     (tmp_path / "model.onnx").write_bytes(b"")
     (tmp_path / "config.json").write_text(json.dumps({"id2label": {"1": "yes", "0": "no"}}))
-    (tmp_path / "export.json").write_text(json.dumps({"target": "onnxruntime-cpu", "max_length": 64}))
+    (tmp_path / "bert_compress.json").write_text(json.dumps({"target": "onnxruntime-cpu", "max_length": 64}))
     asked: dict[str, Any] = {"folder": str(tmp_path)}
 
     def evaluate(subject: Any, *, task: Any, device: str) -> dict[str, Any]:

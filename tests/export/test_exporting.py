@@ -23,7 +23,8 @@ from compress.tasks.text_classification import Task
 from tests.export.graphs import NAMES, BagOfWords, deployed_answers, plain_answers, write_bag_of_words
 from tests.models import differences, state_of, tiny_bert, tokens, toy_task
 
-FILES = [".bert-compress", "config.json", "export.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"]
+FILES = [".bert-compress", "bert_compress.json", "config.json", "export.json", "model.onnx", "model.onnx.data", 
+         "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"]  # fmt: skip
 SHAPES = [(1,), (9,), (24,), (5, 5, 5), (9, 4, 1, 7), (24, 1, 3, 2, 7, 9, 11, 13)]
 TARGETS = ("onnxruntime-cpu", "onnxruntime-cpu-int8")
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -113,9 +114,10 @@ def test_inputs_and_output_are_named_and_free_in_size(shipped: Any, target: str)
 
 
 @pytest.mark.slow
-def test_export_json_tells_what_was_done(shipped: Any) -> None:
-    facts = {target: json.loads((shipped[target][1].path / "export.json").read_text()) for target in TARGETS}
+def test_bert_compress_json_tells_what_was_done(shipped: Any) -> None:
+    facts = {target: json.loads((shipped[target][1].path / "bert_compress.json").read_text()) for target in TARGETS}
     for target, told in facts.items():
+        assert told["schema"] == 1
         assert told["target"] == target
         assert told["inputs"] == list(NAMES)
         assert told["labels"] == ["bad", "good"]
@@ -265,7 +267,7 @@ def test_static_answers_do_not_change_in_a_padded_batch(others: Any) -> None:
     ("onnxruntime-cuda-fp16", ["float16"]),
 ])  # fmt: skip
 def test_every_stage_is_told(others: Any, name: str, stages: list[str]) -> None:
-    told = json.loads((others[name][1].path / "export.json").read_text())
+    told = json.loads((others[name][1].path / "bert_compress.json").read_text())
     assert [stage["name"] for stage in told["stages"]] == stages
     integers = told["stages"][-1]["integer_ops"]
     assert integers == (2 * 6 + 1 if "lower" in stages else 0)  # six products a layer, and the pooler

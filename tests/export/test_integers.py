@@ -98,7 +98,7 @@ def test_the_model_that_comes_in_stays_as_it_is_with_its_bits(tmp_path: Path) ->
     weights = [np.abs(one.astype(int)).max() for name, one in held_in(shipped.path / "model.onnx").items()
                if name.endswith(".weight_int8") and "embeddings" not in name]  # fmt: skip
     assert set(weights) == {63}
-    assert json.loads((shipped.path / "export.json").read_text())["integers"]["weight_bits"] == "7"
+    assert json.loads((shipped.path / "bert_compress.json").read_text())["integers"]["weight_bits"] == "7"
 
 
 @pytest.mark.parametrize("known", [0, 12])

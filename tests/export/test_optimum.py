@@ -1,4 +1,4 @@
-"""A shipped folder loads in optimum-onnx, which needs an older transformers and so an environment of its own."""
+"""A shipped folder loads in optimum-onnx and in transformers 4, which that needs, and so in an environment of its own."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
 import compress as cp
-from tests.models import tiny_bert, toy_task
+from tests.models import LONGEST, PIECES, tiny_bert, tiny_of, toy_task
 
 SENTENCES = ["a good film", "bad"]
 SCRIPT = """
@@ -26,6 +27,19 @@ folder, *sentences = sys.argv[1:]
 model = ORTModelForSequenceClassification.from_pretrained(folder)
 batch = AutoTokenizer.from_pretrained(folder)(sentences, padding=True, return_tensors="pt")
 print(json.dumps({"logits": model(**batch).logits.tolist(), "labels": model.config.id2label}))
+"""
+TOKENS = """
+import json, sys
+import transformers
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+folder, *sentences = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+told = {"version": transformers.__version__, "ids": tokenizer(sentences)["input_ids"],
+        "longest": tokenizer.model_max_length, "special": tokenizer.all_special_tokens,
+        "logits": model(**tokenizer(sentences, padding=True, return_tensors="pt")).logits.tolist(),
+        "sizes": [model.config.hidden_size, model.config.num_hidden_layers, model.config.num_attention_heads]}
+print(json.dumps(told))
 """
 
 
@@ -65,3 +79,32 @@ def test_a_shipped_folder_answers_the_same_in_optimum(optimum_python: Path, tmp_
         expected = model(**batch).logits.numpy()
     tolerance = 1e-4 if target == "onnxruntime-cpu" else 0.25 * float(np.abs(expected).max())
     assert np.abs(np.array(told["logits"]) - expected).max() < tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the folders of an environment are called differently there")
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "fast"])
+def test_a_saved_folder_loads_in_transformers_4(optimum_python: Path, tmp_path: Path, kind: str) -> None:
+    """With tokens that were added, and with a tokenizer whose class has no other name than that of transformers 5."""
+    sizes = {"vocab_size": len(PIECES) + 1}
+    model = tiny_of("distilbert", **sizes) if kind == "distilbert" else tiny_bert(**sizes)
+    if kind == "fast":
+        backend = model.tokenizer.backend_tokenizer
+        named = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+        model.tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **named)
+    model.tokenizer.add_special_tokens({"extra_special_tokens": ["[E1]"]})
+    folder = cp.save(model, tmp_path / "model")
+    sentences = ["a good film [E1]", "bad"]
+    ended = subprocess.run([str(optimum_python), "-c", TOKENS, str(folder), *sentences], capture_output=True, text=True,
+                           check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"})  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    told = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert told["version"].startswith("4.")
+    assert told["ids"] == model.tokenizer(sentences)["input_ids"]
+    assert told["longest"] == LONGEST
+    assert set(told["special"]) == {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[E1]"}
+    assert told["sizes"] == [16, 2, 4]
+    with torch.no_grad():
+        batch = model.tokenizer(sentences, padding=True, return_tensors="pt")
+        expected = model(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits.numpy()
+    assert np.abs(np.array(told["logits"]) - expected).max() < 1e-4

@@ -45,7 +45,7 @@ def test_its_int8_file_answers_as_it_does(
     """On sentences that it has not seen; with as many bits as this processor multiplies without overflow."""
     shipped = cp.export(trained, tmp_path / "out", target=target, task=TASK, max_flips=0.0, **options)
     assert [(stage.name, stage.label_flips) for stage in shipped.stages] == [("export", 0), ("lower", 0), ("int8", 0)]
-    bits = json.loads((shipped.path / "export.json").read_text())["integers"]["weight_bits"]
+    bits = json.loads((shipped.path / "bert_compress.json").read_text())["integers"]["weight_bits"]
     student = copy_of(trained)
     set_highest(student, weights=HIGHEST[int(bits)], tables=HIGHEST[8])
     file = opened(shipped.path / FILE)

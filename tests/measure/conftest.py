@@ -104,7 +104,7 @@ def word_weights(scale: float = 1.0, swapped: bool = False) -> np.ndarray:
 
 @pytest.fixture
 def onnx_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Write a folder with a hand-built model.onnx, config.json and, if wanted, a tokenizer and export.json."""
+    """Write a folder with a hand-built model.onnx, config.json and, if wanted, a tokenizer and bert_compress.json."""
 
     def write(
         name: str = "words", *, tokenizer: bool = False, facts: dict[str, Any] | None = None, masked: bool = True,
@@ -118,7 +118,7 @@ def onnx_folder(tmp_path: Path) -> Callable[..., Path]:
         if tokenizer:
             write_tokenizer(folder)
         if facts is not None:
-            (folder / "export.json").write_text(json.dumps(facts))
+            (folder / "bert_compress.json").write_text(json.dumps(facts))
         return folder
 
     return write

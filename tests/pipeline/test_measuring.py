@@ -53,7 +53,7 @@ def slower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
             folder = walk.cache.partial("exports", one.target)
             (folder / "model.onnx").write_bytes(b"")
             (folder / "config.json").write_text("{}")
-            (folder / "export.json").write_text(json.dumps({"target": one.target}))
+            (folder / "bert_compress.json").write_text(json.dumps({"target": one.target}))
             folders[one.target] = walk.cache.finish("exports", one.target, {})
         return folders
 

@@ -13,7 +13,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from compress.errors import InputError
-from compress.runtimes.sessions import check_onnx_device, feeds, first_line, open_session, providers
+from compress.run_errors import first_line
+from compress.runtimes.sessions import check_onnx_device, feeds, open_session, providers
 
 
 def write_sum(path: Path, *names: str, kind: int = TensorProto.INT64, output: str = "logits") -> Path:

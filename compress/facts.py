@@ -1,0 +1,216 @@
+"""What an exported folder tells of itself: bert_compress.json, read and checked in one place. Imports no torch.
+
+Folders of before hold the same under the name export.json, which is that of transformers' own manifest; which of the two a file
+is, its content tells.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compress.errors import InputError
+from compress.openvino_session import PRECISIONS
+
+FACTS, MANIFEST = "bert_compress.json", "export.json"
+SCHEMA = 1
+SEGMENT_STAGE = "segment"
+"""The stage of the file beside model.onnx."""
+SHORTEST, LONGEST = 4, 1 << 20
+"""Of a text in tokens: [CLS], [SEP] and something between, to what `swap_attention` gives at most."""
+
+DIGITS = 4000  # Python reads up to 4,300
+_WHOLE = "a whole number from 0"
+
+
+@dataclass(frozen=True)
+class SegmentFacts:
+    """Of the file beside model.onnx that reads one segment.
+
+    Args:
+        tokens: Of a segment, the text's first token included.
+        drift: Of an int8 file: for a number of segments the relative error of the logits after so many, as parity measures it.
+    """
+
+    tokens: int
+    drift: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an export has written beside its file; nothing of it where no file tells.
+
+    Args:
+        path: The file that tells; None where there is none.
+        target: What it was exported for.
+        options: The target's, as they were given.
+        inputs: Names of the file's inputs.
+        labels: Their names, in the order of their ids.
+        max_length: Tokens of the longest text that it was proved on.
+        integers: Of an int8 file: its bits, and the processors that it is right and fast on.
+        stages: From torch to the file, with their parity.
+        segment: Of segment.onnx, where it was written.
+    """
+
+    path: Path | None = None
+    target: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    max_length: int | None = None
+    integers: Mapping[str, str] = field(default_factory=dict)
+    stages: tuple[Mapping[str, Any], ...] = ()
+    segment: SegmentFacts | None = None
+
+    @property
+    def precision(self) -> str:
+        """In what OpenVINO computes what is not integers, as it was exported; "auto" where nothing tells."""
+        return str(self.options.get("precision", "auto"))
+
+    @property
+    def last_accepted_stage(self) -> Mapping[str, Any]:
+        """The stage that lies in the folder as model.onnx; empty where nothing tells."""
+        accepted = [stage for stage in self.stages if stage.get("accepted") and stage.get("name") != SEGMENT_STAGE]
+        return accepted[-1] if accepted else {}
+
+
+def read_facts(folder: Path) -> Facts:
+    """Read what an exported folder tells of itself, in the file of today or in that of before.
+
+    Raises:
+        InputError: The file is damaged, of another schema, or one of its values cannot be.
+    """
+    path, told = _told(folder)
+    if path is None:
+        return Facts()
+    checked = _Checked(path, told)
+    schema = checked.value("schema", lambda value: value == SCHEMA and type(value) is int, f"{SCHEMA}",
+                           f"install the bert-compress that wrote {path.name}, or export the model again")  # fmt: skip
+    assert schema in (None, SCHEMA)
+    options = checked.table("options")
+    if "precision" in options and options["precision"] not in ("auto", *PRECISIONS):
+        checked.refuse("precision", options["precision"], f"auto, {', '.join(PRECISIONS)}")
+    segment = checked.table("segment")
+    return Facts(
+        path,
+        target=checked.value("target", lambda value: isinstance(value, str) and value != "", "the name of a target"),
+        options=options,
+        inputs=checked.names("inputs"),
+        labels=checked.names("labels"),
+        max_length=checked.value("max_length", _is_length, f"a whole number from {SHORTEST} to {LONGEST}"),
+        integers=checked.table("integers", lambda value: isinstance(value, str), "texts"),
+        stages=checked.stages(),
+        segment=_Checked(path, segment, "segment.").segment() if segment else None,
+    )
+
+
+def _told(folder: Path) -> tuple[Path | None, dict[str, Any]]:
+    """The file that tells, and what it holds; transformers' manifest tells nothing of ours."""
+    if (folder / FACTS).is_file():
+        return folder / FACTS, read_json(folder / FACTS)
+    if (folder / MANIFEST).is_file():
+        told = read_json(folder / MANIFEST)
+        if "components" not in told and "export_format" not in told:
+            return folder / MANIFEST, told
+    return None, {}
+
+
+class _Checked:
+    """Values that are looked at before they are given out; what is not there, or null, is None or empty."""
+
+    def __init__(self, path: Path, told: Mapping[str, Any], prefix: str = "") -> None:
+        self.path, self.told, self.prefix = path, told, prefix
+
+    def refuse(self, name: str, value: Any, allowed: str, cure: str = "Restore the file, or export the model again") -> None:
+        """Raise InputError for a value."""
+        raise InputError(
+            f"{self.path}: {self.prefix}{name} is {reprlib.repr(value)}; allowed: {allowed}. {cure[0].upper()}{cure[1:]}."
+        )
+
+    def value(self, name: str, is_right: Callable[[Any], bool], allowed: str, *cure: str) -> Any:
+        """One value."""
+        found = self.told.get(name)
+        if found is not None and not is_right(found):
+            self.refuse(name, found, allowed, *cure)
+        return found
+
+    def table(
+        self, name: str, is_right: Callable[[Any], bool] = lambda _: True, kind: str = "anything"
+    ) -> dict[str, Any]:  # fmt: skip
+        """An object whose values are all right."""
+        found = self.told.get(name)
+        if found is not None and not isinstance(found, dict):
+            self.refuse(name, found, "an object")
+        for key, value in (found or {}).items():
+            if not is_right(value):
+                self.refuse(f"{name}.{reprlib.repr(key)[1:-1]}", value, f"an object of {kind}")
+        return found or {}
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """A list of texts."""
+        found = self.told.get(name)
+        if found is not None and not (isinstance(found, list) and all(isinstance(one, str) for one in found)):
+            self.refuse(name, found, "a list of texts")
+        return tuple(found or ())
+
+    def stages(self) -> tuple[Mapping[str, Any], ...]:
+        """The stages, whose numbers are numbers."""
+        found = self.told.get("stages")
+        if found is not None and not (isinstance(found, list) and all(isinstance(one, dict) for one in found)):
+            self.refuse("stages", found, "a list of objects")
+        for index, stage in enumerate(found or []):
+            checked = _Checked(self.path, stage, f"{self.prefix}stages[{index}].")
+            checked.value("accepted", lambda value: isinstance(value, bool), "true or false")
+            for name in ("label_flips", "compared", "integer_ops", "fused_ops"):
+                checked.value(name, _is_count, _WHOLE)
+            for name in ("max_abs_error", "relative_error"):
+                checked.value(name, _is_number if stage.get("accepted") else _is_any_number, "a number")
+        return tuple(found or ())
+
+    def segment(self) -> SegmentFacts:
+        """Of segment.onnx."""
+        length = self.value("tokens", _is_length, f"a whole number from {SHORTEST} to {LONGEST}")
+        if length is None:
+            self.refuse("tokens", None, f"a whole number from {SHORTEST} to {LONGEST}")
+        return SegmentFacts(length, self.table("drift", _is_number, "numbers"))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 31
+
+
+def _is_length(value: Any) -> bool:
+    return type(value) is int and SHORTEST <= value <= LONGEST
+
+
+def _is_any_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_number(value: Any) -> bool:
+    return (type(value) is float and math.isfinite(value)) or _is_count(value)
+
+
+def _whole_number(digits: str) -> int | float:
+    """A number of JSON; one of so many digits that Python reads it no more is as good as infinite."""
+    return int(digits) if len(digits) <= DIGITS else math.copysign(math.inf, -1 if digits.startswith("-") else 1)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        InputError: It holds something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole_number)
+    except (OSError, ValueError, RecursionError) as err:
+        raise InputError(f"{path} cannot be read as JSON ({err}); restore the file.") from err
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds a {type(values).__name__}, not an object; restore the file.")
+    return values
