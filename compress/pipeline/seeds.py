@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 from compress.errors import InputError
 from compress.pipeline.measuring import write_json
 from compress.pipeline.running import SCHEMA, Surroundings, run, run_folder
+from compress.recipe.checking import LARGEST_SEED
 from compress.recipe.plan import Plan
 
 logger = logging.getLogger(__name__)
 
+SEED = "seed"
+"""Told as progress when the run of another seed begins."""
 RECIPES, RESULTS = "recipes", "results"
 
 
@@ -25,16 +29,20 @@ def run_seeds(plan: Plan, seeds: Sequence[int], surroundings: Surroundings | Non
         The run.json of each.
 
     Raises:
-        InputError: A seed stands there twice, or none is given.
+        InputError: A seed stands there twice or is too large, or none is given.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"seeds are {', '.join(map(str, seeds)) or 'empty'}; give at least one, each once, such as 1,2,3.")
+    wrong = [seed for seed in seeds if not 0 <= seed <= LARGEST_SEED]
+    if wrong:
+        raise InputError(f"seeds are {', '.join(map(str, seeds))}, but {wrong[0]} is none; use 0 to {LARGEST_SEED}.")
     around = surroundings or Surroundings()
     out = run_folder(plan, around.out, around.tiny)
     cache = around.cache or out.parent / ".cache"
     records = []
-    for seed in seeds:
+    for number, seed in enumerate(seeds):
         logger.info("seed %d starts", seed)
+        around.progress(SEED, number, len(seeds))
         records.append(run(replace(plan, seed=seed), replace(around, out=out / f"seed-{seed}", cache=cache)))
     return records
 
@@ -43,13 +51,18 @@ def results_path(plan: Plan) -> Path:
     """Where the results of a recipe are kept: recipes/results/<path of the recipe>.json.
 
     Raises:
-        InputError: The recipe does not lie in a folder called recipes.
+        InputError: The recipe does not lie in a folder called recipes, or results cannot be written there.
     """
     path = plan.path.resolve() if plan.path else None
     roots = [parent for parent in path.parents if parent.name == RECIPES] if path else []
     if path is None or not roots:
         raise InputError(f"--record is for recipes in a folder called {RECIPES}; {path or 'this one'} is not. Move it there.")
-    return roots[-1] / RESULTS / path.relative_to(roots[-1]).with_suffix(".json")
+    results = roots[-1] / RESULTS / path.relative_to(roots[-1]).with_suffix(".json")
+    place = next(one for one in results.parents if one.exists())
+    if results.is_dir() or not place.is_dir() or not os.access(place, os.W_OK):
+        taken = results if results.is_dir() else place
+        raise InputError(f"--record writes {results}, but {taken} is no place to write it to; free it, or leave --record out.")
+    return results
 
 
 def write_results(plan: Plan, records: Sequence[dict[str, Any]]) -> Path:
