@@ -23,11 +23,32 @@ from compress.record import duration, number
 State = Literal["waiting", "running", "reused", "done", "stopped"]
 STYLES = {"waiting": "dim", "running": "bold cyan", "reused": "green", "done": "green", "stopped": "red"}
 
-CHECK, MEASURE = "check the labels", "measure"
+CHECK, MEASURE, SEED = "check the labels", "measure", "seed"
 STARTS, REUSED, DONE = "starts", "reused", "done"
 REFRESH_SECONDS = 0.25
 LINE_SECONDS = 30.0
 BAR_WIDTH = 24
+
+
+@dataclass
+class Pace:
+    """How far an activity has come since it began; where it begins anew, as a second search does, so does this.
+
+    Args:
+        since: When it was first told of.
+        first: How far it was then.
+        total: Of how much.
+        latest: How far it was when it was last told of.
+    """
+
+    since: float
+    first: int
+    total: int
+    latest: int = 0
+
+    def is_over(self, done: int, total: int) -> bool:
+        """Whether what is told now is of another round: of another length, from its start again, or after the end."""
+        return total != self.total or done < self.latest or (self.latest >= self.total and done != self.latest)
 
 
 @dataclass(eq=False)
@@ -44,7 +65,7 @@ class Stage:
         seconds: How long it took, once it is over and if it was seen to start.
         activity: What it does now ("train", "select"), and how far that is: `done` of `total`.
         facts: Numbers that it told last.
-        firsts: For each activity the time and the position that were told first; the rest of the time is worked out from it.
+        paces: How fast each activity goes; the rest of the time is worked out from it.
     """
 
     name: str
@@ -58,16 +79,17 @@ class Stage:
     done: int = 0
     total: int = 0
     facts: dict[str, float] = field(default_factory=dict)
-    firsts: dict[str, tuple[float, int]] = field(default_factory=dict)
+    paces: dict[str, Pace] = field(default_factory=dict)
 
     def advance(self, activity: str, done: int, total: int, facts: dict[str, float], now: float) -> None:
         """Note how far an activity is; the first one starts the stage."""
         if self.state != "running":
             self.state, self.started, self.seconds = "running", now, None
         self.activity, self.done, self.total, self.facts = activity, done, total, dict(facts)
-        first = self.firsts.get(_verb(activity))
-        if first is None or done < first[1]:
-            self.firsts[_verb(activity)] = (now, done)
+        pace = self.paces.get(_verb(activity))
+        if pace is None or pace.is_over(done, total):
+            self.paces[_verb(activity)] = pace = Pace(now, done, total)
+        pace.latest = done
 
     def end(self, state: State, now: float) -> None:
         """Take a last state."""
@@ -77,10 +99,10 @@ class Stage:
 
     def seconds_left(self, now: float) -> float | None:
         """How long the activity will go on at its pace so far; None before there is one."""
-        since, first = self.firsts.get(_verb(self.activity), (now, self.done))
-        if self.done <= first or self.total <= self.done:
+        pace = self.paces.get(_verb(self.activity))
+        if pace is None or self.done <= pace.first or self.total <= self.done:
             return None
-        return (now - since) * (self.total - self.done) / (self.done - first)
+        return (now - pace.since) * (self.total - self.done) / (self.done - pace.first)
 
     def words(self, now: float) -> str:
         """Say what it does and how far that is: "train 120 of 900, loss 0.3120, 480 examples/s, 2 min 10 s left"."""
@@ -167,11 +189,13 @@ class LiveView:
 
         Args:
             what: "<step>: train", "export: <target>", "measure: time <subject>", "check the labels", ...; "<step>: reused" and
-                "<step>: done" end a step. Anything unknown is passed over.
+                "<step>: done" end a step, and "seed" begins the run of the next seed. Anything unknown is passed over.
             done: How far.
             total: Of how much.
             facts: Numbers to show beside it.
         """
+        if what == SEED and self._reached >= 0:
+            self._start_anew(self._clock())
         found = self._find(what)
         if self._is_silent or found is None:
             return
@@ -206,13 +230,16 @@ class LiveView:
         return (self.stages[-1], "") if what == MEASURE else None
 
     def _move_to(self, index: int, now: float) -> Stage:
-        if index < self._reached:  # the recipe is run again, with another seed
-            self._pass_over(len(self.stages), now)
-            self.stages = [Stage(one.name, one.kind, one.tells, one.is_logged) for one in self.stages]
-            self._round += 1
+        if index < self._reached:  # the recipe is run again
+            self._start_anew(now)
         self._pass_over(index, now)
         self._reached = index
         return self.stages[index]
+
+    def _start_anew(self, now: float) -> None:
+        self._pass_over(len(self.stages), now)
+        self.stages = [Stage(one.name, one.kind, one.tells, one.is_logged) for one in self.stages]
+        self._round, self._reached = self._round + 1, -1
 
     def _pass_over(self, index: int, now: float) -> None:
         """End the stages before that one: what trains or exports tells of it, unless it was made before."""

@@ -70,12 +70,17 @@ def tensorrt_int8(
         InputError: The model's ranges are not symmetric.
         CompressError: The file would not be read as explicit quantization.
     """
-    if any(not linear.symmetric for linear in quantized_linears(model).values()):
-        raise InputError(f"{TARGET} needs symmetric ranges; train with quantize_aware's symmetric: true.")
+    refuse(model)
     form = Form(TARGET, partial(lower_to_pairs, unsigned=False), executed, FACTS, tables_in_pairs=True)
     how = Calibrated(calibration, percentile, True, smooth, correct_bias)
     return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
                         max_relative_error=max_relative_error)  # fmt: skip
+
+
+def refuse(model: PreTrainedModel) -> None:
+    """Raise InputError where a model's ranges are not symmetric."""
+    if any(not linear.symmetric for linear in quantized_linears(model).values()):
+        raise InputError(f"{TARGET} needs symmetric ranges; train with quantize_aware's symmetric: true.")
 
 
 def executed(path: Path) -> Opened:

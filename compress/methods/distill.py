@@ -15,7 +15,7 @@ from compress.errors import InputError
 from compress.objectives.layer_map import LayerMap
 from compress.tasks.text_classification import Task
 from compress.tasks.unlabelled import read_unlabelled
-from compress.train.augmentation import Augment, AugmentOptions, augmented
+from compress.train.augmentation import Augment, AugmentOptions, augmented, check_words
 from compress.train.fit import labels_aligned, shortened
 from compress.train.loop import train
 from compress.train.run import Run
@@ -130,8 +130,9 @@ def distill(
         task = replace(task, train=texts)  # a rehearsal does not read the file, which may be large: the step itself does
     if augment is not None:
         wanted = Augment(**augment)
-        wanted.check()
-        if not run.is_rehearsal:
+        if run.is_rehearsal:
+            check_words(wanted, teacher)
+        else:
             copies = augmented(task.train, wanted, model=teacher, seed=run.seed, progress=run.progress)
             task = replace(task, train=copies)
     how = Teaching(temperature, layers, relation_heads, project, progressive, teacher_cache_bytes, masked_lm, hides,

@@ -6,6 +6,8 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+from accelerate.tracking import get_available_trackers
+
 from compress.artifact.saving import STRUCTURE
 from compress.bert.heads import aligned, label_names
 from compress.bert.long_attention import attention_kind
@@ -14,9 +16,12 @@ from compress.errors import InputError
 from compress.export import TARGETS
 from compress.export.exporting import check_runtime
 from compress.export.ranges import refuse_unread, source_of_ranges
+from compress.export.refusing import refuse_shape
 from compress.export.segment import refuse_memory
 from compress.labels import order_of
 from compress.measure.chance import assert_better_than_chance, assert_not_in_another_order
+from compress.measure.runners import check_device
+from compress.measure.subjects import OPENVINO
 from compress.pipeline.steps import Stop, Walk, call_of, stops_ahead
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.recipe.signatures import load_function
@@ -48,17 +53,17 @@ def rehearse(walk: Walk, start: Stop) -> None:
             return
     first = refused[0]
     if any(str(one) != str(first) for one in refused):
-        raise InputError(f"{first} (What is left of each layer is known when the steps before are done; this is so for all that "
-                         "may be left, and the numbers are those of one example.)") from first  # fmt: skip
+        raise InputError(f"{first} (What is left of each layer is known when the steps before are done; this is so for all "
+                         "that may be left, and the numbers are those of one example.)") from first  # fmt: skip
     raise first
 
 
 def _rehearse_once(walk: Walk, start: Stop, guess: Guess) -> None:
     ahead = stops_ahead(walk, start)
     stops = list(ahead.stops.values())
+    if walk.plan.steps and all(stop.folder is not None for stop in stops[1:]):
+        return  # nothing is left to train
     for step, before, stop in zip(walk.plan.steps, stops, stops[1:], strict=False):
-        if stop is stops[-1] and before.folder is not None:
-            return  # nothing trains before it
         if stop.folder is None:
             teacher = ahead.stops.get(step.arguments.get("teacher") or "")
             kept = walk.cache.root / "answers" if teacher is not None and teacher.folder is None else None
@@ -67,6 +72,20 @@ def _rehearse_once(walk: Walk, start: Stop, guess: Guess) -> None:
             )
             with _without_news():
                 stop.loaded = call_of(ahead, step, run)(before.model())
+    _check_end(ahead)
+
+
+def _check_end(ahead: Walk) -> None:
+    """Check what exports and benchmark ask of the models that the steps will make."""
+    for one in ahead.plan.exports:
+        refuse_shape(one.target, one.options, ahead.last.model())
+    asked = max(ahead.plan.benchmark.length)
+    for stop in (ahead.baseline, ahead.last):
+        most = stop.model().config.max_position_embeddings
+        if asked > most:
+            raise InputError(
+                f"benchmark.length is {asked}, but {stop.name!r} reads at most {most} tokens; use shorter lengths."
+            )
 
 
 @contextlib.contextmanager
@@ -114,7 +133,15 @@ def check_teachers(walk: Walk, start: Stop) -> None:
 
 
 def check_runtimes(walk: Walk) -> None:
-    """Raise InputError when a step measures in a runtime that is not installed, before an earlier step trains."""
+    """Raise InputError when a step measures in a runtime that is not installed, when the benchmark's device is not there, or
+    when a tracker is not, before the first step trains."""
+    kinds = {"openvino" if one.target.startswith(OPENVINO) else "onnx" for one in walk.plan.exports}
+    check_device(walk.plan.benchmark.device, {"torch", *kinds})
+    installed = [str(one) for one in get_available_trackers()]
+    for name in walk.log_with:
+        if name not in ("all", *installed):
+            raise InputError(f"the tracker {name!r} is not known or not installed; allowed here: all, {', '.join(installed)}. "
+                             "Install it, or leave it out.")  # fmt: skip
     for step in walk.plan.steps:
         if step.arguments.get("target") in TARGETS:
             check_runtime(step.arguments["target"])

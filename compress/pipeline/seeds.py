@@ -15,10 +15,13 @@ from compress.pipeline.cache import cache_folder
 from compress.pipeline.measuring import write_json
 from compress.pipeline.run_files import SCHEMA
 from compress.pipeline.running import Surroundings, run, run_folder
+from compress.recipe.checking import LARGEST_SEED
 from compress.recipe.plan import Plan
 
 logger = logging.getLogger(__name__)
 
+SEED = "seed"
+"""Told as progress when the run of another seed begins."""
 RECIPES, RESULTS = "recipes", "results"
 
 
@@ -29,16 +32,20 @@ def run_seeds(plan: Plan, seeds: Sequence[int], surroundings: Surroundings | Non
         The run.json of each.
 
     Raises:
-        InputError: A seed stands there twice, or none is given.
+        InputError: A seed stands there twice or is too large, or none is given.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"seeds are {', '.join(map(str, seeds)) or 'empty'}; give at least one, each once, such as 1,2,3.")
+    wrong = [seed for seed in seeds if not 0 <= seed <= LARGEST_SEED]
+    if wrong:
+        raise InputError(f"seeds are {', '.join(map(str, seeds))}, but {wrong[0]} is none; use 0 to {LARGEST_SEED}.")
     around = surroundings or Surroundings()
     out = run_folder(plan, around.out, around.tiny)
     cache = cache_folder(around.cache, out)
     records = []
-    for seed in seeds:
+    for number, seed in enumerate(seeds):
         logger.info("seed %d starts", seed)
+        around.progress(SEED, number, len(seeds))
         records.append(run(replace(plan, seed=seed), replace(around, out=out / f"seed-{seed}", cache=cache)))
     return records
 
@@ -47,13 +54,17 @@ def results_path(plan: Plan) -> Path:
     """Where the results of a recipe are kept: recipes/results/<path of the recipe>.json.
 
     Raises:
-        InputError: The recipe does not lie in a folder called recipes, or something else than results has that name.
+        InputError: The recipe does not lie in a folder called recipes, something else than results has that name, or results
+            cannot be written there.
     """
     path = plan.path.resolve() if plan.path else None
     roots = [parent for parent in path.parents if parent.name == RECIPES] if path else []
     if path is None or not roots:
         raise InputError(f"--record is for recipes in a folder called {RECIPES}; {path or 'this one'} is not. Move it there.")
     results = roots[-1] / RESULTS / path.relative_to(roots[-1]).with_suffix(".json")
+    place = next(one for one in results.parents if one.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise InputError(f"--record writes {results}, but {place} is no place to write it to; free it, or leave --record out.")
     if os.path.lexists(results) and not _holds_results(results):
         raise InputError(
             f"--record would write over {results}, which holds no results of ours; move it away, or rename the recipe."

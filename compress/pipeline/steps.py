@@ -75,7 +75,8 @@ class Stop:
 class Walk:
     """What the steps share, and what they left behind: `stops` by name, `records` for run.json, `logs` for trackers.
 
-    A run's `keys` of its steps are worked out once, by whoever looks at a step first: that reads files, checkpoints and code.
+    The `keys` of the steps, and the `digests` of the files and checkpoints that they name, are worked out once in a run, by
+    whoever looks at a step first.
     """
 
     plan: Plan
@@ -89,6 +90,7 @@ class Walk:
     stops: dict[str, Stop] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str | None] = field(default_factory=dict)
     logs: Path | None = None
 
     @property
@@ -169,9 +171,10 @@ def _key(walk: Walk, step: Step, before: Stop) -> str:
         "method": step.method,
         "arguments": step.arguments,
         "teacher": walk.stops[teacher].key if teacher else None,
-        "text": _file_digest(step.arguments.get("text")),
-        "masked_lm": [_model_digest(one.get("masked_lm")) for one in (step.arguments, step.arguments.get("augment") or {})],
-        "checkpoint": _model_digest(step.arguments.get("checkpoint")),
+        "text": _once(walk, _file_digest, step.arguments.get("text")),
+        "masked_lm": [_once(walk, _model_digest, one.get("masked_lm"))
+                      for one in (step.arguments, step.arguments.get("augment") or {})],
+        "checkpoint": _once(walk, _model_digest, step.arguments.get("checkpoint")),
         "seed": walk.plan.seed if "run" in wants else None,
         "data": walk.task.fingerprint if "task" in wants else None,
         "source": source_digest(METHODS[step.method], *objectives),
@@ -191,15 +194,25 @@ def _machine(step: Step) -> dict[str, Any] | None:
     return {"machine": machine_key(), "versions": versions(EXPORT_VERSIONS), "source": source}
 
 
-def _file_digest(path: str | None) -> str | None:
-    if path is None or not Path(path).expanduser().is_file():  # the method says what is wrong with it
+def _once(walk: Walk, digest_of: Callable[[str], str | None], name: str | None) -> str | None:
+    """What a file or a model is known by, read once in a run however many steps name it."""
+    if name is None:
+        return None
+    known = f"{digest_of.__name__} {name}"
+    if known not in walk.digests:
+        walk.digests[known] = digest_of(name)
+    return walk.digests[known]
+
+
+def _file_digest(path: str) -> str | None:
+    if not Path(path).expanduser().is_file():  # the method says what is wrong with it
         return None
     with Path(path).expanduser().open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _model_digest(name: str | None) -> str | None:
-    return None if name is None else folder_digest(find_model(name))
+def _model_digest(name: str) -> str | None:
+    return folder_digest(find_model(name))
 
 
 def _make_step(walk: Walk, step: Step, before: Stop, key: str) -> tuple[Path, bool]:

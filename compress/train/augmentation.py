@@ -8,7 +8,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -155,7 +155,7 @@ def augmented(
     split.require("train")
     if not len(split):
         raise InputError("augment: the training part is empty; give it examples.")
-    masked_lm = load_masked_lm(how.masked_lm) if how.masked_lm else None
+    masked_lm = _head_of(how)
     sides = [split.texts] if split.pairs is None else [split.texts, split.pairs]
     drawing, words = _prepared(how, sides, model, masked_lm)
     made: list[tuple[str, ...]] = []
@@ -196,13 +196,32 @@ class _Drawing:
     mask_id: int
 
 
+def check_words(how: Augment, model: PreTrainedModel) -> None:
+    """Check all that can be told without drawing a copy: the rules, the head that offers words, and the tokenizer.
+
+    Raises:
+        InputError: Something of it is wrong.
+    """
+    how.check()
+    _known_words((_head_of(how) or model).tokenizer)
+
+
+def _head_of(how: Augment) -> PreTrainedModel | None:
+    return load_masked_lm(how.masked_lm) if how.masked_lm else None
+
+
+def _known_words(tokenizer: Any) -> np.ndarray:
+    """The ids of pieces that are whole words."""
+    if tokenizer.mask_token_id is None:
+        raise InputError("augment: the tokenizer has no token to mask with; set mask_token in its tokenizer_config.json.")
+    return whole_words(tokenizer)
+
+
 def _prepared(
     how: Augment, sides: Sequence[Sequence[str]], model: PreTrainedModel, masked_lm: PreTrainedModel | None
 ) -> tuple[_Drawing, list[Words]]:
     tokenizer = (masked_lm or model).tokenizer
-    known = whole_words(tokenizer)
-    if tokenizer.mask_token_id is None:
-        raise InputError("augment: the tokenizer has no token to mask with; set mask_token in its tokenizer_config.json.")
+    known = _known_words(tokenizer)
     size = max(tokenizer.get_vocab().values()) + 1
     words = [find_words(texts, tokenizer) for texts in sides]
     counts: np.ndarray = np.zeros(size, dtype=np.int64)

@@ -46,8 +46,8 @@ class Run:
         facts: What the step found out, for run.json: metrics, examples_per_second, curve.
         tiny: For `--tiny`: a random model and a few examples, on which steps that measure take few measurements, and do not
             insist on having an effect.
-        rehearsal: Check all that is given, and leave a model of the right shape whose weights say nothing, without reading any
-            example: no forward pass, no training.
+        rehearsal: Check all that is given, and leave a model of the right shape whose weights say nothing: no training, and no
+            forward pass but for the shortest text, where the room for a teacher's answers is checked.
         guess: What a rehearsal takes for a shape that only the work tells.
     """
 

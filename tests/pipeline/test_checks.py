@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -16,9 +18,10 @@ from compress.artifact.saving import write_model
 from compress.cli import app
 from compress.errors import InputError
 from compress.pipeline import Surroundings, checks, running
+from compress.pipeline import steps as step_module
 from compress.pipeline.cache import Cache
 from compress.pipeline.checks import rehearse
-from compress.pipeline.steps import Stop, Walk, stops_ahead
+from compress.pipeline.steps import Stop, Walk, stops_ahead, walk_steps
 from compress.recipe import read_recipe
 from compress.tasks.text_classification import Task
 from tests.models import tiny_bert
@@ -74,7 +77,8 @@ def ahead(tmp_path: Path, toy: Task) -> Ahead:
     write_model(tiny_bert(layers=4, labels=("0", "1")), tmp_path / "model")
 
     def made(steps: str) -> tuple[Walk, Stop]:
-        plan = read_recipe(write_recipe(tmp_path, steps=steps), [f"model={tmp_path / 'model'}", "task.max_length=24"])
+        overrides = [f"model={tmp_path / 'model'}", "task.max_length=24", "benchmark.length=[8]"]
+        plan = read_recipe(write_recipe(tmp_path, steps=steps), overrides)
         walk = Walk(plan, toy, Cache(tmp_path / "cache"), "cpu", lambda *_, **__: None, None, (), 60.0)
         return walk, Stop("model", "key", tmp_path / "model")
 
@@ -137,7 +141,7 @@ def ahead(tmp_path: Path, toy: Task) -> Ahead:
     ("  - trim_vocabulary: {}\n  - trim_vocabulary: {}\n", "pieces stay; raise min_count"),
     ("  - quantize_aware: {start_step: 99}\n", "start_step is 99, but an epoch has"),
     ("  - quantize_aware: {epochs: 1}\n  - quantize_aware: {epochs: 1}\n", "the model is quantized already"),
-    ("  - quantize_aware: {epochs: 1}\n  - prune_ffn: {fraction: 0.5}\n", "the model quantizes; prune it before quantize_aware"),
+    ("  - quantize_aware: {epochs: 1}\n  - prune_ffn: {fraction: 0.5}\n", "the model quantizes; prune it"),
     ("  - distill: {teacher: teacher, objectives: {logits: 1.0}, augment: {kind: masking, probability: 0.9, mask: 0.9}}\n",
      "keep their sum at 1 or below"),
     ("  - load_student: {checkpoint: MODEL}\n  - drop_layers: {keep: [7]}\n", "names layer 7"),
@@ -152,7 +156,7 @@ def test_what_does_not_fit_is_told_before_the_teacher_trains(
 
 
 @pytest.mark.parametrize(("steps", "said"), [
-    ("  - prune_to_latency: {speedup: 2, length: 8}\n  - drop_layers: {keep: [0, 4]}\n", "names layer 4, but the model has 0 to"),
+    ("  - prune_to_latency: {speedup: 2, length: 8}\n  - drop_layers: {keep: [0, 4]}\n", "names layer 4, but"),
     ("  - prune_to_latency: {speedup: 2, length: 99}\n", "prune_to_latency.length is 99"),
     ("  - prune_to_latency: {speedup: 2, length: 9}\n  - prune_to_latency: {speedup: 2, length: 99}\n",
      "prune_to_latency.length is 99"),
@@ -166,7 +170,7 @@ def test_what_no_time_makes_fit_is_told_before_anything_is_timed(ahead: Ahead, s
 
 def test_what_is_refused_for_every_guess_is_said_to_be_an_example(ahead: Ahead) -> None:
     steps = "  - prune_heads: {fraction: 0.5}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}}\n"
-    with pytest.raises(InputError, match="head with head.*the numbers are those of one example"):
+    with pytest.raises(InputError, match=r"head with head.*the numbers are those of one example"):
         rehearse(*ahead(TRAINED + steps))
     steps = "  - prune_heads: {fraction: 0.5}\n  - drop_layers: {keep: [9]}\n"
     with pytest.raises(InputError, match=r"names layer 9.*name some of these\.$"):
@@ -212,7 +216,8 @@ def test_what_fits_passes_and_is_not_worked_on(
     "  - prune_heads: {fraction: 0.06}\n  - share_layers: {groups: [1, 3]}\n",
     "  - prune_to_latency: {speedup: 2, length: 8}\n  - theseus: {modules: 1}\n",
     "  - prune_to_latency: {speedup: 3, length: 8}\n  - drop_layers: {keep: [0, 2]}\n",
-    "  - prune_to_latency: {p50_ms: 2, length: 8}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [1, 2, 4]}\n",
+    "  - prune_to_latency: {p50_ms: 2, length: 8}\n"
+    "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [1, 2, 4]}\n",
     "  - prune_weights: {fraction: 0.5, shape: block, block: [4, 4]}\n  - prune_ffn: {fraction: 0.3, multiple_of: 8}\n",
     "  - prune_cofi: {teacher: teacher, fraction: 0.5, width: true}\n"
     "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, project: false}\n",
@@ -229,8 +234,10 @@ def test_steps_that_the_cache_holds_are_taken_from_it(ahead: Ahead, monkeypatch:
     for stop in list(stops_ahead(walk, start).stops.values())[1:3]:
         write_model(tiny_bert(), walk.cache.partial("steps", stop.key))
         walk.cache.finish("steps", stop.key, {})
-    monkeypatch.setattr(checks, "call_of", lambda *_: pytest.fail("the step that is left tells at once itself"))
+    rehearsed: list[str] = []
+    monkeypatch.setattr(checks, "call_of", lambda walk, step, run: rehearsed.append(step.name) or (lambda model: model))
     rehearse(walk, start)
+    assert rehearsed == ["distill"]
 
 
 def test_a_disk_without_room_for_the_answers_is_told_before_the_teacher_trains(
@@ -242,3 +249,38 @@ def test_a_disk_without_room_for_the_answers_is_told_before_the_teacher_trains(
     with pytest.raises(InputError, match=r"the teacher's answers need .* GB, but the disk of .* has 0\.00 GB free"):
         rehearse(*ahead(TRAINED + taught.replace("WHERE", "")))
     rehearse(*ahead(TRAINED + taught.replace("WHERE", ", teacher_cache_bytes: 0")))
+
+
+def test_keys_are_worked_out_once_in_a_run(ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a rehearsal goes through the steps many times."""
+    counts: Counter[str] = Counter()
+
+    def counting(name: str) -> Callable[..., Any]:
+        told = getattr(step_module, name)
+
+        def counted(*given: Any) -> Any:
+            counts[name] += 1
+            return told(*given)
+
+        counted.__name__ = name
+        return counted
+
+    for name in ("_key", "source_digest", "_file_digest", "folder_digest"):
+        monkeypatch.setattr(step_module, name, counting(name))
+    (tmp_path / "texts.txt").write_text("a good film\nthe plot\n", encoding="utf-8")
+    texts = f"text: {tmp_path / 'texts.txt'}"
+    walk, start = ahead(
+        TRAINED + f"  - load_student: {{checkpoint: {tmp_path / 'model'}}}\n  - prune_heads: {{fraction: 0.5}}\n"
+        f"  - distill: {{teacher: teacher, objectives: {{attention_scores: 1.0}}, {texts}}}\n"
+        f"  - distill: {{teacher: teacher, objectives: {{logits: 1.0}}, {texts}}}\n"
+    )
+    with pytest.raises(InputError, match="head with head"):
+        rehearse(walk, start)
+    told = {name: stop.key for name, stop in stops_ahead(walk, start).stops.items()}
+    assert counts == {"_key": 5, "source_digest": 5, "_file_digest": 1, "folder_digest": 1}
+    monkeypatch.setattr(step_module, "_make_step", lambda walk, step, before, key: pytest.fail(key))
+    with pytest.raises(pytest.fail.Exception, match=told["teacher"]):
+        walk_steps(walk, start)
+    assert counts["_key"] == 5
+    walk.keys.clear()
+    assert {name: stop.key for name, stop in stops_ahead(walk, start).stops.items()} == told
