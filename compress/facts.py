@@ -1,7 +1,7 @@
 """What an exported folder tells of itself: bert_compress.json, read and checked in one place. Imports no torch.
 
-Folders of before hold the same under the name export.json, which is that of transformers' own manifest; which of the two a file
-is, its content tells.
+Folders of before hold the same under the name export.json, which is that of transformers' own manifest; which of the two a
+file is, its content tells.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def _is_any_number(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) is float and math.isfinite(value) or _is_count(value)
+    return (type(value) is float and math.isfinite(value)) or _is_count(value)
 
 
 def read_json(path: Path) -> dict[str, Any]:

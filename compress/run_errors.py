@@ -25,8 +25,8 @@ def cannot_run(path: Path, batch: Mapping[str, Any], err: Exception, *, most: in
     most = most or _positions(path.with_name(CONFIG))
     if most is not None and length > most:
         return InputError(
-            f"{path} was given {examples} texts of {length} tokens, but it reads {most} at most; cut the texts to {most} tokens "
-            f"(truncation=True, max_length={most})."
+            f"{path} was given {examples} texts of {length} tokens, but it reads {most} at most; cut the texts to {most} "
+            f"tokens (truncation=True, max_length={most})."
         )
     lines = [line.strip() for line in str(err).splitlines() if line.strip()] or [type(err).__name__]
     return InputError(

@@ -141,7 +141,7 @@ def in_torch(model: PreTrainedModel) -> SegmentFile:
     """The torch model itself in the place of its segment.onnx."""
     start, segment = nothing_read(model, 1), _Segment(model).eval()
     told = _told(start)
-    shapes: dict[str, tuple[int | None, ...]] = {name: (None, None) for name in segment.names}
+    shapes: dict[str, tuple[int | None, ...]] = dict.fromkeys(segment.names, (None, None))
     shapes |= {PAST + name: tuple(one.shape) for name, one in zip(told, _flat(start), strict=True)}
 
     def run(given: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
