@@ -1,7 +1,7 @@
 """What an exported folder tells of itself: bert_compress.json, read and checked in one place. Imports no torch.
 
-Folders of before hold the same under the name export.json, which is that of transformers' own manifest; which of the two a file
-is, its content tells.
+Folders of before hold the same under the name export.json, which is that of transformers' own manifest; which of the two a
+file is, its content tells.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def refuse_run(err: Exception, path: Path, batch: Mapping[str, Any], *, most: in
     most = most or _positions(path.with_name(CONFIG))
     if most is not None and length > most:
         raise InputError(
-            f"{path} was given {examples} texts of {length} tokens, but it reads {most} at most; cut the texts to {most} tokens "
-            f"(truncation=True, max_length={most})."
+            f"{path} was given {examples} texts of {length} tokens, but it reads {most} at most; cut the texts to {most} "
+            f"tokens (truncation=True, max_length={most})."
         ) from err
     if any(sign in str(err) for sign in OUTSIDE):
         raise InputError(

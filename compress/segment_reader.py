@@ -155,8 +155,8 @@ class SegmentReader:
             self._tokenizer.no_padding()
             self._first, self._last = self._tokenizer.encode("").ids
         except Exception as err:  # tokenizers raises Exception itself
-            raise InputError(f"{path} cannot be read as a tokenizer that puts a token before and behind a text ({err}); restore "
-                             "the file, or export the model again.") from err  # fmt: skip
+            raise InputError(f"{path} cannot be read as a tokenizer that puts a token before and behind a text ({err}); "
+                             "restore the file, or export the model again.") from err  # fmt: skip
 
     def read(self, text: str | Iterable[str]) -> np.ndarray:
         """The logits for a text, (labels,).

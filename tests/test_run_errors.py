@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from compress.run_errors import refuse_run
 from compress.segment_reader import SegmentFile, open_segment_file
 
 POSITIONS = 6
-OPENERS = {"onnxruntime": in_onnxruntime, "openvino": open_openvino}
+OPENERS: dict[str, Callable[[Path], Any]] = {"onnxruntime": in_onnxruntime, "openvino": open_openvino}
 
 
 def write_positions(folder: Path, config: Any = None, name: str = "model.onnx") -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compress import record
+from compress.facts import MANIFEST
 from compress.record import MISSING, finite, interval, part
 
 CARD = "README.md"
@@ -65,13 +66,19 @@ def write_card(run: Mapping[str, Any], folder: Path) -> Path:
     Raises:
         CompressError: The disk is full, or may not be written to.
     """
-    path = folder / CARD
-    record.write_whole(path, card_text(run))
+    path, shipped = folder / CARD, folder / _place(run)
+    known = not shipped.is_dir() or (shipped / MANIFEST).is_file()
+    record.write_whole(path, card_text(run, known_to_transformers=known))
     return path
 
 
-def card_text(run: Mapping[str, Any]) -> str:
-    """The model card of a run as Markdown, with the header that the hub reads."""
+def card_text(run: Mapping[str, Any], *, known_to_transformers: bool = True) -> str:
+    """The model card of a run as Markdown, with the header that the hub reads.
+
+    Args:
+        run: The content of run.json.
+        known_to_transformers: Whether what is deployed is of a family that transformers has a class for.
+    """
     name = str(run.get("name") or "run")
     parts = [
         f"---\n{_header(run, name)}\n---\n\n# {record.markdown_text(name)}",
@@ -79,7 +86,7 @@ def card_text(run: Mapping[str, Any]) -> str:
         _results(run),
         _making(run),
         _data(run),
-        _usage(run),
+        _usage(run, known_to_transformers),
         _limits(run),
     ]
     return "\n\n".join(text for text in parts if text) + "\n"
@@ -218,16 +225,24 @@ def _data(run: Mapping[str, Any]) -> str:
     return "\n".join(["## Data", "", *lines, *([f"- examples: {told}"] if told else [])])
 
 
-def _usage(run: Mapping[str, Any]) -> str:
+def _place(run: Mapping[str, Any]) -> str:
+    """Where in the run's folder the exported folder lies."""
+    shipped = _shipped(run)
+    return f"export/{shipped.get('target') or shipped.get('name')}"
+
+
+def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
     data, shipped = part(run, "data"), _shipped(run)
     length = finite(data.get("max_length"))
     if _is_exported(run):
         runtime = OPENVINO if shipped.get("kind") == "openvino" else ONNXRUNTIME
         told = f"The folder needs {runtime['runtime']} and tokenizers alone"
-        told += "." if runtime is OPENVINO else "; optimum's `ORTModelForSequenceClassification` loads it too."
+        if known_to_transformers and runtime is ONNXRUNTIME:
+            told += "; optimum's `ORTModelForSequenceClassification` and transformers' `ExportedModel` load it too"
+        told += ". `bert_compress.json` in it tells how the file was made and proved."
         example = EXAMPLE.format(
-            **runtime, folder=f"export/{shipped.get('target') or shipped.get('name')}",
-            labels=[str(label) for label in data.get("labels") or []], max_length=int(length or 512),
+            **runtime, folder=_place(run), labels=[str(label) for label in data.get("labels") or []],
+            max_length=int(length or 512),
         )  # fmt: skip
     else:
         steps = run.get("steps") or []

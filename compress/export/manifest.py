@@ -31,7 +31,7 @@ def write_manifest(model: PreTrainedModel, folder: Path) -> bool:
     if not isinstance(known_family(model), Family):
         return False
     graph = onnx.load(folder / FILE, load_external_data=False).graph
-    _, structure = torch.utils._pytree.tree_flatten(SequenceClassifierOutput(logits=torch.empty(1)))  # type: ignore[arg-type]
+    _, structure = torch.utils._pytree.tree_flatten(SequenceClassifierOutput(logits=torch.empty(1)))
     metadata = {
         "architecture": type(model).__name__,
         "export_dtype": TYPES[graph.output[0].type.tensor_type.elem_type],

@@ -52,5 +52,6 @@ def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, memory:
         stages = [reference.judge("export", in_onnxruntime(folder / FILE), max_relative_error=TOLERANCE, max_flips=0.0)]
         if memory:
             write_float_segment(model, folder / SEGMENT_FILE)
-            stages.append(reference.judge(SEGMENT_STAGE, in_segments(model, folder), max_relative_error=TOLERANCE, max_flips=0.0))
+            opened = in_segments(model, folder)
+            stages.append(reference.judge(SEGMENT_STAGE, opened, max_relative_error=TOLERANCE, max_flips=0.0))
         return stages

@@ -163,3 +163,15 @@ def test_the_card_is_written_over_the_old_one(run: dict[str, Any], tmp_path: Pat
     assert write_card(run, tmp_path) == tmp_path / "README.md"
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == card_text(run)
     assert os.listdir(tmp_path) == ["README.md"]
+
+
+def test_the_card_names_who_else_loads_the_folder_where_they_do(run: dict[str, Any], tmp_path: Path) -> None:
+    """optimum and transformers read the configuration, which they cannot of a model that only this package has a class for."""
+    others = "optimum's `ORTModelForSequenceClassification` and transformers' `ExportedModel` load it too"
+    shipped = tmp_path / "export" / run["subjects"][-1]["target"]
+    shipped.mkdir(parents=True)
+    text = write_card(run, tmp_path).read_text(encoding="utf-8")
+    assert others not in text
+    assert "The folder needs onnxruntime and tokenizers alone. `bert_compress.json` in it tells" in text
+    (shipped / "export.json").write_text("{}")
+    assert others in write_card(run, tmp_path).read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.export.test_versions import LOOSE, model_of
 from tests.models import tokens, toy_task
 
 VERSIONS = {"1.17.3": "numpy<2", "1.20.1": "numpy"}
-"""What reads format 9 at most, and the oldest of the two years before November 2026; with the numpy that each was built for."""
+"""What reads format 9 at most, and the oldest of the two years before November 2026; and each one's numpy."""
 SEGMENT = 10
 ROOM = int(os.environ.get("BERT_COMPRESS_OLD_RUNTIMES_SECONDS", "400"))
 SCRIPT = """
@@ -45,7 +46,7 @@ numpy.savez(folder / "found.npz", **found)
 """ % SEGMENT  # noqa: UP031
 
 
-def _segmented(kind: str) -> Callable[[], Any]:
+def _segmented(kind: Any) -> Callable[[], Any]:
     return lambda: swap_attention(wide_bert(), task=toy_task(max_length=60), max_length=60, kind=kind, segment=SEGMENT)
 
 
@@ -54,12 +55,12 @@ def _swapped(**options: Any) -> Callable[[], Any]:
 
 
 MODELS: dict[str, Callable[[], Any]] = {
-    **{kind: (lambda kind=kind: model_of(kind)) for kind in ("distilbert", "albert", "mobilebert", "bilstm", "static")},
+    **{kind: partial(model_of, kind) for kind in ("distilbert", "albert", "mobilebert", "bilstm", "static")},
     "transformer_xl": _segmented("transformer_xl"),
     "chunk_and_pool": _segmented("chunk_and_pool"),
     "longformer": _swapped(kind="longformer", window=8),
     "reformer": _swapped(kind="reformer", chunk=10, buckets=4),
-    "factorized": lambda: factorize_embedding(wide_bert(), task=toy_task(), size=8),
+    "factorized": lambda: factorize_embedding(wide_bert(), task=toy_task(), rank=8),
 }
 MEMORY = ("transformer_xl", "chunk_and_pool")
 
@@ -68,9 +69,10 @@ MEMORY = ("transformer_xl", "chunk_and_pool")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A file of every target, and float and int8 files of every kind of model, those that read segments too."""
     folder, found = tmp_path_factory.mktemp("files"), {}
-    asked = [("bert", wide_bert, target) for target in TARGETS]
+    asked: list[tuple[str, Callable[[], Any], str]] = [("bert", wide_bert, target) for target in TARGETS]
     asked += [(name, make, target) for name, make in MODELS.items() for target in ("onnxruntime-cpu", "onnxruntime-cpu-int8")]
-    asked += [("bert static", wide_bert, "onnxruntime-cpu-int8"), ("transformer_xl", MODELS["transformer_xl"], "openvino-cpu-int8")]
+    asked += [("bert static", wide_bert, "onnxruntime-cpu-int8")]
+    asked += [("transformer_xl", MODELS["transformer_xl"], "openvino-cpu-int8")]
     for name, make, target in asked:
         options: dict[str, Any] = {} if target in ("onnxruntime-cpu", "openvino-cpu") else dict(LOOSE)
         options |= {"memory": True} if name in MEMORY else {}
@@ -122,7 +124,7 @@ def test_an_old_runtime_answers_as_that_of_today(version: str, files: dict[str, 
     for name, path in files.items():
         (folder / name).symlink_to(path)
     given = {name: values.numpy() for name, values in tokens(lengths=(11, 4, 1, 7)).items()}
-    np.savez(folder / "given.npz", **given)
+    np.savez(folder / "given.npz", **given)  # type: ignore[arg-type]
     ended = subprocess.run([str(python), "-c", SCRIPT, str(folder)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
     with np.load(folder / "found.npz") as found:

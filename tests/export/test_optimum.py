@@ -9,6 +9,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def test_a_shipped_folder_answers_the_same_in_optimum(optimum_python: Path, tmp_
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "fast"])
 def test_a_saved_folder_loads_in_transformers_4(optimum_python: Path, tmp_path: Path, kind: str) -> None:
     """With tokens that were added, and with a tokenizer whose class has no other name than that of transformers 5."""
-    sizes = {"vocab_size": len(PIECES) + 1}
+    sizes: dict[str, Any] = {"vocab_size": len(PIECES) + 1}
     model = tiny_of("distilbert", **sizes) if kind == "distilbert" else tiny_bert(**sizes)
     if kind == "fast":
         backend = model.tokenizer.backend_tokenizer
