@@ -1,7 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
+FLOORS := .venv-floors
+KEEP ?= torch
+PROCESSES ?= logical
 
-.PHONY: setup demo test check
+.PHONY: setup demo test check floors
 
 setup: .venv/ready
 
@@ -21,3 +24,16 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/contract/test_direction.py
+
+# The lowest versions that setup.cfg states, in an environment of their own; KEEP names what is as constraints.txt has it
+floors: $(FLOORS)/ready
+	OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "not slow or floors"
+
+$(FLOORS)/ready: setup.cfg pyproject.toml constraints.txt tools/floors.py
+	$(PYTHON) -m venv --clear $(FLOORS)
+	$(PYTHON) tools/floors.py write $(KEEP:%=--keep %) > $(FLOORS)/floors.txt
+	$(FLOORS)/bin/pip install --quiet --constraint $(FLOORS)/floors.txt torch
+	$(FLOORS)/bin/pip install --quiet --constraint $(FLOORS)/floors.txt --editable ".[demo,openvino,test]"
+	$(FLOORS)/bin/pip check
+	$(FLOORS)/bin/python tools/floors.py check $(KEEP:%=--keep %)
+	touch $@

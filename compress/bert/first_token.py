@@ -77,7 +77,8 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
 
 def rows_of_heads(heads: int, query_of: Any) -> torch.Tensor:
     """Which columns of the attention's width belong to each head, (heads, width), 1 or 0."""
-    owner = torch.arange(heads).repeat_interleave(query_of.out_features // heads)
+    # onnxscript 0.7.0 cannot translate repeat_interleave of one dimension
+    owner = torch.arange(heads)[:, None].expand(-1, query_of.out_features // heads).flatten()
     return (owner[None, :] == torch.arange(heads)[:, None]).float().to(query_of.weight.device)
 
 
