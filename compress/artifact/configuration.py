@@ -30,8 +30,8 @@ RUN_TIME: dict[str, Any] = {
 }
 """Fields that change what a model answers with, how it computes the same, or how a table begins that the file has: each with
 the value that it gets, whatever config.json says. Keys that are no field of the family's configuration say nothing of the
-model (`torchscript`, `gradient_checkpointing`, `attn_implementation`, settings for generation); transformers would set them all
-the same, over its own attributes as well, so they are left out."""
+model (`torchscript`, `gradient_checkpointing`, `attn_implementation`, settings for generation); transformers would set them
+all the same, over its own attributes as well, so they are left out."""
 NOT_READ = ("num_labels", "torch_dtype", "dtype", "pruned_heads", "model_type")
 """Of the keys that transformers reads: the weights tell the first three, and the last two are read here."""
 MUST_BE_FALSE = {

@@ -59,8 +59,8 @@ def read_object(path: Path, *, finite: bool = True) -> dict[str, Any]:
         finite: Whether NaN, Infinity and numbers that are too large for a float are refused; else they are read as such.
 
     Raises:
-        InputError: The file cannot be read, is of another encoding, is no JSON, gives a key twice, or holds something else than
-            an object.
+        InputError: The file cannot be read, is of another encoding, is no JSON, gives a key twice, or holds something else
+            than an object.
     """
     try:
         if path.stat().st_size > LARGEST_BYTES:

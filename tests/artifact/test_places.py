@@ -97,10 +97,41 @@ def test_a_package_without_weights_is_refused(importable: Path) -> None:
         find_model("package:carries_nothing")
 
 
-@pytest.mark.parametrize("name", ["not_there_at_all", "", "os.path", "../x", "json; x"])
-def test_a_package_that_is_not_installed_is_refused_with_the_command_that_installs_it(name: str) -> None:
-    with pytest.raises(InputError, match=f"no package of that name is installed; run pip install {name.replace('_', '-')}"):
+def test_a_package_that_is_not_installed_is_refused_with_the_command_that_installs_it() -> None:
+    said = "no package of that name is installed; run pip install not-there-at-all if you know and trust the package"
+    with pytest.raises(InputError, match=said):
+        find_model("package:not_there_at_all")
+
+
+@pytest.mark.parametrize("name", ["", "os.path", "../x", "json; rm -rf ~", "x --index-url http://evil", "$(id)", "p\u0430y"])
+def test_no_command_is_made_of_what_is_no_name_of_a_package(name: str) -> None:
+    """What is printed is what people paste."""
+    with pytest.raises(InputError, match="no package of that name is installed; give a folder") as caught:
         find_model(f"package:{name}")
+    assert "pip install" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("x" * 5000, "cannot be looked for: File name too long"), ("~nobody_of_that_name/x", "cannot be looked for"),
+    ("a\0b", "is no folder|cannot be looked for"),
+])  # fmt: skip
+def test_a_name_that_no_folder_can_have_is_refused_and_shortened(name: str, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        find_model(name)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_link_to_nowhere_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"is a link to .*gone, which is not there"):
+        find_model(tmp_path / "link")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(InputError, match="cannot be looked for: Permission denied"):
+        find_model(tmp_path / "closed")
 
 
 @pytest.mark.slow
