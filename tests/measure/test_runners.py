@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from compress.errors import InputError
+from compress.errors import CompressError, InputError
 from compress.measure.runners import check_device, check_torch_device, load_tokenizer, open_runner
 from compress.measure.subjects import subject_of
 
@@ -120,6 +121,42 @@ def test_a_file_for_one_batch_size_alone_is_refused_when_it_meets_another(onnx_f
     runner = open_runner(subject_of(folder))
     with pytest.raises(InputError, match=r"model\.onnx cannot run 2 examples of 5 tokens: .* free batch size and length"):
         runner.run(padded_batch())
+
+
+@pytest.mark.parametrize("target", ["onnxruntime-cpu", "openvino-cpu"])
+def test_a_batch_longer_than_the_positions_is_refused_before_it_runs(onnx_folder: Folder, target: str) -> None:
+    runner = open_runner(subject_of(onnx_folder(tokenizer=True, facts={"target": target})))
+    ids = np.full((2, 41), A)
+    with pytest.raises(InputError, match=r"has 41 tokens, but 'words' reads at most 40 .*config\.json"):
+        runner.run({"input_ids": ids, "attention_mask": np.ones_like(ids)})
+    assert runner.run({"input_ids": ids[:, :40], "attention_mask": np.ones_like(ids[:, :40])}).shape == (2, 2)
+
+
+@pytest.mark.parametrize("wrong", [12, 30_000, -1])
+@pytest.mark.parametrize("folder", ["onnx", "torch"])
+def test_token_ids_beyond_the_vocabulary_are_refused_before_they_run(
+    onnx_folder: Folder, torch_folder: Path, wrong: int, folder: str
+) -> None:
+    runner = open_runner(subject_of(onnx_folder(tokenizer=True) if folder == "onnx" else torch_folder))
+    batch = padded_batch()
+    batch["input_ids"][1, 1] = wrong
+    with pytest.raises(InputError, match=f"the tokenizer gives token id {wrong}, but the vocabulary has 12 words, 0 to 11"):
+        runner.run(batch)
+
+
+def test_a_runner_is_closed_at_the_end(onnx_folder: Folder) -> None:
+    with open_runner(subject_of(onnx_folder(tokenizer=True))) as runner:
+        assert runner.process is not None
+        assert runner.process.end.alive
+    assert not runner.process.end.alive
+
+
+def test_a_file_of_fewer_labels_than_its_config_names_is_refused(onnx_folder: Folder) -> None:
+    folder = onnx_folder(tokenizer=True)
+    config = {"vocab_size": 12, "max_position_embeddings": 40, "id2label": {"0": "a", "1": "b", "2": "c"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CompressError, match=r"gives 2 logits for each example, but its config\.json names 3 labels"):
+        open_runner(subject_of(folder)).run(padded_batch())
 
 
 def test_a_folder_without_a_tokenizer_is_refused(onnx_folder: Folder) -> None:

@@ -12,6 +12,7 @@ from compress.errors import InputError
 from compress.measure.subjects import (
     Subject,
     input_limits,
+    label_count,
     subject_of,
     subjects_on_disk,
     weight_files,
@@ -152,9 +153,45 @@ def test_input_limits_are_read_off_the_config(onnx_folder: Folder) -> None:
     assert input_limits(subject_of(onnx_folder())) == (12, 40)
 
 
-@pytest.mark.parametrize("value", [None, 0, "30522", 1.5, True])
-def test_a_config_without_a_usable_vocabulary_is_refused(onnx_folder: Folder, value: Any) -> None:
+@pytest.mark.parametrize("key", ["vocab_size", "max_position_embeddings"])
+@pytest.mark.parametrize(
+    "value", ["null", "0", "-3", '"30522"', "1.5", "true", "[12]", "{}", "NaN", "1e400", "2147483648", "9" * 4000, "9" * 6000]
+)
+def test_a_config_without_usable_limits_is_refused_by_file_and_key(onnx_folder: Folder, key: str, value: str) -> None:
     folder = onnx_folder()
-    (folder / "config.json").write_text(json.dumps({"vocab_size": value, "max_position_embeddings": 40}))
-    with pytest.raises(InputError, match=r"config\.json: vocab_size is"):
+    other = "max_position_embeddings" if key == "vocab_size" else "vocab_size"
+    (folder / "config.json").write_text(f'{{"{key}": {value}, "{other}": 40}}')
+    with pytest.raises(InputError, match=rf"config\.json: {key} is ") as raised:
         input_limits(subject_of(folder))
+    assert len(str(raised.value)) < 500
+
+
+def test_a_number_that_nobody_reads_may_have_any_digits(onnx_folder: Folder) -> None:
+    folder = onnx_folder()
+    (folder / "config.json").write_text(f'{{"vocab_size": 12, "max_position_embeddings": 40, "seed": {"9" * 6000}}}')
+    assert input_limits(subject_of(folder)) == (12, 40)
+
+
+@pytest.mark.parametrize(("padding", "expected"), [({}, 512), ({"pad_token_id": 1}, 512), ({"pad_token_id": 0}, 513)])
+def test_positions_that_are_counted_from_the_padding_on_are_fewer(
+    onnx_folder: Folder, padding: dict[str, int], expected: int
+) -> None:
+    folder = onnx_folder()
+    config = {"model_type": "roberta", "vocab_size": 12, "max_position_embeddings": 514, **padding}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert input_limits(subject_of(folder)) == (12, expected)
+
+
+def test_labels_are_counted_where_they_are_named(onnx_folder: Folder) -> None:
+    folder = onnx_folder()
+    assert label_count(subject_of(folder)) is None
+    (folder / "config.json").write_text('{"id2label": {"0": "a", "1": "b", "2": "c"}}')
+    assert label_count(subject_of(folder)) == 3
+
+
+@pytest.mark.parametrize("names", ["[]", "{}", "3", '"good"', "true"])
+def test_names_of_labels_that_are_none_are_refused(onnx_folder: Folder, names: str) -> None:
+    folder = onnx_folder()
+    (folder / "config.json").write_text(f'{{"id2label": {names}}}')
+    with pytest.raises(InputError, match=r"config\.json: id2label is .*an object of one label or more is needed"):
+        label_count(subject_of(folder))
