@@ -154,7 +154,7 @@ gates: {{allow_slower: true, max_drop: 1.0}}
         assert config["label2id"] == {"bad": 0, "good": 1}
         assert config["problem_type"] == "single_label_classification"
         found = right_by_name(folder, [row[0] for row in rows], [row[1] for row in rows], 24)
-        most = 1.01 / len(rows) if "int8" in subject["name"] else 1e-9  # whose answers may move with their batch
+        most = 4.01 / len(rows) if "int8" in subject["name"] else 1e-9  # whose answers may move with their batch
         assert found == pytest.approx(subject["metrics"]["accuracy"], abs=most)
         if subject["kind"] != "torch":
             assert subject["read_back"] == {"accuracy": subject["metrics"]["accuracy"], "examples": len(rows)}
