@@ -11,7 +11,6 @@ import typer
 
 from compress import log
 from compress.cli.options import (
-    DATA_ENDINGS,
     AsJson,
     Data,
     DataFolder,
@@ -25,6 +24,7 @@ from compress.cli.options import (
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.errors import InputError
+from compress.tasks.data.files import is_data_file
 
 EXAMPLE = "bert-compress eval runs/demo/export/onnxruntime-cpu --data reviews.tsv"
 
@@ -46,7 +46,7 @@ def evaluate(
     subject = subjects.subject_of(folder)
     length = max_length or subjects.export_facts(subject.path).get("max_length") or 128
     with kept_from_stdout(sys.stderr):
-        if data.endswith(DATA_ENDINGS):
+        if is_data_file(data):
             names = _label_names(subjects.read_json(subject.path / subjects.CONFIG), folder)
             task = tasks.evaluation_task(Path(data).expanduser(), labels=names, max_length=length, **columns)
         else:

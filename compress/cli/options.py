@@ -7,14 +7,13 @@ from typing import Annotated
 import typer
 
 from compress.errors import InputError
-
-DATA_ENDINGS = (".tsv", ".csv", ".jsonl", ".parquet")
+from compress.tasks.data.files import is_data_file, listed
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show warnings and errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show every detail, and the traceback of an error.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="seed=3, steps.distill.epochs=1, ...")]
-Data = Annotated[str, typer.Option(help=f"A known data set, or a file that ends in {', '.join(DATA_ENDINGS)}.")]
+Data = Annotated[str, typer.Option(help=f"A known data set, or a file that ends in {listed()}.")]
 DataFolder = Annotated[str | None, typer.Option("--data-dir", help="The folder of a known data set's files.")]
 Text = Annotated[str | None, typer.Option(help="The file's column of the text.")]
 Pair = Annotated[str | None, typer.Option(help="The file's column of the second text of a pair.")]
@@ -32,7 +31,7 @@ def columns_of(data: str, text: str | None, pair: str | None, label: str | None)
         label: The value of --label.
     """
     columns = {name: value for name, value in (("text", text), ("pair", pair), ("label", label)) if value}
-    if columns and not data.endswith(DATA_ENDINGS):
+    if columns and not is_data_file(data):
         raise InputError(f"--{next(iter(columns))} names a column of a file, but --data {data} is none; give a file, or leave "
                          "the columns out.")  # fmt: skip
     return columns

@@ -17,7 +17,7 @@ from typing import Any
 import pandas
 import pyarrow
 import pyarrow.parquet
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 import compress as cp
@@ -170,6 +170,7 @@ def test_a_file_of_any_columns_gives_a_task_with_its_rows_or_is_refused(
         path = Path(folder) / f"data{ending}{packing}"
         path.write_bytes(_packed(content, ending, packing))
         task, measured = _read(path)
+    event(f"{ending}: {'a task' if task is not None else 'measured on' if measured is not None else 'refused'}")
     if task is not None:
         _check_rows(task, _held(content, ending))
     if measured is not None:
