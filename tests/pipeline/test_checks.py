@@ -71,10 +71,11 @@ def test_a_file_of_texts_is_read_once_by_the_step_that_learns_from_it(
     """Before the steps its beginning is looked at; a rehearsal does not read it."""
     module = importlib.import_module("compress.methods.distill")
     read, times = module.read_unlabelled, list[str]()
-    monkeypatch.setattr(module, "read_unlabelled", lambda path, **how: (times.append(path), read(path, **how))[1])
+    monkeypatch.setattr(module, "read_unlabelled", lambda file, **how: (times.append(file), read(file, **how))[1])
     path = tmp_path / "more.txt"
     path.write_text("".join(f"a {('good', 'bad')[row % 2]} film number {row}\n" for row in range(80)), encoding="utf-8")
-    steps = f"\n  - drop_layers: {{keep: [0]}}\n  - distill: {{teacher: model, objectives: {{logits: 1.0}}, epochs: 1, text: {path}}}\n"
+    distilled = f"{{teacher: model, objectives: {{logits: 1.0}}, epochs: 1, text: {path}}}"
+    steps = f"\n  - drop_layers: {{keep: [0]}}\n  - distill: {distilled}\n"
     monkeypatch.setattr(running, "measure_run", bare)
     result = CliRunner().invoke(
         app, ["run", str(write_recipe(tmp_path, steps=steps)), "--tiny", "--out", str(tmp_path / "out")]
