@@ -10,7 +10,6 @@ import typer
 
 from compress import log, record
 from compress.cli.options import (
-    DATA_ENDINGS,
     LONGEST,
     PATH,
     AllowUnknown,
@@ -34,6 +33,7 @@ from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.cli.results import MOST_LABELS, matrix_csv, scores_text
 from compress.facts import read_facts
 from compress.runtimes.limits import TIME_LIMIT_SECONDS
+from compress.tasks.data.files import is_data_file
 
 EXAMPLE = "bert-compress eval runs/demo/export/onnxruntime-cpu --data reviews.tsv"
 
@@ -60,7 +60,7 @@ def evaluate(
     subject = subjects.subject_of(folder)
     length = asked or read_facts(subject.path).max_length or 128
     with kept_from_stdout(sys.stderr):
-        if data.endswith(DATA_ENDINGS):
+        if is_data_file(data):
             names = names_in_folder(subject.path, subjects.read_json(subject.path / subjects.CONFIG))
             task = tasks.evaluation_task(
                 Path(data).expanduser(), labels=names, max_length=length, allow_unknown=allow_unknown, **columns

@@ -11,7 +11,6 @@ import typer
 
 from compress import log
 from compress.cli.options import (
-    DATA_ENDINGS,
     LONGEST,
     PATH,
     AllowUnknown,
@@ -32,6 +31,7 @@ from compress.cli.options import (
 from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.cli.results import stages_text
 from compress.errors import InputError
+from compress.tasks.data.files import is_data_file
 
 EXAMPLE = "bert-compress export runs/demo/steps/1-distill --target onnxruntime-cpu --out new --data sst2"
 
@@ -62,7 +62,7 @@ def export(
         loaded = load(model)
         if loaded.has_new_head:
             raise InputError(f"{model} has no trained head, so its answers mean nothing; fine-tune it first, with a recipe.")
-        is_file = data.endswith(DATA_ENDINGS)
+        is_file = is_data_file(data)
         task = tasks.task({"train": data} | columns if is_file else data, data_dir=folder, max_length=length,
                           allow_unknown=allow_unknown)  # fmt: skip
         shipped = exporting.export(loaded, out, target=target, task=task, **wanted.exports[0].options)

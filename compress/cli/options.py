@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from compress.errors import InputError, shown
+from compress.tasks.data.files import is_data_file, listed
 
-DATA_ENDINGS = (".tsv", ".csv", ".jsonl", ".parquet")
 LARGEST_BATCH, LONGEST, MOST_THREADS, MOST_ROUNDS, MOST_SECONDS = 65_536, 1 << 20, 1024, 1000, 3600.0
 LARGEST_SEED = 2**32 - 1
 LONGEST_PATH, LONGEST_NAME, MOST_DIGITS = 4096, 255, 18
@@ -51,7 +51,7 @@ Recipe = Annotated[
 ]
 Model = Annotated[str, typer.Argument(parser=named, metavar="MODEL", help="A folder, package:NAME or a hub name.")]
 Data = Annotated[str, typer.Option(
-    parser=named, metavar="DATA", help=f"A known data set, or a file that ends in {', '.join(DATA_ENDINGS)}.",
+    parser=named, metavar="DATA", help=f"A known data set, or a file that ends in {listed()}.",
 )]  # fmt: skip
 DataFolder = Annotated[
     str | None, typer.Option("--data-dir", parser=named, metavar="PATH", help="The folder of a known data set's files.")
@@ -79,7 +79,7 @@ def columns_of(data: str, text: str | None, pair: str | None, label: str | None)
     for name, value in given.items():
         if not value:
             raise InputError(f"--{name} is '', but it names a column of the file; name one, or leave --{name} out.")
-        if not data.endswith(DATA_ENDINGS):
+        if not is_data_file(data):
             raise InputError(f"--{name} names a column of a file, but --data {shown(data)} is none; give a file, or leave the "
                              "columns out.")  # fmt: skip
     return given

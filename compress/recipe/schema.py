@@ -14,12 +14,13 @@ from compress.recipe.checking import DATA_KEYS, DEFAULT_KIND, DEFAULT_SEED, LARG
 from compress.recipe.contents import docstring, parameter_texts
 from compress.recipe.plan import Benchmark, Gates
 from compress.recipe.signatures import Table, argument_model, load_signature, names_a_step, public_name, takes_any_key
+from compress.tasks.data.files import listed
 
 Schema = dict[str, Any]
 
 _NAME = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}
 _DATA = {
-    "train": "File to learn from: .tsv, .csv, .jsonl or .parquet.",
+    "train": f"File to learn from: {listed()}.",
     "validation": "File that is only ever measured on.",
     "text": "Column of the text, or of the first text of a pair.",
     "pair": "Column of the second text of a pair.",

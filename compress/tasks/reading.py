@@ -120,7 +120,8 @@ def _rows_of(data_dir: str | None, name: str, columns: Mapping[str, str], data: 
         path = (Path(data_dir).expanduser() if data_dir else Path()) / Path(name).expanduser()
         is_there = bool(path.suffix) or path.exists()
     except (RuntimeError, OSError, ValueError) as err:  # no such user, or a name that no file can have
-        raise InputError(f"data file {shown(str(name), 200)} is no path ({err}); give that of a file.") from err
+        why = getattr(err, "strerror", None) or str(err)
+        raise InputError(f"data file {shown(str(name), 200)} is no path ({why}); give that of a file.") from err
     if not is_there:
         raise InputError(f"data file {shown_path(path)} does not exist; give a file that ends in {listed()}.")
     return read_file(path, columns, data.get("quoting"))

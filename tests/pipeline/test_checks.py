@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import logging
 import shutil
 from collections import Counter
@@ -26,6 +27,7 @@ from compress.recipe import read_recipe
 from compress.tasks.text_classification import Task
 from tests.models import tiny_bert
 from tests.pipeline.conftest import write_recipe
+from tests.pipeline.run_unmeasured import bare
 
 Ahead = Callable[[str], tuple[Walk, Stop]]
 
@@ -64,6 +66,25 @@ def test_texts_that_are_not_there_are_told_before_the_first_step(
     )
     assert result.exit_code == 2, result.stderr
     assert f"{step.partition(':')[0]}.text: data file {tmp_path / 'no.txt'} does not exist" in result.stderr
+
+
+def test_a_file_of_texts_is_read_once_by_the_step_that_learns_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the steps its beginning is looked at; a rehearsal does not read it."""
+    module = importlib.import_module("compress.methods.distill")
+    read, times = module.read_unlabelled, list[str]()
+    monkeypatch.setattr(module, "read_unlabelled", lambda file, **how: (times.append(file), read(file, **how))[1])
+    path = tmp_path / "more.txt"
+    path.write_text("".join(f"a {('good', 'bad')[row % 2]} film number {row}\n" for row in range(80)), encoding="utf-8")
+    distilled = f"{{teacher: model, objectives: {{logits: 1.0}}, epochs: 1, text: {path}}}"
+    steps = f"\n  - drop_layers: {{keep: [0]}}\n  - distill: {distilled}\n"
+    monkeypatch.setattr(running, "measure_run", bare)
+    result = CliRunner().invoke(
+        app, ["run", str(write_recipe(tmp_path, steps=steps)), "--tiny", "--out", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 0, result.stderr
+    assert times == [str(path)]
 
 
 TRAINED = "\n  - fine_tune: {epochs: 1}\n    as: teacher\n"

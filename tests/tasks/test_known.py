@@ -10,6 +10,7 @@ import pytest
 
 import compress as cp
 from compress.errors import InputError
+from compress.tasks.data import files, packing
 from compress.tasks.known import clean_tweet, compared, find
 
 
@@ -100,6 +101,27 @@ def test_any_hub_name_brings_its_label_names_and_licence(monkeypatch: pytest.Mon
     assert found.validation is None
 
 
+def test_ids_of_a_hub_set_are_ids_whatever_numbers_its_names_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["1 star", "2 stars", "3 stars"]
+    _hub(monkeypatch, {"train": _Part([{"text": f"t {i}", "label": i % 3} for i in range(100)], names)})
+    for labels, turned in ((None, False), (names, False), (names[::-1], True)):
+        task = cp.task("someone/stars", labels=labels)
+        assert task.labels == tuple(labels or names)
+        for text, label in zip(task.train.texts, task.train.labels.tolist(), strict=True):
+            assert label == (2 - int(text[2:]) % 3 if turned else int(text[2:]) % 3)
+    assert cp.task("someone/stars", labels=["bad", "fine", "good"]).labels == ("bad", "fine", "good")
+
+
+def test_rows_of_a_hub_set_that_have_no_label_or_lists_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"text": f"t {i}", "label": i % 3 - 1} for i in range(100)]
+    _hub(monkeypatch, {"train": _Part(rows, ["ham", "spam"])})
+    with pytest.raises(InputError, match="row 1, column 'label': '-1'"):
+        cp.task("someone/mail")
+    _hub(monkeypatch, {"train": _Part([{"text": "t", "label": [1, 0]}], None)})
+    with pytest.raises(InputError, match="row 1, column 'label' is a list"):
+        cp.task("someone/mail")
+
+
 def test_a_hub_set_without_train_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     _hub(monkeypatch, {"test": _Part([{"text": "t", "label": 0}], None)})
     with pytest.raises(InputError, match="has the splits test; one called train is needed"):
@@ -157,7 +179,10 @@ def test_the_last_fold_of_the_reviews_is_measured_on(tmp_path: Path, monkeypatch
     path = tmp_path / "movie_reviews_long" / "all.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     monkeypatch.setenv("BERT_COMPRESS_DATA", str(tmp_path))
+    read, times = packing.read_bytes, list[Path]()
+    monkeypatch.setattr(files, "read_bytes", lambda path, formats: (times.append(path), read(path, formats))[1])
     found = find("movie_reviews_long", None)
+    assert times == [path]
     assert len(found.train) == 18
     assert found.validation is not None
     assert found.validation.texts == ("text 18", "text 19")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,6 +146,108 @@ def test_a_label_only_in_the_evaluation_data_is_refused_with_its_line(tmp_path: 
     train, validation = _file(tmp_path, _rows(100)), _file(tmp_path, [*_rows(5, 500), ("new", "perhaps")], "dev.tsv")
     with pytest.raises(InputError, match=r"dev\.tsv has labels that are unknown[\s\S]*line 7, column 'label': 'perhaps'"):
         cp.task({"train": train, "validation": validation})
+
+
+def test_a_validation_file_that_is_the_training_file_leaves_nothing_to_learn_from(tmp_path: Path) -> None:
+    path = _file(tmp_path, _rows(100))
+    with pytest.raises(InputError, match=r"nothing is left to learn from: train and validation name the same file\. N"):
+        cp.task({"train": path, "validation": path})
+    turned = _file(tmp_path, _rows(100)[::-1], "dev.tsv")
+    with pytest.raises(InputError, match=r"nothing is left to learn from: 100 rows of .*train\.tsv stand in .*dev\.tsv too"):
+        cp.task({"train": path, "validation": turned})
+    with pytest.raises(InputError, match="nothing is left to learn from"):
+        cp.task({"train": path, "validation": _file(tmp_path, [*_rows(300), ("more", "no")], "all.tsv")})
+    with pytest.raises(InputError, match="nothing is left to learn from"):
+        cp.task({"train": path, "validation": path}, rows=50)
+
+
+def test_few_rows_or_one_label_that_are_left_are_told_with_the_reason(tmp_path: Path) -> None:
+    path = _file(tmp_path, _rows(100))
+    with pytest.raises(InputError, match="only 5 of its 100 rows are left to learn from: 95 rows of"):
+        cp.task({"train": path, "validation": _file(tmp_path, _rows(95), "dev.tsv")})
+    validation = _file(tmp_path, [row for row in _rows(100) if row[1] == "yes"] + _rows(9, 500), "yes.tsv")
+    with pytest.raises(InputError, match=r"every row has the label 'no'.*; the 50 other rows stand in the evaluation"):
+        cp.task({"train": path, "validation": validation})
+
+
+def test_rows_of_one_text_cannot_be_cut(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="100 rows have only 1 different texts, which is too few to keep some apart"):
+        cp.task({"train": _file(tmp_path, [("the same", label) for _, label in _rows(100)])})
+
+
+@pytest.mark.parametrize("count", [1001, 3000])
+def test_more_than_a_thousand_labels_work(tmp_path: Path, count: int) -> None:
+    path = _file(tmp_path, _rows(3 * count, labels=[f"class {index}" for index in range(count)]))
+    task = cp.task({"train": path})
+    assert len(task.labels) == count
+    assert sum(len(split) for split in task.splits()) == 3 * count
+    numbered = cp.task({"train": _file(tmp_path, _rows(2 * count, labels=[str(index) for index in range(count)]), "n.tsv")})
+    assert numbered.labels == tuple(map(str, range(count)))
+    measured = evaluation_task(path, labels=task.labels)
+    assert [task.labels[label] for label in measured.evaluation.labels[:3]] == ["class 0", "class 1", "class 2"]
+
+
+def test_labels_of_6000_digits_and_of_other_digits_are_names(tmp_path: Path) -> None:
+    for labels in (("9" * 6000, "8" * 6000), ("²", "³"), ("٣", "٢"), ("9" * 6000, "²")):
+        task = cp.task({"train": _file(tmp_path, _rows(100, labels=labels))})
+        assert set(task.labels) == set(labels)
+    with pytest.raises(InputError, match="labels that are unknown") as raised:
+        evaluation_task(_file(tmp_path, _rows(100, labels=("9" * 6000, "1"))), labels=["bad", "good"])
+    assert len(str(raised.value)) < 3000
+
+
+def test_one_number_in_two_spellings_is_refused_as_label(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds the labels '1' and '1\.0', one number in two spellings"):
+        cp.task({"train": _file(tmp_path, _rows(90, labels=("0", "1", "1.0")))})
+
+
+STARS = ["1 star", "2 stars", "3 stars", "4 stars", "5 stars"]
+
+
+def test_numbers_in_a_file_are_the_names_own_numbers(tmp_path: Path) -> None:
+    path = _file(tmp_path, _rows(100, labels=("1", "2", "3", "4")))
+    assert evaluation_task(path, labels=STARS).evaluation.labels[:4].tolist() == [0, 1, 2, 3]
+    task = cp.task({"train": path}, labels=STARS)
+    assert {int(text[16:]) % 4 for text, label in zip(task.train.texts, task.train.labels, strict=True) if label == 0} == {0}
+
+
+@pytest.mark.parametrize("labels", [("0", "1", "2", "3", "4"), ("0", "1")])
+def test_numbers_that_may_be_ids_or_the_names_own_are_refused(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    path, said = _file(tmp_path, _rows(100, labels=labels)), "not certain which name each of them stands for; write the names"
+    with pytest.raises(InputError, match=said):
+        evaluation_task(path, labels=STARS)
+    with pytest.raises(InputError, match=said):
+        cp.task({"train": path}, labels=STARS)
+
+
+def test_true_and_false_are_labels_of_these_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": f"t {row}", "label": row % 2 == 0}) + "\n" for row in range(100)), "utf-8")
+    assert cp.task({"train": str(path)}).labels == ("false", "true")
+    assert evaluation_task(path, labels=["True", "False"]).evaluation.labels[:2].tolist() == [0, 1]
+    with pytest.raises(InputError, match="not certain which name"):
+        evaluation_task(path, labels=["spam", "ham"])
+
+
+def test_names_of_packed_files_lose_all_their_endings(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.tsv.gz"
+    path.write_bytes(gzip.compress(Path(_file(tmp_path, _rows(100))).read_bytes()))
+    assert cp.task({"train": str(path)}).name == evaluation_task(path, labels=["no", "yes"]).name == "reviews"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"train": 7}, "data.train is 7; give a text"), ({"train": "a.tsv", "text": ["x"]}, r"data.text is \['x'\]"),
+        ({"train": "~no-such-user/a.tsv"}, "is no path"),
+        ({"train": "x" * 100_000}, "is no path|does not exist|cannot be read"),
+        ({"train": "a.tsv", "x" * 100_000: "b"}, r"unknown key 'xxx.*\(100,000 characters\)"),
+    ],
+)  # fmt: skip
+def test_data_that_names_no_files_is_refused_briefly(data: dict[str, str], said: str) -> None:
+    with pytest.raises(InputError, match=said) as raised:
+        cp.task(data)
+    assert len(str(raised.value)) < 700
 
 
 def test_unknown_keys_of_the_data_are_refused() -> None:

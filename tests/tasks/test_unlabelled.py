@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import logging
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from compress.errors import InputError
 from compress.tasks.split import Split
-from compress.tasks.unlabelled import read_unlabelled
+from compress.tasks.unlabelled import check_unlabelled, read_unlabelled
 
 
 def _write(folder: Path, content: str | bytes, name: str = "texts.txt") -> Path:
@@ -119,6 +120,39 @@ def test_files_that_cannot_be_read_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=said):
         read_unlabelled(_write(tmp_path, content, name), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("a.txt", "é\n" * 90_000), ("a.txt.gz", gzip.compress("é\n".encode() * 90_000)), ("a.tsv", "text\na\n"),
+    ("a.jsonl", '{"text": "a"}'), ("a.txt", "x" * 200_000), ("a.txt", "\ufeffé\n".encode("utf-16") * 60_000), ("a.zip", b"PK"),
+    ("a.txt", "é" * 90_001),
+])  # fmt: skip
+def test_a_look_at_the_beginning_of_a_file_lets_texts_pass(tmp_path: Path, name: str, content: str | bytes) -> None:
+    check_unlabelled(_write(tmp_path, content, name))
+
+
+@pytest.mark.parametrize(("name", "content", "said"), [
+    ("a.txt", "", "is empty"), ("a.txt", "\n \n", "is empty"), ("a.txt", b"caf\xe9\n", "is no UTF-8"),
+    ("a.txt.gz", "x", "no gzip file"),
+    ("a.parquet", "x", "is no Parquet file"), ("a.txt", b"PK\x03\x04", "is no text but a zip file"),
+    ("a.docx", "x", "ends in"),
+    ("a.tsv", b"\xff" * 100_000, "is no UTF-8"),
+])  # fmt: skip
+def test_a_look_at_the_beginning_of_a_file_finds_what_is_none(
+    tmp_path: Path, name: str, content: str | bytes, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        check_unlabelled(_write(tmp_path, content, name))
+    with pytest.raises(InputError, match="does not exist"):
+        check_unlabelled(tmp_path / "nowhere.txt")
+
+
+def test_packed_text_and_text_of_other_encodings_is_read(tmp_path: Path) -> None:
+    for name, content in (("a.txt.bz2", bz2.compress(b"one\ntwo")), ("b.txt", "\ufeffone\ntwo".encode("utf-16-le")),
+                          ("c.txt", b"one\rtwo\r"), ("d.json", b'[{"text": "one"}, {"text": "two"}]')):  # fmt: skip
+        assert read_unlabelled(_write(tmp_path, content, name)).split.texts == ("one", "two")
+    with pytest.raises(InputError, match="line 2: there is a NUL character"):
+        read_unlabelled(_write(tmp_path, "one\nt\0wo\n"))
 
 
 def test_a_missing_file_names_the_nearest_one(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from compress.errors import InputError, shown
 MOST_BYTES = 4 << 30
 """More than this no file may hold, unpacked: as Python's objects it is several times as large."""
 LEAST_LIMIT = 64 << 20
-MOST_RATIO = 100
-"""Text packs to a third or a tenth; what grows a hundredfold, and beyond LEAST_LIMIT, was made to fill the memory."""
+MOST_RATIO = 30
+"""Text packs to a third or a tenth; what grows thirtyfold, and beyond LEAST_LIMIT, may be made to fill the memory."""
 CHUNK = 1 << 20
 
 

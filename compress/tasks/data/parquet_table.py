@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from compress.errors import InputError, shown
 from compress.tasks.data.mistakes import Mistakes
 from compress.tasks.data.packing import byte_limit
@@ -100,6 +98,7 @@ def _values(array: Any, first_row: int, name: str, mistakes: Mistakes) -> list[A
 
 
 def _values_of(array: Any) -> list[Any]:
+    import numpy as np
     from pyarrow import types
 
     values = array.to_pylist()

@@ -118,7 +118,7 @@ def collect(
 def check_names(source: str, names: Sequence[str]) -> None:
     """Raise InputError where there are more columns than anybody has, or two that cannot be told apart."""
     if len(names) > MOST_COLUMNS:
-        raise InputError(f"{source} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read. Give text and label alone.")
+        raise InputError(f"{source} has more than {MOST_COLUMNS:,} columns; give those of text and label alone.")
     seen: dict[str, str] = {}
     for name in names:
         same = seen.get(name.strip())

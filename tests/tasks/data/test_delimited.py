@@ -20,7 +20,7 @@ def _write(folder: Path, content: str, name: str = "a.tsv") -> Path:
 def test_a_million_columns_are_refused_at_once(tmp_path: Path, name: str, delimiter: str) -> None:
     path = _write(tmp_path, delimiter.join(f"c{index}" for index in range(1_000_000)) + "\nx\n", name)
     started = time.process_time()
-    with pytest.raises(InputError, match=r"has [\d,]+ columns; at most 10,000 are read") as raised:
+    with pytest.raises(InputError, match="has more than 10,000 columns; give those of text and label alone") as raised:
         read_file(path, {"text": "c5", "label": "c7"})
     assert time.process_time() - started < 2
     assert len(str(raised.value)) < 300
