@@ -81,7 +81,7 @@ def test_a_class_that_reads_other_files_is_refused(kind: str, name: str, place: 
     folder = with_pieces(kind, tmp_path / "saved", do_lower_case=True)
     set_json(folder / place, tokenizer_class=name)
     for read in (load, load_tokenizer):
-        with pytest.raises(InputError, match=rf"tokenizer_class is '{name}', which finds no pieces in vocab\.txt|no tokenizer that"):
+        with pytest.raises(InputError, match=rf"is '{name}', which finds no pieces in vocab\.txt|no tokenizer that"):
             read(folder)
 
 
@@ -112,14 +112,14 @@ def test_a_file_of_another_kind_than_its_class_is_refused(
 ) -> None:
     """transformers makes a WordPiece tokenizer of any vocabulary, to which every marked word is unknown."""
     folder = with_file(kind, tmp_path / "saved", model(), **settings)
-    with pytest.raises(InputError, match=r"tokenizer\.json holds a (Unigram|WordLevel) model, but .* made a WordPiece model of it"):
+    with pytest.raises(InputError, match=r"holds a (Unigram|WordLevel) model, but .* made a WordPiece model of it"):
         load(folder)
 
 
 @pytest.mark.parametrize("kind", ["bert", "albert"])
 def test_a_tokenizer_file_without_pieces_is_refused(kind: str, tmp_path: Path) -> None:
     folder = with_file(kind, tmp_path / "saved", BPE(), **SPECIAL)
-    with pytest.raises(InputError, match=r"finds no pieces in tokenizer\.json, so that every word would be unknown|no tokenizer"):
+    with pytest.raises(InputError, match=r"no pieces in tokenizer\.json, so that every word would be unknown|no tokenizer"):
         load(folder)
 
 
@@ -127,7 +127,7 @@ def test_sentence_pieces_in_a_bert_s_folder_are_refused(tmp_path: Path) -> None:
     folder = save(tiny_bert(), tmp_path / "saved")
     without_tokenizer(folder)
     (folder / "spiece.model").write_bytes(b"\x00")
-    with pytest.raises(InputError, match=r"finds no pieces in spiece\.model, .*\"AlbertTokenizer\" into tokenizer_config\.json"):
+    with pytest.raises(InputError, match=r"no pieces in spiece\.model, .*\"AlbertTokenizer\" into tokenizer_config\.json"):
         load(folder)
 
 
@@ -198,7 +198,7 @@ def test_garbage_for_its_settings_is_refused_with_the_file(content: str, tmp_pat
 def test_a_vocabulary_of_another_encoding_is_refused(tmp_path: Path) -> None:
     folder = with_pieces("bert", tmp_path / "saved")
     (folder / "vocab.txt").write_bytes("\n".join([*PIECES[:-1], "f\u00fcr"]).encode("latin-1"))
-    with pytest.raises(InputError, match="no tokenizer that can be loaded|cannot be read"):
+    with pytest.raises(InputError, match=r"no tokenizer that can be loaded|cannot be read"):
         load(folder)
 
 
