@@ -56,7 +56,7 @@ def evaluate(
         print_json(found)
         return
     say(scores_text(found))
-    say(f"{found['examples']} examples, {found['truncated']} of them cut to {length} tokens")
+    say(f"{found['examples']} examples, {found['truncated']} of them cut to {found.get('max_length', length)} tokens")
 
 
 def _label_names(config: Mapping[str, Any], folder: str) -> list[str]:

@@ -72,7 +72,8 @@ def test_values_are_shortened_in_messages(value: Any) -> None:
     ({"pad_token_id": 17}, "pad_token_id is 17"), ({"pad_token_id": 10**299}, "pad_token_id"),
     ({"pad_token_id": True}, "pad_token_id"), ({"eos_token_id": [3, 99]}, r"eos_token_id is \[3, 99\]"),
     ({"id2label": ["bad", "good"]}, "id2label is .*no object from ids to names"), ({"id2label": {"9" * 6000: "x"}}, "config"),
-    ({"vocab_size": 10**299}, "vocab_size"), ({"vocab_size": True}, "vocab_size"), ({"hidden_size": "x" * 10**5}, "hidden_size"),
+    ({"vocab_size": 10**299}, "vocab_size"), ({"vocab_size": True}, "vocab_size"),
+    ({"hidden_size": "x" * 10**5}, "hidden_size"),
     ({"pruned_heads": {"9" * 50: [0]}}, "pruned_heads"), ({"pruned_heads": ["x"] * 10**5}, "pruned_heads is a list of 100000"),
 ])  # fmt: skip
 def test_a_value_that_a_model_cannot_have_is_refused_with_its_field(
