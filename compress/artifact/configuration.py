@@ -64,7 +64,9 @@ def configuration(
     names = kept.get("id2label")
     if names is None:
         kept |= {"id2label": None, "num_labels": labels}
-    elif isinstance(names, dict) and len(names) > max(labels, MOST_NAMES):
+    elif not isinstance(names, dict):
+        raise InputError(f"{path}: id2label is {cut(names)}, no object from ids to names; restore the original file.")
+    elif len(names) > max(labels, MOST_NAMES):
         kept["id2label"] = {str(index): names[str(index)] for index in range(labels) if str(index) in names}
     try:
         with libraries_silenced():

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertTokenizer, PretrainedConfig
 
 from compress.artifact.json_file import cut, first_line, read_object, why_absent
-from compress.bert.families import KNOWN, fitted_tokenizer, inputs_of
+from compress.bert.families import KNOWN, fitted_tokenizer
 from compress.errors import InputError
 from compress.log import libraries_silenced
 
@@ -28,8 +28,8 @@ def read_tokenizer(folder: Path, config: PretrainedConfig) -> Any:
     tokenizer = open_tokenizer(folder)
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(f"{folder}: the tokenizer has no tokenizer.json; save it as a fast tokenizer.")
-    _check_ids(folder, tokenizer, config)
-    return fitted_tokenizer(tokenizer, config)
+    _check_ids(folder, fitted_tokenizer(tokenizer, config), config)
+    return tokenizer
 
 
 def open_tokenizer(folder: Path) -> Any:
@@ -155,7 +155,7 @@ def _check_ids(folder: Path, tokenizer: Any, config: PretrainedConfig) -> None:
         raise InputError(
             f"{folder}: the tokenizer fails at a text ({first_line(err)}); use the tokenizer that the model was trained with."
         ) from err
-    types = found.get("token_type_ids", []) if "token_type_ids" in inputs_of(config) else []
+    types = found.get("token_type_ids", [])
     for name, numbers, count in (("id", found["input_ids"], rows), ("type", types, getattr(config, "type_vocab_size", 2))):
         if numbers and max(numbers) >= count:
             raise InputError(

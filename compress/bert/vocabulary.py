@@ -74,7 +74,7 @@ def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
     table.weight = nn.Parameter(table.weight[torch.tensor(rows)].clone())
     table.num_embeddings = len(rows)
     if table.padding_idx is not None:
-        table.padding_idx = numbers[table.padding_idx]
+        table.padding_idx = numbers.get(table.padding_idx)
     student.config.vocab_size = len(rows)
     for name in ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id"):
         told = getattr(student.config, name, None)

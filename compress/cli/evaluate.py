@@ -78,6 +78,6 @@ def evaluate(
         say(f"all answers by label: {table}")
     elif len(found["labels"]) > MOST_LABELS:
         say("all answers by label: --matrix FILE writes them to a CSV file")
-    unknown = record.percent(found["unknown_tokens"])
-    say(f"{found['examples']} examples, {found['truncated']} of them cut to {length} tokens; {unknown} of the tokens unknown")
+    unknown, read = record.percent(found["unknown_tokens"]), found["max_length"]
+    say(f"{found['examples']} examples, {found['truncated']} of them cut to {read} tokens; {unknown} of the tokens unknown")
 

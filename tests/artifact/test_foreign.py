@@ -111,7 +111,8 @@ def test_a_copy_of_the_word_table_counts_for_nothing_where_tables_are_tied(tmp_p
     set_json(folder / "config.json", tie_word_embeddings=False)
     own = state_of(load_masked_lm(folder))
     assert own["cls.predictions.decoder.weight"].eq(1).all()
-    assert torch.equal(own["bert.embeddings.word_embeddings.weight"], state_of(before)["bert.embeddings.word_embeddings.weight"])
+    table = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(own[table], state_of(before)[table])
 
 
 def as_family(prefix: str) -> Callable[[Weights], Weights]:
@@ -231,8 +232,8 @@ def test_a_configuration_without_model_type_is_told_which_one_to_write(
         load(folder)
 
 
-@pytest.mark.parametrize("kind", ["roberta", "electra", "deberta-v2", "modernbert", ["bert"], {"bert": 1}, 5, True, "", "x" * 5000,
-                                  ["x"] * 5000])  # fmt: skip
+@pytest.mark.parametrize("kind", ["roberta", "electra", "deberta-v2", "modernbert", ["bert"], {"bert": 1}, 5, True, "",
+                                  "x" * 5000, ["x"] * 5000])  # fmt: skip
 def test_other_families_are_refused_and_shown_shortened(kind: Any, folder: Path) -> None:
     set_json(folder / "config.json", model_type=kind)
     with pytest.raises(InputError, match=r"config\.json: model_type is .*allowed: bert, distilbert") as caught:

@@ -26,11 +26,12 @@ from tests.models import SHAPES, differences, logits_of, state_of, tiny_bert, ti
 
 LARGE = (1 << 24) - 1
 SIZES: dict[str, tuple[str, ...]] = {
-    "bert": ("intermediate_size", "vocab_size", "max_position_embeddings", "num_hidden_layers", "type_vocab_size", "hidden_size"),
+    "bert": ("intermediate_size", "vocab_size", "max_position_embeddings", "num_hidden_layers", "type_vocab_size",
+             "hidden_size"),
     "distilbert": ("dim", "n_layers", "n_heads", "hidden_dim", "max_position_embeddings"),
     "mobilebert": ("intermediate_size", "embedding_size", "intra_bottleneck_size", "num_feedforward_networks"),
     "albert": ("num_hidden_groups", "inner_group_num", "embedding_size", "num_hidden_layers"),
-}
+}  # fmt: skip
 ATTENTION: list[dict[str, Any]] = [
     {"kind": "reformer", "chunk": 4, "buckets": 1 << 32, "rounds": 1, "shared": False, "seed": 0},
     {"kind": "reformer", "chunk": 4, "buckets": 2, "rounds": 1 << 32, "shared": False, "seed": 0},
@@ -89,7 +90,8 @@ def test_no_claim_of_a_folder_takes_memory(tmp_path: Path) -> None:
         claim("bert", structure)
         claim("bert", structure, max_position_embeddings=LARGE, vocab_size=LARGE, intermediate_size=LARGE)
     claim("distilbert", sinusoidal_pos_embds=True, max_position_embeddings=LARGE)
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(plain), *map(str, told)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", LIMITED, str(plain), *map(str, told)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     assert len(lines) == len(told)
@@ -113,7 +115,7 @@ def test_a_new_head_larger_than_the_model_is_refused(tmp_path: Path) -> None:
     folder = save(tiny_bert(), tmp_path / "saved")
     change_weights(folder, without_head)
     assert load(folder, labels=[str(number) for number in range(1000)]).config.num_labels == 1000
-    with pytest.raises(InputError, match="a new head would have 1700[0-9]* weights, more than the model"):
+    with pytest.raises(InputError, match=r"a new head would have 1700\d* weights, more than the model"):
         load(folder, labels=[str(number) for number in range(100_000)])
 
 
@@ -131,13 +133,15 @@ def test_a_model_that_gets_memory_later_is_the_same(kind: str, tmp_path: Path) -
     assert torch.equal(logits_of(later.eval(), **batch), logits_of(model, **batch))
 
 
+def swapped(kind: str, **options: Any) -> Any:
+    """Give a model another attention."""
+    return lambda model: swap_attention(model, task=toy_task(max_length=8), kind=kind, **options)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("make", [
-    lambda model: share_layers(model, groups=1), lambda model: quantized(model), lambda model: keep_heads(model, [[0], []]),
-    lambda model: keep_neurons(model, [[], [1, 2]]),
-    *(lambda model, kind=kind, more=more: swap_attention(model, task=toy_task(max_length=8), kind=kind, **more) for kind, more in (
-        ("reformer", {"chunk": 4, "buckets": 4}), ("longformer", {"window": 4}), ("transformer_xl", {"segment": 6}),
-        ("chunk_and_pool", {"segment": 6}),
-    )),
+    lambda model: share_layers(model, task=toy_task(), group=2), quantized, lambda model: keep_heads(model, [[0], []]),
+    lambda model: keep_neurons(model, [[], [1, 2]]), swapped("reformer", chunk=4, buckets=4), swapped("longformer", window=4),
+    swapped("transformer_xl", segment=6), swapped("chunk_and_pool", segment=6),
 ])  # fmt: skip
 def test_every_structure_is_the_same_when_it_is_loaded(make: Any, tmp_path: Path) -> None:
     model = make(tiny_bert())

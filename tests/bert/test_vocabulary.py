@@ -139,3 +139,49 @@ def test_a_tokenizer_of_another_kind_is_refused_by_name() -> None:
     model.tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]")
     with pytest.raises(InputError, match="those of a WordLevel model, which cannot be cut; WordPiece alone can"):
         keep_pieces(model, KEPT)
+
+
+REPEATED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "the", "film", "film", "good", "bad", "##s")
+
+
+@pytest.mark.parametrize(("pieces", "added", "special"), [
+    (REPEATED, ["<new>"], False), (REPEATED, ["<new>", "<newer>"], True), ((*REPEATED, "##s"), ["<new>"], False),
+    (REPEATED, ["Film"], False), (("a", *REPEATED), ["<new>"], False), (tuple(dict.fromkeys(REPEATED)), ["<new>"], False),
+    (REPEATED, [], False),
+])  # fmt: skip
+def test_a_vocabulary_that_repeats_a_piece_is_cut_with_tokens_that_were_added(
+    pieces: tuple[str, ...], added: list[str], special: bool, tmp_path: Path
+) -> None:
+    """The library numbers added tokens by the count of different pieces, so that two tokens share an id, or another row."""
+    folder = cp.save(tiny_bert(vocab_size=24), tmp_path / "saved")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    tokenizer.add_tokens(added, special_tokens=special)
+    tokenizer.save_pretrained(folder)
+    model: Any = cp.load(folder)
+    texts = ["the film good <new>", "<newer> Film a", "b <new> ##s films"]
+    used = {one for row in model.tokenizer(texts).input_ids for one in row}
+    trimmed: Any = keep_pieces(model, sorted({*basic_pieces(model.tokenizer), *used}))
+    again: Any = cp.load(cp.save(trimmed, tmp_path / "trimmed"))
+    for one in (trimmed, again):
+        table, before = one.get_input_embeddings().weight, model.get_input_embeddings().weight
+        for text in texts:
+            told, found = model.tokenizer(text), one.tokenizer(text)
+            assert model.tokenizer.convert_ids_to_tokens(told.input_ids)[0] == "[CLS]"
+            assert torch.equal(table[found.input_ids], before[told.input_ids])
+    ids = list(trimmed.tokenizer.get_vocab().values())
+    assert sorted(ids) == list(range(len(ids)))
+    assert trimmed.config.vocab_size == len(ids)
+
+
+def test_ids_that_no_piece_has_stay_behind_the_others() -> None:
+    model = tiny_bert(vocab_size=24)
+    trimmed: Any = keep_pieces(model, [*range(17), 20, 23])
+    assert torch.equal(trimmed.get_input_embeddings().weight, model.get_input_embeddings().weight[[*range(17), 20, 23]])
+
+
+def test_several_ids_under_one_key_of_the_configuration_are_renumbered() -> None:
+    trimmed = keep_pieces(tiny_bert(eos_token_id=[3, 14, 15]), KEPT)
+    assert trimmed.config.eos_token_id == [3, 9]
