@@ -6,6 +6,7 @@ Nothing but this file deletes anything, so that the one question "is it ours?" i
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -54,6 +55,9 @@ def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as err:
+        if err.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks sync no folders
+            raise
     finally:
         os.close(handle)
 

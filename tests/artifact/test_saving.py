@@ -104,7 +104,7 @@ def test_transformers_loads_what_was_saved(model: PreTrainedModel, tmp_path: Pat
 def test_the_folder_holds_these_files_and_no_pickle(model: PreTrainedModel, tmp_path: Path) -> None:
     save(model, tmp_path / "model")
     assert sorted(os.listdir(tmp_path / "model")) == [
-        "config.json", "model.safetensors", "special_tokens_map.json", "structure.json", "tokenizer.json",
+        ".bert-compress", "config.json", "model.safetensors", "special_tokens_map.json", "structure.json", "tokenizer.json",
         "tokenizer_config.json",
     ]  # fmt: skip
     with safe_open(tmp_path / "model" / "model.safetensors", framework="pt") as file:

@@ -225,8 +225,8 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
     def evaluate(subject: Any, *, task: Any, device: str) -> dict[str, Any]:
         asked["task"] = task
-        return {"name": subject.name, "examples": 4, "truncated": 1, "max_length": 64, "unknown_tokens": 0.0, "labels": ["no", "yes"],
-                "metrics": {"accuracy": 0.75}, "metrics_ci95": {"accuracy": [0.3, 0.95]},
+        return {"name": subject.name, "examples": 4, "truncated": 1, "max_length": 64, "unknown_tokens": 0.0,
+                "labels": ["no", "yes"], "metrics": {"accuracy": 0.75}, "metrics_ci95": {"accuracy": [0.3, 0.95]},
                 "confusion": [[2, 1], [0, 1]]}  # fmt: skip
 
     def task(*given: Any, **named: Any) -> Any:

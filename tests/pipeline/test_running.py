@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from filelock import FileLock
 
 from compress.artifact.saving import write_model
@@ -177,6 +178,21 @@ def test_an_out_that_is_a_file_is_refused(plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a file"):
         run(plan, _tiny(tmp_path / "out"))
     assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_what_trackers_write_stays_in_the_run_folder(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wrote beside the checkpoints, which go when a step ends."""
+    told: list[str] = []
+
+    def noted(*rest: Any, **named: Any) -> Accelerator:
+        told.append(named["project_dir"])
+        return Accelerator(*rest, **named)
+
+    monkeypatch.setattr("compress.train.loop.Accelerator", noted)
+    run(plan, _tiny(tmp_path / "out"))
+    assert told == [str(tmp_path / "out" / "logs" / name) for name in ("teacher", "distill")]
+    assert os.listdir(tmp_path / "out" / "logs") == ["run.log"]  # no tracker was asked for
 
 
 @pytest.mark.slow
