@@ -1,0 +1,26 @@
+"""The commands, in the order of the help; each is a file of this folder."""
+
+from __future__ import annotations
+
+import typer
+
+from compress.cli import bench, check, doctor, evaluate, export, listing, report, run
+from compress.cli.ending import Commands
+
+COMMANDS = (
+    ("run", run.run, run.EXAMPLE),
+    ("check", check.check, check.EXAMPLE),
+    ("list", listing.list_entries, listing.EXAMPLE),
+    ("export", export.export, export.EXAMPLE),
+    ("bench", bench.bench, bench.EXAMPLE),
+    ("eval", evaluate.evaluate, evaluate.EXAMPLE),
+    ("report", report.report, report.EXAMPLE),
+    ("doctor", doctor.doctor, doctor.EXAMPLE),
+)
+
+app = typer.Typer(
+    name="bert-compress", cls=Commands, add_completion=False, no_args_is_help=True, rich_markup_mode=None,
+    pretty_exceptions_enable=False, help="Turn a BERT checkpoint and a labelled task into a small, fast, measured model.",
+)  # fmt: skip
+for _name, _command, _example in COMMANDS:
+    app.command(_name, epilog=f"Example: {_example}")(_command)

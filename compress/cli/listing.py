@@ -1,0 +1,40 @@
+"""List what a recipe may name: the command `list`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from compress import log
+from compress.cli.options import AsJson, Debug, Quiet
+from compress.cli.printing import print_json, say
+from compress.errors import InputError
+
+EXAMPLE = "bert-compress list methods"
+
+
+def list_entries(
+    kind: Annotated[str | None, typer.Argument(help="methods, objectives, targets or tasks; all if left out.")] = None,
+    as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """List what a recipe may name, and where it is from."""
+    log.configure(quiet, debug)
+    from compress.export import TARGETS
+    from compress.live import table_text
+    from compress.methods import METHODS
+    from compress.objectives import OBJECTIVES
+    from compress.recipe import summaries
+    from compress.tasks import TASKS
+
+    tables = {"methods": METHODS, "objectives": OBJECTIVES, "targets": TARGETS, "tasks": TASKS}
+    if kind is not None and kind not in tables:
+        raise InputError(f"{kind!r} cannot be listed; allowed: {', '.join(tables)}. Leave it out to list all.")
+    found = {name: summaries(table) for name, table in tables.items() if kind in (None, name)}
+    if as_json:
+        print_json({name: [asdict(one) for one in entries] for name, entries in found.items()})
+        return
+    for name, entries in found.items():
+        rows = [(one.name, one.summary, one.source) for one in entries]
+        say(table_text((name, "what it does", "source"), rows, numbers=False) + "\n")

@@ -1,0 +1,76 @@
+"""Run a recipe: the command `run`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compress import log
+from compress.cli.options import AsJson, Debug, Overrides, Quiet, whole_numbers
+from compress.cli.printing import kept_from_stdout, print_json, say
+from compress.errors import GateMissed, InputError
+
+EXAMPLE = "bert-compress run recipes/sst2/three_layers_int8.yaml steps.distill.epochs=1"
+REPORT = "report.html"
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/sst2/three_layers_int8.yaml.")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; if left out, runs/NAME or runs/NAME-tiny.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where results of steps are kept; .cache beside the run folder.")] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="A random model and a few steps: does the recipe run at all?")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seeds: Annotated[str, typer.Option(help="Run once for each seed: 1,2,3.")] = "",
+    keep: Annotated[bool, typer.Option("--record", help="Write the results to recipes/results.")] = False,
+    log_with: Annotated[list[str] | None, typer.Option(help="A tracker that accelerate knows, such as tensorboard.")] = None,
+    as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Run a recipe: change, export, measure. What was made before is taken from the cache."""
+    log.configure(quiet, debug)
+    from compress.recipe import read_recipe
+
+    numbers = whole_numbers("--seeds", seeds, 0) if seeds else []
+    if keep and tiny:
+        raise InputError("--record and --tiny were both given, but a tiny run has no results worth keeping; leave one out.")
+    plan = read_recipe(recipe, overrides or [])
+    from compress import pipeline
+    from compress.live import LiveView, stages_of
+
+    if keep:
+        pipeline.results_path(plan)
+    folder = pipeline.run_folder(plan, out, tiny)
+    with LiveView(plan.name, stages_of(plan), quiet=quiet) as view, kept_from_stdout(sys.stderr):
+        around = pipeline.Surroundings(folder, cache, device, tiny, view, tuple(log_with or ()))
+        records = pipeline.run_seeds(plan, numbers, around) if numbers else [pipeline.run(plan, around)]
+    if not all(records):  # under accelerate, a process that is not the first
+        return
+    written = pipeline.write_results(plan, records) if keep else None
+    if written and not as_json:
+        say(f"results: {written}")
+    result = {"schema": 1, "runs": records} if numbers else records[0]
+    _close_run(records, [folder / f"seed-{number}" for number in numbers] or [folder], result if as_json else None)
+
+
+def _close_run(records: list[dict[str, Any]], folders: list[Path], result: dict[str, Any] | None) -> None:
+    """Print the result as JSON, or the table of each run and where its report is; then judge the gates."""
+    from compress import pipeline
+    from compress.live import run_text
+
+    missed: list[str] = []
+    for one, folder in zip(records, folders, strict=True):
+        try:
+            pipeline.raise_for_gates(one)
+        except GateMissed as err:
+            missed.append(str(err) if len(records) == 1 else f"{folder.name}: {err}")
+        if result is None:
+            say(f"{run_text(one)}\nreport: {folder / REPORT}")
+    error = {"error": "\n".join(missed), "exit_code": GateMissed.exit_code} if missed else {}
+    if result is not None:
+        print_json(result | error)
+    if missed:
+        sys.stderr.write(f"{error['error']}\n")
+        raise typer.Exit(GateMissed.exit_code)
