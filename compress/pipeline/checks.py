@@ -63,7 +63,7 @@ def _rehearse_once(walk: Walk, start: Stop, guess: Guess) -> None:
     stops = list(ahead.stops.values())
     if walk.plan.steps and all(stop.folder is not None for stop in stops[1:]):
         return  # nothing is left to train
-    for step, before, stop in zip(walk.plan.steps, stops, stops[1:], strict=False):
+    for number, (step, before, stop) in enumerate(zip(walk.plan.steps, stops, stops[1:], strict=False), 1):
         if stop.folder is None:
             teacher = ahead.stops.get(step.arguments.get("teacher") or "")
             kept = walk.cache.root / "answers" if teacher is not None and teacher.folder is None else None
@@ -72,6 +72,9 @@ def _rehearse_once(walk: Walk, start: Stop, guess: Guess) -> None:
             )
             with _without_news():
                 stop.loaded = call_of(ahead, step, run)(before.model())
+        asked_later = {one.arguments.get("teacher") for one in walk.plan.steps[number:]} | {ahead.baseline.name}
+        if before is not start and before.name not in asked_later:
+            before.loaded = None  # so that large models of many steps do not fill the memory
     _check_end(ahead)
 
 
