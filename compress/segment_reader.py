@@ -143,7 +143,7 @@ class SegmentReader:
 
         folder = Path(folder)
         facts = read_facts(folder)
-        if facts.segment is None or not (folder / SEGMENT_FILE).is_file():
+        if facts.segment is None or not facts.labels or not (folder / SEGMENT_FILE).is_file():
             raise InputError(f"{folder} holds no model that reads segments; export one that has swap_attention's "
                              "transformer_xl or chunk_and_pool, with memory: true.")  # fmt: skip
         self.segment, self.labels = facts.segment.tokens, facts.labels

@@ -105,6 +105,21 @@ def test_a_folder_of_before_tells_the_same_under_the_old_name(tmp_path: Path) ->
     assert facts.max_length == 64
 
 
+@pytest.mark.parametrize("name", [FACTS, MANIFEST])
+def test_measuring_finds_the_runtime_under_either_name(tmp_path: Path, name: str) -> None:
+    for file in ("model.onnx", "config.json"):
+        (tmp_path / file).write_text("{}")
+    subject = subject_of(written(tmp_path, {"target": "openvino-cpu", "options": {"precision": "bfloat16"}}, name))
+    assert (subject.kind, subject.target) == ("openvino", "openvino-cpu")
+    assert precision_of(tmp_path) == "bfloat16"
+
+
+def test_a_folder_with_the_manifest_of_transformers_alone_runs_in_onnxruntime(tmp_path: Path) -> None:
+    for file in ("model.onnx", "config.json"):
+        (tmp_path / file).write_text("{}")
+    assert subject_of(written(tmp_path, THEIRS, MANIFEST)).target == "onnx"
+
+
 def test_the_manifest_of_transformers_tells_nothing_of_ours(tmp_path: Path) -> None:
     assert read_facts(written(tmp_path, THEIRS, MANIFEST)) == Facts()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import compress as cp
 from compress.bert.segments import TransformerXL
 from compress.errors import InputError
 from compress.export.exporting import export
+from compress.facts import FACTS, MANIFEST
 from compress.methods.swap_attention import swap_attention
 from compress.segment_reader import PIECE, SegmentReader, _whole_words, open_segment_file
 from tests.models import logits_of, tiny_bert, tokens, toy_task
@@ -48,6 +50,12 @@ def test_it_answers_as_the_whole_text_does(student: Any, target: str, tmp_path: 
     np.testing.assert_allclose(reader.read_ids(iter(ids)), told, atol=1e-4)
     empty = logits_of(student, **student.tokenizer("", return_tensors="pt"))[0].numpy()
     np.testing.assert_allclose(reader.read(""), empty, atol=1e-4)
+    old = {key: value for key, value in json.loads((shipped.path / FACTS).read_text()).items() if key != "schema"}
+    (shipped.path / FACTS).unlink()
+    (shipped.path / MANIFEST).write_text(json.dumps(old))  # as a folder of before tells it
+    again = cp.SegmentReader(shipped.path, runtime="openvino" if target == "openvino-cpu" else "onnxruntime", threads=1)
+    np.testing.assert_array_equal(again.read(TEXT), reader.read(TEXT))
+    assert (again.labels, again.segment) == (reader.labels, reader.segment)
     file = open_segment_file(shipped.path / "segment.onnx")
     for batch in (tokens(lengths=(1,)), tokens(lengths=(23, 1, 10))):
         found = file.read_batch({name: values.numpy() for name, values in batch.items()}, reader.segment)
@@ -97,3 +105,16 @@ def test_a_model_without_segments_has_no_memory_to_hand_on(tmp_path: Path) -> No
         with pytest.raises(InputError, match="memory is true, but the model does not read segments"):
             export(model, tmp_path / "out", target="onnxruntime-cpu", task=toy_task(), memory=True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_damaged_tokenizer_is_told(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compress.segment_reader.open_segment_file", lambda *_, **__: None)
+    (tmp_path / FACTS).write_text(json.dumps({"segment": {"tokens": 10}, "labels": ["bad", "good"]}))
+    (tmp_path / "segment.onnx").touch()
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(InputError, match=r"tokenizer\.json cannot be read as a tokenizer"):
+        SegmentReader(tmp_path)
+    (tmp_path / FACTS).write_text(json.dumps({"segment": {"tokens": 10}}))
+    with pytest.raises(InputError, match="holds no model that reads segments"):
+        SegmentReader(tmp_path)

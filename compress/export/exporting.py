@@ -68,8 +68,8 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
         options: The target's own.
 
     Raises:
-        InputError: The target is unknown, an option plays no part, there is no memory to hand on, or the folder holds something
-            already.
+        InputError: The target is unknown, an option plays no part, there is no memory to hand on, or the folder holds
+            something already.
         CompressError: The exporter failed, or a stage broke parity; nothing is written.
     """
     if target not in TARGETS:
