@@ -31,12 +31,13 @@ from typing import Any
 import numpy as np
 
 import compress as cp
-from compress.measure.latency import Grid, ask_worker, worker_environment
+from compress.measure.latency import Grid, ask_worker
 from compress.measure.machine import commit, machine, versions
 from compress.measure.runners import load_torch
 from compress.measure.subjects import Subject, subject_of
 from compress.measure.worker import peak_memory_bytes, random_inputs, time_calls
 from compress.record import write_whole
+from compress.runtimes.process import worker_environment
 from compress.tasks.split import Role, Split
 from compress.tasks.text_classification import Task
 

@@ -28,7 +28,7 @@ from compress.bert.layout import encoder_layers
 from compress.bert.long_attention import example_length
 from compress.bert.sharing import shared_parameters
 from compress.bert.static import weights_folded
-from compress.errors import CompressError
+from compress.errors import CompressError, InputError
 from compress.log import libraries_silenced
 from compress.runtimes.foreign_file import ForeignFile
 
@@ -185,7 +185,11 @@ def in_onnxruntime(path: Path, *, as_written: bool = False) -> Opened:
     Raises:
         CompressError: onnxruntime cannot load it, crashed over it, or took too long.
     """
-    return counted(ForeignFile(path, "as written", fused=not as_written))
+    try:
+        file = ForeignFile(path, "as written", fused=not as_written)
+    except InputError as err:  # it is our own
+        raise CompressError(str(err)) from err
+    return counted(file)
 
 
 def counted(file: ForeignFile) -> Opened:

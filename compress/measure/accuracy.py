@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.errors import InputError
+from compress.errors import CompressError, InputError
 from compress.measure.runners import Runner
 from compress.measure.statistics import (
     f1_resamples,
@@ -57,9 +57,14 @@ def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
     rows: np.ndarray | None = None
     for indices in sorted_batches(encoded.lengths, BATCH_SIZE):
         found = runner.run(encoded.batch(indices.tolist()))
-        check_shape(found.shape, len(indices), None if rows is None else rows.shape[1])
+        check_shape(found.shape, len(indices))
         if rows is None:
             rows = np.zeros((len(encoded), found.shape[1]), dtype=np.float32)
+        if found.shape[1] != rows.shape[1]:
+            raise CompressError(
+                f"the model gives {rows.shape[1]} logits to one example and {found.shape[1]} to another; each needs one for "
+                "each label. Export or save it again."
+            )
         rows[indices] = found
     assert rows is not None
     check_finite(rows)

@@ -20,6 +20,7 @@ from compress.runtimes.sessions import LOGITS, check_inputs, feeds, loaded
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+WORKER = "compress.measure.worker"
 PRODUCTS = frozenset({
     "MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul",
     "MatMulNBits", "Gemm", "FusedGemm", "QGemm",
@@ -83,13 +84,13 @@ def _plain_macs(model: PreTrainedModel, length: int) -> int:
     return total
 
 
-def onnx_counts(path: Path, length: int, process: RuntimeProcess) -> dict[str, int]:
+def onnx_counts(path: Path, length: int, process: RuntimeProcess | None = None) -> dict[str, int]:
     """Count what a stored ONNX graph holds.
 
     Args:
         path: model.onnx.
         length: Tokens of the one example that `macs` is counted for.
-        process: Runs that example; of `compress.measure.worker`.
+        process: Runs that example; of `compress.measure.worker`. One of its own if None.
 
     Returns:
         parameters: elements of all initializers (scales and zero points of quantized weights included);
@@ -100,7 +101,8 @@ def onnx_counts(path: Path, length: int, process: RuntimeProcess) -> dict[str, i
     graph = _graph(path)
     integers = sum(node.op_type in INTEGER_OPS for node in graph.node)
     elements = sum(math.prod(tensor.dims) for tensor in graph.initializer)
-    told, _ = process.ask(f"running one example of {length} tokens through {path}",
+    asked = process or RuntimeProcess(WORKER)
+    told, _ = asked.ask(f"running one example of {length} tokens through {path}",
                           {"do": "profile", "path": str(path), "length": length})  # fmt: skip
     return {"parameters": elements, "integer_ops": integers, "macs": told["macs"]}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compress.errors import CompressError, InputError
+from compress.measure.counts import WORKER
 from compress.measure.statistics import percentile
 from compress.measure.subjects import ONNX, Subject, input_limits, label_count
 from compress.run_errors import SMALLER
@@ -21,7 +22,6 @@ from compress.runtimes.process import RuntimeProcess
 logger = logging.getLogger(__name__)
 
 WARM_UP = 3  # calls: the first ones pay for allocation and for choosing kernels
-WORKER = "compress.measure.worker"
 SEED = 13
 Progress = Callable[[str, int, int], None]
 

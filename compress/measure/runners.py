@@ -11,7 +11,7 @@ import numpy as np
 
 from compress.errors import InputError
 from compress.log import libraries_silenced
-from compress.measure.latency import WORKER
+from compress.measure.counts import WORKER
 from compress.measure.subjects import CONFIG, ONNX, Subject, input_limits, label_count, precision_of
 from compress.openvino_session import need_openvino
 from compress.runtimes.foreign_file import ForeignFile

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from compress.errors import CompressError
+from compress.errors import CompressError, InputError
 
 
 def check_shape(shape: tuple[int, ...], examples: int, labels: int | None = None) -> None:
-    """Raise CompressError unless an answer has a row for each example and a column for each label.
+    """Refuse an answer that has not a row for each example and a column for each label.
 
     Args:
         shape: The answer's.
         examples: That it answers.
         labels: That config.json names; None where it names none.
+
+    Raises:
+        CompressError: It is no table with a row for each example.
+        InputError: It has another number of columns than there are labels.
     """
     if len(shape) != 2 or shape[0] != examples or not shape[1]:
         raise CompressError(
@@ -21,7 +25,7 @@ def check_shape(shape: tuple[int, ...], examples: int, labels: int | None = None
             "it again."
         )
     if labels is not None and shape[1] != labels:
-        raise CompressError(
+        raise InputError(
             f"the model gives {shape[1]} logits for each example, but its config.json names {labels} labels; restore the "
             "config.json that was saved with it, or export it again."
         )

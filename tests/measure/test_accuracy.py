@@ -58,6 +58,12 @@ def test_answers_that_are_not_one_row_for_each_example_are_refused(rows: Callabl
         predict(Runner(lambda batch: np.zeros(shape, dtype=np.float32), None), rows([[1], [2]]))
 
 
+def test_answers_whose_width_changes_are_refused(rows: Callable[..., Any]) -> None:
+    """One logit for each token, say, and not one for each label."""
+    with pytest.raises(CompressError, match="gives 3 logits to one example and 2 to another"):
+        predict(Runner(lambda batch: batch["input_ids"].astype(np.float32), None), rows([[1] * 3] * 32 + [[1, 1]]))
+
+
 def test_answers_that_are_not_finite_are_counted_by_example(rows: Callable[..., Any]) -> None:
     def run(batch: Batch) -> np.ndarray:
         found = sums(batch)

@@ -11,12 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import InputError
-from compress.measure.counts import onnx_counts as counts_in
-from compress.measure.counts import onnx_macs, size_bytes, torch_macs
-from compress.measure.latency import WORKER
+from compress.measure.counts import onnx_counts, onnx_macs, size_bytes, torch_macs
 from compress.measure.subjects import subject_of
 from compress.runtimes.external_data import external_files
-from compress.runtimes.process import RuntimeProcess
 from tests.runtimes.files import with_external_data
 
 Folder = Callable[..., Path]
@@ -24,14 +21,6 @@ Folder = Callable[..., Path]
 # 2 * 8 * 12 * 10 for the feed-forward part and 2 * 10 * 10 * 8 inside attention.
 LAYER = 2560 + 1920 + 1600
 HEAD = 8 * 8 + 8 * 2
-
-
-def onnx_counts(path: Path, length: int) -> dict[str, int]:
-    process = RuntimeProcess(WORKER)
-    try:
-        return counts_in(path, length, process)
-    finally:
-        process.end()
 
 
 def weight(name: str, *shape: int, kind: Any = np.float32) -> onnx.TensorProto:

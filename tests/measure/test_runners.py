@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from compress.errors import CompressError, InputError
+from compress.errors import InputError
 from compress.measure.runners import check_device, check_torch_device, load_tokenizer, open_runner
 from compress.measure.subjects import subject_of
 
@@ -155,7 +155,7 @@ def test_a_file_of_fewer_labels_than_its_config_names_is_refused(onnx_folder: Fo
     folder = onnx_folder(tokenizer=True)
     config = {"vocab_size": 12, "max_position_embeddings": 40, "id2label": {"0": "a", "1": "b", "2": "c"}}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CompressError, match=r"gives 2 logits for each example, but its config\.json names 3 labels"):
+    with pytest.raises(InputError, match=r"gives 2 logits for each example, but its config\.json names 3 labels"):
         open_runner(subject_of(folder)).run(padded_batch())
 
 

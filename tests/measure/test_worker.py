@@ -15,7 +15,8 @@ import pytest
 
 from compress.errors import InputError
 from compress.measure import worker
-from compress.measure.latency import WORKER, Grid, ask_worker
+from compress.measure.counts import WORKER
+from compress.measure.latency import Grid, ask_worker
 from compress.measure.subjects import subject_of
 from compress.runtimes.process import worker_command, worker_environment
 

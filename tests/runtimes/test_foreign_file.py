@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,17 @@ def test_a_file_that_never_ends_is_given_up(tmp_path: Path) -> None:
     file.process.time_limit = 0.5
     with pytest.raises(CompressError, match=r"running 2 examples of 4 tokens through .* took more than 0\.5 seconds"):
         file.run(BATCH)
+
+
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGSEGV, "crashed"), (signal.SIGKILL, "memory ran out")])
+def test_a_runtime_that_crashes_over_a_batch_is_an_error_here(tmp_path: Path, number: int, words: str) -> None:
+    file = opened(endless(tmp_path / "model.onnx"))
+    pid = file.process._process.pid
+    timer = threading.Timer(0.3, os.kill, (pid, number))
+    timer.start()
+    with pytest.raises(CompressError, match=rf"running 2 examples of 4 tokens through .*model\.onnx, the process .*{words}"):
+        file.run(BATCH)
+    timer.join()
 
 
 def test_a_loop_that_ends_is_none_of_these(tmp_path: Path) -> None:
