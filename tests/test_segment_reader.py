@@ -34,6 +34,7 @@ def student(request: pytest.FixtureRequest) -> Any:
     return model
 
 
+@pytest.mark.floors
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_it_answers_as_the_whole_text_does(student: Any, target: str, tmp_path: Path) -> None:

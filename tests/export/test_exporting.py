@@ -59,6 +59,7 @@ def batch_of(lengths: tuple[int, ...]) -> dict[str, np.ndarray]:
     return {name: values.numpy() for name, values in tokens(lengths=lengths).items()}
 
 
+@pytest.mark.floors
 @pytest.mark.slow
 @pytest.mark.parametrize("lengths", SHAPES)
 def test_the_float_file_answers_as_torch_at_every_size(shipped: Any, lengths: tuple[int, ...]) -> None:
@@ -67,6 +68,7 @@ def test_the_float_file_answers_as_torch_at_every_size(shipped: Any, lengths: tu
     np.testing.assert_allclose(deployed_answers(found.path / "model.onnx", batch), plain_answers(model, batch), atol=1e-4)
 
 
+@pytest.mark.floors
 @pytest.mark.slow
 @pytest.mark.parametrize("lengths", SHAPES)
 def test_the_int8_file_answers_nearly_as_torch_at_every_size(shipped: Any, lengths: tuple[int, ...]) -> None:
@@ -190,6 +192,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[PreTrain
     return found
 
 
+@pytest.mark.floors
 @pytest.mark.slow
 @pytest.mark.parametrize("lengths", SHAPES)
 @pytest.mark.parametrize(("name", "tolerance"), [

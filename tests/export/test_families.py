@@ -37,6 +37,7 @@ PRODUCTS = {"bert": 13, "distilbert": 13, "mobilebert": 1 + 2 * 11 + 1, "albert"
 """Linears of two layers and what stands before and behind them, the classifier left out: BERT six a layer and the pooler."""
 
 
+@pytest.mark.floors
 @pytest.mark.parametrize("kind", OTHERS)
 def test_the_float_file_answers_as_torch_at_every_size(kind: str, tmp_path: Path) -> None:
     model = tiny_of(kind, **WIDE[kind])

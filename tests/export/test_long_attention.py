@@ -31,6 +31,7 @@ def swapped(name: str) -> Any:
     return swap_attention(tiny_bert(), task=toy_task(max_length=96), max_length=96, **KINDS[name])
 
 
+@pytest.mark.floors
 @pytest.mark.parametrize("name", KINDS)
 def test_the_float_file_answers_as_torch_at_every_length(name: str, tmp_path: Path) -> None:
     student = swapped(name)
