@@ -14,7 +14,6 @@ from compress.cli.results import run_text
 from compress.errors import InputError
 
 EXAMPLE = "bert-compress report runs/sst2_three_layers_int8"
-RUN_JSON, DETAILS_JSON = "run.json", "details.json"
 
 
 def report(
@@ -33,13 +32,10 @@ def report(
     if folder is None or readme is not None:
         raise InputError("report needs one of the two: a run folder, or --readme with a file whose tables are refreshed.")
     from compress.measure.report import write_report
-    from compress.measure.subjects import read_json
+    from compress.measure.run_files import read_details, read_run
 
-    if not (folder / RUN_JSON).is_file():
-        raise InputError(f"{folder} has no {RUN_JSON}; give the folder of a finished run, such as runs/NAME.")
-    found = read_json(folder / RUN_JSON)
-    details = folder / DETAILS_JSON
-    path = write_report(found, folder, read_json(details) if details.is_file() else None)
+    found = read_run(folder)
+    path = write_report(found, folder, read_details(folder))
     if as_json:
         print_json({"report": str(path), "subjects": record.subjects_of(found)})
         return
