@@ -23,7 +23,11 @@ def finite(value: Any) -> float | None:
     """The value as a float, or None when it is no number, infinite or NaN."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return None
+    return found if math.isfinite(found) else None
 
 
 def interval(value: Any) -> tuple[float, float] | None:

@@ -69,6 +69,8 @@ def _said(err: Exception) -> tuple[str, int]:
     if isinstance(err, OSError) and err.errno in _NO_ROOM:
         where = f"{err.filename}: " if err.filename is not None else ""
         return f"{where}{err.strerror}; free some room, or name another folder, and run the command again.", FAILED
+    if isinstance(err, RecursionError):
+        return "something in the input is nested too deeply to be read; unfold it, and run the command again.", WRONG_INPUT
     if isinstance(err, MemoryError):
         return "the memory is full; take a smaller batch, shorter texts or less data, and run the command again.", FAILED
     first = (str(err).strip().splitlines() or [""])[0]

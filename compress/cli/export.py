@@ -30,7 +30,7 @@ from compress.cli.options import (
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.cli.results import stages_text
-from compress.errors import InputError
+from compress.errors import InputError, shown
 from compress.tasks.data.files import is_data_file
 
 EXAMPLE = "bert-compress export runs/demo/steps/1-distill --target onnxruntime-cpu --out new --data sst2"
@@ -51,6 +51,8 @@ def export(
 
     shape = {"model": "any", "task": "any", "steps": [], "export": [target]}
     wanted = read_recipe_text(json.dumps(shape), [f"export.{target}.{one}" for one in options or []], source="export")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out is {shown(str(out))}, which is no folder; name a new one.")
     columns = columns_of(data, text, pair, label)
     folder = data_folder(data_dir)
     length = 128 if max_length is None else whole_number("--max-length", max_length, 4, LONGEST)

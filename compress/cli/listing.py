@@ -11,7 +11,7 @@ from compress import log
 from compress.cli.layout import table_text
 from compress.cli.options import AsJson, Debug, Quiet
 from compress.cli.printing import print_json, say
-from compress.errors import InputError
+from compress.errors import InputError, shown
 
 EXAMPLE = "bert-compress list methods"
 
@@ -30,7 +30,7 @@ def list_entries(
 
     tables = {"methods": METHODS, "objectives": OBJECTIVES, "targets": TARGETS, "tasks": TASKS}
     if kind is not None and kind not in tables:
-        raise InputError(f"{kind!r} cannot be listed; allowed: {', '.join(tables)}. Leave it out to list all.")
+        raise InputError(f"{shown(kind)} cannot be listed; allowed: {', '.join(tables)}. Leave it out to list all.")
     found = {name: summaries(table) for name, table in tables.items() if kind in (None, name)}
     if as_json:
         print_json({name: [asdict(one) for one in entries] for name, entries in found.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import sys
 from typing import Any
@@ -26,15 +27,24 @@ def print_json(value: Any) -> None:
     A number that JSON cannot say becomes null. Half of a surrogate pair, which a text of JSON cannot hold, becomes its escape
     as text, as it is on stderr.
     """
-    from pydantic_core import to_jsonable_python
-
-    plain = to_jsonable_python(value, inf_nan_mode="null", fallback=str)
-    text = _SURROGATE.sub(lambda half: f"\\\\u{ord(half[0]):04x}", json.dumps(plain, indent=1, ensure_ascii=False))
+    text = json.dumps(_plain(value), indent=1, ensure_ascii=False)
+    text = _SURROGATE.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(json.loads(text), indent=1)
     say(text)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: a path and anything else that JSON does not know is its text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def say(text: str) -> None:

@@ -15,7 +15,7 @@ from compress.errors import InputError
 from compress.marks import make_way, note_written
 
 EXAMPLE = "bert-compress report runs/sst2_three_layers_int8"
-RUN_JSON, DETAILS_JSON, REPORT_HTML = "run.json", "details.json", "report.html"
+REPORT_HTML = "report.html"
 SIGN = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """What our reports have near their beginning, those of earlier versions too."""
 
@@ -36,16 +36,11 @@ def report(
     if folder is None or readme is not None:
         raise InputError("report needs one of the two: a run folder, or --readme with a file whose tables are refreshed.")
     from compress.measure.report import write_report
-    from compress.measure.subjects import read_json
+    from compress.measure.run_files import read_details, read_run
 
-    if not (folder / RUN_JSON).is_file():
-        raise InputError(f"{folder} has no {RUN_JSON}; give the folder of a finished run, such as runs/NAME.")
-    found = read_json(folder / RUN_JSON)
-    if found.get("schema") != 1 or not isinstance(found.get("subjects"), list):
-        raise InputError(f"{folder / RUN_JSON} is no record of a run of ours; give the folder of a finished run.")
-    details = folder / DETAILS_JSON
+    found, details = read_run(folder), read_details(folder)
     make_way(folder, REPORT_HTML, SIGN)
-    path = write_report(found, folder, read_json(details) if details.is_file() else None)
+    path = write_report(found, folder, details)
     note_written(folder, REPORT_HTML)
     if as_json:
         print_json({"report": str(path), "subjects": record.subjects_of(found)})

@@ -16,7 +16,7 @@ import yaml
 from compress.errors import InputError
 from compress.recipe.mistakes import KeyPath, Mistakes, Place, shown
 
-MOST_CHARACTERS = 1_000_000
+MOST_CHARACTERS = 200_000
 """A recipe is a page; a larger file was given by mistake."""
 DEEPEST = 40
 MOST_VALUES = 20_000
@@ -124,8 +124,9 @@ def dump(data: Any) -> str:
 
 
 def _check_depth(text: str, source: str) -> None:
-    depth = 0
+    depth = values = 0
     for event in yaml.parse(text, Loader=_Loader):
+        values += isinstance(event, yaml.NodeEvent)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -133,6 +134,13 @@ def _check_depth(text: str, source: str) -> None:
         if depth > DEEPEST:
             line = event.start_mark.line + 1 if event.start_mark else 1
             raise InputError(f"{source}:{line}: {_too_deep()}")
+        if values > 2 * MOST_VALUES:  # keys count here too
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise InputError(f"{source}:{line}: {_too_many()}")
+
+
+def _too_many() -> str:
+    return f"more than {MOST_VALUES} values, aliases written out; a recipe is a page: take values out"
 
 
 def _too_deep() -> str:
@@ -184,10 +192,7 @@ class _Builder:
         if len(path) > DEEPEST:
             raise InputError(f"{self.mistakes.source}:{line}: {_too_deep()}")
         if self.values > MOST_VALUES:
-            raise InputError(
-                f"{self.mistakes.source}:{line}: more than {MOST_VALUES} values, aliases written out; "
-                "a recipe is a page: take values out"
-            )
+            raise InputError(f"{self.mistakes.source}:{line}: {_too_many()}")
         if not isinstance(node, yaml.ScalarNode) and node.tag not in (_TAG + "map", _TAG + "seq"):
             return self._refuse(path, f"the tag {shown(node.tag)} cannot be used; write it without")
         if isinstance(node, yaml.MappingNode):

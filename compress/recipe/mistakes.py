@@ -54,7 +54,7 @@ class Mistakes:
             return
         place = place or self.place(path)
         named = f"{label(path)}: {message}" if path else message
-        where = f"{self.source}:{place.line}" if place.override is None else f"override '{place.override}'"
+        where = f"{self.source}:{place.line}" if place.override is None else f"override '{cut(place.override)}'"
         text = f"{where}: {named}"
         entry = (place.override is not None, place.line, text)
         self.said.add(path)
@@ -77,16 +77,20 @@ def label(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         elif index == 2 and path[0] in ("steps", "export") and isinstance(path[1], int):
-            text += ".as" if part == "as" else f" {part}"
+            text += ".as" if part == "as" else f" {cut(part)}"
         else:
-            text += f".{part}" if text else part
+            text += f".{cut(part)}" if text else cut(part)
     return text
+
+
+def cut(text: str, longest: int = 80) -> str:
+    """Shorten a text that a message repeats, such as a key of the recipe or an override."""
+    return text if len(text) <= longest else f"{text[: longest - 4]} ..."
 
 
 def shown(value: Any, longest: int = 60) -> str:
     """Write a value for a message, so that "3" and 3 differ, cut to `longest` characters."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= longest else text[: longest - 4] + " ..."
+    return cut(json.dumps(value, ensure_ascii=False, default=str), longest)
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:

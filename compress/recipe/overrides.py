@@ -7,7 +7,7 @@ from typing import Any
 
 from compress.errors import InputError
 from compress.recipe.document import Document, parse
-from compress.recipe.mistakes import KeyPath, Mistakes, Place, unknown
+from compress.recipe.mistakes import KeyPath, Mistakes, Place, cut, unknown
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
@@ -56,7 +56,7 @@ def _set(document: Document, parts: Sequence[str], value: Any, place: Place) -> 
     if isinstance(target, list):
         if not str(last).isdecimal() or int(last) >= len(target):
             allowed = f"0 to {len(target) - 1}" if target else "none, the list is empty"
-            mistakes.add(inner, f"'{last}' is no item of the list; allowed: {allowed}", place)
+            mistakes.add(inner, f"'{cut(str(last))}' is no item of the list; allowed: {allowed}", place)
             return
         last = int(last)
     path = (*inner, last)
@@ -110,12 +110,12 @@ def _item(data: dict[str, Any], parts: Sequence[str], mistakes: Mistakes, place:
         found = [int(wanted)]
     what = "step" if section == "steps" else "export"
     if len(found) > 1:
-        said = f"'{wanted}' is more than one {what}; use its number: {', '.join(map(str, found))}"
+        said = f"'{cut(wanted)}' is more than one {what}; use its number: {', '.join(map(str, found))}"
         mistakes.add((section,), said, place)
         return None
     if not found:
         known = [str(name or key) for name, key in zip(names, keys, strict=True) if name or key]
-        mistakes.add((section,), f"'{wanted}' is an {unknown(what, wanted, known)}", place)
+        mistakes.add((section,), f"'{cut(wanted)}' is an {unknown(what, wanted, known)}", place)
         return None
     index = found[0]
     key = keys[index]

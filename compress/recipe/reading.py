@@ -8,11 +8,12 @@ from pathlib import Path
 
 from compress.errors import InputError
 from compress.recipe.checking import check_signatures, check_structure
-from compress.recipe.document import decode, dump, parse
+from compress.recipe.document import MOST_CHARACTERS, decode, dump, parse
 from compress.recipe.overrides import apply_overrides
 from compress.recipe.plan import Plan
 
 _ENDINGS = (".yaml", ".yml")
+LARGEST_FILE = 4 * MOST_CHARACTERS
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
@@ -25,7 +26,10 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     Raises InputError that lists every mistake with its line and what to write instead.
     """
     path = Path(path)
-    text = decode(_bytes(path), str(path))
+    raw = _bytes(path)
+    if len(raw) > LARGEST_FILE:
+        raise InputError(f"{path}:1: more than {LARGEST_FILE:,} bytes are no recipe, which is a page; is it the right file?")
+    text = decode(raw, str(path))
     return _read(text, str(path), path.stem, path, overrides)
 
 
@@ -56,7 +60,8 @@ def _bytes(path: Path) -> bytes:
         listed = ", ".join(name for name in _recipes(path)[:5]) or "none"
         raise InputError(f"{path} is a folder; give a recipe file (.yaml). Recipes in it: {listed}")
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(LARGEST_FILE + 1)  # what is larger is refused by its length; a device may never end
     except FileNotFoundError as err:
         raise InputError(f"{path}: there is no such file; {_instead(path)}") from err
     except OSError as err:

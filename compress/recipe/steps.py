@@ -10,7 +10,7 @@ from typing import Any
 import compress.export as export
 import compress.methods as methods
 import compress.objectives as objectives
-from compress.recipe.mistakes import KeyPath, Mistakes, nearest, shown, unknown
+from compress.recipe.mistakes import KeyPath, Mistakes, cut, nearest, shown, unknown
 from compress.recipe.plan import INPUT_MODEL, Export, Step
 from compress.recipe.signatures import Table, names_a_step
 
@@ -58,9 +58,9 @@ class StepNames:
             said = f"several steps are '{value}': {', '.join(by_method)}"
             mistakes.add(path, f"{said}; name the one you mean with `as:` and use that name")
         elif value in self.words:
-            mistakes.add(path, f"'{value}' is no earlier step; allowed is what stands above: {known}")
+            mistakes.add(path, f"'{cut(value)}' is no earlier step; allowed is what stands above: {known}")
         elif not self.in_doubt or nearest(value, names):
-            mistakes.add(path, f"'{value}' is an {unknown('step', value, [*names, INPUT_MODEL])}")
+            mistakes.add(path, f"'{cut(value)}' is an {unknown('step', value, [*names, INPUT_MODEL])}")
         return str(value)
 
 
@@ -166,7 +166,7 @@ def _names(entries: Sequence[Entry], mistakes: Mistakes) -> list[str]:
     taken: dict[str, int] = {}
     for entry in entries:
         if entry.given_name in taken:
-            said = f"'{entry.given_name}' is already the step of line {taken[entry.given_name]}"
+            said = f"'{cut(entry.given_name)}' is already the step of line {taken[entry.given_name]}"
             mistakes.add((*entry.path, "as"), f"{said}; use another name")
         elif entry.given_name:
             taken[entry.given_name] = mistakes.place(entry.path).line

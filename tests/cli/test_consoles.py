@@ -1,0 +1,186 @@
+"""Commands in processes of their own, on consoles of every encoding and width, closed, full and gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.cli.consoles import plain_characters
+
+ROOT = Path(__file__).parents[2]
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX descriptors")
+DRAWN = "Zürich 東京 × – − → … ━ \udcff"
+
+PROGRAM = """
+import sys, types, compress.recipe, compress.log, logging
+from compress.recipe.plan import Plan
+from compress.live import LiveView, Stage
+drawn = "Z\\u00fcrich \\u6771\\u4eac \\u00d7 \\u2013 \\u2212 \\u2192 \\u2026 \\u2501 \\udcff"
+class Named(Plan):
+    def resolved(self):
+        return {"name": self.name}
+def read_recipe(path, overrides):
+    with LiveView(drawn, [Stage(drawn, is_logged=False)]) as view:
+        logging.getLogger("compress").info(drawn)
+        view(f"{drawn}: train", 1, 2, loss=-0.5)
+        print(drawn, file=sys.stderr)
+    return Named(drawn, 1, "m", {}, (), ())
+compress.recipe.read_recipe = read_recipe
+from compress.__main__ import main
+main()
+"""
+
+
+def _run(*arguments: str, code: str = "from compress.__main__ import main; main()", **options: Any) -> Any:
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("RANK", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PYTHONIOENCODING", "LC_ALL")}  # fmt: skip
+    environment |= options.pop("environment", {})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.run([sys.executable, "-c", code, *arguments], env=environment, cwd=ROOT, timeout=100, check=False, **pipes)
+
+
+@pytest.mark.parametrize(
+    ("environment", "encoding"),
+    [
+        ({"PYTHONIOENCODING": "cp1252"}, "cp1252"), ({"PYTHONIOENCODING": "ascii"}, "ascii"),
+        ({"PYTHONIOENCODING": "latin-1:strict"}, "latin-1"), ({"PYTHONIOENCODING": "cp437"}, "cp437"),
+        ({"PYTHONIOENCODING": "utf-16"}, "utf-16"), ({"PYTHONIOENCODING": "utf-8:strict"}, "utf-8"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "ascii"), ({"PYTHONUTF8": "0"}, None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_result_is_told_on_a_console_of_any_encoding(environment: dict[str, str], encoding: str | None) -> None:
+    done = _run("check", "a.yaml", code=PROGRAM, environment=environment)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding or "utf-8", "replace")
+    assert text.startswith("ok: Z")
+    assert "0 steps (none)" in text
+    assert b"Traceback" not in done.stderr
+    assert b"Error" not in done.stderr
+    done = _run("check", "a.yaml", "--json", code=PROGRAM, environment=environment)
+    assert json.loads(done.stdout.decode(encoding or "utf-8"))["recipe"]["name"] == DRAWN.replace("\udcff", r"\udcff")
+
+
+def test_signs_that_an_encoding_lacks_become_plain_ones() -> None:
+    error = UnicodeEncodeError("ascii", "7.9× – 東", 3, 7, "")
+    assert plain_characters(error) == ("x - \\u6771"[:4], 7)
+    with pytest.raises(UnicodeDecodeError):
+        plain_characters(UnicodeDecodeError("ascii", b"\xff", 0, 1, ""))
+
+
+LIGHT = [["--help"], ["list", "tasks"], ["list", "tasks", "--json"], ["check", "recipes/quickstart.yaml"], ["check", "no.yaml"],
+         ["check", "no.yaml", "--json"], ["run", "no.yaml"], ["report", "no"], ["bench", "x", "--rounds", "0"], ["frob"],
+         ["export", "m", "--target", "x", "--out", "o", "--data", "sst2"], ["eval", "x", "--data", ""]]  # fmt: skip
+
+
+@posix
+@pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-", "2>/dev/full", ">/dev/null"])
+def test_a_closed_or_full_stream_changes_no_exit_code(arguments: list[str], closed: str) -> None:
+    code = _run(*arguments).returncode
+    shell = f'exec "$0" -c "from compress.__main__ import main; main()" "$@" {closed}'
+    done = subprocess.run(["sh", "-c", shell, sys.executable, *arguments], cwd=ROOT, capture_output=True, check=False, timeout=100)
+    assert done.returncode == code
+    assert b"Traceback" not in done.stdout + done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+@posix
+@pytest.mark.parametrize("arguments", [one for one in LIGHT if one[0] in ("--help", "list", "check")], ids=" ".join)
+def test_a_full_stdout_is_told_in_one_line(arguments: list[str]) -> None:
+    told = _run(*arguments)
+    with open("/dev/full", "w") as full:
+        done = _run(*arguments, stdout=full)
+    assert done.returncode == (1 if told.returncode == 0 else told.returncode)
+    assert b"Traceback" not in done.stderr
+    if told.stdout:
+        assert b"No space left on device" in done.stderr
+
+
+@posix
+def test_a_closed_stdout_never_becomes_a_file_of_ours(tmp_path: Path) -> None:
+    code = f"""
+import os, compress.recipe
+def read_recipe(path, overrides):
+    with open({str(tmp_path / 'weights')!r}, "w") as file:
+        os.write(1, b"printed by a library")
+        os.write(2, b"told by a library")
+        file.write("mine")
+    raise SystemExit(0)
+compress.recipe.read_recipe = read_recipe
+from compress.__main__ import main
+main()
+"""
+    subprocess.run(["sh", "-c", 'exec "$0" -c "$1" check a.yaml >&- 2>&-', sys.executable, code], cwd=ROOT, check=True, timeout=100)
+    assert (tmp_path / "weights").read_text() == "mine"
+
+
+@posix
+@pytest.mark.parametrize("columns", ["40", "1", "0", "-5", "abc", "\u00b2", "99999999999999999999", ""])
+def test_a_size_of_the_terminal_that_is_none_is_passed_over(columns: str) -> None:
+    environment = {"COLUMNS": columns, "LINES": columns, "TERM": "dumb"}
+    done = _run("check", "a.yaml", code=PROGRAM, environment=environment | {"TTY_COMPATIBLE": "1"})
+    assert (done.returncode, done.stdout[:4]) == (0, b"ok: ")
+    assert _run("--help", environment=environment).returncode == 0
+    assert _run("list", "tasks", environment=environment).returncode == 0
+
+
+@posix
+@pytest.mark.parametrize("environment", [{"TERM": "xterm"}, {"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}, {}], ids=str)
+@pytest.mark.parametrize("columns", [1, 40, 0])
+def test_a_terminal_of_any_width_sees_the_view_and_the_result(columns: int, environment: dict[str, str]) -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 10, columns, 0, 0))
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, "check", "a.yaml"], stdout=terminal, stderr=terminal, cwd=ROOT,
+                               env={**os.environ, "PYTHONIOENCODING": "ascii", **environment})  # fmt: skip
+    os.close(terminal)
+    told = b""
+    while True:
+        try:
+            part = os.read(controller, 4096)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not part:
+            break
+        told += part
+    os.close(controller)
+    assert process.wait(timeout=60) == 0, told
+    assert b"Traceback" not in told
+    assert b"ok: Z\\xfcrich" in told
+
+
+@posix
+def test_colours_that_are_forced_do_not_move_lines_in_a_file() -> None:
+    done = _run("check", "a.yaml", code=PROGRAM, environment={"FORCE_COLOR": "1", "TERM": "xterm"})
+    assert done.returncode == 0
+    assert b"\x1b[2K" not in done.stderr
+    assert b"\x1b[?25l" not in done.stderr
+
+
+@posix
+def test_a_reader_of_stderr_that_leaves_stops_no_work() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = _run("check", "a.yaml", code=PROGRAM, stderr=writer)
+    os.close(writer)
+    assert (done.returncode, done.stdout[:4]) == (0, b"ok: ")
+
+
+@posix
+@pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
+def test_a_reader_that_takes_one_line_sees_no_traceback(arguments: list[str]) -> None:
+    shell = '"$0" -c "from compress.__main__ import main; main()" "$@" | head -1'
+    done = subprocess.run(["sh", "-c", shell, sys.executable, *arguments], cwd=ROOT, capture_output=True, check=False, timeout=100)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
