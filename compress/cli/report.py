@@ -36,9 +36,11 @@ def report(
     if folder is None or readme is not None:
         raise InputError("report needs one of the two: a run folder, or --readme with a file whose tables are refreshed.")
     from compress.measure.report import write_report
-    from compress.measure.run_files import read_details, read_run
+    from compress.measure.run_files import RUN_JSON, read_details, read_run
 
     found, details = read_run(folder), read_details(folder)
+    if found.get("schema") != 1 or not isinstance(found.get("subjects"), list):
+        raise InputError(f"{folder / RUN_JSON} is no record of a run of ours; give the folder of a finished run.")
     make_way(folder, REPORT_HTML, SIGN)
     path = write_report(found, folder, details)
     note_written(folder, REPORT_HTML)
