@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 from transformers import PreTrainedModel
 
@@ -31,17 +32,18 @@ def labels_aligned(*, trains: bool = False) -> Callable[[Method[P]], Method[P]]:
     """
 
     def decorated(method: Method[P]) -> Method[P]:
+        signature = inspect.signature(method)
+
         @functools.wraps(method)
         def with_aligned(*args: P.args, **kwargs: P.kwargs) -> PreTrainedModel:
-            given: dict[str, Any] = dict(kwargs)
-            task, teacher, (model, *others) = given.get("task"), given.get("teacher"), args
-            if task is None:
-                return method(*args, **kwargs)
-            if teacher is not None:
+            bound = signature.bind(*args, **kwargs)
+            given = bound.arguments
+            task, teacher = given.get("task"), given.get("teacher")
+            if task is not None and teacher is not None:
                 given["teacher"] = aligned(teacher, task.labels, who="the teacher")
-            if not given.get("new_head"):
-                model = aligned(model, task.labels, trains=trains)
-            return method(model, *others, **given)
+            if task is not None and not given.get("new_head"):
+                given["model"] = aligned(given["model"], task.labels, trains=trains)
+            return method(*bound.args, **bound.kwargs)
 
         return with_aligned
 
