@@ -17,9 +17,9 @@ READERS: dict[str, Callable[[Path, bytes, str | None], Table]] = {
     ".tsv": table_reader("\t", "none"),
     ".csv": table_reader(",", "csv"),
     ".jsonl": read_lines,
+    ".parquet": read_parquet,
     ".ndjson": read_lines,
     ".json": read_document,
-    ".parquet": read_parquet,
 }
 """What reads a file, by the ending of its name."""
 FORMATS = tuple(READERS)

@@ -101,7 +101,7 @@ def test_a_named_text_alone_means_single_texts(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": "a", "label": 1}\n{"label": 1}\n', {}, "line 2, column 'text' is empty"),
         ("a.jsonl", '{"text": "a", "label": null}\n', {}, "line 1, column 'label' is empty"),
         ("a.parquet", b"PAR1 nothing", {}, "no Parquet file"),
-        ("a.xlsx", b"PK", {}, r"ends in '\.xlsx'; allowed: \.tsv, \.csv, \.jsonl, .*, \.parquet.* Save it as CSV"),
+        ("a.xlsx", b"PK", {}, r"ends in '\.xlsx'; allowed: \.tsv, \.csv, \.jsonl, \.parquet, .* Save it as CSV"),
     ],
 )
 def test_bad_files_are_refused_with_where_and_what(
