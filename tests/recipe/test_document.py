@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from compress.errors import InputError
+from compress.recipe import read_recipe, read_recipe_text
 from compress.recipe.document import decode, dump, parse
 
 
@@ -131,3 +134,38 @@ def test_utf_16_and_latin_1_are_refused_with_the_line() -> None:
         decode("a: 1\n".encode("utf-16"), "x")
     with pytest.raises(InputError, match="x:2: byte 0xe9 is no UTF-8"):
         decode("a: 1\nb: é\n".encode("latin-1"), "x")
+
+
+def test_a_file_that_never_ends_or_is_no_page_is_refused_by_its_size(tmp_path: Path) -> None:
+    (tmp_path / "large.yaml").write_bytes(b"#" * 900_000)
+    with pytest.raises(InputError, match=r"large.yaml:1: more than 800,000 bytes are no recipe"):
+        read_recipe(tmp_path / "large.yaml")
+    if Path("/dev/zero").exists():
+        with pytest.raises(InputError, match="more than 800,000 bytes are no recipe"):
+            read_recipe("/dev/zero")
+
+
+def test_too_many_values_are_refused_before_they_are_put_together() -> None:
+    with pytest.raises(InputError, match=r"recipe:2: more than 20000 values"):
+        read_recipe_text("model: m\nx: [" + "1," * 45_000 + "]\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "X: 1\n", "model: [X]\ntask: t\n", "name: X\n", "task: {kind: X, data: d}\n", "steps: [X]\n", "export: [X]\n",
+        "steps:\n  - distill: {teacher: X, objectives: {X: 1}}\n    as: X\n", "benchmark: {baseline: X}\n", "seed: X\n",
+        "model: !X a\n", "model: *X\n", "a: &X [*X]\n",
+    ],
+)  # fmt: skip
+def test_a_long_value_key_or_name_is_cut_in_the_message(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_recipe_text(text.replace("X", "x" * 50_000))
+    assert len(str(caught.value)) < 4000
+
+
+def test_a_long_override_is_cut_in_the_message(recipe: str) -> None:
+    for override in ("seed=" + "9" * 6000, "x" * 100_000, f"steps.{'x' * 100_000}.epochs=1", "x" * 100_000 + "=1"):
+        with pytest.raises(InputError) as caught:
+            read_recipe_text(recipe, [override])
+        assert len(str(caught.value)) < 600
