@@ -15,6 +15,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from compress.bert.families import known_family
+from compress.bert.heads import SINGLE_LABEL
 from compress.log import libraries_silenced
 
 CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS = "config.json", "tokenizer_config.json", "special_tokens_map.json"
@@ -47,6 +48,7 @@ def _write_config(model: PreTrainedModel, folder: Path, *, for_serving: bool) ->
     told |= spellings(model)
     told["id2label"] = {str(index): name for index, name in config.id2label.items()}  # transformers leaves defaults out
     told["label2id"] = dict(config.label2id)
+    told["problem_type"] = config.problem_type or SINGLE_LABEL
     if for_serving and told.get("pad_token_id") is None and model.tokenizer.pad_token_id is not None:
         told["pad_token_id"] = model.tokenizer.pad_token_id
     _write(path, told)

@@ -31,7 +31,6 @@ from compress.cli.options import (
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.cli.results import MOST_LABELS, matrix_csv, scores_text
-from compress.facts import read_facts
 from compress.runtimes.limits import TIME_LIMIT_SECONDS
 from compress.tasks.data.files import is_data_file
 
@@ -55,6 +54,7 @@ def evaluate(
     asked = None if max_length is None else whole_number("--max-length", max_length, 4, LONGEST)
     from compress import tasks
     from compress.artifact.labels import names_in_folder
+    from compress.facts import read_facts
     from compress.measure import measurement, subjects
 
     subject = subjects.subject_of(folder)

@@ -81,9 +81,9 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     refuse_unread(target, lower, options, brings_ranges=bool(quantized_linears(model)))
     judged = options.get("max_drop") is not None
     model = aligned(model, task.labels) if judged else in_order(model, task.labels)
-    check_known(task.calibration, model.tokenizer, model.label, allow_unknown=task.allow_unknown)
     task = task.read_by(model)
     with new_folder(folder, "export") as partial:
+        check_known(task.calibration, model.tokenizer, "the model", allow_unknown=task.allow_unknown)
         stages: list[Stage] = lower(model, partial, task=task, **options)
         for stage in stages:
             logger.info("%s, stage %s: largest error %.2g, %s; %d fused and %d integer operators", target, stage.name,

@@ -68,8 +68,8 @@ def _line(line: bytes) -> tuple[dict[str, Any], list[Any], int]:
 
 
 def _arrays(listed: list[Any], content: bytes) -> dict[str, np.ndarray]:
-    found, start = {}, 0
+    found, start, owned = {}, 0, bytearray(content)  # arrays over bytes could not be written to, as torch asks for
     for name, kind, shape in listed:
-        values = np.frombuffer(content, np.dtype(kind), math.prod(shape), start).reshape(shape)
+        values = np.frombuffer(owned, np.dtype(kind), math.prod(shape), start).reshape(shape)
         found[name], start = values, start + values.nbytes
     return found

@@ -164,7 +164,7 @@ def test_how_a_tokenizer_was_called_last_is_not_written(tmp_path: Path) -> None:
     again("a good film", truncation=True, max_length=4)
     kept = PreTrainedTokenizerFast(tokenizer_object=again.backend_tokenizer, pad_token="[PAD]", unk_token="[UNK]",
                                    cls_token="[CLS]", sep_token="[SEP]")  # fmt: skip
-    model.tokenizer = fitted_tokenizer(kept, FAMILIES["bert"])
+    model.tokenizer = fitted_tokenizer(kept, model.config)
     told = told_by(save(model, tmp_path / "again"), "tokenizer_config.json")
     assert not {"max_length", "stride", "truncation_strategy"} & told.keys()
     assert told["tokenizer_class"] == "PreTrainedTokenizerFast"  # transformers 4 does not know the name TokenizersBackend

@@ -161,7 +161,7 @@ def test_a_model_of_one_token_type_reads_none(kind: str, tmp_path: Path) -> None
     assert set(pair) == {"input_ids", "attention_mask"}
     assert torch.equal(logits_of(loaded, **pair), logits_of(model, **pair))
     shipped = export(loaded, tmp_path / "out", target="onnxruntime-cpu", task=task)
-    assert json.loads((shipped.path / "export.json").read_text())["inputs"] == ["input_ids", "attention_mask"]
+    assert json.loads((shipped.path / "bert_compress.json").read_text())["inputs"] == ["input_ids", "attention_mask"]
     opened = in_onnxruntime(shipped.path / "model.onnx")
     answers = torch.from_numpy(opened.run({name: values.numpy() for name, values in pair.items()}))
     torch.testing.assert_close(answers, logits_of(model, **pair), atol=1e-4, rtol=0)

@@ -199,7 +199,7 @@ def test_bench_times_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
     result = call("bench", "a", "b", "--batch", "1,8", "--length", "32,128", "--threads", "2", "--baseline", "b",
                   "--rounds", "3", "--seconds", "0.5")  # fmt: skip
     assert seen == {"folders": ["a", "b"], "batch": [1, 8], "length": [32, 128], "threads": [2], "device": "cpu",
-                    "baseline": "b", "rounds": 3, "seconds": 0.5}  # fmt: skip
+                    "baseline": "b", "rounds": 3, "seconds": 0.5, "time_limit": 900.0}  # fmt: skip
     cells = result.stdout.splitlines()[1].split()
     assert cells == ["a", "8", "128", "2", "1.50", "ms", "2.00", "ms", "5,333", "2.0\u00d7", "\u2013"]
     assert "measure starts" in result.stderr
@@ -223,7 +223,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "bert_compress.json").write_text(json.dumps({"target": "onnxruntime-cpu", "max_length": 64}))
     asked: dict[str, Any] = {"folder": str(tmp_path)}
 
-    def evaluate(subject: Any, *, task: Any, device: str) -> dict[str, Any]:
+    def evaluate(subject: Any, *, task: Any, device: str, time_limit: float) -> dict[str, Any]:
         asked["task"] = task
         return {"name": subject.name, "examples": 4, "truncated": 1, "max_length": 64, "unknown_tokens": 0.0,
                 "labels": ["no", "yes"], "metrics": {"accuracy": 0.75}, "metrics_ci95": {"accuracy": [0.3, 0.95]},

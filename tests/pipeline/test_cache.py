@@ -278,6 +278,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         (folder / "config.json").write_text("{}")
 
     monkeypatch.setattr(measuring, "measure", measure)
+    monkeypatch.setattr(measuring, "_read_back", lambda *_: None)
     monkeypatch.setattr(running, "export", export)
     return seen
 
