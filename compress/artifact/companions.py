@@ -29,7 +29,8 @@ def write_companions(model: PreTrainedModel, folder: Path, *, for_serving: bool 
     """Write config.json, the tokenizer's files and special_tokens_map.json into a folder that exists.
 
     Args:
-        model: With its tokenizer; both stay as they are, but for the name of the model's class in its configuration.
+        model: With its tokenizer; both stay as they are, but for the name of the model's class and what its head is for in its
+            configuration.
         folder: Where to.
         for_serving: Tell the tokenizer's padding token where the configuration has none. In a folder that is trained on, that
             would let the model's padding row learn no more.
@@ -41,6 +42,7 @@ def write_companions(model: PreTrainedModel, folder: Path, *, for_serving: bool 
 def _write_config(model: PreTrainedModel, folder: Path, *, for_serving: bool) -> None:
     config = model.config
     config.architectures = [type(model).__name__]
+    config.problem_type = config.problem_type or SINGLE_LABEL
     with libraries_silenced():
         config.save_pretrained(folder)
     path = folder / CONFIG
@@ -48,7 +50,6 @@ def _write_config(model: PreTrainedModel, folder: Path, *, for_serving: bool) ->
     told |= spellings(model)
     told["id2label"] = {str(index): name for index, name in config.id2label.items()}  # transformers leaves defaults out
     told["label2id"] = dict(config.label2id)
-    told["problem_type"] = config.problem_type or SINGLE_LABEL
     if for_serving and told.get("pad_token_id") is None and model.tokenizer.pad_token_id is not None:
         told["pad_token_id"] = model.tokenizer.pad_token_id
     _write(path, told)

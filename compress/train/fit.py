@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from transformers import PreTrainedModel
 
-from compress.bert.heads import aligned
 from compress.bert.sharing import why_not_cut
 from compress.errors import InputError
 
@@ -36,6 +35,8 @@ def labels_aligned(*, trains: bool = False) -> Callable[[Method[P]], Method[P]]:
 
         @functools.wraps(method)
         def with_aligned(*args: P.args, **kwargs: P.kwargs) -> PreTrainedModel:
+            from compress.bert.heads import aligned  # when it is called: what reads the signature alone needs no torch
+
             bound = signature.bind(*args, **kwargs)
             given = bound.arguments
             task, teacher = given.get("task"), given.get("teacher")
