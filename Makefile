@@ -4,7 +4,7 @@ FLOORS := .venv-floors
 KEEP ?= torch
 PROCESSES ?= logical
 
-.PHONY: setup demo test check floors
+.PHONY: setup demo test test-matrix check floors
 
 setup: .venv/ready
 
@@ -18,7 +18,10 @@ demo: setup
 	$(BIN)/bert-compress run recipes/quickstart.yaml
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal -m "not matrix"
+
+test-matrix: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal -m matrix
 
 check: setup
 	$(BIN)/ruff check .

@@ -116,8 +116,8 @@ HEADS = {
 STEPS = {
     "fine_tuned": "  - fine_tune: {epochs: 3, learning_rate: 3e-3, batch_size: 8}\n",
     "distilled": "  - fine_tune: {epochs: 3, learning_rate: 3e-3, batch_size: 8}\n    as: teacher\n"
-    "  - drop_layers: {keep: [1]}\n  - distill: {teacher: teacher, objectives: {logits: 1.0}, epochs: 6, learning_rate: 3e-3,\n"
-    "            batch_size: 8}\n",
+    "  - drop_layers: {keep: [1]}\n  - distill: {teacher: teacher, objectives: {logits: 1.0}, epochs: 6,\n"
+    "            learning_rate: 3e-3, batch_size: 8}\n",
 }
 
 

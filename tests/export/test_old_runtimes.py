@@ -114,6 +114,7 @@ def answers_of_today(path: Path, given: dict[str, np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.skipif(sys.platform == "win32", reason="the folders of an environment are called differently there")
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="onnxruntime 1.17 was built for Python 3.12 at most")
 @pytest.mark.parametrize("version", VERSIONS)

@@ -128,6 +128,7 @@ def _checked(path: Path, opset: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_writes_the_lowest(target: str, tmp_path: Path) -> None:
     limits = {} if target in ("onnxruntime-cpu", "openvino-cpu") else LOOSE
@@ -136,6 +137,7 @@ def test_every_target_writes_the_lowest(target: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.parametrize("target", ["onnxruntime-cpu", "onnxruntime-cpu-int8"])
 @pytest.mark.parametrize("kind", [kind for kind in NEEDED if kind != "bert"])
 def test_a_family_without_new_operators_asks_for_an_older_opset_and_runs_alike(kind: str, target: str, tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ def _one_example(model: Any, given: Any, named: dict[str, Any]) -> None:
         pytest.fail("the model ran")
 
 
+@pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_passes_its_rehearsal(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in_for_timing(monkeypatch)
