@@ -30,7 +30,7 @@ check: setup
 
 # The lowest versions that setup.cfg states, in an environment of their own; KEEP names what is as constraints.txt has it
 floors: $(FLOORS)/ready
-	OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "not slow or floors"
+	OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "(not slow or floors) and not matrix"
 
 $(FLOORS)/ready: setup.cfg pyproject.toml constraints.txt tools/floors.py
 	$(PYTHON) -m venv --clear $(FLOORS)
