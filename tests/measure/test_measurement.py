@@ -211,6 +211,7 @@ def test_a_subject_is_evaluated_without_being_timed(pair: list[Path], task: Any)
     assert (low, round(high, 3)) == (0.0, 0.324)  # z² / (8 + z²)
     assert found == {
         "name": "wrong", "kind": "onnx", "target": "onnx", "path": str(pair[1]), "examples": 8, "truncated": 0,
+        "unknown_tokens": 0.0,
         "max_length": 40, "labels": ["bad", "good"], "metrics": {"accuracy": 0.0}, "confusion": [[0, 4], [4, 0]],
         "parity": {"max_abs_error": None, "label_flips": None, "batch_invariance_flips": 0},
     }  # fmt: skip
