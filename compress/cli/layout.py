@@ -45,11 +45,13 @@ def table_text(
 
 def _one_line(cell: str) -> str:
     """A cell without what would end its line or command the terminal."""
-    return "".join(_escaped(character) if unicodedata.category(character) == "Cc" else character for character in cell)
+    return "".join(_escaped(one) if unicodedata.category(one) in ("Cc", "Cs") else one for one in cell)
 
 
 def _escaped(character: str) -> str:
-    return " " if character in "\n\t" else f"\\x{ord(character):02x}"
+    if character in "\n\t":
+        return " "
+    return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
 
 
 def _width(text: str) -> int:

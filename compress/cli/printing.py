@@ -48,13 +48,13 @@ def _plain(value: Any) -> Any:
 
 
 def say(text: str) -> None:
-    """Print on stdout; leave without a word when nobody reads on.
+    """Print on stdout, half a surrogate pair as its escape; leave without a word when nobody reads on.
 
     Raises:
         CompressError: It cannot be written, the disk being full, say.
     """
     try:
-        print(text, flush=True)
+        print(_SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text), flush=True)
     except BrokenPipeError:
         send_to_nowhere(sys.stdout)
         sys.exit(FAILED)

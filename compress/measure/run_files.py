@@ -28,14 +28,20 @@ class _Latency(TypedDict, total=False):
 
 class _Subject(TypedDict, total=False):
     latency: list[_Latency] | None
+    size_bytes: Annotated[float, Field(gt=0)] | None
 
 
 class _Step(TypedDict, total=False):
     curve: Curve
 
 
+class _Split(TypedDict, total=False):
+    per_label: list[Number] | None
+
+
 class _Data(TypedDict, total=False):
     labels: list[str | int] | None
+    splits: dict[str, _Split | None] | None
 
 
 class _Run(TypedDict, total=False):

@@ -41,7 +41,8 @@ def _report(folder: Path, run: Any, details: Any) -> Any:
     [
         ("subjects",), ("subjects", 0), ("subjects", 0, "latency"), ("subjects", 0, "latency", 0),
         ("subjects", 0, "latency", 0, "batch"), ("subjects", 0, "latency", 0, "p50_ms"), ("subjects", 0, "metrics"),
-        ("subjects", 0, "name"), ("steps",), ("steps", 0), ("steps", 0, "curve"), ("steps", 0, "arguments"), ("gates",),
+        ("subjects", 0, "name"), ("subjects", 0, "size_bytes"), ("data", "splits", "train", "per_label"),
+        ("steps",), ("steps", 0), ("steps", 0, "curve"), ("steps", 0, "arguments"), ("gates",),
         ("machine",), ("data",), ("data", "labels"), ("recipe",), ("name",),
     ],
     ids=lambda path: ".".join(map(str, path)),
