@@ -30,8 +30,8 @@ from tests.models import tiny_bert, toy_task
 
 SHORT = 6
 TOLD = (
-    "the model reads 6 tokens at most: of the task's texts, of up to 24, it gets the first 6; give the task a max_length of 6, "
-    "or let swap_attention extend the model"
+    "the model reads 6 tokens at most: of the task's texts, of up to 24, it gets the first 6; give the task a max_length of "
+    "6, or let swap_attention extend the model"
 )
 Step = Callable[[PreTrainedModel, Task], Any]
 STEPS: dict[str, Step] = {
