@@ -195,5 +195,6 @@ def test_a_base_checkpoint_with_switches_gets_the_same_head(tmp_path: Path) -> N
     for folder in (plain, switched):
         change_weights(folder, without_head)
         (folder / "structure.json").unlink()
-    set_json(switched / "config.json", torchscript=True, torch_dtype="float16", num_labels=10**9, id2label=None, pruned_heads={})
+    told: dict[str, Any] = {"torchscript": True, "torch_dtype": "float16", "num_labels": 10**9, "pruned_heads": {}}
+    set_json(switched / "config.json", id2label=None, **told)
     assert not differences(state_of(load(plain)), state_of(load(switched)))
