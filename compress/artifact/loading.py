@@ -68,7 +68,7 @@ def load(
     config._attn_implementation = "sdpa"
     model = _without_memory(config, weights, folder, pruned)
     _check_weights(model, weights, folder)
-    model = _with_memory(model, weights, folder, seed)
+    model = _with_memory(model, weights, folder, pruned, seed)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
     model.tokenizer = read_tokenizer(folder, config)
     model.label = Path(str(name).removeprefix("package:")).name
@@ -155,13 +155,15 @@ def _size(weights: Weights) -> int:
     return sum(tensor.numel() for tensor in weights.values())
 
 
-def _with_memory(model: PreTrainedModel, weights: Weights, folder: Path, seed: int) -> PreTrainedModel:
+def _with_memory(
+    model: PreTrainedModel, weights: Weights, folder: Path, pruned: PrunedHeads, seed: int
+) -> PreTrainedModel:
     """The same model with memory for its weights; those that the file does not have are a new model's."""
     told = told_by_structure(model)
     missing = {name for name in model.state_dict() if name not in weights and name not in told}
     structure = _structure(folder)
     with _seeded(seed), libraries_silenced():
-        if missing and structure is None and "pruned_heads" not in read_configuration(folder):
+        if missing and structure is None and not pruned:
             return type(model)(model.config)  # which draws all weights, so that a head is the same as ever
         give_memory(model)
         begin_anew(model, missing)

@@ -87,7 +87,7 @@ def apply_structure(model: PreTrainedModel, structure: dict[str, Any], *, most: 
     if not isinstance(told, list) or structure.get("schema") != SCHEMA or len(told) != len(layers):
         raise InputError(
             f"structure.json does not describe this model: schema {SCHEMA} with {len(layers)} layers is expected; "
-            "save the model again with compress.save, or remove the file if the layers are all alike."
+            "save the model again with compress.save, or restore the file; without it a model may answer otherwise."
         )
     for index, (layer, shape) in enumerate(zip(layers, told, strict=True)):
         told_numbers = [shape.get(key) if isinstance(shape, dict) else None for key in ("heads", "head_size", "intermediate")]
