@@ -18,7 +18,7 @@ TABLES = {
     "methods": (methods, methods.METHODS, set()),
     "objectives": (objectives, objectives.OBJECTIVES, {"layer_map", "outputs"}),
     "targets": (export, export.TARGETS, {"exporting", "graph", "integers", "lowering", "lstm", "parity", "ranges",
-                                         "saturation", "segment", "sensitivity"}),
+                                         "refusing", "saturation", "segment", "sensitivity"}),
     "tasks": (tasks, tasks.TASKS, {"cutting", "encoding", "known", "reading", "sources", "split", "unlabelled", "words"}),
 }  # fmt: skip
 ENTRIES = [(table, name, module) for table, (_, entries, _) in TABLES.items() for name, module in entries.items()]
