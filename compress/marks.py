@@ -26,15 +26,20 @@ def write_mark(folder: Path, kind: str, **facts: Any) -> None:
 
 def read_mark(folder: Path) -> dict[str, Any] | None:
     """What a folder's mark says; None where there is none of ours, or it cannot be read."""
-    path = folder / MARK
+    told = read_own(folder / MARK)
+    known = told is not None and isinstance(told.get("kind"), str) and told.get("schema") == SCHEMA
+    return told if known else None
+
+
+def read_own(path: Path) -> dict[str, Any] | None:
+    """The object that a JSON file of ours holds; None where it is a link, is missing, or holds none."""
     if path.is_symlink() or not path.is_file():
         return None
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    known = isinstance(told, dict) and isinstance(told.get("kind"), str) and told.get("schema") == SCHEMA
-    return told if known else None
+    return told if isinstance(told, dict) else None
 
 
 def kind_of(folder: Path) -> str | None:

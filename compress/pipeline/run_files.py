@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -23,7 +22,7 @@ from filelock import Timeout
 from compress.artifact.card import CARD, card_text
 from compress.disk import discard, folders_made, free_name, lock_of, put, remove, set_aside, sha256_of, sync, write_lasting
 from compress.errors import CompressError, InputError
-from compress.marks import MARK, held, kind_of, read_mark, state_of, write_mark, written
+from compress.marks import MARK, held, kind_of, read_mark, read_own, state_of, write_mark, written
 from compress.measure.report import REPORT
 from compress.pipeline.processes import is_main
 from compress.pipeline.run_log import RunLog
@@ -213,16 +212,11 @@ def _is_unmarked_run(out: Path) -> bool:
 
 def read_run(out: Path) -> dict[str, Any] | None:
     """The record that a run left in a folder; None where run.json is missing, or no record of ours."""
-    path = out / RUN
-    if path.is_symlink() or not path.is_file():
-        return None
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
+    told = read_own(out / RUN)
     kinds = {"schema": int, "name": str, "recipe": dict, "steps": list, "subjects": list}
-    sound = isinstance(told, dict) and all(isinstance(told.get(key), kind) for key, kind in kinds.items())
-    return told if sound and told["schema"] == SCHEMA and told["schema"] is not True else None
+    if told is None or not all(isinstance(told.get(key), kind) for key, kind in kinds.items()):
+        return None
+    return told if told["schema"] == SCHEMA and told["schema"] is not True else None
 
 
 def _written_unmarked(out: Path) -> dict[str, list[str]]:

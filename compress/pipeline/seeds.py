@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import InputError
+from compress.marks import read_own
 from compress.pipeline.cache import cache_folder
 from compress.pipeline.measuring import write_json
 from compress.pipeline.run_files import SCHEMA
@@ -73,13 +73,8 @@ def results_path(plan: Plan) -> Path:
 
 
 def _holds_results(path: Path) -> bool:
-    if path.is_symlink() or not path.is_file():
-        return False
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    runs = told.get("runs") if isinstance(told, dict) and told.get("schema") == SCHEMA else None
+    told = read_own(path)
+    runs = told.get("runs") if told is not None and told.get("schema") == SCHEMA else None
     return isinstance(runs, list) and all(isinstance(one, dict) and "recipe" in one for one in runs)
 
 
