@@ -260,7 +260,8 @@ def test_a_model_that_reads_less_than_the_task_s_texts_runs_whatever_comes_first
     write_model(tiny_bert(labels=("0", "1")), tmp_path / "model")
     monkeypatch.setattr("compress.pipeline.checks.assert_better_than_chance", lambda *_: None)
     recipe = (f"name: long\nmodel: {tmp_path / 'model'}\ntask: {{data: {data}, max_length: 40}}\nsteps: {steps}\n"
-              f"export: {'[{onnxruntime-cpu: {}}]' if steps == '[]' else '[]'}\n")  # fmt: skip
+              f"export: {'[{onnxruntime-cpu: {}}]' if steps == '[]' else '[]'}\n"
+              "benchmark: {length: [24]}\n")  # fmt: skip
     run(read_recipe_text(recipe), Surroundings(out=tmp_path / "out", device="cpu"))
     told = [record.getMessage() for record in caplog.records if record.name.startswith("compress.tasks")]
     assert [text.partition(":")[0] for text in told] == ["the model reads 24 tokens at most"]
