@@ -63,27 +63,33 @@ def _asked(name: str, data_dir: str | None) -> dict[str, Any]:
         raise SystemExit(f"{name} failed:\n{ended.stderr[-3000:]}")
     row: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     row["fits"] = row["peak_memory_bytes"] <= LIMIT_BYTES
-    print(f"{name:22} {row['seconds']:7.0f} s, {row['peak_memory_bytes'] / 2**30:5.1f} GiB, "
-          f"{row['parameters'] / 1e6:.1f} M of {row['parameters_before'] / 1e6:.1f} M weights stay", flush=True)  # fmt: skip
+    print(
+        f"{name:22} {row['seconds']:7.0f} s, {row['peak_memory_bytes'] / 2**30:5.1f} GiB, "
+        f"{row['parameters'] / 1e6:.1f} M of {row['parameters_before'] / 1e6:.1f} M weights stay",
+        flush=True,
+    )
     return row
 
 
 def _taken(name: str, data_dir: str | None) -> dict[str, Any]:
     from compress.bert.layout import parameter_count
     from compress.methods import METHODS
-    from compress.train.run import Run
+    from compress.train.run import StepContext
 
     model, task = model_and_task(data_dir)
     options = ARGUMENTS[name] | ({"teacher": model} if name == "prune_cofi" else {})
     started = time.perf_counter()
     pruned = getattr(importlib.import_module(METHODS[name]), name)(
-        model, task=task, run=Run(seed=SEED, max_steps=STEPS if "epochs" in options else None), **options
+        model, task=task, run=StepContext(seed=SEED, max_steps=STEPS if "epochs" in options else None), **options
     )
     return {
-        "method": name, "arguments": ARGUMENTS[name], "seconds": time.perf_counter() - started,
-        "peak_memory_bytes": peak_memory_bytes(), "parameters_before": parameter_count(model),
+        "method": name,
+        "arguments": ARGUMENTS[name],
+        "seconds": time.perf_counter() - started,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "parameters_before": parameter_count(model),
         "parameters": parameter_count(pruned),
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

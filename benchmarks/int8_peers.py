@@ -1,8 +1,8 @@
 """What the peers of benchmarks/int8_runtimes.py make of a model, each in its own tool's words.
 
-    python benchmarks/int8_peers.py stock MODEL OUT            (in an environment with optimum-onnx)
-    python benchmarks/int8_peers.py nncf MODEL.onnx INPUTS.npz OUT.xml          (in one with nncf)
-    python benchmarks/int8_peers.py serve                      (reads one JSON request on stdin, as the benchmark sends it)
+python benchmarks/int8_peers.py stock MODEL OUT            (in an environment with optimum-onnx)
+python benchmarks/int8_peers.py nncf MODEL.onnx INPUTS.npz OUT.xml          (in one with nncf)
+python benchmarks/int8_peers.py serve                      (reads one JSON request on stdin, as the benchmark sends it)
 """
 
 from __future__ import annotations
@@ -32,12 +32,16 @@ def nncf(model: str, inputs: str, out: str) -> None:
     import openvino
 
     with np.load(inputs) as file:
-        batches = [{name: file[f"{name}.{index}"] for name in ("input_ids", "attention_mask", "token_type_ids")}
-                   for index in range(len(file.files) // 3)]  # fmt: skip
+        batches = [
+            {name: file[f"{name}.{index}"] for name in ("input_ids", "attention_mask", "token_type_ids")}
+            for index in range(len(file.files) // 3)
+        ]
     found = nncf.quantize(
-        openvino.Core().read_model(model), nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER,
+        openvino.Core().read_model(model),
+        nncf.Dataset(batches),
+        model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(batches),
-    )  # fmt: skip
+    )
     openvino.save_model(found, out, compress_to_fp16=False)
 
 

@@ -75,19 +75,33 @@ def main() -> None:
         print(f"round {round_ + 1} of {arguments.rounds} is done", flush=True)
     for name, found in samples.items():
         rows[name]["latency"] = [
-            {"batch": batch, "length": length, "threads": threads, "p50_ms": percentile(taken, 50),
-             "p95_ms": percentile(taken, 95), "samples": taken}
-            for threads, lists in found.items() for (batch, length), taken in zip(SHAPES, lists, strict=True)
-        ]  # fmt: skip
+            {
+                "batch": batch,
+                "length": length,
+                "threads": threads,
+                "p50_ms": percentile(taken, 50),
+                "p95_ms": percentile(taken, 95),
+                "samples": taken,
+            }
+            for threads, lists in found.items()
+            for (batch, length), taken in zip(SHAPES, lists, strict=True)
+        ]
     peak = statistics.median(_peak_gops() for _ in range(5))
     macs = {f"{batch}x{length}": batch * onnx_macs(work / "ours-static" / "model.onnx", length) for batch, length in SHAPES}
     content = {
-        "schema": 1, "script": "benchmarks/int8_runtimes.py", "machine": machine(),
-        "versions": versions() | _peer_versions(work), "commit": commit(), "rounds": arguments.rounds,
+        "schema": 1,
+        "script": "benchmarks/int8_runtimes.py",
+        "machine": machine(),
+        "versions": versions() | _peer_versions(work),
+        "commit": commit(),
+        "rounds": arguments.rounds,
         "data": "GLUE SST-2, dev, 872 sentences (no licence stated; Stanford Sentiment Treebank in GLUE, research use)",
-        "model": "MiniLM-L6 fine-tuned, seed 13", "macs": macs, "integer_peak_gops": peak,
-        "subjects": list(rows.values()), "bars": _bars(rows),
-    }  # fmt: skip
+        "model": "MiniLM-L6 fine-tuned, seed 13",
+        "macs": macs,
+        "integer_peak_gops": peak,
+        "subjects": list(rows.values()),
+        "bars": _bars(rows),
+    }
     _tell(content)
     write_whole(RESULT, json.dumps(content, indent=1) + "\n")
     print(f"written: {RESULT}")
@@ -166,8 +180,14 @@ def _environment(folder: Path, packages: Sequence[str], *, pinned: bool = True) 
 def _run(command: Sequence[str], request: dict[str, Any] | None = None, threads: int | None = None) -> str:
     pinned = {} if threads is None else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     told = json.dumps(request) if request else None
-    ended = subprocess.run(command, input=told, capture_output=True, text=True, check=False,
-                           env={**os.environ, **pinned, "PYTHONPATH": str(HERE.parent), "HF_HUB_OFFLINE": "1"})  # fmt: skip
+    ended = subprocess.run(
+        command,
+        input=told,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **pinned, "PYTHONPATH": str(HERE.parent), "HF_HUB_OFFLINE": "1"},
+    )
     if ended.returncode:
         raise SystemExit(f"{' '.join(command[:4])} failed:\n{ended.stderr[-3000:]}")
     return ended.stdout
@@ -180,10 +200,14 @@ def _asked(subject: Subject, threads: int, request: dict[str, Any]) -> dict[str,
 
 
 def _write_batches(path: Path, batches: Sequence[dict[str, np.ndarray]]) -> None:
-    np.savez(path, **{
-        f"{name}.{index}": batch.get(name, np.zeros_like(batch["input_ids"])) for index, batch in enumerate(batches)
-        for name in INPUTS
-    })  # fmt: skip
+    np.savez(
+        path,
+        **{
+            f"{name}.{index}": batch.get(name, np.zeros_like(batch["input_ids"]))
+            for index, batch in enumerate(batches)
+            for name in INPUTS
+        },
+    )
 
 
 def _accuracy(subject: Subject, task: Any, model: Any, work: Path) -> dict[str, Any]:
@@ -193,9 +217,11 @@ def _accuracy(subject: Subject, task: Any, model: Any, work: Path) -> dict[str, 
     found = []
     for name, batches in (
         ("alone", [encoded.batch([index]) for index in range(count)]),
-        ("padded", [encoded.batch(list(range(start, min(start + BATCH, count))), pad_to=longest)
-                    for start in range(0, count, BATCH)]),
-    ):  # fmt: skip
+        (
+            "padded",
+            [encoded.batch(list(range(start, min(start + BATCH, count))), pad_to=longest) for start in range(0, count, BATCH)],
+        ),
+    ):
         _write_batches(work / f"{name}.npz", batches)
         _asked(subject, 2, {"batches": str(work / f"{name}.npz"), "answers": str(work / "answers.npy")})
         found.append(np.load(work / "answers.npy"))
@@ -204,11 +230,14 @@ def _accuracy(subject: Subject, task: Any, model: Any, work: Path) -> dict[str, 
     files += [subject.path.with_suffix(".bin")] if subject.path.suffix == ".xml" else []
     print(f"{subject.name}: {right.mean():.4f}", flush=True)
     return {
-        "name": subject.name, "accuracy": float(right.mean()), "ci95": list(wilson_interval(int(right.sum()), count)),
-        "right": right.tolist(), "size_bytes": sum(file.stat().st_size for file in files),
+        "name": subject.name,
+        "accuracy": float(right.mean()),
+        "ci95": list(wilson_interval(int(right.sum()), count)),
+        "right": right.tolist(),
+        "size_bytes": sum(file.stat().st_size for file in files),
         "invariance_flips": int((found[0].argmax(1) != found[1].argmax(1)).sum()),
         "largest_change": float(np.abs(found[0] - found[1]).max()),
-    }  # fmt: skip
+    }
 
 
 def _compare(rows: dict[str, dict[str, Any]]) -> None:
@@ -295,8 +324,10 @@ def _tell(content: dict[str, Any]) -> None:
     for name, row in rows.items():
         own = _middle(row, 1) if "latency" in row else {}
         cells = " ".join(f"{base[shape] / own[shape]:8.2f}x" if own else f"{'-':>9}" for shape in SHAPES)
-        print(f"{name:52} {cells}   {row['accuracy']:.4f}  {100 * row['drop']['value']:+.2f}  {row['size_bytes'] / 1e6:.1f}  "
-              f"{row['invariance_flips']}")  # fmt: skip
+        print(
+            f"{name:52} {cells}   {row['accuracy']:.4f}  {100 * row['drop']['value']:+.2f}  {row['size_bytes'] / 1e6:.1f}  "
+            f"{row['invariance_flips']}"
+        )
     peak = content["integer_peak_gops"]
     for name in ("onnxruntime-cpu-int8, static", "openvino-cpu-int8"):
         own = _middle(rows[name], 1)

@@ -22,7 +22,7 @@ import compress as cp
 from compress.measure.block_times import Setting, model_times, shapes_of
 from compress.measure.machine import commit, machine, versions
 from compress.record import write_whole
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 RESULT = Path(__file__).parent / "results" / "latency_targets.json"
 ASKED = {
@@ -39,15 +39,22 @@ def main() -> None:
     """Prune, time, and write what was found."""
     arguments = _arguments()
     model, task = cp.load(arguments.model), cp.task("sst2", data_dir=arguments.data_dir)
-    rows = [row for (target, batch, length), speedups in ASKED.items()
-            for row in _rows(model, task, Setting(target, batch, length, THREADS), speedups)]  # fmt: skip
+    rows = [
+        row
+        for (target, batch, length), speedups in ASKED.items()
+        for row in _rows(model, task, Setting(target, batch, length, THREADS), speedups)
+    ]
     content = {
-        "schema": 1, "script": "benchmarks/latency_targets.py", "machine": machine(), "versions": versions(),
+        "schema": 1,
+        "script": "benchmarks/latency_targets.py",
+        "machine": machine(),
+        "versions": versions(),
         "commit": commit(),
         "model": f"{model.config.num_hidden_layers} x {model.config.hidden_size}, fine-tuned on SST-2",
-        "data": "GLUE SST-2 (no licence stated; Stanford Sentiment Treebank in GLUE, research use)", "within": WITHIN,
+        "data": "GLUE SST-2 (no licence stated; Stanford Sentiment Treebank in GLUE, research use)",
+        "within": WITHIN,
         "rows": rows,
-    }  # fmt: skip
+    }
     write_whole(RESULT, json.dumps(content, indent=1) + "\n")
     print(f"written: {RESULT}")
 
@@ -63,21 +70,36 @@ def _rows(model: Any, task: Any, setting: Setting, speedups: tuple[float, ...]) 
     told, pruned = {}, {"dense": model}
     with tempfile.TemporaryDirectory() as folder:
         for speedup in speedups:
-            run = Run(seed=SEED, answers=Path(folder))
+            run = StepContext(seed=SEED, answers=Path(folder))
             pruned[f"{speedup:g}x"] = cp.prune_to_latency(
-                model, task=task, speedup=speedup, target=setting.target, batch=setting.batch, length=setting.length,
-                threads=setting.threads, run=run,
-            )  # fmt: skip
+                model,
+                task=task,
+                speedup=speedup,
+                target=setting.target,
+                batch=setting.batch,
+                length=setting.length,
+                threads=setting.threads,
+                run=run,
+            )
             told[speedup] = run.facts["latency"]
     taken = model_times(pruned, task, setting)
     rows = []
     for speedup in speedups:
         measured = taken["dense"] / taken[f"{speedup:g}x"]
-        rows.append({
-            "target": setting.target, "batch": setting.batch, "length": setting.length, "threads": setting.threads,
-            **told[speedup]["speedup"], "measured_again": measured, "is_within": abs(measured / speedup - 1) <= WITHIN,
-            "dense_ms": taken["dense"], "pruned_ms": taken[f"{speedup:g}x"], "shapes": shapes_of(pruned[f"{speedup:g}x"]),
-        })  # fmt: skip
+        rows.append(
+            {
+                "target": setting.target,
+                "batch": setting.batch,
+                "length": setting.length,
+                "threads": setting.threads,
+                **told[speedup]["speedup"],
+                "measured_again": measured,
+                "is_within": abs(measured / speedup - 1) <= WITHIN,
+                "dense_ms": taken["dense"],
+                "pruned_ms": taken[f"{speedup:g}x"],
+                "shapes": shapes_of(pruned[f"{speedup:g}x"]),
+            }
+        )
         print(f"{setting}: asked {speedup:g}x, predicted {rows[-1]['predicted']:.3g}x, measured {measured:.3g}x", flush=True)
     return rows
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.measure.machine import commit, machine, versions
-from compress.pipeline import Surroundings, run
+from compress.pipeline import RunOptions, run
 from compress.recipe import Plan, read_recipe
 from compress.recipe.plan import Benchmark, Gates
 from compress.record import write_whole
@@ -37,19 +37,30 @@ def main() -> None:
     every = list(variants(plan))
     unknown = set(arguments.only) - {left for left, _, _ in every}
     if unknown:
-        raise SystemExit(f"--only {' '.join(sorted(unknown))}: {plan.name} has nothing of that name to leave out, but "
-                         f"{', '.join(dict.fromkeys(left for left, _, _ in every if left)) or 'nothing at all'}.")
-    found = [_measured(name, one, arguments.cache) for left, name, one in every
-             if not left or not arguments.only or left in arguments.only]  # fmt: skip
+        raise SystemExit(
+            f"--only {' '.join(sorted(unknown))}: {plan.name} has nothing of that name to leave out, but "
+            f"{', '.join(dict.fromkeys(left for left, _, _ in every if left)) or 'nothing at all'}."
+        )
+    found = [
+        _measured(name, one, arguments.cache)
+        for left, name, one in every
+        if not left or not arguments.only or left in arguments.only
+    ]
     whole = found[0]
     for one in found:
         one["lost"] = {name: whole["accuracy"][name] - value for name, value in one["accuracy"].items()}
         shown = ", ".join(f"{name} {100 * value:.1f} %" for name, value in one["accuracy"].items())
         print(f"{one['name']:48} {shown}", flush=True)
     content = {
-        "schema": 1, "script": "benchmarks/leave_one_out.py", "recipe": plan.resolved(), "seed": arguments.seed,
-        "machine": machine(), "versions": versions(), "commit": commit(), "variants": found,
-    }  # fmt: skip
+        "schema": 1,
+        "script": "benchmarks/leave_one_out.py",
+        "recipe": plan.resolved(),
+        "seed": arguments.seed,
+        "machine": machine(),
+        "versions": versions(),
+        "commit": commit(),
+        "variants": found,
+    }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"leave_one_out_{plan.name}.json"
     write_whole(path, json.dumps(content, indent=1) + "\n")
@@ -91,7 +102,7 @@ def _measured(name: str, plan: Plan, cache: Path) -> dict[str, Any]:
     least = Benchmark(batch=(1,), length=(8,), threads=(1,), baseline=plan.benchmark.baseline, rounds=1, seconds=0.02)
     plan = replace(plan, benchmark=least, gates=Gates(allow_slower=True))
     with tempfile.TemporaryDirectory() as folder:
-        told = run(plan, Surroundings(Path(folder) / "out", cache=cache))
+        told = run(plan, RunOptions(Path(folder) / "out", cache=cache))
     subjects = told["subjects"]
     return {
         "name": name,

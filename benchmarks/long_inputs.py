@@ -91,12 +91,21 @@ def main() -> None:
     for row in rows:
         print(f"{row['length']:6} {row['name']:40} {row['p50_ms']:9.1f} ms {(row['peak_memory_bytes'] or 0) / 1e6:8.0f} MB")
     content = {
-        "schema": 1, "script": "benchmarks/long_inputs.py", "machine": machine(), "versions": versions(), "commit": commit(),
+        "schema": 1,
+        "script": "benchmarks/long_inputs.py",
+        "machine": machine(),
+        "versions": versions(),
+        "commit": commit(),
         "model": f"{MODEL}, positions repeated" + (f"; {THEIRS}: random weights of its shape" if THEIRS in subjects else ""),
-        "window": WINDOW, "segment": SEGMENT,
-        "device": device, "precision": "float32" if device == "cpu" else "bfloat16", "threads": 1, "batch": 1,
-        "rounds": arguments.rounds, "rows": rows,
-    }  # fmt: skip
+        "window": WINDOW,
+        "segment": SEGMENT,
+        "device": device,
+        "precision": "float32" if device == "cpu" else "bfloat16",
+        "threads": 1,
+        "batch": 1,
+        "rounds": arguments.rounds,
+        "rows": rows,
+    }
     path = Path(__file__).parent / "results" / RESULTS[device]
     write_whole(path, json.dumps(content, indent=1) + "\n")
     print(f"written: {path}")
@@ -104,8 +113,13 @@ def main() -> None:
 
 def _row(name: str, length: int, taken: list[Timed]) -> dict[str, Any]:
     samples, peaks = zip(*taken, strict=True)
-    return {"name": name, "length": length, "p50_ms": statistics.median(samples), "samples_ms": samples,
-            "peak_memory_bytes": None if None in peaks else max(peaks)}  # fmt: skip
+    return {
+        "name": name,
+        "length": length,
+        "p50_ms": statistics.median(samples),
+        "samples_ms": samples,
+        "peak_memory_bytes": None if None in peaks else max(peaks),
+    }
 
 
 def _arguments() -> argparse.Namespace:
@@ -143,8 +157,10 @@ def _on_cpu(room: Path, longest: int, ways: Sequence[str]) -> dict[str, Measure]
 
 
 def _on_cuda(room: Path, longest: int, ways: Sequence[str]) -> dict[str, Measure]:
-    found = {f"{name}, torch": _process("flash" if name == DENSE else "fused", cp.save(one, room / name), "cuda")
-             for name, one in _variants(longest, ways).items()}  # fmt: skip
+    found = {
+        f"{name}, torch": _process("flash" if name == DENSE else "fused", cp.save(one, room / name), "cuda")
+        for name, one in _variants(longest, ways).items()
+    }
     return found | _theirs_of(ways, "cuda")
 
 
@@ -247,10 +263,18 @@ def _theirs(length: int) -> Any:
     from transformers import LongformerConfig, LongformerForSequenceClassification
 
     torch.manual_seed(SEED)
-    return LongformerForSequenceClassification(LongformerConfig(
-        vocab_size=30522, hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536,
-        max_position_embeddings=max(512, length) + 2, attention_window=WINDOW, pad_token_id=0,
-    ))  # fmt: skip
+    return LongformerForSequenceClassification(
+        LongformerConfig(
+            vocab_size=30522,
+            hidden_size=384,
+            num_hidden_layers=6,
+            num_attention_heads=12,
+            intermediate_size=1536,
+            max_position_embeddings=max(512, length) + 2,
+            attention_window=WINDOW,
+            pad_token_id=0,
+        )
+    )
 
 
 if __name__ == "__main__":

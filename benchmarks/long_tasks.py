@@ -29,7 +29,7 @@ from compress.log import no_progress
 from compress.measure.accuracy import compare_answers, judge_answers
 from compress.measure.machine import commit, machine, versions
 from compress.pipeline.cache import open_cache
-from compress.pipeline.steps import Stop, Walk, walk_steps
+from compress.pipeline.steps import Execution, StepOutput, execute_steps
 from compress.recipe import INPUT_MODEL, read_recipe
 from compress.record import write_whole
 from compress.train.device import pick_device
@@ -52,9 +52,15 @@ def main() -> None:
         for one in as_completed(asked):
             rows = sorted([*rows, *one.result()], key=lambda row: (row["data"], KINDS.index(row["kind"]), row["seed"]))
             content = {
-                "schema": 1, "script": "benchmarks/long_tasks.py", "machine": machine(), "versions": versions(),
-                "commit": commit(), "device": device, "means": _means(rows), "rows": rows,
-            }  # fmt: skip
+                "schema": 1,
+                "script": "benchmarks/long_tasks.py",
+                "machine": machine(),
+                "versions": versions(),
+                "commit": commit(),
+                "device": device,
+                "means": _means(rows),
+                "rows": rows,
+            }
             write_whole(RESULT, json.dumps(content, indent=1) + "\n")
     print(f"written: {RESULT}")
 
@@ -75,21 +81,27 @@ def _measured(data: str, seed: int, device: str) -> list[dict[str, Any]]:
     plans = {kind: replace(read_recipe(ROOT / "recipes" / data / f"{kind}.yaml"), seed=seed) for kind in KINDS}
     dense = plans[DENSE]
     task = cp.task(**dense.task)
-    start = Stop(INPUT_MODEL, f"{dense.model} {seed}", None, cp.load(dense.model, labels=task.labels, seed=seed))
+    start = StepOutput(INPUT_MODEL, f"{dense.model} {seed}", None, cp.load(dense.model, labels=task.labels, seed=seed))
     labels = task.evaluation.labels
     with tempfile.TemporaryDirectory() as folder:
         cache = open_cache(Path(folder), Path(folder))
         for kind, plan in plans.items():
-            walk = Walk(plan, task, cache, device, no_progress, None, (), 3600.0)
-            walk_steps(walk, start)
-            model = walk.last.model()
+            execution = Execution(plan, task, cache, device, no_progress, None, (), 3600.0)
+            execute_steps(execution, start)
+            model = execution.last.model()
             read = task.up_to(model.config.max_position_embeddings)
             found = answers[kind] = predict(model.to(device), read.encode(read.evaluation, model.tokenizer), device)
-            rows.append({
-                "data": data, "kind": kind, "seed": seed, **judge_answers(task, found, labels),
-                **compare_answers(task, answers[DENSE], found, labels), "examples": len(labels),
-                "seconds": round(sum(step["seconds"] for step in walk.records if step["status"] == "computed"), 1),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "data": data,
+                    "kind": kind,
+                    "seed": seed,
+                    **judge_answers(task, found, labels),
+                    **compare_answers(task, answers[DENSE], found, labels),
+                    "examples": len(labels),
+                    "seconds": round(sum(step["seconds"] for step in execution.records if step["status"] == "computed"), 1),
+                }
+            )
             print(f"{data} {kind} {seed}: {rows[-1]['metrics']['accuracy']:.4f}, {rows[-1]['seconds']} s", flush=True)
     return rows
 
@@ -100,8 +112,17 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for data, kind in dict.fromkeys((row["data"], row["kind"]) for row in rows):
         own = [row for row in rows if (row["data"], row["kind"]) == (data, kind)]
         found, gained = [row["metrics"]["accuracy"] for row in own], [-row["drop"]["value"] for row in own]
-        told.append({"data": data, "kind": kind, "accuracy": statistics.fmean(found), "lowest": min(found),
-                     "highest": max(found), "gained": statistics.fmean(gained), "gained_each": gained})  # fmt: skip
+        told.append(
+            {
+                "data": data,
+                "kind": kind,
+                "accuracy": statistics.fmean(found),
+                "lowest": min(found),
+                "highest": max(found),
+                "gained": statistics.fmean(gained),
+                "gained_each": gained,
+            }
+        )
     return told
 
 

@@ -56,8 +56,14 @@ def write_result(path: Path, **facts: Any) -> None:
         facts: What it found.
     """
     content = {
-        "schema": 1, "script": f"benchmarks/{path.stem}.py", "machine": machine(), "versions": versions(), "commit": commit(),
-        "model": DESCRIPTION, "data": DATA, **facts,
-    }  # fmt: skip
+        "schema": 1,
+        "script": f"benchmarks/{path.stem}.py",
+        "machine": machine(),
+        "versions": versions(),
+        "commit": commit(),
+        "model": DESCRIPTION,
+        "data": DATA,
+        **facts,
+    }
     write_whole(path, json.dumps(content, indent=1) + "\n")
     print(f"written: {path}")

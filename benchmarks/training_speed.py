@@ -40,9 +40,11 @@ TRAINERS: dict[str, dict[str, Any]] = {
     "Trainer, defaults": {},
     "Trainer, batch 64, grouped": {"per_device_train_batch_size": BATCH_SIZE, "train_sampling_strategy": "group_by_length"},
     "Trainer, batch 64, grouped, bf16": {
-        "per_device_train_batch_size": BATCH_SIZE, "train_sampling_strategy": "group_by_length", "bf16": True,
+        "per_device_train_batch_size": BATCH_SIZE,
+        "train_sampling_strategy": "group_by_length",
+        "bf16": True,
     },
-}  # fmt: skip
+}
 OURS = "bert-compress, batch 64"
 FINE_TUNED = "student, fine-tuned"
 PLAIN_LOOP = "student, distilled in a plain loop"
@@ -54,8 +56,9 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 }
 DISTILLED = {
     f"student, distilled, {name}, answers {kind}": (options, kind == "on disk")
-    for name, options in OBJECTIVES.items() for kind in ("on disk", "live")
-}  # fmt: skip
+    for name, options in OBJECTIVES.items()
+    for kind in ("on disk", "live")
+}
 LIMITS = {"Trainer, defaults": 5.0, "Trainer, batch 64, grouped, bf16": 1.4}
 KINDS = {
     "matrix products": ("aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "aten::linear", "mkldnn"),
@@ -83,21 +86,32 @@ def main() -> None:
     profile = _in_fresh_process("profile", arguments)
     peaks = _in_fresh_process("peaks", arguments)
     content = {
-        "schema": 1, "script": "benchmarks/training_speed.py", "machine": machine(), "versions": versions(),
-        "commit": commit(), "seed": arguments.seed, "examples": arguments.examples, "rounds": arguments.rounds,
+        "schema": 1,
+        "script": "benchmarks/training_speed.py",
+        "machine": machine(),
+        "versions": versions(),
+        "commit": commit(),
+        "seed": arguments.seed,
+        "examples": arguments.examples,
+        "rounds": arguments.rounds,
         "data": "GLUE SST-2, training part (no licence stated; Stanford Sentiment Treebank in GLUE, research use)",
         "variants": [
             {"name": name, "examples_per_second": rates[name], "samples": samples[name], "speedup": rates[OURS] / rates[name]}
             for name in (*TRAINERS, OURS)
         ],
         "distillation": [
-            {"name": name, "examples_per_second": rates[name], "samples": samples[name],
-             "epoch_over_fine_tuning": rates[FINE_TUNED] / rates[name],
-             "epoch_over_plain_loop": rates[PLAIN_LOOP] / rates[name]}
+            {
+                "name": name,
+                "examples_per_second": rates[name],
+                "samples": samples[name],
+                "epoch_over_fine_tuning": rates[FINE_TUNED] / rates[name],
+                "epoch_over_plain_loop": rates[PLAIN_LOOP] / rates[name],
+            }
             for name in (FINE_TUNED, *DISTILLED, PLAIN_LOOP)
         ],
-        "where_the_time_goes": profile, "peaks_gflops": peaks,
-    }  # fmt: skip
+        "where_the_time_goes": profile,
+        "peaks_gflops": peaks,
+    }
     _tell(content)
     RESULT.parent.mkdir(exist_ok=True)
     write_whole(RESULT, json.dumps(content, indent=1) + "\n")
@@ -167,7 +181,7 @@ class _Clock:
 
 def _ours(model: Any, task: Any, seed: int) -> float:
     import compress as cp
-    from compress.train.run import Run
+    from compress.train.run import StepContext
 
     clock = _Clock()
 
@@ -175,13 +189,15 @@ def _ours(model: Any, task: Any, seed: int) -> float:
         if what == "train":
             clock.tick()
 
-    cp.fine_tune(model, task=task, epochs=1, batch_size=BATCH_SIZE, run=Run(seed=seed, device="cpu", progress=progress))
+    cp.fine_tune(
+        model, task=task, epochs=1, batch_size=BATCH_SIZE, run=StepContext(seed=seed, device="cpu", progress=progress)
+    )
     return clock.rate(len(task.train))
 
 
 def _distilled(student: Any, teacher: Any, task: Any, seed: int, asked: dict[str, Any], on_disk: bool) -> float:
     import compress as cp
-    from compress.train.run import Run
+    from compress.train.run import StepContext
 
     clock = _Clock()
 
@@ -193,8 +209,8 @@ def _distilled(student: Any, teacher: Any, task: Any, seed: int, asked: dict[str
     with tempfile.TemporaryDirectory() as folder:
         answers = Path(folder) if on_disk else None
         if on_disk:
-            cp.distill(student, **options, run=Run(seed=seed, device="cpu", answers=answers, max_steps=1))
-        cp.distill(student, **options, run=Run(seed=seed, device="cpu", answers=answers, progress=progress))
+            cp.distill(student, **options, run=StepContext(seed=seed, device="cpu", answers=answers, max_steps=1))
+        cp.distill(student, **options, run=StepContext(seed=seed, device="cpu", answers=answers, progress=progress))
     return clock.rate(len(task.train))
 
 
@@ -242,11 +258,20 @@ def _trainer(model: Any, task: Any, seed: int, options: dict[str, Any]) -> float
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model=model,
-            args=TrainingArguments(folder, num_train_epochs=1, use_cpu=True, save_strategy="no", disable_tqdm=True,
-                                   report_to="none", seed=seed, **options),
-            train_dataset=datasets.Dataset.from_dict(rows), data_collator=DataCollatorWithPadding(model.tokenizer),
+            args=TrainingArguments(
+                folder,
+                num_train_epochs=1,
+                use_cpu=True,
+                save_strategy="no",
+                disable_tqdm=True,
+                report_to="none",
+                seed=seed,
+                **options,
+            ),
+            train_dataset=datasets.Dataset.from_dict(rows),
+            data_collator=DataCollatorWithPadding(model.tokenizer),
             callbacks=[Ticking()],
-        )  # fmt: skip
+        )
         trainer.train()
     return clock.rate(len(task.train))
 
@@ -258,10 +283,12 @@ def _profile(model: Any, task: Any, seed: int) -> dict[str, Any]:
     from torch.utils.flop_counter import FlopCounterMode
 
     import compress as cp
-    from compress.train.run import Run
+    from compress.train.run import StepContext
 
     def steps(count: int) -> None:
-        cp.fine_tune(model, task=task, epochs=1, batch_size=BATCH_SIZE, run=Run(seed=seed, device="cpu", max_steps=count))
+        cp.fine_tune(
+            model, task=task, epochs=1, batch_size=BATCH_SIZE, run=StepContext(seed=seed, device="cpu", max_steps=count)
+        )
 
     steps(4)
     with FlopCounterMode(display=False) as counter:
@@ -316,9 +343,11 @@ def _tell(content: dict[str, Any]) -> None:
         rate = f"{name:36} {one['examples_per_second']:7.1f} sentences a second"
         print(f"{rate}; ours is {one['speedup']:.2f} times that{wanted}")
     for one in content["distillation"]:
-        print(f"{one['name']:52} {one['examples_per_second']:7.1f} sentences a second; an epoch costs "
-              f"{one['epoch_over_fine_tuning']:.2f} of the student's fine-tuning and "
-              f"{one['epoch_over_plain_loop']:.2f} of the plain loop")  # fmt: skip
+        print(
+            f"{one['name']:52} {one['examples_per_second']:7.1f} sentences a second; an epoch costs "
+            f"{one['epoch_over_fine_tuning']:.2f} of the student's fine-tuning and "
+            f"{one['epoch_over_plain_loop']:.2f} of the plain loop"
+        )
     profile, peaks = content["where_the_time_goes"], content["peaks_gflops"]
     print("where the time of a step goes:")
     for kind, share in profile["shares"].items():

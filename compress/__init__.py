@@ -37,11 +37,32 @@ _HOMES = {
 }
 __all__ = [
     "SegmentReader",
-    "build_student", "distill", "drop_layers", "export", "factorize_embedding", "fine_tune", "load", "load_student",
-    "low_rank", "measure", "prune_after_training", "prune_cofi", "prune_ffn", "prune_heads", "prune_to_latency",
-    "prune_weights", "prune_width", "quantize_aware", "run", "save", "share_layers", "swap_attention", "task", "theseus",
+    "build_student",
+    "distill",
+    "drop_layers",
+    "export",
+    "factorize_embedding",
+    "fine_tune",
+    "load",
+    "load_student",
+    "low_rank",
+    "measure",
+    "prune_after_training",
+    "prune_cofi",
+    "prune_ffn",
+    "prune_heads",
+    "prune_to_latency",
+    "prune_weights",
+    "prune_width",
+    "quantize_aware",
+    "run",
+    "save",
+    "share_layers",
+    "swap_attention",
+    "task",
+    "theseus",
     "trim_vocabulary",
-]  # fmt: skip
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,10 +32,14 @@ def within_range(function: Callable[P, R]) -> Callable[P, R]:
         if unknown:
             allowed = ", ".join(key for key in parameters if key not in OBJECTS) or "none"
             raise InputError(f"{name} has no option {', '.join(unknown)}; allowed: {allowed}.")
-        raise_together([
-            f"{name}.{problem}" for key, value in kwargs.items() if key not in OBJECTS
-            for problem in _problems(key, value, _annotation(function, parameters[key].annotation))
-        ])  # fmt: skip
+        raise_together(
+            [
+                f"{name}.{problem}"
+                for key, value in kwargs.items()
+                if key not in OBJECTS
+                for problem in _problems(key, value, _annotation(function, parameters[key].annotation))
+            ]
+        )
         return function(*args, **kwargs)
 
     return checked

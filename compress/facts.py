@@ -89,8 +89,12 @@ def read_facts(folder: Path) -> Facts:
     if path is None:
         return Facts()
     checked = _Checked(path, told)
-    schema = checked.value("schema", lambda value: value == SCHEMA and type(value) is int, f"{SCHEMA}",
-                           f"install the bert-compress that wrote {path.name}, or export the model again")  # fmt: skip
+    schema = checked.value(
+        "schema",
+        lambda value: value == SCHEMA and type(value) is int,
+        f"{SCHEMA}",
+        f"install the bert-compress that wrote {path.name}, or export the model again",
+    )
     assert schema in (None, SCHEMA)
     options = checked.table("options")
     if "precision" in options and options["precision"] not in ("auto", *PRECISIONS):
@@ -139,9 +143,7 @@ class _Checked:
             self.refuse(name, found, allowed, *cure)
         return found
 
-    def table(
-        self, name: str, is_right: Callable[[Any], bool] = lambda _: True, kind: str = "anything"
-    ) -> dict[str, Any]:  # fmt: skip
+    def table(self, name: str, is_right: Callable[[Any], bool] = lambda _: True, kind: str = "anything") -> dict[str, Any]:
         """An object whose values are all right."""
         found = self.told.get(name)
         if found is not None and not isinstance(found, dict):

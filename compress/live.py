@@ -146,9 +146,14 @@ class LiveView:
     """
 
     def __init__(
-        self, title: str, stages: list[Stage], *, quiet: bool = False, stream: TextIO | None = None,
+        self,
+        title: str,
+        stages: list[Stage],
+        *,
+        quiet: bool = False,
+        stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.stages = stages
         self._title, self._clock = title, clock
         self._console = Console(file=stream or sys.stderr)
@@ -290,10 +295,13 @@ class LiveView:
             seconds = now - stage.started if is_running else stage.seconds
             said = stage.words(now) if is_running else ""
             table.add_row(
-                Text(stage.name), Text("" if stage.kind == stage.name else stage.kind, "dim"),
-                Text(stage.state, STYLES[stage.state]), Text("" if seconds is None else duration(seconds)), bar,
+                Text(stage.name),
+                Text("" if stage.kind == stage.name else stage.kind, "dim"),
+                Text(stage.state, STYLES[stage.state]),
+                Text("" if seconds is None else duration(seconds)),
+                bar,
                 Text(said, no_wrap=True, overflow="ellipsis"),
-            )  # fmt: skip
+            )
         return table
 
 

@@ -10,8 +10,22 @@ import warnings
 from collections.abc import Iterator
 from typing import Protocol
 
-LIBRARIES = ("transformers", "torch", "torch.onnx", "onnxscript", "onnx_ir", "onnxruntime", "datasets", "huggingface_hub",
-             "accelerate", "optimum", "httpx", "filelock", "fsspec", "root")  # fmt: skip
+LIBRARIES = (
+    "transformers",
+    "torch",
+    "torch.onnx",
+    "onnxscript",
+    "onnx_ir",
+    "onnxruntime",
+    "datasets",
+    "huggingface_hub",
+    "accelerate",
+    "optimum",
+    "httpx",
+    "filelock",
+    "fsspec",
+    "root",
+)
 
 
 class Progress(Protocol):

@@ -59,8 +59,11 @@ def written(mark: Mapping[str, Any]) -> dict[str, list[str]]:
     """The files that a mark lists, each with the hashes that it may have, without what could lead out of the folder."""
     wrote = mark.get("wrote")
     found = wrote.items() if isinstance(wrote, dict) else ()
-    return {name: [str(one) for one in told] for name, told in found
-            if isinstance(told, list) and name and not Path(name).is_absolute() and ".." not in Path(name).parts}  # fmt: skip
+    return {
+        name: [str(one) for one in told]
+        for name, told in found
+        if isinstance(told, list) and name and not Path(name).is_absolute() and ".." not in Path(name).parts
+    }
 
 
 def state_of(folder: Path, name: str) -> str | None:

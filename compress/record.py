@@ -153,8 +153,12 @@ def metric_of(run: Mapping[str, Any]) -> str:
 
 def setting_of(row: Mapping[str, Any]) -> Setting:
     """What a row of latencies was measured at: device, batch, length (tokens), threads."""
-    return (str(row.get("device") or "cpu"), int(row.get("batch") or 0), int(row.get("length") or 0),
-            int(row.get("threads") or 0))  # fmt: skip
+    return (
+        str(row.get("device") or "cpu"),
+        int(row.get("batch") or 0),
+        int(row.get("length") or 0),
+        int(row.get("threads") or 0),
+    )
 
 
 def settings_of(run: Mapping[str, Any]) -> list[Setting]:

@@ -48,12 +48,13 @@ class SegmentFile:
 
     def start(self, batch: int) -> State:
         """What reading `batch` texts begins with."""
-        return {name: np.zeros((batch, *(size or 0 for size in shape[1:])), dtype=np.float32)
-                for name, shape in self.inputs.items() if name.startswith(PAST)}  # fmt: skip
+        return {
+            name: np.zeros((batch, *(size or 0 for size in shape[1:])), dtype=np.float32)
+            for name, shape in self.inputs.items()
+            if name.startswith(PAST)
+        }
 
-    def read(
-        self, tokens: Mapping[str, np.ndarray], state: State, *, segment: int | None = None
-    ) -> tuple[np.ndarray, State]:  # fmt: skip
+    def read(self, tokens: Mapping[str, np.ndarray], state: State, *, segment: int | None = None) -> tuple[np.ndarray, State]:
         """Read a segment.
 
         Args:
@@ -68,29 +69,35 @@ class SegmentFile:
             InputError: The runtime cannot run it, because there are too many tokens for instance.
         """
         ids = tokens["input_ids"]
-        given = {name: np.ascontiguousarray(tokens.get(name, np.zeros_like(ids)), dtype=np.int64)
-                 for name in self.inputs if name in INPUTS}  # fmt: skip
+        given = {
+            name: np.ascontiguousarray(tokens.get(name, np.zeros_like(ids)), dtype=np.int64)
+            for name in self.inputs
+            if name in INPUTS
+        }
         try:
             found = self.run(given | state)
         except Exception as err:  # the runtimes' errors have no common class of their own
             refuse_run(err, self.path, tokens, most=segment)
-        return found["logits"], {PAST + name.removeprefix(PRESENT): value for name, value in found.items()
-                                 if name.startswith(PRESENT)}  # fmt: skip
+        return found["logits"], {
+            PAST + name.removeprefix(PRESENT): value for name, value in found.items() if name.startswith(PRESENT)
+        }
 
     def read_batch(self, batch: Mapping[str, np.ndarray], segment: int) -> np.ndarray:
         """Read whole texts, (batch, length), segment by segment; the logits, (batch, labels)."""
         count, length = batch["input_ids"].shape
         state, logits = self.start(count), np.empty(0)
         for start in range(1, max(length, 2), segment - 1):
-            part = {name: np.concatenate([values[:, :1], values[:, start : start + segment - 1]], 1)
-                    for name, values in batch.items()}  # fmt: skip
+            part = {
+                name: np.concatenate([values[:, :1], values[:, start : start + segment - 1]], 1)
+                for name, values in batch.items()
+            }
             logits, state = self.read(part, state, segment=segment)
         return np.asarray(logits, dtype=np.float32)
 
 
 def open_segment_file(
     path: Path, *, runtime: Runtime = "onnxruntime", threads: int = 0, precision: str = "auto"
-) -> SegmentFile:  # fmt: skip
+) -> SegmentFile:
     """Open a segment.onnx.
 
     Args:
@@ -104,8 +111,10 @@ def open_segment_file(
     """
     if runtime == "openvino":
         compiled = compiled_for_cpu(path, threads=threads, precision=precision)
-        shapes = {one.get_any_name(): tuple(None if size.is_dynamic else size.get_length() for size in one.partial_shape)
-                  for one in compiled.inputs}  # fmt: skip
+        shapes = {
+            one.get_any_name(): tuple(None if size.is_dynamic else size.get_length() for size in one.partial_shape)
+            for one in compiled.inputs
+        }
         outputs, request = [one.get_any_name() for one in compiled.outputs], compiled.create_infer_request()
 
         def infer(given: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -144,8 +153,10 @@ class SegmentReader:
         folder = Path(folder)
         facts = read_facts(folder)
         if facts.segment is None or not facts.labels or not (folder / SEGMENT_FILE).is_file():
-            raise InputError(f"{folder} holds no model that reads segments; export one that has swap_attention's "
-                             "transformer_xl or chunk_and_pool, with memory: true.")  # fmt: skip
+            raise InputError(
+                f"{folder} holds no model that reads segments; export one that has swap_attention's "
+                "transformer_xl or chunk_and_pool, with memory: true."
+            )
         self.segment, self.labels = facts.segment.tokens, facts.labels
         self._file = open_segment_file(folder / SEGMENT_FILE, runtime=runtime, threads=threads, precision=facts.precision)
         path = folder / "tokenizer.json"
@@ -155,8 +166,10 @@ class SegmentReader:
             self._tokenizer.no_padding()
             self._first, self._last = self._tokenizer.encode("").ids
         except Exception as err:  # tokenizers raises Exception itself
-            raise InputError(f"{path} cannot be read as a tokenizer that puts a token before and behind a text ({err}); "
-                             "restore the file, or export the model again.") from err  # fmt: skip
+            raise InputError(
+                f"{path} cannot be read as a tokenizer that puts a token before and behind a text ({err}); "
+                "restore the file, or export the model again."
+            ) from err
 
     def read(self, text: str | Iterable[str]) -> np.ndarray:
         """The logits for a text, (labels,).

@@ -35,10 +35,16 @@ def tiny_bert(*, seed: int = 3, layers: int = 2, labels: tuple[str, ...] = LABEL
         changes: Other values of the configuration.
     """
     values = {
-        "vocab_size": len(PIECES), "hidden_size": 16, "num_hidden_layers": layers, "num_attention_heads": 4,
-        "intermediate_size": 24, "max_position_embeddings": LONGEST, "initializer_range": 0.25,
-        "id2label": dict(enumerate(labels)), "label2id": {name: index for index, name in enumerate(labels)},
-    }  # fmt: skip
+        "vocab_size": len(PIECES),
+        "hidden_size": 16,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "intermediate_size": 24,
+        "max_position_embeddings": LONGEST,
+        "initializer_range": 0.25,
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: index for index, name in enumerate(labels)},
+    }
     config = BertConfig(**{**values, **changes})
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
@@ -56,11 +62,15 @@ SHAPES: dict[str, dict[str, Any]] = {
     "bert": {"hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 24},
     "distilbert": {"dim": 16, "n_heads": 4, "hidden_dim": 24},
     "mobilebert": {
-        "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "embedding_size": 8, "intra_bottleneck_size": 8,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "embedding_size": 8,
+        "intra_bottleneck_size": 8,
         "num_feedforward_networks": 2,
     },
     "albert": {"hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 24, "embedding_size": 8},
-}  # fmt: skip
+}
 """The sizes of a tiny model of each family."""
 
 
@@ -75,9 +85,13 @@ def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, **changes: Any) -> Pre
     """
     family = FAMILIES[kind]
     values = {
-        "vocab_size": len(PIECES), "num_hidden_layers": layers, "max_position_embeddings": LONGEST, "initializer_range": 0.25,
-        "id2label": dict(enumerate(LABELS)), "label2id": {name: index for index, name in enumerate(LABELS)},
-    }  # fmt: skip
+        "vocab_size": len(PIECES),
+        "num_hidden_layers": layers,
+        "max_position_embeddings": LONGEST,
+        "initializer_range": 0.25,
+        "id2label": dict(enumerate(LABELS)),
+        "label2id": {name: index for index, name in enumerate(LABELS)},
+    }
     config = family.config(**{**values, **SHAPES[kind], **changes})
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
@@ -135,8 +149,14 @@ def toy_task(*, train: int = 40, others: int = 16, labels: tuple[str, ...] = LAB
         "calibration": sentences("calibration", others, 3),
         "evaluation": sentences("evaluation", others, 4),
     }
-    values = {"name": "toy", "kind": "text-classification", "labels": labels, "max_length": LONGEST, "metric": "accuracy",
-              "source": "made by the tests"}  # fmt: skip
+    values = {
+        "name": "toy",
+        "kind": "text-classification",
+        "labels": labels,
+        "max_length": LONGEST,
+        "metric": "accuracy",
+        "source": "made by the tests",
+    }
     return Task(**{**values, **parts, **changes})
 
 

@@ -7,7 +7,7 @@ from compress.errors import shown
 
 @pytest.mark.parametrize(
     "value", ["a film", "it's", "", 7, -2.5, None, True, [1, "a"], (1, 2), {"a": [1]}, {1}, set(), [], b"ab"]
-)  # fmt: skip
+)
 def test_short_values_are_shown_as_they_are(value: object) -> None:
     if isinstance(value, tuple | set):
         assert sorted(shown(value)) == sorted(repr(value))
@@ -18,12 +18,15 @@ def test_short_values_are_shown_as_they_are(value: object) -> None:
 @pytest.mark.parametrize(
     ("value", "ends"),
     [
-        ("x" * 200_000, "(200,000 characters)"), (b"x" * 5000, "(5,000 bytes)"), ([1] * 100_000, "(100,000 entries)"),
-        ({str(number): "x" * 900 for number in range(900)}, "(900 entries)"), (10**6000, "(19,932 bits)"),
+        ("x" * 200_000, "(200,000 characters)"),
+        (b"x" * 5000, "(5,000 bytes)"),
+        ([1] * 100_000, "(100,000 entries)"),
+        ({str(number): "x" * 900 for number in range(900)}, "(900 entries)"),
+        (10**6000, "(19,932 bits)"),
         ([["x" * 300] * 300] * 300, "(300 entries)"),
     ],
     ids=["text", "bytes", "list", "mapping", "number", "nested"],
-)  # fmt: skip
+)
 def test_long_values_are_cut_and_their_length_is_told(value: object, ends: str) -> None:
     written = shown(value)
     assert written.endswith(ends)

@@ -23,24 +23,43 @@ STAGES = [
     {"name": "more", "accepted": False, "max_abs_error": float("nan")},
 ]
 TOLD: dict[str, Any] = {
-    "schema": 1, "target": "openvino-cpu-int8", "options": {"precision": "float32", "memory": True}, "inputs": ["input_ids"],
-    "labels": ["bad", "good"], "max_length": 64, "file": "model.onnx", "integers": {"weight_bits": "7", "safe_on": "all"},
-    "stages": STAGES, "segment": {"file": "segment.onnx", "tokens": 10, "drift": {"1": 0.01, "64": 0.02}},
-}  # fmt: skip
+    "schema": 1,
+    "target": "openvino-cpu-int8",
+    "options": {"precision": "float32", "memory": True},
+    "inputs": ["input_ids"],
+    "labels": ["bad", "good"],
+    "max_length": 64,
+    "file": "model.onnx",
+    "integers": {"weight_bits": "7", "safe_on": "all"},
+    "stages": STAGES,
+    "segment": {"file": "segment.onnx", "tokens": 10, "drift": {"1": 0.01, "64": 0.02}},
+}
 THEIRS = {"schema_version": 1, "export_format": "onnx", "components": {"model": {"file": "model.onnx", "metadata": {}}}}
 
 WRONG: list[tuple[str, Any, str]] = [
     ("max_length", "x", "max_length is 'x'; allowed: a whole number from 4 to 1048576"),
-    ("max_length", -3, "max_length is -3"), ("max_length", 1, "max_length is 1"), ("max_length", True, "max_length is True"),
-    ("max_length", 3, "max_length is 3"), ("max_length", 64.0, "max_length is 64.0"), ("max_length", [64], "max_length is"),
-    ("max_length", 10**400, "max_length is 1000"), ("max_length", 0, "max_length is 0"),
-    ("options", ["precision"], "options is .*allowed: an object"), ("options", "float32", "options is 'float32'"),
-    ("options", 3, "options is 3"), ("options", {"precision": None}, "precision is None; allowed: auto, float32, bfloat16"),
-    ("options", {"precision": "float16"}, "precision is 'float16'"), ("options", {"precision": ["float32"]}, "precision is"),
-    ("options", {"precision": ""}, "precision is ''"), ("options", {"precision": 32}, "precision is 32"),
-    ("target", ["onnxruntime-cpu"], "target is .*allowed: the name of a target"), ("target", 3, "target is 3"),
-    ("target", "", "target is ''"), ("target", {}, "target is {}"),
-    ("stages", "export", "stages is 'export'; allowed: a list of objects"), ("stages", ["export"], "stages is"),
+    ("max_length", -3, "max_length is -3"),
+    ("max_length", 1, "max_length is 1"),
+    ("max_length", True, "max_length is True"),
+    ("max_length", 3, "max_length is 3"),
+    ("max_length", 64.0, "max_length is 64.0"),
+    ("max_length", [64], "max_length is"),
+    ("max_length", 10**400, "max_length is 1000"),
+    ("max_length", 0, "max_length is 0"),
+    ("options", ["precision"], "options is .*allowed: an object"),
+    ("options", "float32", "options is 'float32'"),
+    ("options", 3, "options is 3"),
+    ("options", {"precision": None}, "precision is None; allowed: auto, float32, bfloat16"),
+    ("options", {"precision": "float16"}, "precision is 'float16'"),
+    ("options", {"precision": ["float32"]}, "precision is"),
+    ("options", {"precision": ""}, "precision is ''"),
+    ("options", {"precision": 32}, "precision is 32"),
+    ("target", ["onnxruntime-cpu"], "target is .*allowed: the name of a target"),
+    ("target", 3, "target is 3"),
+    ("target", "", "target is ''"),
+    ("target", {}, "target is {}"),
+    ("stages", "export", "stages is 'export'; allowed: a list of objects"),
+    ("stages", ["export"], "stages is"),
     ("stages", {"name": "export"}, "stages is"),
     ("stages", [{"accepted": "yes"}], r"stages\[0\]\.accepted is 'yes'; allowed: true or false"),
     ("stages", [{"accepted": 1}], r"stages\[0\]\.accepted is 1"),
@@ -49,17 +68,22 @@ WRONG: list[tuple[str, Any, str]] = [
     ("stages", [{"accepted": True, "label_flips": 0.5}], r"stages\[0\]\.label_flips is 0.5"),
     ("stages", [{}, {"accepted": True, "max_abs_error": float("nan")}], r"stages\[1\]\.max_abs_error is nan"),
     ("stages", [{"accepted": True, "max_abs_error": "small"}], r"stages\[0\]\.max_abs_error is 'small'"),
-    ("labels", "good", "labels is 'good'; allowed: a list of texts"), ("labels", [0, 1], "labels is"),
+    ("labels", "good", "labels is 'good'; allowed: a list of texts"),
+    ("labels", [0, 1], "labels is"),
     ("inputs", {"input_ids": 1}, "inputs is"),
-    ("integers", ["7"], "integers is .*an object"), ("integers", {"safe_on": 3}, r"integers\.safe_on is 3"),
-    ("segment", 10, "segment is 10"), ("segment", {"tokens": "10"}, r"segment\.tokens is '10'"),
+    ("integers", ["7"], "integers is .*an object"),
+    ("integers", {"safe_on": 3}, r"integers\.safe_on is 3"),
+    ("segment", 10, "segment is 10"),
+    ("segment", {"tokens": "10"}, r"segment\.tokens is '10'"),
     ("segment", {"tokens": True}, r"segment\.tokens is True"),
     ("segment", {"file": "segment.onnx"}, r"segment\.tokens is None"),
     ("segment", {"tokens": 10, "drift": [1]}, r"segment\.drift is"),
     ("segment", {"tokens": 10, "drift": {"64": "far"}}, r"segment\.drift\.64 is 'far'"),
     ("schema", 2, "schema is 2; allowed: 1. Install the bert-compress that wrote bert_compress.json"),
-    ("schema", "1", "schema is '1'"), ("schema", True, "schema is True"), ("schema", [1], "schema is"),
-]  # fmt: skip
+    ("schema", "1", "schema is '1'"),
+    ("schema", True, "schema is True"),
+    ("schema", [1], "schema is"),
+]
 
 
 def written(folder: Path, told: Any, name: str = FACTS) -> Path:
@@ -71,8 +95,11 @@ def test_everything_that_was_written_is_read(tmp_path: Path) -> None:
     facts = read_facts(written(tmp_path, TOLD))
     assert facts.path == tmp_path / FACTS
     assert (facts.target, facts.inputs, facts.labels, facts.max_length) == (
-        "openvino-cpu-int8", ("input_ids",), ("bad", "good"), 64,
-    )  # fmt: skip
+        "openvino-cpu-int8",
+        ("input_ids",),
+        ("bad", "good"),
+        64,
+    )
     assert facts.integers == {"weight_bits": "7", "safe_on": "all"}
     assert facts.options == {"precision": "float32", "memory": True}
     assert facts.precision == "float32"
@@ -169,9 +196,7 @@ def _evaluated(folder: Path) -> Any:
 
 @pytest.mark.parametrize("read", [subject_of, precision_of, _segment_reader, _evaluated])
 @pytest.mark.parametrize(("field", "value", "message"), [one for one in WRONG if one[1] in ("x", 1, 2, "export")])
-def test_every_reader_refuses_it(
-    tmp_path: Path, read: Callable[[Path], Any], field: str, value: Any, message: str
-) -> None:
+def test_every_reader_refuses_it(tmp_path: Path, read: Callable[[Path], Any], field: str, value: Any, message: str) -> None:
     for name in ("model.onnx", "config.json", "segment.onnx"):
         (tmp_path / name).write_text("{}")
     with pytest.raises(InputError, match=message):

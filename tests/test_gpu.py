@@ -10,7 +10,7 @@ import torch
 
 import compress as cp
 from compress.methods.swap_attention import swap_attention
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.test_swap_attention import KINDS
 from tests.models import logits_of, tiny_bert, tokens, toy_task
 
@@ -36,7 +36,7 @@ def test_a_model_learns(kind: Any) -> None:
     model = tiny_bert(initializer_range=0.05)
     if kind:
         model = swap_attention(model, task=task, kind=kind, **KINDS[kind])
-    run = Run(device="cuda")
+    run = StepContext(device="cuda")
     cp.fine_tune(model, task=task, epochs=12, learning_rate=1e-2, batch_size=16, run=run)
     assert run.facts["metrics"]["selection_accuracy"] > 0.9
 

@@ -10,10 +10,13 @@ from compress.live import LiveView, Stage, stages_of
 from compress.recipe.plan import Export, Plan, Step
 
 PLAN = Plan(
-    "demo", 1, "m", {},
+    "demo",
+    1,
+    "m",
+    {},
     (Step("fine_tune", {"epochs": 1}, "teacher"), Step("drop_layers", {}, "drop"), Step("distill", {"epochs": 1}, "student")),
     (Export("onnxruntime-cpu", {}), Export("onnxruntime-cpu-int8", {})),
-)  # fmt: skip
+)
 
 
 class Terminal(io.StringIO):
@@ -73,9 +76,13 @@ def states(view: LiveView) -> dict[str, str]:
 def test_the_rows_are_steps_then_exports_then_measuring(view: LiveView) -> None:
     rows = [(stage.name, stage.kind, stage.state) for stage in view.stages]
     assert rows == [
-        ("teacher", "fine_tune", "waiting"), ("drop", "drop_layers", "waiting"), ("student", "distill", "waiting"),
-        ("onnxruntime-cpu", "export", "waiting"), ("onnxruntime-cpu-int8", "export", "waiting"), ("measure", "", "waiting"),
-    ]  # fmt: skip
+        ("teacher", "fine_tune", "waiting"),
+        ("drop", "drop_layers", "waiting"),
+        ("student", "distill", "waiting"),
+        ("onnxruntime-cpu", "export", "waiting"),
+        ("onnxruntime-cpu-int8", "export", "waiting"),
+        ("measure", "", "waiting"),
+    ]
 
 
 def test_a_later_stage_ends_the_ones_before_it(view: LiveView, clock: Clock) -> None:
@@ -189,8 +196,10 @@ def test_plain_lines_come_every_thirty_seconds_at_most(view: LiveView, clock: Cl
             view("teacher: train", step, 100)
             clock.now += 1
         assert [line.partition(",")[0] for line in stream.getvalue().splitlines()] == [
-            "teacher: train 31 of 100", "teacher: train 61 of 100", "teacher: train 91 of 100"
-        ]  # fmt: skip
+            "teacher: train 31 of 100",
+            "teacher: train 61 of 100",
+            "teacher: train 91 of 100",
+        ]
 
 
 def test_plain_lines_tell_start_and_end_of_what_the_log_does_not_tell(
@@ -207,9 +216,11 @@ def test_plain_lines_tell_start_and_end_of_what_the_log_does_not_tell(
         view("measure: time a", 0, 2)
         clock.now += 4
     assert stream.getvalue().splitlines() == [
-        "check the labels starts", "check the labels: done after 3.0 s", "export to onnxruntime-cpu: done after 1 min 05 s",
+        "check the labels starts",
+        "check the labels: done after 3.0 s",
+        "export to onnxruntime-cpu: done after 1 min 05 s",
         "export to onnxruntime-cpu-int8: reused",
-    ]  # fmt: skip
+    ]
 
 
 def test_measurements_taken_from_the_cache_are_told(view: LiveView, stream: io.StringIO) -> None:

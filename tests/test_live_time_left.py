@@ -26,9 +26,15 @@ def view(clock: Clock, stream: io.StringIO) -> LiveView:
     return LiveView("demo", stages_of(PLAN), stream=stream, clock=clock)
 
 
-@pytest.mark.parametrize(("first", "pause", "second"), [
-    ("search", 3600, "search"), ("train", 600, "train"), ("prune", 60, "prune"), ("teacher", 5, "teacher"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("first", "pause", "second"),
+    [
+        ("search", 3600, "search"),
+        ("train", 600, "train"),
+        ("prune", 60, "prune"),
+        ("teacher", 5, "teacher"),
+    ],
+)
 def test_time_left_of_a_second_round_counts_from_its_own_start(
     view: LiveView, clock: Clock, first: str, pause: int, second: str
 ) -> None:

@@ -89,7 +89,7 @@ def test_the_command_refuses_to_export_for_an_openvino_that_is_missing(tmp_path:
 def test_a_run_that_will_need_openvino_ends_before_its_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, tiny: list[str]
 ) -> None:
-    monkeypatch.setattr(running, "walk_steps", lambda *_: pytest.fail("a step ran"))
+    monkeypatch.setattr(running, "execute_steps", lambda *_: pytest.fail("a step ran"))
     recipe = write_recipe(tmp_path, f"[onnxruntime-cpu, {target}]")
     before = sorted(tmp_path.rglob("*"))
     result = CliRunner().invoke(app, ["run", str(recipe), "--out", str(tmp_path / "out"), *tiny])
@@ -109,10 +109,10 @@ def test_a_recipe_without_openvino_targets_does_not_need_it(tmp_path: Path, monk
     def reached(*_: Any) -> None:
         raise Reached
 
-    monkeypatch.setattr(running, "walk_steps", reached)
+    monkeypatch.setattr(running, "execute_steps", reached)
     recipe = write_recipe(tmp_path, "[onnxruntime-cpu, onnxruntime-cpu-int8, onnxruntime-cuda-fp16]")
     with pytest.raises(Reached):
-        running.run(cp.recipe.read_recipe(recipe), running.Surroundings(tmp_path / "out", tiny=True, device="cpu"))
+        running.run(cp.recipe.read_recipe(recipe), running.RunOptions(tmp_path / "out", tiny=True, device="cpu"))
 
 
 # -- running a file
@@ -183,10 +183,17 @@ def test_threads_and_precision_are_passed_on(bag: Path, monkeypatch: pytest.Monk
 def test_products_are_counted_by_what_they_multiply() -> None:
     compiled = Compiled(
         lambda batch: batch["input_ids"],
-        (("FullyConnected", "i8", "a"), ("FullyConnected", "u8", "b"), ("FullyConnected", "f32", "c"),
-         ("FullyConnected", "bf16", "d"), ("MatMul", "f32", "e"), ("Eltwise", "u8", "f"), ("MVN", "f32", "g"),
-         ("Subgraph", "f32", "h")),
-    )  # fmt: skip
+        (
+            ("FullyConnected", "i8", "a"),
+            ("FullyConnected", "u8", "b"),
+            ("FullyConnected", "f32", "c"),
+            ("FullyConnected", "bf16", "d"),
+            ("MatMul", "f32", "e"),
+            ("Eltwise", "u8", "f"),
+            ("MVN", "f32", "g"),
+            ("Subgraph", "f32", "h"),
+        ),
+    )
     assert compiled.integer_ops == 2
     assert compiled.stayed_float == ("c", "d")
     assert compiled.fused_ops == 6  # all with constant weights, the norm and the subgraph

@@ -15,8 +15,18 @@ from compress.errors import CompressError
 
 @pytest.mark.parametrize("value", [None, "12", True, math.nan, math.inf, [1]])
 def test_what_is_no_finite_number_shows_as_a_dash(value: Any) -> None:
-    shown = [record.number, record.percent, record.points, record.milliseconds, record.duration, record.megabytes,
-             record.count, record.times, record.probability, record.scientific]  # fmt: skip
+    shown = [
+        record.number,
+        record.percent,
+        record.points,
+        record.milliseconds,
+        record.duration,
+        record.megabytes,
+        record.count,
+        record.times,
+        record.probability,
+        record.scientific,
+    ]
     assert {show(value) for show in shown} == {"\u2013"}
 
 

@@ -63,9 +63,7 @@ def test_texts_longer_than_the_model_s_positions_are_refused_with_what_it_reads(
 
 @pytest.mark.parametrize("runtime", OPENERS)
 @pytest.mark.parametrize("config", [None, {}, [], {"max_position_embeddings": "6"}, {"max_position_embeddings": 512}])
-def test_where_nothing_tells_the_positions_the_runtime_s_own_words_are_told(
-    runtime: str, config: Any, tmp_path: Path
-) -> None:
+def test_where_nothing_tells_the_positions_the_runtime_s_own_words_are_told(runtime: str, config: Any, tmp_path: Path) -> None:
     opened: Any = OPENERS[runtime](write_positions(tmp_path, config))
     with pytest.raises(InputError, match=r"model\.onnx cannot run 3 examples of 9 tokens: .+ Export the model again"):
         opened.run(batch_of(9))

@@ -81,10 +81,17 @@ def test_nothing_is_read_ahead(tmp_path: Path) -> None:
         assert len(taken) == 9 * segments
 
 
-@pytest.mark.parametrize("parts", [
-    ["one two " * PIECE], ["word"] * 3 + [" "] * 2 + ["x" * (3 * PIECE) + " end"], ["a b"], [""], [" " * (2 * PIECE) + "x"],
-    ["ab cd\n" * 100] * 400,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["one two " * PIECE],
+        ["word"] * 3 + [" "] * 2 + ["x" * (3 * PIECE) + " end"],
+        ["a b"],
+        [""],
+        [" " * (2 * PIECE) + "x"],
+        ["ab cd\n" * 100] * 400,
+    ],
+)
 def test_pieces_end_where_words_do(parts: list[str]) -> None:
     text, pieces = "".join(parts), list(_whole_words(parts))
     assert "".join(pieces) == text

@@ -128,11 +128,15 @@ def _eval_results(run: Mapping[str, Any]) -> list[Any]:
         return []
     return [
         EvalResult(
-            task_type="text-classification", dataset_type=data, dataset_name=data,
-            metric_type=metric, metric_value=round(value, 5),
+            task_type="text-classification",
+            dataset_type=data,
+            dataset_name=data,
+            metric_type=metric,
+            metric_value=round(value, 5),
         )
-        for metric, told in scores.items() if (value := finite(told)) is not None
-    ]  # fmt: skip
+        for metric, told in scores.items()
+        if (value := finite(told)) is not None
+    ]
 
 
 def _shipped(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,14 +183,17 @@ def _results(run: Mapping[str, Any]) -> str:
     for index, subject in enumerate(subjects):
         drop = part(subject, "drop")
         ends = interval(drop.get("ci95"))
-        rows.append([
-            record.name_of(subject), record.percent(part(subject, "metrics").get(metric)),
-            record.points(drop.get("value")) if index else MISSING,
-            f"{record.points(ends[0])} to {record.points(ends[1])}" if ends and index else MISSING,
-            record.megabytes(subject.get("size_bytes")),
-            record.milliseconds(record.latency_at(subject, setting).get("p50_ms")),
-            record.times(record.speedup_at(subject, subjects[0], setting)),
-        ])  # fmt: skip
+        rows.append(
+            [
+                record.name_of(subject),
+                record.percent(part(subject, "metrics").get(metric)),
+                record.points(drop.get("value")) if index else MISSING,
+                f"{record.points(ends[0])} to {record.points(ends[1])}" if ends and index else MISSING,
+                record.megabytes(subject.get("size_bytes")),
+                record.milliseconds(record.latency_at(subject, setting).get("p50_ms")),
+                record.times(record.speedup_at(subject, subjects[0], setting)),
+            ]
+        )
     told = f"The drop is the loss of {metric} against {_code(record.name_of(subjects[0]))} on the same examples."
     if setting is not None:
         cpu = part(run, "machine").get("gpu" if setting[0].startswith("cuda") else "cpu") or "an unknown machine"
@@ -241,9 +248,11 @@ def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
             told += "; optimum's `ORTModelForSequenceClassification` and transformers' `ExportedModel` load it too"
         told += ". `bert_compress.json` in it tells how the file was made and proved."
         example = EXAMPLE.format(
-            **runtime, folder=_place(run), labels=[str(label) for label in data.get("labels") or []],
+            **runtime,
+            folder=_place(run),
+            labels=[str(label) for label in data.get("labels") or []],
             max_length=int(length or 512),
-        )  # fmt: skip
+        )
     else:
         steps = run.get("steps") or []
         if not steps or not shipped:
@@ -266,8 +275,9 @@ def _limits(run: Mapping[str, Any]) -> str:
         limits.append(f"Its integers are right on {processors.get('safe_on')}, and fast on {processors.get('fast_on')}.")
     flips = finite(part(shipped, "parity").get("batch_invariance_flips"))
     if flips:
-        limits.append(f"In a comparison, {flips:.0f} answer{'' if flips == 1 else 's'} changed with the batch that the text "
-                      "stood in.")  # fmt: skip
+        limits.append(
+            f"In a comparison, {flips:.0f} answer{'' if flips == 1 else 's'} changed with the batch that the text stood in."
+        )
     missed = [record.name_of(gate) for gate in run.get("gates") or [] if not gate.get("passed")]
     if missed:
         limits.append(f"It misses limits of its recipe: {', '.join(missed)}.")

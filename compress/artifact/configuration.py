@@ -12,7 +12,7 @@ from transformers import PretrainedConfig
 from transformers.activations import ACT2FN
 
 from compress.artifact.json_file import cut, first_line, read_object, why_absent
-from compress.bert.families import KNOWN, Family, Plain
+from compress.bert.families import KNOWN, EncoderFree, Family
 from compress.errors import InputError
 from compress.log import libraries_silenced
 
@@ -35,9 +35,11 @@ all the same, over its own attributes as well, so they are left out."""
 NOT_READ = ("num_labels", "torch_dtype", "dtype", "pruned_heads", "model_type")
 """Of the keys that transformers reads: the weights tell the first three, and the last two are read here."""
 MUST_BE_FALSE = {
-    "is_decoder": "a decoder", "add_cross_attention": "cross-attention", "is_causal": "attention to what stands before alone",
+    "is_decoder": "a decoder",
+    "add_cross_attention": "cross-attention",
+    "is_causal": "attention to what stands before alone",
     "per_layer_config": "a configuration for each layer",
-}  # fmt: skip
+}
 OWN_WEIGHTS = ("prelu", "xielu")
 """Activations that learn, or that need a package of their own."""
 LARGEST_RANGE = 10.0
@@ -45,7 +47,7 @@ MOST_NAMES = 4096  # of labels that the head does not have, which are read all t
 
 
 def configuration(
-    folder: Path, values: Mapping[str, Any], family: Family | Plain, labels: int
+    folder: Path, values: Mapping[str, Any], family: Family | EncoderFree, labels: int
 ) -> tuple[PretrainedConfig, PrunedHeads]:
     """Make the configuration that config.json tells, and the heads that transformers 4 has pruned, which is no part of it any
     more.
@@ -90,7 +92,7 @@ def read_configuration(folder: Path) -> dict[str, Any]:
     return read_object(path)
 
 
-def _without_switches(path: Path, values: Mapping[str, Any], family: Family | Plain) -> dict[str, Any]:
+def _without_switches(path: Path, values: Mapping[str, Any], family: Family | EncoderFree) -> dict[str, Any]:
     fields = {field.name for field in dataclasses.fields(family.config)}
     names: dict[str, str] = family.config.attribute_map
     for key, what in MUST_BE_FALSE.items():
@@ -123,7 +125,7 @@ def _cause(err: Exception) -> str:
     return first_line(ValueError(" ".join(lines[:2]))) if lines else type(err).__name__
 
 
-def _check_counts(path: Path, config: PretrainedConfig, family: Family | Plain, counts: Mapping[str, Any]) -> None:
+def _check_counts(path: Path, config: PretrainedConfig, family: Family | EncoderFree, counts: Mapping[str, Any]) -> None:
     wrong = [f"{key}={cut(value)}" for key, value in counts.items() if type(value) is not int or not 0 < value < 1 << 24]
     if wrong:
         raise InputError(f"{path}: {', '.join(wrong)} must be a positive whole number; restore the original file.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.artifact.json_file import cut, read_object, why_absent
-from compress.bert.families import KNOWN, Family, Plain
+from compress.bert.families import KNOWN, EncoderFree, Family
 from compress.errors import InputError
 
 CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
@@ -32,12 +32,18 @@ OTHER_HEADS = {
     "MultipleChoice": "chooses one of several texts",
 }
 QUANTIZED = {
-    "bitsandbytes": (".SCB", ".absmax", ".quant_map", ".weight_format", "quant_state.bitsandbytes__nf4",
-                     "quant_state.bitsandbytes__fp4"),
+    "bitsandbytes": (
+        ".SCB",
+        ".absmax",
+        ".quant_map",
+        ".weight_format",
+        "quant_state.bitsandbytes__nf4",
+        "quant_state.bitsandbytes__fp4",
+    ),
     "GPTQ or AWQ": (".qweight", ".qzeros", ".g_idx"),
     "compressed-tensors": (".weight_packed", ".weight_scale", ".weight_shape", ".weight_scale_inv"),
     "Quanto": (".weight._data", ".weight._scale"),
-}  # fmt: skip
+}
 """How the names of weights end that a program has quantized."""
 ORIGIN = "start from the torch model that it was made of"
 ONLY = {
@@ -49,16 +55,19 @@ ONLY = {
     "tf_model.h5": "weights of TensorFlow, which transformers 5 does not read; {older}",
     "flax_model.msgpack": "weights of Flax, which transformers 5 does not read; {older}",
     "global_step*": "a checkpoint of DeepSpeed; put its parts together with the zero_to_fp32.py beside it, and save the model "
-                    "with save_pretrained",
+    "with save_pretrained",
     "pytorch_model_fsdp*": "a checkpoint of FSDP in parts; put them together with accelerate merge-weights",
     "*.distcp": "a checkpoint of FSDP in parts; put them together with accelerate merge-weights",
-}  # fmt: skip
+}
 """Files of other programs, and what they are."""
 PICKLES = ("*.bin", "*.pt", "*.pth")
 NO_MODEL = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
 """How the names of pickles begin that hold no weights of a model."""
-KEYS = {"albert": ("num_hidden_groups", "inner_group_num"), "mobilebert": ("intra_bottleneck_size", "trigram_input"),
-        "distilbert": ("dim", "n_layers", "hidden_dim")}  # fmt: skip
+KEYS = {
+    "albert": ("num_hidden_groups", "inner_group_num"),
+    "mobilebert": ("intra_bottleneck_size", "trigram_input"),
+    "distilbert": ("dim", "n_layers", "hidden_dim"),
+}
 """Keys that config.json of one family alone has."""
 STEMS = {kind: family.classifier.__name__.removesuffix("ForSequenceClassification") for kind, family in KNOWN.items()}
 """How the names of a family's classes begin."""
@@ -86,8 +95,10 @@ def refuse_parts(folder: Path) -> None:
     if below:
         raise InputError(f"{folder} has no {CONFIG}, but {_listed(below)} below it; give that folder, {folder / below[-1]}.")
     if (folder / "bert_config.json").is_file():
-        raise InputError(f"{folder} has bert_config.json and no {CONFIG}: a checkpoint as Google published it; give one in "
-                         "transformers' format, such as google-bert/bert-base-uncased.")  # fmt: skip
+        raise InputError(
+            f"{folder} has bert_config.json and no {CONFIG}: a checkpoint as Google published it; give one in "
+            "transformers' format, such as google-bert/bert-base-uncased."
+        )
     if why == "is missing":
         raise InputError(f"{folder} has no {CONFIG}; give the folder of a whole model.")
     raise InputError(f"{folder / CONFIG} {why}; give the folder of a whole model.")
@@ -115,8 +126,11 @@ def refuse_configuration(folder: Path, values: Mapping[str, Any], weights: Itera
     path, kind = folder / CONFIG, values.get("model_type")
     if kind is None:
         known = certain_kind(values, weights)
-        hint = (f'add "model_type": "{known}", which its other values tell' if known
-                else f"write the one that it was trained as; allowed: {', '.join(KNOWN)}")  # fmt: skip
+        hint = (
+            f'add "model_type": "{known}", which its other values tell'
+            if known
+            else f"write the one that it was trained as; allowed: {', '.join(KNOWN)}"
+        )
         raise InputError(f"{path} has no model_type; {hint}.")
     if not isinstance(kind, str) or kind not in KNOWN:
         raise InputError(
@@ -173,12 +187,14 @@ def _merge(folder: Path) -> str:
     ends = "; merge_and_unload().save_pretrained(NEW) writes a whole model, to which the tokenizer belongs too."
     if told.get("task_type") != "SEQ_CLS":
         return f"merge it first: load its model with the class that it was trained with, then PeftModel.from_pretrained{ends}"
-    script = (f"from peft import AutoPeftModelForSequenceClassification as M; M.from_pretrained({str(folder)!r})"
-              ".merge_and_unload().save_pretrained('NEW')")  # fmt: skip
+    script = (
+        f"from peft import AutoPeftModelForSequenceClassification as M; M.from_pretrained({str(folder)!r})"
+        ".merge_and_unload().save_pretrained('NEW')"
+    )
     return f"merge it first: python -c {shlex.quote(script)} writes a whole model, to which the tokenizer belongs too."
 
 
-def refuse_head(folder: Path, values: Mapping[str, Any], weights: Mapping[str, Any], family: Family | Plain) -> None:
+def refuse_head(folder: Path, values: Mapping[str, Any], weights: Mapping[str, Any], family: Family | EncoderFree) -> None:
     """Refuse a checkpoint whose head is for something else than labels of a text.
 
     Args:
@@ -225,12 +241,16 @@ def refuse_no_weights(folder: Path, values: Mapping[str, Any], missing: str) -> 
     Raises:
         InputError: Always.
     """
-    older = ("load them in transformers 4 with the class that they were trained with (from_tf=True, from_flax=True), and save "
-             "them with save_pretrained")  # fmt: skip
+    older = (
+        "load them in transformers 4 with the class that they were trained with (from_tf=True, from_flax=True), and save "
+        "them with save_pretrained"
+    )
     pickled = [path.name for kind in PICKLES for path in sorted(folder.glob(kind)) if not path.name.startswith(NO_MODEL)]
     if pickled:
-        raise InputError(f"{folder} has only {cut(pickled[0])[1:-1]}, a pickle, which can run any code when loaded; "
-                         f"{convert(folder, pickled[0], values)}.")  # fmt: skip
+        raise InputError(
+            f"{folder} has only {cut(pickled[0])[1:-1]}, a pickle, which can run any code when loaded; "
+            f"{convert(folder, pickled[0], values)}."
+        )
     for kind, what in ONLY.items():
         found = sorted(folder.glob(kind))
         if found:
@@ -244,8 +264,10 @@ def refuse_no_weights(folder: Path, values: Mapping[str, Any], missing: str) -> 
     below = _models_below(folder)
     if below:
         raise InputError(f"{folder} has no {missing}, but {_listed(below)} below it; give that folder, {folder / below[-1]}.")
-    raise InputError(f"{folder} has no {missing}; give the folder of a whole model in safetensors format (from the hub no "
-                     "other is fetched).")  # fmt: skip
+    raise InputError(
+        f"{folder} has no {missing}; give the folder of a whole model in safetensors format (from the hub no "
+        "other is fetched)."
+    )
 
 
 def convert(folder: Path, pickle: str, values: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from compress.artifact.configuration import CONFIG, PrunedHeads, configuration, 
 from compress.artifact.foreign import refuse_configuration, refuse_head, refuse_names, refuse_parts
 from compress.artifact.json_file import cut, first_line, read_object, why_absent
 from compress.artifact.labels import in_order, settle_labels, without_head
-from compress.artifact.places import find_model
+from compress.artifact.model_source import find_model
 from compress.artifact.saving import STRUCTURE
 from compress.artifact.tokenizer import read_tokenizer
 from compress.artifact.weights import read_weights, renamed, unwrapped
@@ -31,9 +31,7 @@ SMALL_HEAD = 1 << 20  # weights that a new head may always have
 Weights = Mapping[str, torch.Tensor]
 
 
-def load(
-    name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 13, new_head: bool = False
-) -> PreTrainedModel:
+def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 13, new_head: bool = False) -> PreTrainedModel:
     """Load a classifier of the BERT family (BERT, DistilBERT, MobileBERT, ALBERT), or one without a head that then gets a new
     one.
 
@@ -155,9 +153,7 @@ def _size(weights: Weights) -> int:
     return sum(tensor.numel() for tensor in weights.values())
 
 
-def _with_memory(
-    model: PreTrainedModel, weights: Weights, folder: Path, pruned: PrunedHeads, seed: int
-) -> PreTrainedModel:
+def _with_memory(model: PreTrainedModel, weights: Weights, folder: Path, pruned: PrunedHeads, seed: int) -> PreTrainedModel:
     """The same model with memory for its weights; those that the file does not have are a new model's."""
     told = told_by_structure(model)
     missing = {name for name in model.state_dict() if name not in weights and name not in told}

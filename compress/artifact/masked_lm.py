@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
 from compress.artifact.loading import load, read_checkpoint
-from compress.artifact.places import find_model
+from compress.artifact.model_source import find_model
 from compress.bert.memory import give_memory, shapes_of
 from compress.errors import InputError, raise_together
 
@@ -29,8 +29,11 @@ def load_masked_lm(name: str | Path) -> PreTrainedModel:
     folder, body = find_model(name), load(name)
     if not isinstance(body.config, BertConfig):
         raise InputError(f"{folder}: a {body.config.model_type} has no head for masked words here; use a BERT checkpoint.")
-    told = {key.replace("gamma", "weight").replace("beta", "bias"): tensor.float()
-            for key, tensor in read_checkpoint(folder)[1].items() if key.startswith(HEAD)}  # fmt: skip
+    told = {
+        key.replace("gamma", "weight").replace("beta", "bias"): tensor.float()
+        for key, tensor in read_checkpoint(folder)[1].items()
+        if key.startswith(HEAD)
+    }
     if not told:
         raise InputError(
             f"{folder} has no head for masked words ({HEAD}*); use the checkpoint that was pre-trained, not one that was "
@@ -45,10 +48,13 @@ def load_masked_lm(name: str | Path) -> PreTrainedModel:
     found = {key: tensor for key, tensor in {**own, **inner}.items() if tensor is not None and key in expected}
     raise_together(
         [f"  {key} is missing" for key in expected if key not in found]
-        + [f"  {key} has shape {tuple(tensor.shape)}, not {tuple(expected[key].shape)}" for key, tensor in found.items()
-           if tensor.shape != expected[key].shape],
+        + [
+            f"  {key} has shape {tuple(tensor.shape)}, not {tuple(expected[key].shape)}"
+            for key, tensor in found.items()
+            if tensor.shape != expected[key].shape
+        ],
         f"{folder}: the head for masked words does not fit config.json; fetch the model again:",
-    )  # fmt: skip
+    )
     give_memory(model)
     model.load_state_dict(found)
     model.tokenizer = body.tokenizer

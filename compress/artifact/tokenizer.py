@@ -40,8 +40,11 @@ def open_tokenizer(folder: Path) -> Any:
     """
     files = [name for name in (WHOLE, PIECES, SENTENCES) if why_absent(folder / name) is None]
     if not files:  # transformers would make an empty one
-        told = [f"; {name} {why_absent(folder / name)}" for name in (WHOLE, PIECES) if (folder / name).is_symlink()
-                or (folder / name).exists()]  # fmt: skip
+        told = [
+            f"; {name} {why_absent(folder / name)}"
+            for name in (WHOLE, PIECES)
+            if (folder / name).is_symlink() or (folder / name).exists()
+        ]
         raise InputError(
             f"{folder} has no tokenizer that can be loaded (no file{''.join(told)}); add tokenizer.json or vocab.txt."
         )
@@ -75,8 +78,10 @@ def _refused(folder: Path, file: str, make: Callable[[], Any]) -> Any:
     except BaseException as err:
         if not isinstance(err, Exception) and type(err).__name__ != "PanicException":  # as tokenizers' own code ends
             raise
-        raise InputError(f"{folder} has no tokenizer that can be loaded ({first_line(err)}); restore {file}, or the file that "
-                         f"belongs to the tokenizer_class of {SETTINGS}.") from err  # fmt: skip
+        raise InputError(
+            f"{folder} has no tokenizer that can be loaded ({first_line(err)}); restore {file}, or the file that "
+            f"belongs to the tokenizer_class of {SETTINGS}."
+        ) from err
 
 
 def _told_class(folder: Path) -> str | None:
@@ -117,10 +122,10 @@ def _check_pieces(folder: Path, tokenizer: Any, file: str, kind: str | None) -> 
     cure = {
         WHOLE: "restore tokenizer.json, or add vocab.txt",
         PIECES: f'write "tokenizer_class": "BertTokenizer" into {SETTINGS} if {PIECES} is a WordPiece vocabulary, or add '
-                "tokenizer.json",
+        "tokenizer.json",
         SENTENCES: f'write "tokenizer_class": "AlbertTokenizer" into {SETTINGS} if {SENTENCES} is what ALBERT reads, or add '
-                   "tokenizer.json",
-    }  # fmt: skip
+        "tokenizer.json",
+    }
     raise InputError(
         f"{folder}: {_said(tokenizer, kind)}, which finds no pieces in {file}, so that every word would be unknown; "
         f"{cure[file]}."

@@ -15,12 +15,13 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from compress.artifact.foreign import refuse_no_weights
 from compress.artifact.json_file import cut, first_line, read_object, why_absent
 from compress.artifact.saving import WEIGHTS
-from compress.bert.families import Family, Plain
+from compress.bert.families import EncoderFree, Family
 from compress.errors import InputError
 
 INDEX = f"{WEIGHTS}.index.json"
-WRAPPERS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module",
-                      "_ddp_module", "_model"})  # fmt: skip
+WRAPPERS = frozenset(
+    {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_ddp_module", "_model"}
+)
 """Modules that torch.compile, DDP, FSDP, activation checkpointing and trainers put around others."""
 MARKS = ("embeddings.position_embeddings.weight", "embeddings.weight")
 """A weight that every model has, with an encoder and without: what stands before its name stands before all names."""
@@ -46,9 +47,7 @@ def read_weights(folder: Path, values: Mapping[str, Any] | None = None) -> dict[
         try:
             weights.update(load_file(path))
         except (SafetensorError, ValueError, KeyError, OSError, struct.error, MemoryError) as err:
-            raise InputError(
-                f"{path} is damaged or cut short ({first_line(err)}); fetch or save the model again."
-            ) from err
+            raise InputError(f"{path} is damaged or cut short ({first_line(err)}); fetch or save the model again.") from err
     return weights
 
 
@@ -69,7 +68,7 @@ def _files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(set(names))]
 
 
-def unwrapped(weights: Mapping[str, torch.Tensor], family: Family | Plain, folder: Path) -> dict[str, torch.Tensor]:
+def unwrapped(weights: Mapping[str, torch.Tensor], family: Family | EncoderFree, folder: Path) -> dict[str, torch.Tensor]:
     """Weights without the names of what a model was wrapped in when it was saved.
 
     Raises:
@@ -104,16 +103,16 @@ def unwrapped(weights: Mapping[str, torch.Tensor], family: Family | Plain, folde
     return stripped
 
 
-def _beginnings(names: Iterable[str], family: Family | Plain) -> set[str]:
-    mark = MARKS[isinstance(family, Plain)]
+def _beginnings(names: Iterable[str], family: Family | EncoderFree) -> set[str]:
+    mark = MARKS[isinstance(family, EncoderFree)]
     own = family.prefix if isinstance(family, Family) else ""
     found = {name.removesuffix(mark) for name in names if name == mark or name.endswith(f".{mark}")}
     return {begin.removesuffix(own) if own and f".{begin}".endswith(f".{own}") else begin for begin in found}
 
 
-def renamed(weights: Mapping[str, torch.Tensor], family: Family | Plain) -> dict[str, torch.Tensor]:
+def renamed(weights: Mapping[str, torch.Tensor], family: Family | EncoderFree) -> dict[str, torch.Tensor]:
     """Bring the names of base checkpoints and of old ones to those of a classifier; leave other heads out."""
-    if isinstance(family, Plain):
+    if isinstance(family, EncoderFree):
         return dict(weights)
     found = {}
     for name, tensor in weights.items():

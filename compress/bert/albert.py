@@ -22,9 +22,16 @@ def as_albert(model: PreTrainedModel, groups: int) -> PreTrainedModel:
     """
     config, depth = model.config, len(encoder_layers(model))
     shape = StudentShape(
-        layers=depth, width=config.hidden_size, intermediate=config.intermediate_size, heads=config.num_attention_heads,
-        embedding=config.hidden_size, bottleneck=0, feed_forwards=0, normalization="", groups=groups,
-    )  # fmt: skip
+        layers=depth,
+        width=config.hidden_size,
+        intermediate=config.intermediate_size,
+        heads=config.num_attention_heads,
+        embedding=config.hidden_size,
+        bottleneck=0,
+        feed_forwards=0,
+        normalization="",
+        groups=groups,
+    )
     student = new_student("albert", model, shape, seed=0)
     base, old = student.base_model, model.base_model
     write_embeddings(student, embedding_tables(model))

@@ -78,9 +78,14 @@ class LongAttention(nn.Module):
         raise NotImplementedError
 
     def attend(
-        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor,
+        self,
+        hidden_states: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor,
         layout: Any,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """What the heads answer, (batch, heads, length, head size).
 
         Args:
@@ -93,9 +98,7 @@ class LongAttention(nn.Module):
         """
         raise NotImplementedError
 
-    def seen_by_first(
-        self, hidden_states: torch.Tensor, mask: torch.Tensor, layout: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def seen_by_first(self, hidden_states: torch.Tensor, mask: torch.Tensor, layout: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """The states that the first token attends to, itself the first of them, and which of them it may; see
         `compress.bert.first_token.attended_by_first`."""
         return hidden_states, mask[:, None].bool()

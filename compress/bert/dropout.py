@@ -34,9 +34,7 @@ class _SixteenBitDropout(torch.autograd.Function):
         return gradients[0] * factors, None
 
 
-def sixteen_bit_dropout(
-    values: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> torch.Tensor:
+def sixteen_bit_dropout(values: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
     """Zero each element with probability p (rounded to 1/65536) and scale the others by 1/(1-p).
 
     Source: Srivastava et al., "Dropout", JMLR 15 (2014); the drawing is ours.

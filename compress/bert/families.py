@@ -114,7 +114,9 @@ def _after_attention_in_distilbert(layer: Any, context: torch.Tensor, hidden_sta
 
 FAMILIES = {
     "bert": Family(
-        BertConfig, BertForSequenceClassification, BertLayer,
+        BertConfig,
+        BertForSequenceClassification,
+        BertLayer,
         layers="encoder.layer",
         attention="attention.self",
         projections=("attention.self.query", "attention.self.key", "attention.self.value"),
@@ -128,7 +130,9 @@ FAMILIES = {
         after_attention=_after_attention_in_bert,
     ),
     "distilbert": Family(
-        DistilBertConfig, DistilBertForSequenceClassification, TransformerBlock,
+        DistilBertConfig,
+        DistilBertForSequenceClassification,
+        TransformerBlock,
         layers="transformer.layer",
         attention="attention",
         projections=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
@@ -146,7 +150,9 @@ FAMILIES = {
         other_sizes={"intermediate_size": lambda config: config.hidden_dim},  # the others are in its attribute_map
     ),
     "mobilebert": Family(
-        MobileBertConfig, MobileBertForSequenceClassification, MobileBertLayer,
+        MobileBertConfig,
+        MobileBertForSequenceClassification,
+        MobileBertLayer,
         layers="encoder.layer",
         attention="attention.self",
         projections=("attention.self.query", "attention.self.key", "attention.self.value"),
@@ -158,12 +164,18 @@ FAMILIES = {
         read_alike=(("attention.self.query", "attention.self.key"), ("attention.self.value",), ("intermediate.dense",)),
         head=("classifier.", "mobilebert.pooler."),
         sizes=(
-            "intermediate_size", "type_vocab_size", "embedding_size", "intra_bottleneck_size", "num_feedforward_networks",
+            "intermediate_size",
+            "type_vocab_size",
+            "embedding_size",
+            "intra_bottleneck_size",
+            "num_feedforward_networks",
         ),
         attention_width="true_hidden_size",
     ),
     "albert": Family(
-        AlbertConfig, AlbertForSequenceClassification, AlbertLayer,
+        AlbertConfig,
+        AlbertForSequenceClassification,
+        AlbertLayer,
         layers="encoder.albert_layer_groups",
         attention="attention",
         projections=("attention.query", "attention.key", "attention.value"),
@@ -177,11 +189,11 @@ FAMILIES = {
         sizes=("intermediate_size", "type_vocab_size", "embedding_size", "num_hidden_groups", "inner_group_num"),
         distinct_layers=("num_hidden_groups", "inner_group_num"),
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
-class Plain:
+class EncoderFree:
     """A family without an encoder, whose classes are the toolkit's own: nothing of it can be cut, dropped or watched by layer.
 
     Args:
@@ -205,24 +217,26 @@ class Plain:
 
 
 PLAIN = {
-    "bilstm": Plain(
-        BilstmConfig, BilstmForSequenceClassification,
+    "bilstm": EncoderFree(
+        BilstmConfig,
+        BilstmForSequenceClassification,
         counted=("vocab_size", "embedding_size", "lstm_size", "head_size", "max_position_embeddings"),
         integer_products=True,
         other_sizes={"hidden_size": lambda config: 2 * config.lstm_size, "num_hidden_layers": lambda _: 1},
     ),
-    "static": Plain(
-        StaticConfig, StaticForSequenceClassification,
+    "static": EncoderFree(
+        StaticConfig,
+        StaticForSequenceClassification,
         counted=("vocab_size", "embedding_size", "bigram_size", "head_size", "max_position_embeddings"),
         integer_products=False,
         other_sizes={"hidden_size": lambda config: config.embedding_size, "num_hidden_layers": lambda _: 0},
     ),
-}  # fmt: skip
+}
 
-KNOWN: dict[str, Family | Plain] = {**FAMILIES, **PLAIN}
+KNOWN: dict[str, Family | EncoderFree] = {**FAMILIES, **PLAIN}
 
 
-def known_family(model: PreTrainedModel) -> Family | Plain:
+def known_family(model: PreTrainedModel) -> Family | EncoderFree:
     """The family of a model, with an encoder or without.
 
     Raises:
@@ -243,7 +257,7 @@ def family_of(model: PreTrainedModel) -> Family:
         InputError: The toolkit does not know it, or it has no encoder.
     """
     family = known_family(model)
-    if isinstance(family, Plain):
+    if isinstance(family, EncoderFree):
         raise InputError(f"a {model.config.model_type} has no encoder; start from a checkpoint of {', '.join(FAMILIES)}.")
     return family
 

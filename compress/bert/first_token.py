@@ -83,9 +83,14 @@ def rows_of_heads(heads: int, query_of: Any) -> torch.Tensor:
 
 
 def attended_by_first(
-    projections: tuple[Any, Any, Any], rows: torch.Tensor, hidden_states: torch.Tensor, allowed: torch.Tensor | None, *,
-    scaling: float, dropout: float,
-) -> torch.Tensor:  # fmt: skip
+    projections: tuple[Any, Any, Any],
+    rows: torch.Tensor,
+    hidden_states: torch.Tensor,
+    allowed: torch.Tensor | None,
+    *,
+    scaling: float,
+    dropout: float,
+) -> torch.Tensor:
     """What the first token's attention to all tokens answers, (batch, 1, attention width).
 
     Args:

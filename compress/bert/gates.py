@@ -50,8 +50,10 @@ def gated(model: PreTrainedModel, heads: Gates | None = None, neurons: Gates | N
 def gated_anew(model: PreTrainedModel, gate: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
     """Enter what `gate` makes before each forward pass inside, and leave it behind the pass."""
     with contextlib.ExitStack() as inside:
-        hooks = [model.register_forward_pre_hook(lambda *_: inside.enter_context(gate())),
-                 model.register_forward_hook(lambda *_: inside.close(), always_call=True)]  # fmt: skip
+        hooks = [
+            model.register_forward_pre_hook(lambda *_: inside.enter_context(gate())),
+            model.register_forward_hook(lambda *_: inside.close(), always_call=True),
+        ]
         try:
             yield
         finally:
@@ -81,8 +83,10 @@ def fold_gates(model: PreTrainedModel, heads: Gates | None = None, neurons: Gate
     student = copy_of(model)
     for index, layer in enumerate(distinct_layers(student)):
         family: Any = family_of_layer(layer)
-        for gates, name, times in ((heads, family.context, attention_of(layer).attention_head_size),
-                                   (neurons, family.feed_forward[1], 1)):  # fmt: skip
+        for gates, name, times in (
+            (heads, family.context, attention_of(layer).attention_head_size),
+            (neurons, family.feed_forward[1], 1),
+        ):
             if gates is not None:
                 layer.get_submodule(name).weight.mul_(gates[index].repeat_interleave(times))
     return student

@@ -39,9 +39,16 @@ def buckets_of(vectors: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
 
 
 def hashed(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, turns: torch.Tensor, *, chunk: int,
-    dropout: float = 0.0, training: bool = False,
-) -> torch.Tensor:  # fmt: skip
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    turns: torch.Tensor,
+    *,
+    chunk: int,
+    dropout: float = 0.0,
+    training: bool = False,
+) -> torch.Tensor:
     """What each token's attention to the tokens of its buckets answers, (batch, heads, length, head size).
 
     Args:
@@ -60,8 +67,9 @@ def hashed(
     missing, whole = chunks * chunk - length, chunks * chunk
     query, key, value = (functional.pad(one, (0, 0, 0, missing)) for one in (query, key, value))
     mask = functional.pad(mask, (0, missing))  # (batch, whole)
-    found = [torch.where(mask[:, None, None], buckets_of(functional.normalize(one, dim=-1), turns), last)
-             for one in (query, key)]  # fmt: skip
+    found = [
+        torch.where(mask[:, None, None], buckets_of(functional.normalize(one, dim=-1), turns), last) for one in (query, key)
+    ]
     places = torch.arange(whole, device=query.device)
     asking, asked = ((one * whole + places).argsort(-1) for one in found)  # (batch, heads, rounds, whole)
     back = asking.argsort(-1)  # where each query stands, by position

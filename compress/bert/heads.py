@@ -32,9 +32,7 @@ def set_names(config: PretrainedConfig, names: Sequence[str]) -> None:
 
 
 @torch.no_grad()
-def aligned(
-    model: PreTrainedModel, labels: Sequence[str], *, who: str = "the model", trains: bool = False
-) -> PreTrainedModel:
+def aligned(model: PreTrainedModel, labels: Sequence[str], *, who: str = "the model", trains: bool = False) -> PreTrainedModel:
     """Bring a classifier's outputs into the order of a task's labels, and give them their names.
 
     Args:
@@ -55,12 +53,18 @@ def aligned(
         return model
     order = order_of(names, labels)
     if order is None and trains and len(names) == len(labels):
-        logger.warning("the head of %s was trained for other labels (%s); training goes on from its rows for %s. "
-                       "fine_tune's new_head: true begins with a new head.", who, listed(names), listed(labels))  # fmt: skip
+        logger.warning(
+            "the head of %s was trained for other labels (%s); training goes on from its rows for %s. "
+            "fine_tune's new_head: true begins with a new head.",
+            who,
+            listed(names),
+            listed(labels),
+        )
         order = list(range(len(labels)))
     elif order is None:
-        order = check_names(who, names, labels, "use a checkpoint of this task, or let fine_tune begin with a new head "
-                            "(new_head: true).")  # fmt: skip
+        order = check_names(
+            who, names, labels, "use a checkpoint of this task, or let fine_tune begin with a new head (new_head: true)."
+        )
     elif order != list(range(len(labels))):
         logger.info("the outputs of %s are put into the task's order: %s.", who, listed(labels))
     if names != list(labels) and are_numbers(names) and not are_numbers(labels):

@@ -46,12 +46,25 @@ class Longformer(LongAttention):
         return query, key, value
 
     def attend(
-        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor,
+        self,
+        hidden_states: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor,
         layout: Any,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """See LongAttention."""
-        near = windowed(query, key, value, mask, window=self.window, globals_=self.global_tokens, dropout=self.dropout.p,
-                        training=self.training)  # fmt: skip
+        near = windowed(
+            query,
+            key,
+            value,
+            mask,
+            window=self.window,
+            globals_=self.global_tokens,
+            dropout=self.dropout.p,
+            training=self.training,
+        )
         if not self.global_tokens:
             return near
         far = self._far(hidden_states, mask, query.shape[1])
@@ -62,12 +75,15 @@ class Longformer(LongAttention):
         dropout = self.dropout.p if self.training else 0.0
         if self.global_tokens == 1:
             rows = rows_of_heads(heads, self.global_projections[0])
-            context = attended_by_first(self.global_projections, rows, hidden_states, mask[:, None], scaling=self.scaling,
-                                        dropout=dropout)  # fmt: skip
+            context = attended_by_first(
+                self.global_projections, rows, hidden_states, mask[:, None], scaling=self.scaling, dropout=dropout
+            )
             return context.view(context.shape[0], 1, heads, -1).transpose(1, 2)
         given = (hidden_states[:, : self.global_tokens], hidden_states, hidden_states)
-        query, key, value = (linear(states).unflatten(-1, (heads, -1)).transpose(1, 2)
-                             for linear, states in zip(self.global_projections, given, strict=True))  # fmt: skip
+        query, key, value = (
+            linear(states).unflatten(-1, (heads, -1)).transpose(1, 2)
+            for linear, states in zip(self.global_projections, given, strict=True)
+        )
         scores = (query * self.scaling) @ key.transpose(-1, -2) + hiding(mask[:, None, None], query.dtype)
         return functional.dropout(scores.softmax(-1), dropout) @ value
 
@@ -92,9 +108,14 @@ class Reformer(LongAttention):
         return self.chunk
 
     def attend(
-        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor,
+        self,
+        hidden_states: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor,
         layout: Any,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """See LongAttention."""
         if self.shared:
             key = functional.normalize(query, dim=-1) * query.shape[-1] ** 0.5

@@ -98,11 +98,14 @@ def with_masks(
         return student
     rows, columns = block if shape == "block" else (1, 1)
     linears = [one for layer in layers for one in layer.modules() if isinstance(one, nn.Linear) and one.weight.numel()]
-    raise_together([
-        f"block {rows} x {columns} does not divide {names[linear]}, which is {linear.out_features} x {linear.in_features}; "
-        "use one that does."
-        for linear in linears if linear.out_features % rows or linear.in_features % columns
-    ])  # fmt: skip
+    raise_together(
+        [
+            f"block {rows} x {columns} does not divide {names[linear]}, which is {linear.out_features} x "
+            f"{linear.in_features}; use one that does."
+            for linear in linears
+            if linear.out_features % rows or linear.in_features % columns
+        ]
+    )
     for linear in linears:
         mask = Mask(linear.out_features // rows, linear.in_features // columns, shape, learned=learned)
         parametrize.register_parametrization(linear, "weight", Masked(mask))

@@ -28,7 +28,7 @@ NEW = 0.02  # standard deviation of rows that no teacher has
 
 
 @dataclass(frozen=True)
-class Seen:
+class Activations:
     """What a teacher computes on some sentences, padding left out.
 
     Args:
@@ -69,7 +69,7 @@ def observe(
     return {name: torch.cat(values) for name, values in found.items()}
 
 
-def seen_by(teacher: PreTrainedModel, batches: Batches) -> Seen:
+def seen_by(teacher: PreTrainedModel, batches: Batches) -> Activations:
     """What the teacher computes on batches of real sentences."""
     family, layers = family_of(teacher), encoder_layers(teacher)
     watched = {"embeddings": (teacher.base_model.embeddings.LayerNorm, False), "pooled": (teacher.classifier, True)}
@@ -79,7 +79,7 @@ def seen_by(teacher: PreTrainedModel, batches: Batches) -> Seen:
         watched[f"state{index}"] = (layer.get_submodule(family.output_norm), False)
     found = observe(teacher, batches, watched)
     each = {what: [found[f"{what}{index}"] for index in range(len(layers))] for what in ("state", "attended", "neurons")}
-    return Seen([found["embeddings"], *each["state"]], each["attended"], each["neurons"], found["pooled"])
+    return Activations([found["embeddings"], *each["state"]], each["attended"], each["neurons"], found["pooled"])
 
 
 def moment_of(values: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -110,7 +110,7 @@ def _read(linear: Any, basis: torch.Tensor, mean: torch.Tensor) -> tuple[torch.T
 
 @torch.no_grad()
 def project_layer(
-    teacher: Any, student: Any, families: tuple[Family, Family], basis: torch.Tensor, seen: Seen, index: int
+    teacher: Any, student: Any, families: tuple[Family, Family], basis: torch.Tensor, seen: Activations, index: int
 ) -> None:
     """Write a teacher's layer, its `index`-th, into a student's layer; the norms are left to `fit_norms`.
 
@@ -228,7 +228,7 @@ def project_embeddings(teacher: PreTrainedModel, student: PreTrainedModel, basis
 
 
 @torch.no_grad()
-def project_head(teacher: PreTrainedModel, student: PreTrainedModel, basis: torch.Tensor, seen: Seen) -> None:
+def project_head(teacher: PreTrainedModel, student: PreTrainedModel, basis: torch.Tensor, seen: Activations) -> None:
     """Write pooler and classifier: of the pooler's columns those stay that weigh most in the classifier.
 
     DistilBERT's head has ReLU where BERT's has tanh. Each column z stands twice there, as z and -z, since ReLU(z) - ReLU(-z)

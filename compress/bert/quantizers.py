@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from compress.bert.layout import encoder_layers, same_input
 from compress.errors import InputError
 
-LOWEST, HIGHEST = -128, 127  # of an activation; weights are symmetric, -127 to 127
+LOWEST, QMAX = -128, 127  # of an activation; weights are symmetric, -127 to 127
 SMALLEST = 1e-12
 NEARLY = 1 - 1e-5  # exp(log(x)) / x may be some roundings away from 1
 
@@ -59,7 +59,7 @@ class QuantizedLinear(nn.Linear):
         divisor: What each input channel is divided by before (SmoothQuant), (in,), or None; the weight is multiplied by it.
         per_channel: One weight scale for each output channel instead of one for the weight.
         symmetric: Whether the range is kept symmetric around 0.
-        highest: The largest whole number of the weight: 127, or 63 for seven bits.
+        qmax: The largest whole number of the weight: 127, or 63 for seven bits.
         on: Whether it quantizes; off, it is a plain Linear.
         decay: In training the range follows the inputs' as an exponential moving average with this decay; None keeps it.
     """
@@ -74,7 +74,7 @@ class QuantizedLinear(nn.Linear):
         self.register_buffer("low", torch.zeros((), device=plain.weight.device))
         self.register_buffer("high", torch.zeros((), device=plain.weight.device))
         self.register_buffer("divisor", None, persistent=False)
-        self.per_channel, self.symmetric, self.highest = per_channel, symmetric, HIGHEST
+        self.per_channel, self.symmetric, self.qmax = per_channel, symmetric, QMAX
         self.on = True
         self.decay: float | None = None
         self.stretch: nn.Parameter | None = None
@@ -97,10 +97,10 @@ class QuantizedLinear(nn.Linear):
     def input_grid(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The input's scale and the whole number that 0 stands at (from -128 to 127), both 0-d."""
         if self.symmetric:
-            scale, zero = self.high.clamp(min=SMALLEST) / HIGHEST, torch.zeros_like(self.low)
+            scale, zero = self.high.clamp(min=SMALLEST) / QMAX, torch.zeros_like(self.low)
         else:
-            scale = (self.high - self.low).clamp(min=SMALLEST) / (HIGHEST - LOWEST)
-            zero = (LOWEST - self.low / scale).round().clamp(LOWEST, HIGHEST)
+            scale = (self.high - self.low).clamp(min=SMALLEST) / (QMAX - LOWEST)
+            zero = (LOWEST - self.low / scale).round().clamp(LOWEST, QMAX)
         if self.stretch is not None:
             scale = scale * self.stretch.exp()
         return scale, zero
@@ -116,30 +116,30 @@ class QuantizedLinear(nn.Linear):
         if self.ceiling is not None:  # which learns where it is tied with the largest weight or above it as well
             fixed = self.ceiling.detach()
             most = torch.minimum(fixed.exp(), most) * (self.ceiling - fixed).exp()
-        return most.clamp(min=SMALLEST) / self.highest
+        return most.clamp(min=SMALLEST) / self.qmax
 
     def rounded_input(self, values: torch.Tensor) -> torch.Tensor:
         """Inputs (divided already) as the integers tell them."""
         scale, zero = self.input_grid()
-        return _integers(values, scale, LOWEST - zero, HIGHEST - zero) * scale
+        return _integers(values, scale, LOWEST - zero, QMAX - zero) * scale
 
     def rounded_weight(self) -> torch.Tensor:
         """The weight as the integers tell it, (out, in)."""
         scale = self.weight_scale()
-        return (self.smoothed_weight() / scale).round().clamp(-self.highest, self.highest) * scale
+        return (self.smoothed_weight() / scale).round().clamp(-self.qmax, self.qmax) * scale
 
     def learn_ranges(self) -> None:
         """Let the ranges of input and weight be learned, from where they are; on a logarithmic scale, so that one learning
         rate fits all."""
         self.stretch = nn.Parameter(torch.zeros_like(self.low))
-        self.ceiling = nn.Parameter((self.weight_scale() * self.highest).detach().log())
+        self.ceiling = nn.Parameter((self.weight_scale() * self.qmax).detach().log())
 
     @torch.no_grad()
     def settle_ranges(self) -> None:
         """Write learned ranges into range and weight, where they stay."""
         if self.stretch is None or self.ceiling is None:
             return
-        factor, most = self.stretch.exp(), self.weight_scale() * self.highest
+        factor, most = self.stretch.exp(), self.weight_scale() * self.qmax
         self.low.mul_(factor)
         self.high.mul_(factor)
         cut = torch.minimum(torch.maximum(self.smoothed_weight(), -most), most)
@@ -156,13 +156,13 @@ class QuantizedLinear(nn.Linear):
         scale, zero = self.input_grid()
         learned = self.stretch is not None
         if learned:  # LSQ's factor, so that the sum over many values does not swamp the gradient's norm
-            scale = _slowed(scale, (values.numel() * HIGHEST) ** -0.5)
-            weight_scale = _slowed(weight_scale, (weight.numel() / len(weight_scale) * HIGHEST) ** -0.5)
+            scale = _slowed(scale, (values.numel() * QMAX) ** -0.5)
+            weight_scale = _slowed(weight_scale, (weight.numel() / len(weight_scale) * QMAX) ** -0.5)
         integers = _learned_integers if learned else _integers
-        limit = torch.full_like(scale, self.highest)
+        limit = torch.full_like(scale, self.qmax)
         if self.ceiling is not None:  # a ceiling above all weights cuts none of them
             limit = (self.ceiling.exp() / weight_scale).detach()
-        whole = integers(values, scale, LOWEST - zero, HIGHEST - zero)
+        whole = integers(values, scale, LOWEST - zero, QMAX - zero)
         sums = functional.linear(whole, integers(weight, weight_scale, -limit, limit))
         result = sums * (scale * weight_scale.squeeze(1))
         return result if self.bias is None else result + self.bias
@@ -180,21 +180,21 @@ class QuantizedEmbedding(nn.Embedding):
     """An embedding whose rows are eight-bit numbers with a scale each.
 
     Attributes:
-        highest: The largest whole number: 127, or 7 for four bits.
+        qmax: The largest whole number: 127, or 7 for four bits.
         on: Whether it quantizes; off, it is a plain embedding.
     """
 
     def __init__(self, plain: nn.Embedding) -> None:
         super().__init__(plain.num_embeddings, plain.embedding_dim, padding_idx=plain.padding_idx, device="meta")
         self.weight = plain.weight
-        self.highest = HIGHEST
+        self.qmax = QMAX
         self.on = True
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         rows = super().forward(input)
         if not self.on:
             return rows
-        scale = rows.detach().abs().amax(-1, keepdim=True).clamp(min=SMALLEST) / self.highest
+        scale = rows.detach().abs().amax(-1, keepdim=True).clamp(min=SMALLEST) / self.qmax
         return rows + ((rows / scale).round() * scale - rows).detach()
 
 
@@ -234,13 +234,13 @@ def replace_with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmet
                 setattr(parent, name, QuantizedEmbedding(child))
 
 
-def set_highest(model: nn.Module, *, weights: int, tables: int) -> None:
+def set_qmax(model: nn.Module, *, weights: int, tables: int) -> None:
     """Set the largest whole numbers of weights and embeddings, in place."""
     for module in model.modules():
         if isinstance(module, QuantizedLinear):
-            module.highest = weights
+            module.qmax = weights
         elif isinstance(module, QuantizedEmbedding):
-            module.highest = tables
+            module.qmax = tables
 
 
 def quantized_linears(model: nn.Module) -> dict[str, QuantizedLinear]:

@@ -129,9 +129,14 @@ class ChunkAndPool(LongAttention):
         return self.segment
 
     def attend(
-        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor,
+        self,
+        hidden_states: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor,
         layout: Layout,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """See LongAttention."""
         return self._answer(query @ key.transpose(-1, -2), mask, value)
 
@@ -151,9 +156,14 @@ class TransformerXL(ChunkAndPool):
         self.memory_bias = nn.Parameter(torch.tensor([FARTHER, 0.0]).repeat(getattr(self, self._heads), 1))
 
     def attend(
-        self, hidden_states: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor,
+        self,
+        hidden_states: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor,
         layout: Layout,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """See LongAttention."""
         if layout.memory is None:
             keys, values, allowed = (_segment_before(one, layout) for one in (key, value, mask))

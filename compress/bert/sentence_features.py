@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def part_masks(
-    attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None, *, pairs: bool
-) -> torch.Tensor:
+def part_masks(attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None, *, pairs: bool) -> torch.Tensor:
     """Which tokens belong to which sentence, (batch, sentences, length), of the mask's type.
 
     Args:

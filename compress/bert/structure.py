@@ -14,7 +14,7 @@ from compress.bert.families import family_of, family_of_layer
 from compress.bert.layout import attention_of, encoder_layers, head_count, neuron_count
 from compress.bert.long_attention import attention_structure, checked_attention, swap
 from compress.bert.quantizers import (
-    HIGHEST,
+    QMAX,
     QuantizedEmbedding,
     QuantizedLinear,
     quantized_linears,
@@ -38,8 +38,12 @@ def read_structure(model: PreTrainedModel) -> dict[str, Any]:
     Linear's input.
     """
     structure: dict[str, Any] = {"schema": SCHEMA, "layers": [_layer_structure(layer) for layer in encoder_layers(model)]}
-    told = {"attention": attention_structure(model), "ranks": ranks_of(model), "embedding": embedding_rank(model),
-            "shared": shared_parameters(model)}  # fmt: skip
+    told = {
+        "attention": attention_structure(model),
+        "ranks": ranks_of(model),
+        "embedding": embedding_rank(model),
+        "shared": shared_parameters(model),
+    }
     structure |= {key: value for key, value in told.items() if value}
     linears = quantized_linears(model)
     if linears:
@@ -62,11 +66,11 @@ def refuse_untold(model: PreTrainedModel) -> None:
     for name, module in model.named_modules():
         if not isinstance(module, QuantizedLinear | QuantizedEmbedding):
             continue
-        told = {"highest": module.highest == HIGHEST, "on": module.on, "divisor": getattr(module, "divisor", None) is None}
+        told = {"qmax": module.qmax == QMAX, "on": module.on, "divisor": getattr(module, "divisor", None) is None}
         lost = [attribute for attribute, is_told in told.items() if not is_told]
         if lost:
             raise InputError(
-                f"{name}.{lost[0]} is not kept in a saved model, which has no divisors and quantizes to {HIGHEST}; save the "
+                f"{name}.{lost[0]} is not kept in a saved model, which has no divisors and quantizes to {QMAX}; save the "
                 "float model and export it, which quantizes a copy."
             )
 
@@ -112,9 +116,13 @@ def apply_structure(model: PreTrainedModel, structure: dict[str, Any], *, most: 
 
 def _check_constants(model: PreTrainedModel, attention: dict[str, Any], most: int | None) -> None:
     """Refuse attention whose constants, which no weights' file holds, would be larger than the weights."""
-    needed = {"buckets": sum(head_count(layer) * attention_of(layer).attention_head_size for layer in encoder_layers(model))
-              * attention.get("rounds", 0) * attention.get("buckets", 0) // 2,
-              "max_position_embeddings": model.config.max_position_embeddings if "segment" in attention else 0}  # fmt: skip
+    needed = {
+        "buckets": sum(head_count(layer) * attention_of(layer).attention_head_size for layer in encoder_layers(model))
+        * attention.get("rounds", 0)
+        * attention.get("buckets", 0)
+        // 2,
+        "max_position_embeddings": model.config.max_position_embeddings if "segment" in attention else 0,
+    }
     for name, count in needed.items():
         if most is not None and count > max(MOST_CONSTANTS, most):
             raise InputError(
@@ -149,8 +157,15 @@ def _apply_factors(model: PreTrainedModel, structure: dict[str, Any]) -> None:
 def _apply_sharing(model: PreTrainedModel, told: Any) -> None:
     held = dict(model.named_parameters())
     pairs = told.items() if isinstance(told, dict) else [("shared", told)]
-    wrong = [name for name, known in pairs if name not in held or not isinstance(known, str) or known not in held
-             or known in told or held[name].shape != held[known].shape]  # fmt: skip
+    wrong = [
+        name
+        for name, known in pairs
+        if name not in held
+        or not isinstance(known, str)
+        or known not in held
+        or known in told
+        or held[name].shape != held[known].shape
+    ]
     if wrong:
         raise InputError(
             f"structure.json: shared names {wrong[0]}, which is not two parameters of one shape; restore the file."

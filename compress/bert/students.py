@@ -54,11 +54,17 @@ def new_student(kind: str, teacher: PreTrainedModel, shape: StudentShape, seed: 
     family = FAMILIES[kind]
     told = teacher.config
     config = family.config(
-        vocab_size=told.vocab_size, max_position_embeddings=told.max_position_embeddings, pad_token_id=told.pad_token_id,
-        initializer_range=told.initializer_range, id2label=dict(told.id2label), label2id=dict(told.label2id),
-        num_hidden_layers=shape.layers, hidden_size=shape.width, num_attention_heads=shape.heads,
+        vocab_size=told.vocab_size,
+        max_position_embeddings=told.max_position_embeddings,
+        pad_token_id=told.pad_token_id,
+        initializer_range=told.initializer_range,
+        id2label=dict(told.id2label),
+        label2id=dict(told.label2id),
+        num_hidden_layers=shape.layers,
+        hidden_size=shape.width,
+        num_attention_heads=shape.heads,
         **_own_values(kind, told, shape),
-    )  # fmt: skip
+    )
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -72,19 +78,31 @@ def _own_values(kind: str, told: Any, shape: StudentShape) -> dict[str, Any]:
     """The values of a kind's configuration that go by a name of its own, or that it alone has."""
     if kind == "distilbert":
         dropout = told.hidden_dropout_prob if told.classifier_dropout is None else told.classifier_dropout
-        return {"hidden_dim": shape.intermediate, "activation": told.hidden_act, "dropout": told.hidden_dropout_prob,
-                "attention_dropout": told.attention_probs_dropout_prob, "seq_classif_dropout": dropout}  # fmt: skip
+        return {
+            "hidden_dim": shape.intermediate,
+            "activation": told.hidden_act,
+            "dropout": told.hidden_dropout_prob,
+            "attention_dropout": told.attention_probs_dropout_prob,
+            "seq_classif_dropout": dropout,
+        }
     values = {"intermediate_size": shape.intermediate, "type_vocab_size": told.type_vocab_size}
     if kind == "mobilebert":  # no dropout of hidden states and ReLU, as in the paper
         return values | {
-            "embedding_size": shape.embedding, "intra_bottleneck_size": shape.bottleneck, "classifier_activation": False,
-            "num_feedforward_networks": shape.feed_forwards, "normalization_type": shape.normalization,
-        }  # fmt: skip
+            "embedding_size": shape.embedding,
+            "intra_bottleneck_size": shape.bottleneck,
+            "classifier_activation": False,
+            "num_feedforward_networks": shape.feed_forwards,
+            "normalization_type": shape.normalization,
+        }
     alike = ("hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps")
     values |= {name: getattr(told, name) for name in alike}
     if kind == "albert":
-        return values | {"embedding_size": shape.embedding, "num_hidden_groups": shape.groups, "bos_token_id": None,
-                         "eos_token_id": None}  # fmt: skip
+        return values | {
+            "embedding_size": shape.embedding,
+            "num_hidden_groups": shape.groups,
+            "bos_token_id": None,
+            "eos_token_id": None,
+        }
     return values
 
 
@@ -119,6 +137,8 @@ def pooler_of(model: PreTrainedModel) -> nn.Linear:
     """The Linear between the first token's state and the classifier."""
     base: Any = model.base_model
     pooler: nn.Linear = {
-        "bert": lambda: base.pooler.dense, "albert": lambda: base.pooler, "distilbert": lambda: model.pre_classifier,
-    }[model.config.model_type]()  # fmt: skip
+        "bert": lambda: base.pooler.dense,
+        "albert": lambda: base.pooler,
+        "distilbert": lambda: model.pre_classifier,
+    }[model.config.model_type]()
     return pooler

@@ -63,8 +63,10 @@ def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
     refuse_vocabulary(model)
     missing = set(basic_pieces(model.tokenizer)) - set(keep)
     if missing or any(later <= earlier for earlier, later in pairwise(keep)) or keep[-1] >= model.config.vocab_size:
-        raise InputError(f"the {len(keep)} pieces to keep must rise within 0 to {model.config.vocab_size - 1}, and "
-                         f"{len(missing)} special tokens and single characters are missing.")  # fmt: skip
+        raise InputError(
+            f"the {len(keep)} pieces to keep must rise within 0 to {model.config.vocab_size - 1}, and "
+            f"{len(missing)} special tokens and single characters are missing."
+        )
     student = copy_of(model)
     table = word_table(student)
     pieces, added = _tokens_of(model.tokenizer, set(keep))
@@ -150,8 +152,10 @@ def keep_positions(model: PreTrainedModel, count: int) -> PreTrainedModel:
     student = copy_of(model)
     table = student.base_model.embeddings.position_embeddings
     if len(table.weight) < most:
-        raise InputError(f"the model reads segments of {len(table.weight)} tokens, whose positions cannot be fewer any more; "
-                         f"give swap_attention max_length: {count}.")  # fmt: skip
+        raise InputError(
+            f"the model reads segments of {len(table.weight)} tokens, whose positions cannot be fewer any more; "
+            f"give swap_attention max_length: {count}."
+        )
     _set_positions(student, nn.Parameter(table.weight[:count].clone(), requires_grad=table.weight.requires_grad))
     return student
 

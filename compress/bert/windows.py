@@ -21,9 +21,16 @@ HEADS = 3
 
 
 def windowed(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, *, window: int, globals_: int,
-    dropout: float = 0.0, training: bool = False,
-) -> torch.Tensor:  # fmt: skip
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    window: int,
+    globals_: int,
+    dropout: float = 0.0,
+    training: bool = False,
+) -> torch.Tensor:
     """What each token's attention to its window and to the global tokens answers, (batch, heads, length, head size).
 
     Args:

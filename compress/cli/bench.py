@@ -39,8 +39,10 @@ def bench(
     rounds: Annotated[str, typer.Option(metavar="NUMBER", help="How often each is timed, in turn with the others.")] = "5",
     seconds: Annotated[str | None, typer.Option(metavar="NUMBER", help="Stop a turn's combination after this time.")] = None,
     time_limit: TimeLimit = TIME_LIMIT_SECONDS,
-    as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
-) -> None:  # fmt: skip
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Time models beside each other; lists as in --batch 1,8 --length 32,128."""
     log.configure(quiet, debug)
     batches = whole_numbers("--batch", batch, 1, LARGEST_BATCH)
@@ -56,9 +58,18 @@ def bench(
         def progress(what: str, done: int, total: int) -> None:
             view(f"{MEASURE}: {what}", done, total)
 
-        rows = measurement.latencies(folders, batch=batches, length=lengths, threads=thread_counts, device=device,
-                                     baseline=baseline, rounds=times, seconds=stop_after, time_limit=time_limit,
-                                     progress=progress)  # fmt: skip
+        rows = measurement.latencies(
+            folders,
+            batch=batches,
+            length=lengths,
+            threads=thread_counts,
+            device=device,
+            baseline=baseline,
+            rounds=times,
+            seconds=stop_after,
+            time_limit=time_limit,
+            progress=progress,
+        )
     if as_json:
         print_json(rows)
         return

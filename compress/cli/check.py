@@ -19,8 +19,10 @@ def check(
     recipe: Annotated[Path | None, typer.Argument(parser=path_named, metavar="RECIPE", help="A recipe.")] = None,
     overrides: Overrides = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of recipes, for editors.")] = False,
-    as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
-) -> None:  # fmt: skip
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Check a recipe without running it: every mistake at once, with line and suggestion."""
     log.configure(quiet, debug)
     from compress.recipe import json_schema, read_recipe

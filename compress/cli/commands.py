@@ -19,8 +19,13 @@ COMMANDS = (
 )
 
 app = typer.Typer(
-    name="bert-compress", cls=Commands, add_completion=False, no_args_is_help=True, rich_markup_mode=None,
-    pretty_exceptions_enable=False, help="Turn a BERT checkpoint and a labelled task into a small, fast, measured model.",
-)  # fmt: skip
+    name="bert-compress",
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Turn a BERT checkpoint and a labelled task into a small, fast, measured model.",
+)
 for _name, _command, _example in COMMANDS:
     app.command(_name, epilog=f"Example: {_example}")(_command)

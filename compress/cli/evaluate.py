@@ -40,12 +40,19 @@ EXAMPLE = "bert-compress eval runs/demo/export/onnxruntime-cpu --data reviews.ts
 def evaluate(
     folder: Annotated[str, typer.Argument(parser=named, metavar="FOLDER", help="The folder of a model or of an export.")],
     data: Data,
-    text: Text = None, pair: Pair = None, label: Label = None, data_dir: DataFolder = None, max_length: MaxLength = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu", allow_unknown: AllowUnknown = False,
+    text: Text = None,
+    pair: Pair = None,
+    label: Label = None,
+    data_dir: DataFolder = None,
+    max_length: MaxLength = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    allow_unknown: AllowUnknown = False,
     matrix: Annotated[Path | None, typer.Option(**PATH, help="A new CSV file for how often which label was answered.")] = None,
     time_limit: TimeLimit = TIME_LIMIT_SECONDS,
-    as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
-) -> None:  # fmt: skip
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Measure how right a model is; of a file every row counts, of a known data set its evaluation part."""
     log.configure(quiet, debug)
     columns = columns_of(data, text, pair, label)
@@ -80,4 +87,3 @@ def evaluate(
         say("all answers by label: --matrix FILE writes them to a CSV file")
     unknown, read = record.percent(found["unknown_tokens"]), found["max_length"]
     say(f"{found['examples']} examples, {found['truncated']} of them cut to {read} tokens; {unknown} of the tokens unknown")
-

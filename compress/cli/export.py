@@ -42,9 +42,16 @@ def export(
     out: Annotated[Path, typer.Option(**PATH, help="A new folder.")],
     data: Data,
     options: Annotated[list[str] | None, typer.Argument(metavar="OPTION=VALUE", help="The target's own options.")] = None,
-    text: Text = None, pair: Pair = None, label: Label = None, data_dir: DataFolder = None, max_length: MaxLength = None,
-    allow_unknown: AllowUnknown = False, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
-) -> None:  # fmt: skip
+    text: Text = None,
+    pair: Pair = None,
+    label: Label = None,
+    data_dir: DataFolder = None,
+    max_length: MaxLength = None,
+    allow_unknown: AllowUnknown = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Export a model and prove on real sentences that the file says what the model says."""
     log.configure(quiet, debug)
     from compress.recipe import read_recipe_text
@@ -65,8 +72,9 @@ def export(
         if loaded.has_new_head:
             raise InputError(f"{model} has no trained head, so its answers mean nothing; fine-tune it first, with a recipe.")
         is_file = is_data_file(data)
-        task = tasks.task({"train": data} | columns if is_file else data, data_dir=folder, max_length=length,
-                          allow_unknown=allow_unknown)  # fmt: skip
+        task = tasks.task(
+            {"train": data} | columns if is_file else data, data_dir=folder, max_length=length, allow_unknown=allow_unknown
+        )
         shipped = exporting.export(loaded, out, target=target, task=task, **wanted.exports[0].options)
     stages = [stage.as_dict() for stage in shipped.stages]
     if as_json:

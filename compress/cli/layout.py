@@ -94,8 +94,14 @@ def _listed(head: Sequence[str], row: Sequence[str], room: int) -> list[str]:
     lines = [row[0]]
     for name, cell in zip(head[1:], row[1:], strict=True):
         if cell:
-            lines += textwrap.wrap(f"{name}: {cell}", max(room, 10), initial_indent="  ", subsequent_indent="    ",
-                                   break_long_words=False, break_on_hyphens=False)  # fmt: skip
+            lines += textwrap.wrap(
+                f"{name}: {cell}",
+                max(room, 10),
+                initial_indent="  ",
+                subsequent_indent="    ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
     return lines
 
 

@@ -18,8 +18,10 @@ EXAMPLE = "bert-compress list methods"
 
 def list_entries(
     kind: Annotated[str | None, typer.Argument(help="methods, objectives, targets or tasks; all if left out.")] = None,
-    as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
-) -> None:  # fmt: skip
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """List what a recipe may name, and where it is from."""
     log.configure(quiet, debug)
     from compress.export import TARGETS

@@ -27,8 +27,10 @@ def named(text: str) -> str:
         raise InputError(f"{text!r} was given where a name or path is expected; name a file, a folder or what the help tells.")
     longest_part = max(len(part.encode("utf-8", "surrogatepass")) for part in text.replace("\\", "/").split("/"))
     if "\0" in text or len(text) > LONGEST_PATH or longest_part > LONGEST_NAME:
-        raise InputError(f"{shown(text)} is no name or path: it has at most {LONGEST_PATH:,} characters, at most "
-                         f"{LONGEST_NAME} bytes between two '/', and no NUL; name another.")  # fmt: skip
+        raise InputError(
+            f"{shown(text)} is no name or path: it has at most {LONGEST_PATH:,} characters, at most "
+            f"{LONGEST_NAME} bytes between two '/', and no NUL; name another."
+        )
     return text
 
 
@@ -50,9 +52,14 @@ Recipe = Annotated[
     Path, typer.Argument(parser=path_named, metavar="RECIPE", help="A recipe, such as recipes/sst2/three_layers_int8.yaml.")
 ]
 Model = Annotated[str, typer.Argument(parser=named, metavar="MODEL", help="A folder, package:NAME or a hub name.")]
-Data = Annotated[str, typer.Option(
-    parser=named, metavar="DATA", help=f"A known data set, or a file that ends in {listed()}.",
-)]  # fmt: skip
+Data = Annotated[
+    str,
+    typer.Option(
+        parser=named,
+        metavar="DATA",
+        help=f"A known data set, or a file that ends in {listed()}.",
+    ),
+]
 DataFolder = Annotated[
     str | None, typer.Option("--data-dir", parser=named, metavar="PATH", help="The folder of a known data set's files.")
 ]
@@ -80,8 +87,9 @@ def columns_of(data: str, text: str | None, pair: str | None, label: str | None)
         if not value:
             raise InputError(f"--{name} is '', but it names a column of the file; name one, or leave --{name} out.")
         if not is_data_file(data):
-            raise InputError(f"--{name} names a column of a file, but --data {shown(data)} is none; give a file, or leave the "
-                             "columns out.")  # fmt: skip
+            raise InputError(
+                f"--{name} names a column of a file, but --data {shown(data)} is none; give a file, or leave the columns out."
+            )
     return given
 
 
@@ -106,8 +114,9 @@ def new_file(option: str, path: Path) -> Path:
     if path.exists() or path.is_symlink():
         raise InputError(f"{option} is {shown(str(path))}, which is there already; name a new file.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{option} is {shown(str(path))}, but its folder is not there, or may not be written to; make it, or "
-                         "name another.")  # fmt: skip
+        raise InputError(
+            f"{option} is {shown(str(path))}, but its folder is not there, or may not be written to; make it, or name another."
+        )
     return path
 
 
@@ -133,8 +142,9 @@ def whole_numbers(option: str, text: str, least: int, most: int) -> list[int]:
     """
     numbers = [_whole(part.strip()) for part in text.split(",")]
     if not all(number is not None and least <= number <= most for number in numbers):
-        raise InputError(f"{option} is {shown(text)}; allowed: whole numbers from {least} to {most}, with commas between "
-                         "them, as in 1,8.")  # fmt: skip
+        raise InputError(
+            f"{option} is {shown(text)}; allowed: whole numbers from {least} to {most}, with commas between them, as in 1,8."
+        )
     if len(set(numbers)) < len(numbers):
         raise InputError(f"{option} is {shown(text)}, where a number is there twice; give each once.")
     return [number for number in numbers if number is not None]

@@ -23,8 +23,10 @@ SIGN = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline
 def report(
     folder: Annotated[Path | None, typer.Argument(parser=path_named, metavar="FOLDER", help="A run folder.")] = None,
     readme: Annotated[Path | None, typer.Option(**PATH, help="Bring the tables and figures of this file up to date.")] = None,
-    as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
-) -> None:  # fmt: skip
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Write report.html anew from a run folder's run.json, or refresh a README's tables."""
     log.configure(quiet, debug)
     if readme is not None and folder is None:

@@ -23,13 +23,16 @@ def run_text(run: Mapping[str, Any]) -> str:
     subjects, metric, setting = record.subjects_of(run), record.metric_of(run), record.main_setting(run)
     rows = [
         (
-            str(one.get("name")), record.percent(record.part(one, "metrics").get(metric)),
-            _interval(record.part(one, "metrics_ci95").get(metric)), record.points(record.part(one, "drop").get("value")),
-            record.megabytes(one.get("size_bytes")), record.milliseconds(record.latency_at(one, setting).get("p50_ms")),
+            str(one.get("name")),
+            record.percent(record.part(one, "metrics").get(metric)),
+            _interval(record.part(one, "metrics_ci95").get(metric)),
+            record.points(record.part(one, "drop").get("value")),
+            record.megabytes(one.get("size_bytes")),
+            record.milliseconds(record.latency_at(one, setting).get("p50_ms")),
             record.times(record.speedup_at(one, subjects[0], setting)),
         )
         for one in subjects
-    ]  # fmt: skip
+    ]
     text = table_text(("name", metric, "95 % interval", "points lost", "size", "p50", "speed-up"), rows)
     if setting:
         text += f"\n{record.setting_words(setting)}; points lost and speed-up against {subjects[0].get('name')}"
@@ -39,12 +42,21 @@ def run_text(run: Mapping[str, Any]) -> str:
 def latencies_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows of `compress.measure.latencies`."""
     head = ("name", "batch", "length", "threads", "p50", "p95", "examples/s", "speed-up", "memory")
-    return table_text(head, [
-        (str(row["name"]), *(str(row[key]) for key in ("batch", "length", "threads")), record.milliseconds(row["p50_ms"]),
-         record.milliseconds(row["p95_ms"]), number(row["examples_per_second"], 0), record.times(row["speedup"]),
-         record.megabytes(row["peak_memory_bytes"]))
-        for row in rows
-    ])  # fmt: skip
+    return table_text(
+        head,
+        [
+            (
+                str(row["name"]),
+                *(str(row[key]) for key in ("batch", "length", "threads")),
+                record.milliseconds(row["p50_ms"]),
+                record.milliseconds(row["p95_ms"]),
+                number(row["examples_per_second"], 0),
+                record.times(row["speedup"]),
+                record.megabytes(row["peak_memory_bytes"]),
+            )
+            for row in rows
+        ],
+    )
 
 
 def scores_text(found: Mapping[str, Any]) -> str:
@@ -52,8 +64,9 @@ def scores_text(found: Mapping[str, Any]) -> str:
 
     Of many labels it tells those that are found least and the pairs that are confused most; `matrix_csv` has them all.
     """
-    scores = [(name, record.percent(value), _interval(found["metrics_ci95"].get(name)))
-              for name, value in found["metrics"].items()]  # fmt: skip
+    scores = [
+        (name, record.percent(value), _interval(found["metrics_ci95"].get(name))) for name, value in found["metrics"].items()
+    ]
     labels, confusion = [_brief(str(name)) for name in found["labels"]], found["confusion"]
     text = table_text((found["name"], "score", "95 % interval"), scores)
     if len(labels) > MOST_LABELS:
@@ -80,8 +93,9 @@ def _found_least(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> s
 
 
 def _confused_most(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
-    pairs = ((count, -true, -said) for true, row in enumerate(confusion) for said, count in enumerate(row)
-             if count and said != true)  # fmt: skip
+    pairs = (
+        (count, -true, -said) for true, row in enumerate(confusion) for said, count in enumerate(row) if count and said != true
+    )
     told = [(labels[-true], labels[-said], str(count)) for count, true, said in heapq.nlargest(WORST, pairs)]
     return table_text(("confused most, true label", "answered", "times"), told) if told else "no label is taken for another"
 
@@ -98,11 +112,19 @@ def matrix_csv(found: Mapping[str, Any]) -> str:
 def stages_text(stages: Sequence[Mapping[str, Any]]) -> str:
     """The stages of an export."""
     head = ("stage", "largest error", "other labels", "fused", "integer")
-    return table_text(head, [
-        (one["name"], record.scientific(one["max_abs_error"]), f"{one['label_flips']} of {one['compared']}",
-         str(one["fused_ops"]), str(one["integer_ops"]))
-        for one in stages
-    ])  # fmt: skip
+    return table_text(
+        head,
+        [
+            (
+                one["name"],
+                record.scientific(one["max_abs_error"]),
+                f"{one['label_flips']} of {one['compared']}",
+                str(one["fused_ops"]),
+                str(one["integer_ops"]),
+            )
+            for one in stages
+        ],
+    )
 
 
 def _interval(ends: Any) -> str:

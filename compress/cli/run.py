@@ -29,8 +29,10 @@ def run(
     keep: Annotated[bool, typer.Option("--record", help="Write the results to recipes/results.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take over a folder that is not ours; what it holds stays.")] = False,
     log_with: Annotated[list[str] | None, typer.Option(help="A tracker that accelerate knows, such as tensorboard.")] = None,
-    as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False,
-) -> None:  # fmt: skip
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Run a recipe: change, export, measure. What was made before is taken from the cache."""
     log.configure(quiet, debug)
     from compress.recipe import read_recipe
@@ -46,7 +48,7 @@ def run(
         pipeline.results_path(plan)
     folder = pipeline.run_folder(plan, out, tiny)
     with LiveView(plan.name, stages_of(plan), quiet=quiet) as view, kept_from_stdout(sys.stderr):
-        around = pipeline.Surroundings(folder, cache, device, tiny, view, tuple(log_with or ()), force=force)
+        around = pipeline.RunOptions(folder, cache, device, tiny, view, tuple(log_with or ()), force=force)
         records = pipeline.run_seeds(plan, numbers, around) if numbers else [pipeline.run(plan, around)]
     if not all(records):  # under accelerate, a process that is not the first
         return

@@ -22,7 +22,7 @@ from compress.errors import CompressError, InputError
 from compress.export import TARGETS
 from compress.export.graph import FILE, facts_in_file, input_names
 from compress.export.manifest import write_manifest
-from compress.export.parity import Stage
+from compress.export.parity import ParityCheck
 from compress.export.ranges import refuse_unread
 from compress.export.segment import drift, refuse_no_segments
 from compress.facts import FACTS, SCHEMA
@@ -48,7 +48,7 @@ class Shipped:
 
     path: Path
     target: str
-    stages: tuple[Stage, ...]
+    stages: tuple[ParityCheck, ...]
 
     @property
     def name(self) -> str:
@@ -84,10 +84,17 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     task = task.read_by(model)
     with new_folder(folder, "export") as partial:
         check_known(task.calibration, model.tokenizer, "the model", allow_unknown=task.allow_unknown)
-        stages: list[Stage] = lower(model, partial, task=task, **options)
+        stages: list[ParityCheck] = lower(model, partial, task=task, **options)
         for stage in stages:
-            logger.info("%s, stage %s: largest error %.2g, %s; %d fused and %d integer operators", target, stage.name,
-                        stage.max_abs_error, stage.why, stage.fused_ops, stage.integer_ops)  # fmt: skip
+            logger.info(
+                "%s, stage %s: largest error %.2g, %s; %d fused and %d integer operators",
+                target,
+                stage.name,
+                stage.max_abs_error,
+                stage.why,
+                stage.fused_ops,
+                stage.integer_ops,
+            )
         broken = [stage for stage in stages if not stage.accepted]
         if broken:
             raise CompressError(
@@ -118,7 +125,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
 
 def _segment_facts(
     model: PreTrainedModel, folder: Path, task: Task, target: str, options: Mapping[str, Any]
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Of segment.onnx: how many tokens it reads and, of integers, how its answers move with the number of segments."""
     encoder = segments_of(model)
     assert encoder is not None
@@ -126,6 +133,9 @@ def _segment_facts(
     if "weight_bits" in facts_in_file(folder / SEGMENT_FILE):
         runtime: Runtime = "openvino" if target.startswith("openvino-") else "onnxruntime"
         told["drift"] = drift(model, folder, task=task, runtime=runtime, precision=options.get("precision", "auto"))
-        logger.info("%s: relative error of the logits after a number of segments: %s", target,
-                    ", ".join(f"{number}: {error:.2g}" for number, error in told["drift"].items()))  # fmt: skip
+        logger.info(
+            "%s: relative error of the logits after a number of segments: %s",
+            target,
+            ", ".join(f"{number}: {error:.2g}" for number, error in told["drift"].items()),
+        )
     return told

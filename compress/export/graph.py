@@ -33,15 +33,38 @@ from compress.log import libraries_silenced
 from compress.runtimes.foreign_file import ForeignFile
 
 FILE = "model.onnx"
-INTEGER_OPS = frozenset({
-    "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm", "QAttention",
-    "QEmbedLayerNormalization", "ConvInteger", "QLinearConv", "DynamicQuantizeLSTM",
-})  # fmt: skip
-FUSED_OPS = frozenset({
-    "Attention", "MultiHeadAttention", "QAttention", "SkipLayerNormalization", "EmbedLayerNormalization",
-    "QEmbedLayerNormalization", "BiasGelu", "FastGelu", "FusedMatMul", "FusedGemm", "MatMulIntegerToFloat",
-    "DynamicQuantizeMatMul", "LayerNormalization", "Gelu",
-})  # fmt: skip
+INTEGER_OPS = frozenset(
+    {
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+        "QLinearMatMul",
+        "QGemm",
+        "QAttention",
+        "QEmbedLayerNormalization",
+        "ConvInteger",
+        "QLinearConv",
+        "DynamicQuantizeLSTM",
+    }
+)
+FUSED_OPS = frozenset(
+    {
+        "Attention",
+        "MultiHeadAttention",
+        "QAttention",
+        "SkipLayerNormalization",
+        "EmbedLayerNormalization",
+        "QEmbedLayerNormalization",
+        "BiasGelu",
+        "FastGelu",
+        "FusedMatMul",
+        "FusedGemm",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+        "LayerNormalization",
+        "Gelu",
+    }
+)
 FLOAT_PRODUCTS = frozenset({"MatMul", "FusedMatMul", "Gemm", "FusedGemm"})
 SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -80,8 +103,14 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
         example["token_type_ids"].zero_()
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.config.max_position_embeddings)}
     with attention_kernel(model, "eager"), first_token_only(model), lstm_as_node(model), weights_folded(model):
-        write_module(_Logits(model).eval(), tuple(example[name] for name in names), path, inputs=names, outputs=["logits"],
-                     free=tuple(free for _ in names))  # fmt: skip
+        write_module(
+            _Logits(model).eval(),
+            tuple(example[name] for name in names),
+            path,
+            inputs=names,
+            outputs=["logits"],
+            free=tuple(free for _ in names),
+        )
     layers = encoder_layers(model)
     tidy(path, shares=len(set(layers)) < len(layers) or bool(shared_parameters(model)))
 
@@ -104,8 +133,17 @@ def write_module(
     """
     try:
         with libraries_silenced(), contextlib.redirect_stdout(io.StringIO()):
-            torch.onnx.export(module, example, str(path), dynamo=True, input_names=inputs, output_names=outputs,
-                              dynamic_shapes=free, external_data=False, verbose=False)  # fmt: skip
+            torch.onnx.export(
+                module,
+                example,
+                str(path),
+                dynamo=True,
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_shapes=free,
+                external_data=False,
+                verbose=False,
+            )
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as err:
         lines = str(err).strip().splitlines() or [type(err).__name__]
         raise CompressError(f"the model could not be exported to ONNX: {lines[-1]}. See --debug for the whole error.") from err
@@ -159,7 +197,7 @@ def sweep(model: ir.Model) -> None:
 
 
 @dataclass(frozen=True)
-class Opened:
+class Session:
     """A file that a runtime has opened, and what it made of it.
 
     Args:
@@ -175,7 +213,7 @@ class Opened:
     stayed_float: tuple[str, ...]
 
 
-def in_onnxruntime(path: Path, *, as_written: bool = False) -> Opened:
+def in_onnxruntime(path: Path, *, as_written: bool = False) -> Session:
     """Open a file in onnxruntime on the CPU, in a process of its own.
 
     Args:
@@ -192,12 +230,12 @@ def in_onnxruntime(path: Path, *, as_written: bool = False) -> Opened:
     return counted(file)
 
 
-def counted(file: ForeignFile) -> Opened:
+def counted(file: ForeignFile) -> Session:
     """What runs a file in onnxruntime, with what that makes of its operators."""
     graph = running_graph(file)
     operators = Counter(node.op_type for node in graph.node)
     integer_ops, fused_ops = (sum(operators[op] for op in ops) for ops in (INTEGER_OPS, FUSED_OPS))
-    return Opened(file.run, integer_ops, fused_ops, float_products(graph))
+    return Session(file.run, integer_ops, fused_ops, float_products(graph))
 
 
 def running_graph(file: ForeignFile) -> onnx.GraphProto:

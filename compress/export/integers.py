@@ -13,13 +13,13 @@ import onnx_ir as ir
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from compress.bert.quantizers import quantized_linears, quantizers_off, set_highest
+from compress.bert.quantizers import quantized_linears, quantizers_off, set_qmax
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
-from compress.export.graph import FILE, Opened, in_onnxruntime, write_graph
-from compress.export.lowering import Grid, lower_tables, products
+from compress.export.graph import FILE, Session, in_onnxruntime, write_graph
+from compress.export.lowering import QuantParams, lower_tables, products
 from compress.export.onnxruntime_cpu import TOLERANCE
-from compress.export.parity import Reference, Stage
+from compress.export.parity import ParityCheck, Reference
 from compress.export.segment import in_segments, write_segment_graph
 from compress.export.sensitivity import keep_in_float
 from compress.export.versions import save_for_old_runtimes
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HIGHEST = {4: 7, 7: 63, 8: 127}
+QMAX = {4: 7, 7: 63, 8: 127}
 """Bits -> the largest whole number."""
 
 LOWERED = 1 / 3
@@ -40,7 +40,7 @@ LOWERED = 1 / 3
 falls to either side; OpenVINO computes what stays float in bfloat16 besides."""
 
 WeightBits = Annotated[Literal["auto", 7, 8], Field(description="bits of a weight; 7 is right on every processor")]
-TableBits = Annotated[Literal[4, 8], Field(description="bits of an embedding's number; each row has a scale")]
+EmbeddingBits = Annotated[Literal[4, 8], Field(description="bits of an embedding's number; each row has a scale")]
 MaxDrop = Annotated[
     float | None,
     Field(ge=0, le=1, description="largest loss of the metric on the selection part; products stay float until it is met"),
@@ -50,17 +50,18 @@ MaxRelativeError = Annotated[
     float, Field(gt=0, le=10, description="root mean square error over that of the logits before the file is rejected")
 ]
 
+
 @dataclass(frozen=True)
-class Form:
+class QuantizedFormat:
     """How a target's file is written and run.
 
     Args:
         target: Its name, for messages.
-        lower: Writes the products: one of lowering.py's functions, which is told `per_channel` and `highest`.
+        lower: Writes the products: one of lowering.py's functions, which is told `per_channel` and `qmax`.
         opened: Opens the file in the target's runtime.
         facts: For the file's metadata.
-        highest: The largest whole number of a weight.
-        table_bits: Of the embeddings.
+        qmax: The largest whole number of a weight.
+        embedding_bits: Of the embeddings.
         tables_in_pairs: Whether the tables are written with DequantizeLinear.
         finish: Changes the graph at the end.
         in_segments: Opens segment.onnx of a model and a folder in the target's runtime, where the target can write it.
@@ -68,13 +69,13 @@ class Form:
 
     target: str
     lower: Callable[..., int]
-    opened: Callable[[Path], Opened]
+    opened: Callable[[Path], Session]
     facts: dict[str, str]
-    highest: int = HIGHEST[8]
-    table_bits: int = 8
+    qmax: int = QMAX[8]
+    embedding_bits: int = 8
     tables_in_pairs: bool = False
     finish: Callable[[ir.Model], object] | None = None
-    in_segments: Callable[[PreTrainedModel, Path], Opened] = in_segments
+    in_segments: Callable[[PreTrainedModel, Path], Session] = in_segments
 
 
 def write_static(
@@ -82,13 +83,13 @@ def write_static(
     folder: Path,
     *,
     task: Task,
-    form: Form,
+    form: QuantizedFormat,
     how: Calibrated,
     max_drop: float | None,
     max_flips: float,
     max_relative_error: float,
     memory: bool = False,
-) -> list[Stage]:
+) -> list[ParityCheck]:
     """Write a file whose activations have fixed ranges: those that the model learned, or, for a float model, calibrated ones.
 
     Args:
@@ -110,7 +111,7 @@ def write_static(
         NoEffect: No product of the running graph multiplies integers.
     """
     student = copy_of(model) if quantized_linears(model) else calibrated(model, task, how)
-    set_highest(student, weights=form.highest, tables=HIGHEST[form.table_bits])
+    set_qmax(student, weights=form.qmax, tables=QMAX[form.embedding_bits])
     unknown = [name for name, linear in quantized_linears(student).items() if not linear.has_range]
     if unknown:
         raise InputError(f"the range of {unknown[0]} is unknown; train the model with quantize_aware again.")
@@ -142,22 +143,22 @@ def write_static(
     return stages
 
 
-def write_lowered(student: PreTrainedModel, raw: Path, path: Path, form: Form) -> None:
+def write_lowered(student: PreTrainedModel, raw: Path, path: Path, form: QuantizedFormat) -> None:
     """Write the integers of a quantized model into its float graph."""
     linears = {name: linear for name, linear in quantized_linears(student).items() if linear.on}
     per_channel = all(linear.per_channel for linear in linears.values())
     graph = ir.load(raw)
     chosen = [product for product in products(graph) if product.module in linears]
-    grids = {name: Grid.of(linear) for name, linear in linears.items()}
-    form.lower(graph, chosen, grids, per_channel=per_channel, highest=form.highest)
-    lower_tables(graph, bits=form.table_bits, in_pairs=form.tables_in_pairs)
+    grids = {name: QuantParams.of(linear) for name, linear in linears.items()}
+    form.lower(graph, chosen, grids, per_channel=per_channel, qmax=form.qmax)
+    lower_tables(graph, bits=form.embedding_bits, in_pairs=form.tables_in_pairs)
     if form.finish is not None:
         form.finish(graph)
     graph.metadata_props.update(form.facts)
     save_for_old_runtimes(graph, path)
 
 
-def refuse_no_effect(target: str, stage: Stage, *, integer_products: bool = True) -> None:
+def refuse_no_effect(target: str, stage: ParityCheck, *, integer_products: bool = True) -> None:
     """Raise NoEffect when no product multiplies integers, but should; name those that stayed float."""
     if not integer_products:
         logger.info("%s: a mean of vectors has no product to run on integers; its tables are stored in whole numbers", target)

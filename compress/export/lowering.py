@@ -29,7 +29,7 @@ EIGHT_BITS = 127
 
 
 @dataclass(frozen=True)
-class Product:
+class MatMul:
     """A matrix product with a constant weight.
 
     Args:
@@ -46,7 +46,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Grid:
+class QuantParams:
     """How the input of a product becomes whole numbers: (x / divisor) / scale + zero, from -128 to 127."""
 
     scale: np.ndarray
@@ -54,7 +54,7 @@ class Grid:
     divisor: np.ndarray | None
 
     @classmethod
-    def of(cls, linear: QuantizedLinear) -> Grid:
+    def of(cls, linear: QuantizedLinear) -> QuantParams:
         """The grid of a quantized Linear's range."""
         with torch.no_grad():
             scale, zero = linear.input_grid()
@@ -66,7 +66,7 @@ class Grid:
         return (float(self.scale), self.zero, None if self.divisor is None else self.divisor.tobytes())
 
 
-def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> list[Product]:
+def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> list[MatMul]:
     """The products with a constant matrix, in the order of the graph, but for those of the modules left out.
 
     Every one is called by its module from now on, and its bias by that and ".bias", those left out too.
@@ -91,7 +91,7 @@ def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> l
         if bias is not None and module:
             bias[0].name = f"{module}{run}.bias"
         if module not in out:
-            found.append(Product(node, module, weight, bias))
+            found.append(MatMul(node, module, weight, bias))
     return found
 
 
@@ -136,20 +136,20 @@ def constant(model: ir.Model, name: str, values: np.ndarray) -> ir.Value:
     return value
 
 
-def whole_weight(weight: np.ndarray, *, per_channel: bool, highest: int) -> tuple[np.ndarray, np.ndarray]:
+def whole_weight(weight: np.ndarray, *, per_channel: bool, qmax: int) -> tuple[np.ndarray, np.ndarray]:
     """Whole numbers from -highest to highest for a weight (in, out), and the scales, (out,)."""
     sizes = np.abs(weight).max(axis=0) if per_channel else np.full(weight.shape[1], np.abs(weight).max())
-    scales = (np.maximum(sizes, np.float32(1e-12)) / np.float32(highest)).astype(np.float32)
-    return np.clip(np.rint(weight / scales), -highest, highest).astype(np.int8), scales
+    scales = (np.maximum(sizes, np.float32(1e-12)) / np.float32(qmax)).astype(np.float32)
+    return np.clip(np.rint(weight / scales), -qmax, qmax).astype(np.int8), scales
 
 
 def lower_to_kernels(
     model: ir.Model,
-    chosen: Iterable[Product],
-    grids: Mapping[str, Grid] | None,
+    chosen: Iterable[MatMul],
+    grids: Mapping[str, QuantParams] | None,
     *,
     per_channel: bool,
-    highest: int = EIGHT_BITS,
+    qmax: int = EIGHT_BITS,
     unsigned: bool = True,
 ) -> int:
     """Write products as onnxruntime's own integer kernels, bias included.
@@ -159,7 +159,7 @@ def lower_to_kernels(
         chosen: The products to write.
         grids: For each module its input's grid; None takes the input's range anew in each call (dynamic, always unsigned).
         per_channel: One weight scale per output column.
-        highest: The largest whole number of a weight: 127, or 63 for processors without VNNI.
+        qmax: The largest whole number of a weight: 127, or 63 for processors without VNNI.
         unsigned: Activations from 0 to 255 instead of -128 to 127.
 
     Returns:
@@ -170,7 +170,7 @@ def lower_to_kernels(
     count = 0
     for product in chosen:
         grid = None if grids is None else grids[product.module]
-        weight, scales, _ = _weight(model, product, grid, per_channel, highest, written)
+        weight, scales, _ = _weight(model, product, grid, per_channel, qmax, written)
         values = product.node.inputs[0]
         assert values is not None
         key = (values.name, grid and grid.key())
@@ -193,13 +193,13 @@ def lower_to_kernels(
     return count
 
 
-def lower_to_pairs(
+def lower_to_qdq(
     model: ir.Model,
-    chosen: Iterable[Product],
-    grids: Mapping[str, Grid],
+    chosen: Iterable[MatMul],
+    grids: Mapping[str, QuantParams],
     *,
     per_channel: bool,
-    highest: int = EIGHT_BITS,
+    qmax: int = EIGHT_BITS,
     unsigned: bool,
 ) -> int:
     """Write products between QuantizeLinear and DequantizeLinear, in standard operators (QDQ).
@@ -209,7 +209,7 @@ def lower_to_pairs(
         chosen: The products to write.
         grids: For each module its input's grid.
         per_channel: One weight scale per output column.
-        highest: The largest whole number of a weight.
+        qmax: The largest whole number of a weight.
         unsigned: Activations from 0 to 255 instead of -128 to 127.
 
     Returns:
@@ -228,7 +228,7 @@ def lower_to_pairs(
             back = ir.node("DequantizeLinear", [whole, scale, zero])
             model.graph.insert_before(product.node, back)
             made[key] = back.outputs[0]
-        weight, scales, zeros = _weight(model, product, grid, per_channel, highest, written)
+        weight, scales, zeros = _weight(model, product, grid, per_channel, qmax, written)
         back = ir.node("DequantizeLinear", [weight, scales, zeros], attributes={"axis": 1})
         model.graph.insert_before(product.node, back)
         product.node.replace_input_with(0, made[key])
@@ -239,7 +239,7 @@ def lower_to_pairs(
 
 
 def _weight(
-    model: ir.Model, product: Product, grid: Grid | None, per_channel: bool, highest: int, written: dict[Any, Any]
+    model: ir.Model, product: MatMul, grid: QuantParams | None, per_channel: bool, qmax: int, written: dict[Any, Any]
 ) -> tuple[ir.Value, ...]:
     """The whole numbers of a weight, their scales and zeros; those of one that several products read are written once."""
     weight, divisor = product.weight, None if grid is None else grid.divisor
@@ -249,7 +249,7 @@ def _weight(
         return known
     if divisor is not None:
         weight = weight * divisor[:, None]
-    whole, scales = whole_weight(weight, per_channel=per_channel, highest=highest)
+    whole, scales = whole_weight(weight, per_channel=per_channel, qmax=qmax)
     name = product.module or product.node.outputs[0].name
     written[key] = (
         constant(model, f"{name}.weight_int8", whole),
@@ -260,7 +260,7 @@ def _weight(
 
 
 def _quantized(
-    model: ir.Model, before: ir.Node, values: ir.Value, grid: Grid | None, unsigned: bool
+    model: ir.Model, before: ir.Node, values: ir.Value, grid: QuantParams | None, unsigned: bool
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Whole numbers for a value, their scale and their zero."""
     if grid is None:
@@ -309,9 +309,9 @@ def lower_tables(model: ir.Model, *, bits: int = 8, in_pairs: bool = False) -> i
     return count
 
 
-def _rows(rows: np.ndarray, highest: int) -> tuple[np.ndarray, np.ndarray]:
-    scales = (np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.float32(1e-12)) / np.float32(highest)).astype(np.float32)
-    return np.clip(np.rint(rows / scales), -highest, highest).astype(np.int8), scales
+def _rows(rows: np.ndarray, qmax: int) -> tuple[np.ndarray, np.ndarray]:
+    scales = (np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.float32(1e-12)) / np.float32(qmax)).astype(np.float32)
+    return np.clip(np.rint(rows / scales), -qmax, qmax).astype(np.int8), scales
 
 
 def _eight_bits(model: ir.Model, name: str, rows: np.ndarray, ids: Any) -> tuple[list[ir.Node], ir.Value]:
@@ -338,8 +338,10 @@ def _four_bits(model: ir.Model, name: str, rows: np.ndarray, ids: Any) -> tuple[
     half = rows.shape[1] // 2
     packed = shifted[:, :half] | (shifted[:, half:] << 4)
     looked = ir.node("Gather", [constant(model, f"{name}_int4", packed), ids])
-    part, sixteen, middle = (constant(model, f"{name}_{said}", np.array(number, dtype=np.float32))
-                             for said, number in (("part", 1 / 16), ("sixteen", 16), ("middle", 8)))  # fmt: skip
+    part, sixteen, middle = (
+        constant(model, f"{name}_{said}", np.array(number, dtype=np.float32))
+        for said, number in (("part", 1 / 16), ("sixteen", 16), ("middle", 8))
+    )
     # in floats, which hold every byte and its sixteenth, bfloat16 too: OpenVINO divides and shifts whole bytes with rounding
     cast = ir.node("Cast", [looked.outputs[0]], attributes={"to": FLOAT})
     sixteenth = ir.node("Mul", [cast.outputs[0], part])

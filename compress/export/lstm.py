@@ -11,7 +11,7 @@ from compress.export.graph import sweep
 from compress.export.lowering import EIGHT_BITS, MICROSOFT, constant
 
 
-def lower_lstms(model: ir.Model, *, highest: int = EIGHT_BITS) -> int:
+def lower_lstms(model: ir.Model, *, qmax: int = EIGHT_BITS) -> int:
     """Let every LSTM multiply whole numbers, with one scale for each column of its weights; ranges of what it reads and of its
     state are taken anew at each step.
 
@@ -20,7 +20,7 @@ def lower_lstms(model: ir.Model, *, highest: int = EIGHT_BITS) -> int:
 
     Args:
         model: Is changed.
-        highest: The largest whole number of a weight: 127, or 63 for processors without VNNI.
+        qmax: The largest whole number of a weight: 127, or 63 for processors without VNNI.
 
     Returns:
         How many were written.
@@ -33,14 +33,17 @@ def lower_lstms(model: ir.Model, *, highest: int = EIGHT_BITS) -> int:
             value = inputs[place]
             if value is None or value.const_value is None:
                 raise CompressError(f"the weights of {node.name} are computed in the graph; export to a float target instead.")
-            whole, scale = _whole(value.const_value.numpy(), highest)
+            whole, scale = _whole(value.const_value.numpy(), qmax)
             inputs[place] = constant(model, f"{value.name}_int8", whole)
             zeros = np.zeros(scale.shape, dtype=np.int8)
             scales += [constant(model, f"{value.name}_scale", scale), constant(model, f"{value.name}_zero", zeros)]
         kernel = ir.node(
-            "DynamicQuantizeLSTM", [*inputs, *scales], attributes=dict(node.attributes), domain=MICROSOFT,
+            "DynamicQuantizeLSTM",
+            [*inputs, *scales],
+            attributes=dict(node.attributes),
+            domain=MICROSOFT,
             num_outputs=len(node.outputs),
-        )  # fmt: skip
+        )
         kernel.metadata_props.update(node.metadata_props)
         kernel.name = node.name
         model.graph.insert_before(node, kernel)
@@ -57,8 +60,8 @@ def lower_lstms(model: ir.Model, *, highest: int = EIGHT_BITS) -> int:
     return len(found)
 
 
-def _whole(weight: np.ndarray, highest: int) -> tuple[np.ndarray, np.ndarray]:
+def _whole(weight: np.ndarray, qmax: int) -> tuple[np.ndarray, np.ndarray]:
     """Whole numbers for (directions, columns, in), turned as the kernel wants them, and a scale for each column."""
-    scales = np.maximum(np.abs(weight).max(axis=2), np.float32(1e-12)) / np.float32(highest)
-    whole = np.clip(np.rint(weight / scales[:, :, None]), -highest, highest).astype(np.int8)
+    scales = np.maximum(np.abs(weight).max(axis=2), np.float32(1e-12)) / np.float32(qmax)
+    whole = np.clip(np.rint(weight / scales[:, :, None]), -qmax, qmax).astype(np.int8)
     return np.ascontiguousarray(whole.transpose(0, 2, 1)), scales.astype(np.float32)

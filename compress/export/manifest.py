@@ -43,8 +43,10 @@ def write_manifest(model: PreTrainedModel, folder: Path) -> bool:
         "out_spec": torch.utils._pytree.treespec_dumps(structure),
     }
     manifest = {
-        "schema_version": SCHEMA, "export_format": "onnx", "components": {"model": {"file": FILE, "metadata": metadata}},
-    }  # fmt: skip
+        "schema_version": SCHEMA,
+        "export_format": "onnx",
+        "components": {"model": {"file": FILE, "metadata": metadata}},
+    }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     (folder / WEIGHTS).touch()
     return True

@@ -12,7 +12,7 @@ from compress.arguments import within_range
 from compress.bert.quantizers import quantizers_off
 from compress.export.graph import FILE, in_onnxruntime, write_graph
 from compress.export.lowering import sums_before_norms
-from compress.export.parity import Reference, Stage
+from compress.export.parity import ParityCheck, Reference
 from compress.export.segment import Memory, in_segments, write_float_segment
 from compress.export.versions import save_for_old_runtimes
 from compress.facts import SEGMENT_STAGE
@@ -25,7 +25,7 @@ TOLERANCE = 1e-3
 
 
 @within_range
-def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, memory: Memory = False) -> list[Stage]:
+def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, memory: Memory = False) -> list[ParityCheck]:
     """Write a float32 model.onnx that onnxruntime runs on any CPU.
 
     Source: https://onnxruntime.ai/docs/execution-providers (CPU); attention is exported in its eager form. Residual sums are

@@ -11,16 +11,16 @@ import onnx_ir as ir
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.families import Plain, known_family
+from compress.bert.families import EncoderFree, known_family
 from compress.bert.quantizers import quantized_linears, quantizers_off
 from compress.export.graph import FILE, in_onnxruntime, write_graph
 from compress.export.integers import (
-    HIGHEST,
-    Form,
+    QMAX,
+    EmbeddingBits,
     MaxDrop,
     MaxFlips,
     MaxRelativeError,
-    TableBits,
+    QuantizedFormat,
     WeightBits,
     refuse_no_effect,
     write_static,
@@ -28,7 +28,7 @@ from compress.export.integers import (
 from compress.export.lowering import lower_tables, lower_to_kernels, products, sums_before_norms
 from compress.export.lstm import lower_lstms
 from compress.export.onnxruntime_cpu import TOLERANCE
-from compress.export.parity import Reference, Stage
+from compress.export.parity import ParityCheck, Reference
 from compress.export.ranges import is_static
 from compress.export.saturation import safe_bits
 from compress.export.segment import Memory, in_segments, write_segment_graph
@@ -54,7 +54,7 @@ def onnxruntime_cpu_int8(
     activations: Literal["auto", "dynamic", "static"] = "auto",
     per_channel: bool = True,
     weight_bits: WeightBits = "auto",
-    table_bits: TableBits = 8,
+    embedding_bits: EmbeddingBits = 8,
     calibration: Calibration = "mse",
     percentile: Percentile = 99.99,
     symmetric: bool = False,
@@ -64,7 +64,7 @@ def onnxruntime_cpu_int8(
     max_flips: MaxFlips = 0.1,
     max_relative_error: MaxRelativeError = 0.5,
     memory: Memory = False,
-) -> list[Stage]:
+) -> list[ParityCheck]:
     """Write a model.onnx whose products with constant weights run on integers in onnxruntime, embedding tables in eight bits.
 
     Weights are signed; activations are unsigned on x86, signed elsewhere, and have ranges that are taken anew in each call
@@ -85,7 +85,7 @@ def onnxruntime_cpu_int8(
         per_channel: One scale per output column instead of one per weight; a model that brings ranges decides itself.
         weight_bits: On x86 without VNNI, products of 8-bit weights overflow 16 bits and answers go wrong, so "auto" takes 7
             where a trial overflows, and 8 elsewhere. A file with 7 is right on every CPU.
-        table_bits: Of the embeddings; 4 makes a small model's file a quarter smaller and costs accuracy.
+        embedding_bits: Of the embeddings; 4 makes a small model's file a quarter smaller and costs accuracy.
         calibration: How a static range is chosen.
         percentile: For calibration "percentile".
         symmetric: Static ranges as wide below 0 as above.
@@ -110,17 +110,32 @@ def onnxruntime_cpu_int8(
     kind = "static" if fixed else "dynamic"
     facts = {"weight_bits": str(bits), "activations": kind, **int8_processors(bits, unsigned=unsigned)}
     family = known_family(model)
-    integer_products = not isinstance(family, Plain) or family.integer_products
+    integer_products = not isinstance(family, EncoderFree) or family.integer_products
     if not integer_products:
-        facts = {"activations": "float", "tables": f"{table_bits} bits"}
+        facts = {"activations": "float", "tables": f"{embedding_bits} bits"}
     if fixed:
         lower = partial(lower_to_kernels, unsigned=unsigned)
-        form = Form(TARGET, lower, in_onnxruntime, facts, HIGHEST[bits], table_bits, finish=sums_before_norms)
+        form = QuantizedFormat(TARGET, lower, in_onnxruntime, facts, QMAX[bits], embedding_bits, finish=sums_before_norms)
         how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias, per_channel)
-        return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
-                            max_relative_error=max_relative_error, memory=memory)  # fmt: skip
-    lower_here = partial(_lower, bits=bits, table_bits=table_bits, per_channel=per_channel, integer_products=integer_products,
-                         facts=facts)  # fmt: skip
+        return write_static(
+            model,
+            folder,
+            task=task,
+            form=form,
+            how=how,
+            max_drop=max_drop,
+            max_flips=max_flips,
+            max_relative_error=max_relative_error,
+            memory=memory,
+        )
+    lower_here = partial(
+        _lower,
+        bits=bits,
+        embedding_bits=embedding_bits,
+        per_channel=per_channel,
+        integer_products=integer_products,
+        facts=facts,
+    )
     limits = {"max_relative_error": max_relative_error, "max_flips": max_flips}
     with tempfile.TemporaryDirectory(dir=folder) as room, quantizers_off(model):
         raw, reference = Path(room) / FILE, Reference(model, task)
@@ -140,14 +155,14 @@ def onnxruntime_cpu_int8(
 
 
 def _lower(
-    raw: Path, path: Path, *, bits: int, table_bits: int, per_channel: bool, integer_products: bool, facts: dict[str, str]
-) -> None:  # fmt: skip
+    raw: Path, path: Path, *, bits: int, embedding_bits: int, per_channel: bool, integer_products: bool, facts: dict[str, str]
+) -> None:
     """Write the integers of a file whose ranges are taken anew in each call."""
     graph = ir.load(raw)
     if integer_products:
-        lower_to_kernels(graph, products(graph), None, per_channel=per_channel, highest=HIGHEST[bits])
-        lower_lstms(graph, highest=HIGHEST[bits])
-    lower_tables(graph, bits=table_bits)
+        lower_to_kernels(graph, products(graph), None, per_channel=per_channel, qmax=QMAX[bits])
+        lower_lstms(graph, qmax=QMAX[bits])
+    lower_tables(graph, bits=embedding_bits)
     sums_before_norms(graph)
     graph.metadata_props.update(facts)
     save_for_old_runtimes(graph, path)

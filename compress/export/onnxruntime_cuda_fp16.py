@@ -14,7 +14,7 @@ from compress.bert.surgery import copy_of
 from compress.errors import CompressError
 from compress.export.graph import FILE, in_onnxruntime, write_graph
 from compress.export.integers import MaxFlips, MaxRelativeError
-from compress.export.parity import Reference, Stage
+from compress.export.parity import ParityCheck, Reference
 from compress.export.versions import lower_versions
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def onnxruntime_cuda_fp16(
     task: Task,
     max_flips: MaxFlips = 0.02,
     max_relative_error: MaxRelativeError = 0.05,
-) -> list[Stage]:
+) -> list[ParityCheck]:
     """Write a float16 model.onnx for onnxruntime's CUDA provider; it is half the size of the float32 one.
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/float16.html. It is compared with torch in float32 on
@@ -56,6 +56,4 @@ def onnxruntime_cuda_fp16(
         write_graph(half, folder / FILE)
         lower_versions(folder / FILE)
         opened = in_onnxruntime(folder / FILE)
-        return [
-            Reference(model, task).judge("float16", opened, max_relative_error=max_relative_error, max_flips=max_flips)
-        ]
+        return [Reference(model, task).judge("float16", opened, max_relative_error=max_relative_error, max_flips=max_flips)]

@@ -11,9 +11,9 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.bert.quantizers import quantizers_off
-from compress.export.graph import FILE, Opened, in_onnxruntime, write_graph
+from compress.export.graph import FILE, Session, in_onnxruntime, write_graph
 from compress.export.onnxruntime_cpu import TOLERANCE
-from compress.export.parity import Reference, Stage
+from compress.export.parity import ParityCheck, Reference
 from compress.export.segment import Memory, in_segments, write_float_segment
 from compress.export.versions import lower_versions
 from compress.facts import SEGMENT_STAGE
@@ -35,7 +35,7 @@ Precision = Annotated[
 @within_range
 def openvino_cpu(
     model: PreTrainedModel, folder: Path, *, task: Task, precision: Precision = "auto", memory: Memory = False
-) -> list[Stage]:  # fmt: skip
+) -> list[ParityCheck]:
     """Write a float model.onnx and run it in OpenVINO, in bfloat16 where the processor multiplies that in hardware.
 
     Source: https://docs.openvino.ai, "CPU device" (inference precision).
@@ -71,7 +71,7 @@ def openvino_cpu(
         return stages
 
 
-def in_openvino(path: Path, precision: str = "auto") -> Opened:
+def in_openvino(path: Path, precision: str = "auto") -> Session:
     """Open a file in OpenVINO on the CPU, in a process of its own; OpenVINO calls the product that gives an output by that,
     and here it has its own name."""
     file = ForeignFile(path, "openvino", precision=precision)
@@ -80,4 +80,4 @@ def in_openvino(path: Path, precision: str = "auto") -> Opened:
     outputs = {one.name for one in graph.output}
     own = {node.output[0]: node.name.removesuffix(".bias") for node in graph.node if node.output[0] in outputs}
     stayed_float = tuple(own.get(name) or name for name in compiled.stayed_float)
-    return Opened(compiled.run, compiled.integer_ops, compiled.fused_ops, stayed_float)
+    return Session(compiled.run, compiled.integer_ops, compiled.fused_ops, stayed_float)

@@ -10,18 +10,18 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.export.integers import (
-    HIGHEST,
-    Form,
+    QMAX,
+    EmbeddingBits,
     MaxDrop,
     MaxFlips,
     MaxRelativeError,
-    TableBits,
+    QuantizedFormat,
     WeightBits,
     write_static,
 )
-from compress.export.lowering import lower_to_pairs
+from compress.export.lowering import lower_to_qdq
 from compress.export.openvino_cpu import Precision, in_openvino
-from compress.export.parity import Stage
+from compress.export.parity import ParityCheck
 from compress.export.saturation import safe_bits
 from compress.export.segment import Memory, in_segments
 from compress.openvino_session import need_openvino
@@ -43,7 +43,7 @@ def openvino_cpu_int8(
     task: Task,
     precision: Precision = "auto",
     weight_bits: WeightBits = "auto",
-    table_bits: TableBits = 8,
+    embedding_bits: EmbeddingBits = 8,
     calibration: Calibration = "mse",
     percentile: Percentile = 99.99,
     symmetric: bool = False,
@@ -53,7 +53,7 @@ def openvino_cpu_int8(
     max_flips: MaxFlips = 0.1,
     max_relative_error: MaxRelativeError = 0.5,
     memory: Memory = False,
-) -> list[Stage]:
+) -> list[ParityCheck]:
     """Write a model.onnx whose products stand between QuantizeLinear and DequantizeLinear, which OpenVINO runs on integers.
 
     Weights are signed, activations unsigned: OpenVINO's answers to signed ones were found to be far off. Standard ONNX
@@ -68,7 +68,7 @@ def openvino_cpu_int8(
         task: Its calibration part gives the sentences on which ranges are found and each stage is compared.
         precision: Of what stays float; kept in bert_compress.json.
         weight_bits: 7 is right on every processor, 8 on those with VNNI or AMX and on ARM; "auto" tries which is needed here.
-        table_bits: Of the embeddings.
+        embedding_bits: Of the embeddings.
         calibration: How the range of a float model's activation is chosen.
         percentile: For calibration "percentile".
         symmetric: Ranges as wide below 0 as above.
@@ -89,9 +89,18 @@ def openvino_cpu_int8(
     need_openvino()
     bits = safe_bits() if weight_bits == "auto" else weight_bits
     facts = {"weight_bits": str(bits), "activations": "static", **int8_processors(bits, unsigned=True)}
-    lower, opened = partial(lower_to_pairs, unsigned=True), partial(in_openvino, precision=precision)
+    lower, opened = partial(lower_to_qdq, unsigned=True), partial(in_openvino, precision=precision)
     reader = partial(in_segments, runtime="openvino", precision=precision)
-    form = Form(TARGET, lower, opened, facts, HIGHEST[bits], table_bits, in_segments=reader)
+    form = QuantizedFormat(TARGET, lower, opened, facts, QMAX[bits], embedding_bits, in_segments=reader)
     how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias)
-    return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
-                        max_relative_error=max_relative_error, memory=memory)  # fmt: skip
+    return write_static(
+        model,
+        folder,
+        task=task,
+        form=form,
+        how=how,
+        max_drop=max_drop,
+        max_flips=max_flips,
+        max_relative_error=max_relative_error,
+        memory=memory,
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from compress.export.graph import Opened
+from compress.export.graph import Session
 from compress.train.batches import sorted_batches
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
-class Stage:
+class ParityCheck:
     """What became of one step from torch to the deployed file.
 
     Args:
@@ -87,7 +87,7 @@ class Reference:
                 for batch in self.batches
             ]
 
-    def judge(self, name: str, opened: Opened, *, max_relative_error: float, max_flips: float) -> Stage:
+    def judge(self, name: str, opened: Session, *, max_relative_error: float, max_flips: float) -> ParityCheck:
         """Run a stage's file over the same batches and compare.
 
         Args:
@@ -105,7 +105,15 @@ class Reference:
             f"relative error {relative:.2g} (allowed {max_relative_error:g}), {flips} of {len(told)} labels flipped "
             f"(allowed {max_flips:.0%})"
         )
-        return Stage(
-            name, float(np.abs(errors).max()), relative, flips, len(told), opened.fused_ops, opened.integer_ops, accepted, why,
+        return ParityCheck(
+            name,
+            float(np.abs(errors).max()),
+            relative,
+            flips,
+            len(told),
+            opened.fused_ops,
+            opened.integer_ops,
+            accepted,
+            why,
             opened.stayed_float if opened.integer_ops else (),
-        )  # fmt: skip
+        )

@@ -16,9 +16,11 @@ Target = Callable[..., Any]
 
 _UNREAD: dict[Source, tuple[tuple[str, ...], str]] = {
     "dynamic": ((*CALIBRATED, "max_drop"), "activations are dynamic here; set activations: static, or remove it"),
-    "model": ((*CALIBRATED, "per_channel"), "the model brings its own ranges; remove it, or export the model as it was before "
-              "quantize_aware"),
-}  # fmt: skip
+    "model": (
+        (*CALIBRATED, "per_channel"),
+        "the model brings its own ranges; remove it, or export the model as it was before quantize_aware",
+    ),
+}
 
 
 def is_static(activations: str, max_drop: float | None, *, brings_ranges: bool) -> bool:

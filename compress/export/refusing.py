@@ -35,9 +35,9 @@ def refuse_shape(target: str, options: Mapping[str, Any], model: PreTrainedModel
         except InputError as err:
             raise InputError(f"{target}: {err}") from err
     odd = [name for name, one in model.named_modules() if isinstance(one, nn.Embedding) and one.embedding_dim % 2]
-    if odd and options.get("table_bits") == 4:
+    if odd and options.get("embedding_bits") == 4:
         columns = model.get_submodule(odd[0]).embedding_dim
         raise InputError(
-            f"{target}.table_bits is 4, but the table {odd[0]} has {columns} columns, and an odd number cannot be packed; use "
-            "8, or an even width."
+            f"{target}.embedding_bits is 4, but the table {odd[0]} has {columns} columns, and an odd number cannot be packed; "
+            "use 8, or an even width."
         )

@@ -17,7 +17,7 @@ from compress.bert.long_attention import DEFAULTS
 from compress.bert.segments import Carried, Segments, carried, nothing_read, segments_of
 from compress.bert.sharing import shared_parameters
 from compress.errors import InputError
-from compress.export.graph import Opened, counted, input_names, tidy, write_module
+from compress.export.graph import Session, counted, input_names, tidy, write_module
 from compress.export.lowering import sums_before_norms
 from compress.export.parity import relative_error
 from compress.export.versions import save_for_old_runtimes
@@ -36,8 +36,10 @@ Memory = Annotated[
     bool, Field(description="write segment.onnx too, which reads one segment of a text of any length and hands its memory on")
 ]
 SEGMENTED = tuple(kind for kind, options in DEFAULTS.items() if "segment" in options)
-NO_SEGMENTS = ("memory is true, but the model does not read segments; let a step swap_attention with kind: "
-               f"{' or '.join(SEGMENTED)} go before, or remove it.")  # fmt: skip
+NO_SEGMENTS = (
+    "memory is true, but the model does not read segments; let a step swap_attention with kind: "
+    f"{' or '.join(SEGMENTED)} go before, or remove it."
+)
 
 
 class _Segment(nn.Module):
@@ -108,9 +110,13 @@ def write_segment_graph(model: PreTrainedModel, path: Path) -> None:
     memory = [one.new_zeros((2, one.shape[1], segment - 1, one.shape[3])) for one in pairs]
     free = ([{0: batch, 1: length}] * len(names), [{0: batch}, {0: batch}, *[{0: batch, 2: held}] * len(memory)])
     write_module(
-        _Segment(model).eval(), (tokens, [start.total, start.segments + 1, *memory]), path,
-        inputs=[*names, *(PAST + name for name in told)], outputs=["logits", *(PRESENT + name for name in told)], free=free,
-    )  # fmt: skip
+        _Segment(model).eval(),
+        (tokens, [start.total, start.segments + 1, *memory]),
+        path,
+        inputs=[*names, *(PAST + name for name in told)],
+        outputs=["logits", *(PRESENT + name for name in told)],
+        free=free,
+    )
     tidy(path, shares=bool(shared_parameters(model)))
 
 
@@ -122,16 +128,14 @@ def write_float_segment(model: PreTrainedModel, path: Path) -> None:
     save_for_old_runtimes(graph, path)
 
 
-def in_segments(
-    model: PreTrainedModel, folder: Path, *, runtime: Runtime = "onnxruntime", precision: str = "auto"
-) -> Opened:  # fmt: skip
+def in_segments(model: PreTrainedModel, folder: Path, *, runtime: Runtime = "onnxruntime", precision: str = "auto") -> Session:
     """Open the model's segment.onnx, in a process of its own, so that it reads whole texts, one segment after the other."""
     segment = _encoder(model).segment
     file = ForeignFile(folder / SEGMENT_FILE, "segments", segment=segment, in_runtime=runtime, precision=precision)
     if runtime == "onnxruntime":
         return counted(file)
     compiled = Compiled(file.run, tuple((kind, number, name) for kind, number, name in file.told["operators"]))
-    return Opened(file.run, compiled.integer_ops, compiled.fused_ops, compiled.stayed_float)
+    return Session(file.run, compiled.integer_ops, compiled.fused_ops, compiled.stayed_float)
 
 
 def in_torch(model: PreTrainedModel) -> SegmentFile:

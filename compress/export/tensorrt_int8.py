@@ -13,10 +13,10 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.bert.quantizers import quantized_linears
 from compress.errors import CompressError, InputError
-from compress.export.graph import Opened, float_products, in_onnxruntime
-from compress.export.integers import Form, MaxDrop, MaxFlips, MaxRelativeError, write_static
-from compress.export.lowering import lower_to_pairs
-from compress.export.parity import Stage
+from compress.export.graph import Session, float_products, in_onnxruntime
+from compress.export.integers import MaxDrop, MaxFlips, MaxRelativeError, QuantizedFormat, write_static
+from compress.export.lowering import lower_to_qdq
+from compress.export.parity import ParityCheck
 from compress.train.calibration import Calibrated, Smooth
 from compress.train.histogram import Calibration, Percentile
 
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 TARGET = "tensorrt-int8"
 FACTS = {
-    "weight_bits": "8", "activations": "static", "safe_on": "NVIDIA GPUs", "fast_on": "NVIDIA GPUs with int8 tensor cores",
-}  # fmt: skip
+    "weight_bits": "8",
+    "activations": "static",
+    "safe_on": "NVIDIA GPUs",
+    "fast_on": "NVIDIA GPUs with int8 tensor cores",
+}
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -43,7 +46,7 @@ def tensorrt_int8(
     max_drop: MaxDrop = None,
     max_flips: MaxFlips = 0.1,
     max_relative_error: MaxRelativeError = 0.5,
-) -> list[Stage]:
+) -> list[ParityCheck]:
     """Write a model.onnx with explicit quantization as TensorRT reads it: signed, symmetric, between pairs of Q and DQ.
 
     It is checked by its structure and run by its operators one after the other on the CPU; no GPU is needed to write it.
@@ -71,10 +74,18 @@ def tensorrt_int8(
         CompressError: The file would not be read as explicit quantization.
     """
     refuse(model)
-    form = Form(TARGET, partial(lower_to_pairs, unsigned=False), executed, FACTS, tables_in_pairs=True)
+    form = QuantizedFormat(TARGET, partial(lower_to_qdq, unsigned=False), executed, FACTS, tables_in_pairs=True)
     how = Calibrated(calibration, percentile, True, smooth, correct_bias)
-    return write_static(model, folder, task=task, form=form, how=how, max_drop=max_drop, max_flips=max_flips,
-                        max_relative_error=max_relative_error)  # fmt: skip
+    return write_static(
+        model,
+        folder,
+        task=task,
+        form=form,
+        how=how,
+        max_drop=max_drop,
+        max_flips=max_flips,
+        max_relative_error=max_relative_error,
+    )
 
 
 def refuse(model: PreTrainedModel) -> None:
@@ -83,13 +94,13 @@ def refuse(model: PreTrainedModel) -> None:
         raise InputError(f"{TARGET} needs symmetric ranges; train with quantize_aware's symmetric: true.")
 
 
-def executed(path: Path) -> Opened:
+def executed(path: Path) -> Session:
     """Check a file, and run its operators one after the other on the CPU."""
     count = check_explicit_quantization(path)
     opened = in_onnxruntime(path, as_written=True)
     graph = onnx.load(path).graph
     whole = {node.name for node in _whole_products(graph)}
-    return Opened(opened.run, count, opened.fused_ops, tuple(name for name in float_products(graph) if name not in whole))
+    return Session(opened.run, count, opened.fused_ops, tuple(name for name in float_products(graph) if name not in whole))
 
 
 def check_explicit_quantization(path: Path) -> int:

@@ -128,18 +128,25 @@ class BlockTimes:
         Args:
             seen: The layers of each model, and its milliseconds.
         """
-        parts = np.array([
-            [sum(_between(getattr(self, f"{'last_' * last}{kind}"), shape[index]) for shape, last in _marked(shapes))
-             for index, kind in enumerate(("heads", "neurons"))]
-            for shapes, _ in seen
-        ])  # fmt: skip
+        parts = np.array(
+            [
+                [
+                    sum(_between(getattr(self, f"{'last_' * last}{kind}"), shape[index]) for shape, last in _marked(shapes))
+                    for index, kind in enumerate(("heads", "neurons"))
+                ]
+                for shapes, _ in seen
+            ]
+        )
         told = np.array([self.room_ms(ms) for _, ms in seen])
         weighted = parts / told[:, None]  # so that errors are relative
         missing = 1 - weighted.sum(1)
         factors = 1 + np.linalg.solve(weighted.T @ weighted + TRUST * np.eye(2), weighted.T @ missing)
         factors = np.clip(factors, 1 / FAR_APART, FAR_APART)
-        scaled = {name: tuple((count, ms * float(factors[index])) for count, ms in getattr(self, name))
-                  for index, kind in enumerate(("heads", "neurons")) for name in (kind, f"last_{kind}")}  # fmt: skip
+        scaled = {
+            name: tuple((count, ms * float(factors[index])) for count, ms in getattr(self, name))
+            for index, kind in enumerate(("heads", "neurons"))
+            for name in (kind, f"last_{kind}")
+        }
         fields: dict[str, Any] = scaled
         return replace(self, **fields)
 
@@ -156,10 +163,12 @@ class BlockTimes:
         """What a model of such layers takes, by part, with fewer heads and neurons, in milliseconds."""
         tables = [(self.last_heads, self.last_neurons) if last else (self.heads, self.neurons) for _, last in _marked(shapes)]
         heads, neurons = (
-            [np.array([_between(pair[kind], count) for count in range(shape[kind] + 1)])
-             for pair, shape in zip(tables, shapes, strict=True)]
+            [
+                np.array([_between(pair[kind], count) for count in range(shape[kind] + 1)])
+                for pair, shape in zip(tables, shapes, strict=True)
+            ]
             for kind in (0, 1)
-        )  # fmt: skip
+        )
         return Costs(heads, neurons, self.base_ms)
 
 
@@ -236,8 +245,9 @@ def _key(model: PreTrainedModel, setting: Setting) -> str:
 
 def _from_json(told: Mapping[str, Any]) -> BlockTimes:
     fields: dict[str, Any] = dict(told)
-    fields |= {name: tuple((int(count), float(ms)) for count, ms in value) for name, value in told.items()
-               if isinstance(value, list)}  # fmt: skip
+    fields |= {
+        name: tuple((int(count), float(ms)) for count, ms in value) for name, value in told.items() if isinstance(value, list)
+    }
     return BlockTimes(**fields)
 
 
@@ -301,15 +311,15 @@ def assembled(taken: Mapping[str, float], shapes: Sequence[Shape], *, alike: int
     """
     base, empty, dense = taken["base"], taken["empty"], taken["dense"]
     norm = max(0.0, empty - base) / alike / 2  # what an empty part takes; an empty layer has two
-    tables = {kind: _rising(kind, norm, {count: (ms - empty) / alike + norm for count, ms in _of(taken, kind)})
-              for kind in ("heads", "neurons")}  # fmt: skip
+    tables = {
+        kind: _rising(kind, norm, {count: (ms - empty) / alike + norm for count, ms in _of(taken, kind)})
+        for kind in ("heads", "neurons")
+    }
     for kind in ("heads", "neurons"):
         own = _rising(kind, 0.0, {count: ms - base for count, ms in _of(taken, f"last_{kind}")})
         tables[f"last_{kind}"] = own if first else tables[kind]
     base_ms = base if first else base - 2 * norm
-    plain = BlockTimes(
-        base_ms, dense, tables["heads"], tables["neurons"], tables["last_heads"], tables["last_neurons"]
-    )
+    plain = BlockTimes(base_ms, dense, tables["heads"], tables["neurons"], tables["last_heads"], tables["last_neurons"])
     parts_ms = plain.model_ms(shapes) - base_ms
     if dense <= base_ms or parts_ms <= 0:
         raise CompressError(
@@ -318,8 +328,11 @@ def assembled(taken: Mapping[str, float], shapes: Sequence[Shape], *, alike: int
         )
     stretch = (dense - base_ms) / parts_ms
     if not 1 / FAR_APART < stretch < FAR_APART:
-        logger.warning("alone, the model's parts took %.2g times what they take together; if other work was running, run "
-                       "again without it.", 1 / stretch)  # fmt: skip
+        logger.warning(
+            "alone, the model's parts took %.2g times what they take together; if other work was running, run "
+            "again without it.",
+            1 / stretch,
+        )
     return replace(plain, parts_ms=parts_ms, stretch=max(stretch, LEAST_STRETCH))
 
 
@@ -338,8 +351,14 @@ def _timed(
     makers: Mapping[str, Callable[[], PreTrainedModel]], task: Task, setting: Setting, progress: Progress
 ) -> dict[str, float]:
     few = replace(task, calibration=task.calibration.require("calibration").take(FEWEST))
-    grid = Grid((setting.batch,), (setting.length,), (setting.threads,), rounds=1 if setting.quick else 3,
-                samples=5 if setting.quick else 60, seconds=0.05 if setting.quick else 0.5)  # fmt: skip
+    grid = Grid(
+        (setting.batch,),
+        (setting.length,),
+        (setting.threads,),
+        rounds=1 if setting.quick else 3,
+        samples=5 if setting.quick else 60,
+        seconds=0.05 if setting.quick else 0.5,
+    )
     with tempfile.TemporaryDirectory(prefix="compress-times-") as room:
         subjects = []
         for done, (name, make) in enumerate(makers.items()):

@@ -21,10 +21,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WORKER = "compress.measure.worker"
-PRODUCTS = frozenset({
-    "MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul",
-    "MatMulNBits", "Gemm", "FusedGemm", "QGemm",
-})  # fmt: skip
+PRODUCTS = frozenset(
+    {
+        "MatMul",
+        "FusedMatMul",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+        "QLinearMatMul",
+        "MatMulNBits",
+        "Gemm",
+        "FusedGemm",
+        "QGemm",
+    }
+)
 Shape = list[int]
 
 
@@ -50,10 +60,10 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     """
     from torch import nn
 
-    from compress.bert.families import Plain, known_family
+    from compress.bert.families import EncoderFree, known_family
     from compress.bert.layout import attention_of, encoder_layers, head_count
 
-    if isinstance(known_family(model), Plain):
+    if isinstance(known_family(model), EncoderFree):
         return _plain_macs(model, length)
     layers = encoder_layers(model)
     inside = {id(module) for layer in layers for module in layer.modules()}
@@ -102,8 +112,9 @@ def onnx_counts(path: Path, length: int, process: RuntimeProcess | None = None) 
     integers = sum(node.op_type in INTEGER_OPS for node in graph.node)
     elements = sum(math.prod(tensor.dims) for tensor in graph.initializer)
     asked = process or RuntimeProcess(WORKER)
-    told, _ = asked.ask(f"running one example of {length} tokens through {path}",
-                          {"do": "profile", "path": str(path), "length": length})  # fmt: skip
+    told, _ = asked.ask(
+        f"running one example of {length} tokens through {path}", {"do": "profile", "path": str(path), "length": length}
+    )
     return {"parameters": elements, "integer_ops": integers, "macs": told["macs"]}
 
 

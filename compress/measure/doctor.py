@@ -80,8 +80,11 @@ def _int8(flags: Collection[str], architecture: str) -> Finding:
         return Finding("int8", "no dot product instructions seen", "8-bit weights are exact; measure whether int8 pays here")
     if not flags:
         return Finding("int8", UNKNOWN, "the system does not tell instruction sets; 7-bit weights are used to be safe")
-    found = [name for name, flag in (("AMX", "amx_int8"), ("AVX-512 VNNI", "avx512_vnni"), ("AVX VNNI", "avx_vnni"))
-             if flag in flags]  # fmt: skip
+    found = [
+        name
+        for name, flag in (("AMX", "amx_int8"), ("AVX-512 VNNI", "avx512_vnni"), ("AVX VNNI", "avx_vnni"))
+        if flag in flags
+    ]
     if found:
         return Finding("int8", ", ".join(found), "int8 files run at full speed, and 8-bit weights are exact")
     if "avx2" in flags:
@@ -125,8 +128,12 @@ def _memory(memory_bytes: int | None) -> Finding:
         value += f" (a control group's limit; the machine has {memory_bytes / 1e9:.1f} GB)"
     need = ADAM_BYTES * BERT_BASE_PARAMETERS
     if min(known) < 2 * need:
-        return Finding("memory", value, f"fine-tuning BERT base needs {need / 1e9:.1f} GB for weights, gradients and moments "
-                       "alone; use a smaller model or batch_size")  # fmt: skip
+        return Finding(
+            "memory",
+            value,
+            f"fine-tuning BERT base needs {need / 1e9:.1f} GB for weights, gradients and moments "
+            "alone; use a smaller model or batch_size",
+        )
     return Finding("memory", value)
 
 
@@ -153,15 +160,22 @@ def _onnxruntime() -> Finding:
     try:
         providers = importlib.import_module("onnxruntime").get_available_providers()
     except Exception as err:  # a broken installation is what is looked for here
-        return Finding("onnxruntime", value, f"cannot be imported ({err}); install it again: pip install --force-reinstall "
-                       "onnxruntime")  # fmt: skip
+        return Finding(
+            "onnxruntime", value, f"cannot be imported ({err}); install it again: pip install --force-reinstall onnxruntime"
+        )
     value += f" ({', '.join(name.removesuffix('ExecutionProvider') for name in providers)})"
     if len(found) > 1:
-        return Finding("onnxruntime", value, "two packages share one folder and overwrite each other: uninstall both, then "
-                       "install the one you need")  # fmt: skip
+        return Finding(
+            "onnxruntime",
+            value,
+            "two packages share one folder and overwrite each other: uninstall both, then install the one you need",
+        )
     has_cuda = "CUDAExecutionProvider" in providers
-    return Finding("onnxruntime", value, "runs on CPU and GPU" if has_cuda else
-                   "runs on the CPU; for a GPU install onnxruntime-gpu in its place")  # fmt: skip
+    return Finding(
+        "onnxruntime",
+        value,
+        "runs on CPU and GPU" if has_cuda else "runs on the CPU; for a GPU install onnxruntime-gpu in its place",
+    )
 
 
 def _runtime(name: str, purpose: str, package: str | None = None) -> Finding:

@@ -11,7 +11,7 @@ from typing import Any
 from compress import record
 from compress.measure.front_svg import SHARES, SPEEDUPS, Axis, Mark, draw_front
 from compress.measure.published import PUBLISHED, Published
-from compress.measure.tables import Run, check_one_machine, mean_of, place_of, read_folder, spread
+from compress.measure.tables import StepContext, check_one_machine, mean_of, place_of, read_folder, spread
 from compress.record import MISSING, finite, part
 
 Ratios = tuple[float | None, ...]
@@ -63,8 +63,10 @@ def front_block(folder: Path, link: str) -> tuple[str, dict[str, str]]:
     """
     recorded = read_folder(folder)
     runs = [run for found in recorded.values() for run in found]
-    students = sorted((student for name, found in recorded.items() for student in students_of(name, found)),
-                      key=lambda student: (-(student.macs_share or 0), student.recipe, student.file))  # fmt: skip
+    students = sorted(
+        (student for name, found in recorded.items() for student in students_of(name, found)),
+        key=lambda student: (-(student.macs_share or 0), student.recipe, student.file),
+    )
     task, metric = str(part(runs[0], "data").get("name") or MISSING), record.metric_of(runs[0])
     papers = sorted(PUBLISHED.get(task, ()), key=lambda paper: -(paper.macs_share or 0))
     examples = {finite(part(part(part(run, "data"), "splits"), "evaluation").get("examples")) for run in runs}
@@ -79,7 +81,7 @@ def front_block(folder: Path, link: str) -> tuple[str, dict[str, str]]:
     return "\n\n".join(parts), figures
 
 
-def students_of(recipe: str, runs: Sequence[Run]) -> list[Student]:
+def students_of(recipe: str, runs: Sequence[StepContext]) -> list[Student]:
     """One student for each int8 file of a recipe, or its last subject where it exports none.
 
     Args:
@@ -91,8 +93,12 @@ def students_of(recipe: str, runs: Sequence[Run]) -> list[Student]:
     """
     check_one_machine(runs)
     setting, shipped = record.main_setting(runs[0]), record.name_of(record.subjects_of(runs[0])[-1])
-    exported = {record.name_of(subject): str(subject.get("target") or "")
-                for run in runs for subject in record.subjects_of(run) if subject.get("kind") != "torch"}  # fmt: skip
+    exported = {
+        record.name_of(subject): str(subject.get("target") or "")
+        for run in runs
+        for subject in record.subjects_of(run)
+        if subject.get("kind") != "torch"
+    }
     integer = [name for name, target in exported.items() if "int8" in target]
     floats = [name for name in exported if name not in integer]
     share = mean_of([_macs_share(run) for run in runs])
@@ -100,26 +106,34 @@ def students_of(recipe: str, runs: Sequence[Run]) -> list[Student]:
     for name in integer or [shipped]:
         found = [_subject(run, name) for run in runs]
         speedups = [record.speedup_at(one, record.subjects_of(run)[0], setting) for one, run in zip(found, runs, strict=True)]
-        students.append(Student(
-            recipe, name, name == shipped, tuple(_retention(run, name) for run in runs),
-            tuple(_retention(run, floats[0]) for run in runs) if floats and floats[0] != name else (),
-            share, mean_of([one.get("size_bytes") for one in found]), mean_of(speedups),
-            tuple(str(part(run, "recipe").get("seed", MISSING)) for run in runs), place_of(runs[0], setting),
-        ))  # fmt: skip
+        students.append(
+            Student(
+                recipe,
+                name,
+                name == shipped,
+                tuple(_retention(run, name) for run in runs),
+                tuple(_retention(run, floats[0]) for run in runs) if floats and floats[0] != name else (),
+                share,
+                mean_of([one.get("size_bytes") for one in found]),
+                mean_of(speedups),
+                tuple(str(part(run, "recipe").get("seed", MISSING)) for run in runs),
+                place_of(runs[0], setting),
+            )
+        )
     return students
 
 
-def _subject(run: Run, name: str) -> dict[str, Any]:
+def _subject(run: StepContext, name: str) -> dict[str, Any]:
     return next((subject for subject in record.subjects_of(run) if record.name_of(subject) == name), {})
 
 
-def _retention(run: Run, name: str) -> float | None:
+def _retention(run: StepContext, name: str) -> float | None:
     metric = record.metric_of(run)
     own, teacher = (finite(part(one, "metrics").get(metric)) for one in (_subject(run, name), record.subjects_of(run)[0]))
     return None if own is None or not teacher else own / teacher
 
 
-def _macs_share(run: Run) -> float | None:
+def _macs_share(run: StepContext) -> float | None:
     """The last torch model's over the teacher's: both count every layer whole, which the exported file need not compute."""
     subjects = record.subjects_of(run)
     last = [subject for subject in subjects if subject.get("kind") == "torch"][-1:]
@@ -130,23 +144,42 @@ def _macs_share(run: Run) -> float | None:
 def students_table(students: Sequence[Student]) -> str:
     """One row for each file."""
     head = ["recipe", "file", "MACs, % of teacher's", "retention, %", "float file's, %", "MB", "speed-up", "seeds"]
-    return record.markdown_table(head, [[
-        student.recipe, student.file, share_text(student.macs_share), spread(student.retentions),
-        spread(student.float_retentions),
-        MISSING if student.size_bytes is None else record.number(student.size_bytes / 1e6, 1),
-        record.times(student.speedup), ", ".join(student.seeds) + (" only" if len(student.seeds) == 1 else ""),
-    ] for student in students])  # fmt: skip
+    return record.markdown_table(
+        head,
+        [
+            [
+                student.recipe,
+                student.file,
+                share_text(student.macs_share),
+                spread(student.retentions),
+                spread(student.float_retentions),
+                MISSING if student.size_bytes is None else record.number(student.size_bytes / 1e6, 1),
+                record.times(student.speedup),
+                ", ".join(student.seeds) + (" only" if len(student.seeds) == 1 else ""),
+            ]
+            for student in students
+        ],
+    )
 
 
 def published_table(papers: Sequence[Published]) -> str:
     """One row for each published student."""
     head = ["published student", "arXiv", "GLUE", "MACs, % of teacher's", "retention, %", "accuracy, %", "speed-up"]
-    return record.markdown_table(head, [[
-        paper.name, paper.source, paper.split,
-        share_text(paper.macs_share) + (" ({:g} of {:g} {})".format(*paper.work) if paper.work else ""),
-        record.points(paper.retention), f"{paper.accuracy:.1f} of {paper.teacher}'s {paper.teacher_accuracy:.1f}",
-        record.times(paper.speedup),
-    ] for paper in papers])  # fmt: skip
+    return record.markdown_table(
+        head,
+        [
+            [
+                paper.name,
+                paper.source,
+                paper.split,
+                share_text(paper.macs_share) + (" ({:g} of {:g} {})".format(*paper.work) if paper.work else ""),
+                record.points(paper.retention),
+                f"{paper.accuracy:.1f} of {paper.teacher}'s {paper.teacher_accuracy:.1f}",
+                record.times(paper.speedup),
+            ]
+            for paper in papers
+        ],
+    )
 
 
 def share_text(share: float | None) -> str:
@@ -182,8 +215,10 @@ def _sources(papers: Sequence[Published]) -> str:
     for paper in papers:
         if paper.note:
             notes.setdefault(paper.note, []).append(paper.name)
-    text = ("Not measured here: each is as its source states it, of another teacher than ours, and dev does not compare with "
-            "test; speed-ups are against BERT-base, each on its paper's device.")  # fmt: skip
+    text = (
+        "Not measured here: each is as its source states it, of another teacher than ours, and dev does not compare with "
+        "test; speed-ups are against BERT-base, each on its paper's device."
+    )
     text += "".join(f" {' and '.join(names)}: {note}." for note, names in notes.items())
     return record.markdown_text(text)
 

@@ -96,20 +96,32 @@ def draw_front(marks: Sequence[Mark], title: str, axis: Axis = SHARES) -> str:
 
     places = aside([stand(mark) for mark in marks], left + STEP, right - STEP)
     drawn: list[dict[str, Any]] = [
-        {"x": x, "y": down(mark.retention), "r": FRAME.radius, "kind": mark.kind, "name": mark.name, "tip": mark.tip,
-         "low": None if mark.low is None else down(mark.low), "high": None if mark.high is None else down(mark.high),
-         "is_shipped": mark.kind == "ours"}
+        {
+            "x": x,
+            "y": down(mark.retention),
+            "r": FRAME.radius,
+            "kind": mark.kind,
+            "name": mark.name,
+            "tip": mark.tip,
+            "low": None if mark.low is None else down(mark.low),
+            "high": None if mark.high is None else down(mark.high),
+            "is_shipped": mark.kind == "ours",
+        }
         for mark, x in zip(marks, places, strict=True)
-    ]  # fmt: skip
+    ]
     for mark, label in zip(drawn, place_labels(drawn, FRAME), strict=True):
         mark["label"] = label
     return template(TEMPLATE).render(
-        title=title, axis=axis.text, frame=FRAME, plot=FRAME.plot, marks=drawn, whole=down(100.0),
+        title=title,
+        axis=axis.text,
+        frame=FRAME,
+        plot=FRAME.plot,
+        marks=drawn,
+        whole=down(100.0),
         x_ticks=[{"at": across(tick), "text": f"{tick:g}"} for tick in axis.ticks(x_high)],
         y_ticks=[{"at": down(tick), "text": f"{tick:g}"} for tick in ticks(y_low, y_high, 6)],
-        key=[{"kind": kind, "text": text, "x": left + 8 + 270 * index}
-             for index, (kind, text) in enumerate(KINDS.items())],
-    )  # fmt: skip
+        key=[{"kind": kind, "text": text, "x": left + 8 + 270 * index} for index, (kind, text) in enumerate(KINDS.items())],
+    )
 
 
 def aside(marks: Sequence[tuple[float, float, float, float]], low: float, high: float) -> list[float]:

@@ -166,16 +166,27 @@ def _row(device: str, key: tuple[int, int, int], samples: list[float], baseline_
 def ask_worker(subject: Subject, grid: Grid, threads: int) -> dict[str, Any]:
     """Let a fresh process time a subject at every shape of the grid, and check what it answers."""
     request = {
-        "do": "time", "kind": subject.kind, "path": str(subject.path.resolve()), "device": grid.device, "threads": threads,
-        "shapes": grid.shapes, "vocabulary": input_limits(subject)[0], "labels": label_count(subject), "warm_up": WARM_UP,
-        "samples": grid.samples, "seconds": grid.seconds, "seed": SEED,
-    }  # fmt: skip
+        "do": "time",
+        "kind": subject.kind,
+        "path": str(subject.path.resolve()),
+        "device": grid.device,
+        "threads": threads,
+        "shapes": grid.shapes,
+        "vocabulary": input_limits(subject)[0],
+        "labels": label_count(subject),
+        "warm_up": WARM_UP,
+        "samples": grid.samples,
+        "seconds": grid.seconds,
+        "seed": SEED,
+    }
     process = RuntimeProcess(WORKER, threads=threads, time_limit=grid.time_limit)
     try:
         answer, _ = process.ask(
-            f"timing {subject.name!r}", request, cure=f"use fewer samples; {SMALLER}",
+            f"timing {subject.name!r}",
+            request,
+            cure=f"use fewer samples; {SMALLER}",
             failed=f"{subject.name!r} cannot be timed: ",
-        )  # fmt: skip
+        )
     finally:
         process.end()
     if not _is_sane(answer, len(grid.shapes)):

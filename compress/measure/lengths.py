@@ -39,8 +39,9 @@ def lengths_block(path: Path, link: str) -> tuple[str, dict[str, str]]:
     content = read_json(path)
     rows = content.get("rows")
     if content.get("schema") != SCHEMA or not isinstance(rows, list) or not _rows_are_whole(rows):
-        raise InputError(f"{path} holds no rows of schema {SCHEMA}, each with name, length and p50_ms; run "
-                         "benchmarks/long_inputs.py again.")  # fmt: skip
+        raise InputError(
+            f"{path} holds no rows of schema {SCHEMA}, each with name, length and p50_ms; run benchmarks/long_inputs.py again."
+        )
     times: dict[str, Times] = {}
     for row in rows:
         times.setdefault(row["name"], {})[row["length"]] = row["p50_ms"]
@@ -57,9 +58,13 @@ def lengths_block(path: Path, link: str) -> tuple[str, dict[str, str]]:
 
 def _rows_are_whole(rows: Sequence[Any]) -> bool:
     return bool(rows) and all(
-        isinstance(row, dict) and isinstance(row.get("name"), str) and type(row.get("length")) is int and row["length"] > 0
-        and (finite(row.get("p50_ms")) or 0) > 0 for row in rows
-    )  # fmt: skip
+        isinstance(row, dict)
+        and isinstance(row.get("name"), str)
+        and type(row.get("length")) is int
+        and row["length"] > 0
+        and (finite(row.get("p50_ms")) or 0) > 0
+        for row in rows
+    )
 
 
 def _is_file(name: str) -> bool:
@@ -120,17 +125,21 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         return took if memory is None else f"{took} ({record.number(memory / 1e6, 0)})"
 
     names = dict.fromkeys(row["name"] for row in rows)
-    return record.markdown_table(["ms (MB) at so many tokens", *(f"{length:,}" for length in lengths)],
-                                 [[name, *(cell(name, length) for length in lengths)] for name in names])  # fmt: skip
+    return record.markdown_table(
+        ["ms (MB) at so many tokens", *(f"{length:,}" for length in lengths)],
+        [[name, *(cell(name, length) for length in lengths)] for name in names],
+    )
 
 
 def _origin(content: Mapping[str, Any]) -> str:
     place, is_gpu = part(content, "machine"), content.get("device") == "cuda"
     rounds = content.get("rounds")
-    told = (f"Medians of {rounds} round{'' if rounds == 1 else 's'} in turn, fresh processes, batch {content.get('batch')}, "
-            f"{content.get('threads')} thread, {content.get('precision')}, on {place.get('gpu' if is_gpu else 'cpu')}; in "
-            f"brackets the most memory that {'torch held on the GPU' if is_gpu else 'the process held'}. "
-            f"{content.get('model')}.")  # fmt: skip
+    told = (
+        f"Medians of {rounds} round{'' if rounds == 1 else 's'} in turn, fresh processes, batch {content.get('batch')}, "
+        f"{content.get('threads')} thread, {content.get('precision')}, on {place.get('gpu' if is_gpu else 'cpu')}; in "
+        f"brackets the most memory that {'torch held on the GPU' if is_gpu else 'the process held'}. "
+        f"{content.get('model')}."
+    )
     return record.markdown_text(told)
 
 
@@ -155,18 +164,25 @@ def draw_lengths(lines: Mapping[str, Times], title: str, runtime: str) -> str:
         return bottom - (bottom - top) * math.log(pace / low) / math.log(high / low)
 
     drawn: list[dict[str, Any]] = [
-        {"name": name, "colour": index % COLOURS, "is_dashed": not _runs_in(name, runtime),
-         "places": [(across(length), down(found[length])) for length in sorted(found)],
-         "tip": ", ".join(f"{length:,}: {pace:.3g} ms" for length, pace in sorted(found.items()))}
+        {
+            "name": name,
+            "colour": index % COLOURS,
+            "is_dashed": not _runs_in(name, runtime),
+            "places": [(across(length), down(found[length])) for length in sorted(found)],
+            "tip": ", ".join(f"{length:,}: {pace:.3g} ms" for length, pace in sorted(found.items())),
+        }
         for index, (name, found) in enumerate(paces.items())
-    ]  # fmt: skip
+    ]
     for one, y in zip(drawn, apart([one["places"][-1][1] for one in drawn], top, bottom), strict=True):
         one["label"] = y
     return template(TEMPLATE).render(
-        title=title, frame=FRAME, plot=FRAME.plot, lines=drawn,
+        title=title,
+        frame=FRAME,
+        plot=FRAME.plot,
+        lines=drawn,
         x_ticks=[{"at": across(length), "text": f"{length:,}"} for length in lengths],
         y_ticks=[{"at": down(tick), "text": f"{tick:g}"} for tick in log_ticks(low, high)],
-    )  # fmt: skip
+    )
 
 
 def apart(places: Sequence[float], low: float, high: float) -> list[float]:

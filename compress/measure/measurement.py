@@ -164,15 +164,21 @@ def latencies(
         check_device(device, {one.kind for one in found})
         timed = time_subjects(found, grid, baseline=reference, progress=progress)
         return [
-            {"name": one.name, "kind": one.kind, "target": one.target, **row,
-             "peak_memory_bytes": timed[one.name].peak_memory_bytes}
-            for one in found for row in timed[one.name].rows
-        ]  # fmt: skip
+            {
+                "name": one.name,
+                "kind": one.kind,
+                "target": one.target,
+                **row,
+                "peak_memory_bytes": timed[one.name].peak_memory_bytes,
+            }
+            for one in found
+            for row in timed[one.name].rows
+        ]
 
 
 def evaluate(
     subject: Subject | str | Path | PreTrainedModel, *, task: Task, device: str = "cpu", time_limit: float = TIME_LIMIT_SECONDS
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Measure how right one model is on the task's evaluation part.
 
     Args:

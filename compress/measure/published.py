@@ -53,18 +53,38 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
         Published("DistilBERT", "1910.01108", "dev", 91.3, "BERT-base", 92.7, (6, 12, "layers"), 1.6),
         Published("TinyBERT6", "1909.10351", "test", 93.1, "BERT-base", 93.4, (11.3, 22.5, "GFLOPs"), 2.0),
         Published("TinyBERT4", "1909.10351", "test", 92.6, "BERT-base", 93.4, (1.2, 22.5, "GFLOPs"), 9.4),
-        Published("MobileBERT", "2004.02984", "test", 92.8, "BERT-base", 93.4, (5.7, 22.5, "GFLOPs"), 5.5,
-                  "distilled from IB-BERT-large, held here against the BERT-base of TinyBERT's table"),
+        Published(
+            "MobileBERT",
+            "2004.02984",
+            "test",
+            92.8,
+            "BERT-base",
+            93.4,
+            (5.7, 22.5, "GFLOPs"),
+            5.5,
+            "distilled from IB-BERT-large, held here against the BERT-base of TinyBERT's table",
+        ),
         Published("MiniLM L6-H768", "2002.10957", "dev", 92.0, "BERT-base", 93.2, (6, 12, "layers"), 2.0),
         # encoder multiply-adds, layers * length * (12 * width² + 2 * length * width): 6 * 384 wide, 12 * 768 wide
-        Published("MiniLM L6-H384", "2002.10957", "dev", 91.5, "BERT-base", 93.2, (1.43, 11.17, "GMACs at length 128"), 5.3,
-                  "distilled from UniLM v2, held here against BERT-base; MACs from its shape"),
+        Published(
+            "MiniLM L6-H384",
+            "2002.10957",
+            "dev",
+            91.5,
+            "BERT-base",
+            93.2,
+            (1.43, 11.17, "GMACs at length 128"),
+            5.3,
+            "distilled from UniLM v2, held here against BERT-base; MACs from its shape",
+        ),
         Published("CoFi, 60 % gone", "2204.00408", "dev", 93.0, "BERT-base", 93.2, None, 2.1, OF_THE_AUTHORS_CODE),
         Published("CoFi, 95 % gone", "2204.00408", "dev", 90.4, "BERT-base", 93.2, None, 12.2, OF_THE_AUTHORS_CODE),
-        Published("PKD-6", "1908.09355", "dev", 91.1, "BERT-base", 92.6, (6, 12, "layers"),
-                  note="figures of the authors' repository"),
-        Published("PKD-3", "1908.09355", "dev", 88.1, "BERT-base", 92.6, (3, 12, "layers"),
-                  note="figures of the authors' repository"),
+        Published(
+            "PKD-6", "1908.09355", "dev", 91.1, "BERT-base", 92.6, (6, 12, "layers"), note="figures of the authors' repository"
+        ),
+        Published(
+            "PKD-3", "1908.09355", "dev", 88.1, "BERT-base", 92.6, (3, 12, "layers"), note="figures of the authors' repository"
+        ),
         Published("BiLSTM", "1903.12136", "test", 90.7, "BERT-large", 94.9, None, note="MACs not stated, so not drawn"),
     ),
-}  # fmt: skip
+}

@@ -29,9 +29,11 @@ def names_told(subject: Subject, texts: Sequence[str], pairs: Sequence[str] | No
     names = _names_as_transformers_reads_them(subject)
     with open_runner(subject) as runner:
         read = runner.tokenizer(
-            [text.strip() for text in texts], None if pairs is None else [text.strip() for text in pairs], truncation=True,
+            [text.strip() for text in texts],
+            None if pairs is None else [text.strip() for text in pairs],
+            truncation=True,
             max_length=max_length,
-        )  # fmt: skip
+        )
         told = np.empty(len(texts), dtype=np.int64)
         for batch in sorted_batches(np.array([len(ids) for ids in read["input_ids"]]), BATCH_SIZE):
             rows = runner.tokenizer.pad({key: [read[key][index] for index in batch] for key in read}, return_tensors="np")
@@ -53,9 +55,14 @@ def _names_as_transformers_reads_them(subject: Subject) -> dict[int, str]:
 
 
 def check_read_back(
-    subject: Subject, accuracy: float, *, texts: Sequence[str], pairs: Sequence[str] | None, names: Sequence[str],
+    subject: Subject,
+    accuracy: float,
+    *,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    names: Sequence[str],
     max_length: int,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Check that a shipped folder scores by its own names what was measured of it.
 
     Args:

@@ -48,9 +48,12 @@ def render_report(run: Mapping[str, Any], extras: Mapping[str, Any]) -> str:
 def template(name: str) -> Template:
     """A template of this folder."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     return environment.get_template(name)
 
 
@@ -135,8 +138,13 @@ def _tiles(run: Mapping[str, Any]) -> list[dict[str, str]]:
     if not subjects:
         return []
     metric, baseline, shipped = record.metric_of(run), subjects[0], subjects[-1]
-    tiles = [{"value": record.percent(part(shipped, "metrics").get(metric)), "label": metric,
-              "note": _plus_minus(shipped, metric, "95 % interval {} to {} %")}]  # fmt: skip
+    tiles = [
+        {
+            "value": record.percent(part(shipped, "metrics").get(metric)),
+            "label": metric,
+            "note": _plus_minus(shipped, metric, "95 % interval {} to {} %"),
+        }
+    ]
     if len(subjects) == 1:
         return [*tiles, {"value": record.megabytes(shipped.get("size_bytes")), "label": "file size", "note": ""}]
     drop, setting = part(shipped, "drop"), record.main_setting(run)
@@ -144,13 +152,22 @@ def _tiles(run: Mapping[str, Any]) -> list[dict[str, str]]:
     own, other = finite(shipped.get("size_bytes")), finite(baseline.get("size_bytes"))
     return [
         *tiles,
-        {"value": record.points(drop.get("value")), "label": f"points of {metric} lost",
-         "note": f"95 % interval {record.points(ends[0])} to {record.points(ends[1])}" if ends else ""},
-        {"value": record.times(record.speedup_at(shipped, baseline, setting)), "label": "speed-up",
-         "note": record.setting_words(setting) if setting else "not timed"},
-        {"value": record.megabytes(own), "label": "file size",
-         "note": f"{record.times(other / own)} smaller than {record.megabytes(other)}" if own and other else ""},
-    ]  # fmt: skip
+        {
+            "value": record.points(drop.get("value")),
+            "label": f"points of {metric} lost",
+            "note": f"95 % interval {record.points(ends[0])} to {record.points(ends[1])}" if ends else "",
+        },
+        {
+            "value": record.times(record.speedup_at(shipped, baseline, setting)),
+            "label": "speed-up",
+            "note": record.setting_words(setting) if setting else "not timed",
+        },
+        {
+            "value": record.megabytes(own),
+            "label": "file size",
+            "note": f"{record.times(other / own)} smaller than {record.megabytes(other)}" if own and other else "",
+        },
+    ]
 
 
 def _plus_minus(subject: Mapping[str, Any], metric: str, pattern: str) -> str:
@@ -166,8 +183,7 @@ def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_co
     return {
         "name": record.name_of(subject),
         "kind": _kind(subject),
-        "role": "baseline" if is_baseline else
-                "shipped" if index == subject_count - 1 and not is_torch else "",
+        "role": "baseline" if is_baseline else "shipped" if index == subject_count - 1 and not is_torch else "",
         "metric": record.percent(part(subject, "metrics").get(metric)),
         "metric_interval": f"{record.points(spread[0])} to {record.points(spread[1])}" if spread else MISSING,
         "drop": MISSING if is_baseline else record.points(drop.get("value")),
@@ -186,7 +202,7 @@ def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_co
             MISSING if is_torch else record.scientific(parity.get("max_abs_error")),
             MISSING if is_torch else record.number(parity.get("label_flips"), 0),
         ],
-    }  # fmt: skip
+    }
 
 
 def _kind(subject: Mapping[str, Any]) -> str:
@@ -208,8 +224,11 @@ def _choices(settings: Sequence[Setting], main: Setting | None) -> list[dict[str
 def _panel(run: Mapping[str, Any], setting: Setting, metric: str, is_main: bool) -> dict[str, Any]:
     """The figure and the table of one setting."""
     subjects = record.subjects_of(run)
-    drawn = [point for index, subject in enumerate(subjects)
-             if (point := _point(subject, setting, metric, index == len(subjects) - 1))]  # fmt: skip
+    drawn = [
+        point
+        for index, subject in enumerate(subjects)
+        if (point := _point(subject, setting, metric, index == len(subjects) - 1))
+    ]
     names = {point.name for point in drawn}
     return {
         "key": "|".join(str(value) for value in setting),
@@ -217,13 +236,14 @@ def _panel(run: Mapping[str, Any], setting: Setting, metric: str, is_main: bool)
         "words": record.setting_words(setting),
         "is_main": is_main,
         "figures": [{"class": name, **front_figure(drawn, frame)} for name, frame in (("wide", WIDE), ("narrow", NARROW))]
-                   if drawn else [],
+        if drawn
+        else [],
         "sizes": [{"text": record.megabytes(key["size_bytes"]), "r": key["r"]} for key in size_key(drawn, NARROW)],
         "kinds": [kind for kind in KINDS if kind in {point.kind for point in drawn}],
         "described": "; ".join(point.tip.replace("\n", ", ") for point in drawn),
         "undrawn": [record.name_of(subject) for subject in subjects if record.name_of(subject) not in names],
         "rows": [_speed_row(subject, subjects[0], setting) for subject in subjects],
-    }  # fmt: skip
+    }
 
 
 def _point(subject: Mapping[str, Any], setting: Setting, metric: str, is_last: bool) -> Point | None:
@@ -233,13 +253,25 @@ def _point(subject: Mapping[str, Any], setting: Setting, metric: str, is_last: b
         return None
     low, high = interval(part(subject, "metrics_ci95").get(metric)) or (None, None)
     name = record.name_of(subject)
-    tip = "\n".join([
-        name, f"{metric} {record.percent(value)}{_plus_minus(subject, metric, ' ({} to {} %)')}",
-        f"p50 {record.milliseconds(milliseconds)}, p95 {record.milliseconds(row.get('p95_ms'))}",
-        f"size {record.megabytes(subject.get('size_bytes'))}",
-    ])  # fmt: skip
-    return Point(name, milliseconds, value * 100, None if low is None else low * 100, None if high is None else high * 100,
-                 finite(subject.get("size_bytes")), _kind(subject), is_last and _kind(subject) != "torch", tip)  # fmt: skip
+    tip = "\n".join(
+        [
+            name,
+            f"{metric} {record.percent(value)}{_plus_minus(subject, metric, ' ({} to {} %)')}",
+            f"p50 {record.milliseconds(milliseconds)}, p95 {record.milliseconds(row.get('p95_ms'))}",
+            f"size {record.megabytes(subject.get('size_bytes'))}",
+        ]
+    )
+    return Point(
+        name,
+        milliseconds,
+        value * 100,
+        None if low is None else low * 100,
+        None if high is None else high * 100,
+        finite(subject.get("size_bytes")),
+        _kind(subject),
+        is_last and _kind(subject) != "torch",
+        tip,
+    )
 
 
 def _speed_row(subject: Mapping[str, Any], baseline: Mapping[str, Any], setting: Setting) -> dict[str, Any]:

@@ -20,11 +20,16 @@ def gate_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for gate in run.get("gates") or []:
         name = record.name_of(gate)
-        rows.append({
-            "name": name, "subject": str(gate.get("subject") or ""),
-            "limit": _gate_value(name, gate.get("limit")), "value": _gate_value(name, gate.get("value")),
-            "bound": "at least" if name.startswith("min") else "at most", "passed": bool(gate.get("passed")),
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": name,
+                "subject": str(gate.get("subject") or ""),
+                "limit": _gate_value(name, gate.get("limit")),
+                "value": _gate_value(name, gate.get("value")),
+                "bound": "at least" if name.startswith("min") else "at most",
+                "passed": bool(gate.get("passed")),
+            }
+        )
     return rows
 
 
@@ -93,20 +98,34 @@ def _confusion(name: str, matrix: Sequence[Sequence[int]], labels: Sequence[Any]
     named = [_label(index, labels) for index in range(len(matrix))]
     sums = [sum(row) for row in matrix]
     is_large = len(matrix) > MOST_LABELS
-    wrong = ((int(value), named[true], _label(said, labels)) for true, row in enumerate(matrix)
-             for said, value in enumerate(row) if said != true and value)  # fmt: skip
+    wrong = (
+        (int(value), named[true], _label(said, labels))
+        for true, row in enumerate(matrix)
+        for said, value in enumerate(row)
+        if said != true and value
+    )
     return {
         "name": name,
         "labels": named,
-        "rows": [] if is_large else [
-            {"label": named[true], "cells": [
-                {"count": f"{int(value):,}", "share": round(value / sums[true], 3) if sums[true] else 0.0,
-                 "is_right": said == true} for said, value in enumerate(row)
-            ]} for true, row in enumerate(matrix)
+        "rows": []
+        if is_large
+        else [
+            {
+                "label": named[true],
+                "cells": [
+                    {
+                        "count": f"{int(value):,}",
+                        "share": round(value / sums[true], 3) if sums[true] else 0.0,
+                        "is_right": said == true,
+                    }
+                    for said, value in enumerate(row)
+                ],
+            }
+            for true, row in enumerate(matrix)
         ],
         "worst": heapq.nlargest(MOST_CONFUSIONS, wrong, key=lambda row: row[0]) if is_large else [],
         "is_large": is_large,
-    }  # fmt: skip
+    }
 
 
 def _label(index: int | None, labels: Sequence[Any]) -> str:
@@ -121,12 +140,14 @@ def example_rows(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[dict
     rows = []
     for example in extras.get("differing") or []:
         true = _true_index(example.get("label"), labels)
-        rows.append({
-            "text": str(example.get("text") or ""),
-            "pair": str(example["pair"]) if example.get("pair") else "",
-            "label": _label(true, labels) if true is not None else str(example.get("label") or MISSING),
-            "answers": [{"who": who, **_answer(example.get(who), true, labels)} for who in ("teacher", "student")],
-        })  # fmt: skip
+        rows.append(
+            {
+                "text": str(example.get("text") or ""),
+                "pair": str(example["pair"]) if example.get("pair") else "",
+                "label": _label(true, labels) if true is not None else str(example.get("label") or MISSING),
+                "answers": [{"who": who, **_answer(example.get(who), true, labels)} for who in ("teacher", "student")],
+            }
+        )
     return rows
 
 
@@ -155,22 +176,36 @@ def facts_of(run: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     machine, data = part(run, "machine"), part(run, "data")
     flags = machine.get("flags")
     groups = {
-        "Run": [("started", run.get("started")), ("took", record.duration(run.get("seconds"))),
-                ("toolkit commit", run.get("commit")), ("seed", part(run, "recipe").get("seed")),
-                ("model", part(run, "recipe").get("model"))],
+        "Run": [
+            ("started", run.get("started")),
+            ("took", record.duration(run.get("seconds"))),
+            ("toolkit commit", run.get("commit")),
+            ("seed", part(run, "recipe").get("seed")),
+            ("model", part(run, "recipe").get("model")),
+        ],
         "Data": _data_facts(data),
         "Machine": [
-            ("processor", machine.get("cpu")), ("cores", machine.get("cores")), ("threads", machine.get("threads")),
+            ("processor", machine.get("cpu")),
+            ("cores", machine.get("cores")),
+            ("threads", machine.get("threads")),
             ("instruction sets", ", ".join(map(str, flags)) if isinstance(flags, list | tuple) else flags),
-            ("GPU", machine.get("gpu") or "none"), ("memory", record.megabytes(machine.get("memory_bytes"))),
+            ("GPU", machine.get("gpu") or "none"),
+            ("memory", record.megabytes(machine.get("memory_bytes"))),
             ("system", machine.get("os")),
-            *((key.replace("_", " "), value) for key, value in machine.items() if key not in
-              ("cpu", "cores", "threads", "flags", "gpu", "memory_bytes", "os")),
-        ] if machine else [],
+            *(
+                (key.replace("_", " "), value)
+                for key, value in machine.items()
+                if key not in ("cpu", "cores", "threads", "flags", "gpu", "memory_bytes", "os")
+            ),
+        ]
+        if machine
+        else [],
         "Versions": sorted(part(run, "versions").items()),
-    }  # fmt: skip
-    return {title: [(name, _fact(value)) for name, value in rows if value not in (None, "", MISSING)]
-            for title, rows in groups.items()}  # fmt: skip
+    }
+    return {
+        title: [(name, _fact(value)) for name, value in rows if value not in (None, "", MISSING)]
+        for title, rows in groups.items()
+    }
 
 
 def _data_facts(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -183,9 +218,14 @@ def _data_facts(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
         counts = split.get("per_label") or []
         by_label = ", ".join(f"{_label(index, labels)} {record.number(count, 0)}" for index, count in enumerate(counts))
         words = record.number(split.get("mean_words"), 1)
-        facts.append((role, f"{record.number(split.get('examples'), 0)} examples"
-                      + (f" ({by_label})" if 0 < len(counts) <= MOST_LABELS else "")
-                      + (f", {words} words on average" if words != MISSING else "")))  # fmt: skip
+        facts.append(
+            (
+                role,
+                f"{record.number(split.get('examples'), 0)} examples"
+                + (f" ({by_label})" if 0 < len(counts) <= MOST_LABELS else "")
+                + (f", {words} words on average" if words != MISSING else ""),
+            )
+        )
     return facts
 
 

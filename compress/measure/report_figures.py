@@ -89,22 +89,28 @@ def front_figure(points: Sequence[Point], frame: Frame) -> dict[str, Any]:
 
     marks: list[dict[str, Any]] = [
         {
-            "x": across(point.milliseconds), "y": down(point.metric), "r": radius_of(point.size_bytes, largest, frame),
+            "x": across(point.milliseconds),
+            "y": down(point.metric),
+            "r": radius_of(point.size_bytes, largest, frame),
             "low": None if point.low is None else down(point.low),
             "high": None if point.high is None else down(point.high),
-            "kind": point.kind, "is_shipped": point.is_shipped, "tip": point.tip, "name": point.name,
+            "kind": point.kind,
+            "is_shipped": point.is_shipped,
+            "tip": point.tip,
+            "name": point.name,
         }
         for point in points
-    ]  # fmt: skip
+    ]
     for mark, label in zip(marks, place_labels(marks, frame), strict=True):
         mark["label"] = label
     return {
-        "frame": frame, "plot": frame.plot,
+        "frame": frame,
+        "plot": frame.plot,
         "marks": sorted(marks, key=lambda mark: -float(mark["r"])),  # small ones on top
         "x_ticks": [{"at": across(tick), "text": f"{tick:g}"} for tick in log_ticks(x_low, x_high)],
         "y_ticks": [{"at": down(tick), "text": f"{tick:g}"} for tick in ticks(y_low, min(y_high, 100.0))],
         "front": _line((across(x), down(y)) for x, y in front_of(points)),
-    }  # fmt: skip
+    }
 
 
 def radius_of(size_bytes: float | None, largest: float, frame: Frame) -> float:
@@ -174,14 +180,24 @@ def _places(mark: dict[str, Any], size: tuple[float, float], frame: Frame) -> It
     x, y, r = mark["x"], mark["y"], mark["r"]
     wide, high = size
     left, top, right, bottom = frame.plot
-    beside = [(x + r + GAP, y - high / 2), (x - r - GAP - wide, y - high / 2),
-              (x + r + GAP, y - high), (x + r + GAP, y), (x - r - GAP - wide, y - high), (x - r - GAP - wide, y),
-              (x - wide / 2, y - r - GAP - high), (x - wide / 2, y + r + GAP)]  # fmt: skip
+    beside = [
+        (x + r + GAP, y - high / 2),
+        (x - r - GAP - wide, y - high / 2),
+        (x + r + GAP, y - high),
+        (x + r + GAP, y),
+        (x - r - GAP - wide, y - high),
+        (x - r - GAP - wide, y),
+        (x - wide / 2, y - r - GAP - high),
+        (x - wide / 2, y + r + GAP),
+    ]
     for at_x, at_y in beside:
         if at_x >= left + 1 and at_x + wide <= right and at_y >= top and at_y + high <= bottom - 1:
             yield at_x, at_y, at_x + wide, at_y + high
-    grid = [(float(at_x), float(at_y), at_x + wide, at_y + high) for at_x in range(int(left) + 2, int(right - wide), 8)
-            for at_y in range(int(top), int(bottom - high), 6)]  # fmt: skip
+    grid = [
+        (float(at_x), float(at_y), at_x + wide, at_y + high)
+        for at_x in range(int(left) + 2, int(right - wide), 8)
+        for at_y in range(int(top), int(bottom - high), 6)
+    ]
     yield from sorted(grid, key=lambda box: _gap(box, x, y))
 
 
@@ -194,8 +210,7 @@ def _leader(mark: dict[str, Any], box: Box) -> Box | None:
         return None
     end_x, end_y = min(max(mark["x"], box[0]), box[2]), min(max(mark["y"], box[1]), box[3])
     far = math.hypot(end_x - mark["x"], end_y - mark["y"])
-    return (mark["x"] + (end_x - mark["x"]) * mark["r"] / far, mark["y"] + (end_y - mark["y"]) * mark["r"] / far,
-            end_x, end_y)  # fmt: skip
+    return (mark["x"] + (end_x - mark["x"]) * mark["r"] / far, mark["y"] + (end_y - mark["y"]) * mark["r"] / far, end_x, end_y)
 
 
 def overlaps(one: Box, other: Box) -> bool:
@@ -284,8 +299,15 @@ def loss_curve(rows: Sequence[Any], width: float = 300, height: float = 120) -> 
 
     last_x, last_y = place(*kept[-1])
     return {
-        "width": width, "height": height, "plot": (left, top, right, bottom),
-        "path": _line(place(*pair) for pair in kept), "last": (last_x, last_y),
-        "first_loss": f"{found[0][1]:.3g}", "last_loss": f"{found[-1][1]:.3g}",
-        "low": low, "high": high, "first_step": f"{x_low:g}", "last_step": f"{kept[-1][0]:g}",
-    }  # fmt: skip
+        "width": width,
+        "height": height,
+        "plot": (left, top, right, bottom),
+        "path": _line(place(*pair) for pair in kept),
+        "last": (last_x, last_y),
+        "first_loss": f"{found[0][1]:.3g}",
+        "last_loss": f"{found[-1][1]:.3g}",
+        "low": low,
+        "high": high,
+        "first_step": f"{x_low:g}",
+        "last_step": f"{kept[-1][0]:g}",
+    }

@@ -79,9 +79,7 @@ def paired_drop_interval(
     return middle_95((draws[:, 0] - draws[:, 1]) / total)
 
 
-def f1_resamples(
-    labels: np.ndarray, *answers: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED
-) -> np.ndarray:
+def f1_resamples(labels: np.ndarray, *answers: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
     """Draw bootstrap resamples of the F1 of label 1, for several models judged on the same examples.
 
     Examples are drawn with replacement, each with its label and every model's answer. Which of the cells of (label, answers)

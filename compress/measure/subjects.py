@@ -17,8 +17,16 @@ from compress.facts import read_json as read_json
 ONNX, WEIGHTS, CONFIG = "model.onnx", "model.safetensors", "config.json"
 Kind = Literal["torch", "onnx", "openvino"]
 OPENVINO = "openvino-"
-AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet",
-                 "data2vec-text", "roberta-prelayernorm")  # fmt: skip
+AFTER_PADDING = (
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "xlm-roberta-xl",
+    "longformer",
+    "mpnet",
+    "data2vec-text",
+    "roberta-prelayernorm",
+)
 """Kinds of models whose positions are counted from the padding's number on."""
 MOST = 2**31 - 1
 

@@ -14,7 +14,7 @@ from compress.record import MISSING, Setting, finite, interval, part
 
 SCHEMA = 1
 
-Run = Mapping[str, Any]
+StepContext = Mapping[str, Any]
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -46,15 +46,18 @@ def read_folder(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """
     files = sorted(folder.glob("*.json"))
     if not files:
-        raise InputError(f"{folder} holds no results (*.json); record some with bert-compress run RECIPE --record, or "
-                         "correct the name.")  # fmt: skip
+        raise InputError(
+            f"{folder} holds no results (*.json); record some with bert-compress run RECIPE --record, or correct the name."
+        )
     recorded = {path.stem: read_results(path) for path in files}
     runs = [run for found in recorded.values() for run in found]
     data = {str(part(run, "data").get("name") or MISSING) for run in runs}
     metrics = {record.metric_of(run) for run in runs}
     if len(data) > 1 or len(metrics) > 1:
-        raise InputError(f"{folder} has results on the data {', '.join(sorted(data))}, judged by "
-                         f"{', '.join(sorted(metrics))}; recipes compare on one task: keep a folder for each.")  # fmt: skip
+        raise InputError(
+            f"{folder} has results on the data {', '.join(sorted(data))}, judged by "
+            f"{', '.join(sorted(metrics))}; recipes compare on one task: keep a folder for each."
+        )
     return recorded
 
 
@@ -62,7 +65,7 @@ def _brief(content: Mapping[str, Any]) -> str:
     return f"schema {content.get('schema')!r} and the keys {', '.join(map(str, content)) or 'none'}"
 
 
-def results_table(runs: Sequence[Run]) -> str:
+def results_table(runs: Sequence[StepContext]) -> str:
     """Lay out one row for each subject, over the seeds of one recipe, and a line below that says where it was measured.
 
     What a file takes on disk, the process that serves it in memory (at most, while it was timed), and the multiply-adds of an
@@ -81,14 +84,23 @@ def results_table(runs: Sequence[Run]) -> str:
     metric, setting = record.metric_of(runs[0]), record.main_setting(runs[0])
     widest = _widest(runs, setting)
     pace = f"examples/s, batch {widest[1]}" if widest else "examples/s"
-    head = ["model", f"{metric}, %", f"drop, points{'' if len(runs) > 1 else ' (95 %)'}", "MB", "MB in memory", "MACs",
-            "p50, ms", "speed-up", pace]  # fmt: skip
+    head = [
+        "model",
+        f"{metric}, %",
+        f"drop, points{'' if len(runs) > 1 else ' (95 %)'}",
+        "MB",
+        "MB in memory",
+        "MACs",
+        "p50, ms",
+        "speed-up",
+        pace,
+    ]
     names = dict.fromkeys(record.name_of(subject) for run in runs for subject in record.subjects_of(run))
     rows = [_row(name, runs, metric, setting, widest) for name in names]
     return f"{record.markdown_table(head, rows)}\n\n{_origin(runs, setting)}"
 
 
-def recipes_table(recorded: Mapping[str, Sequence[Run]]) -> str:
+def recipes_table(recorded: Mapping[str, Sequence[StepContext]]) -> str:
     """Lay the files that a task's recipes export out beside each other, against the one model that is their baseline.
 
     Args:
@@ -101,11 +113,20 @@ def recipes_table(recorded: Mapping[str, Sequence[Run]]) -> str:
     check_one_machine(runs)
     baselines = dict.fromkeys(record.name_of(record.subjects_of(run)[0]) for run in runs)
     if len(baselines) > 1:
-        raise InputError(f"the recipes were measured against {', '.join(baselines)}; drops compare against one model: give "
-                         "each recipe the same benchmark.baseline.")  # fmt: skip
+        raise InputError(
+            f"the recipes were measured against {', '.join(baselines)}; drops compare against one model: give "
+            "each recipe the same benchmark.baseline."
+        )
     metric, setting = record.metric_of(runs[0]), record.main_setting(runs[0])
-    head = ["recipe", "file", f"{metric}, % (95 %)", f"drop from {next(iter(baselines))}, points (95 %)", "texts cut", "MB",
-            "p50, ms"]  # fmt: skip
+    head = [
+        "recipe",
+        "file",
+        f"{metric}, % (95 %)",
+        f"drop from {next(iter(baselines))}, points (95 %)",
+        "texts cut",
+        "MB",
+        "p50, ms",
+    ]
     rows = []
     for recipe, found in recorded.items():
         named = {record.name_of(one): one.get("kind") for run in found for one in record.subjects_of(run)}
@@ -113,19 +134,20 @@ def recipes_table(recorded: Mapping[str, Sequence[Run]]) -> str:
     return f"{record.markdown_table(head, rows)}\n\n{_origin(runs, setting)}"
 
 
-def _recipe_row(recipe: str, name: str, runs: Sequence[Run], metric: str, setting: Setting | None) -> list[str]:
+def _recipe_row(recipe: str, name: str, runs: Sequence[StepContext], metric: str, setting: Setting | None) -> list[str]:
     found = [one for run in runs for one in record.subjects_of(run) if record.name_of(one) == name]
     size = mean_of([one.get("size_bytes") for one in found])
     right = [finite(part(one, "metrics").get(metric)) for one in found]
     drop = [finite(part(one, "drop").get("value")) for one in found]
     return [
-        recipe, name,
+        recipe,
+        name,
         _with_ends(spread(right), [part(one, "metrics_ci95").get(metric) for one in found]),
         _with_ends(spread(drop), [part(one, "drop").get("ci95") for one in found]),
         record.number(mean_of([one.get("truncated") for one in found]), 0),
         MISSING if size is None else record.number(size / 1e6, 1),
         record.milliseconds(mean_of([record.latency_at(one, setting).get("p50_ms") for one in found])).removesuffix(" ms"),
-    ]  # fmt: skip
+    ]
 
 
 def _with_ends(text: str, intervals: Sequence[Any]) -> str:
@@ -134,7 +156,7 @@ def _with_ends(text: str, intervals: Sequence[Any]) -> str:
     return text + (f" ({record.points(ends[0])} to {record.points(ends[1])})" if ends else "")
 
 
-def check_one_machine(runs: Sequence[Run]) -> None:
+def check_one_machine(runs: Sequence[StepContext]) -> None:
     """Refuse runs that were not measured on one machine: their latencies have no mean.
 
     Raises:
@@ -143,18 +165,20 @@ def check_one_machine(runs: Sequence[Run]) -> None:
     machines = {tuple(str(part(run, "machine").get(key)) for key in ("cpu", "gpu")) for run in runs}
     if len(machines) > 1:
         told = "; ".join(" and GPU ".join(machine) for machine in sorted(machines))
-        raise InputError(f"the runs were measured on {len(machines)} machines ({told}); latencies of one machine are needed: "
-                         "record all seeds on one.")  # fmt: skip
+        raise InputError(
+            f"the runs were measured on {len(machines)} machines ({told}); latencies of one machine are needed: "
+            "record all seeds on one."
+        )
 
 
-def _widest(runs: Sequence[Run], setting: Setting | None) -> Setting | None:
+def _widest(runs: Sequence[StepContext], setting: Setting | None) -> Setting | None:
     """The setting with the largest batch that is otherwise the main one."""
     if setting is None:
         return None
     return max(one for one in record.settings_of(runs[0]) if (one[0], *one[2:]) == (setting[0], *setting[2:]))
 
 
-def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, widest: Setting | None) -> list[str]:
+def _row(name: str, runs: Sequence[StepContext], metric: str, setting: Setting | None, widest: Setting | None) -> list[str]:
     found = [(run, subject) for run in runs for subject in record.subjects_of(run) if record.name_of(subject) == name]
 
     def mean(read: Callable[[dict[str, Any]], Any]) -> float | None:
@@ -174,7 +198,7 @@ def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, w
         record.milliseconds(mean(lambda subject: record.latency_at(subject, setting).get("p50_ms"))).removesuffix(" ms"),
         record.times(mean_of([record.speedup_at(subject, record.subjects_of(run)[0], setting) for run, subject in found])),
         record.number(mean(lambda subject: record.latency_at(subject, widest).get("examples_per_second")), 0),
-    ]  # fmt: skip
+    ]
 
 
 def mean_of(values: Sequence[Any]) -> float | None:
@@ -192,23 +216,28 @@ def spread(values: Sequence[float | None]) -> str:
     return f"{record.points(middle)} ({record.points(low)} to {record.points(high)})"
 
 
-def _origin(runs: Sequence[Run], setting: Setting | None) -> str:
+def _origin(runs: Sequence[StepContext], setting: Setting | None) -> str:
     """Where the numbers come from: machine, setting, seeds, data."""
     data = part(runs[0], "data")
     lines = [f"Measured on {record.markdown_text(place_of(runs[0], setting))}"]
     seeds = list(dict.fromkeys(str(part(run, "recipe").get("seed", MISSING)) for run in runs))
-    lines.append(f"seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)}" + (
-        ": means, in brackets the lowest and the highest" if len(seeds) > 1 else ""))  # fmt: skip
+    lines.append(
+        f"seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)}"
+        + (": means, in brackets the lowest and the highest" if len(seeds) > 1 else "")
+    )
     if data:
-        facts = [str(data.get("name") or MISSING), f"source {data.get('source') or 'not stated'}",
-                 f"licence {data.get('licence') or 'not stated'}"]  # fmt: skip
+        facts = [
+            str(data.get("name") or MISSING),
+            f"source {data.get('source') or 'not stated'}",
+            f"licence {data.get('licence') or 'not stated'}",
+        ]
         examples = part(part(data, "splits"), "evaluation").get("examples")
         facts += [f"{record.number(examples, 0)} examples"] if finite(examples) is not None else []
         lines.append(f"data: {record.markdown_text(', '.join(facts))}")
     return "; ".join(lines) + "."
 
 
-def place_of(run: Run, setting: Setting | None) -> str:
+def place_of(run: StepContext, setting: Setting | None) -> str:
     """The machine that a run was measured on, and the setting."""
     machine = part(run, "machine")
     cores = finite(machine.get("cores"))

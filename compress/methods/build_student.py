@@ -11,7 +11,7 @@ from transformers import BertForSequenceClassification, PreTrainedModel
 from compress.arguments import within_range
 from compress.bert.families import inputs_of
 from compress.bert.from_teacher import student_of
-from compress.bert.kinds import KINDS, Lesson
+from compress.bert.init_from_teacher import KINDS, InitFromTeacher
 from compress.bert.layout import encoder_layers
 from compress.bert.principal import Batches, seen_by
 from compress.bert.sharing import why_not_cut
@@ -21,7 +21,7 @@ from compress.errors import InputError, NoEffect, raise_together
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
 from compress.train.predict import on_device
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 SENTENCES = 384
 BATCH_SIZE = 64
@@ -33,13 +33,26 @@ SHAPES: dict[str, dict[str, int]] = {
     "bert_tiny": {"layers": 2, "width": 128, "intermediate": 512, "heads": 2},
     "bert_mini": {"layers": 4, "width": 256, "intermediate": 1024, "heads": 4},
     "bert_small": {"layers": 4, "width": 512, "intermediate": 2048, "heads": 8},
-    "mobilebert": {"layers": 24, "width": 512, "intermediate": 512, "heads": 4, "embedding": 128, "bottleneck": 128,
-                   "feed_forwards": 4},
+    "mobilebert": {
+        "layers": 24,
+        "width": 512,
+        "intermediate": 512,
+        "heads": 4,
+        "embedding": 128,
+        "bottleneck": 128,
+        "feed_forwards": 4,
+    },
     "albert_base": {"layers": 12, "width": 768, "intermediate": 3072, "heads": 12, "embedding": 128, "groups": 1},
-}  # fmt: skip
+}
 """TinyBERT's, MiniLM's, those of Turc et al. 2019, MobileBERT's and ALBERT's."""
-OWN = {"embedding": ("mobilebert", "albert"), "bottleneck": ("mobilebert",), "feed_forwards": ("mobilebert",),
-       "normalization": ("mobilebert",), "groups": ("albert",), "buckets": ("static",)}  # fmt: skip
+OWN = {
+    "embedding": ("mobilebert", "albert"),
+    "bottleneck": ("mobilebert",),
+    "feed_forwards": ("mobilebert",),
+    "normalization": ("mobilebert",),
+    "groups": ("albert",),
+    "buckets": ("static",),
+}
 """Which kinds have a size that not all have."""
 
 PLAIN_SIZES = {
@@ -77,7 +90,7 @@ def build_student(
     keep: Annotated[list[LayerIndex], Field(min_length=1)] | None = None,
     initial: Literal["auto", "copy", "principal", "random"] = "auto",
     task: Task | None = None,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Build a smaller student of another shape or family that starts from what the model, its teacher, knows.
 
@@ -126,11 +139,20 @@ def build_student(
         InputError: The teacher is no even float BERT classifier, or sizes do not fit each other or the teacher.
         NoEffect: The student would be a copy of its teacher.
     """
-    given = {"layers": layers, "width": width, "intermediate": intermediate, "heads": heads, "embedding": embedding,
-             "bottleneck": bottleneck, "feed_forwards": feed_forwards, "normalization": normalization,
-             "groups": groups, "buckets": buckets}  # fmt: skip
+    given = {
+        "layers": layers,
+        "width": width,
+        "intermediate": intermediate,
+        "heads": heads,
+        "embedding": embedding,
+        "bottleneck": bottleneck,
+        "feed_forwards": feed_forwards,
+        "normalization": normalization,
+        "groups": groups,
+        "buckets": buckets,
+    }
     _check_teacher(model)
-    run = run or Run()
+    run = run or StepContext()
     if kind in PLAIN_SIZES:
         return _without_encoder(model, kind, given | {"shape": shape, "keep": keep}, initial, task, run)
     sizes, chosen = _settled(model, kind, SHAPES.get(shape or "", {}), given, keep)
@@ -148,12 +170,12 @@ def build_student(
         return student
     batches = _batches(model, task) if needs_sentences and task is not None else []
     seen = seen_by(model, batches) if batches else None
-    KINDS[kind](student, Lesson(model, chosen, copies, _as_read(student, batches), seen, run.seed))
+    KINDS[kind](student, InitFromTeacher(model, chosen, copies, _as_read(student, batches), seen, run.seed))
     return student
 
 
 def _without_encoder(
-    model: PreTrainedModel, kind: str, given: dict[str, Any], initial: str, task: Task | None, run: Run
+    model: PreTrainedModel, kind: str, given: dict[str, Any], initial: str, task: Task | None, run: StepContext
 ) -> PreTrainedModel:
     names, told = PLAIN_SIZES[kind], {name: value for name, value in given.items() if value is not None}
     wrong = told.keys() - names.keys()
@@ -213,20 +235,29 @@ def _settled(
 def _copies(model: PreTrainedModel, kind: str, sizes: StudentShape, initial: str) -> bool:
     config = model.config
     alike = (sizes.width, sizes.intermediate, sizes.heads) == (
-        config.hidden_size, config.intermediate_size, config.num_attention_heads,
-    )  # fmt: skip
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_attention_heads,
+    )
     return kind != "mobilebert" and (initial == "copy" or (initial == "auto" and alike))
 
 
 def _check(
-    model: PreTrainedModel, kind: str, given: dict[str, Any], sizes: StudentShape, chosen: list[int], keep: list[int] | None,
-    initial: str, copies: bool,
-) -> None:  # fmt: skip
+    model: PreTrainedModel,
+    kind: str,
+    given: dict[str, Any],
+    sizes: StudentShape,
+    chosen: list[int],
+    keep: list[int] | None,
+    initial: str,
+    copies: bool,
+) -> None:
     depth, config = len(encoder_layers(model)), model.config
     problems = [
-        f"{name} is given, but only {' and '.join(kinds)} have it; leave it out." for name, kinds in OWN.items()
+        f"{name} is given, but only {' and '.join(kinds)} have it; leave it out."
+        for name, kinds in OWN.items()
         if given[name] is not None and kind not in kinds
-    ]  # fmt: skip
+    ]
     divided, width = ("bottleneck", sizes.bottleneck) if kind == "mobilebert" else ("width", sizes.width)
     if width % sizes.heads:
         problems.append(f"heads is {sizes.heads}, which does not divide {divided} {width}; choose another of the two.")
@@ -240,16 +271,23 @@ def _check(
     if keep is not None and not takes_layers:
         problems.append(f"keep is {keep}, but no layer is taken from the teacher; leave it out.")
     elif keep is not None:
-        problems += _wrong_keep(keep, depth, "groups" if kind == "albert" else "layers",
-                                sizes.groups if kind == "albert" else sizes.layers)  # fmt: skip
-    limits = {"layers": depth, "width": config.hidden_size, "intermediate": config.intermediate_size,
-              "heads": config.num_attention_heads}  # fmt: skip
+        problems += _wrong_keep(
+            keep, depth, "groups" if kind == "albert" else "layers", sizes.groups if kind == "albert" else sizes.layers
+        )
+    limits = {
+        "layers": depth,
+        "width": config.hidden_size,
+        "intermediate": config.intermediate_size,
+        "heads": config.num_attention_heads,
+    }
     for name, most in limits.items() if takes_layers else ():
         size = getattr(sizes, name)
         if size > most or (copies and name != "layers" and size != most):
             need = "must be equal to be copied" if copies and size < most else "is the most that can be taken from it"
-            problems.append(f"{name} is {size}, the teacher's {most} {need}; use {most}, or initial: "
-                            f"{'principal' if copies and size < most else 'random'}.")  # fmt: skip
+            problems.append(
+                f"{name} is {size}, the teacher's {most} {need}; use {most}, or initial: "
+                f"{'principal' if copies and size < most else 'random'}."
+            )
     raise_together([f"build_student.{problem}" for problem in problems])
 
 

@@ -16,9 +16,9 @@ from compress.objectives.layer_map import LayerMap
 from compress.tasks.text_classification import Task
 from compress.tasks.unlabelled import read_unlabelled
 from compress.train.augmentation import Augment, AugmentOptions, augmented, check_words
-from compress.train.fit import labels_aligned, shortened
+from compress.train.compatibility import labels_aligned, shortened
 from compress.train.loop import train
-from compress.train.run import Run
+from compress.train.run import StepContext
 from compress.train.settings import (
     Accumulate,
     Average,
@@ -33,7 +33,15 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.teaching import LastTokens, RelationHeads, TeacherCacheBytes, Teaching, Temperature, Weight, goal_of
+from compress.train.teaching import (
+    Distillation,
+    LastTokens,
+    RelationHeads,
+    TeacherCacheBytes,
+    Temperature,
+    Weight,
+    training_loss_of,
+)
 
 
 @within_range
@@ -53,7 +61,7 @@ def distill(
     augment: Annotated[AugmentOptions | None, Field(description="copies of texts with other words to learn from too")] = None,
     text: Annotated[str | None, Field(description="file of texts without labels to learn from instead of the task's")] = None,
     masked_lm: Annotated[str | None, Field(description="checkpoint whose head tells hidden words")] = None,
-    hides: Annotated[float, Field(gt=0, lt=1, description="fraction of the words that are hidden")] = 0.15,
+    mlm_probability: Annotated[float, Field(gt=0, lt=1, description="fraction of the words that are hidden")] = 0.15,
     teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
     max_length: MaxLength = None,
     epochs: Epochs = 3,
@@ -66,7 +74,7 @@ def distill(
     clip_norm: ClipNorm = 1.0,
     average: Average = 0.0,
     patience: Patience = None,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Train a copy of the student on a weighted sum of objectives that look at the teacher.
 
@@ -97,7 +105,7 @@ def distill(
             the task: no objective may look at labels. The task's own evaluation texts are left out of it.
         masked_lm: The checkpoint that the teacher was pre-trained as, for masked_words and masked_logits; its head tells
             hidden words from the last states of both.
-        hides: Which fraction of the words these hide, anew in each step.
+        mlm_probability: Which fraction of the words these hide, anew in each step.
         teacher_cache_bytes: The largest teacher's answers that are kept on disk, in the cache of the recipe; larger ones are
             computed anew in every step. Their size is told before they are written.
         max_length: Tokens of each text to read while the student learns, where the task's texts have more than student or
@@ -121,7 +129,7 @@ def distill(
         InputError: An objective is unknown, student and teacher do not fit together, or the disk has no room for the answers.
         CompressError: The loss is not finite.
     """
-    run = run or Run()
+    run = run or StepContext()
     task = shortened("distill", task, max_length, model)
     if text is not None:
         if "labels" in objectives:
@@ -135,9 +143,10 @@ def distill(
         else:
             copies = augmented(task.train, wanted, model=teacher, seed=run.seed, progress=run.progress)
             task = replace(task, train=copies)
-    how = Teaching(temperature, layers, relation_heads, project, progressive, teacher_cache_bytes, masked_lm, hides,
-                   last_tokens)  # fmt: skip
-    goal = goal_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)
+    how = Distillation(
+        temperature, layers, relation_heads, project, progressive, teacher_cache_bytes, masked_lm, mlm_probability, last_tokens
+    )
+    goal = training_loss_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)
     if not goal.teaches_logits and patience is not None:
         raise InputError(
             f"distill.patience is {patience}, but these objectives do not teach the logits, so that no selection metric "

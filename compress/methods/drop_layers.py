@@ -15,10 +15,10 @@ from compress.bert.students import spread_layers
 from compress.bert.surgery import copy_of, keep_layers
 from compress.errors import InputError, NoEffect
 from compress.tasks.text_classification import Task
+from compress.train.compatibility import labels_aligned
 from compress.train.device import pick_device
-from compress.train.fit import labels_aligned
 from compress.train.importance import layer_similarity
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def drop_layers(
     layers: Annotated[int | None, Field(ge=1, description="how many to keep; `by` tells which; or give keep")] = None,
     by: Annotated[Strategy | None, Field(description="which layers go; null: top")] = None,
     task: Task | None = None,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Copy the model with some of its layers only; embeddings and head stay.
 
@@ -82,7 +82,7 @@ def drop_layers(
         raise InputError(f"drop_layers.layers is {layers}, but the model has {count}; use less.")
     if layers == count:
         raise NoEffect(f"drop_layers.layers is {layers}, as many as the model has; use less, or remove the step.")
-    chosen = _chosen(model, count, layers, by or "top", task, run or Run())
+    chosen = _chosen(model, count, layers, by or "top", task, run or StepContext())
     logger.info("layers %s of %d stay", chosen, count)
     return keep_layers(model, chosen)
 
@@ -98,7 +98,7 @@ def _check(keep: list[int], count: int) -> None:
         raise NoEffect(f"drop_layers.keep names all {count} layers; leave some out, or remove the step.")
 
 
-def _chosen(model: PreTrainedModel, count: int, layers: int, by: Strategy, task: Task | None, run: Run) -> list[int]:
+def _chosen(model: PreTrainedModel, count: int, layers: int, by: Strategy, task: Task | None, run: StepContext) -> list[int]:
     """The layers that stay, rising."""
     if by == "top":
         return list(range(layers))

@@ -17,7 +17,7 @@ from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
 from compress.tasks.text_classification import Task
 from compress.tasks.words import counted, texts_of
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def factorize_embedding(
         Literal["frequency", "none"],
         Field(description="whether a row counts as often as its piece occurs in the training part"),
     ] = "frequency",
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Write the word table (pieces, width) as a table (pieces, rank) and a Linear (rank, width), as ALBERT has it.
 
@@ -70,7 +70,7 @@ def factorize_embedding(
             model quantizes.
         NoEffect: The table has no more columns than that already.
     """
-    run = run or Run()
+    run = run or StepContext()
     family_of(model)
     why = why_too_late(model, "factorize its table", "quantize_aware")
     if why:
@@ -97,8 +97,12 @@ def factorize_embedding(
         made.up.weight.copy_(basis)
         made.up.bias.copy_(mean)
     run.facts["embedding"] = {"rank": rank, "energy": float(kept[rank - 1])}
-    logger.info("the word table has %d of %d columns, which keep %.2f %% of its rows' spread", rank, rows.shape[1],
-                100 * float(kept[rank - 1]))  # fmt: skip
+    logger.info(
+        "the word table has %d of %d columns, which keep %.2f %% of its rows' spread",
+        rank,
+        rows.shape[1],
+        100 * float(kept[rank - 1]),
+    )
     return student.eval()
 
 
@@ -128,8 +132,12 @@ def _weights(model: PreTrainedModel, task: Task) -> torch.Tensor:
 def _check(model: PreTrainedModel, rank: int, most: int, pieces: int, width: int) -> None:
     held = embedding_rank(model)
     if held is not None and rank >= held:
-        raise NoEffect(f"factorize_embedding: the table has {held} columns already, and rank {rank} is no less; use a smaller "
-                       "rank, or remove the step.")  # fmt: skip
+        raise NoEffect(
+            f"factorize_embedding: the table has {held} columns already, and rank {rank} is no less; use a smaller "
+            "rank, or remove the step."
+        )
     if rank > most:
-        raise InputError(f"factorize_embedding: {rank} columns and the Linear behind them would be no smaller than the table "
-                         f"of {pieces} x {width}; use at most {most}.")  # fmt: skip
+        raise InputError(
+            f"factorize_embedding: {rank} columns and the Linear behind them would be no smaller than the table "
+            f"of {pieces} x {width}; use at most {most}."
+        )

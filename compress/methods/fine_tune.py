@@ -13,9 +13,9 @@ from compress.bert.heads import with_new_head
 from compress.labels import listed
 from compress.objectives.labels import labels
 from compress.tasks.text_classification import Task
-from compress.train.fit import labels_aligned, shortened
-from compress.train.loop import Goal, train
-from compress.train.run import Run
+from compress.train.compatibility import labels_aligned, shortened
+from compress.train.loop import train
+from compress.train.run import StepContext
 from compress.train.settings import (
     Accumulate,
     Average,
@@ -30,6 +30,7 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
+from compress.train.training_loss import TrainingLoss
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def fine_tune(
     clip_norm: ClipNorm = 1.0,
     average: Average = 0.0,
     patience: Patience = None,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Fine-tune every weight of the model on the task's labels.
 
@@ -88,9 +89,9 @@ def fine_tune(
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
-    run = run or Run()
+    run = run or StepContext()
     task = shortened("fine_tune", task, max_length, model)
     if new_head:
         logger.info("fine_tune begins with a new head for %s.", listed(task.labels))
         model = with_new_head(model, task.labels, run.seed)
-    return train(model, task=task, settings=settings, goal=Goal({"labels": (1.0, labels)}), run=run)
+    return train(model, task=task, settings=settings, goal=TrainingLoss({"labels": (1.0, labels)}), run=run)

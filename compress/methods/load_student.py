@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.artifact.loading import load
 from compress.errors import NoEffect
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 
 @within_range
@@ -18,7 +18,7 @@ def load_student(
     model: PreTrainedModel,
     *,
     checkpoint: Annotated[str, Field(min_length=1, description="a folder, package:NAME or a hub name")],
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Go on with another checkpoint as the student, which may have a tokenizer of its own; the model stays its teacher.
 
@@ -40,7 +40,7 @@ def load_student(
         InputError: There is no such model, it is damaged, or its head is for other labels.
         NoEffect: It is the model that comes in.
     """
-    run = run or Run()
+    run = run or StepContext()
     student = load(checkpoint, labels=list(model.config.id2label.values()), seed=run.seed)
     if run.is_rehearsal:  # in which the model that comes in may not have been trained yet
         return student

@@ -23,12 +23,12 @@ from compress.bert.width import KINDS, fold_width, keep_width, of_width, refuse_
 from compress.errors import InputError
 from compress.objectives.logits import logits
 from compress.tasks.text_classification import Task
-from compress.train.fit import check_fit, labels_aligned
+from compress.train.compatibility import check_fit, labels_aligned
 from compress.train.guesses import with_fewer
 from compress.train.layer_matching import matched_layers
-from compress.train.loop import Goal, train
+from compress.train.loop import train
 from compress.train.projection import fitted_projection
-from compress.train.run import Guess, Run
+from compress.train.run import Guess, StepContext
 from compress.train.settings import (
     Accumulate,
     BatchSize,
@@ -42,14 +42,15 @@ from compress.train.settings import (
 )
 from compress.train.structure_masks import Gates, StructureMasks, encoder_parameters, layer_costs
 from compress.train.teaching import (
+    Distillation,
     TeacherCacheBytes,
-    Teaching,
     Temperature,
     answers_of,
     check_labels,
     check_room,
     check_vocabularies,
 )
+from compress.train.training_loss import TrainingLoss
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def prune_cofi(
     warmup: Warmup = 0.1,
     weight_decay: WeightDecay = 0.01,
     clip_norm: ClipNorm = 1.0,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Prune attentions, heads, feed-forward parts and neurons to a given size, learning under a teacher which of them can go.
 
@@ -138,15 +139,15 @@ def prune_cofi(
             quantizes.
         CompressError: The loss is not finite.
     """
-    run = run or Run()
+    run = run or StepContext()
     layers = _checked(model, teacher, fraction, width, teacher_layers)
     if run.is_rehearsal:
         check_fit(model, task)
-        how = Teaching(temperature, teacher_cache_bytes=teacher_cache_bytes)
+        how = Distillation(temperature, teacher_cache_bytes=teacher_cache_bytes)
         check_room(teacher, {("hidden", layer) for layer in layers}, how, task, run)
         return _rehearsed(model, fraction, width, multiple_of, run.guess)
     masks = StructureMasks(model, width=width, multiple_of=multiple_of, seed=run.seed)
-    how = Teaching(temperature, teacher_cache_bytes=teacher_cache_bytes)
+    how = Distillation(temperature, teacher_cache_bytes=teacher_cache_bytes)
     goal = _goal(model, teacher, task, masks, layers, alpha, mask_learning_rate, how, run)
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average=0.0, patience=None
@@ -203,13 +204,20 @@ def _checked(
 
 
 def _goal(
-    model: PreTrainedModel, teacher: PreTrainedModel, task: Task, masks: StructureMasks, layers: list[int], alpha: float,
-    mask_learning_rate: float, how: Teaching, run: Run,
-) -> Goal:  # fmt: skip
+    model: PreTrainedModel,
+    teacher: PreTrainedModel,
+    task: Task,
+    masks: StructureMasks,
+    layers: list[int],
+    alpha: float,
+    mask_learning_rate: float,
+    how: Distillation,
+    run: StepContext,
+) -> TrainingLoss:
     distinct, executed = distinct_layers(model), encoder_layers(model)
     projection = _projection(model, teacher, task, layers, run)
     uses = [distinct.index(layer) for layer in executed]
-    return Goal(
+    return TrainingLoss(
         {
             "logits": (1 - alpha, partial(logits, temperature=how.temperature)),
             "layers": (alpha, partial(matched_layers, masks, projection, layers=layers, uses=uses)),
@@ -224,7 +232,7 @@ def _goal(
 
 
 def _projection(
-    model: PreTrainedModel, teacher: PreTrainedModel, task: Task, layers: list[int], run: Run
+    model: PreTrainedModel, teacher: PreTrainedModel, task: Task, layers: list[int], run: StepContext
 ) -> nn.Linear:
     """The identity, to begin with, where student and teacher are as wide; else what fits evenly spread layers best."""
     width, depths = model.config.hidden_size, [len(encoder_layers(one)) for one in (model, teacher)]
@@ -238,9 +246,16 @@ def _projection(
 
 
 def _before_step(
-    masks: StructureMasks, stack: ExitStack, student: PreTrainedModel, step: int, total: int,
-    *, fraction: float, reached_by: float, **_: Any,
-) -> None:  # fmt: skip
+    masks: StructureMasks,
+    stack: ExitStack,
+    student: PreTrainedModel,
+    step: int,
+    total: int,
+    *,
+    fraction: float,
+    reached_by: float,
+    **_: Any,
+) -> None:
     """Gate the student from the first step on; let the target rise, and hold log alpha in its range."""
     if masks.latest is None:
         stack.enter_context(masks.applied(student))
@@ -273,5 +288,7 @@ def _tell(result: PreTrainedModel, masks: StructureMasks, fraction: float) -> No
     if abs(gone - fraction) > MISSED:
         logger.warning(
             "prune_cofi.fraction is %g, but %.3f of the encoder's parameters are gone; raise epochs or mask_learning_rate, or "
-            "lower multiple_of.", fraction, gone,
-        )  # fmt: skip
+            "lower multiple_of.",
+            fraction,
+            gone,
+        )

@@ -13,12 +13,12 @@ from compress.bert.layout import distinct_layers, neuron_count
 from compress.bert.surgery import copy_of, keep_neurons
 from compress.errors import InputError, NoEffect
 from compress.tasks.text_classification import Task
+from compress.train.compatibility import check_prunable, labels_aligned
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples
-from compress.train.fit import check_prunable, labels_aligned
 from compress.train.guesses import cut_to, left_unevenly
 from compress.train.importance import Importance, highest_in_multiples, neuron_importance
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def prune_ffn(
     importance: Annotated[Importance, Field(description="what tells which neurons stay")] = "fisher",
     multiple_of: Annotated[int, Field(ge=1, le=1024, description="of neurons in a layer; multiples suit the kernels")] = 16,
     examples: Annotated[int, Field(ge=1, le=1 << 20, description="of the training part to learn importance from")] = 1024,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Remove the neurons of the feed-forward parts that the task's loss needs least, more in some layers than in others.
 
@@ -62,7 +62,7 @@ def prune_ffn(
         InputError: The model quantizes, has no neurons, or does not fit the task, or multiple_of is more than a layer has.
         NoEffect: The fraction is less than half a neuron.
     """
-    run = run or Run()
+    run = run or StepContext()
     counts = _counts(model, task, fraction, multiple_of)
     if run.is_rehearsal:
         gone, most_from = round(fraction * sum(counts)), run.guess.among(len(counts))

@@ -20,15 +20,16 @@ from compress.errors import InputError, NoEffect
 from compress.objectives.labels import labels
 from compress.tasks.encoding import Encoded
 from compress.tasks.text_classification import Task
+from compress.train.compatibility import check_prunable, labels_aligned
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples, gate_gradients
-from compress.train.fit import check_prunable, labels_aligned
 from compress.train.guesses import cut_to, left_unevenly
 from compress.train.head_gates import HeadGates
 from compress.train.importance import head_importance, most_removable, without_lowest
-from compress.train.loop import Goal, train
-from compress.train.run import Run
+from compress.train.loop import train
+from compress.train.run import StepContext
 from compress.train.settings import BatchSize, Epochs, LearningRate, Settings
+from compress.train.training_loss import TrainingLoss
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def prune_heads(
     epochs: Epochs = 1,
     learning_rate: LearningRate = 3e-5,
     batch_size: BatchSize = 64,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Remove the attention heads that the task's loss needs least, more from some layers than from others.
 
@@ -85,7 +86,7 @@ def prune_heads(
         InputError: More would go than can, or the model quantizes, has no heads, or does not fit the task.
         NoEffect: The fraction is less than half a head.
     """
-    run = run or Run()
+    run = run or StepContext()
     count = _count(model, task, fraction, at_least)
     if run.is_rehearsal:
         counts = [head_count(layer) for layer in distinct_layers(model)]
@@ -121,7 +122,7 @@ def _count(model: PreTrainedModel, task: Task, fraction: float, at_least: int) -
     return count
 
 
-def _in_rounds(model: PreTrainedModel, encoded: Encoded, count: int, at_least: int, run: Run) -> PreTrainedModel:
+def _in_rounds(model: PreTrainedModel, encoded: Encoded, count: int, at_least: int, run: StepContext) -> PreTrainedModel:
     device = pick_device(run.device)
     pruned = copy_of(model)
     at_once = -(-sum(head_count(layer) for layer in distinct_layers(model)) // ROUNDS)
@@ -134,11 +135,18 @@ def _in_rounds(model: PreTrainedModel, encoded: Encoded, count: int, at_least: i
 
 
 def _learned(
-    model: PreTrainedModel, task: Task, count: int, at_least: int, penalty: float, rate: float, settings: Settings, run: Run
+    model: PreTrainedModel,
+    task: Task,
+    count: int,
+    at_least: int,
+    penalty: float,
+    rate: float,
+    settings: Settings,
+    run: StepContext,
 ) -> PreTrainedModel:
     gates = HeadGates(model)
     terms = {"labels": (1.0, labels), "penalty": (penalty, lambda *_: gates.expected_open())}
-    goal = Goal(terms, learned=nn.ModuleDict({"gates": gates}), teaches_logits=False, rates={"gates.log_alpha": rate})
+    goal = TrainingLoss(terms, learned=nn.ModuleDict({"gates": gates}), teaches_logits=False, rates={"gates.log_alpha": rate})
     with ExitStack() as stack:
         trained = train(model, task=task, settings=settings, goal=goal, run=run, before_step=partial(_gate, gates, stack))
     gates.cpu()

@@ -21,10 +21,10 @@ from compress.bert.unused import without_unused
 from compress.errors import InputError, NoEffect
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.text_classification import Task
-from compress.train.fit import check_fit, labels_aligned
+from compress.train.compatibility import check_fit, labels_aligned
 from compress.train.guesses import cut_to, left_unevenly
 from compress.train.loop import train
-from compress.train.run import Guess, Run
+from compress.train.run import Guess, StepContext
 from compress.train.settings import (
     Accumulate,
     Average,
@@ -39,7 +39,7 @@ from compress.train.settings import (
     WeightDecay,
 )
 from compress.train.sparsity import Importance, count_removed, mean_open, ranked_together, removed_by, set_masks, units_removed
-from compress.train.teaching import Teaching, Temperature, Weight, goal_of
+from compress.train.teaching import Distillation, Temperature, Weight, training_loss_of
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +73,7 @@ def prune_weights(
         list[Side] | None, Field(min_length=2, max_length=2, description="rows and columns of a block, for shape block")
     ] = None,
     teacher: PreTrainedModel | None = None,
-    objectives: Annotated[
-        dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")
-    ] = None,
+    objectives: Annotated[dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")] = None,
     temperature: Temperature = 2.0,
     penalty: Annotated[
         float | None, Field(ge=0, description="weight of the scores' mean sigmoid, for soft_movement; null: 100")
@@ -93,7 +91,7 @@ def prune_weights(
     clip_norm: ClipNorm = 1.0,
     average: Average = 0.0,
     patience: Patience = None,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Train a copy while ever more weights of its encoder become zero, one by one, in blocks, or by whole heads and neurons.
 
@@ -144,17 +142,20 @@ def prune_weights(
         NoEffect: The fraction is less than one unit.
         CompressError: The loss is not finite.
     """
-    run = run or Run()
+    run = run or StepContext()
     _check(model)
     try:
         student = with_masks(model, shape=shape, block=block or (1, 1), learned=importance != "magnitude")
     except InputError as err:
         raise InputError(f"prune_weights: {err}") from err
     if not any(count_removed(masks, fraction) for masks in ranked_together(masked_linears(student), importance)):
-        raise NoEffect(f"prune_weights.fraction is {fraction}, less than half a unit of every matrix; remove more, or less at "
-                       "a time.")  # fmt: skip
+        raise NoEffect(
+            f"prune_weights.fraction is {fraction}, less than half a unit of every matrix; remove more, or less at a time."
+        )
     wanted = objectives or ({"logits": 0.9, "labels": 0.1} if teacher is not None else {"labels": 1.0})
-    goal = goal_of("prune_weights", wanted, Teaching(temperature), student=model, teacher=teacher, task=task, run=run)
+    goal = training_loss_of(
+        "prune_weights", wanted, Distillation(temperature), student=model, teacher=teacher, task=task, run=run
+    )
     if run.is_rehearsal:
         check_fit(model, task)
         return _rehearsed(model, importance, shape, fraction, run.guess)
@@ -175,20 +176,20 @@ def prune_weights(
     return result.eval()
 
 
-def _rehearsed(
-    model: PreTrainedModel, importance: Importance, shape: Shape, fraction: float, guess: Guess
-) -> PreTrainedModel:
+def _rehearsed(model: PreTrainedModel, importance: Importance, shape: Shape, fraction: float, guess: Guess) -> PreTrainedModel:
     """The copy without the heads and neurons that go: so many of each layer, or nobody knows of which, or none at all."""
     layers = distinct_layers(model)
     heads, neurons = [head_count(layer) for layer in layers], [neuron_count(layer) for layer in layers]
     if shape == "head_row" and importance != "soft_movement":
-        return cut_to(model, *([count and count - units_removed([count], fraction) for count in counts]
-                               for counts in (heads, neurons)))  # fmt: skip
+        return cut_to(
+            model, *([count and count - units_removed([count], fraction) for count in counts] for counts in (heads, neurons))
+        )
     chosen = guess.among(len(layers) + (shape == "block")) if shape != "weight" else len(layers)
     if chosen == len(layers):
         return copy_of(model).eval()
-    return cut_to(model, *(left_unevenly(counts, units_removed(counts, fraction), chosen, at_least=1)
-                           for counts in (heads, neurons)))  # fmt: skip
+    return cut_to(
+        model, *(left_unevenly(counts, units_removed(counts, fraction), chosen, at_least=1) for counts in (heads, neurons))
+    )
 
 
 def _check(model: PreTrainedModel) -> None:
@@ -200,9 +201,16 @@ def _check(model: PreTrainedModel) -> None:
 
 
 def _mask(
-    live: list[Mask], student: PreTrainedModel, step: int, total: int,
-    *, importance: Importance, fraction: float, begin: float, end: float,
-) -> None:  # fmt: skip
+    live: list[Mask],
+    student: PreTrainedModel,
+    step: int,
+    total: int,
+    *,
+    importance: Importance,
+    fraction: float,
+    begin: float,
+    end: float,
+) -> None:
     """Set the masks of this step, and let the penalty see them."""
     live[:] = masked_linears(student)
     set_masks(student, importance, removed_by(fraction, step, total, begin, end))
@@ -212,18 +220,33 @@ def _penalty(live: list[Mask], student: Outputs, teacher: Outputs | None, batch:
     return mean_open(live)
 
 
-def _tell(run: Run, model: PreTrainedModel, pruned: PreTrainedModel, heads: int, neurons: int) -> None:
-    zeros, weights = (sum(count(tensor) for layer in distinct_layers(pruned) for tensor in layer.parameters()
-                          if tensor.ndim > 1) for count in (_zeros, torch.numel))  # fmt: skip
+def _tell(run: StepContext, model: PreTrainedModel, pruned: PreTrainedModel, heads: int, neurons: int) -> None:
+    zeros, weights = (
+        sum(count(tensor) for layer in distinct_layers(pruned) for tensor in layer.parameters() if tensor.ndim > 1)
+        for count in (_zeros, torch.numel)
+    )
     before, after = _compressed_bytes(model), _compressed_bytes(pruned)
-    run.facts.update(zeros=zeros / max(1, weights), removable_heads=heads, removable_neurons=neurons,
-                     compressed_bytes_before=before, compressed_bytes=after)  # fmt: skip
-    logger.info("%d heads and %d neurons have no weights left; of the encoder's weights now %.1f %% are zeros; compressed by "
-                "zlib, the model has %.1f MB, before %.1f MB",
-                heads, neurons, 100 * zeros / max(1, weights), after / 1e6, before / 1e6)  # fmt: skip
+    run.facts.update(
+        zeros=zeros / max(1, weights),
+        removable_heads=heads,
+        removable_neurons=neurons,
+        compressed_bytes_before=before,
+        compressed_bytes=after,
+    )
+    logger.info(
+        "%d heads and %d neurons have no weights left; of the encoder's weights now %.1f %% are zeros; compressed by "
+        "zlib, the model has %.1f MB, before %.1f MB",
+        heads,
+        neurons,
+        100 * zeros / max(1, weights),
+        after / 1e6,
+        before / 1e6,
+    )
     if zeros:
-        logger.warning("zeros make the compressed file smaller, and no dense runtime faster; for speed use "
-                       "prune_weights with shape head_row, or prune_after_training")  # fmt: skip
+        logger.warning(
+            "zeros make the compressed file smaller, and no dense runtime faster; for speed use "
+            "prune_weights with shape head_row, or prune_after_training"
+        )
 
 
 def _zeros(tensor: torch.Tensor) -> int:

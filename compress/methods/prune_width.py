@@ -23,11 +23,11 @@ from compress.errors import InputError, NoEffect
 from compress.tasks.encoding import Encoded
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
+from compress.train.compatibility import check_prunable, labels_aligned
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples
-from compress.train.fit import check_prunable, labels_aligned
 from compress.train.predict import on_device
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def prune_width(
     multiple_of: Annotated[int, Field(ge=1, le=1024, description="what the width is a multiple of")] = 16,
     examples: Annotated[int, Field(ge=1, description="of the training part, that are looked at")] = 512,
     refit: Annotated[bool, Field(description="fit what is left to the model's own states")] = True,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Cut channels of the residual stream: the hidden size of embeddings, LayerNorms, every layer and the head.
 
@@ -85,7 +85,7 @@ def prune_width(
         InputError: The width does not fit, or the model is a MobileBERT, quantizes, or is for other labels.
         NoEffect: The width would stay.
     """
-    run = run or Run()
+    run = run or StepContext()
     _check(model, task)
     before: int = model.config.hidden_size
     width = _settled(width, before, multiple_of)
@@ -104,8 +104,11 @@ def prune_width(
     keep_channels(pooled, keep_pooled)
     logger.info(
         "prune_width: hidden size %d -> %d, %d -> %d multiply-adds of the layers' Linears for a token",
-        before, width, _products(model), _products(student),
-    )  # fmt: skip
+        before,
+        width,
+        _products(model),
+        _products(student),
+    )
     return student
 
 
@@ -147,7 +150,7 @@ def _settled(width: int | float, before: int, multiple_of: int) -> int:
 
 
 def _importances(
-    student: PreTrainedModel, groups: tuple[list[Place], ...], importance: Importance, encoded: Encoded, run: Run
+    student: PreTrainedModel, groups: tuple[list[Place], ...], importance: Importance, encoded: Encoded, run: StepContext
 ) -> list[torch.Tensor]:
     """Each channel's importance in each group; the student keeps no gradient."""
     if importance == "magnitude":

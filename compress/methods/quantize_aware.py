@@ -14,9 +14,9 @@ from compress.bert.quantizers import QuantizedEmbedding, QuantizedLinear, lend_r
 from compress.errors import InputError
 from compress.tasks.text_classification import Task
 from compress.train.calibration import Calibrated, calibrated, check_calibration_part
-from compress.train.fit import labels_aligned
+from compress.train.compatibility import labels_aligned
 from compress.train.loop import train
-from compress.train.run import Run
+from compress.train.run import StepContext
 from compress.train.settings import (
     Accumulate,
     Average,
@@ -30,7 +30,7 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.teaching import Teaching, Temperature, Weight, goal_of
+from compress.train.teaching import Distillation, Temperature, Weight, training_loss_of
 
 
 @within_range
@@ -40,13 +40,11 @@ def quantize_aware(
     *,
     task: Task,
     teacher: PreTrainedModel | None = None,
-    objectives: Annotated[
-        dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")
-    ] = None,
+    objectives: Annotated[dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")] = None,
     temperature: Temperature = 2.0,
     per_channel: Annotated[bool, Field(description="one weight scale per output channel instead of one per weight")] = True,
     symmetric: Annotated[bool, Field(description="activation ranges as wide below 0 as above")] = True,
-    learned_steps: Annotated[bool, Field(description="learn the ranges by gradient instead of following them")] = False,
+    lsq: Annotated[bool, Field(description="learn the ranges by gradient instead of following them")] = False,
     decay: Annotated[float, Field(ge=0, lt=1, description="of the moving average that activation ranges follow")] = 0.99,
     start_step: Annotated[int, Field(ge=0, description="optimizer steps in float before quantization begins")] = 0,
     freeze: Annotated[float, Field(ge=0, lt=1, description="last fraction of the steps in which ranges stay")] = 0.2,
@@ -60,7 +58,7 @@ def quantize_aware(
     clip_norm: ClipNorm = 1.0,
     average: Average = 0.0,
     patience: Patience = None,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Train a copy whose Linears and embeddings compute with eight-bit numbers, so that its int8 file answers as it does.
 
@@ -81,7 +79,7 @@ def quantize_aware(
         temperature: T of the logits objective.
         per_channel: One scale per output channel of a weight; false is one per weight, as in Q8BERT.
         symmetric: Ranges of activations as wide below 0 as above, which every runtime can run.
-        learned_steps: Learn the ranges of activations and weights by gradient, from where calibration puts them.
+        lsq: Learn the ranges of activations and weights by gradient, from where calibration puts them.
         decay: Of the moving average of an activation's least and greatest values; nearer to 1 follows more slowly.
         start_step: Steps in float first, in which ranges are followed already.
         freeze: In the last steps the ranges stay and the weights settle into them.
@@ -105,7 +103,7 @@ def quantize_aware(
             first epoch.
         CompressError: The loss is not finite.
     """
-    run = run or Run()
+    run = run or StepContext()
     epoch_steps = math.ceil(math.ceil(len(task.train) / batch_size) / accumulate)
     first = min(epoch_steps, math.ceil(epochs * epoch_steps), run.max_steps or epoch_steps)
     if start_step >= max(1, first):
@@ -115,19 +113,19 @@ def quantize_aware(
         )
     student = with_quantizers(model, per_channel=per_channel, symmetric=symmetric)
     wanted = objectives or ({"logits": 0.9, "labels": 0.1} if teacher is not None else {"labels": 1.0})
-    goal = goal_of(
-        "quantize_aware", wanted, Teaching(temperature), student=student, teacher=teacher, task=task, run=run
+    goal = training_loss_of(
+        "quantize_aware", wanted, Distillation(temperature), student=student, teacher=teacher, task=task, run=run
     )
-    if learned_steps:
+    if lsq:
         check_calibration_part(task)
-    if learned_steps and not run.is_rehearsal:
+    if lsq and not run.is_rehearsal:
         student = calibrated(model, task, Calibrated("mse", symmetric=symmetric, per_channel=per_channel))
         for linear in quantized_linears(student).values():
             linear.learn_ranges()
     settings = Settings(
         epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
     )
-    before_step = partial(_before_step, decay=None if learned_steps else decay, start_step=start_step, freeze=freeze)
+    before_step = partial(_before_step, decay=None if lsq else decay, start_step=start_step, freeze=freeze)
     trained = train(student, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
     _set_quantizers(trained, on=True, decay=None)
     for linear in quantized_linears(trained).values():

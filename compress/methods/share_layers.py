@@ -19,7 +19,7 @@ from compress.bert.alignment import align_heads, align_neurons
 from compress.bert.factors import embedding_rank
 from compress.bert.families import family_of
 from compress.bert.layout import Parts, encoder_layers, head_count, layer_parts, neuron_count, parameter_count
-from compress.bert.principal import Batches, Seen, fit_norms, observe, seen_by
+from compress.bert.principal import Activations, Batches, fit_norms, observe, seen_by
 from compress.bert.sharing import share, shared_parameters, why_too_late
 from compress.bert.structure import read_structure
 from compress.bert.surgery import copy_of
@@ -28,7 +28,7 @@ from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
 from compress.train.fisher import drawn_examples
 from compress.train.predict import on_device
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def share_layers(
     keep_norms: Annotated[bool, Field(description="each layer has LayerNorms of its own")] = True,
     keep_biases: Annotated[bool, Field(description="each layer has biases of its own")] = True,
     examples: Annotated[int, Field(ge=1, le=1 << 16, description="of the training part to align and to fit on")] = 256,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Let neighbouring layers share their weights, as in ALBERT: as many layers run, but their weights are kept once.
 
@@ -96,7 +96,7 @@ def share_layers(
             family, quantizes, has Linears of low rank or attention for long inputs.
         NoEffect: Nothing would be shared that is not shared already.
     """
-    run = run or Run()
+    run = run or StepContext()
     sizes = _checked(model, group, groups)
     student = copy_of(model)
     layers = encoder_layers(student)
@@ -122,16 +122,21 @@ def share_layers(
     if parts == "all" and not keep_norms and not keep_biases and _fits_albert(student, sizes):
         student = as_albert(student, len(sizes))
     run.facts["groups"] = sizes
-    logger.info("layers share in groups of %s: %.2f M of %.2f M parameters", ", ".join(map(str, sizes)),
-                parameter_count(student) / 1e6, parameter_count(model) / 1e6)  # fmt: skip
+    logger.info(
+        "layers share in groups of %s: %.2f M of %.2f M parameters",
+        ", ".join(map(str, sizes)),
+        parameter_count(student) / 1e6,
+        parameter_count(model) / 1e6,
+    )
     return student.eval()
 
 
 def _checked(model: PreTrainedModel, group: int | None, groups: list[int] | None) -> list[int]:
     """The sizes of the groups, once they fit."""
     if model.config.model_type not in KINDS:
-        raise InputError(f"share_layers: the layers of a {model.config.model_type} cannot share more; start from a "
-                         f"{' or '.join(KINDS)}.")  # fmt: skip
+        raise InputError(
+            f"share_layers: the layers of a {model.config.model_type} cannot share more; start from a {' or '.join(KINDS)}."
+        )
     why = why_too_late(model, "share its layers", "quantize_aware", "swap_attention", "low_rank")
     if why:
         raise InputError(f"share_layers: {why}")
@@ -145,13 +150,17 @@ def _checked(model: PreTrainedModel, group: int | None, groups: list[int] | None
         assert groups is not None
         sizes = groups
         if sum(sizes) != depth:
-            raise InputError(f"share_layers.groups is {sizes}, {sum(sizes)} layers in all, but the model has {depth}; let the "
-                             f"sizes add up to {depth}.")  # fmt: skip
+            raise InputError(
+                f"share_layers.groups is {sizes}, {sum(sizes)} layers in all, but the model has {depth}; let the "
+                f"sizes add up to {depth}."
+            )
     for size, end in zip(sizes, accumulate(sizes), strict=True):
         if any(layer != told[end - size] for layer in told[end - size : end]):
-            raise InputError(f"share_layers: layers {end - size} to {end - 1} differ in their heads or neurons, so that they "
-                             "cannot share; give groups whose layers are alike, or start from the model before it was "
-                             "pruned.")  # fmt: skip
+            raise InputError(
+                f"share_layers: layers {end - size} to {end - 1} differ in their heads or neurons, so that they "
+                "cannot share; give groups whose layers are alike, or start from the model before it was "
+                "pruned."
+            )
     return list(sizes)
 
 
@@ -197,7 +206,7 @@ def _part(student: PreTrainedModel, names: list[dict[tuple[str, str], str]]) -> 
             setattr(student.get_submodule(module), attribute, own)
 
 
-def _align(student: PreTrainedModel, members: Sequence[range], parts: Parts, seen: Seen, batches: Batches) -> None:
+def _align(student: PreTrainedModel, members: Sequence[range], parts: Parts, seen: Activations, batches: Batches) -> None:
     """Bring the layers of each group into the order of its middle one."""
     layers, context = encoder_layers(student), family_of(student).context
     heads = observe(student, batches, {str(index): (layer.get_submodule(context), True) for index, layer in enumerate(layers)})
@@ -210,7 +219,7 @@ def _align(student: PreTrainedModel, members: Sequence[range], parts: Parts, see
                 align_neurons(layers[index], layers[like], seen.neurons[index], seen.neurons[like])
 
 
-def _own_norms(student: PreTrainedModel, seen: Seen) -> list[tuple[nn.Module, torch.Tensor]]:
+def _own_norms(student: PreTrainedModel, seen: Activations) -> list[tuple[nn.Module, torch.Tensor]]:
     """The LayerNorms that no two layers share, in the order in which they run, with what they answered before."""
     family = family_of(student)
     found: list[tuple[Any, torch.Tensor]] = [
@@ -234,8 +243,15 @@ def _merge(layers: Sequence[Any], path: str, attribute: str, initial: Initial) -
 def _fits_albert(student: PreTrainedModel, sizes: Sequence[int]) -> bool:
     """Whether the class of transformers can tell all of it."""
     config = student.config
-    told = {"heads": config.num_attention_heads, "head_size": config.hidden_size // config.num_attention_heads,
-            "intermediate": config.intermediate_size} if config.model_type == "bert" else None  # fmt: skip
+    told = (
+        {
+            "heads": config.num_attention_heads,
+            "head_size": config.hidden_size // config.num_attention_heads,
+            "intermediate": config.intermediate_size,
+        }
+        if config.model_type == "bert"
+        else None
+    )
     return (
         len(set(sizes)) == 1
         and embedding_rank(student) is None

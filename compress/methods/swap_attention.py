@@ -20,7 +20,7 @@ from compress.bert.surgery import copy_of
 from compress.bert.vocabulary import extend_positions
 from compress.errors import InputError
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +30,31 @@ ENDS: tuple[Kind, Kind] = ("query", "key")
 
 
 def _wrong(
-    kind: str, window: int | None, global_tokens: int | None, chunk: int | None, buckets: int | None, rounds: int | None,
-    shared: bool | None, segment: int | None,
-) -> list[str]:  # fmt: skip
-    given = {"window": window, "global_tokens": global_tokens, "chunk": chunk, "buckets": buckets, "rounds": rounds,
-             "shared": shared, "segment": segment}  # fmt: skip
+    kind: str,
+    window: int | None,
+    global_tokens: int | None,
+    chunk: int | None,
+    buckets: int | None,
+    rounds: int | None,
+    shared: bool | None,
+    segment: int | None,
+) -> list[str]:
+    given = {
+        "window": window,
+        "global_tokens": global_tokens,
+        "chunk": chunk,
+        "buckets": buckets,
+        "rounds": rounds,
+        "shared": shared,
+        "segment": segment,
+    }
     idle = [name for name, value in given.items() if value is not None and name not in DEFAULTS[kind]]
     found = [f"{name} plays no part in {kind}; remove it, or use another kind." for name in idle]
-    found += [f"{name} is {value}; an even number is needed: use {value + 1}."
-              for name, value in (("window", window), ("buckets", buckets)) if value is not None and value % 2]  # fmt: skip
+    found += [
+        f"{name} is {value}; an even number is needed: use {value + 1}."
+        for name, value in (("window", window), ("buckets", buckets))
+        if value is not None and value % 2
+    ]
     window = window or int(DEFAULTS["longformer"]["window"])
     if global_tokens is not None and global_tokens > window // 2:
         found.append(f"global_tokens is {global_tokens}, more than half of the window of {window}; use {window // 2} at most.")
@@ -68,7 +84,7 @@ def swap_attention(
     max_length: Annotated[
         int | None, Field(ge=4, le=1 << 20, description="tokens that the model is to read; null: as many as it does")
     ] = None,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Let every layer attend to a part of the tokens, so that time and memory grow with a text's length, not with its square.
 
@@ -108,13 +124,20 @@ def swap_attention(
         InputError: An option is not the kind's or does not fit the texts, or the model is of another family, quantizes, or has
             swapped its attention already.
     """
-    run = run or Run()
+    run = run or StepContext()
     positions = model.config.max_position_embeddings if max_length is None else max_length
     _check(model, task, positions, {"window": window, "segment": segment}, is_trial=run.tiny)
     if segment is None and "segment" in DEFAULTS[kind]:
         segment = min(int(DEFAULTS[kind]["segment"]), model.config.max_position_embeddings)
-    given = {"window": window, "global_tokens": global_tokens, "chunk": chunk, "buckets": buckets, "rounds": rounds,
-             "shared": shared, "segment": segment}  # fmt: skip
+    given = {
+        "window": window,
+        "global_tokens": global_tokens,
+        "chunk": chunk,
+        "buckets": buckets,
+        "rounds": rounds,
+        "shared": shared,
+        "segment": segment,
+    }
     options = {name: value for name, value in given.items() if value is not None}
     told = {"kind": kind, **DEFAULTS[kind], **options, **({"seed": run.seed} if kind == "reformer" else {})}
     student = extend_positions(model, positions) if positions > model.config.max_position_embeddings else copy_of(model)
@@ -123,10 +146,14 @@ def swap_attention(
     run.facts["attention"] = {**told, "positions": positions}
     if states:
         found = run.facts["attention"]["recall"] = _recalled(student, states)
-        logger.info("of the %d tokens that full attention weighs most, buckets find %s, layer by layer", RECALLED,
-                    ", ".join(f"{share:.0%}" for share in found))  # fmt: skip
-    logger.info("attention is %s now, over up to %d tokens", ", ".join(f"{name} {value}" for name, value in told.items()),
-                positions)  # fmt: skip
+        logger.info(
+            "of the %d tokens that full attention weighs most, buckets find %s, layer by layer",
+            RECALLED,
+            ", ".join(f"{share:.0%}" for share in found),
+        )
+    logger.info(
+        "attention is %s now, over up to %d tokens", ", ".join(f"{name} {value}" for name, value in told.items()), positions
+    )
     return student.eval()
 
 
@@ -140,8 +167,12 @@ def _seen(model: PreTrainedModel, task: Task) -> list[list[tuple[torch.Tensor, .
         batch = {name: torch.from_numpy(values[:, :TOKENS]) for name, values in encoded.batch([index]).items()}
         with recorded(model, [(end, number) for number, _ in layers for end in ENDS]) as states:
             model(**batch)
-        found.append([tuple(torch.unflatten(states[end, number], -1, (heads, -1)).transpose(1, 2) for end in ENDS)
-                      for number, heads in layers])  # fmt: skip
+        found.append(
+            [
+                tuple(torch.unflatten(states[end, number], -1, (heads, -1)).transpose(1, 2) for end in ENDS)
+                for number, heads in layers
+            ]
+        )
     return found
 
 
@@ -156,12 +187,12 @@ def _recalled(student: PreTrainedModel, texts: list[list[tuple[torch.Tensor, ...
     return [sum(shares) / len(shares) for shares in told]
 
 
-def _check(
-    model: PreTrainedModel, task: Task, positions: int, sizes: Mapping[str, int | None], *, is_trial: bool
-) -> None:  # fmt: skip
+def _check(model: PreTrainedModel, task: Task, positions: int, sizes: Mapping[str, int | None], *, is_trial: bool) -> None:
     if model.config.model_type not in FAMILIES_OF:
-        raise InputError(f"swap_attention: the attention of a {model.config.model_type} cannot be swapped; start from a "
-                         f"{' or '.join(FAMILIES_OF)}.")  # fmt: skip
+        raise InputError(
+            f"swap_attention: the attention of a {model.config.model_type} cannot be swapped; start from a "
+            f"{' or '.join(FAMILIES_OF)}."
+        )
     held = attention_kind(model)
     if held is not None:
         raise InputError(f"swap_attention: the model's attention is {held} already; start from the model before that step.")
@@ -169,8 +200,10 @@ def _check(
     if why:
         raise InputError(f"swap_attention: {why}")
     if positions < task.max_length:
-        raise InputError(f"swap_attention: the task's texts have up to {task.max_length} tokens, but the model would read "
-                         f"{positions}; give max_length: {task.max_length}.")  # fmt: skip
+        raise InputError(
+            f"swap_attention: the task's texts have up to {task.max_length} tokens, but the model would read "
+            f"{positions}; give max_length: {task.max_length}."
+        )
     for name, size in sizes.items():
         if size is not None and size > task.max_length and not is_trial:
             raise InputError(

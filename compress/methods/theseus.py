@@ -18,10 +18,10 @@ from compress.bert.surgery import copy_of, keep_layers
 from compress.errors import InputError, NoEffect
 from compress.objectives.labels import labels
 from compress.tasks.text_classification import Task
+from compress.train.compatibility import labels_aligned
 from compress.train.device import pick_device
-from compress.train.fit import labels_aligned
-from compress.train.loop import Goal, train
-from compress.train.run import Run
+from compress.train.loop import train
+from compress.train.run import StepContext
 from compress.train.settings import (
     Accumulate,
     Average,
@@ -35,6 +35,7 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
+from compress.train.training_loss import TrainingLoss
 
 
 @within_range
@@ -49,9 +50,7 @@ def theseus(
     ] = "linear",
     rate: Annotated[float, Field(gt=0, le=1, description="probability of the successor's layer, at the start")] = 0.3,
     replaced_by: Annotated[float, Field(gt=0, le=1, description="fraction of the steps after which a rising rate is 1")] = 0.7,
-    start_from: Annotated[
-        Literal["first", "uniform"], Field(description="which layers the successor begins with")
-    ] = "first",
+    start_from: Annotated[Literal["first", "uniform"], Field(description="which layers the successor begins with")] = "first",
     epochs: Epochs = 3,
     learning_rate: LearningRate = 1e-4,
     batch_size: BatchSize = 64,
@@ -62,7 +61,7 @@ def theseus(
     clip_norm: ClipNorm = 1.0,
     average: Average = 0.0,
     patience: Patience = None,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Train a successor of fewer layers in the place of the model's own, with the task's loss alone.
 
@@ -103,7 +102,7 @@ def theseus(
         NoEffect: The successor would have as many layers.
         CompressError: The loss is not finite.
     """
-    run = run or Run()
+    run = run or StepContext()
     depth = len(encoder_layers(model))
     if depth % modules:
         allowed = [str(number) for number in range(1, depth) if depth % number == 0]
@@ -120,7 +119,7 @@ def theseus(
     )
     rises = replacing == "linear"
     before_step = partial(_replace, predecessor, seed=run.seed, rate=rate, replaced_by=replaced_by, rises=rises)
-    goal = Goal({"labels": (1.0, labels)})
+    goal = TrainingLoss({"labels": (1.0, labels)})
     student = train(keep_layers(model, kept), task=task, settings=settings, goal=goal, run=run, before_step=before_step)
     for layer in encoder_layers(student):
         vars(layer).pop("forward", None)  # the loop has taken back the last one
@@ -129,9 +128,16 @@ def theseus(
 
 
 def _replace(
-    predecessor: nn.ModuleList, student: PreTrainedModel, step: int, total: int,
-    *, seed: int, rate: float, replaced_by: float, rises: bool,
-) -> None:  # fmt: skip
+    predecessor: nn.ModuleList,
+    student: PreTrainedModel,
+    step: int,
+    total: int,
+    *,
+    seed: int,
+    rate: float,
+    replaced_by: float,
+    rises: bool,
+) -> None:
     """Draw which layers stand in for their groups in this step; only the layers of the successor learn."""
     layers = encoder_layers(student)
     group = len(predecessor) // len(layers)

@@ -16,7 +16,7 @@ from compress.errors import InputError, NoEffect
 from compress.tasks.text_classification import Task
 from compress.tasks.unlabelled import read_unlabelled
 from compress.tasks.words import counted, texts_of
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def trim_vocabulary(
     min_count: Annotated[int, Field(ge=1, description="times that a piece must occur in the texts to stay")] = 1,
     text: Annotated[str | None, Field(description="file of more texts, one a line, whose pieces stay")] = None,
     max_length: Annotated[int | None, Field(ge=4, description="positions that stay; null: all")] = None,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Leave word pieces out that the task's text does not use: rows of the word table, and the tokenizer's entries for them.
 
@@ -61,7 +61,7 @@ def trim_vocabulary(
         InputError: The tokenizer is of another kind, the model quantizes, or the text cannot be read.
         NoEffect: All pieces stay, and all positions.
     """
-    run = run or Run()
+    run = run or StepContext()
     try:
         refuse_vocabulary(model)
     except InputError as err:
@@ -89,7 +89,7 @@ def _kept(model: PreTrainedModel, texts: Sequence[str], min_count: int) -> list[
     return sorted(used.union(basic_pieces(model.tokenizer)))
 
 
-def _guessed(model: PreTrainedModel, texts: Sequence[str], min_count: int, run: Run) -> list[int]:
+def _guessed(model: PreTrainedModel, texts: Sequence[str], min_count: int, run: StepContext) -> list[int]:
     """The same for a rehearsal, which does not read many texts: those of the first ones, or nearly all pieces."""
     if len(texts) <= REHEARSED:
         return _kept(model, texts, min_count)
@@ -107,7 +107,7 @@ def _check_length(model: PreTrainedModel, task: Task, max_length: int | None) ->
         )
 
 
-def _tell(run: Run, model: PreTrainedModel, trimmed: PreTrainedModel, keep: set[int], held_out: Sequence[str]) -> None:
+def _tell(run: StepContext, model: PreTrainedModel, trimmed: PreTrainedModel, keep: set[int], held_out: Sequence[str]) -> None:
     """How much of texts that the vocabulary was not made of is cut as before, and what is missed."""
     wanted, got = counted(model.tokenizer, held_out), counted(trimmed.tokenizer, held_out)
     total, missed = wanted.total(), {piece: count for piece, count in wanted.items() if piece not in keep}
@@ -115,9 +115,19 @@ def _tell(run: Run, model: PreTrainedModel, trimmed: PreTrainedModel, keep: set[
     coverage = 1 - sum(missed.values()) / total if total else 1.0
     unknown = [counts[one.tokenizer.unk_token_id] for counts, one in ((wanted, model), (got, trimmed))]
     run.facts["vocabulary"] = {
-        "before": model.config.vocab_size, "pieces": len(keep), "coverage": coverage, "missed": pieces,
-        "longer_by": got.total() / total - 1 if total else 0.0, "unknown_before": unknown[0], "unknown": unknown[1],
-    }  # fmt: skip
-    logger.info("%d of %d pieces stay; of held-out text %.2f %% is cut as before, and it has %.2f %% more pieces; missed: %s",
-                len(keep), model.config.vocab_size, 100 * coverage, 100 * run.facts["vocabulary"]["longer_by"],
-                ", ".join(pieces) or "none")  # fmt: skip
+        "before": model.config.vocab_size,
+        "pieces": len(keep),
+        "coverage": coverage,
+        "missed": pieces,
+        "longer_by": got.total() / total - 1 if total else 0.0,
+        "unknown_before": unknown[0],
+        "unknown": unknown[1],
+    }
+    logger.info(
+        "%d of %d pieces stay; of held-out text %.2f %% is cut as before, and it has %.2f %% more pieces; missed: %s",
+        len(keep),
+        model.config.vocab_size,
+        100 * coverage,
+        100 * run.facts["vocabulary"]["longer_by"],
+        ", ".join(pieces) or "none",
+    )

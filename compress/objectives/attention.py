@@ -28,6 +28,9 @@ def attention(student: Outputs, teacher: Outputs | None, batch: Batch, *, pairs:
     """
     assert teacher is not None
     return mean_over(
-        (batch.row_divergence(teacher.states["scores", told], student.states["scores", said])
-         for said, told in batch.taught(pairs)), batch
-    )  # fmt: skip
+        (
+            batch.row_divergence(teacher.states["scores", told], student.states["scores", said])
+            for said, told in batch.taught(pairs)
+        ),
+        batch,
+    )

@@ -11,9 +11,11 @@ from compress.objectives.outputs import Pairs
 
 LayerMap = Annotated[
     Literal["uniform", "top", "last"] | list[Annotated[int, Field(ge=1)]],
-    Field(description="uniform: evenly spread; top: the teacher's last ones; last: the last alone; or one layer for each of "
-                      "the student's, counted from 1"),
-]  # fmt: skip
+    Field(
+        description="uniform: evenly spread; top: the teacher's last ones; last: the last alone; or one layer for each of "
+        "the student's, counted from 1"
+    ),
+]
 
 
 def each_layer(layers: LayerMap, student_depth: int, teacher_depth: int) -> Pairs:

@@ -17,9 +17,15 @@ MASKS = True
 
 
 def masked_logits(
-    student: Outputs, teacher: Outputs | None, batch: Batch, *, pairs: Pairs, head: nn.Module,
-    projection: nn.Module | None = None, temperature: float = 2.0,
-) -> torch.Tensor:  # fmt: skip
+    student: Outputs,
+    teacher: Outputs | None,
+    batch: Batch,
+    *,
+    pairs: Pairs,
+    head: nn.Module,
+    projection: nn.Module | None = None,
+    temperature: float = 2.0,
+) -> torch.Tensor:
     """T² times the divergence of the student's answers for hidden words from the teacher's, mean over the hidden tokens.
 
     Both read the same text with the same words hidden; the head for masked words is the teacher's for both.

@@ -17,9 +17,14 @@ MASKS = True
 
 
 def masked_words(
-    student: Outputs, teacher: Outputs | None, batch: Batch, *, pairs: Pairs, head: nn.Module,
+    student: Outputs,
+    teacher: Outputs | None,
+    batch: Batch,
+    *,
+    pairs: Pairs,
+    head: nn.Module,
     projection: nn.Module | None = None,
-) -> torch.Tensor:  # fmt: skip
+) -> torch.Tensor:
     """Cross-entropy between the words that were hidden and what the student says stood there; mean over the hidden tokens.
 
     The student's last states are read by the head for masked words that its teacher was pre-trained with, and which stays.
@@ -42,9 +47,7 @@ def masked_words(
     return functional.cross_entropy(said, batch.words[batch.hidden])
 
 
-def said_words(
-    outputs: Outputs, batch: Batch, layer: int, head: nn.Module, projection: nn.Module | None
-) -> torch.Tensor:
+def said_words(outputs: Outputs, batch: Batch, layer: int, head: nn.Module, projection: nn.Module | None) -> torch.Tensor:
     """What a model's head makes of the hidden tokens, (hidden tokens, pieces), float32."""
     answer: torch.Tensor = head(projected(outputs.states["hidden", layer][batch.hidden], projection))
     return answer.float()

@@ -12,9 +12,7 @@ NEEDS: frozenset[str] = frozenset({"teacher", "query", "key", "value"})
 PAIRS = last_layer
 
 
-def relations(
-    student: Outputs, teacher: Outputs | None, batch: Batch, *, pairs: Pairs, relation_heads: int
-) -> torch.Tensor:
+def relations(student: Outputs, teacher: Outputs | None, batch: Batch, *, pairs: Pairs, relation_heads: int) -> torch.Tensor:
     """Kullback-Leibler divergence between query-query, key-key and value-value relations of the last layer.
 
     Queries, keys and values are split anew into relation heads of equal width; a relation is the softmax of products over the

@@ -31,9 +31,12 @@ def value_relations(
     """
     assert teacher is not None
     return mean_over(
-        (batch.row_divergence(_relations(teacher, told, heads[1]), _relations(student, said, heads[0]))
-         for said, told in batch.taught(pairs)), batch
-    )  # fmt: skip
+        (
+            batch.row_divergence(_relations(teacher, told, heads[1]), _relations(student, said, heads[0]))
+            for said, told in batch.taught(pairs)
+        ),
+        batch,
+    )
 
 
 def _relations(outputs: Outputs, layer: int, heads: int) -> torch.Tensor:

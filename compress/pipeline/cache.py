@@ -280,8 +280,9 @@ def _why_foreign(folder: Path) -> str | None:
 def _is_unmarked_cache(folder: Path) -> bool:
     """Whether a folder holds what caches held before they were marked, and nothing else."""
     kinds = [entry for entry in folder.iterdir() if not entry.name.startswith(".probe.")]
-    return all(one.name in KINDS and one.is_dir() and all(_OF_KEY.fullmatch(entry.name) for entry in one.iterdir())
-               for one in kinds)  # fmt: skip
+    return all(
+        one.name in KINDS and one.is_dir() and all(_OF_KEY.fullmatch(entry.name) for entry in one.iterdir()) for one in kinds
+    )
 
 
 @contextlib.contextmanager

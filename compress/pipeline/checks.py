@@ -22,18 +22,18 @@ from compress.labels import order_of
 from compress.measure.chance import assert_better_than_chance, assert_not_in_another_order
 from compress.measure.runners import check_device
 from compress.measure.subjects import OPENVINO
-from compress.pipeline.steps import Stop, Walk, call_of, stops_ahead
+from compress.pipeline.steps import Execution, StepOutput, call_of, stops_ahead
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.recipe.signatures import load_function
 from compress.tasks.unlabelled import check_unlabelled
 from compress.train.calibration import check_calibration_part
 from compress.train.predict import predict
-from compress.train.run import Guess, Run
+from compress.train.run import Guess, StepContext
 
 EXAMPLES = 500
 
 
-def rehearse(walk: Walk, start: Stop) -> None:
+def rehearse(execution: Execution, start: StepOutput) -> None:
     """Let the steps check what they are given, on models of the right shape, before the first of them trains.
 
     Where only a step's work tells a shape, such as which layers lose heads, all that are plausible are tried until one passes:
@@ -45,7 +45,7 @@ def rehearse(walk: Walk, start: Stop) -> None:
     guess, refused = Guess(), list[InputError]()
     while guess.number < guess.choices:
         try:
-            _rehearse_once(walk, start, guess)
+            _rehearse_once(execution, start, guess)
         except InputError as err:
             refused.append(err)
             guess.number += 1
@@ -53,32 +53,39 @@ def rehearse(walk: Walk, start: Stop) -> None:
             return
     first = refused[0]
     if any(str(one) != str(first) for one in refused):
-        raise InputError(f"{first} (What is left of each layer is known when the steps before are done; this is so for all "
-                         "that may be left, and the numbers are those of one example.)") from first  # fmt: skip
+        raise InputError(
+            f"{first} (What is left of each layer is known when the steps before are done; this is so for all "
+            "that may be left, and the numbers are those of one example.)"
+        ) from first
     raise first
 
 
-def _rehearse_once(walk: Walk, start: Stop, guess: Guess) -> None:
-    ahead = stops_ahead(walk, start)
+def _rehearse_once(execution: Execution, start: StepOutput, guess: Guess) -> None:
+    ahead = stops_ahead(execution, start)
     stops = list(ahead.stops.values())
-    if walk.plan.steps and all(stop.folder is not None for stop in stops[1:]):
+    if execution.plan.steps and all(stop.folder is not None for stop in stops[1:]):
         return  # nothing is left to train
-    for number, (step, before, stop) in enumerate(zip(walk.plan.steps, stops, stops[1:], strict=False), 1):
+    for number, (step, before, stop) in enumerate(zip(execution.plan.steps, stops, stops[1:], strict=False), 1):
         if stop.folder is None:
             teacher = ahead.stops.get(step.arguments.get("teacher") or "")
-            kept = walk.cache.root / "answers" if teacher is not None and teacher.folder is None else None
-            run = Run(
-                walk.plan.seed, walk.device, answers=kept, tiny=walk.max_steps is not None, rehearsal=True, guess=guess
+            kept = execution.cache.root / "answers" if teacher is not None and teacher.folder is None else None
+            run = StepContext(
+                execution.plan.seed,
+                execution.device,
+                answers=kept,
+                tiny=execution.max_steps is not None,
+                rehearsal=True,
+                guess=guess,
             )
             with _without_news():
                 stop.loaded = call_of(ahead, step, run)(before.model())
-        asked_later = {one.arguments.get("teacher") for one in walk.plan.steps[number:]} | {ahead.baseline.name}
+        asked_later = {one.arguments.get("teacher") for one in execution.plan.steps[number:]} | {ahead.baseline.name}
         if before is not start and before.name not in asked_later:
             before.loaded = None  # so that large models of many steps do not fill the memory
     _check_end(ahead)
 
 
-def _check_end(ahead: Walk) -> None:
+def _check_end(ahead: Execution) -> None:
     """Check what exports and benchmark ask of the models that the steps will make."""
     for one in ahead.plan.exports:
         refuse_shape(one.target, one.options, ahead.last.model())
@@ -113,46 +120,48 @@ def _is_teacher(plan: Plan) -> bool:
     return any(step.arguments.get("teacher") == INPUT_MODEL for step in plan.steps)
 
 
-def check_teachers(walk: Walk, start: Stop) -> None:
+def check_teachers(execution: Execution, start: StepOutput) -> None:
     """Check the head that the model of a run comes with: it answers with the task's labels, in their order.
 
     Raises:
         InputError: It is for other labels, or its accuracy on the selection part is at or below chance. Where the first step
             trains it further, it is enough that its outputs do not clearly stand for the labels in another order.
     """
-    if begins_anew(walk.plan) or start.model().has_new_head:
+    if begins_anew(execution.plan) or start.model().has_new_head:
         return
-    first = walk.plan.steps[0] if walk.plan.steps else None
-    trains = first is not None and first.method == "fine_tune" and not _is_teacher(walk.plan)
-    model, labels = start.model(), walk.task.labels
+    first = execution.plan.steps[0] if execution.plan.steps else None
+    trains = first is not None and first.method == "fine_tune" and not _is_teacher(execution.plan)
+    model, labels = start.model(), execution.task.labels
     if trains and order_of(label_names(model), labels) is None:
         return  # fine_tune says that the head was for other labels
-    model = aligned(model, labels, who=f"the model {walk.plan.model}")
-    task = walk.task.read_by(model)
+    model = aligned(model, labels, who=f"the model {execution.plan.model}")
+    task = execution.task.read_by(model)
     encoded = task.encode(task.selection.require("selection").take(EXAMPLES), model.tokenizer)
-    logits = predict(model, encoded, progress=walk.progress, what="check the labels")
+    logits = predict(model, encoded, progress=execution.progress, what="check the labels")
     check = assert_not_in_another_order if trains else assert_better_than_chance
     check(logits, encoded.labels, labels)
 
 
-def check_runtimes(walk: Walk) -> None:
+def check_runtimes(execution: Execution) -> None:
     """Raise InputError when a step measures in a runtime that is not installed, when the benchmark's device is not there, or
     when a tracker is not, before the first step trains."""
-    kinds = {"openvino" if one.target.startswith(OPENVINO) else "onnx" for one in walk.plan.exports}
-    check_device(walk.plan.benchmark.device, {"torch", *kinds})
+    kinds = {"openvino" if one.target.startswith(OPENVINO) else "onnx" for one in execution.plan.exports}
+    check_device(execution.plan.benchmark.device, {"torch", *kinds})
     installed = [str(one) for one in get_available_trackers()]
-    for name in walk.log_with:
+    for name in execution.log_with:
         if name not in ("all", *installed):
-            raise InputError(f"the tracker {name!r} is not known or not installed; allowed here: all, {', '.join(installed)}. "
-                             "Install it, or leave it out.")  # fmt: skip
-    for step in walk.plan.steps:
+            raise InputError(
+                f"the tracker {name!r} is not known or not installed; allowed here: all, {', '.join(installed)}. "
+                "Install it, or leave it out."
+            )
+    for step in execution.plan.steps:
         if step.arguments.get("target") in TARGETS:
             check_runtime(step.arguments["target"])
 
 
-def check_texts(walk: Walk) -> None:
+def check_texts(execution: Execution) -> None:
     """Raise InputError when a step reads a file of texts that is not there or none, before an earlier step trains."""
-    for step in walk.plan.steps:
+    for step in execution.plan.steps:
         if step.arguments.get("text"):
             try:
                 check_unlabelled(step.arguments["text"])
@@ -160,34 +169,34 @@ def check_texts(walk: Walk) -> None:
                 raise InputError(f"{step.method}.text: {err}") from err
 
 
-def check_exports(walk: Walk, start: Stop) -> None:
+def check_exports(execution: Execution, start: StepOutput) -> None:
     """Check the options of every export against the model that the steps will make, and what it will calibrate on.
 
     Raises:
         InputError: An option plays no part, or the calibration part is too small.
     """
-    if any(step.arguments.get("learned_steps") for step in walk.plan.steps):
-        check_calibration_part(walk.task)
-    brings_ranges = any(step.method == "quantize_aware" for step in walk.plan.steps) or _brings_ranges(start)
-    for one in walk.plan.exports:
+    if any(step.arguments.get("lsq") for step in execution.plan.steps):
+        check_calibration_part(execution.task)
+    brings_ranges = any(step.method == "quantize_aware" for step in execution.plan.steps) or _brings_ranges(start)
+    for one in execution.plan.exports:
         target = load_function(TARGETS, one.target)
         refuse_unread(one.target, target, one.options, brings_ranges=brings_ranges)
         if one.options.get("memory"):
-            refuse_memory(_kind_of_attention(walk, start))
+            refuse_memory(_kind_of_attention(execution, start))
         if source_of_ranges(target, one.options, brings_ranges=brings_ranges) == "calibration":
-            check_calibration_part(walk.task)
+            check_calibration_part(execution.task)
 
 
-def _kind_of_attention(walk: Walk, start: Stop) -> str | None:
+def _kind_of_attention(execution: Execution, start: StepOutput) -> str | None:
     """What attention is swapped for in the end; None where it is the model's own."""
-    told = [step.arguments.get("kind") for step in walk.plan.steps if step.method == "swap_attention"]
+    told = [step.arguments.get("kind") for step in execution.plan.steps if step.method == "swap_attention"]
     return told[-1] if told else attention_kind(start.model()) if _has_structure(start) else None
 
 
-def _has_structure(start: Stop) -> bool:
+def _has_structure(start: StepOutput) -> bool:
     return start.folder is not None and (start.folder / STRUCTURE).is_file()
 
 
-def _brings_ranges(start: Stop) -> bool:
+def _brings_ranges(start: StepOutput) -> bool:
     """Whether the model quantizes; one whose folder does not tell its structure is not loaded for that."""
     return _has_structure(start) and bool(quantized_linears(start.model()))

@@ -22,7 +22,7 @@ from compress.measure.report import REPORT, render_report
 from compress.measure.subjects import Subject, subject_of
 from compress.pipeline.keys import digest, source_digest
 from compress.pipeline.run_files import DETAILS, EXPORT, RUN, STEPS, Content, Copy, deliver, step_contents
-from compress.pipeline.steps import Stop, Walk
+from compress.pipeline.steps import Execution, StepOutput
 from compress.recipe import recipe_text
 from compress.recipe.plan import Step
 from compress.record import write_whole
@@ -34,7 +34,9 @@ DIFFERING = 10
 SHOWN_LETTERS = 600
 
 
-def measure_run(walk: Walk, shipped: dict[str, Path], out: Path, record: dict[str, Any], clock: float) -> dict[str, Any]:
+def measure_run(
+    execution: Execution, shipped: dict[str, Path], out: Path, record: dict[str, Any], clock: float
+) -> dict[str, Any]:
     """Measure the baseline, the last model and every exported file beside each other, and write the run folder's files.
 
     Args:
@@ -51,40 +53,53 @@ def measure_run(walk: Walk, shipped: dict[str, Path], out: Path, record: dict[st
     Raises:
         CompressError: A file changed meanwhile, or scores by its own names otherwise than was measured.
     """
-    found, details = _measured(walk, shipped)
+    found, details = _measured(execution, shipped)
     subjects = found["subjects"]
-    _set_paths(walk, subjects)
-    gates = judge(walk.plan.gates, subjects[-1], subjects)
+    _set_paths(execution, subjects)
+    gates = judge(execution.plan.gates, subjects[-1], subjects)
     record |= {
-        "machine": found["machine"], "versions": found["versions"], "steps": walk.records, "subjects": subjects,
-        "gates": gates, "seconds": round(time.perf_counter() - clock, 1),
-    }  # fmt: skip
+        "machine": found["machine"],
+        "versions": found["versions"],
+        "steps": execution.records,
+        "subjects": subjects,
+        "gates": gates,
+        "seconds": round(time.perf_counter() - clock, 1),
+    }
     details |= {
-        "labels": list(walk.task.labels),
-        "curves": {step["name"]: _points(step["curve"]) for step in walk.records if step.get("curve")},
-        "recipe_yaml": recipe_text(walk.plan),
+        "labels": list(execution.task.labels),
+        "curves": {step["name"]: _points(step["curve"]) for step in execution.records if step.get("curve")},
+        "recipe_yaml": recipe_text(execution.plan),
         "notes": notes(subjects),
     }
     for note in details["notes"]:
         logger.warning("%s", note)
-    deliver(out, made_folders(walk, shipped, out) | {
-        DETAILS: json_text(details),
-        REPORT: render_report(record, details),
-        CARD: card_text(record),
-        RUN: json_text(record),
-    })  # fmt: skip
+    deliver(
+        out,
+        made_folders(execution, shipped, out)
+        | {
+            DETAILS: json_text(details),
+            REPORT: render_report(record, details),
+            CARD: card_text(record),
+            RUN: json_text(record),
+        },
+    )
     return record
 
 
-def made_folders(walk: Walk, shipped: dict[str, Path], out: Path) -> dict[str, Content]:
+def made_folders(execution: Execution, shipped: dict[str, Path], out: Path) -> dict[str, Content]:
     """What lies under export/ and steps/: the files that were measured, and the steps' models."""
     told: dict[str, Content] = {}
     for target, folder in shipped.items():
-        told |= {f"{EXPORT}/{target}/{name}": Copy(folder / name, sha256) for name, sha256 in walk.cache.files(folder).items()}
-    stops = list(walk.stops.values())[1:]
-    steps = {folder_name(number, step): stop.folder
-             for number, (step, stop) in enumerate(zip(walk.plan.steps, stops, strict=True), 1) if stop.folder}  # fmt: skip
-    return told | step_contents(out, steps, walk.cache.files)
+        told |= {
+            f"{EXPORT}/{target}/{name}": Copy(folder / name, sha256) for name, sha256 in execution.cache.files(folder).items()
+        }
+    stops = list(execution.stops.values())[1:]
+    steps = {
+        folder_name(number, step): stop.folder
+        for number, (step, stop) in enumerate(zip(execution.plan.steps, stops, strict=True), 1)
+        if stop.folder
+    }
+    return told | step_contents(out, steps, execution.cache.files)
 
 
 def folder_name(number: int, step: Step) -> str:
@@ -110,7 +125,8 @@ def notes(subjects: Sequence[dict[str, Any]]) -> list[str]:
     said = [
         f"texts of the evaluation part that are longer than what {', '.join(names)} may read: {count}, judged by their "
         "beginnings; a larger task.max_length or swap_attention reads more of them, where that is worth its time."
-        for count, names in cut.items() if count
+        for count, names in cut.items()
+        if count
     ]
     for subject in subjects:
         name = subject["name"]
@@ -141,29 +157,31 @@ def notes(subjects: Sequence[dict[str, Any]]) -> list[str]:
     return said
 
 
-def _measured(walk: Walk, exports: dict[str, Path]) -> tuple[dict[str, Any], dict[str, Any]]:
-    stops = list({stop.name: stop for stop in (walk.baseline, walk.last)}.values())
-    benchmark = walk.plan.benchmark
-    key = digest({
-        "subjects": [(stop.name, walk.cache.files(stop.folder) if stop.folder else stop.key) for stop in stops],
-        "files": {target: walk.cache.files(folder) for target, folder in exports.items()},
-        "data": walk.task.fingerprint,
-        "benchmark": replace(benchmark, baseline=walk.baseline.name).__dict__,
-        "source": source_digest("compress.measure.measurement", "compress.measure.worker", "compress.measure.read_back"),
-        "machine": machine_key(),
-        "versions": measured_versions(),
-    })  # fmt: skip
-    found = walk.cache.find("measurements", key)
+def _measured(execution: Execution, exports: dict[str, Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    stops = list({stop.name: stop for stop in (execution.baseline, execution.last)}.values())
+    benchmark = execution.plan.benchmark
+    key = digest(
+        {
+            "subjects": [(stop.name, execution.cache.files(stop.folder) if stop.folder else stop.key) for stop in stops],
+            "files": {target: execution.cache.files(folder) for target, folder in exports.items()},
+            "data": execution.task.fingerprint,
+            "benchmark": replace(benchmark, baseline=execution.baseline.name).__dict__,
+            "source": source_digest("compress.measure.measurement", "compress.measure.worker", "compress.measure.read_back"),
+            "machine": machine_key(),
+            "versions": measured_versions(),
+        }
+    )
+    found = execution.cache.find("measurements", key)
     if found is None:
-        with walk.cache.alone("measurements", key):
-            found = walk.cache.find("measurements", key) or _measure(walk, stops, exports, key)
-    facts = walk.cache.facts(found)
+        with execution.cache.alone("measurements", key):
+            found = execution.cache.find("measurements", key) or _measure(execution, stops, exports, key)
+    facts = execution.cache.facts(found)
     return facts["found"], facts["details"]
 
 
-def _measure(walk: Walk, stops: Sequence[Stop], exports: dict[str, Path], key: str) -> Path:
+def _measure(execution: Execution, stops: Sequence[StepOutput], exports: dict[str, Path], key: str) -> Path:
     def progress(what: str, done: int, total: int) -> None:
-        walk.progress(f"measure: {what}", done, total)
+        execution.progress(f"measure: {what}", done, total)
 
     logger.info("measuring starts")
     begun = time.perf_counter()
@@ -173,20 +191,27 @@ def _measure(walk: Walk, stops: Sequence[Stop], exports: dict[str, Path], key: s
             stop.model().label = stop.name
         given.append(Subject(stop.name, "torch", "torch", stop.folder) if stop.folder else stop.model())
     given += [subject_of(folder, target) for target, folder in exports.items()]
-    benchmark = walk.plan.benchmark
+    benchmark = execution.plan.benchmark
     result = measure(
-        given, task=walk.task, batch=benchmark.batch, length=benchmark.length, threads=benchmark.threads,
-        device=benchmark.device, baseline=walk.baseline.name, rounds=benchmark.rounds, seconds=benchmark.seconds,
+        given,
+        task=execution.task,
+        batch=benchmark.batch,
+        length=benchmark.length,
+        threads=benchmark.threads,
+        device=benchmark.device,
+        baseline=execution.baseline.name,
+        rounds=benchmark.rounds,
+        seconds=benchmark.seconds,
         progress=progress,
-    )  # fmt: skip
-    _read_back(walk.task, given[len(stops) :] or given[-1:], result.subjects)
-    walk.cache.partial("measurements", key)
+    )
+    _read_back(execution.task, given[len(stops) :] or given[-1:], result.subjects)
+    execution.cache.partial("measurements", key)
     facts = {
         "found": {"subjects": result.subjects, "machine": result.machine, "versions": result.versions},
-        "details": {"confusion": result.confusion, "differing": differing(result, walk.task)},
+        "details": {"confusion": result.confusion, "differing": differing(result, execution.task)},
     }
     logger.info("measured in %.1f s", time.perf_counter() - begun)
-    return walk.cache.finish("measurements", key, facts)
+    return execution.cache.finish("measurements", key, facts)
 
 
 def _read_back(task: Task, shipped: Sequence[Any], entries: Sequence[dict[str, Any]]) -> None:
@@ -196,9 +221,13 @@ def _read_back(task: Task, shipped: Sequence[Any], entries: Sequence[dict[str, A
         if isinstance(subject, Subject):  # a model in memory has no folder to be read
             entry = next(entry for entry in entries if entry["name"] == subject.name)
             entry["read_back"] = check_read_back(
-                subject, entry["metrics"]["accuracy"], texts=split.texts, pairs=split.pairs,
-                names=[task.labels[label] for label in split.labels], max_length=entry["max_length"],
-            )  # fmt: skip
+                subject,
+                entry["metrics"]["accuracy"],
+                texts=split.texts,
+                pairs=split.pairs,
+                names=[task.labels[label] for label in split.labels],
+                max_length=entry["max_length"],
+            )
 
 
 def differing(result: Measurement, task: Task) -> list[dict[str, Any]]:
@@ -231,11 +260,11 @@ def _points(curve: Sequence[Sequence[float]]) -> list[dict[str, float]]:
     return [{"step": step, "loss": loss} for step, loss in curve]
 
 
-def _set_paths(walk: Walk, subjects: Sequence[dict[str, Any]]) -> None:
+def _set_paths(execution: Execution, subjects: Sequence[dict[str, Any]]) -> None:
     """Let every path be relative to the run folder; the model that came in is called as the recipe calls it."""
-    folders = {step.name: f"{STEPS}/{folder_name(number, step)}" for number, step in enumerate(walk.plan.steps, 1)}
+    folders = {step.name: f"{STEPS}/{folder_name(number, step)}" for number, step in enumerate(execution.plan.steps, 1)}
     for subject in subjects:
         if subject["kind"] == "torch":
-            subject["path"] = folders.get(subject["name"], walk.plan.model)
+            subject["path"] = folders.get(subject["name"], execution.plan.model)
         else:
             subject["path"] = f"{EXPORT}/{subject['target']}"

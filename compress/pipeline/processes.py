@@ -17,7 +17,7 @@ def _together() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def agreed(value: bool) -> bool:
+def broadcast(value: bool) -> bool:
     """The main process's answer, in every process.
 
     It goes by the store where the processes met. After a broadcast, a thread of gloo's may still hold the tensor when the

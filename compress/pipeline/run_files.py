@@ -194,8 +194,11 @@ def _take_over(out: Path) -> None:
     """Mark a folder as a run's, with what of it a run wrote before there were marks."""
     wrote = _written_unmarked(out) if _is_unmarked_run(out) else {}
     if not wrote and any(entry.name not in (LOCK, LOGS) for entry in out.iterdir()):
-        logger.warning("%s is taken over; what it holds stays (%s). What has a name that the run needs gets another one, "
-                       "NAME.kept.", out, held(out))  # fmt: skip
+        logger.warning(
+            "%s is taken over; what it holds stays (%s). What has a name that the run needs gets another one, NAME.kept.",
+            out,
+            held(out),
+        )
     write_mark(out, KIND, wrote=wrote)
 
 
@@ -205,9 +208,14 @@ def _is_unmarked_run(out: Path) -> bool:
         return True
     names = {entry.name for entry in out.iterdir()}
     logs = out / LOGS
-    return names <= {LOCK, LOGS} and (LOCK not in names or not (out / LOCK).is_dir()) and (
-        LOGS not in names or (logs.is_dir() and not logs.is_symlink() and {one.name for one in logs.iterdir()} <= {"run.log"})
-    )  # fmt: skip
+    return (
+        names <= {LOCK, LOGS}
+        and (LOCK not in names or not (out / LOCK).is_dir())
+        and (
+            LOGS not in names
+            or (logs.is_dir() and not logs.is_symlink() and {one.name for one in logs.iterdir()} <= {"run.log"})
+        )
+    )
 
 
 def read_run(out: Path) -> dict[str, Any] | None:
@@ -261,8 +269,11 @@ def deliver(out: Path, contents: Mapping[str, Content], *, whole: bool = True) -
     remove(room)
     room.mkdir()
     try:
-        staged = {name: _stage(room / str(number), content) for number, (name, content) in enumerate(told.items())
-                  if there.get(name) != new[name]}  # fmt: skip
+        staged = {
+            name: _stage(room / str(number), content)
+            for number, (name, content) in enumerate(told.items())
+            if there.get(name) != new[name]
+        }
         announced = {name: [*before.get(name, []), new[name]] for name in new}
         write_mark(out, KIND, wrote=before | announced)
         if RUN in staged and there.get(RUN) in before.get(RUN, []):

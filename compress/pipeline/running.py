@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.artifact.loading import load
-from compress.artifact.places import find_model
+from compress.artifact.model_source import find_model
 from compress.errors import GateMissed
 from compress.export import TARGETS
 from compress.export.exporting import check_runtime, export
@@ -23,7 +23,7 @@ from compress.pipeline.measuring import measure_run
 from compress.pipeline.processes import is_main, join_processes
 from compress.pipeline.run_files import LOGS, SCHEMA, check_apart, check_out, claimed
 from compress.pipeline.run_log import logged
-from compress.pipeline.steps import Stop, Walk, walk_steps
+from compress.pipeline.steps import Execution, StepOutput, execute_steps
 from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_model, tiny_plan, tiny_sizes
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.tasks import task as read_task
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunOptions:
     """How to run a plan; nothing here changes a result, but for `tiny`.
 
     Args:
@@ -57,7 +57,7 @@ class Surroundings:
     force: bool = False
 
 
-def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
+def run(plan: Plan, surroundings: RunOptions | None = None) -> dict[str, Any]:
     """Run a plan and leave a run folder; steps that were made before are taken from the cache.
 
     Returns:
@@ -67,7 +67,7 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
         InputError: Model, data or arguments are wrong; nothing was written.
         CompressError: The work failed; finished steps are kept.
     """
-    around = surroundings or Surroundings()
+    around = surroundings or RunOptions()
     out = run_folder(plan, around.out, around.tiny)
     folder = cache_folder(around.cache, out)
     plan = tiny_plan(plan) if around.tiny else plan
@@ -86,21 +86,30 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
         task = read_task(**plan.task)
         if around.tiny:
             task = task.capped(EXAMPLES)
-        walk = Walk(plan, task, cache, device, around.progress, STEPS if around.tiny else None, around.log_with,
-                    around.checkpoint_seconds, logs=out / LOGS)  # fmt: skip
+        execution = Execution(
+            plan,
+            task,
+            cache,
+            device,
+            around.progress,
+            STEPS if around.tiny else None,
+            around.log_with,
+            around.checkpoint_seconds,
+            logs=out / LOGS,
+        )
         with cache_loss_told(cache):
-            start = _start(walk, around.tiny)
-            check_exports(walk, start)
-            check_runtimes(walk)
-            check_texts(walk)
+            start = _start(execution, around.tiny)
+            check_exports(execution, start)
+            check_runtimes(execution)
+            check_texts(execution)
             if not around.tiny:
-                check_teachers(walk, start)
-                rehearse(walk, start)
-            with claimed(out, targets, log, force=around.force, has_worked=lambda: bool(walk.records)):
-                walk_steps(walk, start)
+                check_teachers(execution, start)
+                rehearse(execution, start)
+            with claimed(out, targets, log, force=around.force, has_worked=lambda: bool(execution.records)):
+                execute_steps(execution, start)
                 if not is_main():
                     return {}
-                shipped = _export_all(walk, around.tiny)
+                shipped = _export_all(execution, around.tiny)
                 record = {
                     "schema": SCHEMA,
                     "name": plan.name,
@@ -110,7 +119,7 @@ def run(plan: Plan, surroundings: Surroundings | None = None) -> dict[str, Any]:
                     "commit": commit(),
                     "data": {"fingerprint": task.fingerprint, **task.describe()},
                 }
-                return measure_run(walk, shipped, out, record, clock)
+                return measure_run(execution, shipped, out, record, clock)
 
 
 def run_folder(plan: Plan, out: Path | None, tiny: bool) -> Path:
@@ -126,11 +135,11 @@ def raise_for_gates(record: dict[str, Any]) -> None:
         raise GateMissed("the deployed file misses " + "; ".join(lines) + ". See report.html for what each step cost.")
 
 
-def _start(walk: Walk, tiny: bool) -> Stop:
-    plan, task = walk.plan, walk.task
+def _start(execution: Execution, tiny: bool) -> StepOutput:
+    plan, task = execution.plan, execution.task
     if tiny:
         key = digest([tiny_sizes(plan), task.fingerprint, plan.seed, source_digest("compress.pipeline.tiny")])
-        return Stop(INPUT_MODEL, key, None, tiny_model(plan, task, plan.seed))
+        return StepOutput(INPUT_MODEL, key, None, tiny_model(plan, task, plan.seed))
     folder = find_model(plan.model)
     new_head = begins_anew(plan)
     key = digest([folder_digest(folder), list(task.labels), plan.seed, new_head, source_digest("compress.artifact.loading")])
@@ -138,7 +147,7 @@ def _start(walk: Walk, tiny: bool) -> Stop:
 
 
 @dataclass
-class _Unloaded(Stop):
+class _Unloaded(StepOutput):
     """The model that a run starts from; it takes the task's labels when it is loaded."""
 
     source: str = ""
@@ -152,32 +161,37 @@ class _Unloaded(Stop):
         return self.loaded
 
 
-def _export_all(walk: Walk, tiny: bool) -> dict[str, Path]:
+def _export_all(execution: Execution, tiny: bool) -> dict[str, Path]:
     shipped = {}
-    for wanted in walk.plan.exports:
+    for wanted in execution.plan.exports:
         options = dict(wanted.options)
         if tiny and "max_flips" in options:  # a random model's answers are ties
             options |= {"max_flips": 1.0, "max_relative_error": 10.0}
-        key = digest({
-            "model": walk.last.key, "target": wanted.target, "options": options, "data": walk.task.fingerprint,
-            "source": source_digest(TARGETS[wanted.target], "compress.export.exporting"),
-            "versions": versions(EXPORT_VERSIONS),
-        })  # fmt: skip
-        shipped[wanted.target] = _export_one(walk, wanted.target, options, key)
+        key = digest(
+            {
+                "model": execution.last.key,
+                "target": wanted.target,
+                "options": options,
+                "data": execution.task.fingerprint,
+                "source": source_digest(TARGETS[wanted.target], "compress.export.exporting"),
+                "versions": versions(EXPORT_VERSIONS),
+            }
+        )
+        shipped[wanted.target] = _export_one(execution, wanted.target, options, key)
     return shipped
 
 
-def _export_one(walk: Walk, target: str, options: dict[str, Any], key: str) -> Path:
-    found = walk.cache.find("exports", key)
+def _export_one(execution: Execution, target: str, options: dict[str, Any], key: str) -> Path:
+    found = execution.cache.find("exports", key)
     if found is None:
-        with walk.cache.alone("exports", key):
-            found = walk.cache.find("exports", key)
+        with execution.cache.alone("exports", key):
+            found = execution.cache.find("exports", key)
             if found is None:
                 logger.info("export to %s starts", target)
-                walk.progress(f"export: {target}", 0, 1)
-                unmade = walk.cache.unmade("exports", key)
+                execution.progress(f"export: {target}", 0, 1)
+                unmade = execution.cache.unmade("exports", key)
                 started = time.perf_counter()
-                export(walk.last.model(), unmade, target=target, task=walk.task, **options)
-                found = walk.cache.finish("exports", key, {"seconds": time.perf_counter() - started})
-                walk.progress(f"export: {target}", 1, 1)
+                export(execution.last.model(), unmade, target=target, task=execution.task, **options)
+                found = execution.cache.finish("exports", key, {"seconds": time.perf_counter() - started})
+                execution.progress(f"export: {target}", 1, 1)
     return found

@@ -20,7 +20,7 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.artifact.loading import load
-from compress.artifact.places import find_model
+from compress.artifact.model_source import find_model
 from compress.artifact.saving import write_model
 from compress.bert.layout import parameter_count
 from compress.disk import remove
@@ -32,10 +32,10 @@ from compress.methods import METHODS
 from compress.objectives import OBJECTIVES
 from compress.pipeline.cache import Cache
 from compress.pipeline.keys import EXPORT_VERSIONS, VERSIONS, digest, folder_digest, source_digest, versions
-from compress.pipeline.processes import agreed, is_main, wait_for_all
+from compress.pipeline.processes import broadcast, is_main, wait_for_all
 from compress.recipe.plan import INPUT_MODEL, Plan, Step
 from compress.recipe.signatures import load_function
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -49,7 +49,7 @@ SAME = "with this model, method, arguments, data, seed and code"
 
 
 @dataclass
-class Stop:
+class StepOutput:
     """A model on its way through the steps: known by key and folder, loaded when someone needs it."""
 
     name: str
@@ -72,7 +72,7 @@ class Stop:
 
 
 @dataclass
-class Walk:
+class Execution:
     """What the steps share, and what they left behind: `stops` by name, `records` for run.json, `logs` for trackers.
 
     The `keys` of the steps, and the `digests` of the files and checkpoints that they name, are worked out once in a run, by
@@ -87,102 +87,118 @@ class Walk:
     max_steps: int | None
     log_with: tuple[str, ...]
     checkpoint_seconds: float
-    stops: dict[str, Stop] = field(default_factory=dict)
+    stops: dict[str, StepOutput] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
     digests: dict[str, str | None] = field(default_factory=dict)
     logs: Path | None = None
 
     @property
-    def last(self) -> Stop:
+    def last(self) -> StepOutput:
         """The model after the steps so far."""
         return list(self.stops.values())[-1]
 
     @property
-    def baseline(self) -> Stop:
+    def baseline(self) -> StepOutput:
         """What results are compared with: the recipe's, else the first step that trains, else the first model."""
         told = self.plan.benchmark.baseline
         trained = [step.name for step in self.plan.steps if "epochs" in step.arguments]
         return self.stops[told or (trained[0] if trained else INPUT_MODEL)]
 
 
-def walk_steps(walk: Walk, start: Stop) -> None:
+def execute_steps(execution: Execution, start: StepOutput) -> None:
     """Run every step of the plan, from `start` on."""
-    walk.stops[INPUT_MODEL] = start
-    for step in walk.plan.steps:
-        walk.stops[step.name] = _run_step(walk, step, walk.last)
+    execution.stops[INPUT_MODEL] = start
+    for step in execution.plan.steps:
+        execution.stops[step.name] = _run_step(execution, step, execution.last)
 
 
-def stops_ahead(walk: Walk, start: Stop) -> Walk:
+def stops_ahead(execution: Execution, start: StepOutput) -> Execution:
     """The same walk with all of its stops: what every step's result will go by, and its folder where it was made before."""
-    ahead = replace(walk, stops={INPUT_MODEL: start})
-    for step in walk.plan.steps:
+    ahead = replace(execution, stops={INPUT_MODEL: start})
+    for step in execution.plan.steps:
         key = _key_of(ahead, step, ahead.last)
-        ahead.stops[step.name] = Stop(step.name, key, walk.cache.find("steps", key))
+        ahead.stops[step.name] = StepOutput(step.name, key, execution.cache.find("steps", key))
     return ahead
 
 
-def call_of(walk: Walk, step: Step, run: Run) -> Callable[[PreTrainedModel], PreTrainedModel]:
+def call_of(execution: Execution, step: Step, run: StepContext) -> Callable[[PreTrainedModel], PreTrainedModel]:
     """The step's method with all of its arguments; it is to be called with the model."""
     function = load_function(METHODS, step.method)
     wants = inspect.signature(function).parameters
     arguments = dict(step.arguments)
     if arguments.get("teacher"):
-        arguments["teacher"] = walk.stops[arguments["teacher"]].model()
-    supplied = {"task": walk.task, "run": run}
+        arguments["teacher"] = execution.stops[arguments["teacher"]].model()
+    supplied = {"task": execution.task, "run": run}
     return partial(function, **arguments, **{name: supplied[name] for name in supplied.keys() & wants.keys()})
 
 
-def _run_step(walk: Walk, step: Step, before: Stop) -> Stop:
-    key = _key_of(walk, step, before)
-    found = walk.cache.find("steps", key)
+def _run_step(execution: Execution, step: Step, before: StepOutput) -> StepOutput:
+    key = _key_of(execution, step, before)
+    found = execution.cache.find("steps", key)
     started = time.perf_counter()
-    reused = agreed(found is not None)
+    reused = broadcast(found is not None)
     if not reused:
-        found, reused = _make_step(walk, step, before, key)
+        found, reused = _make_step(execution, step, before, key)
     assert found is not None
-    facts = walk.cache.facts(found)
+    facts = execution.cache.facts(found)
     record = {
-        "name": step.name, "method": step.method, "arguments": step.arguments, "key": key,
-        "status": "reused" if reused else "computed", "why": f"{'made' if reused else 'not made'} before {SAME}",
-        "seconds": facts.pop("seconds", 0.0), **facts,
-    }  # fmt: skip
-    walk.records.append(record)
-    walk.progress(f"{step.name}: {'reused' if reused else 'done'}", 1, 1)
+        "name": step.name,
+        "method": step.method,
+        "arguments": step.arguments,
+        "key": key,
+        "status": "reused" if reused else "computed",
+        "why": f"{'made' if reused else 'not made'} before {SAME}",
+        "seconds": facts.pop("seconds", 0.0),
+        **facts,
+    }
+    execution.records.append(record)
+    execution.progress(f"{step.name}: {'reused' if reused else 'done'}", 1, 1)
     said = "reused" if reused else f"{time.perf_counter() - started:.1f} s"
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
-    logger.info("%s (%s): %s; %.1f M -> %.1f M parameters%s", step.name, step.method, said,
-                record["parameters_before"] / 1e6, record["parameters"] / 1e6, metrics and f"; {metrics}")  # fmt: skip
-    return Stop(step.name, key, found)
+    logger.info(
+        "%s (%s): %s; %.1f M -> %.1f M parameters%s",
+        step.name,
+        step.method,
+        said,
+        record["parameters_before"] / 1e6,
+        record["parameters"] / 1e6,
+        metrics and f"; {metrics}",
+    )
+    return StepOutput(step.name, key, found)
 
 
-def _key_of(walk: Walk, step: Step, before: Stop) -> str:
-    if step.name not in walk.keys:
-        walk.keys[step.name] = _key(walk, step, before)
-    return walk.keys[step.name]
+def _key_of(execution: Execution, step: Step, before: StepOutput) -> str:
+    if step.name not in execution.keys:
+        execution.keys[step.name] = _key(execution, step, before)
+    return execution.keys[step.name]
 
 
-def _key(walk: Walk, step: Step, before: Stop) -> str:
+def _key(execution: Execution, step: Step, before: StepOutput) -> str:
     wants = inspect.signature(load_function(METHODS, step.method)).parameters
     teacher = step.arguments.get("teacher")
     objectives = [OBJECTIVES[name] for name in step.arguments.get("objectives") or OBJECTIVES]
-    return digest({
-        "parent": before.key,
-        "method": step.method,
-        "arguments": step.arguments,
-        "teacher": walk.stops[teacher].key if teacher else None,
-        "text": _once(walk, _file_digest, step.arguments.get("text")),
-        "masked_lm": [_once(walk, _model_digest, one.get("masked_lm"))
-                      for one in (step.arguments, step.arguments.get("augment") or {})],
-        "checkpoint": _once(walk, _model_digest, step.arguments.get("checkpoint")),
-        "seed": walk.plan.seed if "run" in wants else None,
-        "data": walk.task.fingerprint if "task" in wants else None,
-        "source": source_digest(METHODS[step.method], *objectives),
-        "versions": versions(VERSIONS),
-        "max_steps": walk.max_steps,
-        "machine": _machine(step),
-        "device": walk.device if "run" in wants else None,
-    })  # fmt: skip
+    return digest(
+        {
+            "parent": before.key,
+            "method": step.method,
+            "arguments": step.arguments,
+            "teacher": execution.stops[teacher].key if teacher else None,
+            "text": _once(execution, _file_digest, step.arguments.get("text")),
+            "masked_lm": [
+                _once(execution, _model_digest, one.get("masked_lm"))
+                for one in (step.arguments, step.arguments.get("augment") or {})
+            ],
+            "checkpoint": _once(execution, _model_digest, step.arguments.get("checkpoint")),
+            "seed": execution.plan.seed if "run" in wants else None,
+            "data": execution.task.fingerprint if "task" in wants else None,
+            "source": source_digest(METHODS[step.method], *objectives),
+            "versions": versions(VERSIONS),
+            "max_steps": execution.max_steps,
+            "machine": _machine(step),
+            "device": execution.device if "run" in wants else None,
+        }
+    )
 
 
 def _machine(step: Step) -> dict[str, Any] | None:
@@ -194,14 +210,14 @@ def _machine(step: Step) -> dict[str, Any] | None:
     return {"machine": machine_key(), "versions": versions(EXPORT_VERSIONS), "source": source}
 
 
-def _once(walk: Walk, digest_of: Callable[[str], str | None], name: str | None) -> str | None:
+def _once(execution: Execution, digest_of: Callable[[str], str | None], name: str | None) -> str | None:
     """What a file or a model is known by, read once in a run however many steps name it."""
     if name is None:
         return None
     known = f"{digest_of.__name__} {name}"
-    if known not in walk.digests:
-        walk.digests[known] = digest_of(name)
-    return walk.digests[known]
+    if known not in execution.digests:
+        execution.digests[known] = digest_of(name)
+    return execution.digests[known]
 
 
 def _file_digest(path: str) -> str | None:
@@ -215,43 +231,54 @@ def _model_digest(name: str) -> str | None:
     return folder_digest(find_model(name))
 
 
-def _make_step(walk: Walk, step: Step, before: Stop, key: str) -> tuple[Path, bool]:
+def _make_step(execution: Execution, step: Step, before: StepOutput, key: str) -> tuple[Path, bool]:
     """The folder of the step's result, and whether another run made it meanwhile.
 
     Every process trains; the main one alone locks and writes. All of them take up the same checkpoint.
     """
-    with walk.cache.alone("steps", key) if is_main() else nullcontext():
-        reused = agreed(walk.cache.find("steps", key) is not None)
+    with execution.cache.alone("steps", key) if is_main() else nullcontext():
+        reused = broadcast(execution.cache.find("steps", key) is not None)
         if not reused:
-            unfinished = walk.cache.partial("steps", key)
-            model, facts = _apply(walk, step, before, unfinished / CHECKPOINT)
+            unfinished = execution.cache.partial("steps", key)
+            model, facts = _apply(execution, step, before, unfinished / CHECKPOINT)
             if is_main():
-                _keep(walk, model, facts, unfinished, key)
+                _keep(execution, model, facts, unfinished, key)
     wait_for_all()
-    found = walk.cache.find("steps", key)
+    found = execution.cache.find("steps", key)
     if found is None:
-        raise CompressError(f"the result of {step.name} is no longer in the cache {walk.cache.root}; run the command again.")
+        raise CompressError(
+            f"the result of {step.name} is no longer in the cache {execution.cache.root}; run the command again."
+        )
     return found, reused
 
 
-def _keep(walk: Walk, model: PreTrainedModel, facts: dict[str, Any], unfinished: Path, key: str) -> None:
+def _keep(execution: Execution, model: PreTrainedModel, facts: dict[str, Any], unfinished: Path, key: str) -> None:
     """Write a step's model and check that it answers the same when loaded again, before it counts as made."""
     for path in unfinished.iterdir():
         if path.name != CHECKPOINT:
             remove(path)
     write_model(model, unfinished)
-    _check_reload(model, unfinished, walk.task)
+    _check_reload(model, unfinished, execution.task)
     remove(unfinished / CHECKPOINT)
-    walk.cache.finish("steps", key, facts)
+    execution.cache.finish("steps", key, facts)
 
 
-def _apply(walk: Walk, step: Step, before: Stop, checkpoint: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
-    run = Run(walk.plan.seed, walk.device, checkpoint, walk.cache.root / "answers", _named(walk.progress, step.name),
-              walk.max_steps, walk.checkpoint_seconds, walk.log_with, logs=walk.logs and walk.logs / step.name,
-              tiny=walk.max_steps is not None)  # fmt: skip
-    call, model = call_of(walk, step, run), before.model()
+def _apply(execution: Execution, step: Step, before: StepOutput, checkpoint: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
+    run = StepContext(
+        execution.plan.seed,
+        execution.device,
+        checkpoint,
+        execution.cache.root / "answers",
+        _named(execution.progress, step.name),
+        execution.max_steps,
+        execution.checkpoint_seconds,
+        execution.log_with,
+        logs=execution.logs and execution.logs / step.name,
+        tiny=execution.max_steps is not None,
+    )
+    call, model = call_of(execution, step, run), before.model()
     logger.info("%s (%s) starts", step.name, step.method)
-    walk.progress(f"{step.name}: starts", 0, 1)
+    execution.progress(f"{step.name}: starts", 0, 1)
     started = time.perf_counter()
     changed = call(model)
     facts = {

@@ -32,11 +32,15 @@ def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
     sizes = tiny_sizes(plan)
     tokenizer = _tokenizer(task, sizes["positions"])
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=sizes["width"], num_hidden_layers=sizes["layers"],
-        num_attention_heads=sizes["heads"], intermediate_size=sizes["intermediate"],
+        vocab_size=len(tokenizer),
+        hidden_size=sizes["width"],
+        num_hidden_layers=sizes["layers"],
+        num_attention_heads=sizes["heads"],
+        intermediate_size=sizes["intermediate"],
         max_position_embeddings=sizes["positions"],
-        id2label=dict(enumerate(task.labels)), label2id={name: index for index, name in enumerate(task.labels)},
-    )  # fmt: skip
+        id2label=dict(enumerate(task.labels)),
+        label2id={name: index for index, name in enumerate(task.labels)},
+    )
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 from compress.errors import raise_together
 
+RENAMED = {"table_bits": "embedding_bits", "hides": "mlm_probability", "learned_steps": "lsq"}
+"""Keys that had another name, and what they are called now."""
+
 KeyPath = tuple[str | int, ...]
 """Where a value stands in a recipe: ("steps", 2, "distill", "epochs")."""
 
@@ -111,6 +114,8 @@ def stands_for(name: str, given: Iterable[str], known: Collection[str]) -> bool:
 def unknown(what: str, word: str, allowed: Iterable[str]) -> str:
     """Say that `word` is unknown, what was probably meant, and what is allowed."""
     names = list(allowed)
+    if RENAMED.get(word) in names:
+        return f"{word!r} is now called {RENAMED[word]!r}"
     meant = nearest(word, names)
     suggestion = f"; did you mean '{meant}'?" if meant else ";"
     return f"unknown {what}{suggestion} allowed: {', '.join(names) or 'none'}"

@@ -33,9 +33,14 @@ class ForeignFile:
     """
 
     def __init__(
-        self, path: Path, runtime: str, *, module: str = answering.__name__, time_limit: float = TIME_LIMIT_SECONDS,
+        self,
+        path: Path,
+        runtime: str,
+        *,
+        module: str = answering.__name__,
+        time_limit: float = TIME_LIMIT_SECONDS,
         **options: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         external_files(path)
         self.path = path
         self.process = RuntimeProcess(module, time_limit=time_limit)

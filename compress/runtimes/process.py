@@ -55,15 +55,19 @@ class RuntimeProcess:
         self.time_limit = time_limit
         stderr = tempfile.TemporaryFile()  # noqa: SIM115  # a pipe that nobody reads would fill up, and stop it
         self._process = subprocess.Popen(
-            worker_command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0,
+            worker_command(module),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            bufsize=0,
             env=worker_environment(threads),
-        )  # fmt: skip
+        )
         self._stderr = stderr
         self.end = weakref.finalize(self, _end, self._process, stderr, os.getpid())
 
     def ask(
         self, what: str, request: Mapping[str, Any], arrays: Arrays | None = None, *, cure: str = SMALLER, failed: str = ""
-    ) -> Frame:  # fmt: skip
+    ) -> Frame:
         """Ask, and wait for the answer.
 
         Args:

@@ -76,8 +76,7 @@ def loaded(path: Path, options: Any, *, device: str = "cpu") -> Any:
     except Exception as err:  # onnxruntime's errors have no common class of their own
         refuse_out_of_memory(err, f"loading {path}")
         told = first_line(err)
-        cure = ("Export the model again with standard operators alone" if UNKNOWN_OPERATOR in told
-                else "Export the model again")  # fmt: skip
+        cure = "Export the model again with standard operators alone" if UNKNOWN_OPERATOR in told else "Export the model again"
         raise InputError(f"{path} cannot be loaded by onnxruntime: {told}. {cure}.") from err
 
 

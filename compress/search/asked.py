@@ -33,9 +33,13 @@ def wrong_times(
 
 
 def budgets_of(
-    times: BlockTimes, dense_ms: float, setting: Setting, speedup: float | None, p50_ms: float | None,
+    times: BlockTimes,
+    dense_ms: float,
+    setting: Setting,
+    speedup: float | None,
+    p50_ms: float | None,
     schedule: Sequence[float],
-) -> list[float]:  # fmt: skip
+) -> list[float]:
     """What the model may take after each cut, in milliseconds.
 
     Args:
@@ -50,8 +54,15 @@ def budgets_of(
         InputError: One is not below today's time, or the last cannot be reached.
     """
     today, fastest = times.dense_ms, fastest_ms(times)
-    logger.info("%s takes %.3g ms today, of which %.3g ms cannot be pruned; with one head in one layer it would take %.3g ms, "
-                "%.3g times less", setting, today, times.base_ms, fastest, today / fastest)  # fmt: skip
+    logger.info(
+        "%s takes %.3g ms today, of which %.3g ms cannot be pruned; with one head in one layer it would take %.3g ms, "
+        "%.3g times less",
+        setting,
+        today,
+        times.base_ms,
+        fastest,
+        today / fastest,
+    )
     wanted = dense_ms / speedup if speedup else p50_ms
     assert wanted is not None
     if setting.quick and not fastest < wanted < today:
@@ -59,8 +70,10 @@ def budgets_of(
         return [float(one) for one in np.linspace(today, (today + fastest) / 2, len(schedule) + 2)[1:]]
     asked = f"speedup is {speedup:g}, which is {wanted:.3g} ms" if speedup else f"p50_ms is {wanted:g}"
     if wanted >= today:
-        raise InputError(f"prune_to_latency.{asked}, but the model takes {today:.3g} ms already ({setting}); ask for less, or "
-                         "remove the step.")  # fmt: skip
+        raise InputError(
+            f"prune_to_latency.{asked}, but the model takes {today:.3g} ms already ({setting}); ask for less, or "
+            "remove the step."
+        )
     if wanted < fastest:
         raise InputError(
             f"prune_to_latency.{asked}, but {setting} takes at least {fastest:.3g} ms, when all but one head in one layer is "
@@ -83,7 +96,11 @@ def tell_what_pays(times: BlockTimes, setting: Setting, shapes: Sequence[Shape])
     whole, half = times.layer_ms(shape), times.layer_ms((shape[0] // 2, shape[1] // 2))
     saved = 1 - half / whole if whole else 0.0
     if saved < PAYS:
-        logger.warning("%s: half the heads and neurons make a layer only %.0f %% faster, so that narrower layers do not pay, "
-                       "and fewer do; a larger batch or length would change that", setting, 100 * saved)  # fmt: skip
+        logger.warning(
+            "%s: half the heads and neurons make a layer only %.0f %% faster, so that narrower layers do not pay, "
+            "and fewer do; a larger batch or length would change that",
+            setting,
+            100 * saved,
+        )
     else:
         logger.info("%s: half the heads and neurons make a layer %.0f %% faster", setting, 100 * saved)

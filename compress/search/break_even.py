@@ -11,7 +11,7 @@ from compress.bert.factors import set_rank
 from compress.bert.surgery import copy_of
 from compress.measure.block_times import Setting, model_times
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def faster_below(
     names: Mapping[tuple[int, int], Sequence[str]],
     limits: Mapping[tuple[int, int], int],
     setting: Setting,
-    run: Run,
+    run: StepContext,
 ) -> dict[tuple[int, int], int]:
     """Measure the rank below which a Linear's two factors are faster than it, by its shape; 0 where none that was tried is.
 
@@ -38,8 +38,10 @@ def faster_below(
         run: Progress; its facts take up what is found.
     """
     models: dict[str, PreTrainedModel] = {"whole": model}
-    tried = {shape: sorted({max(1, round(limit * part / LANES) * LANES) for part in TRIED if limit * part >= 1})
-             for shape, limit in limits.items()}  # fmt: skip
+    tried = {
+        shape: sorted({max(1, round(limit * part / LANES) * LANES) for part in TRIED if limit * part >= 1})
+        for shape, limit in limits.items()
+    }
     for shape, ranks in tried.items():
         for rank in ranks:
             models[_named(shape, rank)] = lowered = copy_of(model)
@@ -50,8 +52,13 @@ def faster_below(
     for shape, ranks in tried.items():
         times = [taken[_named(shape, rank)] for rank in ranks]
         found[shape] = min(limits[shape], crossing(ranks, times, taken["whole"]))
-        logger.info("%s: a Linear of %d x %d is faster as two below rank %d, and smaller below %d", setting, *shape,
-                    found[shape], limits[shape])  # fmt: skip
+        logger.info(
+            "%s: a Linear of %d x %d is faster as two below rank %d, and smaller below %d",
+            setting,
+            *shape,
+            found[shape],
+            limits[shape],
+        )
     run.facts["break_even"] = {f"{shape[0]}x{shape[1]}": limit for shape, limit in found.items()}
     return found
 

@@ -57,10 +57,13 @@ class Budget:
         if budget_ms < fastest_ms(times) or spent <= 0:
             raise InputError(f"{budget_ms:.3g} ms is less than {fastest_ms(times):.3g} ms; ask for more.")
         self.shapes = [one.shapes for one in losses]
-        self.middle = [_buckets([0.0 if shape == DROPPED else times.layer_ms(shape) for shape in shapes], spent)
-                       for shapes in self.shapes]  # fmt: skip
-        self.last = [_buckets([times.layer_ms(shape, last=True) if shape[0] else np.inf for shape in shapes], spent)
-                     for shapes in self.shapes]  # fmt: skip
+        self.middle = [
+            _buckets([0.0 if shape == DROPPED else times.layer_ms(shape) for shape in shapes], spent) for shapes in self.shapes
+        ]
+        self.last = [
+            _buckets([times.layer_ms(shape, last=True) if shape[0] else np.inf for shape in shapes], spent)
+            for shapes in self.shapes
+        ]
 
     def best(self, weights: np.ndarray) -> list[Shape]:
         """The shape of each layer, where a layer's losses in attention and feed-forward part count `weights`, (layers, 2)."""
@@ -68,8 +71,10 @@ class Budget:
             np.array([weight[0] * one.heads[heads] + weight[1] * one.neurons[neurons] for heads, neurons in shapes])
             for one, shapes, weight in zip(self.losses, self.shapes, weights, strict=True)
         ]
-        dropped = [loss[shapes.index(DROPPED)] if DROPPED in shapes else np.inf
-                   for loss, shapes in zip(losses, self.shapes, strict=True)]  # fmt: skip
+        dropped = [
+            loss[shapes.index(DROPPED)] if DROPPED in shapes else np.inf
+            for loss, shapes in zip(losses, self.shapes, strict=True)
+        ]
         so_far = np.zeros(BUCKETS + 1)  # the least loss of the layers below within each time
         chosen: list[np.ndarray] = []
         ends: list[tuple[float, int]] = []

@@ -11,7 +11,7 @@ from compress.bert.families import FAMILIES
 from compress.export.exporting import check_runtime
 from compress.measure.block_times import BlockTimes, Setting, block_times
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 Target = Annotated[
     Literal["onnxruntime-cpu", "onnxruntime-cpu-int8", "openvino-cpu", "openvino-cpu-int8"],
@@ -22,7 +22,7 @@ Tokens = Annotated[int, Field(ge=1, description="tokens of each example")]
 Threads = Annotated[int, Field(ge=1, description="threads of the runtime")]
 
 
-def times_of(model: PreTrainedModel, task: Task, setting: Setting, run: Run) -> BlockTimes:
+def times_of(model: PreTrainedModel, task: Task, setting: Setting, run: StepContext) -> BlockTimes:
     """What the model's parts take there, kept beside teachers' answers for other steps and runs."""
     folder = run.answers / "times" if run.answers else None
     return block_times(model, task, setting, folder=folder, progress=run.progress)
@@ -37,8 +37,10 @@ def not_timed(method: str, model: PreTrainedModel, setting: Setting) -> list[str
     check_runtime(setting.target)
     known = [kind for kind, family in FAMILIES.items() if family.after_attention is not None]
     if model.config.model_type not in known:
-        return [f"{method}: a {model.config.model_type} cannot be timed part by part; allowed: {', '.join(known)}. Use "
-                "build_student for another shape."]  # fmt: skip
+        return [
+            f"{method}: a {model.config.model_type} cannot be timed part by part; allowed: {', '.join(known)}. Use "
+            "build_student for another shape."
+        ]
     longest = model.config.max_position_embeddings
     if setting.length > longest:
         return [f"{method}.length is {setting.length}, but the model reads at most {longest} tokens; use fewer."]

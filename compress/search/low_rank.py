@@ -27,10 +27,10 @@ from compress.search.obs import DAMPING, Inputs
 from compress.search.stitching import inputs_of
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
+from compress.train.compatibility import check_fit, labels_aligned
 from compress.train.fisher import drawn_examples, row_information
-from compress.train.fit import check_fit, labels_aligned
 from compress.train.predict import BATCH_SIZE, on_device
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def low_rank(
     length: Tokens = 32,
     threads: Threads = 1,
     examples: Annotated[int, Field(ge=1, le=1 << 20, description="of the training part to learn from; more cost time")] = 1024,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Write each Linear (out, in) of the encoder as two, (rank, in) and (out, rank), by its singular values.
 
@@ -152,7 +152,7 @@ def low_rank(
         NoEffect: Every Linear stays whole.
         CompressError: The machine is too busy to measure on.
     """
-    run = run or Run()
+    run = run or StepContext()
     read_by = _checked(model, task, parts)
     setting = Setting(target, batch, length, threads, quick=run.tiny)
     if break_even == "measured":
@@ -178,9 +178,7 @@ def low_rank(
     return student.eval()
 
 
-def _rehearsed(
-    model: PreTrainedModel, read_by: Sequence[Readers], rank: int | None, macs: float | None
-) -> PreTrainedModel:
+def _rehearsed(model: PreTrainedModel, read_by: Sequence[Readers], rank: int | None, macs: float | None) -> PreTrainedModel:
     """A copy of Linears of that rank; of half of the largest where the ranks are what is looked for."""
     weights = []
     for names, runs in read_by:
@@ -227,7 +225,7 @@ def _checked(model: PreTrainedModel, task: Task, parts: Parts) -> list[Readers]:
 
 
 def _decomposed(
-    model: PreTrainedModel, task: Task, read_by: Sequence[Readers], weighting: Weighting, examples: int, run: Run
+    model: PreTrainedModel, task: Task, read_by: Sequence[Readers], weighting: Weighting, examples: int, run: StepContext
 ) -> list[_Weight]:
     """Every weight with its directions."""
     reader: Any = copy_of(model).to("cpu").eval()
@@ -293,16 +291,26 @@ def _ranks(
         if beyond:
             one = min(beyond, key=lambda each: limits[each.shape])
             out, inputs = one.shape
-            raise InputError(f"low_rank.rank is {rank}, but {one.names[0]} ({out} x {inputs}) is no smaller or faster above "
-                             f"{limits[one.shape]}; use at most that, or leave its part out with parts.")  # fmt: skip
+            raise InputError(
+                f"low_rank.rank is {rank}, but {one.names[0]} ({out} x {inputs}) is no smaller or faster above "
+                f"{limits[one.shape]}; use at most that, or leave its part out with parts."
+            )
         return [rank for _ in weights]
     if energy is not None:
         needed = [int((one.energies.cumsum(0) < energy).sum()) + 1 for one in weights]
-        stays = [f"{one.names[0]} (rank {told}, at most {limits[one.shape]})"
-                 for one, told in zip(weights, needed, strict=True) if told > limits[one.shape]]  # fmt: skip
+        stays = [
+            f"{one.names[0]} (rank {told}, at most {limits[one.shape]})"
+            for one, told in zip(weights, needed, strict=True)
+            if told > limits[one.shape]
+        ]
         if stays:
-            logger.warning("%d of %d Linears stay whole, since %g of their energy needs a rank above the break-even: %s",
-                           len(stays), len(weights), energy, ", ".join(stays[:6]))  # fmt: skip
+            logger.warning(
+                "%d of %d Linears stay whole, since %g of their energy needs a rank above the break-even: %s",
+                len(stays),
+                len(weights),
+                energy,
+                ", ".join(stays[:6]),
+            )
         return [told if told <= limits[one.shape] else None for one, told in zip(weights, needed, strict=True)]
     assert macs is not None
     return _under(weights, limits, macs)
@@ -359,11 +367,17 @@ def _write(student: PreTrainedModel, one: _Weight, rank: int) -> None:
     share(student, {f"{name}.{end}": f"{first}.{end}" for name in one.names[1:] for end in tied})
 
 
-def _tell(run: Run, weights: Sequence[_Weight], ranks: Sequence[int | None]) -> None:
+def _tell(run: StepContext, weights: Sequence[_Weight], ranks: Sequence[int | None]) -> None:
     pairs = list(zip(weights, ranks, strict=True))
     left = _part_left(weights, ranks)
     kept = [float(one.energies[:rank].sum()) for one, rank in pairs]
     run.facts["ranks"] = {one.names[0]: rank for one, rank in pairs}
     shown = ", ".join(map(str, sorted({rank for rank in ranks if rank is not None})))
-    logger.info("%d of %d weights are of low rank, %s; %.1f %% of their multiply-adds stay, and %.2f %% of energy or more",
-                sum(rank is not None for rank in ranks), len(ranks), shown, 100 * left, 100 * min(kept))  # fmt: skip
+    logger.info(
+        "%d of %d weights are of low rank, %s; %.1f %% of their multiply-adds stay, and %.2f %% of energy or more",
+        sum(rank is not None for rank in ranks),
+        len(ranks),
+        shown,
+        100 * left,
+        100 * min(kept),
+    )

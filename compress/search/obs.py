@@ -65,9 +65,14 @@ class Snapshot:
 
 
 def snapshots(
-    weight: torch.Tensor, bias: torch.Tensor, inputs: Inputs, *, counts: Collection[int], size: int = 1,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    inputs: Inputs,
+    *,
+    counts: Collection[int],
+    size: int = 1,
     damping: float = DAMPING,
-) -> dict[int, Snapshot]:  # fmt: skip
+) -> dict[int, Snapshot]:
     """Prune a Linear's inputs, and keep what it looks like with each of some numbers of groups.
 
     Source: Kurtic, Frantar and Alistarh 2023, ZipLM, arXiv 2302.04089, section 3.1, algorithm 1.

@@ -19,12 +19,12 @@ from compress.measure.block_times import BlockTimes, Setting, shapes_of
 from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed, times_of
 from compress.tasks.text_classification import Task
 from compress.train.budget import Kept, kept_under
+from compress.train.compatibility import check_prunable, labels_aligned
 from compress.train.device import pick_device
 from compress.train.fisher import GateGradients, drawn_examples, gate_gradients, importance, rearranged
-from compress.train.fit import check_prunable, labels_aligned
 from compress.train.guesses import with_fewer
 from compress.train.reconstruction import fitted_scales
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def prune_after_training(
     rearrange: Annotated[bool, Field(description="exchange gates within layers, what they do together counted")] = True,
     tune: Annotated[bool, Field(description="scale what is left, so that layers answer as before")] = True,
     multiple_of: Annotated[int, Field(ge=1, le=1024, description="of neurons in a layer; multiples suit the kernels")] = 8,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Remove the heads and neurons that the task's loss needs least, and scale the others to make up for them; no retraining.
 
@@ -90,7 +90,7 @@ def prune_after_training(
     Raises:
         InputError: The model quantizes, does not fit the task, or cannot get as small; or there is nothing to learn from.
     """
-    run = run or Run()
+    run = run or StepContext()
     setting = Setting(target, batch, length, threads, quick=run.tiny) if speedup else None
     _check(model, task, tune, multiple_of, setting)
     encoded = drawn_examples(model, task, examples, run.seed)
@@ -112,8 +112,12 @@ def prune_after_training(
     kept = _searched(gradients, costs, left, multiple_of)
     teacher = _cut(reader, _searched(gradients, costs, math.sqrt(left), multiple_of)) if tune else None
     if rearrange:
-        kept = Kept(*([rearranged(layer, one) for layer, one in zip(layers, parts, strict=True)]
-                      for layers, parts in ((gradients.heads, kept.heads), (gradients.neurons, kept.neurons))))  # fmt: skip
+        kept = Kept(
+            *(
+                [rearranged(layer, one) for layer, one in zip(layers, parts, strict=True)]
+                for layers, parts in ((gradients.heads, kept.heads), (gradients.neurons, kept.neurons))
+            )
+        )
     student = _cut(model, kept)
     if teacher is not None:
         scales = fitted_scales(_cut(reader, kept), teacher, encoded, device, run.progress)
@@ -156,8 +160,10 @@ def _check(model: PreTrainedModel, task: Task, tune: bool, multiple_of: int, set
     check_prunable("prune_after_training", model, task)
     raise_together(not_timed("prune_after_training", model, setting) if setting else [])
     if tune and len(layers) < len(encoder_layers(model)):
-        raise InputError("prune_after_training.tune is true, but the model's layers are shared, so that no scale fits all of "
-                         "their runs; set it to false.")  # fmt: skip
+        raise InputError(
+            "prune_after_training.tune is true, but the model's layers are shared, so that no scale fits all of "
+            "their runs; set it to false."
+        )
     most = max(neuron_count(layer) for layer in layers)
     if multiple_of > most:
         raise InputError(
@@ -174,12 +180,19 @@ def _cut(model: PreTrainedModel, kept: Kept) -> PreTrainedModel:
     return keep_neurons(keep_heads(model, kept.heads), kept.neurons)
 
 
-def _tell(run: Run, costs: Costs, kept: Kept, setting: Setting | None) -> None:
+def _tell(run: StepContext, costs: Costs, kept: Kept, setting: Setting | None) -> None:
     heads, neurons = kept.counts
     left = costs.of(heads, neurons) / costs.whole
     run.facts.update(heads=heads, neurons=neurons)
     what = "the encoder's multiply-adds" if setting is None else f"what the parts take, {setting},"
     if setting is None:
         run.facts["encoder_macs_left"] = left
-    logger.info("%d heads and %d neurons stay, %.1f %% of %s; heads by layer %s, neurons %s",
-                sum(heads), sum(neurons), 100 * left, what, heads, neurons)  # fmt: skip
+    logger.info(
+        "%d heads and %d neurons stay, %.1f %% of %s; heads by layer %s, neurons %s",
+        sum(heads),
+        sum(neurons),
+        100 * left,
+        what,
+        heads,
+        neurons,
+    )

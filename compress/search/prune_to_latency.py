@@ -26,13 +26,14 @@ from compress.search.stitching import Batches, Parts, kept_layers, parts_of, sti
 from compress.tasks.text_classification import Task
 from compress.train.batches import sorted_batches
 from compress.train.calibration import FEWEST, answers
-from compress.train.fit import check_fit, labels_aligned
+from compress.train.compatibility import check_fit, labels_aligned
 from compress.train.guesses import with_fewer
-from compress.train.loop import Goal, train
+from compress.train.loop import train
 from compress.train.predict import on_device
-from compress.train.run import Run
+from compress.train.run import StepContext
 from compress.train.settings import Average, BatchSize, Epochs, LearningRate, Settings
-from compress.train.teaching import TeacherCacheBytes, Teaching, goal_of
+from compress.train.teaching import Distillation, TeacherCacheBytes, training_loss_of
+from compress.train.training_loss import TrainingLoss
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class _Search:
     setting: Setting
     trials: int
     examples: int
-    run: Run
+    run: StepContext
     losses: list[float] = field(default_factory=list)
 
 
@@ -101,15 +102,13 @@ def prune_to_latency(
         list[Faster] | None, Field(min_length=1, description="speed-ups on the way, after each of which the model is trained")
     ] = None,
     teacher: PreTrainedModel | None = None,
-    against: Annotated[
-        Literal["model", "teacher"], Field(description="whose file speed-ups are counted against")
-    ] = "model",
+    against: Annotated[Literal["model", "teacher"], Field(description="whose file speed-ups are counted against")] = "model",
     teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
     epochs: Epochs = 1,
     learning_rate: LearningRate = 1e-4,
     batch_size: BatchSize = 64,
     average: Average = 0.0,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Prune heads, neurons and layers until the exported file takes no longer than asked on this machine.
 
@@ -156,7 +155,7 @@ def prune_to_latency(
             the data do not fit.
         CompressError: The machine is too busy to measure on.
     """
-    run = run or Run()
+    run = run or StepContext()
     setting = Setting(target, batch, length, threads, quick=run.tiny)
     _check(model, task, setting, teacher)
     task = task.read_by(model) if teacher is None else task.read_by(model).read_by(teacher)
@@ -189,9 +188,14 @@ def prune_to_latency(
 
 
 def _rehearsed(
-    model: PreTrainedModel, teacher: PreTrainedModel | None, speedup: float, learns: bool, teacher_cache_bytes: int,
-    task: Task, run: Run,
-) -> PreTrainedModel:  # fmt: skip
+    model: PreTrainedModel,
+    teacher: PreTrainedModel | None,
+    speedup: float,
+    learns: bool,
+    teacher_cache_bytes: int,
+    task: Task,
+    run: StepContext,
+) -> PreTrainedModel:
     """A copy of all layers or of fewer, of which so much stays that it may be fast enough."""
     depth = len(encoder_layers(model))
     chosen = run.guess.among(depth)
@@ -206,19 +210,28 @@ def _rehearsed(
 
 def _check(model: PreTrainedModel, task: Task, setting: Setting, teacher: PreTrainedModel | None) -> None:
     """Raise InputError for everything that is wrong and can be told without measuring."""
-    raise_together([
-        *not_timed("prune_to_latency", model, setting),
-        *([f"prune_to_latency: {why}"] if (why := why_not_cut(model)) else []),
-        *([f"the task's calibration part has {len(task.calibration)} examples; prune_to_latency needs at least {FEWEST} to "
-           "compare structures on: give more training data, from which it is cut."] if len(task.calibration) < FEWEST else []),
-        *(["prune_to_latency.teacher has another width, tokenizer or other labels than the model; leave it out, and the model "
-           "is its own teacher."] if teacher is not None and not _fits(model, teacher) else []),
-    ])  # fmt: skip
+    wrong = not_timed("prune_to_latency", model, setting)
+    if why := why_not_cut(model):
+        wrong = [*wrong, f"prune_to_latency: {why}"]
+    if len(task.calibration) < FEWEST:
+        wrong = [
+            *wrong,
+            f"the task's calibration part has {len(task.calibration)} examples; prune_to_latency needs at least {FEWEST} to "
+            "compare structures on: give more training data, from which it is cut.",
+        ]
+    if teacher is not None and not _fits(model, teacher):
+        wrong = [
+            *wrong,
+            "prune_to_latency.teacher has another width, tokenizer or other labels than the model; leave it out, and the "
+            "model is its own teacher.",
+        ]
+    raise_together(wrong)
 
 
 def _fits(model: PreTrainedModel, teacher: PreTrainedModel) -> bool:
-    own, its = ((one.config.hidden_size, list(one.config.id2label.values()), one.tokenizer.get_vocab())
-                for one in (model, teacher))  # fmt: skip
+    own, its = (
+        (one.config.hidden_size, list(one.config.id2label.values()), one.tokenizer.get_vocab()) for one in (model, teacher)
+    )
     return own == its
 
 
@@ -307,9 +320,13 @@ def _best_structure(
 
 
 def _trained(
-    student: PreTrainedModel, teacher: PreTrainedModel, layers: Sequence[int], settings: Settings, teacher_cache_bytes: int,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    layers: Sequence[int],
+    settings: Settings,
+    teacher_cache_bytes: int,
     search: _Search,
-) -> PreTrainedModel:  # fmt: skip
+) -> PreTrainedModel:
     """Let a pruned student learn from its teacher's answers, and from the states of the same layers where it has as many as
     the model had."""
     folder = search.run.folder and search.run.folder / f"cut-{len(search.losses)}"
@@ -321,24 +338,39 @@ def _trained(
 
 
 def _goal_between(
-    student: PreTrainedModel, teacher: PreTrainedModel, layers: Sequence[int], depth: int, teacher_cache_bytes: int,
-    task: Task, run: Run,
-) -> Goal:  # fmt: skip
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    layers: Sequence[int],
+    depth: int,
+    teacher_cache_bytes: int,
+    task: Task,
+    run: StepContext,
+) -> TrainingLoss:
     """What a student learns between two cuts, of which these of once `depth` layers are left."""
     alike = len(encoder_layers(teacher)) == depth
-    how = Teaching(layers=[index + 1 for index in layers] if alike else "uniform", teacher_cache_bytes=teacher_cache_bytes)
-    return goal_of("prune_to_latency", OBJECTIVES, how, student=student, teacher=teacher, task=task, run=run)
+    how = Distillation(layers=[index + 1 for index in layers] if alike else "uniform", teacher_cache_bytes=teacher_cache_bytes)
+    return training_loss_of("prune_to_latency", OBJECTIVES, how, student=student, teacher=teacher, task=task, run=run)
 
 
 def _facts_of_cut(cut: _Cut, layers: Sequence[int], budget_ms: float, search: _Search) -> dict[str, Any]:
     shapes = shapes_of(cut.student)
     found = {
-        "budget_ms": round(budget_ms, 4), "predicted_ms": round(cut.predicted_ms, 4), "layers": list(layers),
-        "heads": [shape[0] for shape in shapes], "neurons": [shape[1] for shape in shapes],
+        "budget_ms": round(budget_ms, 4),
+        "predicted_ms": round(cut.predicted_ms, 4),
+        "layers": list(layers),
+        "heads": [shape[0] for shape in shapes],
+        "neurons": [shape[1] for shape in shapes],
         "divergence": round(search.losses[-1], 6),
-    }  # fmt: skip
-    logger.info("%.3g ms allowed, %.3g predicted: layers %s with %s heads and %s neurons; divergence %.3g", budget_ms,
-                found["predicted_ms"], layers, found["heads"], found["neurons"], search.losses[-1])  # fmt: skip
+    }
+    logger.info(
+        "%.3g ms allowed, %.3g predicted: layers %s with %s heads and %s neurons; divergence %.3g",
+        budget_ms,
+        found["predicted_ms"],
+        layers,
+        found["heads"],
+        found["neurons"],
+        search.losses[-1],
+    )
     return found
 
 
@@ -350,9 +382,14 @@ def _facts(taken: Mapping[str, float], search: _Search, cuts: Sequence[Mapping[s
     say = logger.warning if measured * LATE < asked and not setting.quick else logger.info
     say("%s: %.3g times faster was asked, %.3g predicted, %.3g measured", setting, asked, predicted, measured)
     return {
-        "target": setting.target, "batch": setting.batch, "length": setting.length, "threads": setting.threads,
-        "dense_ms": round(dense_ms, 4), "base_ms": round(search.times.base_ms, 4),
-        "fastest_ms": round(fastest_ms(search.times), 4), "cuts": list(cuts),
+        "target": setting.target,
+        "batch": setting.batch,
+        "length": setting.length,
+        "threads": setting.threads,
+        "dense_ms": round(dense_ms, 4),
+        "base_ms": round(search.times.base_ms, 4),
+        "fastest_ms": round(fastest_ms(search.times), 4),
+        "cuts": list(cuts),
         "speedup": {"asked": round(asked, 3), "predicted": round(predicted, 3), "measured": round(measured, 3)},
         "measured_ms": {name: round(ms, 4) for name, ms in taken.items()},
-    }  # fmt: skip
+    }

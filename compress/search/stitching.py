@@ -66,10 +66,12 @@ def parts_of(model: PreTrainedModel, batches: Batches, progress: Progress) -> li
         family = family_of_layer(layer)
         heads, size = head_count(layer), attention_of(layer).attention_head_size
         own = seen[index]
-        found.append(Parts(
-            _sizes(layer.get_submodule(family.context), own[0], range(heads + 1), size),
-            _sizes(layer.get_submodule(family.feed_forward[1]), own[1], neuron_counts(neuron_count(layer)), 1),
-        ))  # fmt: skip
+        found.append(
+            Parts(
+                _sizes(layer.get_submodule(family.context), own[0], range(heads + 1), size),
+                _sizes(layer.get_submodule(family.feed_forward[1]), own[1], neuron_counts(neuron_count(layer)), 1),
+            )
+        )
         seen[index] = (Inputs(0), Inputs(0))  # the sums of wide layers are large
     progress("prune", len(layers), len(layers))
     return found
@@ -84,8 +86,10 @@ def _sizes(linear: nn.Module, inputs: Inputs, counts: Sequence[int], size: int) 
 
 def _inputs(model: PreTrainedModel, batches: Batches) -> list[tuple[Inputs, Inputs]]:
     layers = encoder_layers(model)
-    pairs = [[layer.get_submodule(path) for path in (family_of_layer(layer).context, family_of_layer(layer).feed_forward[1])]
-             for layer in layers]  # fmt: skip
+    pairs = [
+        [layer.get_submodule(path) for path in (family_of_layer(layer).context, family_of_layer(layer).feed_forward[1])]
+        for layer in layers
+    ]
     closing = pairs[-1] if reads_first_token_only(model) else []
     seen = inputs_of(model, batches, [linear for pair in pairs for linear in pair], first_counts=closing)
     return list(zip(seen[::2], seen[1::2], strict=True))
@@ -140,8 +144,10 @@ def stitched(model: PreTrainedModel, parts: Sequence[Parts], structure: Sequence
         parts: Of each layer.
         structure: Heads and neurons of each layer; a layer with neither is dropped.
     """
-    chosen = [(parts[index].heads[structure[index][0]], parts[index].neurons[structure[index][1]])
-              for index in kept_layers(structure)]  # fmt: skip
+    chosen = [
+        (parts[index].heads[structure[index][0]], parts[index].neurons[structure[index][1]])
+        for index in kept_layers(structure)
+    ]
     student = keep_layers(model, kept_layers(structure))
     student = keep_heads(student, [heads.keep for heads, _ in chosen])
     student = keep_neurons(student, [neurons.keep for _, neurons in chosen])

@@ -64,9 +64,18 @@ def task(
     from compress.tasks.reading import read_task
 
     return read_task(
-        data, kind=kind, name=name, data_dir=data_dir, labels=labels, max_length=max_length, selection=selection,
-        calibration=calibration, metric=metric, rows=rows, allow_unknown=allow_unknown,
-    )  # fmt: skip
+        data,
+        kind=kind,
+        name=name,
+        data_dir=data_dir,
+        labels=labels,
+        max_length=max_length,
+        selection=selection,
+        calibration=calibration,
+        metric=metric,
+        rows=rows,
+        allow_unknown=allow_unknown,
+    )
 
 
 def evaluation_task(

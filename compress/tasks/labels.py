@@ -65,8 +65,11 @@ def match_labels(labels: Iterable[str], names: Sequence[str]) -> Match:
     if all(carried):
         return _by_carried(held, carried, names)
     ids = {label: int(value) for label, value in values.items() if value is not None and _is_id(value, len(names))}
-    sure = {label: index for label, index in ids.items()
-            if not any(index in numbers for other, numbers in enumerate(carried) if other != index)}  # fmt: skip
+    sure = {
+        label: index
+        for label, index in ids.items()
+        if not any(index in numbers for other, numbers in enumerate(carried) if other != index)
+    }
     if len(sure) < len(ids):
         return _uncertain(held, names, "some of the names carry these numbers themselves")
     return _matched(held, ids)
@@ -118,10 +121,14 @@ def _matched(held: set[str], known: Mapping[str, int]) -> Match:
 
 
 def _uncertain(held: set[str], names: Sequence[str], because: str) -> Match:
-    return Match({}, tuple(sorted(held)), (
-        f"The labels are numbers or true and false, but {because} ({names_shown(names)}), so that it is not certain which "
-        "name each of them stands for; write the names themselves into the column"
-    ))  # fmt: skip
+    return Match(
+        {},
+        tuple(sorted(held)),
+        (
+            f"The labels are numbers or true and false, but {because} ({names_shown(names)}), so that it is not certain which "
+            "name each of them stands for; write the names themselves into the column"
+        ),
+    )
 
 
 def _booleans(held: set[str], names: Sequence[str]) -> Match:

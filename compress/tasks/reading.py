@@ -64,10 +64,17 @@ def read_task(
         logger.warning("%s: every row to measure on has the label %s.", evaluation.source, shown(names[evaluation_ids[0]]))
     parts = _cut_train(train, train_ids, selection, calibration)
     return text_classification(
-        name=name or (data if isinstance(data, str) else stem_of(Path(data["train"]))), labels=names, max_length=max_length,
-        metric=metric, **parts, evaluation=_split("evaluation", evaluation, evaluation_ids), source=found.source,
-        licence=found.licence, removed=removed, allow_unknown=allow_unknown,
-    )  # fmt: skip
+        name=name or (data if isinstance(data, str) else stem_of(Path(data["train"]))),
+        labels=names,
+        max_length=max_length,
+        metric=metric,
+        **parts,
+        evaluation=_split("evaluation", evaluation, evaluation_ids),
+        source=found.source,
+        licence=found.licence,
+        removed=removed,
+        allow_unknown=allow_unknown,
+    )
 
 
 def read_evaluation(
@@ -82,9 +89,15 @@ def read_evaluation(
     roles: tuple[Role, ...] = ("train", "selection", "calibration")
     empty = {role: _split(role, nothing, ids[:0]) for role in roles}
     return text_classification(
-        name=stem_of(path), labels=names, max_length=max_length, metric="accuracy", **empty,
-        evaluation=_split("evaluation", rows, ids), source=str(path), allow_unknown=allow_unknown,
-    )  # fmt: skip
+        name=stem_of(path),
+        labels=names,
+        max_length=max_length,
+        metric="accuracy",
+        **empty,
+        evaluation=_split("evaluation", rows, ids),
+        source=str(path),
+        allow_unknown=allow_unknown,
+    )
 
 
 def _names_of_outputs(rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -151,10 +164,16 @@ def _ids(rows: Rows, names: tuple[str, ...]) -> np.ndarray:
         lines = [f"  {rows.unit} {line}, column {rows.label_column!r}: {shown(label)}" for line, label in wrong[:MOST_SHOWN]]
         more = [f"  and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
         what = match.why or "Correct the rows, or name all labels with task.labels"
-        raise InputError("\n".join([
-            f"{rows.source} has labels that are unknown; allowed: {names_shown(names)} (or their ids 0 to {len(names) - 1}, "
-            f"where that is certain). {what}:", *lines, *more,
-        ]))  # fmt: skip
+        raise InputError(
+            "\n".join(
+                [
+                    f"{rows.source} has labels that are unknown; allowed: {names_shown(names)} (or their ids 0 to "
+                    f"{len(names) - 1}, where that is certain). {what}:",
+                    *lines,
+                    *more,
+                ]
+            )
+        )
     return np.array([match.ids[label] for label in rows.labels], dtype=np.int64)
 
 
@@ -162,8 +181,12 @@ def _check_classes(train: Rows, ids: np.ndarray, names: tuple[str, ...], removed
     """Check that there are two labels to learn, with the reason where rows were left out that had the others."""
     if len(set(ids.tolist())) < 2:
         both = removed.get(IN_BOTH, 0)
-        why = (f"; the {both} other rows stand in the evaluation data too and are not learned from. Give training rows that "
-               "do not stand there" if both else "")  # fmt: skip
+        why = (
+            f"; the {both} other rows stand in the evaluation data too and are not learned from. Give training rows that "
+            "do not stand there"
+            if both
+            else ""
+        )
         only = shown(names[ids[0]])
         raise InputError(f"{train.source}: every row has the label {only}; at least two labels are needed to learn from{why}.")
 
@@ -189,9 +212,11 @@ def _apart(found: Found, most: int | None) -> tuple[Rows, Rows, dict[str, int]]:
     evaluated = found.validation.source
     if both and len(kept) < FEWEST_ROWS:
         left = f"only {len(kept)} of its {len(train)} rows are left" if kept else "nothing is left"
-        same = "train and validation name the same file" if train.source == evaluated else (
-            f"{both} rows of {train.source} stand in {evaluated} too, which is measured on and never learned from"
-        )  # fmt: skip
+        same = (
+            "train and validation name the same file"
+            if train.source == evaluated
+            else (f"{both} rows of {train.source} stand in {evaluated} too, which is measured on and never learned from")
+        )
         raise InputError(
             f"{train.source}: {left} to learn from: {same}. Name other rows as validation, or leave validation out: a part of "
             "train is then kept apart to be measured on."
@@ -227,5 +252,3 @@ def _cut_train(train: Rows, ids: np.ndarray, selection: float | None, calibratio
 
 def _split(role: Role, rows: Rows, ids: np.ndarray) -> Split:
     return Split(role, rows.texts, rows.pairs, ids)
-
-

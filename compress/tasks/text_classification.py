@@ -85,9 +85,14 @@ class Task:
         once."""
         if positions < self.max_length and (self.max_length, positions) not in self.told:
             self.told.add((self.max_length, positions))
-            logger.warning("the model reads %d tokens at most: of the task's texts, of up to %d, it gets the first %d; give "
-                           "the task a max_length of %d, or let swap_attention extend the model", positions, self.max_length,
-                           positions, positions)  # fmt: skip
+            logger.warning(
+                "the model reads %d tokens at most: of the task's texts, of up to %d, it gets the first %d; give "
+                "the task a max_length of %d, or let swap_attention extend the model",
+                positions,
+                self.max_length,
+                positions,
+                positions,
+            )
         return self.up_to(positions)
 
     def score(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

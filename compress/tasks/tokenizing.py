@@ -125,8 +125,11 @@ class _Look:
                 return
             sure = len(self.text) - MARGIN if len(self.text) < len(text) else len(self.text)
             words = [*encoding.word_ids, None]
-            self.ends = [(number + 1, end) for number, (_, end) in enumerate(encoding.offsets)
-                         if end <= sure and (words[number] is None or words[number] != words[number + 1])]  # fmt: skip
+            self.ends = [
+                (number + 1, end)
+                for number, (_, end) in enumerate(encoding.offsets)
+                if end <= sure and (words[number] is None or words[number] != words[number + 1])
+            ]
             if len(self.text) == len(text) or (self.ends and self.ends[-1][0] >= wanted):
                 return
 

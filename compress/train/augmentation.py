@@ -279,9 +279,7 @@ class _Part:
         return first, first + length
 
 
-def _written(
-    text: str, starts: list[int], ends: list[int], new: list[str | None], window: tuple[int, int] | None
-) -> str:
+def _written(text: str, starts: list[int], ends: list[int], new: list[str | None], window: tuple[int, int] | None) -> str:
     """The text, or a window of its words, with new words in the places of some."""
     first, last = window or (0, len(new))
     at, end = (starts[first], ends[last - 1]) if window else (0, len(text))

@@ -10,9 +10,7 @@ from compress.bert.layout import distinct_layers, head_count, neuron_count
 from compress.bert.surgery import keep_heads, keep_neurons
 
 
-def left_unevenly(
-    counts: Sequence[int], gone: int, most_from: int, *, at_least: int = 0, multiple_of: int = 1
-) -> list[int]:
+def left_unevenly(counts: Sequence[int], gone: int, most_from: int, *, at_least: int = 0, multiple_of: int = 1) -> list[int]:
     """How many each layer keeps when so many of all layers go, more from some than from others.
 
     Args:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from compress.bert.attention import attention_kernel
 from compress.bert.dropout import sixteen_bits
 from compress.bert.first_token import first_token_only
 from compress.bert.layout import encoder_layers
-from compress.bert.states import State, recorded, whole_last_layer
+from compress.bert.states import recorded, whole_last_layer
 from compress.bert.surgery import copy_of
 from compress.bert.word_rows import rows_of, word_rows
 from compress.errors import CompressError
@@ -30,17 +30,18 @@ from compress.log import libraries_silenced
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.encoding import read_by
 from compress.tasks.unknown import check_known
-from compress.train.answers import Answers
 from compress.train.average import Weights, sample_number, standing_in, taken_in
 from compress.train.batches import epoch_batches
 from compress.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from compress.train.compatibility import check_fit
 from compress.train.device import has_fast_bf16, keep_freed_memory, pick_device
-from compress.train.fit import check_fit
 from compress.train.masking import Masking
+from compress.train.optimizer import optimizer_of
 from compress.train.predict import on_device, predict
-from compress.train.run import Run
+from compress.train.run import StepContext
 from compress.train.schedule import rate_factor
 from compress.train.settings import Settings
+from compress.train.training_loss import TrainingLoss
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
@@ -50,35 +51,6 @@ logger = logging.getLogger(__name__)
 
 CURVE_POINTS = 200
 BeforeStep = Callable[[PreTrainedModel, int, int], None]
-Term = Callable[[Outputs, Outputs | None, Batch], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What to make small: a weighted sum of objectives.
-
-    Args:
-        terms: Objective -> (weight, function).
-        states: The student's states that they read.
-        teacher: What it answers, for objectives that look at it.
-        learned: What is trained beside the student, by objective: projections to the teacher's width.
-        teaches_logits: Whether any of them teaches the logits, so that the selection metric can pick the epoch; otherwise the
-            last one is kept.
-        stages: Into how many parts training is cut, of which each teaches one layer of the student; 0 for none.
-        hides: Fraction of the words that are hidden from student and teacher, anew in each step.
-        rates: Highest learning rates of parameters with one of their own, by how their names end; these are not decayed.
-        picks_from: Fraction of the steps before which no epoch is picked, since the model is not yet what it is to be.
-    """
-
-    terms: Mapping[str, tuple[float, Term]]
-    states: frozenset[State] = frozenset()
-    teacher: Answers | None = None
-    learned: nn.ModuleDict = field(default_factory=nn.ModuleDict)
-    teaches_logits: bool = True
-    stages: int = 0
-    hides: float = 0.0
-    rates: Mapping[str, float] = field(default_factory=dict)
-    picks_from: float = 0.0
 
 
 @dataclass
@@ -89,9 +61,9 @@ class _Training:
     model: Any
     learned: nn.ModuleDict
     optimizer: torch.optim.Optimizer
-    goal: Goal
+    goal: TrainingLoss
     settings: Settings
-    run: Run
+    run: StepContext
     task: Task
     encoded: Encoded
     selection: Encoded
@@ -116,8 +88,8 @@ def train(
     *,
     task: Task,
     settings: Settings,
-    goal: Goal,
-    run: Run,
+    goal: TrainingLoss,
+    run: StepContext,
     before_step: BeforeStep | None = None,
 ) -> PreTrainedModel:
     """Train a copy of the model on the task's training part; keep the epoch that does best on its selection part.
@@ -162,8 +134,8 @@ def _prepare(
     model: PreTrainedModel,
     task: Task,
     settings: Settings,
-    goal: Goal,
-    run: Run,
+    goal: TrainingLoss,
+    run: StepContext,
     before_step: BeforeStep | None,
     stack: ExitStack,
 ) -> _Training:
@@ -178,12 +150,13 @@ def _prepare(
         )
         if run.log_with:
             accelerator.init_trackers("bert-compress", config=asdict(settings))
-    what = f"{settings} {_spelled(goal)} seed {run.seed} task {task.fingerprint} model {fingerprint(model)}"
-    what += f" {getattr(before_step, 'keywords', {})} teacher {goal.teacher and goal.teacher.identity} hides {goal.hides}"
+    what = f"{settings} {goal.spelled()} seed {run.seed} task {task.fingerprint} model {fingerprint(model)}"
+    what += f" {getattr(before_step, 'keywords', {})} teacher {goal.teacher and goal.teacher.identity}"
+    what += f" hides {goal.mlm_probability}"
     encoded = task.encode(task.train.require("train"), model.tokenizer)
     selection = task.encode(task.selection.require("selection"), model.tokenizer)
     tokenizer = model.tokenizer
-    read = np.union1d(read_by(encoded, selection), [tokenizer.mask_token_id] if goal.hides else [])
+    read = np.union1d(read_by(encoded, selection), [tokenizer.mask_token_id] if goal.mlm_probability else [])
     student, ids = copy_of(model), rows_of(model, read.astype(np.int64))
     encoded, selection = encoded.over(ids), selection.over(ids)
     pieces = torch.from_numpy(ids).to(accelerator.device)
@@ -197,7 +170,7 @@ def _prepare(
         goal.teacher.moved(accelerator.device)
     learned = nn.ModuleDict({"student": student, "learned": goal.learned.to(accelerator.device)})
     prepared = accelerator.prepare(student)
-    optimizer = _optimizer(learned, settings, goal.rates)
+    optimizer = optimizer_of(learned, settings, goal.rates)
     what += f" {total} steps"
     position, best, mean = Position(), None, None
     if run.folder and (resumed := load_checkpoint(run.folder, learned, optimizer, what)):
@@ -206,25 +179,32 @@ def _prepare(
         logger.info("going on from step %d of %d", position.step, total)
     accelerator.wait_for_everyone()  # all of them read the checkpoint before one writes the next
     fixed = torch.isin(pieces, torch.tensor(tokenizer.all_special_ids, device=pieces.device)).nonzero()[:, 0]
-    masking = Masking(goal.hides, int(np.searchsorted(ids, tokenizer.mask_token_id)), fixed, len(ids)) if goal.hides else None
-    return _Training(accelerator, prepared, learned, optimizer, goal, settings, run, task, encoded, selection, pieces, masking,
-                     total, position, best, mean, what, before_step, time.monotonic())  # fmt: skip
-
-
-def _spelled(goal: Goal) -> str:
-    terms = sorted((name, weight, getattr(term, "keywords", {})) for name, (weight, term) in goal.terms.items())
-    return f"{terms} {sorted(goal.rates.items())} {goal.picks_from}"
-
-
-def _optimizer(learned: nn.Module, settings: Settings, rates: Mapping[str, float]) -> torch.optim.Optimizer:
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in learned.named_parameters():
-        rate = next((rate for ending, rate in rates.items() if name.endswith(ending)), None)
-        is_matrix = name.removesuffix(".original").endswith("weight") and parameter.ndim > 1  # the former: parametrized
-        decay = settings.weight_decay if is_matrix and rate is None else 0.0
-        groups.setdefault((rate or settings.learning_rate, decay), []).append(parameter)
-    listed = [{"params": group, "weight_decay": decay, "highest": rate} for (rate, decay), group in groups.items()]
-    return torch.optim.AdamW(listed, lr=settings.learning_rate, fused=True)
+    masking = (
+        Masking(goal.mlm_probability, int(np.searchsorted(ids, tokenizer.mask_token_id)), fixed, len(ids))
+        if goal.mlm_probability
+        else None
+    )
+    return _Training(
+        accelerator,
+        prepared,
+        learned,
+        optimizer,
+        goal,
+        settings,
+        run,
+        task,
+        encoded,
+        selection,
+        pieces,
+        masking,
+        total,
+        position,
+        best,
+        mean,
+        what,
+        before_step,
+        time.monotonic(),
+    )
 
 
 def _run_epoch(training: _Training) -> None:
@@ -349,15 +329,27 @@ def _judge(training: _Training) -> None:
         position.best_epoch = position.epoch
         training.best = {name: tensor.detach().cpu().clone() for name, tensor in training.student.state_dict().items()}
     said = f"{metric} {scores[training.task.metric]:.4f}, " if scores else ""
-    logger.info("epoch %d: %sloss %.4f, %.0f examples/s", position.epoch + 1, said, loss,
-                position.examples / max(position.seconds, 1e-9))  # fmt: skip
+    logger.info(
+        "epoch %d: %sloss %.4f, %.0f examples/s",
+        position.epoch + 1,
+        said,
+        loss,
+        position.examples / max(position.seconds, 1e-9),
+    )
 
 
 def _selection_scores(training: _Training) -> dict[str, float]:
     accelerator = training.accelerator
     share = (accelerator.process_index, accelerator.num_processes)
-    logits = predict(training.student, training.selection, accelerator.device, progress=training.run.progress,
-                     what="select", share=share, bf16=accelerator.mixed_precision == "bf16")  # fmt: skip
+    logits = predict(
+        training.student,
+        training.selection,
+        accelerator.device,
+        progress=training.run.progress,
+        what="select",
+        share=share,
+        bf16=accelerator.mixed_precision == "bf16",
+    )
     if accelerator.num_processes > 1:
         summed = accelerator.reduce(torch.from_numpy(logits).to(accelerator.device), "sum")
         logits = summed.cpu().numpy()
@@ -367,8 +359,15 @@ def _selection_scores(training: _Training) -> dict[str, float]:
 
 def _save(training: _Training) -> None:
     assert training.run.folder is not None
-    save_checkpoint(training.run.folder, training.position, training.learned, training.optimizer, training.best,
-                    training.mean, training.what)  # fmt: skip
+    save_checkpoint(
+        training.run.folder,
+        training.position,
+        training.learned,
+        training.optimizer,
+        training.best,
+        training.mean,
+        training.what,
+    )
     training.saved_at = time.monotonic()
 
 

@@ -15,7 +15,7 @@ from compress.train.answers import answered
 from compress.train.batches import sorted_batches
 from compress.train.device import pick_device
 from compress.train.predict import BATCH_SIZE, on_device
-from compress.train.run import Run
+from compress.train.run import StepContext
 
 if TYPE_CHECKING:
     from compress.tasks.text_classification import Task
@@ -25,7 +25,7 @@ RIDGE = 1e-3
 
 
 def fitted_projection(
-    student: PreTrainedModel, teacher: PreTrainedModel, task: Task, pairs: Pairs, kind: Kind, run: Run
+    student: PreTrainedModel, teacher: PreTrainedModel, task: Task, pairs: Pairs, kind: Kind, run: StepContext
 ) -> nn.Linear:
     """A Linear from the student's width to the teacher's that maps the states of some training examples by least squares.
 

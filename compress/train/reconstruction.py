@@ -65,9 +65,12 @@ class _Reached(Exception):
 
 @torch.no_grad()
 def fitted_scales(
-    student: PreTrainedModel, teacher: PreTrainedModel, encoded: Encoded, device: str = "cpu",
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    encoded: Encoded,
+    device: str = "cpu",
     progress: Progress = no_progress,
-) -> Scales:  # fmt: skip
+) -> Scales:
     """Gates for the student's heads and neurons with which each part of a layer, its input added, answers most as the
     teacher's does.
 
@@ -104,8 +107,12 @@ def fitted_scales(
                 with gated(student, heads, neurons):
                     scales = _fitted(own, index, linear, norm, wanted[norm], size)
                 if not bool((scales.abs() <= LARGEST_SCALE).all()):
-                    logger.info("scaling ends at layer %d of %d, where a scale is %.3g", index, len(own.layers),
-                                float(scales.abs().max()))  # fmt: skip
+                    logger.info(
+                        "scaling ends at layer %d of %d, where a scale is %.3g",
+                        index,
+                        len(own.layers),
+                        float(scales.abs().max()),
+                    )
                     return heads, neurons
                 gates[index] = scales
             with gated(student, heads, neurons):
@@ -145,9 +152,7 @@ def _told(told: _Stream, index: int, norms: Sequence[str]) -> dict[str, list[tor
     return found
 
 
-def _fitted(
-    own: _Stream, index: int, linear: str, norm: str, wanted: Sequence[torch.Tensor], size: int
-) -> torch.Tensor:
+def _fitted(own: _Stream, index: int, linear: str, norm: str, wanted: Sequence[torch.Tensor], size: int) -> torch.Tensor:
     """Scales of one Linear's input, a scale for `size` columns, with which the normalization reads most nearly what is wanted.
 
     With A the answers of each column and r what is missing at scales of 1, the scales are 1 + (A'A + damping)^-1 A'r.

@@ -30,7 +30,7 @@ class Guess:
 
 
 @dataclass
-class Run:
+class StepContext:
     """The surroundings of one step.
 
     Args:

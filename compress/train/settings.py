@@ -14,9 +14,7 @@ MaxLength = Annotated[
 ]
 BatchSize = Annotated[int, Field(ge=1, le=65536, description="examples per forward pass, over all processes")]
 Accumulate = Annotated[int, Field(ge=1, le=4096, description="batches per optimizer step")]
-Schedule = Annotated[
-    Literal["linear", "cosine", "constant"], Field(description="how the learning rate falls after warm-up")
-]
+Schedule = Annotated[Literal["linear", "cosine", "constant"], Field(description="how the learning rate falls after warm-up")]
 Warmup = Annotated[float, Field(ge=0, lt=1, description="fraction of all optimizer steps in which the rate rises")]
 WeightDecay = Annotated[float, Field(ge=0, lt=1, description="decoupled decay; biases and LayerNorm are left out")]
 Average = Annotated[

@@ -168,9 +168,7 @@ class StructureMasks(nn.Module):
             share, [(one > 0).sum() for one in gates.heads], [(one > 0).sum() for one in gates.neurons]
         ).item()
 
-    def _left_out(
-        self, share: torch.Tensor | float, heads: list[torch.Tensor], neurons: list[torch.Tensor]
-    ) -> torch.Tensor:
+    def _left_out(self, share: torch.Tensor | float, heads: list[torch.Tensor], neurons: list[torch.Tensor]) -> torch.Tensor:
         """The fraction that is gone where this share of the width and so many heads and neurons of each layer are left."""
         left = torch.zeros((), device=self.heads.device)
         for index, one in enumerate(self.costs):

@@ -127,16 +127,24 @@ def known_answers(
     files = _files(place, teacher, encoded, wanted)
     size_bytes = _size_bytes(files.values())
     if size_bytes > limit_bytes:
-        logger.info("the teacher's answers would be %.2f GB, more than teacher_cache_bytes (%.2f GB); it answers in every "
-                    "step.", size_bytes / 1e9, limit_bytes / 1e9)  # fmt: skip
+        logger.info(
+            "the teacher's answers would be %.2f GB, more than teacher_cache_bytes (%.2f GB); it answers in every step.",
+            size_bytes / 1e9,
+            limit_bytes / 1e9,
+        )
         return None
     place.mkdir(parents=True, exist_ok=True)
     with lock_of(place / "lock"):
         missing = {state: file for state, file in files.items() if not file.is_whole()}
         if missing:
             _check_room(place, missing.values())
-            logger.info("writing the teacher's answers to %d files, %.2f GB of %.2f GB, in %s", len(missing),
-                        _size_bytes(missing.values()) / 1e9, size_bytes / 1e9, place)  # fmt: skip
+            logger.info(
+                "writing the teacher's answers to %d files, %.2f GB of %.2f GB, in %s",
+                len(missing),
+                _size_bytes(missing.values()) / 1e9,
+                size_bytes / 1e9,
+                place,
+            )
             _write(teacher, encoded, missing, device, bf16, progress)
     arrays = {state: file.opened() for state, file in files.items()}
     logits = np.array(arrays.pop((LOGITS, 0)))
@@ -175,9 +183,7 @@ def _shapes(teacher: PreTrainedModel, encoded: Encoded, wanted: Collection[State
     return shapes
 
 
-def _files(
-    place: Path, teacher: PreTrainedModel, encoded: Encoded, wanted: Collection[State]
-) -> dict[Any, _File]:
+def _files(place: Path, teacher: PreTrainedModel, encoded: Encoded, wanted: Collection[State]) -> dict[Any, _File]:
     return {state: _file(place, state, shape) for state, shape in _shapes(teacher, encoded, wanted).items()}
 
 

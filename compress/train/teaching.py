@@ -23,11 +23,11 @@ from compress.objectives.layer_map import LayerMap
 from compress.objectives.outputs import Pairs
 from compress.train.answers import Answers, KnownAnswers, LiveAnswers
 from compress.train.device import has_fast_bf16, pick_device
-from compress.train.loop import Goal
 from compress.train.predict import predict
 from compress.train.projection import fitted_projection
-from compress.train.run import Run
+from compress.train.run import StepContext
 from compress.train.teacher_cache import check_room_for_answers, known_answers
+from compress.train.training_loss import TrainingLoss
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
@@ -50,7 +50,7 @@ ATTENTION = frozenset({*PROJECTIONS, "scores"})
 
 
 @dataclass(frozen=True)
-class Teaching:
+class Distillation:
     """How a student is taught, beside the weights of its objectives.
 
     Args:
@@ -61,7 +61,7 @@ class Teaching:
         stages: Let one layer learn after the other.
         teacher_cache_bytes: The largest teacher's answers that are kept on disk.
         masked_lm: Checkpoint whose head tells hidden words, for objectives that hide words.
-        hides: Which fraction of the words those hide.
+        mlm_probability: Which fraction of the words those hide.
         last_tokens: Of the student's last layer, the tokens whose hidden states are compared.
     """
 
@@ -72,7 +72,7 @@ class Teaching:
     stages: bool = False
     teacher_cache_bytes: int = 0
     masked_lm: str | None = None
-    hides: float = 0.15
+    mlm_probability: float = 0.15
     last_tokens: LastTokens = "all"
 
 
@@ -92,20 +92,23 @@ class _Term:
 
     def states(self, side: int) -> set[State]:
         """What it reads of the student (0) or of the teacher (1)."""
-        return {("first" if kind == "hidden" and pair[0] == self.first_of else kind, pair[side])
-                for kind in self.kinds for pair in self.pairs}  # fmt: skip
+        return {
+            ("first" if kind == "hidden" and pair[0] == self.first_of else kind, pair[side])
+            for kind in self.kinds
+            for pair in self.pairs
+        }
 
 
-def goal_of(
+def training_loss_of(
     method: str,
     objectives: Mapping[str, float],
-    how: Teaching,
+    how: Distillation,
     *,
     student: PreTrainedModel,
     teacher: PreTrainedModel | None,
     task: Task,
-    run: Run,
-) -> Goal:
+    run: StepContext,
+) -> TrainingLoss:
     """What a weighted sum of objectives asks of the loop.
 
     The teacher answers each training example once, where its logits are enough or its answers fit into `teacher_cache_bytes`;
@@ -130,11 +133,18 @@ def goal_of(
             raise InputError(
                 f"{method}.objectives names {looking[0]!r}, which looks at a teacher; give teacher, or use labels."
             )
-        return Goal({name: (float(objectives[name]), getattr(module, name)) for name, module in modules.items()})
+        return TrainingLoss({name: (float(objectives[name]), getattr(module, name)) for name, module in modules.items()})
     depth = len(encoder_layers(student)) if how.last_tokens == "first" else None
-    terms = [_Term(name, float(objectives[name]), module, _pairs(method, module, how, student, teacher),
-                   None if getattr(module, "MASKS", False) else depth)
-             for name, module in modules.items()]  # fmt: skip
+    terms = [
+        _Term(
+            name,
+            float(objectives[name]),
+            module,
+            _pairs(method, module, how, student, teacher),
+            None if getattr(module, "MASKS", False) else depth,
+        )
+        for name, module in modules.items()
+    ]
     _check_fit(method, terms, how, student, teacher)
     head = _head(method, terms, how, teacher)
     wanted = {state for term in terms for state in term.states(1)}
@@ -143,21 +153,24 @@ def goal_of(
     if run.is_rehearsal:
         if looks and head is None:
             check_room(teacher, wanted, how, task, run)
-        return Goal({}, teaches_logits=teaches_logits)
-    learned = nn.ModuleDict({
-        term.name: fitted_projection(student, teacher, task, term.pairs, next(iter(term.kinds)), run)
-        for term in terms if getattr(term.module, "PROJECTS", False) and _widths(student) != _widths(teacher)
-    })  # fmt: skip
+        return TrainingLoss({}, teaches_logits=teaches_logits)
+    learned = nn.ModuleDict(
+        {
+            term.name: fitted_projection(student, teacher, task, term.pairs, next(iter(term.kinds)), run)
+            for term in terms
+            if getattr(term.module, "PROJECTS", False) and _widths(student) != _widths(teacher)
+        }
+    )
     if head is not None:
         learned["head"] = head
-    return Goal(
+    return TrainingLoss(
         {term.name: (term.weight, _bound(term, how, learned, student, teacher)) for term in terms},
         states=frozenset(state for term in terms for state in term.states(0)),
         teacher=answers_of(teacher, wanted, how, task, run, live=head is not None) if looks else None,
         learned=learned,
         teaches_logits=teaches_logits,
         stages=len(encoder_layers(student)) if how.stages else 0,
-        hides=how.hides if head is not None else 0.0,
+        mlm_probability=how.mlm_probability if head is not None else 0.0,
     )
 
 
@@ -171,7 +184,7 @@ def _modules(method: str, objectives: Mapping[str, float]) -> dict[str, ModuleTy
     return {name: importlib.import_module(OBJECTIVES[name]) for name in objectives}
 
 
-def _pairs(method: str, module: ModuleType, how: Teaching, student: PreTrainedModel, teacher: PreTrainedModel) -> Pairs:
+def _pairs(method: str, module: ModuleType, how: Distillation, student: PreTrainedModel, teacher: PreTrainedModel) -> Pairs:
     if not hasattr(module, "PAIRS"):
         return ()
     depths = [len(encoder_layers(model)) for model in (student, teacher)]
@@ -188,9 +201,7 @@ def _pairs(method: str, module: ModuleType, how: Teaching, student: PreTrainedMo
     return pairs
 
 
-def _check_fit(
-    method: str, terms: list[_Term], how: Teaching, student: PreTrainedModel, teacher: PreTrainedModel
-) -> None:
+def _check_fit(method: str, terms: list[_Term], how: Distillation, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     if any(not term.pairs for term in terms):
         check_labels(student, teacher)
     comparing = [term for term in terms if term.pairs]
@@ -198,29 +209,46 @@ def _check_fit(
         check_vocabularies(f"{method}.objectives names {comparing[0].name!r}, which compares", student, teacher)
     if not comparing:
         return
-    raise_together([
-        f"{method}.objectives names {term.name!r}, but layer {pair[side]} of the {who} has no attention heads; name other "
-        "layers, or use hidden."
-        for term in comparing if term.kinds & ATTENTION for pair in term.pairs
-        for side, (who, model) in enumerate((("student", student), ("teacher", teacher)))
-        if not head_count(encoder_layers(model)[pair[side] - 1])
-    ])  # fmt: skip
+    raise_together(
+        [
+            f"{method}.objectives names {term.name!r}, but layer {pair[side]} of the {who} has no attention heads; name other "
+            "layers, or use hidden."
+            for term in comparing
+            if term.kinds & ATTENTION
+            for pair in term.pairs
+            for side, (who, model) in enumerate((("student", student), ("teacher", teacher)))
+            if not head_count(encoder_layers(model)[pair[side] - 1])
+        ]
+    )
     widths = [_widths(model) for model in (student, teacher)]
     heads_again = _relation_heads(how, teacher)
-    raise_together([
-        *(f"{method}.objectives names {term.name!r}, which compares states of width {widths[0]} (student) with {widths[1]} "
-          "(teacher), and project is false; set it to true, or use a student as wide as its teacher."
-          for term in comparing if getattr(term.module, "PROJECTS", False) and widths[0] != widths[1] and not how.project),
-        *(f"{method}.objectives names {term.name!r}, which compares head with head, but the student has {heads[0]} heads in "
-          f"layer {pair[0]} and the teacher {heads[1]} in layer {pair[1]}; use as many, or relations, which split anew."
-          for term in comparing if "heads" in getattr(term.module, "SAME", ()) for pair in term.pairs
-          if len(set(heads := _heads(student, teacher, pair))) > 1),
-        *(f"{method}.relation_heads is {heads_again}, which does not divide the width {width} of the {who}'s "
-          "attention; use a number that divides both."
-          for term in comparing if "relation_heads" in inspect.signature(getattr(term.module, term.name)).parameters
-          for who, model in (("student", student), ("teacher", teacher))
-          if (width := _attention_width(model)) % heads_again),
-    ])  # fmt: skip
+    raise_together(
+        [
+            *(
+                f"{method}.objectives names {term.name!r}, which compares states of width {widths[0]} (student) with "
+                f"{widths[1]} (teacher), and project is false; set it to true, or use a student as wide as its teacher."
+                for term in comparing
+                if getattr(term.module, "PROJECTS", False) and widths[0] != widths[1] and not how.project
+            ),
+            *(
+                f"{method}.objectives names {term.name!r}, which compares head with head, but the student has {heads[0]} "
+                f"heads in layer {pair[0]} and the teacher {heads[1]} in layer {pair[1]}; use as many, or relations, "
+                "which split anew."
+                for term in comparing
+                if "heads" in getattr(term.module, "SAME", ())
+                for pair in term.pairs
+                if len(set(heads := _heads(student, teacher, pair))) > 1
+            ),
+            *(
+                f"{method}.relation_heads is {heads_again}, which does not divide the width {width} of the {who}'s "
+                "attention; use a number that divides both."
+                for term in comparing
+                if "relation_heads" in inspect.signature(getattr(term.module, term.name)).parameters
+                for who, model in (("student", student), ("teacher", teacher))
+                if (width := _attention_width(model)) % heads_again
+            ),
+        ]
+    )
 
 
 def check_labels(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
@@ -249,7 +277,7 @@ def _heads(student: PreTrainedModel, teacher: PreTrainedModel, pair: tuple[int, 
     return head_count(own), head_count(wanted)
 
 
-def _relation_heads(how: Teaching, teacher: PreTrainedModel) -> int:
+def _relation_heads(how: Distillation, teacher: PreTrainedModel) -> int:
     return how.relation_heads or head_count(encoder_layers(teacher)[-1]) or 1
 
 
@@ -258,9 +286,7 @@ def _attention_width(model: PreTrainedModel) -> int:
     return width
 
 
-def _bound(
-    term: _Term, how: Teaching, learned: nn.ModuleDict, student: PreTrainedModel, teacher: PreTrainedModel
-) -> Any:
+def _bound(term: _Term, how: Distillation, learned: nn.ModuleDict, student: PreTrainedModel, teacher: PreTrainedModel) -> Any:
     """The objective's function with the options that it takes."""
     function = getattr(term.module, term.name)
     known: dict[str, Any] = {"temperature": how.temperature, "pairs": term.pairs}
@@ -275,7 +301,7 @@ def _bound(
     return partial(function, **{name: value for name, value in known.items() if name in taken})
 
 
-def _head(method: str, terms: list[_Term], how: Teaching, teacher: PreTrainedModel) -> nn.Module | None:
+def _head(method: str, terms: list[_Term], how: Distillation, teacher: PreTrainedModel) -> nn.Module | None:
     """The head for masked words, which stays as it is; None where no objective hides words."""
     hiding = [term.name for term in terms if getattr(term.module, "MASKS", False)]
     if not hiding:
@@ -295,7 +321,7 @@ def _head(method: str, terms: list[_Term], how: Teaching, teacher: PreTrainedMod
     return head
 
 
-def check_room(teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run) -> None:
+def check_room(teacher: PreTrainedModel, wanted: set[State], how: Distillation, task: Task, run: StepContext) -> None:
     """Raise InputError where the teacher cannot answer, or the disk has no room for answers that would be kept."""
     _check_length(teacher, wanted, task)
     if run.answers and how.teacher_cache_bytes:
@@ -319,15 +345,23 @@ def _check_length(teacher: PreTrainedModel, wanted: set[State], task: Task) -> N
 
 
 def answers_of(
-    teacher: PreTrainedModel, wanted: set[State], how: Teaching, task: Task, run: Run, *, live: bool = False
+    teacher: PreTrainedModel, wanted: set[State], how: Distillation, task: Task, run: StepContext, *, live: bool = False
 ) -> Answers:
     """A teacher's logits and wanted states for the training part: known, where they fit into memory or onto the disk."""
     device = pick_device(run.device)
     bf16 = has_fast_bf16(device)
     encoded = _read_by(teacher, wanted, task)
     if run.answers and how.teacher_cache_bytes and not live:
-        known = known_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes, device=device,
-                              bf16=bf16, progress=run.progress)  # fmt: skip
+        known = known_answers(
+            teacher,
+            encoded,
+            wanted,
+            folder=run.answers,
+            limit_bytes=how.teacher_cache_bytes,
+            device=device,
+            bf16=bf16,
+            progress=run.progress,
+        )
         if known is not None:
             return known
     if wanted:

@@ -62,9 +62,14 @@ class Words:
         bounds = self.bounds[first : last + 1]
         held = slice(bounds[0], bounds[-1])
         return Words(
-            self.starts[held], self.ends[held], self.first[held], self.last[held], self.pieces[held], self.free[held],
+            self.starts[held],
+            self.ends[held],
+            self.first[held],
+            self.last[held],
+            self.pieces[held],
+            self.free[held],
             bounds - bounds[0],
-        )  # fmt: skip
+        )
 
 
 def find_words(texts: Sequence[str], tokenizer: Any) -> Words:
@@ -205,8 +210,10 @@ def by_masked_lm(masked_lm: PreTrainedModel, asked: np.ndarray, allowed: np.ndar
             return told
         sentences = [encoding.ids for encoding in _encodings(texts, tokenizer)]
         of_text = np.searchsorted(words.bounds, asking, side="right") - 1
-        rows = [_masked(sentences[text], words.first[word], words.last[word], room, tokenizer)
-                for text, word in zip(of_text, asking, strict=True)]  # fmt: skip
+        rows = [
+            _masked(sentences[text], words.first[word], words.last[word], room, tokenizer)
+            for text, word in zip(of_text, asking, strict=True)
+        ]
         told[asking] = _answers(masked_lm, rows, words.pieces[asking], allowed, count)
         return told
 

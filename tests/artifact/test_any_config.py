@@ -21,32 +21,74 @@ from tests.artifact.test_switches import SWITCHES
 from tests.models import SHAPES, logits_of, tiny_of
 
 ODD = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 30), st.floats(), st.lists(st.integers(-1, 3), max_size=3),
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 30),
+    st.floats(),
+    st.lists(st.integers(-1, 3), max_size=3),
     st.sampled_from([2**31, 2**63, 10**18, -(10**18), 10**400, (1 << 24) - 1]),
     st.sampled_from(["", "x", "gelu", "bert", "16", "\ud800", "x" * 10_000]),
-    st.dictionaries(st.sampled_from(["", "0", "1", "x"]), st.one_of(st.none(), st.integers(-1, 9), st.text(max_size=3)),
-                    max_size=3),
-)  # fmt: skip
+    st.dictionaries(
+        st.sampled_from(["", "0", "1", "x"]), st.one_of(st.none(), st.integers(-1, 9), st.text(max_size=3)), max_size=3
+    ),
+)
 """Values of every type, small and huge."""
 NAMES = st.one_of(
     st.none(),
-    st.dictionaries(st.integers(-1, 4).map(str),
-                    st.one_of(st.none(), st.integers(0, 3), st.sampled_from(["a", "a", "b", "0"])), max_size=5),
-    st.lists(st.sampled_from(["a", "b"]), max_size=3), st.just({str(index): "x" for index in range(5000)}),
-)  # fmt: skip
+    st.dictionaries(
+        st.integers(-1, 4).map(str), st.one_of(st.none(), st.integers(0, 3), st.sampled_from(["a", "a", "b", "0"])), max_size=5
+    ),
+    st.lists(st.sampled_from(["a", "b"]), max_size=3),
+    st.just({str(index): "x" for index in range(5000)}),
+)
 """Names of labels: missing, null, short, double, numbers, too many, no mapping."""
 NAMING = ("id2label", "label2id", "num_labels", "problem_type")
-HARMLESS = {**SWITCHES, **{key: [value] for key, value in GenerationConfig(num_beams=3).to_dict().items()
-                           if not key.endswith("_token_id")}}  # fmt: skip
+HARMLESS = {
+    **SWITCHES,
+    **{key: [value] for key, value in GenerationConfig(num_beams=3).to_dict().items() if not key.endswith("_token_id")},
+}
 FIELDS = (
-    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
-    "type_vocab_size", "hidden_act", "activation", "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout",
-    "classifier_dropout", "layer_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id",
-    "is_decoder", "add_cross_attention", "model_type", "architectures", "auto_map", "pruned_heads", "embedding_size",
-    "position_embedding_type", "num_hidden_groups", "inner_group_num", "normalization_type", "use_bottleneck", "dim",
-    "trigram_input", "n_heads", "num_feedforward_networks", "key_query_shared_bottleneck", "classifier_activation",
-    "per_layer_config", "transformers_version", "tokenizer_class", *NAMING,
-)  # fmt: skip
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "hidden_act",
+    "activation",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "dropout",
+    "classifier_dropout",
+    "layer_norm_eps",
+    "initializer_range",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "is_decoder",
+    "add_cross_attention",
+    "model_type",
+    "architectures",
+    "auto_map",
+    "pruned_heads",
+    "embedding_size",
+    "position_embedding_type",
+    "num_hidden_groups",
+    "inner_group_num",
+    "normalization_type",
+    "use_bottleneck",
+    "dim",
+    "trigram_input",
+    "n_heads",
+    "num_feedforward_networks",
+    "key_query_shared_bottleneck",
+    "classifier_activation",
+    "per_layer_config",
+    "transformers_version",
+    "tokenizer_class",
+    *NAMING,
+)
 BATCH = {"input_ids": torch.arange(5, 12)[None], "attention_mask": torch.ones((1, 7), dtype=torch.long)}
 
 

@@ -44,8 +44,13 @@ def test_the_hub_reads_library_task_tags_and_result(run: dict[str, Any]) -> None
     assert header.library_name == "onnx"
     assert header.pipeline_tag == "text-classification"
     assert header.tags == [
-        "text-classification", "bert", "model-compression", "knowledge-distillation", "quantization", "onnxruntime",
-    ]  # fmt: skip
+        "text-classification",
+        "bert",
+        "model-compression",
+        "knowledge-distillation",
+        "quantization",
+        "onnxruntime",
+    ]
     (result,) = header.eval_results
     assert (result.dataset_name, result.metric_type, result.metric_value) == ("sst2", "accuracy", 0.89908)
 
@@ -107,8 +112,10 @@ def write_deployed(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     table = np.zeros((len(words), 2), dtype=np.float32)
     table[words["first"], 0] = table[words["second"], 1] = 1
-    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["found"]),
-             helper.make_node("ReduceSum", ["found", "axes"], ["logits"], keepdims=0)]  # fmt: skip
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["found"]),
+        helper.make_node("ReduceSum", ["found", "axes"], ["logits"], keepdims=0),
+    ]
     ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"])
     output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])
     constants = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array([1]), "axes")]

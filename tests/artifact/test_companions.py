@@ -23,13 +23,21 @@ from tests.models import LONGEST, PIECES, logits_of, tiny_bert, tiny_of, toy_tas
 
 SIZES: dict[str, dict[str, Any]] = {
     "bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64},
-    "distilbert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24,
-                   "dim": 16, "n_layers": 2, "n_heads": 4, "hidden_dim": 24},
+    "distilbert": {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 24,
+        "dim": 16,
+        "n_layers": 2,
+        "n_heads": 4,
+        "hidden_dim": 24,
+    },
     "mobilebert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
     "albert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24},
     "bilstm": {"hidden_size": 12, "num_hidden_layers": 1, "lstm_size": 6},
     "static": {"hidden_size": 8, "num_hidden_layers": 0, "embedding_size": 8},
-}  # fmt: skip
+}
 """What config.json tells of a tiny model's sizes, for each family."""
 
 
@@ -162,8 +170,9 @@ def test_how_a_tokenizer_was_called_last_is_not_written(tmp_path: Path) -> None:
     assert model.tokenizer.backend_tokenizer.truncation["max_length"] == 5  # it stays as it is in memory
     again = AutoTokenizer.from_pretrained(folder)
     again("a good film", truncation=True, max_length=4)
-    kept = PreTrainedTokenizerFast(tokenizer_object=again.backend_tokenizer, pad_token="[PAD]", unk_token="[UNK]",
-                                   cls_token="[CLS]", sep_token="[SEP]")  # fmt: skip
+    kept = PreTrainedTokenizerFast(
+        tokenizer_object=again.backend_tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
     model.tokenizer = fitted_tokenizer(kept, model.config)
     told = told_by(save(model, tmp_path / "again"), "tokenizer_config.json")
     assert not {"max_length", "stride", "truncation_strategy"} & told.keys()

@@ -33,8 +33,14 @@ from tests.artifact.changing import Weights, change_weights, set_json
 from tests.artifact.test_loading import without_head
 from tests.models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_of, tiny_tokenizer
 
-SIZES = {"vocab_size": len(PIECES), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-         "intermediate_size": 24, "max_position_embeddings": 24}  # fmt: skip
+SIZES = {
+    "vocab_size": len(PIECES),
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 24,
+}
 
 
 @pytest.fixture
@@ -60,9 +66,24 @@ def prefixed(start: str) -> Callable[[Weights], Weights]:
 # -- wrappers
 
 
-@pytest.mark.parametrize("start", ["_orig_mod.", "module.", "model.", "module._orig_mod.", "_orig_mod.module.", "net.model.",
-                                   "_forward_module.", "bert_model.", "_fsdp_wrapped_module.", "student.", "bert.",
-                                   "0.auto_model.", "encoder."])  # fmt: skip
+@pytest.mark.parametrize(
+    "start",
+    [
+        "_orig_mod.",
+        "module.",
+        "model.",
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "net.model.",
+        "_forward_module.",
+        "bert_model.",
+        "_fsdp_wrapped_module.",
+        "student.",
+        "bert.",
+        "0.auto_model.",
+        "encoder.",
+    ],
+)
 def test_what_all_names_begin_with_is_stripped(start: str, folder: Path, model: PreTrainedModel) -> None:
     change_weights(folder, prefixed(start))
     assert torch.equal(logits_of(load(folder)), logits_of(model))
@@ -70,10 +91,12 @@ def test_what_all_names_begin_with_is_stripped(start: str, folder: Path, model: 
 
 def test_wrappers_within_names_are_stripped(folder: Path, model: PreTrainedModel) -> None:
     """As FSDP and activation checkpointing leave them."""
+
     def wrap(weights: Weights) -> Weights:
         return {
-            f"_fsdp_wrapped_module.{name.replace('encoder.layer.', 'encoder._orig_mod.layer.')}"
-            .replace(".attention.", "._checkpoint_wrapped_module._fsdp_wrapped_module.attention."): tensor
+            f"_fsdp_wrapped_module.{name.replace('encoder.layer.', 'encoder._orig_mod.layer.')}".replace(
+                ".attention.", "._checkpoint_wrapped_module._fsdp_wrapped_module.attention."
+            ): tensor
             for name, tensor in weights.items()
         }
 
@@ -120,13 +143,24 @@ def as_family(prefix: str) -> Callable[[Weights], Weights]:
     return lambda weights: {name.replace("bert.", prefix): tensor for name, tensor in weights.items()}
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    (lambda weights: prefixed("teacher.")(weights) | prefixed("student.")(weights), "2 models, under 'student.', 'teacher.'"),
-    (lambda weights: weights | {"module.classifier.bias": torch.zeros(2)}, "holds 'classifier.bias' twice"),
-    (lambda weights: prefixed("model.")(weights) | {"classifier.bias": torch.zeros(2)}, "of one name with 'model.' before it"),
-    (as_family("roberta."), "those of a roberta, which"), (as_family("electra."), "those of a electra, which"),
-    (as_family("model.xlm_roberta."), "those of a xlm_roberta"), (as_family("distilbert."), "those of a distilbert"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda weights: prefixed("teacher.")(weights) | prefixed("student.")(weights),
+            "2 models, under 'student.', 'teacher.'",
+        ),
+        (lambda weights: weights | {"module.classifier.bias": torch.zeros(2)}, "holds 'classifier.bias' twice"),
+        (
+            lambda weights: prefixed("model.")(weights) | {"classifier.bias": torch.zeros(2)},
+            "of one name with 'model.' before it",
+        ),
+        (as_family("roberta."), "those of a roberta, which"),
+        (as_family("electra."), "those of a electra, which"),
+        (as_family("model.xlm_roberta."), "those of a xlm_roberta"),
+        (as_family("distilbert."), "those of a distilbert"),
+    ],
+)
 def test_weights_of_several_models_or_of_another_are_refused(
     change: Callable[[Weights], Weights], said: str, folder: Path
 ) -> None:
@@ -138,17 +172,20 @@ def test_weights_of_several_models_or_of_another_are_refused(
 # -- what is no plain model
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight", "adapter of PEFT that was not merged"),
-    ("bert.encoder.layer.0.attention.self.query.base_layer.weight", "adapter of PEFT that was not merged"),
-    ("bert.encoder.layer.0.attention.self.distance_embedding.weight", "tables for relative positions"),
-    ("bert.encoder.layer.0.attention.self.query.SCB", "bitsandbytes has quantized"),
-    ("bert.encoder.layer.0.attention.self.query.weight.absmax", "bitsandbytes has quantized"),
-    ("bert.encoder.layer.0.attention.self.query.weight.quant_state.bitsandbytes__nf4", "bitsandbytes has quantized"),
-    ("bert.encoder.layer.0.attention.self.query.qweight", "GPTQ or AWQ has quantized"),
-    ("bert.encoder.layer.0.attention.self.query.weight_packed", "compressed-tensors has quantized"),
-    ("bert.encoder.layer.0.attention.self.query.weight_scale", "compressed-tensors has quantized"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight", "adapter of PEFT that was not merged"),
+        ("bert.encoder.layer.0.attention.self.query.base_layer.weight", "adapter of PEFT that was not merged"),
+        ("bert.encoder.layer.0.attention.self.distance_embedding.weight", "tables for relative positions"),
+        ("bert.encoder.layer.0.attention.self.query.SCB", "bitsandbytes has quantized"),
+        ("bert.encoder.layer.0.attention.self.query.weight.absmax", "bitsandbytes has quantized"),
+        ("bert.encoder.layer.0.attention.self.query.weight.quant_state.bitsandbytes__nf4", "bitsandbytes has quantized"),
+        ("bert.encoder.layer.0.attention.self.query.qweight", "GPTQ or AWQ has quantized"),
+        ("bert.encoder.layer.0.attention.self.query.weight_packed", "compressed-tensors has quantized"),
+        ("bert.encoder.layer.0.attention.self.query.weight_scale", "compressed-tensors has quantized"),
+    ],
+)
 def test_weights_that_a_program_has_changed_are_refused_by_its_name(name: str, said: str, folder: Path) -> None:
     change_weights(folder, lambda weights: weights | {name: torch.zeros(2)})
     with pytest.raises(InputError, match=said):
@@ -180,11 +217,14 @@ def test_code_that_comes_with_a_checkpoint_is_refused_by_name(folder: Path) -> N
     load(folder)
 
 
-@pytest.mark.parametrize(("kind", "said"), [
-    (BertForTokenClassification, "is 'BertForTokenClassification': its head labels each token"),
-    (BertForQuestionAnswering, "is 'BertForQuestionAnswering': its head finds the answer"),
-    (BertForMultipleChoice, "is 'BertForMultipleChoice': its head chooses one of several texts"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (BertForTokenClassification, "is 'BertForTokenClassification': its head labels each token"),
+        (BertForQuestionAnswering, "is 'BertForQuestionAnswering': its head finds the answer"),
+        (BertForMultipleChoice, "is 'BertForMultipleChoice': its head chooses one of several texts"),
+    ],
+)
 def test_a_head_of_another_task_is_refused_by_name(kind: type[PreTrainedModel], said: str, tmp_path: Path) -> None:
     folder = saved_as(kind, tmp_path / "saved")
     with pytest.raises(InputError, match=said):
@@ -216,14 +256,17 @@ def test_checkpoints_without_such_a_head_get_a_new_one(kind: type[PreTrainedMode
 # -- configurations
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"architectures": ["BertForSequenceClassification"]}, 'has no model_type; add "model_type": "bert"'),
-    ({"architectures": ["AlbertModel"]}, 'add "model_type": "albert"'),
-    ({"architectures": None}, 'add "model_type": "bert"'),
-    ({"architectures": None, "trigram_input": True, "intra_bottleneck_size": 8}, 'add "model_type": "mobilebert"'),
-    ({"architectures": ["RobertaForSequenceClassification"]}, "write the one that it was trained as; allowed: bert"),
-    ({"architectures": 5}, 'add "model_type": "bert"'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"architectures": ["BertForSequenceClassification"]}, 'has no model_type; add "model_type": "bert"'),
+        ({"architectures": ["AlbertModel"]}, 'add "model_type": "albert"'),
+        ({"architectures": None}, 'add "model_type": "bert"'),
+        ({"architectures": None, "trigram_input": True, "intra_bottleneck_size": 8}, 'add "model_type": "mobilebert"'),
+        ({"architectures": ["RobertaForSequenceClassification"]}, "write the one that it was trained as; allowed: bert"),
+        ({"architectures": 5}, 'add "model_type": "bert"'),
+    ],
+)
 def test_a_configuration_without_model_type_is_told_which_one_to_write(
     changes: dict[str, Any], said: str, folder: Path
 ) -> None:
@@ -232,8 +275,9 @@ def test_a_configuration_without_model_type_is_told_which_one_to_write(
         load(folder)
 
 
-@pytest.mark.parametrize("kind", ["roberta", "electra", "deberta-v2", "modernbert", ["bert"], {"bert": 1}, 5, True, "",
-                                  "x" * 5000, ["x"] * 5000])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind", ["roberta", "electra", "deberta-v2", "modernbert", ["bert"], {"bert": 1}, 5, True, "", "x" * 5000, ["x"] * 5000]
+)
 def test_other_families_are_refused_and_shown_shortened(kind: Any, folder: Path) -> None:
     set_json(folder / "config.json", model_type=kind)
     with pytest.raises(InputError, match=r"config\.json: model_type is .*allowed: bert, distilbert") as caught:
@@ -244,16 +288,24 @@ def test_other_families_are_refused_and_shown_shortened(kind: Any, folder: Path)
 # -- files
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("tf_model.h5", r"holds tf_model\.h5, weights of TensorFlow.*from_tf=True"), ("flax_model.msgpack", "weights of Flax"),
-    ("model.gguf", "a file for llama.cpp"), ("onnx/model.onnx", r"holds onnx/model\.onnx, an exported file"),
-    ("model.onnx", "an exported file"), ("bert_model.ckpt.index", "a checkpoint of TensorFlow 1"),
-    ("openvino_model.xml", "a file of OpenVINO"), ("global_step500/mp_rank_00_model_states.pt", "zero_to_fp32.py"),
-    ("pytorch_model_fsdp_0/__0_0.distcp", "accelerate merge-weights"), ("optimizer.pt", r"has no model\.safetensors"),
-    ("model-00001-of-00002.safetensors", r"has no model\.safetensors, only model-00001-of-00002\.safetensors; fetch all"),
-    ("adapter_model.safetensors", r"has no model\.safetensors, only adapter_model"),
-    ("checkpoint-9/model.safetensors", r"has no model\.safetensors; give the folder of a whole model"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tf_model.h5", r"holds tf_model\.h5, weights of TensorFlow.*from_tf=True"),
+        ("flax_model.msgpack", "weights of Flax"),
+        ("model.gguf", "a file for llama.cpp"),
+        ("onnx/model.onnx", r"holds onnx/model\.onnx, an exported file"),
+        ("model.onnx", "an exported file"),
+        ("bert_model.ckpt.index", "a checkpoint of TensorFlow 1"),
+        ("openvino_model.xml", "a file of OpenVINO"),
+        ("global_step500/mp_rank_00_model_states.pt", "zero_to_fp32.py"),
+        ("pytorch_model_fsdp_0/__0_0.distcp", "accelerate merge-weights"),
+        ("optimizer.pt", r"has no model\.safetensors"),
+        ("model-00001-of-00002.safetensors", r"has no model\.safetensors, only model-00001-of-00002\.safetensors; fetch all"),
+        ("adapter_model.safetensors", r"has no model\.safetensors, only adapter_model"),
+        ("checkpoint-9/model.safetensors", r"has no model\.safetensors; give the folder of a whole model"),
+    ],
+)
 def test_what_is_there_instead_of_safetensors_is_named(name: str, said: str, folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / name).parent.mkdir(exist_ok=True)
@@ -311,13 +363,19 @@ def command_in(folder: Path) -> str:
     return str(caught.value).partition("convert it once with: ")[2].partition(" on a machine")[0]
 
 
-@pytest.mark.parametrize(("architecture", "auto"), [
-    ("BertModel", "AutoModel"), ("BertForMaskedLM", "AutoModelForMaskedLM"),
-    ("BertForPreTraining", "AutoModelForPreTraining"),
-    ("BertForSequenceClassification", "AutoModelForSequenceClassification"),
-    ("BertForTokenClassification", "AutoModelForTokenClassification"), ("BertLMHeadModel", None), ("JinaBertModel", None),
-    (None, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("architecture", "auto"),
+    [
+        ("BertModel", "AutoModel"),
+        ("BertForMaskedLM", "AutoModelForMaskedLM"),
+        ("BertForPreTraining", "AutoModelForPreTraining"),
+        ("BertForSequenceClassification", "AutoModelForSequenceClassification"),
+        ("BertForTokenClassification", "AutoModelForTokenClassification"),
+        ("BertLMHeadModel", None),
+        ("JinaBertModel", None),
+        (None, None),
+    ],
+)
 def test_the_command_keeps_the_checkpoint_s_own_class(architecture: str | None, auto: str | None, folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"never opened")
@@ -333,7 +391,7 @@ def test_the_command_makes_no_head_that_the_checkpoint_did_not_have(
     architecture: str | None, model: PreTrainedModel, tmp_path: Path
 ) -> None:
     """A random head that is saved counts as a trained one from then on."""
-    folder = save(model, tmp_path / "it's a \"name\" with $HOME")
+    folder = save(model, tmp_path / 'it\'s a "name" with $HOME')
     weights = without_head(load_file(folder / "model.safetensors"))
     (folder / "model.safetensors").unlink()
     torch.save(weights, folder / "pytorch_model.bin")

@@ -180,8 +180,11 @@ def test_code_beside_the_weights_is_never_run(folder: Path, tmp_path: Path) -> N
     change_json(
         folder / "config.json", auto_map={"AutoConfig": "theirs.Theirs", "AutoTokenizer": ["theirs.Theirs", "theirs.Theirs"]}
     )
-    change_json(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["theirs.Theirs", "theirs.Theirs"]},
-                tokenizer_class="Theirs")  # fmt: skip
+    change_json(
+        folder / "tokenizer_config.json",
+        auto_map={"AutoTokenizer": ["theirs.Theirs", "theirs.Theirs"]},
+        tokenizer_class="Theirs",
+    )
     with contextlib.suppress(InputError):
         load(folder)
     assert not sprung.exists()
@@ -276,16 +279,42 @@ def test_a_configuration_that_is_no_json_object_is_refused(folder: Path, content
         load(folder)
 
 
-@pytest.mark.parametrize("values", [
-    {"hidden_size": 0}, {"hidden_size": -16}, {"hidden_size": "16"}, {"hidden_size": 16.5}, {"hidden_size": True},
-    {"hidden_size": 1 << 40}, {"vocab_size": []}, {"num_hidden_layers": 0}, {"num_attention_heads": 3},
-    {"num_attention_heads": 0}, {"intermediate_size": {}}, {"hidden_act": "wishful"}, {"hidden_act": 3},
-    {"hidden_dropout_prob": 7}, {"attention_probs_dropout_prob": "much"}, {"layer_norm_eps": "small"}, {"id2label": 5},
-    {"id2label": {"first": "bad"}}, {"is_decoder": True}, {"add_cross_attention": True}, {"pruned_heads": {"0": [1]}},
-    {"pruned_heads": {"0": [4]}}, {"pruned_heads": {"2": [0]}}, {"pruned_heads": {"first": [0]}}, {"pruned_heads": {"0": 1}},
-    {"pruned_heads": {"0": ["1"]}}, {"pruned_heads": [0]},
-    {"model_type": "gpt2"}, {"model_type": None}, {"vocab_size": 1 << 23, "hidden_size": 1 << 23}, {"pad_token_id": 9999},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hidden_size": 0},
+        {"hidden_size": -16},
+        {"hidden_size": "16"},
+        {"hidden_size": 16.5},
+        {"hidden_size": True},
+        {"hidden_size": 1 << 40},
+        {"vocab_size": []},
+        {"num_hidden_layers": 0},
+        {"num_attention_heads": 3},
+        {"num_attention_heads": 0},
+        {"intermediate_size": {}},
+        {"hidden_act": "wishful"},
+        {"hidden_act": 3},
+        {"hidden_dropout_prob": 7},
+        {"attention_probs_dropout_prob": "much"},
+        {"layer_norm_eps": "small"},
+        {"id2label": 5},
+        {"id2label": {"first": "bad"}},
+        {"is_decoder": True},
+        {"add_cross_attention": True},
+        {"pruned_heads": {"0": [1]}},
+        {"pruned_heads": {"0": [4]}},
+        {"pruned_heads": {"2": [0]}},
+        {"pruned_heads": {"first": [0]}},
+        {"pruned_heads": {"0": 1}},
+        {"pruned_heads": {"0": ["1"]}},
+        {"pruned_heads": [0]},
+        {"model_type": "gpt2"},
+        {"model_type": None},
+        {"vocab_size": 1 << 23, "hidden_size": 1 << 23},
+        {"pad_token_id": 9999},
+    ],
+)
 def test_absurd_values_in_the_configuration_are_refused(folder: Path, values: dict[str, Any]) -> None:
     change_json(folder / "config.json", **values)
     with pytest.raises(InputError, match=r"config\.json"):
@@ -307,23 +336,35 @@ def test_a_configuration_of_a_wider_model_is_refused(folder: Path) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize("content", [
-    "{", "[]", "{}", '{"schema": 1, "layers": [1, 2]}',
-    '{"schema": 1, "layers": [{"heads": 2, "head_size": 4, "intermediate": 24}, '
-    '{"heads": 4, "head_size": 4, "intermediate": 24}]}',
-    '{"schema": 1, "layers": [{"heads": 1048576, "head_size": 1048576, "intermediate": 1}, '
-    '{"heads": 4, "head_size": 4, "intermediate": 24}]}',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"schema": 1, "layers": [1, 2]}',
+        '{"schema": 1, "layers": [{"heads": 2, "head_size": 4, "intermediate": 24}, '
+        '{"heads": 4, "head_size": 4, "intermediate": 24}]}',
+        '{"schema": 1, "layers": [{"heads": 1048576, "head_size": 1048576, "intermediate": 1}, '
+        '{"heads": 4, "head_size": 4, "intermediate": 24}]}',
+    ],
+)
 def test_a_structure_that_does_not_fit_the_weights_is_refused(folder: Path, content: str) -> None:
     (folder / "structure.json").write_text(content)
     with pytest.raises(InputError, match=r"structure\.json|the weights do not fit"):
         load(folder)
 
 
-@pytest.mark.parametrize(("name", "told"), [
-    ("bert.pooler.dense", [float("nan"), 1.0]), ("bert.pooler.dense", [1.0, -1.0]), ("bert.pooler.dense", "wide"),
-    ("classifier", [-1.0, 1.0]), (None, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("bert.pooler.dense", [float("nan"), 1.0]),
+        ("bert.pooler.dense", [1.0, -1.0]),
+        ("bert.pooler.dense", "wide"),
+        ("classifier", [-1.0, 1.0]),
+        (None, None),
+    ],
+)
 def test_malformed_quantizers_are_refused_with_the_folder(
     model: PreTrainedModel, tmp_path: Path, name: str | None, told: Any
 ) -> None:

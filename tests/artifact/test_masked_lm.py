@@ -20,8 +20,15 @@ WEIGHTS = "model.safetensors"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A checkpoint as transformers saves it: the table of words serves as the decoder too, and is stored once."""
-    config = BertConfig(vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                        intermediate_size=24, max_position_embeddings=24, initializer_range=0.2)  # fmt: skip
+    config = BertConfig(
+        vocab_size=len(PIECES),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=24,
+        initializer_range=0.2,
+    )
     torch.manual_seed(1)
     model = BertForMaskedLM(config)
     torch.nn.init.normal_(model.cls.predictions.bias)
@@ -40,8 +47,10 @@ def test_it_answers_as_transformers_own(folder: Path) -> None:
 
 def test_old_names_of_norms_are_known(folder: Path) -> None:
     before = load_masked_lm(folder)
-    old = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
-           for name, tensor in load_file(folder / WEIGHTS).items()}  # fmt: skip
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for name, tensor in load_file(folder / WEIGHTS).items()
+    }
     save_file(old, folder / WEIGHTS, metadata={"format": "pt"})
     with torch.no_grad():
         torch.testing.assert_close(load_masked_lm(folder)(**tokens()).logits, before(**tokens()).logits)

@@ -26,20 +26,29 @@ from tests.models import SHAPES, differences, logits_of, state_of, tiny_bert, ti
 
 LARGE = (1 << 24) - 1
 SIZES: dict[str, tuple[str, ...]] = {
-    "bert": ("intermediate_size", "vocab_size", "max_position_embeddings", "num_hidden_layers", "type_vocab_size",
-             "hidden_size"),
+    "bert": (
+        "intermediate_size",
+        "vocab_size",
+        "max_position_embeddings",
+        "num_hidden_layers",
+        "type_vocab_size",
+        "hidden_size",
+    ),
     "distilbert": ("dim", "n_layers", "n_heads", "hidden_dim", "max_position_embeddings"),
     "mobilebert": ("intermediate_size", "embedding_size", "intra_bottleneck_size", "num_feedforward_networks"),
     "albert": ("num_hidden_groups", "inner_group_num", "embedding_size", "num_hidden_layers"),
-}  # fmt: skip
+}
 ATTENTION: list[dict[str, Any]] = [
     {"kind": "reformer", "chunk": 4, "buckets": 1 << 32, "rounds": 1, "shared": False, "seed": 0},
     {"kind": "reformer", "chunk": 4, "buckets": 2, "rounds": 1 << 32, "shared": False, "seed": 0},
-    {"kind": "longformer", "window": 1 << 32, "global_tokens": 1 << 32}, {"kind": "chunk_and_pool", "segment": 8},
+    {"kind": "longformer", "window": 1 << 32, "global_tokens": 1 << 32},
+    {"kind": "chunk_and_pool", "segment": 8},
     {"kind": "transformer_xl", "segment": 1 << 32},
 ]
 STRUCTURES: list[dict[str, Any]] = [
-    {"ranks": {"bert.pooler.dense": 1 << 20}}, {"embedding": 1 << 20}, {"embedding": 1},
+    {"ranks": {"bert.pooler.dense": 1 << 20}},
+    {"embedding": 1 << 20},
+    {"embedding": 1},
     {"layers": [{"heads": 1 << 20, "head_size": 1 << 20, "intermediate": 1 << 20}] * 2},
     *({"attention": one} for one in ATTENTION),
 ]
@@ -138,11 +147,19 @@ def swapped(kind: str, **options: Any) -> Any:
     return lambda model: swap_attention(model, task=toy_task(max_length=8), kind=kind, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("make", [
-    lambda model: share_layers(model, task=toy_task(), group=2), quantized, lambda model: keep_heads(model, [[0], []]),
-    lambda model: keep_neurons(model, [[], [1, 2]]), swapped("reformer", chunk=4, buckets=4), swapped("longformer", window=4),
-    swapped("transformer_xl", segment=6), swapped("chunk_and_pool", segment=6),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: share_layers(model, task=toy_task(), group=2),
+        quantized,
+        lambda model: keep_heads(model, [[0], []]),
+        lambda model: keep_neurons(model, [[], [1, 2]]),
+        swapped("reformer", chunk=4, buckets=4),
+        swapped("longformer", window=4),
+        swapped("transformer_xl", segment=6),
+        swapped("chunk_and_pool", segment=6),
+    ],
+)
 def test_every_structure_is_the_same_when_it_is_loaded(make: Any, tmp_path: Path) -> None:
     model = make(tiny_bert())
     loaded = load(save(model, tmp_path / "saved"))

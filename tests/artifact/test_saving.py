@@ -54,10 +54,16 @@ def test_a_quantized_model_loads_with_the_same_ranges_and_answers_bit_for_bit(
     assert torch.equal(logits_of(again), logits_of(quantizing))
 
 
-@pytest.mark.parametrize(("where", "attribute", "value"), [
-    ("encoder.layer.1.attention.self.key", "divisor", torch.full((16,), 2.0)), ("pooler.dense", "highest", 63),
-    ("pooler.dense", "on", False), ("embeddings.word_embeddings", "highest", 7), ("embeddings.word_embeddings", "on", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("where", "attribute", "value"),
+    [
+        ("encoder.layer.1.attention.self.key", "divisor", torch.full((16,), 2.0)),
+        ("pooler.dense", "qmax", 63),
+        ("pooler.dense", "on", False),
+        ("embeddings.word_embeddings", "qmax", 7),
+        ("embeddings.word_embeddings", "on", False),
+    ],
+)
 def test_what_a_folder_cannot_tell_of_a_quantizer_is_refused(
     model: PreTrainedModel, tmp_path: Path, where: str, attribute: str, value: Any
 ) -> None:
@@ -104,9 +110,14 @@ def test_transformers_loads_what_was_saved(model: PreTrainedModel, tmp_path: Pat
 def test_the_folder_holds_these_files_and_no_pickle(model: PreTrainedModel, tmp_path: Path) -> None:
     save(model, tmp_path / "model")
     assert sorted(os.listdir(tmp_path / "model")) == [
-        ".bert-compress", "config.json", "model.safetensors", "special_tokens_map.json", "structure.json", "tokenizer.json",
+        ".bert-compress",
+        "config.json",
+        "model.safetensors",
+        "special_tokens_map.json",
+        "structure.json",
+        "tokenizer.json",
         "tokenizer_config.json",
-    ]  # fmt: skip
+    ]
     with safe_open(tmp_path / "model" / "model.safetensors", framework="pt") as file:
         assert file.metadata() == {"format": "pt"}  # without it, transformers refuses the file
 

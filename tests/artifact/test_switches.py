@@ -21,27 +21,62 @@ from tests.artifact.test_loading import without_head
 from tests.models import SHAPES, differences, logits_of, state_of, tiny_bert, tiny_of, toy_task
 
 SWITCHES: dict[str, list[Any]] = {
-    "return_dict": [False, None], "use_return_dict": [False], "torchscript": [True], "output_attentions": [True],
-    "output_hidden_states": [True, None], "output_router_logits": [True], "chunk_size_feed_forward": [4, 1, 7],
-    "use_cache": [False, True], "gradient_checkpointing": [True], "_attn_implementation_internal": ["sdpa"],
-    "attn_implementation": ["flash_attention_2", "eager", {"": "x"}], "_attn_implementation": ["flash_attention_2"],
-    "_attn_implementation_autoset": [True], "_experts_implementation": ["grouped_mm"],
-    "torch_dtype": ["float16", "nonsense", 5], "dtype": ["bfloat16", "nonsense", {"": "float16"}],
+    "return_dict": [False, None],
+    "use_return_dict": [False],
+    "torchscript": [True],
+    "output_attentions": [True],
+    "output_hidden_states": [True, None],
+    "output_router_logits": [True],
+    "chunk_size_feed_forward": [4, 1, 7],
+    "use_cache": [False, True],
+    "gradient_checkpointing": [True],
+    "_attn_implementation_internal": ["sdpa"],
+    "attn_implementation": ["flash_attention_2", "eager", {"": "x"}],
+    "_attn_implementation": ["flash_attention_2"],
+    "_attn_implementation_autoset": [True],
+    "_experts_implementation": ["grouped_mm"],
+    "torch_dtype": ["float16", "nonsense", 5],
+    "dtype": ["bfloat16", "nonsense", {"": "float16"}],
     "quantization_config": [{"quant_method": "bitsandbytes", "load_in_8bit": True}],
-    "tie_word_embeddings": [False], "is_encoder_decoder": [True], "is_causal": [False], "tie_last_hidden_states": [True],
-    "pruned_heads": [{}, None], "num_labels": [7, 1, 10**9, "two", None], "_num_labels": [5], "name_or_path": ["somewhere"],
-    "sliding_window": [2], "attention_chunk_size": [2], "layer_types": [["sliding_attention"]],
-    "rope_scaling": [{"type": "x"}], "rope_theta": [1.0], "text_config": [{"hidden_size": 5}], "decoder": ["x"],
-    "generator": [{}], "loss_type": ["ForMaskedLM"], "per_layer_config": [None, {}],
-    "attribute_map": [{"hidden_size": "vocab_size"}], "to_dict": [5], "save_pretrained": ["x"],
-    "base_model_tp_plan": [{"*": "colwise"}], "distributed_config": [{"tp_size": 2}], "device_map": ["auto"],
-    "transformers_weights": ["other.safetensors"], "_name_or_path": [5], "use_bfloat16": [True], "tokenizer_class": [None],
-    "position_embedding_type": ["absolute", None], "finetuning_task": ["sst2"], "initializer_factor": [3],
+    "tie_word_embeddings": [False],
+    "is_encoder_decoder": [True],
+    "is_causal": [False],
+    "tie_last_hidden_states": [True],
+    "pruned_heads": [{}, None],
+    "num_labels": [7, 1, 10**9, "two", None],
+    "_num_labels": [5],
+    "name_or_path": ["somewhere"],
+    "sliding_window": [2],
+    "attention_chunk_size": [2],
+    "layer_types": [["sliding_attention"]],
+    "rope_scaling": [{"type": "x"}],
+    "rope_theta": [1.0],
+    "text_config": [{"hidden_size": 5}],
+    "decoder": ["x"],
+    "generator": [{}],
+    "loss_type": ["ForMaskedLM"],
+    "per_layer_config": [None, {}],
+    "attribute_map": [{"hidden_size": "vocab_size"}],
+    "to_dict": [5],
+    "save_pretrained": ["x"],
+    "base_model_tp_plan": [{"*": "colwise"}],
+    "distributed_config": [{"tp_size": 2}],
+    "device_map": ["auto"],
+    "transformers_weights": ["other.safetensors"],
+    "_name_or_path": [5],
+    "use_bfloat16": [True],
+    "tokenizer_class": [None],
+    "position_embedding_type": ["absolute", None],
+    "finetuning_task": ["sst2"],
+    "initializer_factor": [3],
     "sub_configs": [[1]],
     "true_hidden_size": [3],
-}  # fmt: skip
-GENERATION = {name: value for name, value in GenerationConfig(max_length=7, num_beams=3, temperature=0.5).to_dict().items()
-              if not name.endswith("_token_id")}  # fmt: skip
+}
+GENERATION = {
+    name: value
+    for name, value in GenerationConfig(max_length=7, num_beams=3, temperature=0.5).to_dict().items()
+    if not name.endswith("_token_id")
+}
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in SWITCHES.items() for value in values])
@@ -74,23 +109,34 @@ def test_every_family_is_freed_of_all_switches_at_once(kind: str, tmp_path: Path
 
 def test_a_model_with_switches_is_trained_and_exported(model: PreTrainedModel, tmp_path: Path) -> None:
     folder, task = save(model, tmp_path / "saved"), toy_task()
-    set_json(folder / "config.json", return_dict=False, torchscript=True, output_attentions=True, output_hidden_states=True,
-             chunk_size_feed_forward=4, gradient_checkpointing=True)  # fmt: skip
+    set_json(
+        folder / "config.json",
+        return_dict=False,
+        torchscript=True,
+        output_attentions=True,
+        output_hidden_states=True,
+        chunk_size_feed_forward=4,
+        gradient_checkpointing=True,
+    )
     trained = fine_tune(load(folder), task=task, epochs=1, batch_size=16)
     shipped = export(trained, tmp_path / "out", target="onnxruntime-cpu", task=task)
     batch = {name: values.numpy() for name, values in trained.tokenizer("a good film", return_tensors="pt").items()}
     answers = torch.from_numpy(in_onnxruntime(shipped.path / "model.onnx").run(batch))
-    torch.testing.assert_close(answers, logits_of(trained, **trained.tokenizer("a good film", return_tensors="pt")),
-                               atol=1e-4, rtol=0)  # fmt: skip
+    torch.testing.assert_close(
+        answers, logits_of(trained, **trained.tokenizer("a good film", return_tensors="pt")), atol=1e-4, rtol=0
+    )
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"is_decoder": True}, "is_decoder is True; a decoder is not supported"),
-    ({"is_causal": True}, "is_causal is True"),
-    ({"per_layer_config": {"0": {"hidden_size": 8}}}, "per_layer_config is"),
-    ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
-    ({"position_embedding_type": ["absolute"]}, "position_embedding_type is"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"is_decoder": True}, "is_decoder is True; a decoder is not supported"),
+        ({"is_causal": True}, "is_causal is True"),
+        ({"per_layer_config": {"0": {"hidden_size": 8}}}, "per_layer_config is"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ({"position_embedding_type": ["absolute"]}, "position_embedding_type is"),
+    ],
+)
 def test_what_is_no_switch_but_another_model_is_refused(
     changes: dict[str, Any], said: str, model: PreTrainedModel, tmp_path: Path
 ) -> None:

@@ -56,17 +56,30 @@ def word_level() -> WordLevel:
     return WordLevel({piece: index for index, piece in enumerate(PIECES)}, unk_token="[UNK]")
 
 
-SPECIAL = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]",
-           "sep_token": "[SEP]"}  # fmt: skip
+SPECIAL = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+}
 
 
 # -- the class and the files
 
 
 @pytest.mark.parametrize("kind", SHAPES)
-@pytest.mark.parametrize("settings", [{}, {"do_lower_case": True}, {"tokenizer_class": None},
-                                      {"tokenizer_class": "BertTokenizer"}, {"tokenizer_class": "BertTokenizerFast"},
-                                      {"tokenizer_class": "DistilBertTokenizer"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"do_lower_case": True},
+        {"tokenizer_class": None},
+        {"tokenizer_class": "BertTokenizer"},
+        {"tokenizer_class": "BertTokenizerFast"},
+        {"tokenizer_class": "DistilBertTokenizer"},
+    ],
+)
 def test_a_word_piece_vocabulary_is_read_as_one_in_every_family(kind: str, settings: dict[str, Any], tmp_path: Path) -> None:
     """transformers makes an empty tokenizer of it in an ALBERT's folder, and every word becomes unknown."""
     folder = with_pieces(kind, tmp_path / "saved", **settings)
@@ -102,11 +115,17 @@ def test_a_tokenizer_file_is_read_as_the_model_that_it_holds(kind: str, tmp_path
     assert load(folder).tokenizer("a good film").input_ids == IDS
 
 
-@pytest.mark.parametrize(("model", "kind", "settings"), [
-    (unigram, "bert", {}), (unigram, "bert", {"tokenizer_class": "BertTokenizer"}), (unigram, "distilbert", {}),
-    (unigram, "albert", {"tokenizer_class": "BertTokenizerFast"}), (word_level, "bert", {}),
-    (word_level, "albert", {"tokenizer_class": "BertTokenizer"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "kind", "settings"),
+    [
+        (unigram, "bert", {}),
+        (unigram, "bert", {"tokenizer_class": "BertTokenizer"}),
+        (unigram, "distilbert", {}),
+        (unigram, "albert", {"tokenizer_class": "BertTokenizerFast"}),
+        (word_level, "bert", {}),
+        (word_level, "albert", {"tokenizer_class": "BertTokenizer"}),
+    ],
+)
 def test_a_file_of_another_kind_than_its_class_is_refused(
     model: Callable[[], Any], kind: str, settings: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -151,9 +170,13 @@ def test_ids_beyond_the_table_are_refused_though_their_count_fits(tmp_path: Path
         load(folder)
 
 
-@pytest.mark.parametrize(("ids", "types", "said"), [
-    ([900], 1, "a token of id 900, but the model has 17"), ([3], 7, "a token of type 7, but the model has 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ids", "types", "said"),
+    [
+        ([900], 1, "a token of id 900, but the model has 17"),
+        ([3], 7, "a token of type 7, but the model has 2"),
+    ],
+)
 def test_a_template_that_names_what_the_model_does_not_have_is_refused(
     ids: list[int], types: int, said: str, tmp_path: Path
 ) -> None:
@@ -175,10 +198,22 @@ def test_a_vocabulary_without_its_unknown_piece_is_refused(tmp_path: Path) -> No
         load(folder)
 
 
-@pytest.mark.parametrize("content", ["[]", "null", "5", "{}", '"x"', "\x00", '{"version": "1.0"}', "[" * 5000,
-                                     '{"version": "1.0", "model": {"type": "WordPiece", "vocab": {"a": -1}}}',
-                                     '{"version": "1.0", "model": {"type": "Nonsense"}}',
-                                     f'{{"version": "1.0", "truncation": {"9" * 6000}}}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "null",
+        "5",
+        "{}",
+        '"x"',
+        "\x00",
+        '{"version": "1.0"}',
+        "[" * 5000,
+        '{"version": "1.0", "model": {"type": "WordPiece", "vocab": {"a": -1}}}',
+        '{"version": "1.0", "model": {"type": "Nonsense"}}',
+        f'{{"version": "1.0", "truncation": {"9" * 6000}}}',
+    ],
+)
 def test_garbage_for_a_tokenizer_is_refused(content: str, tmp_path: Path) -> None:
     folder = save(tiny_bert(), tmp_path / "saved")
     (folder / "tokenizer.json").write_text(content)

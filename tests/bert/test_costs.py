@@ -37,13 +37,16 @@ def test_the_whole_encoder_costs_what_torch_counts(kind: str, length: int) -> No
     assert encoder_macs(model, length).whole == counted(model, length)
 
 
-@pytest.mark.parametrize(("heads", "neurons"), [
-    ([[0, 2], [1, 2, 3]], [[0, 5], list(range(20))]), ([[1], []], [[], [3]]), ([[], []], [[], []]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("heads", "neurons"),
+    [
+        ([[0, 2], [1, 2, 3]], [[0, 5], list(range(20))]),
+        ([[1], []], [[], [3]]),
+        ([[], []], [[], []]),
+    ],
+)
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])
-def test_the_table_tells_what_a_pruned_encoder_costs(
-    kind: str, heads: list[list[int]], neurons: list[list[int]]
-) -> None:
+def test_the_table_tells_what_a_pruned_encoder_costs(kind: str, heads: list[list[int]], neurons: list[list[int]]) -> None:
     model = tiny_of(kind)
     costs, pruned = encoder_macs(model, 9), keep_neurons(keep_heads(model, heads), neurons)
     expected = counted(pruned.requires_grad_(False), 9) if any(map(len, heads + neurons)) else 0

@@ -19,7 +19,7 @@ from compress.bert.structure import read_structure
 from compress.bert.surgery import keep_heads, keep_layers, keep_neurons
 from compress.errors import InputError
 from compress.measure.counts import torch_macs
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import logits_of, tiny_bert, tiny_of, toy_task
 
 KINDS = ("bert", "distilbert", "mobilebert", "albert")
@@ -77,10 +77,12 @@ def test_it_ships_in_other_families(kind: str, tmp_path: Path) -> None:
 
 def test_it_trains_and_the_bias_that_is_left_learns() -> None:
     empty = emptied(tiny_bert(), layer=1)
-    trained = cp.fine_tune(empty, task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-2, run=Run(device="cpu"))
+    trained = cp.fine_tune(empty, task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-2, run=StepContext(device="cpu"))
     bias = empty.bert.encoder.layer[1].output.dense.bias
     assert not torch.equal(trained.bert.encoder.layer[1].output.dense.bias, bias)
-    ranged = cp.quantize_aware(empty, task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-3, run=Run(device="cpu"))
+    ranged = cp.quantize_aware(
+        empty, task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-3, run=StepContext(device="cpu")
+    )
     assert torch.isfinite(logits_of(ranged)).all()
 
 
@@ -88,7 +90,7 @@ def test_a_layer_without_heads_is_named_where_heads_are_compared() -> None:
     teacher = tiny_bert()
     student = keep_heads(teacher, [[0, 1, 2, 3], []])
     with pytest.raises(InputError, match="layer 2 of the student has no attention heads"):
-        cp.distill(student, teacher=teacher, task=toy_task(), objectives={"relations": 1.0}, run=Run(device="cpu"))
+        cp.distill(student, teacher=teacher, task=toy_task(), objectives={"relations": 1.0}, run=StepContext(device="cpu"))
 
 
 def test_an_empty_layer_costs_no_products() -> None:

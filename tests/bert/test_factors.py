@@ -115,16 +115,19 @@ def test_everything_of_a_factorized_model_learns() -> None:
     assert not idle
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"ranks": {"bert.pooler.activation": 2}}, "ranks must give whole numbers"),
-    ({"ranks": {QUERY: 0}}, "ranks must give whole numbers"),
-    ({"ranks": {QUERY: 2.0}}, "ranks must give whole numbers"),
-    ({"ranks": {QUERY: True}}, "ranks must give whole numbers"),
-    ({"ranks": [QUERY]}, "ranks must give whole numbers"),
-    ({"embedding": 0}, "embedding is 0"),
-    ({"embedding": "6"}, "embedding is '6'"),
-    ({"embedding": 1 << 21}, f"embedding is {1 << 21}"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ranks": {"bert.pooler.activation": 2}}, "ranks must give whole numbers"),
+        ({"ranks": {QUERY: 0}}, "ranks must give whole numbers"),
+        ({"ranks": {QUERY: 2.0}}, "ranks must give whole numbers"),
+        ({"ranks": {QUERY: True}}, "ranks must give whole numbers"),
+        ({"ranks": [QUERY]}, "ranks must give whole numbers"),
+        ({"embedding": 0}, "embedding is 0"),
+        ({"embedding": "6"}, "embedding is '6'"),
+        ({"embedding": 1 << 21}, f"embedding is {1 << 21}"),
+    ],
+)
 def test_a_structure_with_broken_ranks_is_refused(changes: dict[str, Any], said: str) -> None:
     model = tiny_bert()
     with pytest.raises(InputError, match=re.escape(said)):

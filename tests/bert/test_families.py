@@ -17,7 +17,7 @@ from compress.bert.quantizers import quantized_linears, with_quantizers
 from compress.bert.structure import apply_structure, read_structure
 from compress.bert.surgery import keep_layers
 from compress.errors import InputError
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import differences, logits_of, state_of, tiny_of, tokens, toy_task
 
 every_family = pytest.mark.parametrize("kind", FAMILIES)
@@ -154,6 +154,6 @@ def test_all_linears_but_the_classifier_quantize(kind: str) -> None:
 @every_family
 def test_training_changes_the_model_and_leaves_its_word_table_whole(kind: str) -> None:
     model = tiny_of(kind)
-    trained = cp.fine_tune(model, task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-3, run=Run(device="cpu"))
+    trained = cp.fine_tune(model, task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-3, run=StepContext(device="cpu"))
     assert trained.get_input_embeddings().weight.shape == model.get_input_embeddings().weight.shape
     assert differences(state_of(model), state_of(trained))

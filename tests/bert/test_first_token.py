@@ -89,9 +89,13 @@ def test_an_exception_inside_restores_the_layer(model: PreTrainedModel) -> None:
 
 def test_a_head_that_reads_every_token_is_left_alone() -> None:
     config = BertConfig(
-        vocab_size=17, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24,
+        vocab_size=17,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=24,
         max_position_embeddings=24,
-    )  # fmt: skip
+    )
     tagger = BertForTokenClassification(config).eval()
     whole = logits_of(tagger)
     with first_token_only(tagger):

@@ -25,15 +25,21 @@ from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, t
 LONGFORMER = {"kind": "longformer", "window": 6, "global_tokens": 1}
 REFORMER = {"kind": "reformer", "chunk": 3, "buckets": 4, "rounds": 2, "shared": False, "seed": 5}
 KINDS: dict[str, dict[str, Any]] = {
-    "longformer": LONGFORMER, "longformer with two": LONGFORMER | {"global_tokens": 2},
-    "longformer without": LONGFORMER | {"global_tokens": 0}, "reformer": REFORMER, "shared": REFORMER | {"shared": True},
-    "transformer_xl": {"kind": "transformer_xl", "segment": 6}, "chunk_and_pool": {"kind": "chunk_and_pool", "segment": 6},
-}  # fmt: skip
+    "longformer": LONGFORMER,
+    "longformer with two": LONGFORMER | {"global_tokens": 2},
+    "longformer without": LONGFORMER | {"global_tokens": 0},
+    "reformer": REFORMER,
+    "shared": REFORMER | {"shared": True},
+    "transformer_xl": {"kind": "transformer_xl", "segment": 6},
+    "chunk_and_pool": {"kind": "chunk_and_pool", "segment": 6},
+}
 FIRST_SEES_ALL = ("longformer", "longformer with two", "transformer_xl", "chunk_and_pool")
 WHOLE: dict[str, dict[str, Any]] = {
-    "longformer": LONGFORMER | {"window": 48}, "reformer": REFORMER | {"chunk": 24},
-    "transformer_xl": {"kind": "transformer_xl", "segment": 24}, "chunk_and_pool": {"kind": "chunk_and_pool", "segment": 24},
-}  # fmt: skip
+    "longformer": LONGFORMER | {"window": 48},
+    "reformer": REFORMER | {"chunk": 24},
+    "transformer_xl": {"kind": "transformer_xl", "segment": 24},
+    "chunk_and_pool": {"kind": "chunk_and_pool", "segment": 24},
+}
 """Sizes that leave nothing out."""
 
 
@@ -156,11 +162,22 @@ def test_nothing_is_cut_off_it_any_more() -> None:
         keep_heads(swapped(LONGFORMER), [[0], [0]])
 
 
-@pytest.mark.parametrize("told", [
-    "longformer", {"kind": "dense"}, {"kind": "longformer", "window": 6}, LONGFORMER | {"window": 6.0},
-    LONGFORMER | {"more": 1}, LONGFORMER | {"window": -2}, REFORMER | {"shared": 1}, REFORMER | {"rounds": True},
-    {"kind": ["longformer"]}, KINDS["transformer_xl"] | {"segment": 1}, REFORMER | {"chunk": 0},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "told",
+    [
+        "longformer",
+        {"kind": "dense"},
+        {"kind": "longformer", "window": 6},
+        LONGFORMER | {"window": 6.0},
+        LONGFORMER | {"more": 1},
+        LONGFORMER | {"window": -2},
+        REFORMER | {"shared": 1},
+        REFORMER | {"rounds": True},
+        {"kind": ["longformer"]},
+        KINDS["transformer_xl"] | {"segment": 1},
+        REFORMER | {"chunk": 0},
+    ],
+)
 def test_a_structure_with_broken_attention_is_refused(told: Any) -> None:
     model = tiny_bert()
     with pytest.raises(InputError, match=re.escape("structure.json: attention is")):

@@ -24,12 +24,15 @@ def mask_of(kept: list[list[float]], *, learned: bool = True) -> Mask:
     return mask
 
 
-@pytest.mark.parametrize(("kept", "transposed", "told"), [
-    ([[1.0, 0.0], [0.0, 1.0]], False, np.kron([[1, 0], [0, 1]], np.ones((2, 3)))),  # blocks of 2 x 3
-    ([[0.0], [1.0]], False, np.kron([[0], [1]], np.ones((2, 6)))),  # two heads of two rows each
-    ([[0.0], [1.0], [1.0]], True, np.kron([[0, 1, 1]], np.ones((4, 2)))),  # three heads of two columns each
-    ([[1.0] * 6, [0.0] * 6, [1.0] * 6, [1.0] * 6], False, np.kron([[1], [0], [1], [1]], np.ones((1, 6)))),  # weights
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kept", "transposed", "told"),
+    [
+        ([[1.0, 0.0], [0.0, 1.0]], False, np.kron([[1, 0], [0, 1]], np.ones((2, 3)))),  # blocks of 2 x 3
+        ([[0.0], [1.0]], False, np.kron([[0], [1]], np.ones((2, 6)))),  # two heads of two rows each
+        ([[0.0], [1.0], [1.0]], True, np.kron([[0, 1, 1]], np.ones((4, 2)))),  # three heads of two columns each
+        ([[1.0] * 6, [0.0] * 6, [1.0] * 6, [1.0] * 6], False, np.kron([[1], [0], [1], [1]], np.ones((1, 6)))),  # weights
+    ],
+)
 def test_units_cover_the_weight(kept: list[list[float]], transposed: bool, told: np.ndarray) -> None:
     masked = Masked(mask_of(kept), transposed=transposed)
     torch.testing.assert_close(masked(WEIGHT), WEIGHT * torch.tensor(told, dtype=torch.float32))
@@ -112,8 +115,12 @@ def test_a_copy_keeps_its_own_masks() -> None:
     again = copy_of(student)
     next(iter(masked_linears(again))).kept.zero_()
     assert next(iter(masked_linears(student))).kept.all()
-    assert len({id(linear.parametrizations.weight[0].mask) for linears in masked_linears(again).values()
-                for linear, _ in linears}) == 4  # fmt: skip
+    assert (
+        len(
+            {id(linear.parametrizations.weight[0].mask) for linears in masked_linears(again).values() for linear, _ in linears}
+        )
+        == 4
+    )
 
 
 def test_blocks_that_do_not_divide_are_all_refused_together() -> None:

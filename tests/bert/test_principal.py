@@ -128,9 +128,16 @@ def test_a_regression_finds_the_line() -> None:
     torch.testing.assert_close(found[1], bias, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize(("count", "of", "told"), [
-    (6, 12, [0, 2, 4, 7, 9, 11]), (3, 6, [0, 2, 5]), (1, 6, [2]), (12, 12, list(range(12))), (2, 2, [0, 1]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("count", "of", "told"),
+    [
+        (6, 12, [0, 2, 4, 7, 9, 11]),
+        (3, 6, [0, 2, 5]),
+        (1, 6, [2]),
+        (12, 12, list(range(12))),
+        (2, 2, [0, 1]),
+    ],
+)
 def test_layers_are_spread_as_in_distilbert(count: int, of: int, told: list[int]) -> None:
     assert spread_layers(count, of) == told
 

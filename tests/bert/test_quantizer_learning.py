@@ -165,9 +165,15 @@ def test_a_symmetric_range_follows_the_largest_size() -> None:
     assert (one.low.item(), one.high.item()) == (-4.0, 4.0)
 
 
-@pytest.mark.parametrize(("training", "decay", "on", "follows"), [
-    (True, 0.5, True, True), (True, 0.5, False, True), (True, None, True, False), (False, 0.5, True, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("training", "decay", "on", "follows"),
+    [
+        (True, 0.5, True, True),
+        (True, 0.5, False, True),
+        (True, None, True, False),
+        (False, 0.5, True, False),
+    ],
+)
 def test_ranges_are_followed_in_training_until_they_are_frozen(
     training: bool, decay: float | None, on: bool, follows: bool
 ) -> None:

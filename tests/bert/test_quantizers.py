@@ -16,7 +16,7 @@ from compress.bert.quantizers import (
     QuantizedLinear,
     quantized_linears,
     quantizers_off,
-    set_highest,
+    set_qmax,
     with_quantizers,
 )
 from compress.errors import InputError
@@ -26,10 +26,16 @@ from tests.models import differences, logits_of, state_of, tiny_bert, tokens
 # -- the grid
 
 
-@pytest.mark.parametrize(("low", "high", "scale", "zero"), [
-    (-1.0, 4.1, 0.02, -78), (0.0, 5.1, 0.02, -128), (-5.1, 0.0, 0.02, 127), (-2.54, 2.56, 0.02, -1),
-    (-0.015, 5.085, 0.02, -127),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("low", "high", "scale", "zero"),
+    [
+        (-1.0, 4.1, 0.02, -78),
+        (0.0, 5.1, 0.02, -128),
+        (-5.1, 0.0, 0.02, 127),
+        (-2.54, 2.56, 0.02, -1),
+        (-0.015, 5.085, 0.02, -127),
+    ],
+)
 def test_an_asymmetric_grid_has_255_steps_and_0_stands_on_one(low: float, high: float, scale: float, zero: int) -> None:
     found_scale, found_zero = linear(symmetric=False, low=low, high=high).input_grid()
     assert found_scale.item() == pytest.approx(scale, rel=1e-6)
@@ -52,10 +58,19 @@ def test_values_go_to_the_nearest_step_and_those_outside_to_the_last(symmetric: 
     torch.testing.assert_close(found, torch.tensor([0.0, 0.02, 0.02, -0.04, *last]), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize(("low", "high", "symmetric", "told"), [
-    (2.0, 5.0, False, (0, 5)), (-5.0, -2.0, False, (-5, 0)), (-1.0, 3.0, False, (-1, 3)), (0.0, 0.0, False, (0, 0)),
-    (2.0, 5.0, True, (-5, 5)), (-5.0, -2.0, True, (-5, 5)), (-1.0, 3.0, True, (-3, 3)), (-4.0, 3.0, True, (-4, 4)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("low", "high", "symmetric", "told"),
+    [
+        (2.0, 5.0, False, (0, 5)),
+        (-5.0, -2.0, False, (-5, 0)),
+        (-1.0, 3.0, False, (-1, 3)),
+        (0.0, 0.0, False, (0, 0)),
+        (2.0, 5.0, True, (-5, 5)),
+        (-5.0, -2.0, True, (-5, 5)),
+        (-1.0, 3.0, True, (-3, 3)),
+        (-4.0, 3.0, True, (-4, 4)),
+    ],
+)
 def test_a_range_is_widened_to_hold_0_and_to_both_sides(low: float, high: float, symmetric: bool, told: Any) -> None:
     one = linear(symmetric=symmetric, low=low, high=high)
     assert (one.low.item(), one.high.item()) == told
@@ -119,11 +134,11 @@ def test_every_linear_of_a_model_computes_on_integers(model: PreTrainedModel, pe
     assert len(checked) == len(set(checked)) == 13  # six in each of two layers, and the pooler's
 
 
-@pytest.mark.parametrize("highest", [127, 63])
-def test_in_bfloat16_the_sums_alone_are_rounded(highest: int) -> None:
+@pytest.mark.parametrize("qmax", [127, 63])
+def test_in_bfloat16_the_sums_alone_are_rounded(qmax: int) -> None:
     """A product of whole numbers is rounded once, to 8 bits."""
     one, values = linear(bias=False, symmetric=False), numbers(50, 6)
-    one.highest = highest
+    one.qmax = qmax
     told = one(values)
     with torch.autocast("cpu", torch.bfloat16):
         found = one(values)
@@ -133,7 +148,7 @@ def test_in_bfloat16_the_sums_alone_are_rounded(highest: int) -> None:
 def test_bfloat16_holds_every_whole_number_of_the_widest_grid() -> None:
     """Where 0 stands at -128, an input is up to 255; a weight of ones shows it as it is."""
     one = linear(symmetric=False, bias=False, low=0.0, high=5.1)
-    one.highest = 1
+    one.qmax = 1
     with torch.no_grad():
         one.weight.copy_(torch.eye(5, 6))
     values = torch.arange(256).float()[:, None] * torch.ones(6) * 0.02
@@ -145,7 +160,7 @@ def test_bfloat16_holds_every_whole_number_of_the_widest_grid() -> None:
 def test_inputs_that_come_in_bfloat16_are_divided_in_float32() -> None:
     """Their quotients need more than 8 bits to be rounded to the nearest whole number; a weight of ones shows that number."""
     one = linear(bias=False, low=-2.3, high=2.3)
-    one.highest = 1
+    one.qmax = 1
     with torch.no_grad():
         one.weight.copy_(torch.eye(5, 6))
     values = numbers(200, 6).bfloat16()
@@ -157,10 +172,10 @@ def test_inputs_that_come_in_bfloat16_are_divided_in_float32() -> None:
 
 def test_fewer_bits_are_set_for_weights_and_for_tables(model: PreTrainedModel) -> None:
     quantized = with_quantizers(model, per_channel=True, symmetric=True)
-    set_highest(quantized, weights=63, tables=7)
+    set_qmax(quantized, weights=63, tables=7)
     one, values = quantized.bert.pooler.dense, numbers(9, 16)
     one.set_range(-2.0, 2.0)
-    told = integer_answers(values, one, -2.0, 2.0, True, True, highest=63)
+    told = integer_answers(values, one, -2.0, 2.0, True, True, qmax=63)
     torch.testing.assert_close(one(values).detach(), torch.from_numpy(told).float(), rtol=1e-5, atol=1e-5)
     table = quantized.bert.embeddings.word_embeddings
     rows = table(torch.arange(17)).detach()
@@ -186,7 +201,7 @@ def test_rows_of_an_embedding_are_rounded_with_a_scale_each() -> None:
 
 def test_fewer_steps_make_coarser_rows() -> None:
     one = table([0.7, 0.16, -0.14, 0.0])
-    one.highest = 7
+    one.qmax = 7
     torch.testing.assert_close(one(torch.tensor([0])), torch.tensor([[0.7, 0.2, -0.1, 0.0]]), rtol=1e-6, atol=1e-6)
 
 
@@ -232,8 +247,14 @@ def test_quantizers_come_back_after_an_error_and_what_was_off_stays_off(model: P
 
 def test_linears_and_embeddings_quantize_and_the_classifier_does_not(model: PreTrainedModel) -> None:
     quantized = with_quantizers(model, per_channel=False, symmetric=True)
-    names = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
-             "intermediate.dense", "output.dense")  # fmt: skip
+    names = (
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+        "attention.output.dense",
+        "intermediate.dense",
+        "output.dense",
+    )
     told = [f"bert.encoder.layer.{layer}.{name}" for layer in (0, 1) for name in names]
     assert list(quantized_linears(quantized)) == [*told, "bert.pooler.dense"]
     assert type(quantized.classifier) is nn.Linear

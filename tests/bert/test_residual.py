@@ -15,26 +15,46 @@ from tests.models import logits_of, tiny_bert, tiny_of, tokens
 
 LAYER = {
     "bert": {
-        "attention.self.query": "in", "attention.self.key": "in", "attention.self.value": "in",
-        "attention.output.dense": "out", "attention.output.LayerNorm": "norm",
-        "intermediate.dense": "in", "output.dense": "out", "output.LayerNorm": "norm",
+        "attention.self.query": "in",
+        "attention.self.key": "in",
+        "attention.self.value": "in",
+        "attention.output.dense": "out",
+        "attention.output.LayerNorm": "norm",
+        "intermediate.dense": "in",
+        "output.dense": "out",
+        "output.LayerNorm": "norm",
     },
     "distilbert": {
-        "attention.q_lin": "in", "attention.k_lin": "in", "attention.v_lin": "in", "attention.out_lin": "out",
-        "sa_layer_norm": "norm", "ffn.lin1": "in", "ffn.lin2": "out", "output_layer_norm": "norm",
+        "attention.q_lin": "in",
+        "attention.k_lin": "in",
+        "attention.v_lin": "in",
+        "attention.out_lin": "out",
+        "sa_layer_norm": "norm",
+        "ffn.lin1": "in",
+        "ffn.lin2": "out",
+        "output_layer_norm": "norm",
     },
     "albert": {
-        "attention.query": "in", "attention.key": "in", "attention.value": "in", "attention.dense": "out",
-        "attention.LayerNorm": "norm", "ffn": "in", "ffn_output": "out", "full_layer_layer_norm": "norm",
+        "attention.query": "in",
+        "attention.key": "in",
+        "attention.value": "in",
+        "attention.dense": "out",
+        "attention.LayerNorm": "norm",
+        "ffn": "in",
+        "ffn_output": "out",
+        "full_layer_layer_norm": "norm",
     },
-}  # fmt: skip
+}
 TABLES = {"word_embeddings": "table", "position_embeddings": "table", "LayerNorm": "norm"}
 OUTSIDE = {
-    "bert": {**{f"bert.embeddings.{name}": how for name, how in TABLES.items()},
-             "bert.embeddings.token_type_embeddings": "table", "bert.pooler.dense": "in"},
+    "bert": {
+        **{f"bert.embeddings.{name}": how for name, how in TABLES.items()},
+        "bert.embeddings.token_type_embeddings": "table",
+        "bert.pooler.dense": "in",
+    },
     "distilbert": {**{f"distilbert.embeddings.{name}": how for name, how in TABLES.items()}, "pre_classifier": "in"},
     "albert": {"albert.encoder.embedding_hidden_mapping_in": "out", "albert.pooler": "in"},
-}  # fmt: skip
+}
 LAYERS = {
     "bert": ("bert.encoder.layer.0", "bert.encoder.layer.1"),
     "distilbert": ("distilbert.transformer.layer.0", "distilbert.transformer.layer.1"),

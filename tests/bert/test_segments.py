@@ -50,8 +50,10 @@ def by_hand(attention: TransformerXL, states: torch.Tensor, before: torch.Tensor
     """What one segment's attention answers, head by head, token by token."""
     heads, size = len(attention.memory_bias), attention.attention_head_size
     seen = states if before is None else torch.cat([before, states])
-    query, key, value = (getattr(attention, name)(one).view(-1, heads, size)
-                         for name, one in zip(("query", "key", "value"), (states, seen, seen), strict=True))  # fmt: skip
+    query, key, value = (
+        getattr(attention, name)(one).view(-1, heads, size)
+        for name, one in zip(("query", "key", "value"), (states, seen, seen), strict=True)
+    )
     answer = torch.zeros(len(states), heads * size)
     held = 0 if before is None else len(before)
     for head in range(heads):

@@ -63,15 +63,21 @@ def test_layers_that_stay_stay_tied() -> None:
     assert not shared_parameters(keep_layers(tiny_bert(layers=3), [0, 0, 2]))
 
 
-@pytest.mark.parametrize(("model", "said"), [
-    (tied(), "share their weights; prune it before share_layers"),
-    (with_quantizers(tiny_bert(), per_channel=True, symmetric=True), "quantizes; prune it before quantize_aware"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (tied(), "share their weights; prune it before share_layers"),
+        (with_quantizers(tiny_bert(), per_channel=True, symmetric=True), "quantizes; prune it before quantize_aware"),
+    ],
+)
 def test_what_cannot_be_cut_is_refused_everywhere(model: Any, said: str) -> None:
     count = len(model.bert.encoder.layer)
     assert said in str(why_not_cut(model))
-    for cut in (lambda: keep_heads(model, [[0]] * count), lambda: keep_neurons(model, [[0]] * count),
-                lambda: keep_width(model, range(8))):  # fmt: skip
+    for cut in (
+        lambda: keep_heads(model, [[0]] * count),
+        lambda: keep_neurons(model, [[0]] * count),
+        lambda: keep_width(model, range(8)),
+    ):
         with pytest.raises(InputError, match=said):
             cut()
 
@@ -86,10 +92,17 @@ def test_a_model_of_low_rank_cannot_be_cut_and_a_factorized_table_not_narrowed()
     assert why_not_cut(tiny_bert(), width=True) is None
 
 
-@pytest.mark.parametrize("told", [
-    [SECOND], {SECOND: 1}, {SECOND: "bert.nothing.weight"}, {"bert.nothing.weight": FIRST},
-    {SECOND: "bert.pooler.dense.weight"}, {SECOND: THIRD, THIRD: FIRST},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "told",
+    [
+        [SECOND],
+        {SECOND: 1},
+        {SECOND: "bert.nothing.weight"},
+        {"bert.nothing.weight": FIRST},
+        {SECOND: "bert.pooler.dense.weight"},
+        {SECOND: THIRD, THIRD: FIRST},
+    ],
+)
 def test_a_structure_that_ties_what_cannot_be_is_refused(told: Any) -> None:
     model = tiny_bert(layers=3)
     with pytest.raises(InputError, match=re.escape("structure.json: shared names")):

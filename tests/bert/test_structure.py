@@ -89,22 +89,36 @@ def test_another_head_size_changes_the_scale_of_attention(model: PreTrainedModel
     assert logits_of(model).shape == (4, 2)
 
 
-@pytest.mark.parametrize("structure", [
-    {}, [], {"schema": 2, "layers": UNEVEN["layers"]}, {"schema": 1, "layers": "two"},
-    {"schema": 1, "layers": UNEVEN["layers"][:1]},
-    {"schema": 1, "layers": [*UNEVEN["layers"], UNEVEN["layers"][0]]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "structure",
+    [
+        {},
+        [],
+        {"schema": 2, "layers": UNEVEN["layers"]},
+        {"schema": 1, "layers": "two"},
+        {"schema": 1, "layers": UNEVEN["layers"][:1]},
+        {"schema": 1, "layers": [*UNEVEN["layers"], UNEVEN["layers"][0]]},
+    ],
+)
 def test_a_structure_of_another_shape_is_refused(model: PreTrainedModel, structure: Any) -> None:
     with pytest.raises(InputError, match="schema 1 with 2 layers is expected"):
         apply_structure(model, structure)
 
 
-@pytest.mark.parametrize("layer", [
-    None, {}, {"heads": 1, "head_size": 0, "intermediate": 24}, {"heads": True, "head_size": 4, "intermediate": 24},
-    {"heads": -1, "head_size": 4, "intermediate": 24},
-    {"heads": 2.0, "head_size": 4, "intermediate": 24}, {"heads": "2", "head_size": 4, "intermediate": 24},
-    {"heads": 2, "head_size": 4}, {"heads": 2, "head_size": 4, "intermediate": 1 << 40},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "layer",
+    [
+        None,
+        {},
+        {"heads": 1, "head_size": 0, "intermediate": 24},
+        {"heads": True, "head_size": 4, "intermediate": 24},
+        {"heads": -1, "head_size": 4, "intermediate": 24},
+        {"heads": 2.0, "head_size": 4, "intermediate": 24},
+        {"heads": "2", "head_size": 4, "intermediate": 24},
+        {"heads": 2, "head_size": 4},
+        {"heads": 2, "head_size": 4, "intermediate": 1 << 40},
+    ],
+)
 def test_widths_that_are_no_counts_are_refused_with_their_layer(model: PreTrainedModel, layer: Any) -> None:
     with pytest.raises(InputError, match=r"layer 1: .* as whole numbers"):
         apply_structure(model, {"schema": 1, "layers": [UNEVEN["layers"][0], layer]})
@@ -121,8 +135,14 @@ def quantized(model: PreTrainedModel, *, per_channel: bool = True, symmetric: bo
     return made
 
 
-LINEARS = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
-           "intermediate.dense", "output.dense")  # fmt: skip
+LINEARS = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+)
 RANGES = {
     name: [-1 - index / 8, 2 + index / 4]
     for index, name in enumerate(
@@ -165,13 +185,23 @@ def test_a_model_that_has_no_quantizers_gets_none(model: PreTrainedModel) -> Non
     assert not quantized_linears(model)
 
 
-@pytest.mark.parametrize("told", [
-    None, [], "yes", {}, {"per_channel": True, "symmetric": True}, {"per_channel": True, "inputs": RANGES},
-    {"symmetric": True, "inputs": RANGES}, {"per_channel": 1, "symmetric": True, "inputs": RANGES},
-    {"per_channel": True, "symmetric": "false", "inputs": RANGES}, {"per_channel": None, "symmetric": True, "inputs": RANGES},
-    {"per_channel": True, "symmetric": True, "inputs": list(RANGES.items())},
-    {"per_channel": True, "symmetric": True, "inputs": None},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        [],
+        "yes",
+        {},
+        {"per_channel": True, "symmetric": True},
+        {"per_channel": True, "inputs": RANGES},
+        {"symmetric": True, "inputs": RANGES},
+        {"per_channel": 1, "symmetric": True, "inputs": RANGES},
+        {"per_channel": True, "symmetric": "false", "inputs": RANGES},
+        {"per_channel": None, "symmetric": True, "inputs": RANGES},
+        {"per_channel": True, "symmetric": True, "inputs": list(RANGES.items())},
+        {"per_channel": True, "symmetric": True, "inputs": None},
+    ],
+)
 def test_quantizers_without_flags_or_ranges_are_refused(model: PreTrainedModel, told: Any) -> None:
     with pytest.raises(InputError, match=r"structure\.json: quantizers must give per_channel and symmetric as true or false"):
         apply_structure(model, {**read_structure(model), "quantizers": told})
@@ -182,11 +212,31 @@ def with_ranges(model: PreTrainedModel, ranges: Any) -> dict[str, Any]:
     return {**read_structure(model), "quantizers": {"per_channel": True, "symmetric": False, "inputs": ranges}}
 
 
-@pytest.mark.parametrize("told", [
-    [float("nan"), 1.0], [-1.0, float("nan")], [float("-inf"), 1.0], [-1.0, float("inf")], ["-1", "1"], [-1.0, "1"],
-    [1.0, 2.0], [-2.0, -1.0], [1.0, -1.0], [], [0.0], [-1.0, 0.0, 1.0], None, 1.0, {"low": -1.0, "high": 1.0}, "-1, 1",
-    [True, True], [False, 1.0], [None, 1.0], [[-1.0], [1.0]],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "told",
+    [
+        [float("nan"), 1.0],
+        [-1.0, float("nan")],
+        [float("-inf"), 1.0],
+        [-1.0, float("inf")],
+        ["-1", "1"],
+        [-1.0, "1"],
+        [1.0, 2.0],
+        [-2.0, -1.0],
+        [1.0, -1.0],
+        [],
+        [0.0],
+        [-1.0, 0.0, 1.0],
+        None,
+        1.0,
+        {"low": -1.0, "high": 1.0},
+        "-1, 1",
+        [True, True],
+        [False, 1.0],
+        [None, 1.0],
+        [[-1.0], [1.0]],
+    ],
+)
 def test_a_range_that_is_not_two_numbers_around_0_is_refused_with_its_linear(model: PreTrainedModel, told: Any) -> None:
     name = "bert.encoder.layer.1.attention.self.key"
     with pytest.raises(InputError, match=rf"the range of {re.escape(name)} is .*the first at most 0 and the second at least"):
@@ -202,9 +252,10 @@ def test_ranges_that_end_at_0_are_taken(model: PreTrainedModel, told: list[float
 def test_linears_that_are_missing_or_unknown_are_refused_by_name(model: PreTrainedModel) -> None:
     without = {name: told for name, told in RANGES.items() if name != "bert.pooler.dense"}
     for ranges, named in (
-        (without, "bert.pooler.dense"), ({**RANGES, "classifier": [-1, 1]}, "classifier"),
+        (without, "bert.pooler.dense"),
+        ({**RANGES, "classifier": [-1, 1]}, "classifier"),
         ({**without, "bert.pooler": [-1, 1]}, r"bert\.pooler, bert\.pooler\.dense"),
         ({}, r"bert\.encoder\.layer\.0\.attention\.output\.dense, .*"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(InputError, match=rf"quantizers\.inputs and the model's Linears differ in {named}; restore"):
             apply_structure(copy.deepcopy(model), with_ranges(model, ranges))

@@ -56,9 +56,8 @@ def test_the_cut_model_answers_as_transformers_own_model_with_these_layers() -> 
     student = keep_layers(model, [0, 2])
     theirs = BertForSequenceClassification(student.config).eval()
     renamed = {
-        name.replace("layer.2.", "layer.1."): tensor
-        for name, tensor in model.state_dict().items() if ".layer.1." not in name
-    }  # fmt: skip
+        name.replace("layer.2.", "layer.1."): tensor for name, tensor in model.state_dict().items() if ".layer.1." not in name
+    }
     theirs.load_state_dict(renamed)
     assert student.config.num_hidden_layers == 2
     assert torch.equal(logits_of(student), logits_of(theirs))
@@ -85,13 +84,16 @@ def test_the_kernel_comes_back_after_an_exception() -> None:
     assert model.config._attn_implementation == "sdpa"
 
 
-@pytest.mark.parametrize(("keep", "said"), [
-    ([[0]], "1 lists of heads are given, but the model has 2 layers"),
-    ([[0], [1, 4]], r"layer 1: the heads \[1, 4\] must rise within 0 to 3"),
-    ([[0], [1, 1]], "layer 1: the heads"),
-    ([[2, 0], [1]], "layer 0: the heads"),
-    ([[-1], [1]], "layer 0: the heads"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        ([[0]], "1 lists of heads are given, but the model has 2 layers"),
+        ([[0], [1, 4]], r"layer 1: the heads \[1, 4\] must rise within 0 to 3"),
+        ([[0], [1, 1]], "layer 1: the heads"),
+        ([[2, 0], [1]], "layer 0: the heads"),
+        ([[-1], [1]], "layer 0: the heads"),
+    ],
+)
 def test_heads_that_do_not_fit_are_refused(keep: list[list[int]], said: str) -> None:
     with pytest.raises(InputError, match=said):
         keep_heads(tiny_bert(), keep)

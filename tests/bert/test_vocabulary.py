@@ -22,9 +22,16 @@ FAMILIES = ("bert", "distilbert", "mobilebert", "albert")
 KEPT = [0, 1, 2, 3, 4, 5, 7, 8, 13, 15]
 """Specials, "a", "film", "plot", "good" and "bad" of the tests' words."""
 SCRIPTS = (
-    "The quick brown foxes weren't jumping, over 13 lazy dogs!", "Él niño façade naïve Straße Ångström œuvre",
-    "Привет, мир! Это тест.", "Γειά Κόσμε", "你好, 世界", "こんにちは世界 カタカナ", "مرحبا بالعالم", "नमस्ते दुनिया",
-    "안녕하세요 세계", "emoji 😀🎉 dash…",
+    "The quick brown foxes weren't jumping, over 13 lazy dogs!",
+    "Él niño façade naïve Straße Ångström œuvre",
+    "Привет, мир! Это тест.",
+    "Γειά Κόσμε",
+    "你好, 世界",
+    "こんにちは世界 カタカナ",
+    "مرحبا بالعالم",
+    "नमस्ते दुनिया",
+    "안녕하세요 세계",
+    "emoji 😀🎉 dash…",
 )
 
 
@@ -94,8 +101,10 @@ def test_what_is_left_out_is_spelled_and_never_becomes_unknown(real: Any, text: 
     own = renumbered(real, numbered(real, basic_pieces(real)))
     told, found = (one(text, add_special_tokens=False)["input_ids"] for one in (real, own))
     assert found.count(own.unk_token_id) <= told.count(real.unk_token_id)
-    joined = ["".join(piece.removeprefix("##") for piece in one.convert_ids_to_tokens(ids))
-              for one, ids in ((real, told), (own, found))]  # fmt: skip
+    joined = [
+        "".join(piece.removeprefix("##") for piece in one.convert_ids_to_tokens(ids))
+        for one, ids in ((real, told), (own, found))
+    ]
     assert joined[0] == joined[1]
 
 
@@ -144,11 +153,18 @@ def test_a_tokenizer_of_another_kind_is_refused_by_name() -> None:
 REPEATED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "the", "film", "film", "good", "bad", "##s")
 
 
-@pytest.mark.parametrize(("pieces", "added", "special"), [
-    (REPEATED, ["<new>"], False), (REPEATED, ["<new>", "<newer>"], True), ((*REPEATED, "##s"), ["<new>"], False),
-    (REPEATED, ["Film"], False), (("a", *REPEATED), ["<new>"], False), (tuple(dict.fromkeys(REPEATED)), ["<new>"], False),
-    (REPEATED, [], False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("pieces", "added", "special"),
+    [
+        (REPEATED, ["<new>"], False),
+        (REPEATED, ["<new>", "<newer>"], True),
+        ((*REPEATED, "##s"), ["<new>"], False),
+        (REPEATED, ["Film"], False),
+        (("a", *REPEATED), ["<new>"], False),
+        (tuple(dict.fromkeys(REPEATED)), ["<new>"], False),
+        (REPEATED, [], False),
+    ],
+)
 def test_a_vocabulary_that_repeats_a_piece_is_cut_with_tokens_that_were_added(
     pieces: tuple[str, ...], added: list[str], special: bool, tmp_path: Path
 ) -> None:

@@ -9,9 +9,9 @@ from transformers import PreTrainedModel
 from compress.bert.word_rows import word_rows
 from compress.tasks.text_classification import Task
 from compress.train.loop import train
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import differences, logits_of, state_of, tiny_bert, tokens, without_dropout
-from tests.train.settings import LABELS_GOAL, settings
+from tests.train.settings import LABELS_LOSS, settings
 
 KEPT = torch.tensor([0, 5, 6, 9, 12, 16])
 
@@ -79,5 +79,5 @@ def test_a_model_whose_own_padding_piece_is_never_read_still_learns(toy: Task) -
     with word_rows(model, KEPT):
         torch.testing.assert_close(logits_of(model, **places), whole, rtol=0, atol=0)
     assert model.get_input_embeddings().padding_idx == 4
-    trained = train(model, task=toy, settings=settings(epochs=1.0), goal=LABELS_GOAL, run=Run())
+    trained = train(model, task=toy, settings=settings(epochs=1.0), goal=LABELS_LOSS, run=StepContext())
     assert differences(state_of(trained), state_of(model))

@@ -39,22 +39,28 @@ def grid(low: float, high: float, symmetric: bool) -> tuple[np.float32, int]:
     return scale, int(np.round(-128 - np.float32(low) / scale))
 
 
-def whole_weight(plain: Any, per_channel: bool, divisor: Any = 1, highest: int = 127) -> tuple[np.ndarray, np.ndarray]:
+def whole_weight(plain: Any, per_channel: bool, divisor: Any = 1, qmax: int = 127) -> tuple[np.ndarray, np.ndarray]:
     """The weight's whole numbers and their scales, (out, in) and (out, 1)."""
     weight = plain.weight.detach().numpy() * np.asarray(divisor, dtype=np.float32)
     most = np.abs(weight).max(1, keepdims=True) if per_channel else np.abs(weight).max() * np.ones((len(weight), 1))
-    scale = most.astype(np.float32) / np.float32(highest)
-    return np.clip(np.round(weight / scale), -highest, highest).astype(np.int32), scale
+    scale = most.astype(np.float32) / np.float32(qmax)
+    return np.clip(np.round(weight / scale), -qmax, qmax).astype(np.int32), scale
 
 
 def integer_answers(
-    values: torch.Tensor, plain: Any, low: float, high: float, per_channel: bool, symmetric: bool, divisor: Any = 1,
-    highest: int = 127,
-) -> np.ndarray:  # fmt: skip
+    values: torch.Tensor,
+    plain: Any,
+    low: float,
+    high: float,
+    per_channel: bool,
+    symmetric: bool,
+    divisor: Any = 1,
+    qmax: int = 127,
+) -> np.ndarray:
     """What a runtime computes: 32-bit sums of products of whole numbers, scaled, and the bias."""
     scale, zero = grid(low, high, symmetric)
     divided = values.numpy() / np.asarray(divisor, dtype=np.float32)
     whole = np.clip(np.round(divided / scale) + zero, -128, 127).astype(np.int32) - zero
-    weight, weight_scale = whole_weight(plain, per_channel, divisor, highest)
+    weight, weight_scale = whole_weight(plain, per_channel, divisor, qmax)
     bias = 0 if plain.bias is None else plain.bias.detach().numpy()
     return (whole @ weight.T) * (scale * weight_scale[:, 0]) + bias

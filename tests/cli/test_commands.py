@@ -182,8 +182,17 @@ def test_report_needs_one_run_or_one_readme(arguments: list[str]) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-ROW = {"name": "a", "batch": 8, "length": 128, "threads": 2, "p50_ms": 1.5, "p95_ms": 2.0, "examples_per_second": 5333.3,
-       "speedup": 2.0, "peak_memory_bytes": None}  # fmt: skip
+ROW = {
+    "name": "a",
+    "batch": 8,
+    "length": 128,
+    "threads": 2,
+    "p50_ms": 1.5,
+    "p95_ms": 2.0,
+    "examples_per_second": 5333.3,
+    "speedup": 2.0,
+    "peak_memory_bytes": None,
+}
 
 
 def test_bench_times_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,10 +205,34 @@ def test_bench_times_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
         return [ROW]
 
     stand_in(monkeypatch, "compress.measure.measurement", latencies=latencies)
-    result = call("bench", "a", "b", "--batch", "1,8", "--length", "32,128", "--threads", "2", "--baseline", "b",
-                  "--rounds", "3", "--seconds", "0.5")  # fmt: skip
-    assert seen == {"folders": ["a", "b"], "batch": [1, 8], "length": [32, 128], "threads": [2], "device": "cpu",
-                    "baseline": "b", "rounds": 3, "seconds": 0.5, "time_limit": 900.0}  # fmt: skip
+    result = call(
+        "bench",
+        "a",
+        "b",
+        "--batch",
+        "1,8",
+        "--length",
+        "32,128",
+        "--threads",
+        "2",
+        "--baseline",
+        "b",
+        "--rounds",
+        "3",
+        "--seconds",
+        "0.5",
+    )
+    assert seen == {
+        "folders": ["a", "b"],
+        "batch": [1, 8],
+        "length": [32, 128],
+        "threads": [2],
+        "device": "cpu",
+        "baseline": "b",
+        "rounds": 3,
+        "seconds": 0.5,
+        "time_limit": 900.0,
+    }
     cells = result.stdout.splitlines()[1].split()
     assert cells == ["a", "8", "128", "2", "1.50", "ms", "2.00", "ms", "5,333", "2.0\u00d7", "\u2013"]
     assert "measure starts" in result.stderr
@@ -225,9 +258,17 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
     def evaluate(subject: Any, *, task: Any, device: str, time_limit: float) -> dict[str, Any]:
         asked["task"] = task
-        return {"name": subject.name, "examples": 4, "truncated": 1, "max_length": 64, "unknown_tokens": 0.0,
-                "labels": ["no", "yes"], "metrics": {"accuracy": 0.75}, "metrics_ci95": {"accuracy": [0.3, 0.95]},
-                "confusion": [[2, 1], [0, 1]]}  # fmt: skip
+        return {
+            "name": subject.name,
+            "examples": 4,
+            "truncated": 1,
+            "max_length": 64,
+            "unknown_tokens": 0.0,
+            "labels": ["no", "yes"],
+            "metrics": {"accuracy": 0.75},
+            "metrics_ci95": {"accuracy": [0.3, 0.95]},
+            "confusion": [[2, 1], [0, 1]],
+        }
 
     def task(*given: Any, **named: Any) -> Any:
         return "task", given, named

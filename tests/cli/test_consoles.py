@@ -53,13 +53,17 @@ def _run_in_shell(rest: str, *arguments: str, code: str = "from compress.__main_
 @pytest.mark.parametrize(
     ("environment", "encoding"),
     [
-        ({"PYTHONIOENCODING": "cp1252"}, "cp1252"), ({"PYTHONIOENCODING": "ascii"}, "ascii"),
-        ({"PYTHONIOENCODING": "latin-1:strict"}, "latin-1"), ({"PYTHONIOENCODING": "cp437"}, "cp437"),
-        ({"PYTHONIOENCODING": "utf-16"}, "utf-16"), ({"PYTHONIOENCODING": "utf-8:strict"}, "utf-8"),
-        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "ascii"), ({"PYTHONUTF8": "0"}, None),
+        ({"PYTHONIOENCODING": "cp1252"}, "cp1252"),
+        ({"PYTHONIOENCODING": "ascii"}, "ascii"),
+        ({"PYTHONIOENCODING": "latin-1:strict"}, "latin-1"),
+        ({"PYTHONIOENCODING": "cp437"}, "cp437"),
+        ({"PYTHONIOENCODING": "utf-16"}, "utf-16"),
+        ({"PYTHONIOENCODING": "utf-8:strict"}, "utf-8"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "ascii"),
+        ({"PYTHONUTF8": "0"}, None),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_result_is_told_on_a_console_of_any_encoding(environment: dict[str, str], encoding: str | None) -> None:
     done = _run("check", "a.yaml", code=PROGRAM, environment=environment)
     assert done.returncode == 0, done.stderr
@@ -80,9 +84,12 @@ def test_signs_that_an_encoding_lacks_become_plain_ones() -> None:
 
 
 LIGHT = [
-    (["--help"], 0), (["list", "tasks", "--json"], 0), (["check", "recipes/quickstart.yaml"], 0), (["check", "no.yaml"], 2),
+    (["--help"], 0),
+    (["list", "tasks", "--json"], 0),
+    (["check", "recipes/quickstart.yaml"], 0),
+    (["check", "no.yaml"], 2),
     (["check", "no.yaml", "--json"], 2),
-]  # fmt: skip
+]
 
 
 @posix
@@ -109,7 +116,7 @@ def test_a_closed_stdout_never_becomes_a_file_of_ours(tmp_path: Path) -> None:
     code = f"""
 import os, compress.recipe
 def read_recipe(path, overrides):
-    with open({str(tmp_path / 'weights')!r}, "w") as file:
+    with open({str(tmp_path / "weights")!r}, "w") as file:
         os.write(1, b"printed by a library")
         os.write(2, b"told by a library")
         file.write("mine")
@@ -144,8 +151,13 @@ def test_a_terminal_of_any_width_sees_the_view_and_the_result(columns: int, envi
 
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 10, columns, 0, 0))
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, "check", "a.yaml"], stdout=terminal, stderr=terminal, cwd=ROOT,
-                               env={**os.environ, "PYTHONIOENCODING": "ascii", **environment})  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "check", "a.yaml"],
+        stdout=terminal,
+        stderr=terminal,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", **environment},
+    )
     os.close(terminal)
     told = b""
     while True:

@@ -15,13 +15,24 @@ from tests.cli.calling import call, raising
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["check", "--frob"], ["check", "--frob=1"], ["bench"], ["run"], ["frob"], [], ["eval", "a", "--data"],
+        ["check", "--frob"],
+        ["check", "--frob=1"],
+        ["bench"],
+        ["run"],
+        ["frob"],
+        [],
+        ["eval", "a", "--data"],
         ["list", "a", "b"],
-        ["check", "\udcff.yaml"], ["list", "\ud83d"], ["report", "\udcff"], ["bench", "\udcff"], ["check", "a\x1b[2J.yaml"],
-        ["export", "a", "--target", "\ud800", "--out", "o", "--data", "sst2"], ["check", "--quiet=3"],
+        ["check", "\udcff.yaml"],
+        ["list", "\ud83d"],
+        ["report", "\udcff"],
+        ["bench", "\udcff"],
+        ["check", "a\x1b[2J.yaml"],
+        ["export", "a", "--target", "\ud800", "--out", "o", "--data", "sst2"],
+        ["check", "--quiet=3"],
     ],
     ids=lambda arguments: ascii(" ".join(arguments)),
-)  # fmt: skip
+)
 def test_errors_of_every_kind_are_one_json_document(arguments: list[str]) -> None:
     result = call(*arguments, "--json")
     told = json.loads(result.stdout)
@@ -67,9 +78,10 @@ def test_a_message_cannot_command_the_terminal(monkeypatch: pytest.MonkeyPatch) 
         (OSError(errno.EACCES, "Permission denied", "mine"), 2, "mine: Permission denied; name"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x"), 2, "x: File name too long; name"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device; free"),
-        (MemoryError(), 1, "the memory is full; take"), (RecursionError("depth"), 2, "nested too deeply"),
+        (MemoryError(), 1, "the memory is full; take"),
+        (RecursionError("depth"), 2, "nested too deeply"),
     ],
-)  # fmt: skip
+)
 def test_what_the_system_refuses_is_told_with_what_to_do(
     error: Exception, code: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,8 +77,9 @@ def test_texts_are_wrapped_between_words_within_a_narrow_terminal(monkeypatch: p
 
 def test_a_text_column_that_would_be_a_few_letters_wide_is_told_as_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "30")
-    lines = table_text(("methods", "what", "source"), [("fine_tune", "Train it. " * 9, "A paper. " * 9)], numbers=False,
-                       stream=Terminal()).splitlines()  # fmt: skip
+    lines = table_text(
+        ("methods", "what", "source"), [("fine_tune", "Train it. " * 9, "A paper. " * 9)], numbers=False, stream=Terminal()
+    ).splitlines()
     assert lines[0] == "fine_tune"
     assert lines[1].startswith("  what: Train it.")
     assert max(map(len, lines)) <= 30

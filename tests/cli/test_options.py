@@ -62,13 +62,22 @@ def test_a_longest_example_is_a_number_of_tokens(command: tuple[str, ...], value
 @pytest.mark.parametrize(
     "command",
     [
-        ("check",), ("run",), ("report",), ("bench",), ("report", "--readme"), ("run", "a.yaml", "--out"),
-        ("run", "a.yaml", "--cache"), ("eval", "a", "--data"), ("eval", "a", "--data", "sst2", "--data-dir"),
-        ("eval", "a", "--data", "sst2", "--matrix"), ("export", "a", "--target", "b", "--data", "sst2", "--out"),
-        ("export", "--target", "b", "--data", "sst2", "--out", "o"), ("eval", "--data", "sst2"),
+        ("check",),
+        ("run",),
+        ("report",),
+        ("bench",),
+        ("report", "--readme"),
+        ("run", "a.yaml", "--out"),
+        ("run", "a.yaml", "--cache"),
+        ("eval", "a", "--data"),
+        ("eval", "a", "--data", "sst2", "--data-dir"),
+        ("eval", "a", "--data", "sst2", "--matrix"),
+        ("export", "a", "--target", "b", "--data", "sst2", "--out"),
+        ("export", "--target", "b", "--data", "sst2", "--out", "o"),
+        ("eval", "--data", "sst2"),
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_what_no_file_can_be_called_is_refused_before_anything_is_done(command: tuple[str, ...], value: str) -> None:
     result = call(*command, value, "--json")
     assert result.exit_code == 2

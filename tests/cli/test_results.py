@@ -24,9 +24,12 @@ def test_a_run_without_subjects_has_an_empty_table() -> None:
 
 def test_scores_come_with_interval_and_confusion() -> None:
     found = {
-        "name": "int8", "metrics": {"accuracy": 0.75}, "metrics_ci95": {"accuracy": [0.5, 0.9]}, "labels": ["no", "yes"],
+        "name": "int8",
+        "metrics": {"accuracy": 0.75},
+        "metrics_ci95": {"accuracy": [0.5, 0.9]},
+        "labels": ["no", "yes"],
         "confusion": [[2, 1], [0, 1]],
-    }  # fmt: skip
+    }
     lines = scores_text(found).splitlines()
     assert lines[1].split() == ["accuracy", "75.0", "%", "50.0", "to", "90.0", "%"]
     assert lines[-2].split() == ["no", "2", "1"]
@@ -39,8 +42,13 @@ def _thousand() -> dict[str, Any]:
     for label in range(count - 1):
         confusion[label][label] = 1000 - label
         confusion[label][0] += label
-    return {"name": "int8", "metrics": {"accuracy": 0.5}, "metrics_ci95": {"accuracy": [0.4, 0.6]}, "confusion": confusion,
-            "labels": [f"label {index}, a \u201cname\u201d" for index in range(count)]}  # fmt: skip
+    return {
+        "name": "int8",
+        "metrics": {"accuracy": 0.5},
+        "metrics_ci95": {"accuracy": [0.4, 0.6]},
+        "confusion": confusion,
+        "labels": [f"label {index}, a \u201cname\u201d" for index in range(count)],
+    }
 
 
 def test_scores_of_a_thousand_labels_are_a_short_text_of_the_worst_ones() -> None:
@@ -56,14 +64,24 @@ def test_scores_of_a_thousand_labels_are_a_short_text_of_the_worst_ones() -> Non
 
 
 def test_a_long_label_does_not_fill_the_table() -> None:
-    found = {"name": "int8", "metrics": {"f1": 1.0}, "metrics_ci95": {}, "labels": ["x" * 200_000, "yes"],
-             "confusion": [[2, 0], [0, 1]]}  # fmt: skip
+    found = {
+        "name": "int8",
+        "metrics": {"f1": 1.0},
+        "metrics_ci95": {},
+        "labels": ["x" * 200_000, "yes"],
+        "confusion": [[2, 0], [0, 1]],
+    }
     assert len(scores_text(found)) < 1000
 
 
 def test_a_model_that_is_always_right_confuses_nothing() -> None:
-    found = {"name": "int8", "metrics": {"accuracy": 1.0}, "metrics_ci95": {}, "labels": [str(index) for index in range(20)],
-             "confusion": [[int(row == column) for column in range(20)] for row in range(20)]}  # fmt: skip
+    found = {
+        "name": "int8",
+        "metrics": {"accuracy": 1.0},
+        "metrics_ci95": {},
+        "labels": [str(index) for index in range(20)],
+        "confusion": [[int(row == column) for column in range(20)] for row in range(20)],
+    }
     assert "no label is taken for another" in scores_text(found)
 
 

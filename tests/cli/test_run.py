@@ -15,7 +15,7 @@ from tests.cli.calling import EXAMPLES, PLAN, call, stand_in
 
 
 @dataclass
-class Surroundings:
+class RunOptions:
     out: Path
     cache: Path | None
     device: str
@@ -30,17 +30,17 @@ class Pipeline:
     """What the command line asked the pipeline for."""
 
     record: dict[str, Any] = field(default_factory=lambda: json.loads((EXAMPLES / "example_run.json").read_text("utf-8")))
-    around: list[Surroundings] = field(default_factory=list)
+    around: list[RunOptions] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     written: list[Any] = field(default_factory=list)
     missed: bool = False
 
-    def run(self, plan: Plan, around: Surroundings) -> dict[str, Any]:
+    def run(self, plan: Plan, around: RunOptions) -> dict[str, Any]:
         self.around.append(around)
         print("a library prints")
         return self.record
 
-    def run_seeds(self, plan: Plan, seeds: list[int], around: Surroundings) -> list[dict[str, Any]]:
+    def run_seeds(self, plan: Plan, seeds: list[int], around: RunOptions) -> list[dict[str, Any]]:
         self.seeds = seeds
         return [self.run(plan, around) for _ in seeds]
 
@@ -63,7 +63,7 @@ class Pipeline:
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     made = Pipeline()
     names = ("run", "run_seeds", "results_path", "write_results", "raise_for_gates", "run_folder")
-    stand_in(monkeypatch, "compress.pipeline", Surroundings=Surroundings, **{name: getattr(made, name) for name in names})
+    stand_in(monkeypatch, "compress.pipeline", RunOptions=RunOptions, **{name: getattr(made, name) for name in names})
     monkeypatch.setattr("compress.recipe.read_recipe", lambda path, overrides: PLAN)
     return made
 
@@ -79,8 +79,21 @@ def test_run_prints_the_table_and_where_the_report_is(pipeline: Pipeline) -> Non
 
 
 def test_run_passes_its_options_on(pipeline: Pipeline, tmp_path: Path) -> None:
-    arguments = ["run", "a.yaml", "--out", str(tmp_path / "o"), "--cache", str(tmp_path / "c"), "--tiny", "--device", "cpu",
-                 "--log-with", "tensorboard", "--force", "--json"]  # fmt: skip
+    arguments = [
+        "run",
+        "a.yaml",
+        "--out",
+        str(tmp_path / "o"),
+        "--cache",
+        str(tmp_path / "c"),
+        "--tiny",
+        "--device",
+        "cpu",
+        "--log-with",
+        "tensorboard",
+        "--force",
+        "--json",
+    ]
     result = call(*arguments)
     around = pipeline.around[0]
     assert (around.out, around.cache, around.device, around.tiny) == (tmp_path / "o", tmp_path / "c", "cpu", True)

@@ -120,20 +120,27 @@ def test_wrong_recipes_are_refused(tmp_path: Path, before: str, after: str, expe
 
 INT8_TARGETS = ("onnxruntime-cpu-int8", "openvino-cpu-int8", "tensorrt-int8")
 WRONG_OPTIONS = [
-    ("calibration: fancy", "'min_max', 'percentile', 'entropy' or 'mse'"), ("percentile: 40", "above 50 and at most 100"),
-    ("percentile: 101", "above 50 and at most 100"), ("smooth: 2", "from 0 to 1"), ("smooth: -0.1", "from 0 to 1"),
-    ("max_drop: 2", "from 0 to 1"), ("max_drop: -0.01", "from 0 to 1"), ("max_flips: 1.5", "from 0 to 1"),
-    ("max_relative_error: 0", "above 0"), ("correct_bias: 1", "true or false"), ("bit: 4", "unknown key"),
+    ("calibration: fancy", "'min_max', 'percentile', 'entropy' or 'mse'"),
+    ("percentile: 40", "above 50 and at most 100"),
+    ("percentile: 101", "above 50 and at most 100"),
+    ("smooth: 2", "from 0 to 1"),
+    ("smooth: -0.1", "from 0 to 1"),
+    ("max_drop: 2", "from 0 to 1"),
+    ("max_drop: -0.01", "from 0 to 1"),
+    ("max_flips: 1.5", "from 0 to 1"),
+    ("max_relative_error: 0", "above 0"),
+    ("correct_bias: 1", "true or false"),
+    ("bit: 4", "unknown key"),
     ("calibratoin: mse", "did you mean 'calibration'"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("target", INT8_TARGETS)
-@pytest.mark.parametrize(("option", "expected"), [*WRONG_OPTIONS, ("table_bits: 3", "")])
+@pytest.mark.parametrize(("option", "expected"), [*WRONG_OPTIONS, ("embedding_bits: 3", "")])
 def test_wrong_options_of_int8_are_refused(tmp_path: Path, target: str, option: str, expected: str) -> None:
-    """TensorRT has tables of eight bits alone, so that it does not know `table_bits`."""
+    """TensorRT has tables of eight bits alone, so that it does not know `embedding_bits`."""
     name = option.partition(":")[0]
-    if name == "table_bits":
+    if name == "embedding_bits":
         expected = "unknown key" if target == "tensorrt-int8" else "allowed: 4 or 8"
     path = tmp_path / "recipe.yaml"
     path.write_text(GOOD.replace("onnxruntime-cpu-int8: {}", f"{target}: {{{option}}}"), encoding="utf-8")
@@ -167,7 +174,9 @@ def test_wrong_options_of_single_targets_are_refused(tmp_path: Path, target: str
 
 
 @pytest.mark.parametrize("target", INT8_TARGETS)
-@pytest.mark.parametrize("option", ["calibration=fancy", "percentile=40", "smooth=2", "max_drop=2", "bit=4", "table_bits=3"])
+@pytest.mark.parametrize(
+    "option", ["calibration=fancy", "percentile=40", "smooth=2", "max_drop=2", "bit=4", "embedding_bits=3"]
+)
 def test_wrong_options_of_the_export_command_are_refused_before_the_model_is_read(
     tmp_path: Path, target: str, option: str
 ) -> None:

@@ -41,9 +41,15 @@ def test_a_result_tells_its_script_machine_and_commit(path: Path) -> None:
 
 
 def test_seeds_are_averaged_and_compared_with_the_dense_model_of_the_same_seed() -> None:
-    rows = [{"data": "d", "kind": kind, "seed": seed, "metrics": {"accuracy": accuracy}, "drop": {"value": drop}}
-            for kind, seed, accuracy, drop in (("dense", 1, 0.8, 0.0), ("dense", 2, 0.9, 0.0),
-                                               ("longformer", 1, 0.9, -0.1), ("longformer", 2, 0.8, 0.1))]  # fmt: skip
+    rows = [
+        {"data": "d", "kind": kind, "seed": seed, "metrics": {"accuracy": accuracy}, "drop": {"value": drop}}
+        for kind, seed, accuracy, drop in (
+            ("dense", 1, 0.8, 0.0),
+            ("dense", 2, 0.9, 0.0),
+            ("longformer", 1, 0.9, -0.1),
+            ("longformer", 2, 0.8, 0.1),
+        )
+    ]
     dense, swapped = importlib.import_module("long_tasks")._means(rows)
     assert (dense["accuracy"], dense["lowest"], dense["highest"]) == (pytest.approx(0.85), 0.8, 0.9)
     assert (swapped["gained"], swapped["gained_each"]) == (pytest.approx(0), [0.1, -0.1])

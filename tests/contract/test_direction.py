@@ -11,8 +11,21 @@ import compress
 
 ROOT = Path(compress.__file__).parent
 LADDER = (
-    ("arguments", "disk", "errors", "facts", "labels", "log", "marks", "openvino_session", "processor", "record",
-     "run_errors", "runtimes", "segment_reader"),
+    (
+        "arguments",
+        "disk",
+        "errors",
+        "facts",
+        "labels",
+        "log",
+        "marks",
+        "openvino_session",
+        "processor",
+        "record",
+        "run_errors",
+        "runtimes",
+        "segment_reader",
+    ),
     ("bert",),
     ("artifact",),
     ("objectives", "tasks"),

@@ -48,8 +48,11 @@ def test_every_requirement_has_a_floor(tool: ModuleType) -> None:
 
 def test_every_requirement_is_pinned_at_its_floor_or_above(tool: ModuleType) -> None:
     pins = tool.pins()
-    below = {name: (pins.get(name), floor) for name, floor in tool.floors().items()
-             if name not in pins or tool.release(pins[name]) < tool.release(floor)}  # fmt: skip
+    below = {
+        name: (pins.get(name), floor)
+        for name, floor in tool.floors().items()
+        if name not in pins or tool.release(pins[name]) < tool.release(floor)
+    }
     assert below == {}
 
 
@@ -90,10 +93,15 @@ def test_what_is_not_installed_at_its_floor_is_told_by_name(tool: ModuleType, mo
     assert tool.mistakes(["scipy==1.99"]) == []
 
 
-@pytest.mark.parametrize(("line", "message"), [
-    ("numpy", "tells no lowest version; use numpy>=VERSION"), ("numpy<3", "tells no lowest version"),
-    ("numpy>=2\n    NumPy>=3", "the same wherever it stands"), (">=2", "use NAME>=VERSION"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("numpy", "tells no lowest version; use numpy>=VERSION"),
+        ("numpy<3", "tells no lowest version"),
+        ("numpy>=2\n    NumPy>=3", "the same wherever it stands"),
+        (">=2", "use NAME>=VERSION"),
+    ],
+)
 def test_a_requirement_without_one_floor_is_refused(tool: ModuleType, tmp_path: Path, line: str, message: str) -> None:
     setup = tmp_path / "setup.cfg"
     setup.write_text(f"[options]\ninstall_requires =\n    {line}\n[options.extras_require]\n", encoding="utf-8")

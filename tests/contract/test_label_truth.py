@@ -19,10 +19,10 @@ from compress.bert.heads import aligned, label_names
 from compress.cli import app
 from compress.errors import InputError
 from compress.methods import METHODS
-from compress.pipeline import Surroundings, run
+from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe_text
 from compress.recipe.signatures import load_function
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.contract.test_methods import EXAMPLES
 from tests.models import LABELS, logits_of, tiny_bert, toy_task
 from tests.search.times import stand_in_for_timing
@@ -44,7 +44,7 @@ def changed_by(name: str, model: PreTrainedModel, **more: Any) -> PreTrainedMode
     teacher = {"teacher": tiny_bert(seed=8)} if name in ("distill", "prune_cofi") else {}
     arguments = EXAMPLES[name] | teacher | more
     task = toy_task(max_length=EXAMPLES[name].get("max_length", 24))
-    changed: PreTrainedModel = load_function(METHODS, name)(model, task=task, run=Run(device="cpu"), **arguments)
+    changed: PreTrainedModel = load_function(METHODS, name)(model, task=task, run=StepContext(device="cpu"), **arguments)
     return changed
 
 
@@ -87,16 +87,18 @@ def test_a_head_for_other_labels_is_refused_or_takes_the_task_s(name: str) -> No
 def test_a_teacher_in_another_order_teaches_the_same(name: str) -> None:
     teacher = tiny_bert(seed=8)
     more = {"objectives": {"logits": 1.0}} if name != "prune_cofi" else {}
-    told, found = (logits_of(changed_by(name, tiny_bert(), teacher=one, **more)) for one in
-                   (teacher, aligned(teacher, LABELS[::-1])))  # fmt: skip
+    told, found = (
+        logits_of(changed_by(name, tiny_bert(), teacher=one, **more)) for one in (teacher, aligned(teacher, LABELS[::-1]))
+    )
     assert torch.equal(told, found)
 
 
 def right_by_name(folder: Path, texts: Sequence[str], names: Sequence[str], max_length: int) -> float:
     """The accuracy of a folder as a stranger finds it: transformers for names and tokens, onnxruntime or torch for answers."""
     called = AutoConfig.from_pretrained(folder).id2label
-    read = AutoTokenizer.from_pretrained(folder)(list(texts), padding=True, truncation=True, max_length=max_length,
-                                                 return_tensors="np")  # fmt: skip
+    read = AutoTokenizer.from_pretrained(folder)(
+        list(texts), padding=True, truncation=True, max_length=max_length, return_tensors="np"
+    )
     if (folder / "model.onnx").is_file():
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
         logits = session.run(["logits"], {one.name: read[one.name].astype(np.int64) for one in session.get_inputs()})[0]
@@ -124,8 +126,11 @@ STEPS = {
 def write_data(folder: Path) -> None:
     """Rows whose label is told by one word, for training and for measuring."""
     for name, count in (("train", 160), ("dev", 48)):
-        rows = [f"the film {('plot', 'was', 'very')[index % 3]} {LABELS[index % 2]} a it and the {'a ' * (index % 7)}{index}"
-                f"\t{LABELS[index % 2]}" for index in range(count)]  # fmt: skip
+        rows = [
+            f"the film {('plot', 'was', 'very')[index % 3]} {LABELS[index % 2]} a it and the {'a ' * (index % 7)}{index}"
+            f"\t{LABELS[index % 2]}"
+            for index in range(count)
+        ]
         (folder / f"{name}.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n", encoding="utf-8")
 
 
@@ -145,7 +150,7 @@ export: [onnxruntime-cpu, onnxruntime-cpu-int8: {{max_flips: 1.0, max_relative_e
 benchmark: {{batch: [1], length: [8], threads: [1], rounds: 1, seconds: 0.02}}
 gates: {{allow_slower: true, max_drop: 1.0}}
 """)
-    record = run(plan, Surroundings(out=tmp_path / "out", device="cpu"))
+    record = run(plan, RunOptions(out=tmp_path / "out", device="cpu"))
     rows = [line.split("\t") for line in (tmp_path / "dev.tsv").read_text(encoding="utf-8").splitlines()[1:]]
     assert record["subjects"][-1]["metrics"]["accuracy"] > 0.7  # names in another order would give the rest
     for subject in record["subjects"]:
@@ -162,8 +167,9 @@ gates: {{allow_slower: true, max_drop: 1.0}}
     assert "spam" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     from typer.testing import CliRunner
 
-    told = CliRunner().invoke(app, ["eval", str(tmp_path / "out" / "export" / "onnxruntime-cpu"), "--data",
-                                    str(tmp_path / "dev.tsv"), "--json"])  # fmt: skip
+    told = CliRunner().invoke(
+        app, ["eval", str(tmp_path / "out" / "export" / "onnxruntime-cpu"), "--data", str(tmp_path / "dev.tsv"), "--json"]
+    )
     assert told.exit_code == 0, told.output
     assert json.loads(told.stdout)["metrics"] == record["subjects"][1]["metrics"]
 

@@ -21,7 +21,7 @@ import compress as cp
 from compress.bert.layout import parameter_count
 from compress.bert.quantizers import quantizers_off
 from compress.methods import METHODS
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import differences, logits_of, state_of, tiny_bert, tokens, toy_task
 from tests.search.times import stand_in_for_timing
 
@@ -68,7 +68,10 @@ def _applied(name: str, model: PreTrainedModel, seed: int = 13, **changes: Any) 
     if name in ("distill", "prune_cofi"):
         arguments["teacher"] = tiny_bert(seed=8)
     if name != "drop_layers":
-        arguments |= {"task": toy_task(max_length=arguments.get("max_length", 24)), "run": Run(seed=seed, device="cpu")}
+        arguments |= {
+            "task": toy_task(max_length=arguments.get("max_length", 24)),
+            "run": StepContext(seed=seed, device="cpu"),
+        }
     changed: PreTrainedModel = function(model, **arguments)
     return changed
 
@@ -76,7 +79,7 @@ def _applied(name: str, model: PreTrainedModel, seed: int = 13, **changes: Any) 
 def _another(function: Any, model: PreTrainedModel, seed: int) -> PreTrainedModel:
     with tempfile.TemporaryDirectory() as folder:
         path = cp.save(tiny_bert(seed=9, hidden_size=8), Path(folder) / "small")
-        student: PreTrainedModel = function(model, checkpoint=str(path), run=Run(seed=seed))
+        student: PreTrainedModel = function(model, checkpoint=str(path), run=StepContext(seed=seed))
     return student
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import compress as cp
-from compress.artifact import places
+from compress.artifact import model_source
 from compress.measure.pages import refresh_tables
 from compress.recipe import read_recipe_text, summaries
 from tests.contract.test_tables import TABLES
@@ -47,9 +47,14 @@ def test_a_table_names_a_recorded_result(recorded: str) -> None:
 
 
 def test_figures_are_those_of_the_recorded_results_and_shown(page: Path) -> None:
-    drawn, kept = ({path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
-                    for name in ("recipes", "benchmarks") for path in (folder / name).rglob("*.svg")}
-                   for folder in (page.parent, ROOT))  # fmt: skip
+    drawn, kept = (
+        {
+            path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+            for name in ("recipes", "benchmarks")
+            for path in (folder / name).rglob("*.svg")
+        }
+        for folder in (page.parent, ROOT)
+    )
     assert drawn == kept
     assert {"recipes/results/sst2/front.svg", "benchmarks/results/long_inputs_cuda_torch.svg"} <= drawn.keys()
     assert all(f"]({figure})" in README for figure in drawn)
@@ -84,7 +89,7 @@ def test_the_five_lines_of_python_work_as_printed(
     teacher = cp.save(tiny_bert(layers=12, max_position_embeddings=40), tmp_path / "teacher")
 
     def found(name: Any) -> Any:
-        return teacher if "textattack" in str(name) else places.find_model(name)
+        return teacher if "textattack" in str(name) else model_source.find_model(name)
 
     monkeypatch.setattr("compress.artifact.loading.find_model", found)
     monkeypatch.setattr("compress.tasks.reading.read_task", lambda data, **_: toy_task(name=data, max_length=40))

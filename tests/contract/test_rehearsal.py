@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 import compress as cp
 from compress.bert.structure import read_structure
 from compress.methods import METHODS
-from compress.train.run import Guess, Run
+from compress.train.run import Guess, StepContext
 from tests.contract.test_methods import EXAMPLES
 from tests.models import differences, state_of, tiny_bert, toy_task
 from tests.search.times import stand_in_for_timing
@@ -29,7 +29,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
     "share_layers": [{"group": 3, "keep_norms": False, "keep_biases": False}, {"groups": [1, 2], "parts": "feed_forward"}],
     "low_rank": [{"rank": 3, "parts": "attention", "weighting": "none"}],
     "swap_attention": [{"kind": "reformer", "chunk": 4, "buckets": 4}],
-    "quantize_aware": [{"epochs": 1, "batch_size": 8, "learned_steps": True}],
+    "quantize_aware": [{"epochs": 1, "batch_size": 8, "lsq": True}],
 }
 """Other arguments, whose result's shape is known before the work as well."""
 GUESSED = {
@@ -44,8 +44,11 @@ GUESSED = {
 """Arguments with which the work alone tells the shape."""
 UNTOLD = {"low_rank": {"macs": 0.5}, "factorize_embedding": {"energy": 0.9}}
 """Arguments with which it tells sizes that hardly a later step asks for: one is taken for all."""
-KNOWN = [(name, arguments) for name in METHODS for arguments in [*([EXAMPLES[name]] if name not in GUESSED else []),
-                                                                 *MORE.get(name, [])]]  # fmt: skip
+KNOWN = [
+    (name, arguments)
+    for name in METHODS
+    for arguments in [*([EXAMPLES[name]] if name not in GUESSED else []), *MORE.get(name, [])]
+]
 ALL = [*KNOWN, *GUESSED.items(), *UNTOLD.items()]
 
 
@@ -54,7 +57,7 @@ def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in_for_timing(monkeypatch)
 
 
-def applied(name: str, arguments: dict[str, Any], model: PreTrainedModel, run: Run, folder: Path) -> PreTrainedModel:
+def applied(name: str, arguments: dict[str, Any], model: PreTrainedModel, run: StepContext, folder: Path) -> PreTrainedModel:
     function = getattr(importlib.import_module(METHODS[name]), name)
     given = {"task": toy_task(max_length=arguments.get("max_length", 24)), **arguments}
     if name == "load_student":
@@ -65,13 +68,17 @@ def applied(name: str, arguments: dict[str, Any], model: PreTrainedModel, run: R
     return changed
 
 
-def rehearsed(number: int = 0) -> Run:
-    return Run(device="cpu", rehearsal=True, guess=Guess(number))
+def rehearsed(number: int = 0) -> StepContext:
+    return StepContext(device="cpu", rehearsal=True, guess=Guess(number))
 
 
 def shape_of(model: PreTrainedModel) -> dict[str, Any]:
-    told = {"class": type(model), "config": model.config.to_dict(), "vocabulary": model.tokenizer.get_vocab(),
-            "sizes": {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}}  # fmt: skip
+    told = {
+        "class": type(model),
+        "config": model.config.to_dict(),
+        "vocabulary": model.tokenizer.get_vocab(),
+        "sizes": {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()},
+    }
     structure = read_structure(model)
     if "quantizers" in structure:
         structure["quantizers"]["inputs"] = sorted(structure["quantizers"]["inputs"])
@@ -104,7 +111,7 @@ def test_a_rehearsal_reads_nothing_and_changes_nothing(
 def test_a_rehearsed_model_has_the_shape_of_the_real_one(name: str, arguments: dict[str, Any], tmp_path: Path) -> None:
     run = rehearsed()
     found = applied(name, arguments, tiny_bert(layers=3), run, tmp_path)
-    told = applied(name, arguments, tiny_bert(layers=3), Run(device="cpu"), tmp_path)
+    told = applied(name, arguments, tiny_bert(layers=3), StepContext(device="cpu"), tmp_path)
     assert shape_of(found) == shape_of(told)
     assert torch.isfinite(torch.cat([tensor.flatten() for tensor in found.parameters()])).all()
 
@@ -131,6 +138,11 @@ def test_where_the_shape_is_known_there_is_one(name: str, arguments: dict[str, A
 @pytest.mark.parametrize("name", ["prune_heads", "prune_ffn", "prune_weights"])
 def test_as_many_heads_and_neurons_go_as_in_the_real_step(name: str, number: int, tmp_path: Path) -> None:
     found = applied(name, GUESSED[name], tiny_bert(layers=3), rehearsed(number), tmp_path)
-    told = applied(name, GUESSED[name] | ({"epochs": 1, "batch_size": 8} if name == "prune_weights" else {}),
-                   tiny_bert(layers=3), Run(device="cpu"), tmp_path)  # fmt: skip
+    told = applied(
+        name,
+        GUESSED[name] | ({"epochs": 1, "batch_size": 8} if name == "prune_weights" else {}),
+        tiny_bert(layers=3),
+        StepContext(device="cpu"),
+        tmp_path,
+    )
     assert numbers_of(found) == numbers_of(told)

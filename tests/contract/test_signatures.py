@@ -59,10 +59,14 @@ def test_what_is_told_without_an_import_is_what_the_function_says(
 ) -> None:
     function = load_function(table, entry)
     assert without_torch["told"][entry] == {
-        "signature": str(inspect.signature(function)), "parameters": repr(recipe_parameters(function)),
-        "text": inspect.getdoc(function), "schema": argument_model(function).model_json_schema(),
-        "is wrong together": hasattr(function, "wrong_together"), "name": function.__name__, "module": function.__module__,
-    }  # fmt: skip
+        "signature": str(inspect.signature(function)),
+        "parameters": repr(recipe_parameters(function)),
+        "text": inspect.getdoc(function),
+        "schema": argument_model(function).model_json_schema(),
+        "is wrong together": hasattr(function, "wrong_together"),
+        "name": function.__name__,
+        "module": function.__module__,
+    }
 
 
 def test_the_schema_for_editors_is_the_same_with_and_without_torch(without_torch: dict[str, Any]) -> None:

@@ -17,11 +17,31 @@ from compress.recipe.signatures import argument_model, public_name
 TABLES = {
     "methods": (methods, methods.METHODS, set()),
     "objectives": (objectives, objectives.OBJECTIVES, {"layer_map", "outputs"}),
-    "targets": (export, export.TARGETS, {"exporting", "graph", "integers", "lowering", "lstm", "manifest", "parity",
-                                         "ranges", "refusing", "saturation", "segment", "sensitivity", "versions"}),
-    "tasks": (tasks, tasks.TASKS, {"cutting", "encoding", "known", "labels", "reading", "split", "tokenizing", "unknown",
-                                   "unlabelled", "words"}),
-}  # fmt: skip
+    "targets": (
+        export,
+        export.TARGETS,
+        {
+            "exporting",
+            "graph",
+            "integers",
+            "lowering",
+            "lstm",
+            "manifest",
+            "parity",
+            "ranges",
+            "refusing",
+            "saturation",
+            "segment",
+            "sensitivity",
+            "versions",
+        },
+    ),
+    "tasks": (
+        tasks,
+        tasks.TASKS,
+        {"cutting", "encoding", "known", "labels", "reading", "split", "tokenizing", "unknown", "unlabelled", "words"},
+    ),
+}
 ENTRIES = [(table, name, module) for table, (_, entries, _) in TABLES.items() for name, module in entries.items()]
 
 

@@ -37,9 +37,14 @@ class BagOfWords(nn.Module):
 
 
 def write_bag_of_words(
-    path: Path, table: torch.Tensor, matrix: torch.Tensor, *, masked: bool = True, inputs: tuple[str, ...] = NAMES[:2],
+    path: Path,
+    table: torch.Tensor,
+    matrix: torch.Tensor,
+    *,
+    masked: bool = True,
+    inputs: tuple[str, ...] = NAMES[:2],
     padding: float | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write the same model as a graph.
 
     Args:
@@ -51,10 +56,12 @@ def write_bag_of_words(
         padding: Added to every logit.
     """
     tensors = [
-        numpy_helper.from_array(table.detach().numpy(), "table"), numpy_helper.from_array(matrix.detach().numpy(), "matrix"),
-        numpy_helper.from_array(np.array([1]), "tokens"), numpy_helper.from_array(np.array([2]), "last"),
+        numpy_helper.from_array(table.detach().numpy(), "table"),
+        numpy_helper.from_array(matrix.detach().numpy(), "matrix"),
+        numpy_helper.from_array(np.array([1]), "tokens"),
+        numpy_helper.from_array(np.array([2]), "last"),
         numpy_helper.from_array(np.array([padding or 0.0], dtype=np.float32), "shift"),
-    ]  # fmt: skip
+    ]
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["words"]),
         helper.make_node("Cast", ["attention_mask"], ["counted"], to=TensorProto.FLOAT),

@@ -119,29 +119,35 @@ def operators(model: ir.Model) -> list[str]:
     return [node.op_type for node in model.graph]
 
 
-def whole_columns(weight: np.ndarray, highest: int = 127, *, per_channel: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def whole_columns(weight: np.ndarray, qmax: int = 127, *, per_channel: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """A weight (in, out) in whole numbers, and its scale, (1, out)."""
     size = np.abs(weight).max(axis=0, keepdims=True)
-    scale = (size if per_channel else np.full_like(size, size.max())) / np.float32(highest)
+    scale = (size if per_channel else np.full_like(size, size.max())) / np.float32(qmax)
     return np.rint(weight / scale).astype(np.int32), scale
 
 
 def static_product(
-    values: np.ndarray, one: Linear, scale: float, zero: int, divisor: np.ndarray | None = None, *, highest: int = 127,
+    values: np.ndarray,
+    one: Linear,
+    scale: float,
+    zero: int,
+    divisor: np.ndarray | None = None,
+    *,
+    qmax: int = 127,
     per_channel: bool = True,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """The sums of whole numbers from -128 to 127, in int32, then scaled."""
     factors = np.ones(len(one.weight), dtype=np.float32) if divisor is None else divisor
     whole = np.clip(np.rint(values / factors / np.float32(scale)) + zero, -128, 127).astype(np.int32)
-    weight, scales = whole_columns(one.weight * factors[:, None], highest, per_channel=per_channel)
+    weight, scales = whole_columns(one.weight * factors[:, None], qmax, per_channel=per_channel)
     return (whole - zero) @ weight * np.float32(scale) * scales + (0 if one.bias is None else one.bias)
 
 
-def dynamic_product(values: np.ndarray, one: Linear, *, highest: int = 127, per_channel: bool = True) -> np.ndarray:
+def dynamic_product(values: np.ndarray, one: Linear, *, qmax: int = 127, per_channel: bool = True) -> np.ndarray:
     """The same with the range of the values themselves, by the formula of ONNX's DynamicQuantizeLinear."""
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     scale = np.float32((high - low) / 255)
     zero = int(np.clip(np.rint(-low / scale), 0, 255))
     whole = np.clip(np.rint(values / scale) + zero, 0, 255).astype(np.int32)
-    weight, scales = whole_columns(one.weight, highest, per_channel=per_channel)
+    weight, scales = whole_columns(one.weight, qmax, per_channel=per_channel)
     return (whole - zero) @ weight * scale * scales + (0 if one.bias is None else one.bias)

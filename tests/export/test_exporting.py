@@ -18,21 +18,33 @@ from compress.errors import CompressError, InputError, NoEffect
 from compress.export.exporting import Shipped, export
 from compress.export.graph import in_onnxruntime
 from compress.export.openvino_cpu import in_openvino
-from compress.export.parity import Stage
+from compress.export.parity import ParityCheck
 from compress.tasks.text_classification import Task
 from tests.export.graphs import NAMES, BagOfWords, deployed_answers, plain_answers, write_bag_of_words
 from tests.models import differences, state_of, tiny_bert, tokens, toy_task
 
-FILES = [".bert-compress", "bert_compress.json", "config.json", "export.json", "model.onnx", "model.onnx.data", 
-         "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"]  # fmt: skip
+FILES = [
+    ".bert-compress",
+    "bert_compress.json",
+    "config.json",
+    "export.json",
+    "model.onnx",
+    "model.onnx.data",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+]
 SHAPES = [(1,), (9,), (24,), (5, 5, 5), (9, 4, 1, 7), (24, 1, 3, 2, 7, 9, 11, 13)]
 TARGETS = ("onnxruntime-cpu", "onnxruntime-cpu-int8")
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "static": ("onnxruntime-cpu-int8", {"activations": "static"}), "openvino-cpu": ("openvino-cpu", {}),
-    "openvino-cpu-int8": ("openvino-cpu-int8", {}), "tensorrt-int8": ("tensorrt-int8", {}),
-    "onnxruntime-cuda-fp16": ("onnxruntime-cuda-fp16", {}), "four bits": ("onnxruntime-cpu-int8", {"table_bits": 4}),
-    "openvino four bits": ("openvino-cpu-int8", {"table_bits": 4}),
-}  # fmt: skip
+    "static": ("onnxruntime-cpu-int8", {"activations": "static"}),
+    "openvino-cpu": ("openvino-cpu", {}),
+    "openvino-cpu-int8": ("openvino-cpu-int8", {}),
+    "tensorrt-int8": ("tensorrt-int8", {}),
+    "onnxruntime-cuda-fp16": ("onnxruntime-cuda-fp16", {}),
+    "four bits": ("onnxruntime-cpu-int8", {"embedding_bits": 4}),
+    "openvino four bits": ("openvino-cpu-int8", {"embedding_bits": 4}),
+}
 """The other targets and forms, each exported once."""
 
 
@@ -126,7 +138,7 @@ def test_bert_compress_json_tells_what_was_done(shipped: Any) -> None:
         assert told["max_length"] == 24
         assert told["file"] == "model.onnx"
         assert all(stage["accepted"] for stage in told["stages"])
-        assert [Stage(**{**stage, "stayed_float": tuple(stage["stayed_float"])}) for stage in told["stages"]] == list(
+        assert [ParityCheck(**{**stage, "stayed_float": tuple(stage["stayed_float"])}) for stage in told["stages"]] == list(
             shipped[target][1].stages
         )
     assert [stage["name"] for stage in facts["onnxruntime-cpu"]["stages"]] == ["export"]
@@ -153,9 +165,10 @@ def test_the_int8_file_is_smaller_says_its_bits_and_keeps_to_them(shipped: Any) 
         "safe_on": "every processor",
     }.items()
     weights = [
-        onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
+        onnx.numpy_helper.to_array(tensor)
+        for tensor in proto.graph.initializer
         if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2 and tensor.dims[0] not in (17, 24, 2)
-    ]  # fmt: skip
+    ]
     assert len(weights) >= 2 * 4
     assert max(np.abs(weight.astype(int)).max() for weight in weights) in (63, 64)
 
@@ -195,10 +208,18 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[PreTrain
 @pytest.mark.floors
 @pytest.mark.slow
 @pytest.mark.parametrize("lengths", SHAPES)
-@pytest.mark.parametrize(("name", "tolerance"), [
-    ("static", 0.4), ("openvino-cpu", 0.1), ("openvino-cpu-int8", 0.4), ("tensorrt-int8", 0.4),
-    ("onnxruntime-cuda-fp16", 0.02), ("four bits", 1.0), ("openvino four bits", 1.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [
+        ("static", 0.4),
+        ("openvino-cpu", 0.1),
+        ("openvino-cpu-int8", 0.4),
+        ("tensorrt-int8", 0.4),
+        ("onnxruntime-cuda-fp16", 0.02),
+        ("four bits", 1.0),
+        ("openvino four bits", 1.0),
+    ],
+)
 def test_every_form_answers_nearly_as_torch_at_every_size(
     others: Any, name: str, tolerance: float, lengths: tuple[int, ...]
 ) -> None:
@@ -264,11 +285,16 @@ def test_static_answers_do_not_change_in_a_padded_batch(others: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "stages"), [
-    ("static", ["export", "lower", "int8"]), ("openvino-cpu", ["export", "openvino"]),
-    ("openvino-cpu-int8", ["export", "lower", "int8"]), ("tensorrt-int8", ["export", "lower", "int8"]),
-    ("onnxruntime-cuda-fp16", ["float16"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("static", ["export", "lower", "int8"]),
+        ("openvino-cpu", ["export", "openvino"]),
+        ("openvino-cpu-int8", ["export", "lower", "int8"]),
+        ("tensorrt-int8", ["export", "lower", "int8"]),
+        ("onnxruntime-cuda-fp16", ["float16"]),
+    ],
+)
 def test_every_stage_is_told(others: Any, name: str, stages: list[str]) -> None:
     told = json.loads((others[name][1].path / "bert_compress.json").read_text())
     assert [stage["name"] for stage in told["stages"]] == stages
@@ -346,9 +372,16 @@ def test_a_folder_that_is_not_empty_is_refused_before_any_work(
     assert os.listdir(tmp_path) == ["notes.txt"]
 
 
-@pytest.mark.parametrize("options", [
-    {"weight_bits": 4}, {"max_flips": -0.1}, {"max_flips": 2.0}, {"max_relative_error": 0.0}, {"per_channel": "yes"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight_bits": 4},
+        {"max_flips": -0.1},
+        {"max_flips": 2.0},
+        {"max_relative_error": 0.0},
+        {"per_channel": "yes"},
+    ],
+)
 def test_options_out_of_range_are_refused_before_any_work(
     model: PreTrainedModel, toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:

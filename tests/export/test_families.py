@@ -15,7 +15,7 @@ from compress.bert.families import FAMILIES
 from compress.export.exporting import export
 from compress.export.graph import in_onnxruntime
 from compress.measure.counts import onnx_macs, torch_macs
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import logits_of, tiny_of, tokens, toy_task
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,9 @@ def test_integer_files_keep_parity_and_count_their_products(kind: str, form: str
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_model_that_learned_its_ranges_ships_with_them(kind: str, tmp_path: Path) -> None:
     model = tiny_of(kind, **WIDE[kind], initializer_range=0.15)
-    tuned = cp.quantize_aware(model, task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-3, run=Run(device="cpu"))
+    tuned = cp.quantize_aware(
+        model, task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-3, run=StepContext(device="cpu")
+    )
     again = cp.load(cp.save(tuned, tmp_path / "saved"))
     assert torch.equal(logits_of(again), logits_of(tuned))
     shipped = export(again, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task())

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import CompressError
 from compress.export.graph import facts_in_file, in_onnxruntime, running_graph, write_graph
-from compress.export.lowering import Grid, lower_to_kernels, products
+from compress.export.lowering import QuantParams, lower_to_kernels, products
 from compress.export.openvino_cpu import in_openvino
 from tests.export.graphs import BagOfWords, opened, write_bag_of_words
 from tests.export.linears import Linear, random_linear, save_graph, write_linears
@@ -41,12 +41,14 @@ def test_operators_are_counted_after_onnxruntime_s_own_fusions(tmp_path: Path) -
     weight = numpy_helper.from_array(np.ones((3, 2), dtype=np.float32), "weight")
     bias = numpy_helper.from_array(np.ones(2, dtype=np.float32), "bias")
     nodes = [
-        helper.make_node("Identity", ["x"], ["same"]), helper.make_node("MatMul", ["same", "weight"], ["product"]),
+        helper.make_node("Identity", ["x"], ["same"]),
+        helper.make_node("MatMul", ["same", "weight"], ["product"]),
         helper.make_node("Add", ["product", "bias"], ["y"]),
-    ]  # fmt: skip
+    ]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", size]) for name, size in (("x", 3), ("y", 2)))
-    proto = helper.make_model(helper.make_graph(nodes, "sum", [x], [y], [weight, bias]),
-                              opset_imports=[helper.make_opsetid("", 17)], ir_version=9)  # fmt: skip
+    proto = helper.make_model(
+        helper.make_graph(nodes, "sum", [x], [y], [weight, bias]), opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+    )
     onnx.save(proto, tmp_path / "model.onnx")
     assert [node.op_type for node in running_graph(opened(tmp_path / "model.onnx")).node] == ["Gemm"]
 
@@ -75,7 +77,7 @@ def test_products_on_integers_are_counted_and_those_left_out_are_named(tmp_path:
     path = write_linears(tmp_path / "model.onnx", linears)
     model = ir.load(path)
     chosen = [product for product in products(model) if product.module == "bert.a"]
-    lower_to_kernels(model, chosen, {"bert.a": Grid(np.float32(0.1), 0, None)}, per_channel=True)
+    lower_to_kernels(model, chosen, {"bert.a": QuantParams(np.float32(0.1), 0, None)}, per_channel=True)
     ir.save(model, path)
     opened = in_onnxruntime(path)
     assert opened.integer_ops == 1

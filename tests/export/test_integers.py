@@ -19,7 +19,7 @@ from compress.errors import CompressError, InputError, NoEffect
 from compress.export import integers
 from compress.export.exporting import export
 from compress.export.graph import write_graph
-from compress.export.lowering import Grid
+from compress.export.lowering import QuantParams
 from compress.train.calibration import Calibrated
 from tests.export.quantized import labelled_by, quantized_bert, wide_bert
 from tests.models import differences, state_of, toy_task
@@ -90,13 +90,18 @@ def test_the_model_that_comes_in_stays_as_it_is_with_its_bits(tmp_path: Path) ->
     task = toy_task()
     model = quantized_bert(task)
     before = state_of(model)
-    shipped = export(model, tmp_path / "out", target=TARGET, task=task, weight_bits=7, table_bits=4, max_relative_error=5.0)
+    shipped = export(
+        model, tmp_path / "out", target=TARGET, task=task, weight_bits=7, embedding_bits=4, max_relative_error=5.0
+    )
     assert not differences(state_of(model), before)
-    assert {linear.highest for linear in quantized_linears(model).values()} == {127}
-    assert model.bert.embeddings.word_embeddings.highest == 127
+    assert {linear.qmax for linear in quantized_linears(model).values()} == {127}
+    assert model.bert.embeddings.word_embeddings.qmax == 127
     assert all(linear.on for linear in quantized_linears(model).values())
-    weights = [np.abs(one.astype(int)).max() for name, one in held_in(shipped.path / "model.onnx").items()
-               if name.endswith(".weight_int8") and "embeddings" not in name]  # fmt: skip
+    weights = [
+        np.abs(one.astype(int)).max()
+        for name, one in held_in(shipped.path / "model.onnx").items()
+        if name.endswith(".weight_int8") and "embeddings" not in name
+    ]
     assert set(weights) == {63}
     assert json.loads((shipped.path / "bert_compress.json").read_text())["integers"]["weight_bits"] == "7"
 
@@ -127,12 +132,17 @@ def test_dynamic_ranges_are_of_the_float_weights(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("written")
-@pytest.mark.parametrize(("options", "expected"), [
-    ({}, Calibrated("mse", 99.99, False, 0.5, False)),
-    ({"calibration": "percentile", "percentile": 99.0, "symmetric": True, "smooth": None, "correct_bias": True},
-     Calibrated("percentile", 99.0, True, None, True)),
-    ({"per_channel": False}, Calibrated("mse", 99.99, False, 0.5, False, per_channel=False)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, Calibrated("mse", 99.99, False, 0.5, False)),
+        (
+            {"calibration": "percentile", "percentile": 99.0, "symmetric": True, "smooth": None, "correct_bias": True},
+            Calibrated("percentile", 99.0, True, None, True),
+        ),
+        ({"per_channel": False}, Calibrated("mse", 99.99, False, 0.5, False, per_channel=False)),
+    ],
+)
 def test_a_float_model_is_calibrated_as_the_options_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], expected: Calibrated
 ) -> None:
@@ -164,14 +174,18 @@ def test_ranges_that_lose_the_model_s_answers_are_not_shipped(tmp_path: Path, mo
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("written")
-@pytest.mark.parametrize("spoil", [
-    lambda grid: replace(grid, zero=grid.zero + 40), lambda grid: replace(grid, scale=grid.scale / np.float32(4)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda grid: replace(grid, zero=grid.zero + 40),
+        lambda grid: replace(grid, scale=grid.scale / np.float32(4)),
+    ],
+)
 def test_a_file_that_does_not_do_what_fake_quantization_does_is_not_shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Any
 ) -> None:
-    of = Grid.of
-    monkeypatch.setattr(Grid, "of", classmethod(lambda cls, linear: spoil(of(linear))))
+    of = QuantParams.of
+    monkeypatch.setattr(QuantParams, "of", classmethod(lambda cls, linear: spoil(of(linear))))
     task = toy_task()
     with pytest.raises(CompressError, match=rf"{TARGET}: stage lower does not say what the torch model says"):
         export(quantized_bert(task), tmp_path / "out", target=TARGET, task=task)
@@ -263,11 +277,11 @@ def test_every_target_calls_the_products_that_stayed_float_by_their_modules(
 @pytest.mark.slow
 @pytest.mark.usefixtures("written")
 def test_a_limit_that_the_embeddings_alone_break_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(integers.HIGHEST, 4, 1)  # rows of -1, 0 and 1
+    monkeypatch.setitem(integers.QMAX, 4, 1)  # rows of -1, 0 and 1
     task = labelled_by(wide_bert())
     model = quantized_bert(task)
     with pytest.raises(CompressError, match="max_drop is 0, but with every Linear in float"):
-        export(model, tmp_path / "out", target=TARGET, task=task, max_drop=0.0, table_bits=4)
+        export(model, tmp_path / "out", target=TARGET, task=task, max_drop=0.0, embedding_bits=4)
     assert not os.listdir(tmp_path)
 
 

@@ -44,9 +44,14 @@ def test_the_float_file_answers_as_torch_at_every_length(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["longformer", "transformer_xl"])
-@pytest.mark.parametrize(("target", "options"), [
-    ("onnxruntime-cpu-int8", {}), ("onnxruntime-cpu-int8", {"activations": "static"}), ("openvino-cpu-int8", {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("onnxruntime-cpu-int8", {}),
+        ("onnxruntime-cpu-int8", {"activations": "static"}),
+        ("openvino-cpu-int8", {}),
+    ],
+)
 def test_projections_and_feed_forward_parts_run_on_integers(target: str, options: Any, kind: str, tmp_path: Path) -> None:
     shipped = export(swapped(kind), tmp_path / "out", target=target, task=toy_task(), **options)
     assert all(stage.accepted for stage in shipped.stages)

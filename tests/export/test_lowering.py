@@ -15,7 +15,7 @@ from torch import nn
 
 from compress.bert.quantizers import QuantizedLinear
 from compress.errors import CompressError
-from compress.export.lowering import Grid, lower_to_kernels, lower_to_pairs, module_of, products
+from compress.export.lowering import QuantParams, lower_to_kernels, lower_to_qdq, module_of, products
 from tests.export.linears import (
     BATCH,
     LENGTH,
@@ -37,8 +37,8 @@ GRIDS = [(*SYMMETRIC, None), (*SKEWED, None), (*SYMMETRIC, DIVISOR), (*SKEWED, D
 Loaded = Callable[..., ir.Model]
 
 
-def grid(scale: float, zero: int, divisor: np.ndarray | None = None) -> Grid:
-    return Grid(np.array(scale, dtype=np.float32), zero, divisor)
+def grid(scale: float, zero: int, divisor: np.ndarray | None = None) -> QuantParams:
+    return QuantParams(np.array(scale, dtype=np.float32), zero, divisor)
 
 
 @pytest.fixture
@@ -66,23 +66,25 @@ def test_a_static_kernel_equals_sums_of_whole_numbers(
     model = graph(linear)
     count = lower_to_kernels(model, products(model), {NAME: grid(*told)}, per_channel=per_channel, unsigned=unsigned)
     assert count == 1
-    assert operators(model) == ["QuantizeLinear", "MatMulIntegerToFloat"] if told[2] is None else [
-        "Mul", "QuantizeLinear", "MatMulIntegerToFloat"
-    ]  # fmt: skip
+    assert (
+        operators(model) == ["QuantizeLinear", "MatMulIntegerToFloat"]
+        if told[2] is None
+        else ["Mul", "QuantizeLinear", "MatMulIntegerToFloat"]
+    )
     expected = static_product(values, linear, *told, per_channel=per_channel)
     np.testing.assert_allclose(answers(model, values)[NAME], expected, rtol=1e-5, atol=1e-5)
     assert np.abs(expected - values @ linear.weight).max() > 0.05  # the grids are coarse enough to be seen
 
 
-@pytest.mark.parametrize("highest", [127, 63])
-def test_seven_bits_keep_the_weights_within_63(graph: Loaded, highest: int) -> None:
+@pytest.mark.parametrize("qmax", [127, 63])
+def test_seven_bits_keep_the_weights_within_63(graph: Loaded, qmax: int) -> None:
     linear, values = random_linear(2), random_inputs()
     model = graph(linear)
-    lower_to_kernels(model, products(model), {NAME: grid(*SKEWED)}, per_channel=True, highest=highest)
+    lower_to_kernels(model, products(model), {NAME: grid(*SKEWED)}, per_channel=True, qmax=qmax)
     weight = model.graph.initializers[f"{NAME}.weight_int8"].const_value.numpy()
     assert weight.dtype == np.int8
-    assert np.abs(weight.astype(int)).max(axis=0).tolist() == [highest] * 4
-    expected = static_product(values, linear, *SKEWED, highest=highest)
+    assert np.abs(weight.astype(int)).max(axis=0).tolist() == [qmax] * 4
+    expected = static_product(values, linear, *SKEWED, qmax=qmax)
     np.testing.assert_allclose(answers(model, values)[NAME], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -107,16 +109,16 @@ def test_a_weight_of_zeros_gives_the_bias(graph: Loaded) -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("per_channel", [True, False])
-@pytest.mark.parametrize("highest", [127, 63])
+@pytest.mark.parametrize("qmax", [127, 63])
 @pytest.mark.parametrize("shift", [0.0, 9.0, -9.0])
 def test_a_dynamic_kernel_equals_the_formula_of_onnx(
-    graph: Loaded, bias: bool, per_channel: bool, highest: int, shift: float
+    graph: Loaded, bias: bool, per_channel: bool, qmax: int, shift: float
 ) -> None:
     linear, values = random_linear(3, bias=bias), random_inputs(4) + np.float32(shift)  # the range holds 0 in any case
     model = graph(linear)
-    lower_to_kernels(model, products(model), None, per_channel=per_channel, highest=highest)
+    lower_to_kernels(model, products(model), None, per_channel=per_channel, qmax=qmax)
     assert operators(model) == ["DynamicQuantizeLinear", "MatMulIntegerToFloat"]
-    expected = dynamic_product(values, linear, highest=highest, per_channel=per_channel)
+    expected = dynamic_product(values, linear, qmax=qmax, per_channel=per_channel)
     np.testing.assert_allclose(answers(model, values)[NAME], expected, rtol=1e-5, atol=2e-5)
 
 
@@ -138,7 +140,7 @@ def test_a_dynamic_range_is_taken_once_for_products_that_read_the_same(graph: Lo
 def test_pairs_run_one_by_one_equal_sums_of_whole_numbers(graph: Loaded, told: Any, unsigned: bool, bias: bool) -> None:
     linear, values = random_linear(9, bias=bias), random_inputs(10)
     model = graph(linear)
-    assert lower_to_pairs(model, products(model), {NAME: grid(*told)}, per_channel=True, unsigned=unsigned) == 1
+    assert lower_to_qdq(model, products(model), {NAME: grid(*told)}, per_channel=True, unsigned=unsigned) == 1
     kinds = operators(model)
     assert (kinds.count("QuantizeLinear"), kinds.count("DequantizeLinear"), kinds.count("MatMul")) == (1, 2, 1)
     assert {node.domain for node in model.graph} == {""}  # standard operators alone
@@ -149,20 +151,29 @@ def test_pairs_run_one_by_one_equal_sums_of_whole_numbers(graph: Loaded, told: A
 def test_pairs_keep_to_seven_bits_where_they_are_asked_to(graph: Loaded) -> None:
     linear, values = random_linear(11), random_inputs(12)
     model = graph(linear)
-    lower_to_pairs(model, products(model), {NAME: grid(*SKEWED)}, per_channel=True, highest=63, unsigned=True)
-    expected = static_product(values, linear, *SKEWED, highest=63)
+    lower_to_qdq(model, products(model), {NAME: grid(*SKEWED)}, per_channel=True, qmax=63, unsigned=True)
+    expected = static_product(values, linear, *SKEWED, qmax=63)
     np.testing.assert_allclose(answers(model, values, as_written=True)[NAME], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("write", [
-    lambda model, grids: lower_to_kernels(model, products(model), grids, per_channel=True),
-    lambda model, grids: lower_to_pairs(model, products(model), grids, per_channel=True, unsigned=True),
-])  # fmt: skip
-@pytest.mark.parametrize(("other", "expected"), [
-    (grid(*SYMMETRIC), 1), (grid(*SKEWED), 2), (grid(2 * SCALE, 0), 2), (grid(*SYMMETRIC, DIVISOR), 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda model, grids: lower_to_kernels(model, products(model), grids, per_channel=True),
+        lambda model, grids: lower_to_qdq(model, products(model), grids, per_channel=True, unsigned=True),
+    ],
+)
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (grid(*SYMMETRIC), 1),
+        (grid(*SKEWED), 2),
+        (grid(2 * SCALE, 0), 2),
+        (grid(*SYMMETRIC, DIVISOR), 2),
+    ],
+)
 def test_products_of_one_input_share_its_whole_numbers_where_the_grid_is_one(
-    graph: Loaded, write: Any, other: Grid, expected: int
+    graph: Loaded, write: Any, other: QuantParams, expected: int
 ) -> None:
     linears, values = (random_linear(13), random_linear(14)), random_inputs(15)
     model, grids = graph(*linears), {NAME: grid(*SYMMETRIC), "bert.b": other}
@@ -187,11 +198,12 @@ def test_a_gemm_is_lowered_like_a_product_with_its_bias(graph: Loaded, form: str
     (product,) = products(model)
     assert (product.module, product.bias is not None) == (NAME, bias)
     np.testing.assert_array_equal(product.weight, plain.weight)
-    np.testing.assert_allclose(answers(model, values)[NAME], values @ plain.weight + (plain.bias if bias else 0), rtol=1e-4,
-                               atol=1e-4)  # fmt: skip
+    np.testing.assert_allclose(
+        answers(model, values)[NAME], values @ plain.weight + (plain.bias if bias else 0), rtol=1e-4, atol=1e-4
+    )
     grids = {NAME: grid(*SKEWED)}
     if pairs:
-        lower_to_pairs(model, [product], grids, per_channel=True, unsigned=True)
+        lower_to_qdq(model, [product], grids, per_channel=True, unsigned=True)
     else:
         lower_to_kernels(model, [product], grids, per_channel=True)
     assert "Gemm" not in operators(model)
@@ -239,8 +251,11 @@ def test_a_product_without_a_constant_matrix_is_none(tmp_path: Path) -> None:
 
     from tests.export.linears import save_graph
 
-    nodes = [helper.make_node("MatMul", ["x", "x"], ["square"]), helper.make_node("MatMul", ["m", "square"], ["left"]),
-             helper.make_node("MatMul", ["left", "v"], ["y"])]  # fmt: skip
+    nodes = [
+        helper.make_node("MatMul", ["x", "x"], ["square"]),
+        helper.make_node("MatMul", ["m", "square"], ["left"]),
+        helper.make_node("MatMul", ["left", "v"], ["y"]),
+    ]
     tensors = [numpy_helper.from_array(np.ones((3, 3), np.float32), "m"), numpy_helper.from_array(np.ones(3, np.float32), "v")]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 3])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])
@@ -290,8 +305,8 @@ def test_the_grid_of_a_linear_is_its_range_s(symmetric: bool, expected: tuple[fl
     """From -1 to 3: symmetric, 127 steps hold 3; else 255 steps hold 4, and 0 stands 63.75 above the lowest, -128."""
     linear = QuantizedLinear(nn.Linear(2, 2), per_channel=True, symmetric=symmetric)
     linear.set_range(-1.0, 3.0)
-    found = Grid.of(linear)
+    found = QuantParams.of(linear)
     assert (float(found.scale), found.zero, found.divisor) == (pytest.approx(expected[0], rel=1e-6), expected[1], None)
     linear.divisor = torch.tensor([1.0, 2.0])
-    assert Grid.of(linear).divisor.tolist() == [1.0, 2.0]  # type: ignore[union-attr]
-    assert Grid.of(linear).key() != found.key()
+    assert QuantParams.of(linear).divisor.tolist() == [1.0, 2.0]  # type: ignore[union-attr]
+    assert QuantParams.of(linear).key() != found.key()

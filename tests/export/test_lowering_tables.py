@@ -30,35 +30,37 @@ def write_tables(path: Path, **tables: np.ndarray) -> ir.Model:
     """A graph that looks the same ids up in each table."""
     nodes = [helper.make_node("Gather", [f"{name}.weight", "ids"], [name], name=f"node_{name}") for name in tables]
     given = helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"])
-    told = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "length", rows.shape[1]])
-            for name, rows in tables.items()]  # fmt: skip
+    told = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "length", rows.shape[1]])
+        for name, rows in tables.items()
+    ]
     save_graph(path, nodes, [given], told, [numpy_helper.from_array(rows, f"{name}.weight") for name, rows in tables.items()])
     return ir.load(path)
 
 
-def rounded(rows: np.ndarray, highest: int) -> np.ndarray:
+def rounded(rows: np.ndarray, qmax: int) -> np.ndarray:
     """Rows as whole numbers of their own scale tell them."""
-    scale = np.abs(rows).max(axis=1, keepdims=True) / np.float32(highest)
+    scale = np.abs(rows).max(axis=1, keepdims=True) / np.float32(qmax)
     return np.rint(np.divide(rows, scale, out=np.zeros_like(rows), where=scale > 0)) * scale
 
 
-@pytest.mark.parametrize(("bits", "in_pairs", "highest"), [(8, False, 127), (4, False, 7), (8, True, 127)])
+@pytest.mark.parametrize(("bits", "in_pairs", "qmax"), [(8, False, 127), (4, False, 7), (8, True, 127)])
 @pytest.mark.parametrize("as_written", [True, False])
 def test_rows_are_rounded_each_on_its_own_scale(
-    tmp_path: Path, bits: int, in_pairs: bool, highest: int, as_written: bool
+    tmp_path: Path, bits: int, in_pairs: bool, qmax: int, as_written: bool
 ) -> None:
     rows, others = some_rows(), some_rows(2, 8)[1:]
     model = write_tables(tmp_path / "model.onnx", words=rows, types=others)
     assert lower_tables(model, bits=bits, in_pairs=in_pairs) == 2
     found = answers(model, IDS, as_written=as_written)
-    np.testing.assert_allclose(found["words"], rounded(rows, highest)[IDS], rtol=1e-6)
-    np.testing.assert_allclose(found["types"], rounded(others, highest)[IDS], rtol=1e-6)
+    np.testing.assert_allclose(found["words"], rounded(rows, qmax)[IDS], rtol=1e-6)
+    np.testing.assert_allclose(found["types"], rounded(others, qmax)[IDS], rtol=1e-6)
     assert np.abs(found["words"] - rows[IDS]).max() > 0
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
-@pytest.mark.parametrize(("bits", "highest"), [(8, 127), (4, 7)])
-def test_openvino_unpacks_every_byte_as_onnxruntime_does(tmp_path: Path, bits: int, highest: int, precision: str) -> None:
+@pytest.mark.parametrize(("bits", "qmax"), [(8, 127), (4, 7)])
+def test_openvino_unpacks_every_byte_as_onnxruntime_does(tmp_path: Path, bits: int, qmax: int, precision: str) -> None:
     """Each of the 225 pairs of two four-bit numbers; what bfloat16 rounds is the product with the scale alone."""
     numbers = np.arange(-7, 8, dtype=np.float32)
     rows = np.concatenate([np.repeat(numbers[:, None], 15, axis=1), np.tile(numbers, (15, 1)), np.full((15, 2), 7)], axis=1)
@@ -69,8 +71,8 @@ def test_openvino_unpacks_every_byte_as_onnxruntime_does(tmp_path: Path, bits: i
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(tmp_path / "lowered.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": precision})
     found = compiled({"ids": ids})["words"]
-    np.testing.assert_allclose(found, rounded(rows, highest)[ids], rtol=1e-6 if precision == "f32" else 2**-7)
-    np.testing.assert_allclose(answers(model, ids)["words"], rounded(rows, highest)[ids], rtol=1e-6)
+    np.testing.assert_allclose(found, rounded(rows, qmax)[ids], rtol=1e-6 if precision == "f32" else 2**-7)
+    np.testing.assert_allclose(answers(model, ids)["words"], rounded(rows, qmax)[ids], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("bits", "in_pairs", "bytes_per_number"), [(8, False, 1), (4, False, 0.5), (8, True, 1)])
@@ -111,16 +113,18 @@ def test_what_is_no_table_of_floats_stays(tmp_path: Path) -> None:
         helper.make_node("Gather", ["vector", "ids"], ["scalars"]),
         helper.make_node("Cast", ["ids"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Gather", ["floats", "first"], ["rows"]),
-    ]  # fmt: skip
+    ]
     tensors = [
         numpy_helper.from_array(np.arange(14).reshape(7, 2), "positions"),
         numpy_helper.from_array(np.linspace(0, 1, 7, dtype=np.float32), "vector"),
         numpy_helper.from_array(np.array(0), "first"),
     ]
     given = helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"])
-    told = [helper.make_tensor_value_info("places", TensorProto.INT64, ["batch", "length", 2]),
-            helper.make_tensor_value_info("scalars", TensorProto.FLOAT, ["batch", "length"]),
-            helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["length"])]  # fmt: skip
+    told = [
+        helper.make_tensor_value_info("places", TensorProto.INT64, ["batch", "length", 2]),
+        helper.make_tensor_value_info("scalars", TensorProto.FLOAT, ["batch", "length"]),
+        helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["length"]),
+    ]
     save_graph(tmp_path / "model.onnx", nodes, [given], told, tensors)
     model = ir.load(tmp_path / "model.onnx")
     before = ir.to_proto(model).SerializeToString()
@@ -140,7 +144,7 @@ def write_residuals(path: Path, count: int = 5) -> ir.Model:
         helper.make_node("LayerNormalization", ["total", "vector", "vector"], ["normal"], name="norm", axis=-1),
         helper.make_node("Add", ["normal", "total"], ["y"], name="another"),
         helper.make_node("LayerNormalization", ["x", "vector"], ["of_input"], name="norm_of_input", axis=-1),
-    ]  # fmt: skip
+    ]
     shape = ["batch", "length", 3]
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     outputs = ("y", "of_input", "total") if count == 5 else ("normal",)

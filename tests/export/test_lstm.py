@@ -32,8 +32,12 @@ def graph(*, computed: bool = False) -> ir.Model:
     given = {name: constant(model, name, array) for name, array in weights().items()}
     if computed:
         given["R"] = model.graph.append(ir.node("Identity", [given["R"]])) or model.graph[-1].outputs[0]
-    node = ir.node("LSTM", [values, *given.values(), lengths], num_outputs=2,
-                   attributes={"direction": "bidirectional", "hidden_size": SIZE})  # fmt: skip
+    node = ir.node(
+        "LSTM",
+        [values, *given.values(), lengths],
+        num_outputs=2,
+        attributes={"direction": "bidirectional", "hidden_size": SIZE},
+    )
     model.graph.append(node)
     for name, value in zip(("states", "ends"), node.outputs, strict=True):
         value.name, value.type = name, ir.TensorType(ir.DataType.FLOAT)
@@ -41,12 +45,12 @@ def graph(*, computed: bool = False) -> ir.Model:
     return model
 
 
-def rounded(weight: np.ndarray, highest: int) -> np.ndarray:
-    scale = np.abs(weight).max(axis=2, keepdims=True) / highest
+def rounded(weight: np.ndarray, qmax: int) -> np.ndarray:
+    scale = np.abs(weight).max(axis=2, keepdims=True) / qmax
     return np.round(weight / scale) * scale
 
 
-def torchs_ends(values: np.ndarray, highest: int) -> np.ndarray:
+def torchs_ends(values: np.ndarray, qmax: int) -> np.ndarray:
     """The last states of torch's LSTM with the weights that the integers stand for, (directions, batch, size)."""
     lstm = torch.nn.LSTM(WIDTH, SIZE, bidirectional=True)
     given = weights()
@@ -54,8 +58,8 @@ def torchs_ends(values: np.ndarray, highest: int) -> np.ndarray:
     with torch.no_grad():
         for direction, end in enumerate(("", "_reverse")):
             told = {
-                "weight_ih_l0": rounded(given["W"], highest)[direction],
-                "weight_hh_l0": rounded(given["R"], highest)[direction],
+                "weight_ih_l0": rounded(given["W"], qmax)[direction],
+                "weight_hh_l0": rounded(given["R"], qmax)[direction],
                 "bias_ih_l0": given["B"][direction, : 4 * SIZE],
                 "bias_hh_l0": given["B"][direction, 4 * SIZE :],
             }
@@ -66,19 +70,19 @@ def torchs_ends(values: np.ndarray, highest: int) -> np.ndarray:
         return lstm(packed)[1][0].numpy()
 
 
-@pytest.mark.parametrize("highest", [127, 63])
-def test_the_kernel_answers_as_torch_does_with_the_rounded_weights(tmp_path: Path, highest: int) -> None:
+@pytest.mark.parametrize("qmax", [127, 63])
+def test_the_kernel_answers_as_torch_does_with_the_rounded_weights(tmp_path: Path, qmax: int) -> None:
     values = np.random.default_rng(5).standard_normal((LENGTH, BATCH, WIDTH)).astype(np.float32)
     model = graph()
-    assert lower_lstms(model, highest=highest) == 1
+    assert lower_lstms(model, qmax=qmax) == 1
     ir.save(model, tmp_path / "model.onnx")
     _, ends = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"values": values, "lengths": LENGTHS})
-    np.testing.assert_allclose(ends, torchs_ends(values, highest), atol=0.02)
+    np.testing.assert_allclose(ends, torchs_ends(values, qmax), atol=0.02)
 
 
 def test_weights_are_stored_in_bytes_within_the_highest_number() -> None:
     model = graph()
-    lower_lstms(model, highest=63)
+    lower_lstms(model, qmax=63)
     stored = {name: value.const_value.numpy() for name, value in model.graph.initializers.items()}
     assert set(stored) >= {"W_int8", "R_int8", "B"}
     assert not {"W", "R"} & set(stored)

@@ -35,11 +35,15 @@ OTHERS = (("distilbert", "onnxruntime-cpu-int8"), ("albert", "onnxruntime-cpu"),
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "target"), [
-    ("bert", "onnxruntime-cpu"), ("bert", "onnxruntime-cpu-int8"),
-    *(pytest.param("bert", target, marks=pytest.mark.matrix) for target in TARGETS if target not in PLAIN),
-    *(pytest.param(kind, target, marks=pytest.mark.matrix) for kind, target in OTHERS),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        ("bert", "onnxruntime-cpu"),
+        ("bert", "onnxruntime-cpu-int8"),
+        *(pytest.param("bert", target, marks=pytest.mark.matrix) for target in TARGETS if target not in PLAIN),
+        *(pytest.param(kind, target, marks=pytest.mark.matrix) for kind, target in OTHERS),
+    ],
+)
 def test_it_answers_in_transformers_as_the_file_does(kind: str, target: str, tmp_path: Path) -> None:
     model, folder = shipped(kind, target, tmp_path / "out")
     opened = ExportedModel.from_pretrained(folder)

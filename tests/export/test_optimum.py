@@ -70,8 +70,13 @@ def optimum_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_shipped_folder_answers_the_same_in_optimum(optimum_python: Path, tmp_path: Path, target: str) -> None:
     model = tiny_bert()
     shipped = cp.export(model, tmp_path / "out", target=target, task=toy_task())
-    ended = subprocess.run([str(optimum_python), "-c", SCRIPT, str(shipped.path), *SENTENCES], capture_output=True, text=True,
-                           check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"})  # fmt: skip
+    ended = subprocess.run(
+        [str(optimum_python), "-c", SCRIPT, str(shipped.path), *SENTENCES],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
     assert ended.returncode == 0, ended.stderr[-2000:]
     told = json.loads(ended.stdout.strip().splitlines()[-1])
     assert told["labels"] == {"0": "bad", "1": "good"}
@@ -96,8 +101,13 @@ def test_a_saved_folder_loads_in_transformers_4(optimum_python: Path, tmp_path: 
     model.tokenizer.add_special_tokens({"extra_special_tokens": ["[E1]"]})
     folder = cp.save(model, tmp_path / "model")
     sentences = ["a good film [E1]", "bad"]
-    ended = subprocess.run([str(optimum_python), "-c", TOKENS, str(folder), *sentences], capture_output=True, text=True,
-                           check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"})  # fmt: skip
+    ended = subprocess.run(
+        [str(optimum_python), "-c", TOKENS, str(folder), *sentences],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
     assert ended.returncode == 0, ended.stderr[-2000:]
     told = json.loads(ended.stdout.strip().splitlines()[-1])
     assert told["version"].startswith("4.")

@@ -21,9 +21,9 @@ from compress.export.exporting import export
 from compress.export.graph import in_onnxruntime
 from compress.measure.counts import onnx_counts, onnx_macs, torch_macs
 from compress.train.loop import train
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import differences, logits_of, state_of, tiny_bert, tokens, toy_task
-from tests.train.settings import LABELS_GOAL, settings
+from tests.train.settings import LABELS_LOSS, settings
 
 SIZES: dict[str, dict[str, Any]] = {
     "bilstm": {"embedding_size": 12, "lstm_size": 8, "head_size": 6},
@@ -68,7 +68,7 @@ def test_a_static_student_learns_the_pairs_that_its_text_holds_and_no_other(exac
     task, model = toy_task(), student("static", bigram_buckets=997)
     encoded = task.encode(task.train, model.tokenizer)
     held = {(one * FACTOR + two) % 997 for row in encoded.input_ids for one, two in itertools.pairwise(row)}
-    trained = train(model, task=task, settings=settings(weight_decay=0.0), goal=LABELS_GOAL, run=Run())
+    trained = train(model, task=task, settings=settings(weight_decay=0.0), goal=LABELS_LOSS, run=StepContext())
     changed = (trained.bigrams.weight != model.bigrams.weight).any(1).nonzero()[:, 0].tolist()
     assert set(changed) <= held
     assert len(changed) > 0.9 * len(held)  # a step may not see a word, and its pairs with it
@@ -77,7 +77,7 @@ def test_a_static_student_learns_the_pairs_that_its_text_holds_and_no_other(exac
 @BOTH
 def test_a_student_learns_in_the_loop(kind: str) -> None:
     model = student(kind)
-    trained = train(model, task=toy_task(), settings=settings(), goal=LABELS_GOAL, run=Run())
+    trained = train(model, task=toy_task(), settings=settings(), goal=LABELS_LOSS, run=StepContext())
     assert {"embeddings.weight", "dense.weight", "classifier.bias"} <= set(differences(state_of(trained), state_of(model)))
 
 
@@ -112,12 +112,15 @@ def test_the_integer_file_of_a_static_student_holds_its_tables_in_whole_numbers(
 ) -> None:
     model = student("static")
     with caplog.at_level("INFO"):
-        shipped = export(model, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task(), table_bits=bits)
+        shipped = export(model, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task(), embedding_bits=bits)
     assert shipped.stages[-1].accepted
     assert shipped.stages[-1].integer_ops == 0
     assert "a mean of vectors has no product to run on integers" in caplog.text
-    tables = {one.name: list(one.dims) for one in onnx.load(shipped.path / "model.onnx").graph.initializer
-              if one.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8) and len(one.dims) == 2}  # fmt: skip
+    tables = {
+        one.name: list(one.dims)
+        for one in onnx.load(shipped.path / "model.onnx").graph.initializer
+        if one.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8) and len(one.dims) == 2
+    }
     part = 8 // bits
     assert sorted(tables.values()) == [[17, 12 // part], [31, 4 // part]]
 

@@ -17,7 +17,7 @@ from compress.export.onnxruntime_cpu_int8 import onnxruntime_cpu_int8
 from compress.export.openvino_cpu_int8 import openvino_cpu_int8
 from compress.export.ranges import source_of_ranges, unread_options
 from compress.export.tensorrt_int8 import tensorrt_int8
-from compress.pipeline import Surroundings, run, running
+from compress.pipeline import RunOptions, run, running
 from compress.recipe import read_recipe, read_recipe_text
 from tests.export.quantized import quantized_bert, wide_bert
 from tests.models import tiny_bert, toy_task
@@ -25,8 +25,13 @@ from tests.pipeline.conftest import write_recipe
 
 TARGET = "onnxruntime-cpu-int8"
 CHANGED: dict[str, Any] = {
-    "calibration": "entropy", "percentile": 99.0, "symmetric": True, "smooth": None, "correct_bias": True, "max_drop": 0.01,
-}  # fmt: skip
+    "calibration": "entropy",
+    "percentile": 99.0,
+    "symmetric": True,
+    "smooth": None,
+    "correct_bias": True,
+    "max_drop": 0.01,
+}
 RECIPE = "model: m\ntask: sst2\nsteps:\n  - {steps}\nexport:\n  - {target}: {{{options}}}\n"
 
 
@@ -37,16 +42,23 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compress.export.integers.calibrated", lambda *_: pytest.fail("ranges were looked for"))
 
 
-@pytest.mark.parametrize(("target", "options", "brings_ranges", "source"), [
-    (onnxruntime_cpu, {}, True, "none"), (onnxruntime_cpu, {}, False, "none"),
-    (onnxruntime_cpu_int8, {}, False, "dynamic"), (onnxruntime_cpu_int8, {}, True, "model"),
-    (onnxruntime_cpu_int8, {"max_drop": 0.01}, False, "calibration"),
-    (onnxruntime_cpu_int8, {"activations": "static"}, False, "calibration"),
-    (onnxruntime_cpu_int8, {"activations": "static"}, True, "model"),
-    (onnxruntime_cpu_int8, {"activations": "dynamic", "max_drop": 0.01}, True, "dynamic"),
-    (openvino_cpu_int8, {}, False, "calibration"), (openvino_cpu_int8, {}, True, "model"),
-    (tensorrt_int8, {}, False, "calibration"), (tensorrt_int8, {}, True, "model"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("target", "options", "brings_ranges", "source"),
+    [
+        (onnxruntime_cpu, {}, True, "none"),
+        (onnxruntime_cpu, {}, False, "none"),
+        (onnxruntime_cpu_int8, {}, False, "dynamic"),
+        (onnxruntime_cpu_int8, {}, True, "model"),
+        (onnxruntime_cpu_int8, {"max_drop": 0.01}, False, "calibration"),
+        (onnxruntime_cpu_int8, {"activations": "static"}, False, "calibration"),
+        (onnxruntime_cpu_int8, {"activations": "static"}, True, "model"),
+        (onnxruntime_cpu_int8, {"activations": "dynamic", "max_drop": 0.01}, True, "dynamic"),
+        (openvino_cpu_int8, {}, False, "calibration"),
+        (openvino_cpu_int8, {}, True, "model"),
+        (tensorrt_int8, {}, False, "calibration"),
+        (tensorrt_int8, {}, True, "model"),
+    ],
+)
 def test_ranges_come_from_one_place(target: Any, options: dict[str, Any], brings_ranges: bool, source: str) -> None:
     assert source_of_ranges(target, options, brings_ranges=brings_ranges) == source
 
@@ -85,11 +97,17 @@ def test_every_such_option_is_named_at_once(tmp_path: Path) -> None:
     assert [line.split(" ")[0] for line in str(caught.value).splitlines()] == [f"{TARGET}.{name}" for name in CHANGED]
 
 
-@pytest.mark.parametrize(("options", "brings_ranges"), [
-    ({"activations": "dynamic", "calibration": "mse", "percentile": 99.99, "smooth": 0.5, "max_drop": None}, False),
-    ({"activations": "static", **CHANGED, "per_channel": False}, False), (CHANGED, False), ({"max_drop": 0.01}, True),
-    ({"per_channel": False}, False), ({"no_such": 1}, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "brings_ranges"),
+    [
+        ({"activations": "dynamic", "calibration": "mse", "percentile": 99.99, "smooth": 0.5, "max_drop": None}, False),
+        ({"activations": "static", **CHANGED, "per_channel": False}, False),
+        (CHANGED, False),
+        ({"max_drop": 0.01}, True),
+        ({"per_channel": False}, False),
+        ({"no_such": 1}, False),
+    ],
+)
 def test_options_that_are_read_or_as_by_default_are_let_through(options: dict[str, Any], brings_ranges: bool) -> None:
     assert unread_options(onnxruntime_cpu_int8, options, brings_ranges=brings_ranges) == {}
 
@@ -102,17 +120,29 @@ def test_where_the_model_is_not_known_only_what_plays_no_part_either_way_is_told
         "dynamic": unread_options(onnxruntime_cpu_int8, {"activations": "dynamic", "max_drop": 0.1}, brings_ranges=None),
     }
     assert {kind: list(names) for kind, names in found.items()} == {
-        "static": [], "auto": ["smooth"], "with max_drop": [], "dynamic": ["max_drop"],
-    }  # fmt: skip
+        "static": [],
+        "auto": ["smooth"],
+        "with max_drop": [],
+        "dynamic": ["max_drop"],
+    }
 
 
-@pytest.mark.parametrize(("steps", "target", "options", "name", "words"), [
-    ("fine_tune", TARGET, "activations: dynamic, max_drop: 0.01", "max_drop", "0.01 has no effect: activations are dynamic"),
-    ("fine_tune", TARGET, "calibration: entropy", "calibration", "set activations: static"),
-    ("quantize_aware", TARGET, "smooth: null", "smooth", "null has no effect: the model brings its own ranges"),
-    ("quantize_aware", TARGET, "per_channel: false", "per_channel", "the model brings its own ranges"),
-    ("quantize_aware", "openvino-cpu-int8", "correct_bias: true", "correct_bias", "the model brings its own ranges"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("steps", "target", "options", "name", "words"),
+    [
+        (
+            "fine_tune",
+            TARGET,
+            "activations: dynamic, max_drop: 0.01",
+            "max_drop",
+            "0.01 has no effect: activations are dynamic",
+        ),
+        ("fine_tune", TARGET, "calibration: entropy", "calibration", "set activations: static"),
+        ("quantize_aware", TARGET, "smooth: null", "smooth", "null has no effect: the model brings its own ranges"),
+        ("quantize_aware", TARGET, "per_channel: false", "per_channel", "the model brings its own ranges"),
+        ("quantize_aware", "openvino-cpu-int8", "correct_bias: true", "correct_bias", "the model brings its own ranges"),
+    ],
+)
 def test_a_recipe_is_told_when_it_is_checked(steps: str, target: str, options: str, name: str, words: str) -> None:
     with pytest.raises(InputError) as caught:
         read_recipe_text(RECIPE.format(steps=steps, target=target, options=options))
@@ -122,10 +152,15 @@ def test_a_recipe_is_told_when_it_is_checked(steps: str, target: str, options: s
     assert len(said.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("steps", "target", "options"), [
-    ("fine_tune", TARGET, "activations: static, calibration: entropy"), ("fine_tune", TARGET, "max_drop: 0.01, smooth: null"),
-    ("quantize_aware", TARGET, "max_drop: 0.01"), ("fine_tune", "openvino-cpu-int8", "calibration: min_max"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("steps", "target", "options"),
+    [
+        ("fine_tune", TARGET, "activations: static, calibration: entropy"),
+        ("fine_tune", TARGET, "max_drop: 0.01, smooth: null"),
+        ("quantize_aware", TARGET, "max_drop: 0.01"),
+        ("fine_tune", "openvino-cpu-int8", "calibration: min_max"),
+    ],
+)
 def test_a_recipe_whose_options_are_read_passes(steps: str, target: str, options: str) -> None:
     text = RECIPE.format(steps=steps, target=target, options=options)
     assert read_recipe_text(text).exports[0].target == target
@@ -135,10 +170,10 @@ def test_a_recipe_whose_options_are_read_passes(steps: str, target: str, options
 def test_a_run_from_a_model_with_ranges_refuses_options_of_calibration_before_its_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "walk_steps", lambda *_: pytest.fail("a step ran"))
+    monkeypatch.setattr(running, "execute_steps", lambda *_: pytest.fail("a step ran"))
     folder = cp.save(quantized_bert(toy_task()), tmp_path / "model")
     path = write_recipe(tmp_path, f"[{TARGET}: {{activations: static, calibration: entropy}}]", " []")
     text = path.read_text().replace("stands/for-nothing", str(folder)).replace("task: {", "task: {labels: [bad, good], ")
     path.write_text(text)
     with pytest.raises(InputError, match=r"calibration is 'entropy', but nothing reads it: the model brings its own ranges"):
-        run(read_recipe(path), Surroundings(out=tmp_path / "out", device="cpu"))
+        run(read_recipe(path), RunOptions(out=tmp_path / "out", device="cpu"))

@@ -21,7 +21,7 @@ from compress.facts import read_facts
 from compress.methods.quantize_aware import quantize_aware
 from compress.methods.swap_attention import swap_attention
 from compress.segment_reader import open_segment_file
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.export.quantized import wide_bert
 from tests.models import logits_of, tiny_bert, toy_task
 
@@ -30,7 +30,7 @@ SEGMENT = 10
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "dynamic": ("onnxruntime-cpu-int8", {}),
     "static": ("onnxruntime-cpu-int8", {"activations": "static"}),
-    "four bits": ("onnxruntime-cpu-int8", {"table_bits": 4, "max_relative_error": 2.0, "max_flips": 1.0}),
+    "four bits": ("onnxruntime-cpu-int8", {"embedding_bits": 4, "max_relative_error": 2.0, "max_flips": 1.0}),
     "openvino": ("openvino-cpu-int8", {"precision": "float32"}),
 }
 
@@ -83,8 +83,9 @@ def test_the_integer_file_is_smaller(kind: str, tmp_path: Path) -> None:
 
 def test_a_model_that_learned_its_ranges_reads_segments_with_them(tmp_path: Path) -> None:
     task = toy_task()
-    tuned = quantize_aware(student_of("transformer_xl"), task=task, epochs=1, batch_size=8, learning_rate=1e-3,
-                           run=Run(device="cpu"))  # fmt: skip
+    tuned = quantize_aware(
+        student_of("transformer_xl"), task=task, epochs=1, batch_size=8, learning_rate=1e-3, run=StepContext(device="cpu")
+    )
     shipped = export(tuned, tmp_path / "out", target="onnxruntime-cpu-int8", task=task, memory=True)
     assert [stage.name for stage in shipped.stages] == ["export", "lower", "int8", "segment"]
     assert json.loads((shipped.path / "bert_compress.json").read_text())["segment"]["drift"]["64"] < 0.5

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.bert.quantizers import quantized_linears, set_highest
+from compress.bert.quantizers import quantized_linears, set_qmax
 from compress.errors import CompressError, InputError
 from compress.export.sensitivity import keep_in_float
 from tests.export.quantized import answers_with, float_answers, labelled_by, quantized_bert, wide_bert
@@ -98,7 +98,7 @@ def test_the_model_that_comes_in_stays_as_it_is(task: Any, tmp_path: Path) -> No
 
 def test_a_loss_that_comes_from_the_embeddings_cannot_be_mended(task: Any, tmp_path: Path) -> None:
     model = quantized_bert(task)
-    set_highest(model, weights=127, tables=1)  # rows of -1, 0 and 1
+    set_qmax(model, weights=127, tables=1)  # rows of -1, 0 and 1
     with pytest.raises(CompressError, match=r"max_drop is 0, but with every Linear in float the loss .* from the embeddings"):
         keep_in_float(model, task, 0.0, tmp_path)
     assert not list(tmp_path.iterdir())

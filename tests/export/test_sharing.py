@@ -15,7 +15,7 @@ from compress.bert.quantizers import quantized_linears
 from compress.bert.sharing import shared_parameters
 from compress.export.exporting import export
 from compress.train.calibration import Calibrated, calibrated
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import tiny_bert, toy_task
 
 pytestmark = pytest.mark.slow
@@ -56,8 +56,10 @@ def test_a_weight_is_written_once_for_all_layers_that_share_it(form: str, tmp_pa
     assert 5 <= sum(one.size == WIDTH * WIDTH for one in found) <= 7
     assert sum(one.size == WIDTH * NEURONS for one in found) == 2
     assert {one.dtype for one in found} == ({np.dtype("float32")} if form == "float" else {np.dtype("int8")})
-    assert not any(node.op_type == "Transpose" and node.input[0] in names_of(shipped.path / "model.onnx")
-                   for node in onnx.load(shipped.path / "model.onnx").graph.node)  # fmt: skip
+    assert not any(
+        node.op_type == "Transpose" and node.input[0] in names_of(shipped.path / "model.onnx")
+        for node in onnx.load(shipped.path / "model.onnx").graph.node
+    )
     assert form == "float" or shipped.stages[-1].integer_ops == 4 * 6 + 1
 
 
@@ -72,7 +74,9 @@ def test_a_file_is_as_large_as_the_tensors_that_differ(tmp_path: Path) -> None:
 
 
 def test_a_model_that_learned_its_ranges_ships_shared(tmp_path: Path) -> None:
-    tuned = cp.quantize_aware(shared(), task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-3, run=Run(device="cpu"))
+    tuned = cp.quantize_aware(
+        shared(), task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-3, run=StepContext(device="cpu")
+    )
     again = cp.load(cp.save(tuned, tmp_path / "saved"))
     assert shared_parameters(again) == shared_parameters(tuned)
     shipped = export(again, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task())

@@ -16,15 +16,16 @@ from onnx import helper, numpy_helper
 from compress.bert.quantizers import with_quantizers
 from compress.errors import CompressError, InputError
 from compress.export.exporting import export
-from compress.export.lowering import Grid, lower_to_pairs, products
+from compress.export.lowering import QuantParams, lower_to_qdq, products
 from compress.export.tensorrt_int8 import check_explicit_quantization, executed
 from tests.export.linears import random_linear, write_linears
 from tests.models import tiny_bert, toy_task
 
 GRIDS = {
-    "bert.a": Grid(np.float32(0.01), 0, None), "bert.b": Grid(np.float32(0.02), 0, None),
-    "bert.c": Grid(np.float32(0.03), 0, np.arange(1, 7, dtype=np.float32)),
-}  # fmt: skip
+    "bert.a": QuantParams(np.float32(0.01), 0, None),
+    "bert.b": QuantParams(np.float32(0.02), 0, None),
+    "bert.c": QuantParams(np.float32(0.03), 0, np.arange(1, 7, dtype=np.float32)),
+}
 Change = Callable[[onnx.GraphProto], object]
 
 
@@ -34,7 +35,7 @@ def good(tmp_path: Path) -> Path:
     linears = {name: random_linear(seed) for seed, name in enumerate((*GRIDS, "classifier"))}
     path = write_linears(tmp_path / "model.onnx", linears)
     model = ir.load(path)
-    lower_to_pairs(model, products(model), GRIDS, per_channel=True, unsigned=False)
+    lower_to_qdq(model, products(model), GRIDS, per_channel=True, unsigned=False)
     ir.save(model, path)
     return path
 
@@ -84,12 +85,17 @@ def test_a_product_with_one_float_side_does_not_count(good: Path) -> None:
     assert executed(good).stayed_float == ("bert.a", "classifier")
 
 
-@pytest.mark.parametrize(("end", "values", "expected"), [
-    (".zero", np.int8(3), "a zero point that is not 0"), ("weight_zero", np.int8([0, 0, 0, 1]), "a zero point that is not 0"),
-    ("x.scale", np.float32(0.0), "scale that is not positive"), ("x.scale", np.float32(-0.01), "scale that is not positive"),
-    ("weight_scale", np.float32([1, 1, -1, 1]), "scale that is not positive"),
-    ("weight_scale", np.float32([1, 1, np.nan, 1]), "scale that is not positive"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("end", "values", "expected"),
+    [
+        (".zero", np.int8(3), "a zero point that is not 0"),
+        ("weight_zero", np.int8([0, 0, 0, 1]), "a zero point that is not 0"),
+        ("x.scale", np.float32(0.0), "scale that is not positive"),
+        ("x.scale", np.float32(-0.01), "scale that is not positive"),
+        ("weight_scale", np.float32([1, 1, -1, 1]), "scale that is not positive"),
+        ("weight_scale", np.float32([1, 1, np.nan, 1]), "scale that is not positive"),
+    ],
+)
 def test_other_zeros_and_scales_are_refused(good: Path, end: str, values: Any, expected: str) -> None:
     with pytest.raises(CompressError, match=f"tensorrt-int8: .* {expected}"):
         check_explicit_quantization(changed(good, lambda graph: constant(graph, end, values)))
@@ -98,7 +104,7 @@ def test_other_zeros_and_scales_are_refused(good: Path, end: str, values: Any, e
 def test_unsigned_activations_are_refused(tmp_path: Path) -> None:
     path = write_linears(tmp_path / "model.onnx", {"bert.a": random_linear(1)})
     model = ir.load(path)
-    lower_to_pairs(model, products(model), GRIDS, per_channel=True, unsigned=True)
+    lower_to_qdq(model, products(model), GRIDS, per_channel=True, unsigned=True)
     ir.save(model, path)
     with pytest.raises(CompressError, match="no constant scale with a signed zero point"):
         check_explicit_quantization(path)
@@ -123,7 +129,7 @@ def test_a_weight_without_its_axis_is_refused(good: Path) -> None:
 def test_a_weight_with_a_scale_per_row_is_refused(tmp_path: Path) -> None:
     path = write_linears(tmp_path / "model.onnx", {"bert.a": random_linear(1, 4, 4)})
     model = ir.load(path)
-    lower_to_pairs(model, products(model), GRIDS, per_channel=True, unsigned=False)
+    lower_to_qdq(model, products(model), GRIDS, per_channel=True, unsigned=False)
     ir.save(model, path)
 
     def turn(graph: onnx.GraphProto) -> None:

@@ -12,10 +12,10 @@ import torch
 from transformers import PreTrainedModel
 
 import compress as cp
-from compress.bert.quantizers import set_highest
+from compress.bert.quantizers import set_qmax
 from compress.bert.surgery import copy_of
 from compress.export.graph import FILE, in_onnxruntime
-from compress.export.integers import HIGHEST
+from compress.export.integers import QMAX
 from compress.export.openvino_cpu import in_openvino
 from tests.export.quantized import wide_bert
 from tests.models import toy_task
@@ -23,8 +23,10 @@ from tests.models import toy_task
 TASK = toy_task(train=80, others=40)
 TOLERANCE = 0.01  # of the logits' root mean square: a value between two steps may fall to either side
 WAYS: dict[str, dict[str, Any]] = {
-    "followed": {}, "asymmetric": {"symmetric": False, "per_channel": False}, "learned": {"learned_steps": True},
-}  # fmt: skip
+    "followed": {},
+    "asymmetric": {"symmetric": False, "per_channel": False},
+    "learned": {"lsq": True},
+}
 
 
 @pytest.fixture(scope="module", params=WAYS)
@@ -35,10 +37,13 @@ def trained(request: pytest.FixtureRequest) -> PreTrainedModel:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "options", "opened"), [
-    ("onnxruntime-cpu-int8", {"activations": "static"}, in_onnxruntime),
-    ("openvino-cpu-int8", {"precision": "float32"}, lambda path: in_openvino(path, "float32")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("target", "options", "opened"),
+    [
+        ("onnxruntime-cpu-int8", {"activations": "static"}, in_onnxruntime),
+        ("openvino-cpu-int8", {"precision": "float32"}, lambda path: in_openvino(path, "float32")),
+    ],
+)
 def test_its_int8_file_answers_as_it_does(
     trained: PreTrainedModel, tmp_path: Path, target: str, options: dict[str, Any], opened: Any
 ) -> None:
@@ -47,13 +52,14 @@ def test_its_int8_file_answers_as_it_does(
     assert [(stage.name, stage.label_flips) for stage in shipped.stages] == [("export", 0), ("lower", 0), ("int8", 0)]
     bits = json.loads((shipped.path / "bert_compress.json").read_text())["integers"]["weight_bits"]
     student = copy_of(trained)
-    set_highest(student, weights=HIGHEST[int(bits)], tables=HIGHEST[8])
+    set_qmax(student, weights=QMAX[int(bits)], tables=QMAX[8])
     file = opened(shipped.path / FILE)
     encoded = TASK.encode(TASK.evaluation, student.tokenizer)
     batches = [encoded.batch([index]) for index in range(len(encoded))] + [encoded.batch(range(len(encoded)))]
     with torch.no_grad():
-        told = np.concatenate([student(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.numpy()
-                               for batch in batches])  # fmt: skip
+        told = np.concatenate(
+            [student(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.numpy() for batch in batches]
+        )
     found = np.concatenate([file.run(batch) for batch in batches])
     assert np.sqrt(((found - told) ** 2).mean() / (told**2).mean()) < TOLERANCE
     assert (found.argmax(1) == told.argmax(1)).all()

@@ -33,9 +33,10 @@ def model_of(kind: str) -> Any:
         return wide_bert() if kind == "bert" else tiny_of(kind)
     sizes = {"vocab_size": len(PIECES), "embedding_size": 8, "max_position_embeddings": LONGEST}
     model: Any = (
-        BilstmForSequenceClassification(BilstmConfig(**sizes, lstm_size=6, head_size=8)) if kind == "bilstm"
+        BilstmForSequenceClassification(BilstmConfig(**sizes, lstm_size=6, head_size=8))
+        if kind == "bilstm"
         else StaticForSequenceClassification(StaticConfig(**sizes, bigram_buckets=31, bigram_size=4, head_size=8))
-    )  # fmt: skip
+    )
     model.tokenizer, model.label, model.has_new_head = tiny_tokenizer(), kind, False
     return model.eval()
 
@@ -49,24 +50,27 @@ def value(name: str, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
     return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape([2, 3]))
 
 
-@pytest.mark.parametrize(("node", "expected"), [
-    (lambda x, n: ir.node("Gelu", [x]), 20),
-    (lambda x, n: ir.node("LayerNormalization", [x, x]), 17),
-    (lambda x, n: ir.node("Shape", [x], attributes={"start": 0, "end": 1}), 15),
-    (lambda x, n: ir.node("Shape", [x], attributes={"start": 0}), 13),
-    (lambda x, n: ir.node("Shape", [x]), 13),
-    (lambda x, n: ir.node("Reshape", [x, n], attributes={"allowzero": 1}), 14),
-    (lambda x, n: ir.node("Reshape", [x, n], attributes={"allowzero": 0}), 13),
-    (lambda x, n: ir.node("Cast", [x], attributes={"to": ir.DataType.INT64}), 13),
-    (lambda x, n: ir.node("Cast", [x], attributes={"to": ir.DataType.INT64, "saturate": 0}), 19),
-    (lambda x, n: ir.node("Pad", [x, n]), 13),
-    (lambda x, n: ir.node("Pad", [x, n, x, n]), 18),  # the axes
-    (lambda x, n: ir.node("ReduceMax", [x, n]), 18),  # were an attribute
-    (lambda x, n: ir.node("ReduceMax", [x]), 18),  # and an attribute that was left out meant all of them
-    (lambda x, n: ir.node("Softmax", [x], attributes={"axis": -1}), 13),  # and before, it flattened what it read
-    (lambda x, n: ir.node("Split", [x], attributes={"num_outputs": 2}, num_outputs=2), 18),
-    (lambda x, n: ir.node("MatMul", [x, x]), 13),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (lambda x, n: ir.node("Gelu", [x]), 20),
+        (lambda x, n: ir.node("LayerNormalization", [x, x]), 17),
+        (lambda x, n: ir.node("Shape", [x], attributes={"start": 0, "end": 1}), 15),
+        (lambda x, n: ir.node("Shape", [x], attributes={"start": 0}), 13),
+        (lambda x, n: ir.node("Shape", [x]), 13),
+        (lambda x, n: ir.node("Reshape", [x, n], attributes={"allowzero": 1}), 14),
+        (lambda x, n: ir.node("Reshape", [x, n], attributes={"allowzero": 0}), 13),
+        (lambda x, n: ir.node("Cast", [x], attributes={"to": ir.DataType.INT64}), 13),
+        (lambda x, n: ir.node("Cast", [x], attributes={"to": ir.DataType.INT64, "saturate": 0}), 19),
+        (lambda x, n: ir.node("Pad", [x, n]), 13),
+        (lambda x, n: ir.node("Pad", [x, n, x, n]), 18),  # the axes
+        (lambda x, n: ir.node("ReduceMax", [x, n]), 18),  # were an attribute
+        (lambda x, n: ir.node("ReduceMax", [x]), 18),  # and an attribute that was left out meant all of them
+        (lambda x, n: ir.node("Softmax", [x], attributes={"axis": -1}), 13),  # and before, it flattened what it read
+        (lambda x, n: ir.node("Split", [x], attributes={"num_outputs": 2}, num_outputs=2), 18),
+        (lambda x, n: ir.node("MatMul", [x, x]), 13),
+    ],
+)
 def test_the_lowest_opset_is_that_which_the_operator_needs(node: Any, expected: int) -> None:
     x, n = value("x"), value("n", ir.DataType.INT64)
     assert lowest_opset(graph_of(node(x, n), inputs=(x, n))) == expected
@@ -88,10 +92,18 @@ def test_an_opset_is_never_raised() -> None:
     assert lowest_opset(graph_of(ir.node("MatMul", [x, x]), opset=11, inputs=(x,))) == 11
 
 
-@pytest.mark.parametrize(("dtype", "expected"), [
-    (ir.DataType.FLOAT, 8), (ir.DataType.INT8, 8), (ir.DataType.FLOAT16, 8), (ir.DataType.FLOAT8E4M3FN, 9),
-    (ir.DataType.INT4, 10), (ir.DataType.UINT4, 10), (ir.DataType.FLOAT4E2M1, 11),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (ir.DataType.FLOAT, 8),
+        (ir.DataType.INT8, 8),
+        (ir.DataType.FLOAT16, 8),
+        (ir.DataType.FLOAT8E4M3FN, 9),
+        (ir.DataType.INT4, 10),
+        (ir.DataType.UINT4, 10),
+        (ir.DataType.FLOAT4E2M1, 11),
+    ],
+)
 def test_numbers_of_a_newer_type_need_a_newer_format(dtype: ir.DataType, expected: int) -> None:
     assert lowest_ir_version(graph_of(inputs=(value("x", dtype),))) == expected
 

@@ -43,9 +43,14 @@ def make_task() -> Callable[..., Task]:
         others: tuple[Role, ...] = ("train", "selection", "calibration")
         parts = {name: Split(name, SENTENCES, None, truth) for name in others}
         return text_classification(
-            name="films", labels=tuple(labels), max_length=LONGEST, metric=metric, source="written by hand", **parts,
+            name="films",
+            labels=tuple(labels),
+            max_length=LONGEST,
+            metric=metric,
+            source="written by hand",
+            **parts,
             evaluation=Split(role, SENTENCES, None, truth),
-        )  # fmt: skip
+        )
 
     return make
 
@@ -107,9 +112,13 @@ def onnx_folder(tmp_path: Path) -> Callable[..., Path]:
     """Write a folder with a hand-built model.onnx, config.json and, if wanted, a tokenizer and bert_compress.json."""
 
     def write(
-        name: str = "words", *, tokenizer: bool = False, facts: dict[str, Any] | None = None, masked: bool = True,
+        name: str = "words",
+        *,
+        tokenizer: bool = False,
+        facts: dict[str, Any] | None = None,
+        masked: bool = True,
         swapped: bool = False,
-    ) -> Path:  # fmt: skip
+    ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         onnx.save(word_graph(word_weights(swapped=swapped), masked=masked), folder / "model.onnx")
@@ -132,9 +141,14 @@ def bert() -> Any:
 
     torch.manual_seed(3)
     config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12,
-        max_position_embeddings=LONGEST, num_labels=2,
-    )  # fmt: skip
+        vocab_size=len(WORDS),
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=12,
+        max_position_embeddings=LONGEST,
+        num_labels=2,
+    )
     model = BertForSequenceClassification(config).eval()
     vocabulary = {word: index for index, word in enumerate(WORDS)}
     model.tokenizer = BertTokenizerFast(vocab=vocabulary, model_max_length=LONGEST)

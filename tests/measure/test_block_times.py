@@ -26,10 +26,18 @@ from tests.models import tiny_bert, tiny_of
 
 CPU = Setting("onnxruntime-cpu")
 TAKEN = {
-    "dense": 9.0, "base": 1.0, "empty": 1.4,  # two empty layers take 0.4, so that each empty part takes 0.1
-    "heads 1": 2.0, "heads 4": 3.4, "neurons 16": 2.4, "neurons 64": 5.4,
-    "last_heads 1": 1.1, "last_heads 4": 1.3, "last_neurons 16": 1.1, "last_neurons 64": 1.2,
-}  # fmt: skip
+    "dense": 9.0,
+    "base": 1.0,
+    "empty": 1.4,  # two empty layers take 0.4, so that each empty part takes 0.1
+    "heads 1": 2.0,
+    "heads 4": 3.4,
+    "neurons 16": 2.4,
+    "neurons 64": 5.4,
+    "last_heads 1": 1.1,
+    "last_heads 4": 1.3,
+    "last_neurons 16": 1.1,
+    "last_neurons 64": 1.2,
+}
 
 
 def test_the_times_of_parts_are_differences_and_the_whole_takes_what_it_took() -> None:
@@ -93,8 +101,10 @@ def test_a_table_is_refitted_to_whole_models() -> None:
     heads, neurons = ((0, 0.0), (1, 0.25), (4, 1.0)), ((0, 0.0), (16, 0.5), (64, 2.0))
     table = {"heads": heads, "neurons": neurons, "last_heads": halved(heads), "last_neurons": halved(neurons)}
     times = BlockTimes(1.0, 0.0, **table, parts_ms=6.0, stretch=1.5)
-    doubled = {name: tuple((count, 2 * ms) for count, ms in points) if "heads" in name else halved(points)
-               for name, points in table.items()}  # fmt: skip
+    doubled = {
+        name: tuple((count, 2 * ms) for count, ms in points) if "heads" in name else halved(points)
+        for name, points in table.items()
+    }
     true = BlockTimes(1.0, 0.0, **doubled, parts_ms=6.0, stretch=1.5)
     shapes = [[(4, 16), (2, 64)], [(1, 64), (4, 64), (1, 8)]]
     found = times.refitted([(one, true.model_ms(one)) for one in shapes])
@@ -177,11 +187,16 @@ def test_a_table_is_measured_once_for_each_shape_and_setting(clock: _Clock, toy:
     assert again == first
     assert len(clock.made) == 1
     others: list[tuple[PreTrainedModel, Setting]] = [
-        (tiny_bert(), Setting("onnxruntime-cpu-int8")), (tiny_bert(), Setting("onnxruntime-cpu", batch=2)),
-        (tiny_bert(), Setting("onnxruntime-cpu", length=8)), (tiny_bert(), Setting("onnxruntime-cpu", threads=2)),
-        (tiny_bert(), Setting("onnxruntime-cpu", quick=True)), (tiny_bert(layers=3), CPU),
-        (tiny_bert(intermediate_size=32), CPU), (tiny_bert(hidden_act="relu"), CPU), (tiny_of("distilbert"), CPU),
-    ]  # fmt: skip
+        (tiny_bert(), Setting("onnxruntime-cpu-int8")),
+        (tiny_bert(), Setting("onnxruntime-cpu", batch=2)),
+        (tiny_bert(), Setting("onnxruntime-cpu", length=8)),
+        (tiny_bert(), Setting("onnxruntime-cpu", threads=2)),
+        (tiny_bert(), Setting("onnxruntime-cpu", quick=True)),
+        (tiny_bert(layers=3), CPU),
+        (tiny_bert(intermediate_size=32), CPU),
+        (tiny_bert(hidden_act="relu"), CPU),
+        (tiny_of("distilbert"), CPU),
+    ]
     for number, (model, setting) in enumerate(others, 2):
         block_times(model, toy, setting, folder=tmp_path / "times")
         assert len(clock.made) == number
@@ -195,8 +210,11 @@ def test_a_damaged_table_is_told_of_and_measured_anew(
     (path,) = tmp_path.glob("*.json")
     told = json.loads(path.read_text())
     old = {name: value for name, value in told.items() if name != "sha256"}
-    path.write_text({"empty": "", "torn": path.read_text()[:-9], "edited": json.dumps(told | {"base_ms": 0.1}),
-                     "old": json.dumps(old)}[harm])  # fmt: skip
+    path.write_text(
+        {"empty": "", "torn": path.read_text()[:-9], "edited": json.dumps(told | {"base_ms": 0.1}), "old": json.dumps(old)}[
+            harm
+        ]
+    )
     assert block_times(tiny_bert(), toy, CPU, folder=tmp_path) == first
     assert len(clock.made) == 2
     assert f"{path} is damaged" in caplog.text
@@ -204,9 +222,7 @@ def test_a_damaged_table_is_told_of_and_measured_anew(
     assert len(clock.made) == 2
 
 
-def test_another_machine_measures_again(
-    clock: _Clock, toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_machine_measures_again(clock: _Clock, toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for machine in ("here", "there"):
         monkeypatch.setattr(module, "machine_key", lambda told=machine: told)
         block_times(tiny_bert(), toy, CPU, folder=tmp_path)

@@ -91,9 +91,12 @@ def test_the_size_of_an_onnx_file_takes_in_its_external_data_once(onnx_folder: F
     folder = onnx_folder()
     whole = (folder / "model.onnx").stat().st_size
     onnx.save(
-        onnx.load(folder / "model.onnx"), folder / "model.onnx", save_as_external_data=True, location="data.bin",
+        onnx.load(folder / "model.onnx"),
+        folder / "model.onnx",
+        save_as_external_data=True,
+        location="data.bin",
         size_threshold=0,
-    )  # fmt: skip
+    )
     files = [folder / "model.onnx", folder / "data.bin"]
     assert external_files(files[0]) == files[1:]
     assert size_bytes(subject_of(folder)) == sum(file.stat().st_size for file in files)

@@ -25,8 +25,20 @@ def plain_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_everything_is_looked_at_once_and_in_order() -> None:
     names = [one.name for one in diagnose()]
-    assert names == ["processor", "cores", "instruction sets", "int8", "int8 sums", "bfloat16", "memory", "GPU", "torch",
-                     "onnxruntime", "openvino", "tensorrt"]  # fmt: skip
+    assert names == [
+        "processor",
+        "cores",
+        "instruction sets",
+        "int8",
+        "int8 sums",
+        "bfloat16",
+        "memory",
+        "GPU",
+        "torch",
+        "onnxruntime",
+        "openvino",
+        "tensorrt",
+    ]
 
 
 def test_without_vnni_the_loss_of_a_bit_is_told() -> None:
@@ -110,9 +122,13 @@ def test_openvino_is_shown_with_its_version(monkeypatch: pytest.MonkeyPatch) -> 
     assert "runs the openvino targets" in found.meaning
 
 
-@pytest.mark.parametrize(("wrong", "value", "words"), [
-    (False, "exact", "come out right"), (True, "overflow", "export with weight_bits 7"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wrong", "value", "words"),
+    [
+        (False, "exact", "come out right"),
+        (True, "overflow", "export with weight_bits 7"),
+    ],
+)
 def test_the_trial_of_integer_sums_is_told(monkeypatch: pytest.MonkeyPatch, wrong: bool, value: str, words: str) -> None:
     monkeypatch.setattr(doctor, "sums_saturate", lambda: wrong)
     found = by_name(diagnose())["int8 sums"]

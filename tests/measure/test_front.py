@@ -52,10 +52,18 @@ def test_one_seed_shows_what_its_files_retain_and_says_that_it_is_alone(tmp_path
 def test_several_seeds_show_the_mean_of_their_own_ratios(tmp_path: Path, run: dict[str, Any]) -> None:
     write(tmp_path, "three", run, seed(run, 14, (400, 390, 390, 396), 10.0), seed(run, 15, (800, 812, 812, 808), 12.0))
     # int8: 0.98, 0.99, 1.01 of each seed's own teacher; float: 0.98625, 0.975, 1.015
-    assert rows_of(tmp_path) == [[
-        "three", "onnxruntime-cpu-int8", "50", "99.3 (98.0 to 101.0)", "99.2 (97.5 to 101.5)", "17.6", "10.0\u00d7",
-        "13, 14, 15",
-    ]]  # fmt: skip
+    assert rows_of(tmp_path) == [
+        [
+            "three",
+            "onnxruntime-cpu-int8",
+            "50",
+            "99.3 (98.0 to 101.0)",
+            "99.2 (97.5 to 101.5)",
+            "17.6",
+            "10.0\u00d7",
+            "13, 14, 15",
+        ]
+    ]
 
 
 def test_recipes_stand_from_most_to_least_work(tmp_path: Path, run: dict[str, Any]) -> None:
@@ -65,8 +73,11 @@ def test_recipes_stand_from_most_to_least_work(tmp_path: Path, run: dict[str, An
     for name, one in (("b_half", run), ("a_half", run), ("small", small), ("quantized", quantized)):
         write(tmp_path, name, one)
     assert [(row[0], row[2]) for row in rows_of(tmp_path)] == [
-        ("quantized", "100"), ("a_half", "50"), ("b_half", "50"), ("small", "0.1"),
-    ]  # fmt: skip
+        ("quantized", "100"),
+        ("a_half", "50"),
+        ("b_half", "50"),
+        ("small", "0.1"),
+    ]
 
 
 def test_each_int8_file_has_a_row_and_the_figure_shows_the_shipped_one(tmp_path: Path, run: dict[str, Any]) -> None:
@@ -140,9 +151,12 @@ def test_another_task_has_no_published_students(tmp_path: Path, run: dict[str, A
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [('{"schema": 1, "runs"', "cannot be read as JSON"), ('{"schema": 2}', "no results of schema 1"),
-     ('{"schema": 1, "runs": [{}]}', "run 1 of 1 has no subjects")],
-)  # fmt: skip
+    [
+        ('{"schema": 1, "runs"', "cannot be read as JSON"),
+        ('{"schema": 2}', "no results of schema 1"),
+        ('{"schema": 1, "runs": [{}]}', "run 1 of 1 has no subjects"),
+    ],
+)
 def test_a_damaged_file_is_named(tmp_path: Path, run: dict[str, Any], text: str, words: str) -> None:
     write(tmp_path, "three", run)
     (tmp_path / "broken.json").write_text(text)

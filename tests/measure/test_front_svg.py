@@ -48,8 +48,12 @@ def test_a_speed_up_of_twice_as_much_stands_as_far_to_the_right_everywhere() -> 
 
 def test_every_mark_stays_in_the_plot_and_has_its_label() -> None:
     marks = [ours(f"recipe {index}", 50, 98 + index / 10) for index in range(6)]
-    marks += [ours("nothing", 0, 60), ours("all", 100, 101), Mark("paper", "dev", 50, 98, None, None, "tip"),
-              Mark("other", "test", 25, 99, None, None, "tip")]  # fmt: skip
+    marks += [
+        ours("nothing", 0, 60),
+        ours("all", 100, 101),
+        Mark("paper", "dev", 50, 98, None, None, "tip"),
+        Mark("other", "test", 25, 99, None, None, "tip"),
+    ]
     text = draw_front(marks, "title")
     left, top, right, bottom = FRAME.plot
     assert all(left < x < right and top < y < bottom for x, y in places(text).values())
@@ -105,7 +109,7 @@ def test_no_mark_is_an_empty_plot() -> None:
 
 
 def test_names_do_not_break_the_figure_and_it_asks_for_nothing() -> None:
-    text = draw_front([ours("a<b>&\"c", 50, 98)], "a < b")
+    text = draw_front([ours('a<b>&"c', 50, 98)], "a < b")
     root = ElementTree.fromstring(text)
     assert 'a<b>&"c' in [one.text for one in root.iter(f"{SVG}text")]
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")

@@ -19,8 +19,12 @@ class Limits:
 def measured(**changes: Any) -> dict[str, Any]:
     rows = [{"p95_ms": 5.0, "speedup": 8.0}, {"p95_ms": 40.0, "speedup": 4.0}]
     subject = {
-        "name": "int8", "size_bytes": 1000, "metrics": {"accuracy": 0.88}, "drop": {"value": 0.02}, "latency": rows,
-    }  # fmt: skip
+        "name": "int8",
+        "size_bytes": 1000,
+        "metrics": {"accuracy": 0.88},
+        "drop": {"value": 0.02},
+        "latency": rows,
+    }
     return subject | changes
 
 
@@ -99,13 +103,16 @@ INT8 = "onnxruntime-cpu-int8"
 
 
 @pytest.mark.parametrize("target", [INT8, "openvino-cpu-int8"])
-@pytest.mark.parametrize(("middles", "value", "passed"), [
-    ((2.0, 3.0), 6.0 ** 0.5, True),  # 4 / 2 = 2 times and 9 / 3 = 3 times as fast
-    ((4.0, 9.0), 1.0, True),
-    ((8.0, 3.0), 1.5 ** 0.5, True),  # slower in one row, faster on the whole
-    ((4.0, 10.0), 0.9 ** 0.5, False),
-    ((16.0, 9.0), 0.5, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("middles", "value", "passed"),
+    [
+        ((2.0, 3.0), 6.0**0.5, True),  # 4 / 2 = 2 times and 9 / 3 = 3 times as fast
+        ((4.0, 9.0), 1.0, True),
+        ((8.0, 3.0), 1.5**0.5, True),  # slower in one row, faster on the whole
+        ((4.0, 10.0), 0.9**0.5, False),
+        ((16.0, 9.0), 0.5, False),
+    ],
+)
 def test_an_int8_file_is_held_against_the_float_file_on_the_geometric_mean(
     target: str, middles: tuple[float, ...], value: float, passed: bool
 ) -> None:
@@ -144,10 +151,16 @@ def test_files_that_are_not_int8_for_cpus_are_not_held_against_float(target: str
     assert judge(Gates(), subject, [FLOAT, subject]) == []
 
 
-@pytest.mark.parametrize("beside", [
-    [], [timed("onnxruntime-cpu")], [timed("onnxruntime-cpu", 1.0)], [timed("onnxruntime-cpu", 1.0, 1.0, threads=2)],
-    [{"name": "onnxruntime-cpu", "target": "onnxruntime-cpu"}],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "beside",
+    [
+        [],
+        [timed("onnxruntime-cpu")],
+        [timed("onnxruntime-cpu", 1.0)],
+        [timed("onnxruntime-cpu", 1.0, 1.0, threads=2)],
+        [{"name": "onnxruntime-cpu", "target": "onnxruntime-cpu"}],
+    ],
+)
 def test_float_subjects_that_were_not_timed_alike_are_no_measure(beside: list[dict[str, Any]]) -> None:
     assert speed_over_float(timed(INT8, 2.0, 3.0), beside) is None
 
@@ -163,14 +176,16 @@ def test_more_rows_of_the_float_file_do_no_harm() -> None:
 def test_the_gate_on_float_comes_after_those_of_the_recipe() -> None:
     subject = timed(INT8, 2.0, 3.0) | {"size_bytes": 10}
     assert [one["name"] for one in judge({"max_size_bytes": 10}, subject, [FLOAT])] == [
-        "max_size_bytes", "min_speedup_over_float",
-    ]  # fmt: skip
+        "max_size_bytes",
+        "min_speedup_over_float",
+    ]
 
 
 def test_every_int8_file_is_held_against_float_and_the_gate_tells_whose_it_is() -> None:
     slow, shipped = timed("openvino-cpu-int8", 400.0, 900.0), timed(INT8, 2.0, 3.0)
     found = judge(Gates(), shipped, [FLOAT, slow, shipped])
     assert [(one["name"], one["passed"]) for one in found] == [
-        ("min_speedup_over_float (openvino-cpu-int8)", False), ("min_speedup_over_float", True),
-    ]  # fmt: skip
+        ("min_speedup_over_float (openvino-cpu-int8)", False),
+        ("min_speedup_over_float", True),
+    ]
     assert judge(Gates(allow_slower=True), shipped, [FLOAT, slow, shipped]) == []

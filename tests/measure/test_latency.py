@@ -107,21 +107,42 @@ def test_percentiles_and_speedups_are_taken_over_the_samples_of_all_rounds(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, fast = replace(subject, name="slow"), replace(subject, name="fast")
-    asked = answers(monkeypatch, {
-        "slow": [answer([10.0, 12.0], peak=900), answer([8.0], peak=500)],
-        "fast": [answer([2.0, 4.0], peak=None), answer([3.0, 3.0, 13.0], peak=300)],
-    })  # fmt: skip
+    asked = answers(
+        monkeypatch,
+        {
+            "slow": [answer([10.0, 12.0], peak=900), answer([8.0], peak=500)],
+            "fast": [answer([2.0, 4.0], peak=None), answer([3.0, 3.0, 13.0], peak=300)],
+        },
+    )
     found = time_subjects([slow, fast], Grid(batch=(4,), length=(16,), rounds=2), baseline="slow")
     assert asked == [("slow", 1), ("fast", 1), ("fast", 1), ("slow", 1)]
     # slow: 8, 10, 12, its 95 % at position 1.9; fast: 2, 3, 3, 4, 13, its 95 % at position 3.8
-    assert found["slow"].rows == [{
-        "device": "cpu", "batch": 4, "length": 16, "threads": 1, "p50_ms": 10.0, "p95_ms": 11.8,
-        "examples_per_second": 400.0, "samples": [10.0, 12.0, 8.0], "speedup": 1.0,
-    }]  # fmt: skip
-    assert found["fast"].rows == [{
-        "device": "cpu", "batch": 4, "length": 16, "threads": 1, "p50_ms": 3.0, "p95_ms": 11.2,
-        "examples_per_second": 1333.33, "samples": [2.0, 4.0, 3.0, 3.0, 13.0], "speedup": 3.3333,
-    }]  # fmt: skip
+    assert found["slow"].rows == [
+        {
+            "device": "cpu",
+            "batch": 4,
+            "length": 16,
+            "threads": 1,
+            "p50_ms": 10.0,
+            "p95_ms": 11.8,
+            "examples_per_second": 400.0,
+            "samples": [10.0, 12.0, 8.0],
+            "speedup": 1.0,
+        }
+    ]
+    assert found["fast"].rows == [
+        {
+            "device": "cpu",
+            "batch": 4,
+            "length": 16,
+            "threads": 1,
+            "p50_ms": 3.0,
+            "p95_ms": 11.2,
+            "examples_per_second": 1333.33,
+            "samples": [2.0, 4.0, 3.0, 3.0, 13.0],
+            "speedup": 3.3333,
+        }
+    ]
     assert (found["slow"].peak_memory_bytes, found["fast"].peak_memory_bytes) == (900, 300)
 
 
@@ -129,10 +150,13 @@ def test_each_shape_and_number_of_threads_has_its_own_row_and_baseline(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, other = replace(subject, name="base"), replace(subject, name="other")
-    asked = answers(monkeypatch, {
-        "base": [answer([8.0], [16.0]), answer([4.0], [6.0])],
-        "other": [answer([2.0], [2.0]), answer([2.0], [1.0])],
-    })  # fmt: skip
+    asked = answers(
+        monkeypatch,
+        {
+            "base": [answer([8.0], [16.0]), answer([4.0], [6.0])],
+            "other": [answer([2.0], [2.0]), answer([2.0], [1.0])],
+        },
+    )
     found = time_subjects([other, base], Grid(batch=(1, 2), length=(8,), threads=(1, 2), rounds=1), baseline="base")
     assert asked == [("other", 1), ("base", 1), ("other", 2), ("base", 2)]
     rows = [(row["threads"], row["batch"], row["p50_ms"], row["speedup"]) for row in found["other"].rows]

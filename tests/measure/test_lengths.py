@@ -22,10 +22,21 @@ PAGE = "# Long\n\n<!-- lengths: results/long.json -->\nold\n<!-- end of lengths 
 def content(**lines: dict[int, float]) -> dict[str, Any]:
     """A result with those times."""
     names = {"dense": "full attention, onnxruntime-cpu", "long": "longformer, onnxruntime-cpu", "theirs": "theirs"}
-    rows = [{"name": names[name], "length": length, "p50_ms": ms, "peak_memory_bytes": length * 1000}
-            for name, found in lines.items() for length, ms in found.items()]  # fmt: skip
-    return {"schema": 1, "rows": rows, "rounds": 2, "batch": 1, "threads": 1, "precision": "float32", "model": "A model",
-            "machine": {"cpu": "A CPU (2 cores)"}}  # fmt: skip
+    rows = [
+        {"name": names[name], "length": length, "p50_ms": ms, "peak_memory_bytes": length * 1000}
+        for name, found in lines.items()
+        for length, ms in found.items()
+    ]
+    return {
+        "schema": 1,
+        "rows": rows,
+        "rounds": 2,
+        "batch": 1,
+        "threads": 1,
+        "precision": "float32",
+        "model": "A model",
+        "machine": {"cpu": "A CPU (2 cores)"},
+    }
 
 
 @pytest.fixture
@@ -98,10 +109,15 @@ def test_on_a_gpu_torch_is_the_runtime(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"schema": 2}, {"rows": []}, {"rows": [{"name": "a", "length": 1}]},
-     {"rows": [{"name": "a", "length": 1.5, "p50_ms": 1}]}, {"rows": [{"name": "a", "length": 8, "p50_ms": -1}]},
-     {"rows": "many"}],
-)  # fmt: skip
+    [
+        {"schema": 2},
+        {"rows": []},
+        {"rows": [{"name": "a", "length": 1}]},
+        {"rows": [{"name": "a", "length": 1.5, "p50_ms": 1}]},
+        {"rows": [{"name": "a", "length": 8, "p50_ms": -1}]},
+        {"rows": "many"},
+    ],
+)
 def test_a_damaged_result_is_refused(path: Path, wrong: dict[str, Any]) -> None:
     path.write_text(json.dumps({**content(dense=DENSE), **wrong}))
     with pytest.raises(InputError, match=r"run benchmarks/long_inputs\.py again"):

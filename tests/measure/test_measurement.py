@@ -44,14 +44,39 @@ def timings(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[Path], task: Any) -> None:
     found = measure(pair, task=task).subjects[0]
     assert list(found) == [
-        "name", "kind", "target", "path", "size_bytes", "parameters", "macs", "truncated", "max_length", "unknown_tokens",
-        "metrics", "metrics_ci95", "drop", "agreement", "parity", "processors", "integer_ops", "fused_ops",
-        "peak_memory_bytes", "latency",
-    ]  # fmt: skip
+        "name",
+        "kind",
+        "target",
+        "path",
+        "size_bytes",
+        "parameters",
+        "macs",
+        "truncated",
+        "max_length",
+        "unknown_tokens",
+        "metrics",
+        "metrics_ci95",
+        "drop",
+        "agreement",
+        "parity",
+        "processors",
+        "integer_ops",
+        "fused_ops",
+        "peak_memory_bytes",
+        "latency",
+    ]
     assert list(found["parity"]) == ["max_abs_error", "label_flips", "batch_invariance_flips"]
     assert list(found["latency"][0]) == [
-        "device", "batch", "length", "threads", "p50_ms", "p95_ms", "examples_per_second", "samples", "speedup",
-    ]  # fmt: skip
+        "device",
+        "batch",
+        "length",
+        "threads",
+        "p50_ms",
+        "p95_ms",
+        "examples_per_second",
+        "samples",
+        "speedup",
+    ]
     assert json.loads(json.dumps(found)) == found
 
 
@@ -100,10 +125,14 @@ def test_what_the_export_says_stands_in_the_entry(onnx_folder: Folder, task: Any
     assert (found["integer_ops"], found["fused_ops"]) == (9, 3)
 
 
-@pytest.mark.parametrize(("integers", "expected"), [
-    ({"weight_bits": "8", "safe_on": "x86 with VNNI", "fast_on": "ARM"}, {"safe_on": "x86 with VNNI", "fast_on": "ARM"}),
-    ({}, {}), (None, {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("integers", "expected"),
+    [
+        ({"weight_bits": "8", "safe_on": "x86 with VNNI", "fast_on": "ARM"}, {"safe_on": "x86 with VNNI", "fast_on": "ARM"}),
+        ({}, {}),
+        (None, {}),
+    ],
+)
 def test_an_int8_file_says_on_which_processors_it_is_right_and_fast(
     onnx_folder: Folder, task: Any, integers: Any, expected: dict[str, str]
 ) -> None:
@@ -172,9 +201,11 @@ def test_a_device_that_is_not_there_is_refused_before_anything_runs(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(foreign_file, "RuntimeProcess", None)
     told: list[Any] = []
-    for call in (lambda: measure(pair, task=task, device=device, progress=lambda *one: told.append(one)),
-                 lambda: latencies(pair, device=device, progress=lambda *one: told.append(one)),
-                 lambda: evaluate(pair[0], task=task, device=device)):  # fmt: skip
+    for call in (
+        lambda: measure(pair, task=task, device=device, progress=lambda *one: told.append(one)),
+        lambda: latencies(pair, device=device, progress=lambda *one: told.append(one)),
+        lambda: evaluate(pair[0], task=task, device=device),
+    ):
         with pytest.raises(InputError, match=f"device is '{device}'"):
             call()
     assert told == []
@@ -192,17 +223,23 @@ def test_progress_is_told_for_each_subject(pair: list[Path], task: Any) -> None:
     told: list[tuple[str, int, int]] = []
     measure(pair, task=task, rounds=1, progress=lambda *one: told.append(one))
     assert told == [
-        ("evaluate right", 0, 2), ("evaluate wrong", 1, 2), ("time right", 0, 2), ("time wrong", 1, 2), ("time", 2, 2),
-    ]  # fmt: skip
+        ("evaluate right", 0, 2),
+        ("evaluate wrong", 1, 2),
+        ("time right", 0, 2),
+        ("time wrong", 1, 2),
+        ("time", 2, 2),
+    ]
 
 
 def test_latencies_need_no_data_and_keep_the_order(pair: list[Path]) -> None:
     found = latencies(pair[::-1], batch=[1, 2], baseline="right")
     told = [(one["name"], one["kind"], one["batch"], one["p50_ms"], one["speedup"], one["peak_memory_bytes"]) for one in found]
     assert told == [
-        ("wrong", "onnx", 1, 2.0, 4.0, 5_000_000), ("wrong", "onnx", 2, 4.0, 4.0, 5_000_000),
-        ("right", "onnx", 1, 8.0, 1.0, 5_000_000), ("right", "onnx", 2, 16.0, 1.0, 5_000_000),
-    ]  # fmt: skip
+        ("wrong", "onnx", 1, 2.0, 4.0, 5_000_000),
+        ("wrong", "onnx", 2, 4.0, 4.0, 5_000_000),
+        ("right", "onnx", 1, 8.0, 1.0, 5_000_000),
+        ("right", "onnx", 2, 16.0, 1.0, 5_000_000),
+    ]
 
 
 def test_a_subject_is_evaluated_without_being_timed(pair: list[Path], task: Any) -> None:
@@ -210,11 +247,19 @@ def test_a_subject_is_evaluated_without_being_timed(pair: list[Path], task: Any)
     low, high = found.pop("metrics_ci95")["accuracy"]
     assert (low, round(high, 3)) == (0.0, 0.324)  # z² / (8 + z²)
     assert found == {
-        "name": "wrong", "kind": "onnx", "target": "onnx", "path": str(pair[1]), "examples": 8, "truncated": 0,
+        "name": "wrong",
+        "kind": "onnx",
+        "target": "onnx",
+        "path": str(pair[1]),
+        "examples": 8,
+        "truncated": 0,
         "unknown_tokens": 0.0,
-        "max_length": 40, "labels": ["bad", "good"], "metrics": {"accuracy": 0.0}, "confusion": [[0, 4], [4, 0]],
+        "max_length": 40,
+        "labels": ["bad", "good"],
+        "metrics": {"accuracy": 0.0},
+        "confusion": [[0, 4], [4, 0]],
         "parity": {"max_abs_error": None, "label_flips": None, "batch_invariance_flips": 0},
-    }  # fmt: skip
+    }
 
 
 def test_the_text_is_a_table_of_the_first_combination(pair: list[Path], task: Any) -> None:
@@ -234,8 +279,12 @@ def test_the_front_holds_what_no_other_beats() -> None:
     ]
     front = Measurement(subjects, {}, {}, {}, {}).front()
     assert [(row["name"], row["on_front"]) for row in front] == [
-        ("fast", True), ("beaten", False), ("slow", True), ("same", True), ("worst", False),
-    ]  # fmt: skip
+        ("fast", True),
+        ("beaten", False),
+        ("slow", True),
+        ("same", True),
+        ("worst", False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -298,8 +347,10 @@ def test_a_teacher_and_its_two_exports_are_measured_end_to_end(bert: Any, task: 
     found = cp.measure([bert, whole, small], task=task, batch=[1, 2], length=[10], rounds=2, samples=4)
     teacher, float_file, int8_file = found.subjects
     assert [(one["name"], one["kind"], one["target"]) for one in found.subjects] == [
-        ("tiny", "torch", "torch"), ("float", "onnx", "onnxruntime-cpu"), ("int8", "onnx", "onnxruntime-cpu-int8"),
-    ]  # fmt: skip
+        ("tiny", "torch", "torch"),
+        ("float", "onnx", "onnxruntime-cpu"),
+        ("int8", "onnx", "onnxruntime-cpu-int8"),
+    ]
     assert np.abs(found.predictions["float"] - found.predictions["tiny"]).max() < 1e-5
     assert 0 < np.abs(found.predictions["int8"] - found.predictions["tiny"]).max() < 0.1
     assert (float_file["agreement"], float_file["drop"]["value"]) == (1.0, 0.0)

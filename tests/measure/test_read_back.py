@@ -37,8 +37,9 @@ def test_a_folder_that_scores_what_was_measured_passes(onnx_folder: Callable[...
     told = names_told(subject, SENTENCES, None, 16)
     right = sum(one == name for one, name in zip(told, TRUTH, strict=True)) / len(TRUTH)
     assert check_read_back(subject, right, texts=SENTENCES, pairs=None, names=TRUTH, max_length=16) == {
-        "accuracy": right, "examples": 8,
-    }  # fmt: skip
+        "accuracy": right,
+        "examples": 8,
+    }
 
 
 @pytest.mark.parametrize("names", [{"n0": "good", "n1": "bad"}, {"n0": "ham", "n1": "spam"}])

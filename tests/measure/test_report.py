@@ -186,9 +186,19 @@ def without(run: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "place",
-    [(), ("recipe",), ("data",), ("machine",), ("subjects", 3), ("subjects", 3, "latency", 0), ("subjects", 3, "drop"),
-     ("subjects", 3, "parity"), ("steps", 0), ("gates", 0)],
-)  # fmt: skip
+    [
+        (),
+        ("recipe",),
+        ("data",),
+        ("machine",),
+        ("subjects", 3),
+        ("subjects", 3, "latency", 0),
+        ("subjects", 3, "drop"),
+        ("subjects", 3, "parity"),
+        ("steps", 0),
+        ("gates", 0),
+    ],
+)
 def test_a_run_without_any_one_of_its_keys_is_shown(
     run: dict[str, Any], details: dict[str, Any], place: tuple[Any, ...]
 ) -> None:
@@ -234,8 +244,19 @@ def browser() -> str:
 
 def opened(browser: str, page: Path, room: Path) -> tuple[str, list[str]]:
     """The DOM of a page after its scripts ran, and what the console said."""
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1100,900",
-               f"--user-data-dir={room}", "--enable-logging=stderr", "--v=0", "--dump-dom", page.as_uri()]  # fmt: skip
+    command = [
+        browser,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1100,900",
+        f"--user-data-dir={room}",
+        "--enable-logging=stderr",
+        "--v=0",
+        "--dump-dom",
+        page.as_uri(),
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return ended.stdout, [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
 

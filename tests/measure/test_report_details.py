@@ -33,11 +33,29 @@ def test_a_gate_without_a_value_shows_a_dash() -> None:
 
 
 def test_a_step_tells_its_effect_and_its_part_of_the_longest_step() -> None:
-    cut = {"name": "cut", "method": "drop_layers", "arguments": {"keep": [0, 2]}, "status": "computed", "why": "new",
-           "seconds": 15, "parameters_before": 22_700_000, "parameters": 17_400_000, "metrics": {}}  # fmt: skip
-    tune = {"name": "tune", "method": "fine_tune", "arguments": {"learning_rate": 1e-4, "epochs": 3}, "status": "reused",
-            "seconds": 60, "parameters_before": 1_000_000, "parameters": 1_000_000, "metrics": {"accuracy": 0.905},
-            "examples_per_second": 131.6, "peak_memory_bytes": 1.5e9}  # fmt: skip
+    cut = {
+        "name": "cut",
+        "method": "drop_layers",
+        "arguments": {"keep": [0, 2]},
+        "status": "computed",
+        "why": "new",
+        "seconds": 15,
+        "parameters_before": 22_700_000,
+        "parameters": 17_400_000,
+        "metrics": {},
+    }
+    tune = {
+        "name": "tune",
+        "method": "fine_tune",
+        "arguments": {"learning_rate": 1e-4, "epochs": 3},
+        "status": "reused",
+        "seconds": 60,
+        "parameters_before": 1_000_000,
+        "parameters": 1_000_000,
+        "metrics": {"accuracy": 0.905},
+        "examples_per_second": 131.6,
+        "peak_memory_bytes": 1.5e9,
+    }
     first, second = step_rows({"steps": [cut, tune]})
     assert first["parameters"] == "22.7 M \u2192 17.4 M"
     assert (first["share"], first["seconds"], first["metrics"], first["pace"]) == (0.25, "15.0 s", DASH, DASH)
@@ -85,8 +103,10 @@ def test_many_labels_are_told_by_their_largest_confusions() -> None:
 
 @pytest.mark.parametrize("label", [1, "yes"])
 def test_an_example_shows_what_each_model_says_and_who_is_right(label: Any) -> None:
-    extras = {"labels": ["no", "yes"], "differing": [
-        {"text": "t", "pair": "p", "label": label, "teacher": [0.1, 0.9], "student": [0.625, 0.375]}]}  # fmt: skip
+    extras = {
+        "labels": ["no", "yes"],
+        "differing": [{"text": "t", "pair": "p", "label": label, "teacher": [0.1, 0.9], "student": [0.625, 0.375]}],
+    }
     (row,) = example_rows({}, extras)
     teacher, student = row["answers"]
     assert (row["text"], row["pair"], row["label"]) == ("t", "p", "yes")
@@ -102,15 +122,26 @@ def test_an_example_without_label_or_answers_is_shown() -> None:
 
 def test_the_facts_tell_run_data_and_machine() -> None:
     run = {
-        "seconds": 65, "commit": None, "recipe": {"seed": 0, "model": "m"}, "versions": {"torch": "2", "onnx": "1"},
-        "data": {"name": "d", "licence": None, "removed": {}, "labels": ["no", "yes"],
-                 "splits": {"train": {"examples": 1500, "per_label": [600, 900], "mean_words": 9.44}}},
+        "seconds": 65,
+        "commit": None,
+        "recipe": {"seed": 0, "model": "m"},
+        "versions": {"torch": "2", "onnx": "1"},
+        "data": {
+            "name": "d",
+            "licence": None,
+            "removed": {},
+            "labels": ["no", "yes"],
+            "splits": {"train": {"examples": 1500, "per_label": [600, 900], "mean_words": 9.44}},
+        },
         "machine": {"cpu": "c", "flags": ["avx2", "fma"], "memory_bytes": 16e9, "gpu": None},
-    }  # fmt: skip
+    }
     facts = facts_of(run)
     assert facts["Run"] == [("took", "1 min 05 s"), ("seed", "0"), ("model", "m")]
-    assert facts["Data"] == [("name", "d"), ("labels", "no, yes"),
-                             ("train", "1,500 examples (no 600, yes 900), 9.4 words on average")]  # fmt: skip
+    assert facts["Data"] == [
+        ("name", "d"),
+        ("labels", "no, yes"),
+        ("train", "1,500 examples (no 600, yes 900), 9.4 words on average"),
+    ]
     assert ("instruction sets", "avx2, fma") in facts["Machine"]
     assert ("GPU", "none") in facts["Machine"]
     assert ("memory", "16.0 GB") in facts["Machine"]

@@ -137,8 +137,10 @@ def test_letters_of_full_width_count_twice() -> None:
     assert text_width("\u6a21\u578b") == pytest.approx(text_width("abcd"))
 
 
-@pytest.mark.parametrize("rows", [[[1, 0.8], [11, 0.4], [21, 0.6]], [{"step": 1, "loss": 0.8}, {"step": 11, "loss": 0.4},
-                                                                    {"step": 21, "loss": 0.6}]])  # fmt: skip
+@pytest.mark.parametrize(
+    "rows",
+    [[[1, 0.8], [11, 0.4], [21, 0.6]], [{"step": 1, "loss": 0.8}, {"step": 11, "loss": 0.4}, {"step": 21, "loss": 0.6}]],
+)
 def test_a_loss_curve_runs_over_its_plot(rows: list[Any]) -> None:
     curve = loss_curve(rows)
     assert curve is not None

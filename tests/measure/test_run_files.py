@@ -39,14 +39,29 @@ def _report(folder: Path, run: Any, details: Any) -> Any:
 @pytest.mark.parametrize(
     "path",
     [
-        ("subjects",), ("subjects", 0), ("subjects", 0, "latency"), ("subjects", 0, "latency", 0),
-        ("subjects", 0, "latency", 0, "batch"), ("subjects", 0, "latency", 0, "p50_ms"), ("subjects", 0, "metrics"),
-        ("subjects", 0, "name"), ("subjects", 0, "size_bytes"), ("data", "splits", "train", "per_label"),
-        ("steps",), ("steps", 0), ("steps", 0, "curve"), ("steps", 0, "arguments"), ("gates",),
-        ("machine",), ("data",), ("data", "labels"), ("recipe",), ("name",),
+        ("subjects",),
+        ("subjects", 0),
+        ("subjects", 0, "latency"),
+        ("subjects", 0, "latency", 0),
+        ("subjects", 0, "latency", 0, "batch"),
+        ("subjects", 0, "latency", 0, "p50_ms"),
+        ("subjects", 0, "metrics"),
+        ("subjects", 0, "name"),
+        ("subjects", 0, "size_bytes"),
+        ("data", "splits", "train", "per_label"),
+        ("steps",),
+        ("steps", 0),
+        ("steps", 0, "curve"),
+        ("steps", 0, "arguments"),
+        ("gates",),
+        ("machine",),
+        ("data",),
+        ("data", "labels"),
+        ("recipe",),
+        ("name",),
     ],
     ids=lambda path: ".".join(map(str, path)),
-)  # fmt: skip
+)
 def test_an_odd_value_in_run_json_is_shown_as_missing_or_refused(path: tuple[str | int, ...], tmp_path: Path) -> None:
     for value in ODD:
         result = _report(tmp_path, _put(RUN, path, value), DETAILS)
@@ -58,11 +73,19 @@ def test_an_odd_value_in_run_json_is_shown_as_missing_or_refused(path: tuple[str
 @pytest.mark.parametrize(
     "path",
     [
-        ("confusion",), ("confusion", "teacher"), ("confusion", "teacher", 0), ("confusion", "teacher", 0, 0), ("labels",),
-        ("differing",), ("differing", 0), ("differing", 0, "student"), ("notes",), ("curves",),
+        ("confusion",),
+        ("confusion", "teacher"),
+        ("confusion", "teacher", 0),
+        ("confusion", "teacher", 0, 0),
+        ("labels",),
+        ("differing",),
+        ("differing", 0),
+        ("differing", 0, "student"),
+        ("notes",),
+        ("curves",),
     ],
     ids=lambda path: ".".join(map(str, path)),
-)  # fmt: skip
+)
 def test_an_odd_value_in_details_json_is_shown_as_missing_or_refused(path: tuple[str | int, ...], tmp_path: Path) -> None:
     for value in ODD:
         result = _report(tmp_path, RUN, _put(DETAILS, path, value))

@@ -66,8 +66,13 @@ def test_several_seeds_show_means_and_the_spread_of_the_metric(run: dict[str, An
     assert row_of(table, "onnxruntime-cpu-int8")[1:] == [
         "90.9 (89.9 to 91.9)",  # (784 + 801) / 2 / 872
         "0.9",  # (16 - 1) / 2 / 872
-        "17.7", "42", "171 M", "1.20", "6.0\u00d7", "1,000",
-    ]  # fmt: skip
+        "17.7",
+        "42",
+        "171 M",
+        "1.20",
+        "6.0\u00d7",
+        "1,000",
+    ]
     assert "drop, points |" in table
     assert "seeds 13, 14: means, in brackets the lowest and the highest" in table
 

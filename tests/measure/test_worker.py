@@ -25,17 +25,30 @@ Folder = Callable[..., Path]
 
 def request_for(folder: Path, **changes: Any) -> dict[str, Any]:
     request = {
-        "kind": "onnx", "path": str(folder), "device": "cpu", "threads": 1, "shapes": [[1, 4], [3, 8]], "vocabulary": 12,
-        "labels": None, "warm_up": 1, "samples": 5, "seconds": None, "seed": 13,
-    }  # fmt: skip
+        "kind": "onnx",
+        "path": str(folder),
+        "device": "cpu",
+        "threads": 1,
+        "shapes": [[1, 4], [3, 8]],
+        "vocabulary": 12,
+        "labels": None,
+        "warm_up": 1,
+        "samples": 5,
+        "seconds": None,
+        "seed": 13,
+    }
     return request | changes
 
 
 def answer_of(code: str, request: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], input=json.dumps(request), capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=False,
         env=worker_environment(1),
-    )  # fmt: skip
+    )
 
 
 def test_every_shape_gets_as_many_samples_as_were_asked_for(onnx_folder: Folder) -> None:
@@ -52,8 +65,10 @@ def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
 def test_random_inputs_are_full_and_within_the_vocabulary() -> None:
     given = worker.random_inputs(5, 40, 16, seed=1)
     assert {name: values.shape for name, values in given.items()} == {
-        "input_ids": (40, 16), "attention_mask": (40, 16), "token_type_ids": (40, 16),
-    }  # fmt: skip
+        "input_ids": (40, 16),
+        "attention_mask": (40, 16),
+        "token_type_ids": (40, 16),
+    }
     assert all(values.dtype == np.int64 for values in given.values())
     assert set(np.unique(given["input_ids"])) == {0, 1, 2, 3, 4}
     assert given["attention_mask"].all()
@@ -128,9 +143,13 @@ def test_the_peak_memory_of_a_process_takes_in_what_it_has_freed() -> None:
 
 def test_a_wrong_input_is_answered_with_its_message(tmp_path: Path) -> None:
     ended = subprocess.run(
-        worker_command(WORKER), input=json.dumps({"do": "time", **request_for(tmp_path)}) + "\n", capture_output=True,
-        text=True, check=True, env=worker_environment(1),
-    )  # fmt: skip
+        worker_command(WORKER),
+        input=json.dumps({"do": "time", **request_for(tmp_path)}) + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        env=worker_environment(1),
+    )
     assert list(json.loads(ended.stdout)) == ["error", "exit_code"]
     assert "cannot be loaded by onnxruntime" in json.loads(ended.stdout)["error"]
 

@@ -18,7 +18,7 @@ from compress.bert.quantizers import with_quantizers
 from compress.bert.token_vectors import principal, token_vectors
 from compress.errors import InputError, NoEffect
 from compress.methods.build_student import PLAIN_SIZES, build_student
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, tokens, toy_task
 
 STUDENTS: dict[str, dict[str, Any]] = {
@@ -45,7 +45,7 @@ def teacher() -> PreTrainedModel:
 
 
 def built(teacher: PreTrainedModel, seed: int = 13, **arguments: Any) -> PreTrainedModel:
-    return build_student(teacher, task=toy_task(), run=Run(seed=seed), **arguments)
+    return build_student(teacher, task=toy_task(), run=StepContext(seed=seed), **arguments)
 
 
 @each_student
@@ -106,8 +106,10 @@ def test_an_albert_with_a_group_for_each_layer_and_no_narrower_table_is_near(tea
 def test_an_albert_s_shared_layer_is_the_middle_one_of_its_group(teacher: PreTrainedModel) -> None:
     student = built(teacher, kind="albert", groups=2)
     queries = [layer.attention.query.weight for layer in dict.fromkeys(encoder_layers(student))]
-    assert [torch.equal(query, encoder_layers(teacher)[index].attention.self.query.weight)
-            for query, index in zip(queries, (1, 3), strict=True)] == [True, True]  # fmt: skip
+    assert [
+        torch.equal(query, encoder_layers(teacher)[index].attention.self.query.weight)
+        for query, index in zip(queries, (1, 3), strict=True)
+    ] == [True, True]
 
 
 def test_padding_does_not_reach_a_mobilebert_s_last_word(teacher: PreTrainedModel) -> None:
@@ -130,27 +132,30 @@ def test_tinybert_s_and_mobilebert_s_shapes_are_those_of_the_papers() -> None:
     assert module.SHAPES["mobilebert"]["bottleneck"] == 128
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ({"heads": 3}, r"heads is 3, which does not divide width 16"),
-    ({"width": 20}, r"width is 20, the teacher's 16 is the most that can be taken from it; use 16, or initial: random"),
-    ({"layers": 5}, r"layers is 5, the teacher's 4 is the most"),
-    ({"intermediate": 30}, r"intermediate is 30, the teacher's 24 is the most"),
-    ({"heads": 8}, r"heads is 8, the teacher's 4 is the most"),
-    ({"width": 8, "initial": "copy"}, r"width is 8, the teacher's 16 must be equal to be copied; use 16, or"),
-    ({"keep": [1, 4]}, r"keep names layer 4, but the teacher has layers 0 to 3"),
-    ({"keep": [2, 1]}, r"keep is \[2, 1\]; name each layer once, in rising order: \[1, 2\]"),
-    ({"keep": [1], "layers": 2}, r"keep names 1 layers, but layers is 2"),
-    ({"keep": [1], "initial": "random"}, r"keep is \[1\], but no layer is taken"),
-    ({"groups": 2}, r"groups is given, but only albert have it"),
-    ({"kind": "albert", "groups": 5}, r"groups is 5, but only 4 layers run"),
-    ({"kind": "albert", "embedding": 17}, r"embedding is 17, but width is 16"),
-    ({"kind": "albert", "keep": [0, 1], "groups": 1}, r"keep names 2 layers, but groups is 1"),
-    ({"kind": "mobilebert", "heads": 3}, r"heads is 3, which does not divide bottleneck 4"),
-    ({"kind": "mobilebert", "keep": [0]}, r"keep is \[0\], but no layer is taken"),
-    ({"kind": "mobilebert", "initial": "copy"}, r"no layer of a BERT fits into a mobilebert"),
-    ({"shape": "tinybert5"}, r"shape is 'tinybert5'"),
-    ({"layers": 0}, r"layers is 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"heads": 3}, r"heads is 3, which does not divide width 16"),
+        ({"width": 20}, r"width is 20, the teacher's 16 is the most that can be taken from it; use 16, or initial: random"),
+        ({"layers": 5}, r"layers is 5, the teacher's 4 is the most"),
+        ({"intermediate": 30}, r"intermediate is 30, the teacher's 24 is the most"),
+        ({"heads": 8}, r"heads is 8, the teacher's 4 is the most"),
+        ({"width": 8, "initial": "copy"}, r"width is 8, the teacher's 16 must be equal to be copied; use 16, or"),
+        ({"keep": [1, 4]}, r"keep names layer 4, but the teacher has layers 0 to 3"),
+        ({"keep": [2, 1]}, r"keep is \[2, 1\]; name each layer once, in rising order: \[1, 2\]"),
+        ({"keep": [1], "layers": 2}, r"keep names 1 layers, but layers is 2"),
+        ({"keep": [1], "initial": "random"}, r"keep is \[1\], but no layer is taken"),
+        ({"groups": 2}, r"groups is given, but only albert have it"),
+        ({"kind": "albert", "groups": 5}, r"groups is 5, but only 4 layers run"),
+        ({"kind": "albert", "embedding": 17}, r"embedding is 17, but width is 16"),
+        ({"kind": "albert", "keep": [0, 1], "groups": 1}, r"keep names 2 layers, but groups is 1"),
+        ({"kind": "mobilebert", "heads": 3}, r"heads is 3, which does not divide bottleneck 4"),
+        ({"kind": "mobilebert", "keep": [0]}, r"keep is \[0\], but no layer is taken"),
+        ({"kind": "mobilebert", "initial": "copy"}, r"no layer of a BERT fits into a mobilebert"),
+        ({"shape": "tinybert5"}, r"shape is 'tinybert5'"),
+        ({"layers": 0}, r"layers is 0"),
+    ],
+)
 def test_sizes_that_do_not_fit_are_refused_before_any_work(
     teacher: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], said: str
 ) -> None:
@@ -182,8 +187,15 @@ def test_what_is_no_even_float_bert_cannot_teach() -> None:
 def test_a_student_of_another_family_is_trained_by_its_teacher(teacher: PreTrainedModel) -> None:
     """Of the same width, by hidden states too, though it reads no token types and its teacher does."""
     student = built(teacher, kind="distilbert")
-    trained = cp.distill(student, teacher=teacher, task=toy_task(), objectives={"logits": 1.0, "hidden": 0.1}, epochs=1,
-                         batch_size=8, run=Run(device="cpu"))  # fmt: skip
+    trained = cp.distill(
+        student,
+        teacher=teacher,
+        task=toy_task(),
+        objectives={"logits": 1.0, "hidden": 0.1},
+        epochs=1,
+        batch_size=8,
+        run=StepContext(device="cpu"),
+    )
     assert differences(state_of(trained), state_of(student))
     assert type(trained) is type(student)
 
@@ -191,8 +203,16 @@ def test_a_student_of_another_family_is_trained_by_its_teacher(teacher: PreTrain
 @each_student
 def test_every_student_learns_its_teacher_s_logits(teacher: PreTrainedModel, name: str) -> None:
     student = built(teacher, **STUDENTS[name])
-    trained = cp.distill(student, teacher=teacher, task=toy_task(), objectives={"logits": 1.0}, epochs=1, batch_size=8,
-                         augment={"copies": 2}, run=Run(device="cpu"))  # fmt: skip
+    trained = cp.distill(
+        student,
+        teacher=teacher,
+        task=toy_task(),
+        objectives={"logits": 1.0},
+        epochs=1,
+        batch_size=8,
+        augment={"copies": 2},
+        run=StepContext(device="cpu"),
+    )
     assert differences(state_of(trained), state_of(student))
 
 
@@ -208,8 +228,9 @@ def test_students_without_an_encoder_have_the_sizes_that_are_told_and_start_from
 ) -> None:
     student, told = built(teacher, kind=kind, embedding=6, width=5), principal(token_vectors(teacher), 6)
     assert {name: getattr(student.config, key) for name, key in PLAIN_SIZES[kind].items() if name != "buckets"} == {
-        "embedding": 6, "width": 5,
-    }  # fmt: skip
+        "embedding": 6,
+        "width": 5,
+    }
     rows = student.get_input_embeddings().weight.detach()
     torch.testing.assert_close(rows / rows.norm(), told / told.norm(), rtol=1e-4, atol=1e-5)
     assert not student.config.pairs

@@ -19,16 +19,17 @@ from compress.objectives import OBJECTIVES
 from compress.objectives.layer_map import all_but_last
 from compress.tasks.text_classification import Task
 from compress.train.predict import predict
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
 from tests.models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
 
 QUICK = {"epochs": 1, "batch_size": 8}
 MODULES = {name: import_module(module) for name, module in OBJECTIVES.items()}
 STATES: list[dict[str, float]] = [
-    {name: 1.0} for name, module in MODULES.items()
+    {name: 1.0}
+    for name, module in MODULES.items()
     if getattr(module, "PAIRS", None) not in (None, all_but_last) and not getattr(module, "MASKS", False)
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -79,7 +80,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     model: PreTrainedModel, student: PreTrainedModel, toy: Task, objectives: dict[str, float]
 ) -> None:
     first, again, other = (
-        distill(student, teacher=model, task=toy, objectives=objectives, **QUICK, run=Run(seed=seed)) for seed in (4, 4, 5)
+        distill(student, teacher=model, task=toy, objectives=objectives, **QUICK, run=StepContext(seed=seed))
+        for seed in (4, 4, 5)
     )
     assert not differences(state_of(first), state_of(again))
     assert differences(state_of(first), state_of(other))
@@ -88,7 +90,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
 def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_hidden_states(toy: Task, exact: None) -> None:
     """Without dropout, the loss of each objective is 0 before the first step."""
     teacher = tiny_bert(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    run = Run(max_steps=1)
+    run = StepContext(max_steps=1)
     distill(teacher, teacher=teacher, task=toy, objectives={"hidden": 1.0, "logits": 1.0}, **QUICK, run=run)
     assert run.facts["epochs"][0]["loss"] == pytest.approx(0, abs=1e-6)
 
@@ -97,9 +99,17 @@ def test_objectives_count_by_their_weight_and_the_temperature_arrives(toy: Task,
     """The first loss, worked out with numpy from the answers of both models to the same sentences."""
     silent = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     teacher, student = tiny_bert(seed=8, **silent), tiny_bert(seed=9, **silent)
-    run = Run(max_steps=1)
-    distill(student, teacher=teacher, task=toy, objectives={"labels": 0.25, "logits": 2.0}, temperature=3.0, epochs=1,
-            batch_size=40, run=run)  # fmt: skip
+    run = StepContext(max_steps=1)
+    distill(
+        student,
+        teacher=teacher,
+        task=toy,
+        objectives={"labels": 0.25, "logits": 2.0},
+        temperature=3.0,
+        epochs=1,
+        batch_size=40,
+        run=run,
+    )
     encoded = toy.encode(toy.train, student.tokenizer)
     said, told = (predict(one, encoded).astype(np.float64) for one in (student, teacher))
 
@@ -112,11 +122,17 @@ def test_objectives_count_by_their_weight_and_the_temperature_arrives(toy: Task,
     assert run.facts["epochs"][0]["loss"] == pytest.approx(0.25 * entropy + 2 * divergence, rel=1e-4)
 
 
-@pytest.mark.parametrize(("objectives", "said"), [
-    ({}, "objectives"), ({"logit": 1.0}, "names 'logit'; allowed: labels, logits, logit_mse, hidden"),
-    ({"logits": 0.0}, r"objectives\.logits"), ({"logits": -1.0}, r"objectives\.logits"),
-    ({"logits": float("nan")}, r"objectives\.logits"), ({"logits": float("inf")}, r"objectives\.logits"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("objectives", "said"),
+    [
+        ({}, "objectives"),
+        ({"logit": 1.0}, "names 'logit'; allowed: labels, logits, logit_mse, hidden"),
+        ({"logits": 0.0}, r"objectives\.logits"),
+        ({"logits": -1.0}, r"objectives\.logits"),
+        ({"logits": float("nan")}, r"objectives\.logits"),
+        ({"logits": float("inf")}, r"objectives\.logits"),
+    ],
+)
 def test_objectives_that_cannot_be_learned_are_refused_before_any_forward_pass(
     model: PreTrainedModel, student: PreTrainedModel, toy: Task, objectives: dict[str, float], said: str
 ) -> None:
@@ -138,8 +154,12 @@ def test_values_out_of_range_are_refused_before_any_forward_pass(
 def test_other_labels_are_refused(toy: Task) -> None:
     for labels in (("good", "ugly"), ("bad", "good", "mixed")):
         with pytest.raises(InputError, match=r"the teacher has \d labels, but the task has (others|2) \(bad, good\)"):
-            distill(forbid_forward_passes(tiny_bert()), teacher=forbid_forward_passes(tiny_bert(labels=labels)), task=toy,
-                    objectives={"logits": 1.0})  # fmt: skip
+            distill(
+                forbid_forward_passes(tiny_bert()),
+                teacher=forbid_forward_passes(tiny_bert(labels=labels)),
+                task=toy,
+                objectives={"logits": 1.0},
+            )
 
 
 def test_another_vocabulary_is_refused_where_tokens_are_compared(
@@ -148,8 +168,12 @@ def test_another_vocabulary_is_refused_where_tokens_are_compared(
     words = sorted(model.tokenizer.get_vocab())
     student.tokenizer = tiny_tokenizer(tuple(words))
     with pytest.raises(InputError, match=r"different vocabularies, but distill\.objectives names 'hidden'"):
-        distill(forbid_forward_passes(student), teacher=forbid_forward_passes(model), task=toy,
-                objectives={"logits": 1.0, "hidden": 1.0})  # fmt: skip
+        distill(
+            forbid_forward_passes(student),
+            teacher=forbid_forward_passes(model),
+            task=toy,
+            objectives={"logits": 1.0, "hidden": 1.0},
+        )
 
 
 def test_logits_are_matched_across_vocabularies(student: PreTrainedModel, toy: Task) -> None:

@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 from compress.errors import InputError
 from compress.methods.distill import distill
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import PIECES, differences, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
 
@@ -32,7 +32,7 @@ def test_any_mix_teaches_a_narrower_student_and_the_result_keeps_no_projection(m
 def test_a_student_comes_nearer_to_the_states_that_it_learns_from(objectives: dict[str, float]) -> None:
     task = toy_task(train=64)
     teacher, student = tiny_bert(layers=2), tiny_bert(seed=9, layers=2, **without_dropout())
-    run = Run()
+    run = StepContext()
     distill(student, teacher=teacher, task=task, objectives=objectives, epochs=8, batch_size=8, learning_rate=1e-2, run=run)
     losses = [epoch["loss"] for epoch in run.facts["epochs"]]
     assert losses[-1] < 0.6 * losses[0]
@@ -49,7 +49,7 @@ def test_the_last_layer_can_be_compared_at_its_first_token_alone(
         used = importlib.import_module(place).first_token_only
         monkeypatch.setattr(f"{place}.first_token_only", lambda one, used=used: (cut.append(one), used(one))[1])
     student = tiny_bert(seed=9, **without_dropout())
-    run = Run(answers=tmp_path, max_steps=1)
+    run = StepContext(answers=tmp_path, max_steps=1)
     wanted = {"hidden": 1.0, "cosine": 1.0, "feature_map": 1.0, "feature_statistics": 1.0, "embedding": 1.0}
     distill(student, teacher=model, task=toy, objectives=wanted, last_tokens=last_tokens, **QUICK, run=run)
     assert len({id(one) for one in cut}) == computed
@@ -58,7 +58,7 @@ def test_the_last_layer_can_be_compared_at_its_first_token_alone(
 
 
 def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_first_tokens(toy: Task) -> None:
-    teacher, run = tiny_bert(**without_dropout()), Run(max_steps=1)
+    teacher, run = tiny_bert(**without_dropout()), StepContext(max_steps=1)
     distill(teacher, teacher=teacher, task=toy, objectives={"hidden": 1.0}, last_tokens="first", **QUICK, run=run)
     assert run.facts["epochs"][0]["loss"] < 1e-3  # in bfloat16
 
@@ -66,7 +66,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_first_tokens(to
 def test_answers_from_disk_teach_as_live_ones_do(model: PreTrainedModel, toy: Task, tmp_path: Path, exact: None) -> None:
     student, objectives = tiny_bert(seed=9, **without_dropout()), {"hidden": 1.0, "attention_scores": 0.1, "logits": 1.0}
     live, first, again = (
-        distill(student, teacher=model, task=toy, objectives=objectives, **QUICK, run=Run(answers=answers))
+        distill(student, teacher=model, task=toy, objectives=objectives, **QUICK, run=StepContext(answers=answers))
         for answers in (None, tmp_path, tmp_path)
     )
     assert not differences(state_of(first), state_of(again))
@@ -113,17 +113,22 @@ def test_patience_needs_a_metric_to_watch(model: PreTrainedModel, toy: Task) -> 
 
 
 def test_copies_with_other_words_are_learned_from_too(model: PreTrainedModel, toy: Task) -> None:
-    run, plain = Run(), Run()
+    run, plain = StepContext(), StepContext()
     options = {"teacher": tiny_bert(seed=8), "task": toy, "objectives": {"logits": 1.0}, **QUICK}
     distill(model, **options, augment={"copies": 3, "probability": 1.0, "candidates": 3}, run=run)
     distill(model, **options, run=plain)
     assert run.facts["examples"] > 2 * plain.facts["examples"] == 80
 
 
-@pytest.mark.parametrize(("augment", "said"), [
-    ({"copies": 0}, r"augment\.copies"), ({"kind": "tiny"}, r"augment\.kind"), ({"copy": 3}, r"augment\.copy"),
-    ({"mask": 0.1}, r"augment\.mask is 0\.1, which is for kind masking"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("augment", "said"),
+    [
+        ({"copies": 0}, r"augment\.copies"),
+        ({"kind": "tiny"}, r"augment\.kind"),
+        ({"copy": 3}, r"augment\.copy"),
+        ({"mask": 0.1}, r"augment\.mask is 0\.1, which is for kind masking"),
+    ],
+)
 def test_rules_of_copies_that_cannot_be_are_refused(
     model: PreTrainedModel, toy: Task, augment: dict[str, Any], said: str
 ) -> None:
@@ -132,11 +137,12 @@ def test_rules_of_copies_that_cannot_be_are_refused(
 
 
 def test_texts_without_labels_can_be_learned_from_before_the_task(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
-    file, run = tmp_path / "texts.txt", Run()
+    file, run = tmp_path / "texts.txt", StepContext()
     file.write_text("\n".join(f"the {word} film was good" for word in ("very", "fine", "dull", "plot")), encoding="utf-8")
     student = tiny_bert(seed=9)
-    learned = distill(student, teacher=model, task=toy, objectives={"hidden": 1.0, "attention": 1.0}, text=str(file), run=run,
-                      **QUICK)  # fmt: skip
+    learned = distill(
+        student, teacher=model, task=toy, objectives={"hidden": 1.0, "attention": 1.0}, text=str(file), run=run, **QUICK
+    )
     assert run.facts["examples"] == 4
     assert differences(state_of(learned), state_of(student))
 
@@ -149,8 +155,15 @@ def test_labels_that_texts_do_not_have_are_refused(model: PreTrainedModel, toy: 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A pre-trained model with its head for masked words, as wide as the teacher."""
-    config = BertConfig(vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=1, num_attention_heads=4,
-                        intermediate_size=24, max_position_embeddings=24, initializer_range=0.25)  # fmt: skip
+    config = BertConfig(
+        vocab_size=len(PIECES),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=24,
+        max_position_embeddings=24,
+        initializer_range=0.25,
+    )
     torch.manual_seed(1)
     BertForMaskedLM(config).save_pretrained(tmp_path / "checkpoint")
     tiny_tokenizer().save_pretrained(tmp_path / "checkpoint")
@@ -160,9 +173,9 @@ def checkpoint(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("width", [16, 8])
 def test_hidden_words_teach_a_student_of_any_width(model: PreTrainedModel, toy: Task, checkpoint: Path, width: int) -> None:
     student = tiny_bert(seed=9, hidden_size=width, intermediate_size=24, **without_dropout())
-    objectives, run = {"masked_words": 1.0, "masked_logits": 1.0}, Run()
+    objectives, run = {"masked_words": 1.0, "masked_logits": 1.0}, StepContext()
     options = {"task": toy, "objectives": objectives, "masked_lm": str(checkpoint), "epochs": 6, "batch_size": 8}
-    learned = distill(student, teacher=model, learning_rate=1e-2, hides=0.3, run=run, **options)
+    learned = distill(student, teacher=model, learning_rate=1e-2, mlm_probability=0.3, run=run, **options)
     losses = [epoch["loss"] for epoch in run.facts["epochs"]]
     assert losses[-1] < 0.95 * losses[0]
     assert state_of(learned).keys() == state_of(student).keys()

@@ -10,7 +10,7 @@ import torch
 from compress.errors import InputError, NoEffect
 from compress.methods.drop_layers import drop_layers
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import differences, logits_of, state_of, tiny_bert
 
 
@@ -41,11 +41,17 @@ def test_the_model_that_comes_in_stays_bit_for_bit() -> None:
     assert model.config.to_dict() == config
 
 
-@pytest.mark.parametrize(("keep", "said"), [
-    ([], "at least 1 item"), ([0, -1], "is -1"), ([3], "names layer 3, but the model has 0 to 2"),
-    ([0, 8, 9], "names layer 8, 9, but"),
-    ([1, 0], r"name each layer once, in rising order: \[0, 1\]"), ([0, 0], r"in rising order: \[0\]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        ([], "at least 1 item"),
+        ([0, -1], "is -1"),
+        ([3], "names layer 3, but the model has 0 to 2"),
+        ([0, 8, 9], "names layer 8, 9, but"),
+        ([1, 0], r"name each layer once, in rising order: \[0, 1\]"),
+        ([0, 0], r"in rising order: \[0\]"),
+    ],
+)
 def test_layers_that_cannot_be_kept_are_refused(keep: list[int], said: str) -> None:
     with pytest.raises(InputError, match=rf"drop_layers\.keep.*{said}"):
         drop_layers(tiny_bert(layers=3), keep=keep)
@@ -56,10 +62,19 @@ def test_keeping_every_layer_raises_no_effect() -> None:
         drop_layers(tiny_bert(layers=3), keep=[0, 1, 2])
 
 
-@pytest.mark.parametrize(("by", "layers", "stay"), [
-    (None, 2, [0, 1]), ("top", 4, [0, 1, 2, 3]), ("bottom", 2, [4, 5]), ("symmetric", 3, [0, 1, 5]),
-    ("symmetric", 4, [0, 1, 4, 5]), ("symmetric", 1, [0]), ("alternate", 3, [0, 2, 5]), ("alternate", 1, [2]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("by", "layers", "stay"),
+    [
+        (None, 2, [0, 1]),
+        ("top", 4, [0, 1, 2, 3]),
+        ("bottom", 2, [4, 5]),
+        ("symmetric", 3, [0, 1, 5]),
+        ("symmetric", 4, [0, 1, 4, 5]),
+        ("symmetric", 1, [0]),
+        ("alternate", 3, [0, 2, 5]),
+        ("alternate", 1, [2]),
+    ],
+)
 def test_a_strategy_says_which_layers_stay(by: Any, layers: int, stay: list[int]) -> None:
     model = tiny_bert(layers=6)
     assert not differences(state_of(drop_layers(model, layers=layers, by=by)), state_of(drop_layers(model, keep=stay)))
@@ -76,19 +91,24 @@ def test_layers_that_change_what_they_read_least_go_first(toy: Task) -> None:
             for norm in (layer.attention.output.LayerNorm, layer.output.LayerNorm):
                 norm.weight.fill_(1)
                 norm.bias.zero_()
-    run = Run(device="cpu")
+    run = StepContext(device="cpu")
     student = drop_layers(model, layers=2, by="contribution", task=toy, run=run)
     assert not differences(state_of(student), state_of(drop_layers(model, keep=[0, 3])))
     assert min(run.facts["similarity"][1:3]) > max(run.facts["similarity"][::3])
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ({}, "keep is missing, and so is layers; give one"),
-    ({"keep": [0], "layers": 1}, "keep and layers are both given; give one"),
-    ({"keep": [0], "by": "top"}, "by is top, but keep names"),
-    ({"layers": 4}, "layers is 4, but the model has 3"), ({"layers": 0}, r"drop_layers\.layers"),
-    ({"layers": 2, "by": "middle"}, r"drop_layers\.by"), ({"layers": 2, "by": "contribution"}, "measured on a task; give one"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "keep is missing, and so is layers; give one"),
+        ({"keep": [0], "layers": 1}, "keep and layers are both given; give one"),
+        ({"keep": [0], "by": "top"}, "by is top, but keep names"),
+        ({"layers": 4}, "layers is 4, but the model has 3"),
+        ({"layers": 0}, r"drop_layers\.layers"),
+        ({"layers": 2, "by": "middle"}, r"drop_layers\.by"),
+        ({"layers": 2, "by": "contribution"}, "measured on a task; give one"),
+    ],
+)
 def test_a_strategy_that_makes_no_sense_is_refused(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         drop_layers(tiny_bert(layers=3), **arguments)

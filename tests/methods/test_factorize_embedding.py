@@ -16,7 +16,7 @@ from compress.errors import InputError, NoEffect
 from compress.methods.factorize_embedding import factorize_embedding
 from compress.tasks.text_classification import Task
 from compress.tasks.words import counted
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import PIECES, logits_of, tiny_bert, tiny_of, toy_task
 
@@ -43,7 +43,7 @@ def flat(rank: int) -> Any:
 
 @pytest.mark.parametrize("weighting", ["frequency", "none"])
 def test_rows_of_so_many_dimensions_are_kept_whole(toy: Task, weighting: Any) -> None:
-    model, run = flat(3), Run()
+    model, run = flat(3), StepContext()
     student = factorize_embedding(model, task=toy, rank=3, weighting=weighting, run=run)
     torch.testing.assert_close(rows_of(student), rows_of(model), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(logits_of(student), logits_of(model), rtol=1e-3, atol=1e-3)
@@ -56,7 +56,7 @@ def test_the_energy_chooses_the_smallest_rank_that_keeps_it(toy: Task) -> None:
     model = tiny_bert()
     centred = (rows_of(model) - rows_of(model).mean(0)).double()
     for energy in (0.3, 0.6):
-        run = Run()
+        run = StepContext()
         student = factorize_embedding(model, task=toy, energy=energy, weighting="none", run=run)
         values = torch.linalg.svdvals(centred).square()
         kept = values.cumsum(0) / values.sum()
@@ -94,25 +94,28 @@ def test_pieces_can_go_before_and_after(toy: Task) -> None:
 
 
 def test_a_trial_takes_the_largest_rank_that_there_is(toy: Task) -> None:
-    assert embedding_rank(factorize_embedding(tiny_bert(), task=toy, rank=128, run=Run(tiny=True))) == 8
+    assert embedding_rank(factorize_embedding(tiny_bert(), task=toy, rank=128, run=StepContext(tiny=True))) == 8
 
 
 def test_training_reaches_both_factors(toy: Task) -> None:
     student = factorize_embedding(tiny_bert(), task=toy, rank=4)
-    tuned: Any = cp.fine_tune(student, task=toy, epochs=1, batch_size=8, learning_rate=1e-3, run=Run(device="cpu"))
+    tuned: Any = cp.fine_tune(student, task=toy, epochs=1, batch_size=8, learning_rate=1e-3, run=StepContext(device="cpu"))
     for end in ("table.weight", "up.weight", "up.bias"):
         name = f"bert.embeddings.word_embeddings.{end}"
         assert not torch.equal(tuned.get_parameter(name), student.get_parameter(name))
 
 
-@pytest.mark.parametrize(("model", "arguments", "said"), [
-    (tiny_bert(), {}, "rank is missing, and so is energy"),
-    (tiny_bert(), {"rank": 2, "energy": 0.5}, "are both given"),
-    (tiny_bert(), {"rank": 0}, r"factorize_embedding\.rank"),
-    (tiny_bert(), {"energy": 1.0}, r"factorize_embedding\.energy"),
-    (tiny_bert(), {"rank": 16}, "17 x 16; use at most 8"),
-    (with_quantizers(tiny_bert(), per_channel=True, symmetric=True), {"rank": 2}, "before quantize_aware"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "arguments", "said"),
+    [
+        (tiny_bert(), {}, "rank is missing, and so is energy"),
+        (tiny_bert(), {"rank": 2, "energy": 0.5}, "are both given"),
+        (tiny_bert(), {"rank": 0}, r"factorize_embedding\.rank"),
+        (tiny_bert(), {"energy": 1.0}, r"factorize_embedding\.energy"),
+        (tiny_bert(), {"rank": 16}, "17 x 16; use at most 8"),
+        (with_quantizers(tiny_bert(), per_channel=True, symmetric=True), {"rank": 2}, "before quantize_aware"),
+    ],
+)
 def test_what_makes_no_sense_is_refused(toy: Task, model: Any, arguments: Any, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         factorize_embedding(forbid_forward_passes(model), task=toy, **arguments)

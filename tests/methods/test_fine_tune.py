@@ -16,7 +16,7 @@ from compress.errors import InputError
 from compress.methods.fine_tune import fine_tune
 from compress.tasks.text_classification import Task
 from compress.train.predict import predict
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, toy_task
 
@@ -25,7 +25,7 @@ from tests.models import differences, logits_of, state_of, tiny_bert, toy_task
 def test_it_learns_a_task_that_one_word_decides(toy: Task) -> None:
     model = tiny_bert(initializer_range=0.05)
     before = accuracy(model, toy)
-    run = Run()
+    run = StepContext()
     tuned = fine_tune(model, task=toy_task(train=80), epochs=12, learning_rate=1e-2, batch_size=16, run=run)
     assert before < 0.8
     assert accuracy(tuned, toy) == 1.0
@@ -52,9 +52,9 @@ def test_the_model_that_comes_in_stays_bit_for_bit_and_shares_no_tensor(model: P
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(model: PreTrainedModel, toy: Task) -> None:
     torch.manual_seed(1)
-    first = fine_tune(model, task=toy, epochs=1, batch_size=8, run=Run(seed=4))
+    first = fine_tune(model, task=toy, epochs=1, batch_size=8, run=StepContext(seed=4))
     torch.manual_seed(2)
-    again, other = (fine_tune(model, task=toy, epochs=1, batch_size=8, run=Run(seed=seed)) for seed in (4, 5))
+    again, other = (fine_tune(model, task=toy, epochs=1, batch_size=8, run=StepContext(seed=seed)) for seed in (4, 5))
     assert not differences(state_of(first), state_of(again))
     assert differences(state_of(first), state_of(other))
 

@@ -16,7 +16,7 @@ from compress.errors import InputError, NoEffect
 from compress.methods.distill import distill
 from compress.methods.load_student import load_student
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import differences, state_of, tiny_bert, tiny_of, tiny_tokenizer
 
 OTHERS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dull", "bad", "fine", "good", "film", "plot", "it")
@@ -65,7 +65,7 @@ def test_a_new_head_follows_the_seed(tmp_path: Path) -> None:
     path = cp.save(model, tmp_path / "small")
     file = path / "model.safetensors"
     save_file({name: tensor for name, tensor in load_file(file).items() if not name.startswith("classifier.")}, file)
-    one, two, three = (load_student(tiny_bert(), checkpoint=str(path), run=Run(seed=seed)) for seed in (1, 1, 2))
+    one, two, three = (load_student(tiny_bert(), checkpoint=str(path), run=StepContext(seed=seed)) for seed in (1, 1, 2))
     assert not differences(state_of(one), state_of(two))
     assert set(differences(state_of(one), state_of(three))) == {"classifier.weight"}
 

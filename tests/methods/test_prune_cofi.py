@@ -16,7 +16,7 @@ from compress.errors import InputError
 from compress.methods import prune_cofi as module
 from compress.methods.prune_cofi import prune_cofi
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from compress.train.structure_masks import StructureMasks, encoder_parameters, layer_costs
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of
@@ -119,7 +119,7 @@ def test_four_layers_of_the_teacher_teach_evenly_spread(depth: int, layers: list
 
 def test_the_same_seed_gives_the_same_result_and_another_one_another(model: PreTrainedModel, toy: Task) -> None:
     options = {**QUICK, "teacher": model, "task": toy, "accumulate": 2}
-    one, two, other = (prune_cofi(model, **options, run=Run(seed=seed)) for seed in (1, 1, 2))
+    one, two, other = (prune_cofi(model, **options, run=StepContext(seed=seed)) for seed in (1, 1, 2))
     assert not differences(state_of(one), state_of(two))
     assert differences(state_of(one), state_of(other))
 
@@ -129,28 +129,37 @@ def test_stopped_and_resumed_equals_uninterrupted(model: PreTrainedModel, toy: T
     options = {**QUICK, "teacher": model, "task": toy, "epochs": 2, "width": True, "mask_learning_rate": 0.2}
     expected = prune_cofi(model, **options)
     with pytest.raises(Stopped):
-        prune_cofi(model, **options, run=Run(folder=tmp_path, progress=stop_at(step), checkpoint_seconds=0.0))
+        prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=stop_at(step), checkpoint_seconds=0.0))
     told: list[int] = []
-    found = prune_cofi(model, **options, run=Run(folder=tmp_path, progress=steps_told(told)))
+    found = prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=steps_told(told)))
     assert told[0] == step
     assert not differences(state_of(found), state_of(expected))
-    again = prune_cofi(model, **options, run=Run(folder=tmp_path, progress=steps_told(told)))
+    again = prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=steps_told(told)))
     assert told[-1] == 10
     assert not differences(state_of(again), state_of(expected))
 
 
-@pytest.mark.parametrize("other", [
-    {"fraction": 0.6}, {"width": True}, {"alpha": 0.5}, {"temperature": 1.0}, {"teacher_layers": [2]},
-    {"mask_learning_rate": 0.1}, {"reached_by": 0.5}, {"multiple_of": 4},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"fraction": 0.6},
+        {"width": True},
+        {"alpha": 0.5},
+        {"temperature": 1.0},
+        {"teacher_layers": [2]},
+        {"mask_learning_rate": 0.1},
+        {"reached_by": 0.5},
+        {"multiple_of": 4},
+    ],
+)
 def test_a_run_with_other_options_starts_anew(
     model: PreTrainedModel, toy: Task, tmp_path: Path, other: dict[str, Any]
 ) -> None:
     options = {**QUICK, "teacher": model, "task": toy}
     with pytest.raises(Stopped):
-        prune_cofi(model, **options, run=Run(folder=tmp_path, progress=stop_at(4), checkpoint_seconds=0.0))
+        prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=stop_at(4), checkpoint_seconds=0.0))
     told: list[int] = []
-    prune_cofi(model, **{**options, **other}, run=Run(folder=tmp_path, progress=steps_told(told)))
+    prune_cofi(model, **{**options, **other}, run=StepContext(folder=tmp_path, progress=steps_told(told)))
     assert told == [1, 2, 3, 4, 5]
 
 
@@ -196,11 +205,21 @@ def test_models_that_quantize_or_have_no_encoder_are_refused(model: PreTrainedMo
         prune_cofi(words, teacher=model, task=toy, fraction=0.5)
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    *[one for one in OUT_OF_RANGE if one[0] not in ("average", "patience")],
-    ("fraction", 0.0), ("fraction", 1.0), ("alpha", 0.0), ("alpha", 1.0), ("multiple_of", 0), ("mask_learning_rate", 0.0),
-    ("reached_by", 1.1), ("temperature", 0.0), ("width", 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[one for one in OUT_OF_RANGE if one[0] not in ("average", "patience")],
+        ("fraction", 0.0),
+        ("fraction", 1.0),
+        ("alpha", 0.0),
+        ("alpha", 1.0),
+        ("multiple_of", 0),
+        ("mask_learning_rate", 0.0),
+        ("reached_by", 1.1),
+        ("temperature", 0.0),
+        ("width", 1),
+    ],
+)
 def test_values_out_of_range_are_refused_before_any_forward_pass(
     model: PreTrainedModel, toy: Task, name: str, value: Any
 ) -> None:

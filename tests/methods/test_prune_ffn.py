@@ -13,7 +13,7 @@ from compress.errors import InputError, NoEffect
 from compress.methods.prune_ffn import prune_ffn
 from compress.methods.quantize_aware import quantize_aware
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import LABELS, logits_of, tiny_bert, tiny_of, toy_task
 
@@ -27,7 +27,7 @@ def neurons_of(model: Any) -> list[int]:
 @pytest.mark.parametrize("importance", HOW)
 @pytest.mark.parametrize(("fraction", "left"), [(0.25, 36), (0.5, 24), (0.9, 4), (1.0, 0)])
 def test_so_many_neurons_go_in_multiples(toy: Task, importance: Any, fraction: float, left: int) -> None:
-    run = Run(device="cpu")
+    run = StepContext(device="cpu")
     pruned = prune_ffn(tiny_bert(), task=toy, fraction=fraction, importance=importance, multiple_of=4, run=run)
     assert sum(neurons_of(pruned)) == left
     assert all(count % 4 == 0 for count in neurons_of(pruned))
@@ -59,12 +59,16 @@ def refused(model: Any, toy: Task, said: str, **arguments: Any) -> None:
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ({"fraction": 0.0}, r"prune_ffn\.fraction"), ({"fraction": 1.1}, r"prune_ffn\.fraction"),
-    ({"fraction": 0.5, "importance": "best"}, r"prune_ffn\.importance"),
-    ({"fraction": 0.5, "multiple_of": 25}, "multiple_of is 25, but no layer has more than 24 neurons"),
-    ({"fraction": 0.5, "examples": 0}, r"prune_ffn\.examples"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"fraction": 0.0}, r"prune_ffn\.fraction"),
+        ({"fraction": 1.1}, r"prune_ffn\.fraction"),
+        ({"fraction": 0.5, "importance": "best"}, r"prune_ffn\.importance"),
+        ({"fraction": 0.5, "multiple_of": 25}, "multiple_of is 25, but no layer has more than 24 neurons"),
+        ({"fraction": 0.5, "examples": 0}, r"prune_ffn\.examples"),
+    ],
+)
 def test_what_makes_no_sense_is_refused(toy: Task, arguments: dict[str, Any], said: str) -> None:
     refused(tiny_bert(), toy, said, **arguments)
 

@@ -14,7 +14,7 @@ from compress.methods import prune_heads as module
 from compress.methods.prune_heads import prune_heads
 from compress.methods.quantize_aware import quantize_aware
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import LABELS, differences, logits_of, state_of, tiny_bert, tiny_of, toy_task
 
@@ -25,7 +25,7 @@ def heads_of(model: Any) -> list[int]:
 
 @pytest.mark.parametrize(("fraction", "left"), [(0.1, 7), (0.25, 6), (0.5, 4), (0.9, 1)])
 def test_so_many_heads_go(toy: Task, fraction: float, left: int) -> None:
-    run = Run(device="cpu")
+    run = StepContext(device="cpu")
     pruned = prune_heads(tiny_bert(), task=toy, fraction=fraction, run=run)
     assert sum(heads_of(pruned)) == left
     assert run.facts["heads"] == heads_of(pruned)
@@ -40,8 +40,17 @@ def test_heads_that_answer_nothing_go_first(toy: Task, learn: bool) -> None:
         model.bert.encoder.layer[0].attention.output.dense.weight[:, 4:8] = 0
         model.bert.encoder.layer[1].attention.output.dense.weight[:, 12:] = 0
     if learn:
-        pruned = prune_heads(model, task=toy, fraction=0.25, learn=True, penalty=1e-4, gate_learning_rate=0.3, epochs=30,
-                             learning_rate=1e-3, batch_size=20)  # fmt: skip
+        pruned = prune_heads(
+            model,
+            task=toy,
+            fraction=0.25,
+            learn=True,
+            penalty=1e-4,
+            gate_learning_rate=0.3,
+            epochs=30,
+            learning_rate=1e-3,
+            batch_size=20,
+        )
         assert sum(heads_of(pruned)) == 6
         assert differences(state_of(pruned.classifier), state_of(model.classifier))  # weights were trained as well
     else:
@@ -75,7 +84,9 @@ def test_every_family_loses_heads(toy: Task, kind: str) -> None:
 
 
 def test_the_draw_follows_the_seed(toy: Task) -> None:
-    one, two = (prune_heads(tiny_bert(), task=toy, fraction=0.5, learn=True, batch_size=8, run=Run(seed=5)) for _ in range(2))
+    one, two = (
+        prune_heads(tiny_bert(), task=toy, fraction=0.5, learn=True, batch_size=8, run=StepContext(seed=5)) for _ in range(2)
+    )
     assert not differences(state_of(one), state_of(two))
 
 
@@ -85,13 +96,17 @@ def refused(model: Any, toy: Task, said: str, **arguments: Any) -> None:
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ({"fraction": 0.0}, r"prune_heads\.fraction"), ({"fraction": 1.0}, r"prune_heads\.fraction"),
-    ({"fraction": 0.5, "examples": 0}, r"prune_heads\.examples"),
-    ({"fraction": 0.5, "at_least": -1}, r"prune_heads\.at_least"),
-    ({"fraction": 0.75, "at_least": 2}, r"6 of 8 heads, but where each layer keeps 2 \(at_least\), 4 can go, 0\.5"),
-    ({"fraction": 0.5, "penalty": 0.0}, r"prune_heads\.penalty"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"fraction": 0.0}, r"prune_heads\.fraction"),
+        ({"fraction": 1.0}, r"prune_heads\.fraction"),
+        ({"fraction": 0.5, "examples": 0}, r"prune_heads\.examples"),
+        ({"fraction": 0.5, "at_least": -1}, r"prune_heads\.at_least"),
+        ({"fraction": 0.75, "at_least": 2}, r"6 of 8 heads, but where each layer keeps 2 \(at_least\), 4 can go, 0\.5"),
+        ({"fraction": 0.5, "penalty": 0.0}, r"prune_heads\.penalty"),
+    ],
+)
 def test_what_makes_no_sense_is_refused(toy: Task, arguments: dict[str, Any], said: str) -> None:
     refused(tiny_bert(), toy, said, **arguments)
 

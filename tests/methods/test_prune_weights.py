@@ -22,7 +22,7 @@ from compress.methods.build_student import build_student
 from compress.methods.prune_weights import prune_weights
 from compress.tasks.text_classification import Task
 from compress.train.batches import epoch_batches
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, toy_task, without_dropout
 
@@ -38,7 +38,7 @@ def linears_of(model: PreTrainedModel) -> list[nn.Linear]:
 def test_each_matrix_of_the_encoder_loses_the_fraction_and_nothing_else_does(
     toy: Task, tmp_path: Path, kind: str, importance: str
 ) -> None:
-    model, run = tiny_of(kind), Run()
+    model, run = tiny_of(kind), StepContext()
     before = state_of(model)
     pruned = prune_weights(model, task=toy, fraction=0.5, importance=importance, run=run, **QUICK)
     assert not differences(before, state_of(model))
@@ -79,7 +79,7 @@ def test_blocks_go_whole(toy: Task, importance: str, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("importance", ["magnitude", "movement", "soft_movement"])
 def test_heads_and_rows_are_removed_for_real(toy: Task, tmp_path: Path, importance: str) -> None:
-    run = Run()
+    run = StepContext()
     pruned = prune_weights(tiny_bert(), task=toy, fraction=0.5, importance=importance, shape="head_row", run=run, **QUICK)
     layers = distinct_layers(pruned)
     assert sum(head_count(layer) for layer in layers) == 4
@@ -94,7 +94,7 @@ def test_heads_and_rows_are_removed_for_real(toy: Task, tmp_path: Path, importan
 
 def test_a_row_that_blocks_have_emptied_is_removed_as_well(toy: Task) -> None:
     """Blocks of all 16 columns are rows of the first Linear of the feed-forward part."""
-    run = Run()
+    run = StepContext()
     pruned = prune_weights(tiny_bert(), task=toy, fraction=0.5, shape="block", block=[1, 8], run=run, **QUICK)
     gone = 48 - sum(neuron_count(layer) for layer in distinct_layers(pruned))
     assert gone == run.facts["removable_neurons"] > 0
@@ -114,11 +114,13 @@ def spelled_out(model: PreTrainedModel, task: Task, importance: str, seed: int) 
     batches = epoch_batches(encoded.lengths, 8, seed, 0)
     others = [parameter for parameter in model.parameters() if all(parameter is not linear.weight for linear in linears)]
     matrices = [*dense.values(), *(one for one in others if one.ndim > 1)]
-    optimizer = torch.optim.AdamW([
-        {"params": matrices, "lr": 1e-3, "weight_decay": 0.01},
-        {"params": [one for one in others if one.ndim == 1], "lr": 1e-3, "weight_decay": 0.0},
-        {"params": list(scores.values()), "lr": 1e-2, "weight_decay": 0.0},
-    ])  # fmt: skip
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": matrices, "lr": 1e-3, "weight_decay": 0.01},
+            {"params": [one for one in others if one.ndim == 1], "lr": 1e-3, "weight_decay": 0.0},
+            {"params": list(scores.values()), "lr": 1e-2, "weight_decay": 0.0},
+        ]
+    )
     for step, indices in enumerate(batches):
         fraction = 0.5 * (1 - (1 - min(1.0, step / 4 / 0.75)) ** 3)
         masks = {}
@@ -152,9 +154,20 @@ def build_copy(model: PreTrainedModel) -> PreTrainedModel:
 def test_pruning_equals_the_plain_loop_spelled_out(toy: Task, exact: None, importance: str) -> None:
     model = tiny_bert(**without_dropout())
     found = prune_weights(
-        model, task=toy, fraction=0.5, importance=importance, pruned_from=0.0, pruned_by=0.75, epochs=1, batch_size=8,
-        learning_rate=1e-3, schedule="constant", warmup=0.0, clip_norm=1e9, run=Run(seed=6),
-    )  # fmt: skip
+        model,
+        task=toy,
+        fraction=0.5,
+        importance=importance,
+        pruned_from=0.0,
+        pruned_by=0.75,
+        epochs=1,
+        batch_size=8,
+        learning_rate=1e-3,
+        schedule="constant",
+        warmup=0.0,
+        clip_norm=1e9,
+        run=StepContext(seed=6),
+    )
     expected = state_of(spelled_out(model, toy, importance, 6))
     for name, tensor in state_of(found).items():
         if name.endswith("key.bias") or "word_embeddings" in name:
@@ -179,8 +192,10 @@ def test_a_penalty_moves_the_choice(toy: Task) -> None:
         prune_weights(tiny_bert(), task=toy, fraction=0.5, importance="soft_movement", penalty=penalty, **QUICK)
         for penalty in (0.0, 1e4)
     )
-    assert [bool(((one.weight == 0) != (other.weight == 0)).any()) for one, other in
-            zip(linears_of(none), linears_of(much), strict=True)].count(True) > 6  # fmt: skip
+    assert [
+        bool(((one.weight == 0) != (other.weight == 0)).any())
+        for one, other in zip(linears_of(none), linears_of(much), strict=True)
+    ].count(True) > 6
 
 
 @pytest.mark.parametrize("importance", ["magnitude", "soft_movement"])
@@ -193,11 +208,11 @@ def test_stopped_and_resumed_equals_uninterrupted(toy: Task, tmp_path: Path, imp
             raise Stopped
 
     options: dict[str, Any] = {"task": toy, "fraction": 0.6, "importance": importance, "shape": "head_row", **QUICK}
-    expected = prune_weights(tiny_bert(), run=Run(), **options)
+    expected = prune_weights(tiny_bert(), run=StepContext(), **options)
     with pytest.raises(Stopped):
-        prune_weights(tiny_bert(), run=Run(folder=tmp_path, progress=stop, checkpoint_seconds=0.0), **options)
+        prune_weights(tiny_bert(), run=StepContext(folder=tmp_path, progress=stop, checkpoint_seconds=0.0), **options)
     told: list[int] = []
-    run = Run(folder=tmp_path, progress=lambda what, done, total, **_: told.append(done) if what == "train" else None)
+    run = StepContext(folder=tmp_path, progress=lambda what, done, total, **_: told.append(done) if what == "train" else None)
     found = prune_weights(tiny_bert(), run=run, **options)
     assert told[0] == 7
     assert not differences(state_of(found), state_of(expected))
@@ -205,16 +220,14 @@ def test_stopped_and_resumed_equals_uninterrupted(toy: Task, tmp_path: Path, imp
 
 @pytest.mark.parametrize("max_steps", [1, 2, 3])
 def test_so_few_steps_remove_all_of_it_as_well(toy: Task, max_steps: int) -> None:
-    pruned = prune_weights(tiny_bert(), task=toy, fraction=0.5, run=Run(max_steps=max_steps), **QUICK)
+    pruned = prune_weights(tiny_bert(), task=toy, fraction=0.5, run=StepContext(max_steps=max_steps), **QUICK)
     assert all((one.weight == 0).sum() == one.weight.numel() // 2 for one in linears_of(pruned))
 
 
-def test_an_epoch_that_ended_before_all_was_removed_is_not_picked(
-    toy: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_epoch_that_ended_before_all_was_removed_is_not_picked(toy: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.9, 0.1, 0.0])
     monkeypatch.setattr(Task, "score", lambda self, logits, labels: {"accuracy": next(scores)})
-    run = Run()
+    run = StepContext()
     pruned = prune_weights(tiny_bert(), task=toy, fraction=0.5, run=run, **{**QUICK, "epochs": 3}, pruned_by=0.5)
     assert run.facts["best_epoch"] == 2
     assert all((one.weight == 0).sum() == one.weight.numel() // 2 for one in linears_of(pruned))
@@ -227,11 +240,12 @@ def test_the_averaged_weights_are_masked(toy: Task) -> None:
 
 
 def test_the_log_tells_what_zeros_are_good_for(toy: Task, caplog: pytest.LogCaptureFixture) -> None:
-    run, model = Run(), tiny_bert()
+    run, model = StepContext(), tiny_bert()
     with caplog.at_level(logging.INFO, "compress.methods.prune_weights"):
         pruned = prune_weights(model, task=toy, fraction=0.75, run=run, **QUICK)
-    sizes = [sum(len(zlib.compress(tensor.numpy().tobytes(), 1)) for tensor in one.state_dict().values())
-             for one in (model, pruned)]  # fmt: skip
+    sizes = [
+        sum(len(zlib.compress(tensor.numpy().tobytes(), 1)) for tensor in one.state_dict().values()) for one in (model, pruned)
+    ]
     assert [run.facts["compressed_bytes_before"], run.facts["compressed_bytes"]] == sizes
     assert sizes[1] < 0.8 * sizes[0]
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
@@ -251,17 +265,18 @@ def test_less_than_a_unit_is_no_effect(model: PreTrainedModel, toy: Task) -> Non
             prune_weights(forbid_forward_passes(model), task=toy, **options)
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ({"block": [4, 1]}, r"prune_weights\.block is \[4, 1\], but shape is weight"),
-    ({"shape": "block"}, r"prune_weights\.block is None, but shape is block"),
-    ({"shape": "block", "block": [5, 1]}, r"prune_weights: block 5 x 1 does not divide .* which is 16 x 16"),
-    ({"penalty": 1.0}, r"prune_weights\.penalty is 1\.0, but importance is magnitude"),
-    ({"pruned_from": 0.7, "pruned_by": 0.7}, r"prune_weights\.pruned_from is 0\.7, but pruned_by is 0\.7"),
-    ({"objectives": {"logits": 1.0}}, r"prune_weights\.objectives names 'logits', which looks at a teacher"),
-])  # fmt: skip
-def test_options_that_do_not_fit_are_refused(
-    model: PreTrainedModel, toy: Task, options: dict[str, Any], said: str
-) -> None:
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"block": [4, 1]}, r"prune_weights\.block is \[4, 1\], but shape is weight"),
+        ({"shape": "block"}, r"prune_weights\.block is None, but shape is block"),
+        ({"shape": "block", "block": [5, 1]}, r"prune_weights: block 5 x 1 does not divide .* which is 16 x 16"),
+        ({"penalty": 1.0}, r"prune_weights\.penalty is 1\.0, but importance is magnitude"),
+        ({"pruned_from": 0.7, "pruned_by": 0.7}, r"prune_weights\.pruned_from is 0\.7, but pruned_by is 0\.7"),
+        ({"objectives": {"logits": 1.0}}, r"prune_weights\.objectives names 'logits', which looks at a teacher"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(model: PreTrainedModel, toy: Task, options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         prune_weights(forbid_forward_passes(model), task=toy, **{"fraction": 0.5, **options})
 
@@ -275,11 +290,27 @@ def test_models_that_do_not_fit_are_refused(toy: Task) -> None:
         prune_weights(tiny_bert(), task=toy_task(labels=("a", "b", "c")), fraction=0.5)
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    *OUT_OF_RANGE, ("fraction", 0.0), ("fraction", 1.0), ("fraction", 90), ("importance", "size"), ("shape", "row"),
-    ("block", [4]), ("block", [0, 4]), ("block", [1, 2, 3]), ("penalty", -1.0), ("score_learning_rate", 0.0),
-    ("pruned_from", -0.1), ("pruned_from", 1.0), ("pruned_by", 0.0), ("pruned_by", 1.1), ("temperature", 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *OUT_OF_RANGE,
+        ("fraction", 0.0),
+        ("fraction", 1.0),
+        ("fraction", 90),
+        ("importance", "size"),
+        ("shape", "row"),
+        ("block", [4]),
+        ("block", [0, 4]),
+        ("block", [1, 2, 3]),
+        ("penalty", -1.0),
+        ("score_learning_rate", 0.0),
+        ("pruned_from", -0.1),
+        ("pruned_from", 1.0),
+        ("pruned_by", 0.0),
+        ("pruned_by", 1.1),
+        ("temperature", 0.0),
+    ],
+)
 def test_values_out_of_range_are_refused_before_any_forward_pass(
     model: PreTrainedModel, toy: Task, name: str, value: Any
 ) -> None:

@@ -21,7 +21,7 @@ from compress.errors import InputError, NoEffect
 from compress.methods.prune_width import Importance, prune_width
 from compress.tasks.text_classification import Task
 from compress.train.fisher import drawn_examples
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.bert.test_residual import LAYERS, slices_of
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, tokens, toy_task
@@ -65,8 +65,10 @@ def bert_by_hand(state: State, heads: int, epsilon: float, batch: State) -> torc
 
     tables = {name: state[f"bert.embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")}
     length = batch["input_ids"].shape[1]
-    x = norm("bert.embeddings.LayerNorm", tables["word"][batch["input_ids"]] + tables["position"][:length]
-             + tables["token_type"][batch["token_type_ids"]])  # fmt: skip
+    x = norm(
+        "bert.embeddings.LayerNorm",
+        tables["word"][batch["input_ids"]] + tables["position"][:length] + tables["token_type"][batch["token_type_ids"]],
+    )
     hidden = (1 - batch["attention_mask"][:, None, None, :]) * -1e9
     for index in range(2):
         name = f"bert.encoder.layer.{index}"
@@ -118,7 +120,7 @@ def test_importance_is_summed_over_the_drawn_examples_and_the_whole_group(import
     for name, tensor in state.items():
         scores[name] = (scores[name] * tensor).abs() if importance == "taylor" else scores[name] * tensor.square()
     keep, keep_pooled = (channels_by_hand(state, scores, slices, 8) for slices in slices_of("bert"))
-    student = prune_width(tiny_bert(), task=toy, importance=importance, examples=6, run=Run(seed=7), **SLICED)
+    student = prune_width(tiny_bert(), task=toy, importance=importance, examples=6, run=StepContext(seed=7), **SLICED)
     assert not differences(state_of(student), sliced_by_hand(state, "bert", keep, keep_pooled))
     others = [channels_by_hand(state, squares(state), slices, 8) for slices in slices_of("bert")]
     assert not torch.equal(torch.cat([keep, keep_pooled]), torch.cat(others))
@@ -185,9 +187,15 @@ def test_a_pruned_model_is_pruned_again(model: PreTrainedModel, toy: Task) -> No
     assert logits_of(twice).isfinite().all()
 
 
-@pytest.mark.parametrize(("heads", "neurons"), [
-    ([[0, 2], [1]], [[0, 1, 2], list(range(9))]), ([[], [3]], [[5], []]), ([[0], []], [[], [0]]), ([[], []], [[], []]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("heads", "neurons"),
+    [
+        ([[0, 2], [1]], [[0, 1, 2], list(range(9))]),
+        ([[], [3]], [[5], []]),
+        ([[0], []], [[], [0]]),
+        ([[], []], [[], []]),
+    ],
+)
 def test_uneven_and_emptied_layers_are_pruned_too(
     heads: list[list[int]], neurons: list[list[int]], model: PreTrainedModel, toy: Task, tmp_path: Path
 ) -> None:
@@ -199,9 +207,14 @@ def test_uneven_and_emptied_layers_are_pruned_too(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "target", "most"), [
-    ("bert", "onnxruntime-cpu-int8", 0.3), ("distilbert", "onnxruntime-cpu", 1e-4), ("albert", "onnxruntime-cpu-int8", 0.3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "target", "most"),
+    [
+        ("bert", "onnxruntime-cpu-int8", 0.3),
+        ("distilbert", "onnxruntime-cpu", 1e-4),
+        ("albert", "onnxruntime-cpu-int8", 0.3),
+    ],
+)
 def test_a_narrow_model_ships(kind: str, target: str, most: float, toy: Task, tmp_path: Path) -> None:
     student = prune_width(tiny_of(kind, initializer_range=0.15), task=toy, width=12, multiple_of=4)
     shipped = cp.export(student, tmp_path / "out", target=target, task=toy)
@@ -220,19 +233,25 @@ def test_a_model_as_large_as_bert_base_is_cut(toy: Task, caplog: pytest.LogCaptu
     assert sum(tensor.numel() for tensor in student.bert.encoder.parameters()) < 43e6
 
 
-@pytest.mark.parametrize(("changes", "error", "said"), [
-    ({"width": 16}, NoEffect, "prune_width.width is 16, as wide as the model is"),
-    ({"width": 0.99}, NoEffect, "width is 0.99, which of 16 channels leaves all, rounded to a multiple of 4"),
-    ({"width": 17}, InputError, "width is 17, but the model is 16 wide; use less"),
-    ({"width": 20}, InputError, "width is 20, but the model is 16 wide; use less"),
-    ({"width": 10}, InputError, r"width is 10, no multiple of 4 \(multiple_of\); use 8 or 12 or a smaller multiple_of"),
-    ({"width": 14}, InputError, r"use 12 or a smaller multiple_of"), ({"width": 3}, InputError, "use 4 or a smaller"),
-    ({"width": 0}, InputError, "prune_width.width"), ({"width": 1.5}, InputError, "prune_width.width"),
-    ({"width": -0.5}, InputError, "prune_width.width"), ({"width": "8"}, InputError, "prune_width.width"),
-    ({"importance": "random"}, InputError, "prune_width.importance is 'random'"),
-    ({"multiple_of": 0}, InputError, "prune_width.multiple_of is 0"),
-    ({"examples": 0}, InputError, "prune_width.examples is 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"width": 16}, NoEffect, "prune_width.width is 16, as wide as the model is"),
+        ({"width": 0.99}, NoEffect, "width is 0.99, which of 16 channels leaves all, rounded to a multiple of 4"),
+        ({"width": 17}, InputError, "width is 17, but the model is 16 wide; use less"),
+        ({"width": 20}, InputError, "width is 20, but the model is 16 wide; use less"),
+        ({"width": 10}, InputError, r"width is 10, no multiple of 4 \(multiple_of\); use 8 or 12 or a smaller multiple_of"),
+        ({"width": 14}, InputError, r"use 12 or a smaller multiple_of"),
+        ({"width": 3}, InputError, "use 4 or a smaller"),
+        ({"width": 0}, InputError, "prune_width.width"),
+        ({"width": 1.5}, InputError, "prune_width.width"),
+        ({"width": -0.5}, InputError, "prune_width.width"),
+        ({"width": "8"}, InputError, "prune_width.width"),
+        ({"importance": "random"}, InputError, "prune_width.importance is 'random'"),
+        ({"multiple_of": 0}, InputError, "prune_width.multiple_of is 0"),
+        ({"examples": 0}, InputError, "prune_width.examples is 0"),
+    ],
+)
 def test_wrong_values_are_refused_before_the_model_runs(
     changes: dict[str, Any], error: type[InputError], said: str, toy: Task
 ) -> None:

@@ -23,7 +23,7 @@ from compress.train.batches import epoch_batches
 from compress.train.calibration import Calibrated, calibrated
 from compress.train.checkpoint import FILE
 from compress.train.predict import predict
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
 from tests.methods.test_fine_tune import accuracy
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
@@ -31,7 +31,7 @@ from tests.train.test_checkpoint import Stopped, steps_told, stop_at
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3}
 TEN_STEPS: dict[str, Any] = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
-WAYS: list[dict[str, Any]] = [{}, {"learned_steps": True}]
+WAYS: list[dict[str, Any]] = [{}, {"lsq": True}]
 
 
 def ranges_of(model: PreTrainedModel) -> dict[str, tuple[float, float]]:
@@ -43,9 +43,15 @@ def ranges_of(model: PreTrainedModel) -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [
-    *WAYS, {"symmetric": False, "per_channel": False}, {"symmetric": False, "learned_steps": True}, {"start_step": 3},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "way",
+    [
+        *WAYS,
+        {"symmetric": False, "per_channel": False},
+        {"symmetric": False, "lsq": True},
+        {"start_step": 3},
+    ],
+)
 def test_it_learns_a_task_that_one_word_decides(toy: Task, way: dict[str, Any]) -> None:
     model = tiny_bert(initializer_range=0.05)
     tuned = quantize_aware(model, task=toy_task(train=80), epochs=12, learning_rate=1e-2, batch_size=16, **way)
@@ -71,7 +77,7 @@ def test_the_model_that_comes_in_and_its_teacher_stay_bit_for_bit(model: PreTrai
 def test_the_same_seed_gives_the_same_weights_and_ranges_and_another_seed_others(
     model: PreTrainedModel, toy: Task, way: dict[str, Any]
 ) -> None:
-    first, again, other = (quantize_aware(model, task=toy, **QUICK, **way, run=Run(seed=seed)) for seed in (4, 4, 5))
+    first, again, other = (quantize_aware(model, task=toy, **QUICK, **way, run=StepContext(seed=seed)) for seed in (4, 4, 5))
     assert not differences(state_of(first), state_of(again))
     assert {"classifier.weight", "bert.pooler.dense.high"} <= set(differences(state_of(first), state_of(other)))
 
@@ -116,10 +122,12 @@ def test_a_teacher_changes_what_is_learned_and_by_default_counts_nine_times_the_
     alone, helped, spelled, told = (
         quantize_aware(model, task=toy, **QUICK, **more)
         for more in (
-            {}, {"teacher": teacher}, {"teacher": teacher, "objectives": {"logits": 0.9, "labels": 0.1}},
+            {},
+            {"teacher": teacher},
+            {"teacher": teacher, "objectives": {"logits": 0.9, "labels": 0.1}},
             {"teacher": teacher, "objectives": {"labels": 1.0}},
         )
-    )  # fmt: skip
+    )
     assert differences(state_of(alone), state_of(helped))
     assert not differences(state_of(helped), state_of(spelled))
     assert not differences(state_of(alone), state_of(told))
@@ -128,7 +136,7 @@ def test_a_teacher_changes_what_is_learned_and_by_default_counts_nine_times_the_
 def test_the_first_loss_is_that_of_the_float_model_before_quantization_begins(toy: Task, exact: None) -> None:
     """Worked out with numpy from both models' answers to the first batch; the temperature is 3."""
     student, teacher = (tiny_bert(seed=seed, **without_dropout()) for seed in (9, 8))
-    run = Run()
+    run = StepContext()
     quantize_aware(student, teacher=teacher, task=toy, temperature=3.0, start_step=1, epochs=1, batch_size=20, run=run)
     encoded = toy.encode(toy.train, student.tokenizer)
     first = epoch_batches(encoded.lengths, 20, run.seed, 0)[0]
@@ -153,7 +161,7 @@ def test_hidden_states_of_a_teacher_are_learned_too(model: PreTrainedModel, toy:
 
 def kept_at(step: int, model: PreTrainedModel, task: Task, folder: Path, **options: Any) -> dict[str, torch.Tensor]:
     """The weights and ranges after so many of ten steps, from the checkpoint of a run that is stopped in the next."""
-    run = Run(folder=folder, progress=stop_at(step + 1), checkpoint_seconds=0.0)
+    run = StepContext(folder=folder, progress=stop_at(step + 1), checkpoint_seconds=0.0)
     with pytest.raises(Stopped):
         quantize_aware(model, task=task, **TEN_STEPS, **options, run=run)
     tensors = load_file(folder / FILE)
@@ -202,7 +210,7 @@ def test_ranges_follow_with_the_decay_that_is_given(toy: Task, tmp_path: Path, e
 def test_steps_before_the_start_are_those_of_fine_tuning(toy: Task, tmp_path: Path, exact: None) -> None:
     """Up to rounding, since the key and value of the last layer run over all tokens; ranges are followed already."""
     model = tiny_bert(**without_dropout())
-    run = Run(folder=tmp_path / "plain", progress=stop_at(4), checkpoint_seconds=0.0)
+    run = StepContext(folder=tmp_path / "plain", progress=stop_at(4), checkpoint_seconds=0.0)
     with pytest.raises(Stopped):
         fine_tune(model, task=toy, **TEN_STEPS, run=run)
     told = load_file(tmp_path / "plain" / FILE)
@@ -215,13 +223,10 @@ def test_steps_before_the_start_are_those_of_fine_tuning(toy: Task, tmp_path: Pa
     assert not torch.allclose(at_once["classifier.weight"], told["model.student.classifier.weight"], atol=2e-5)
 
 
-def test_learned_steps_begin_where_calibration_puts_them_and_change_every_range(
-    model: PreTrainedModel, toy: Task
-) -> None:
+def test_learned_steps_begin_where_calibration_puts_them_and_change_every_range(model: PreTrainedModel, toy: Task) -> None:
     start = ranges_of(calibrated(model, toy, Calibrated("mse")))
     slow, quick = (
-        ranges_of(quantize_aware(model, task=toy, **{**QUICK, "learning_rate": rate}, learned_steps=True))
-        for rate in (1e-8, 1e-2)
+        ranges_of(quantize_aware(model, task=toy, **{**QUICK, "learning_rate": rate}, lsq=True)) for rate in (1e-8, 1e-2)
     )
     for name, (low, high) in start.items():
         assert slow[name] == pytest.approx((low, high), rel=1e-5)
@@ -240,44 +245,69 @@ def test_stopped_and_resumed_equals_uninterrupted(
     options = {**QUICK, "epochs": 2, **way}
     expected = quantize_aware(model, task=toy, **options)
     with pytest.raises(Stopped):
-        quantize_aware(model, task=toy, **options, run=Run(folder=tmp_path, progress=stop_at(step), checkpoint_seconds=0.0))
+        quantize_aware(
+            model, task=toy, **options, run=StepContext(folder=tmp_path, progress=stop_at(step), checkpoint_seconds=0.0)
+        )
     told: list[int] = []
-    found = quantize_aware(model, task=toy, **options, run=Run(folder=tmp_path, progress=steps_told(told)))
+    found = quantize_aware(model, task=toy, **options, run=StepContext(folder=tmp_path, progress=steps_told(told)))
     assert told[0] == step
     assert not differences(state_of(found), state_of(expected))
     assert torch.equal(logits_of(found), logits_of(expected))
 
 
 def test_a_run_that_has_ended_is_taken_from_its_checkpoint(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
-    first = quantize_aware(model, task=toy, **QUICK, learned_steps=True, run=Run(folder=tmp_path))
+    first = quantize_aware(model, task=toy, **QUICK, lsq=True, run=StepContext(folder=tmp_path))
     told: list[int] = []
-    run = Run(folder=tmp_path, progress=steps_told(told))
-    again = quantize_aware(model, task=toy, **QUICK, learned_steps=True, run=run)
+    run = StepContext(folder=tmp_path, progress=steps_told(told))
+    again = quantize_aware(model, task=toy, **QUICK, lsq=True, run=run)
     assert told == []
     assert not differences(state_of(first), state_of(again))
 
 
-@pytest.mark.parametrize("other", [
-    {"per_channel": False}, {"symmetric": False}, {"learned_steps": True}, {"decay": 0.5}, {"start_step": 3}, {"freeze": 0.0},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"per_channel": False},
+        {"symmetric": False},
+        {"lsq": True},
+        {"decay": 0.5},
+        {"start_step": 3},
+        {"freeze": 0.0},
+    ],
+)
 def test_a_run_with_other_options_starts_anew(
     model: PreTrainedModel, toy: Task, tmp_path: Path, other: dict[str, Any]
 ) -> None:
     with pytest.raises(Stopped):
-        quantize_aware(model, task=toy, **QUICK, run=Run(folder=tmp_path, progress=stop_at(4), checkpoint_seconds=0.0))
+        quantize_aware(model, task=toy, **QUICK, run=StepContext(folder=tmp_path, progress=stop_at(4), checkpoint_seconds=0.0))
     told: list[int] = []
-    quantize_aware(model, task=toy, **QUICK, **other, run=Run(folder=tmp_path, progress=steps_told(told)))
+    quantize_aware(model, task=toy, **QUICK, **other, run=StepContext(folder=tmp_path, progress=steps_told(told)))
     assert told == [1, 2, 3, 4, 5]
 
 
 # -- what is refused
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    *OUT_OF_RANGE, ("temperature", 0.0), ("temperature", 101.0), ("decay", 1.0), ("decay", -0.1), ("decay", float("nan")),
-    ("start_step", -1), ("start_step", 1.5), ("freeze", -0.1), ("freeze", 1.1), ("per_channel", "yes"), ("symmetric", 1),
-    ("learned_steps", None), ("objectives", {}), ("objectives", {"labels": 0.0}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *OUT_OF_RANGE,
+        ("temperature", 0.0),
+        ("temperature", 101.0),
+        ("decay", 1.0),
+        ("decay", -0.1),
+        ("decay", float("nan")),
+        ("start_step", -1),
+        ("start_step", 1.5),
+        ("freeze", -0.1),
+        ("freeze", 1.1),
+        ("per_channel", "yes"),
+        ("symmetric", 1),
+        ("lsq", None),
+        ("objectives", {}),
+        ("objectives", {"labels": 0.0}),
+    ],
+)
 def test_values_out_of_range_are_refused_before_any_forward_pass(
     model: PreTrainedModel, toy: Task, name: str, value: Any
 ) -> None:
@@ -285,10 +315,17 @@ def test_values_out_of_range_are_refused_before_any_forward_pass(
         quantize_aware(forbid_forward_passes(model), task=toy, **{name: value})
 
 
-@pytest.mark.parametrize(("start_step", "changes", "steps"), [
-    (5, {}, 5), (900, {}, 5), (5, {"epochs": 3}, 5), (3, {"accumulate": 2}, 3), (2, {"epochs": 0.4}, 2),
-    (1, {"batch_size": 40}, 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("start_step", "changes", "steps"),
+    [
+        (5, {}, 5),
+        (900, {}, 5),
+        (5, {"epochs": 3}, 5),
+        (3, {"accumulate": 2}, 3),
+        (2, {"epochs": 0.4}, 2),
+        (1, {"batch_size": 40}, 1),
+    ],
+)
 def test_a_start_beyond_the_first_epoch_is_refused_before_any_forward_pass(
     model: PreTrainedModel, toy: Task, start_step: int, changes: dict[str, Any], steps: int
 ) -> None:
@@ -309,11 +346,14 @@ def test_a_model_that_quantizes_already_is_refused(model: PreTrainedModel, toy: 
             quantize_aware(quantized, task=toy, **way)
 
 
-@pytest.mark.parametrize(("objectives", "said"), [
-    ({"logits": 1.0}, r"quantize_aware\.objectives names 'logits', which looks at a teacher"),
-    ({"hidden": 1.0, "labels": 1.0}, r"quantize_aware\.objectives names 'hidden', which looks at a teacher"),
-    ({"label": 1.0}, r"quantize_aware\.objectives names 'label'; allowed: labels, logits, logit_mse, hidden"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("objectives", "said"),
+    [
+        ({"logits": 1.0}, r"quantize_aware\.objectives names 'logits', which looks at a teacher"),
+        ({"hidden": 1.0, "labels": 1.0}, r"quantize_aware\.objectives names 'hidden', which looks at a teacher"),
+        ({"label": 1.0}, r"quantize_aware\.objectives names 'label'; allowed: labels, logits, logit_mse, hidden"),
+    ],
+)
 def test_objectives_that_cannot_be_learned_are_refused_before_any_forward_pass(
     model: PreTrainedModel, toy: Task, objectives: dict[str, float], said: str
 ) -> None:
@@ -332,7 +372,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_any_forward_pass(model: P
 
 def test_learned_steps_need_a_calibration_part(model: PreTrainedModel) -> None:
     with pytest.raises(InputError, match="calibration part has 4 examples; at least 16"):
-        quantize_aware(forbid_forward_passes(model), task=toy_task(others=4), learned_steps=True)
+        quantize_aware(forbid_forward_passes(model), task=toy_task(others=4), lsq=True)
 
 
 def test_what_quantizes_can_be_trained_further_and_taught(model: PreTrainedModel, toy: Task) -> None:

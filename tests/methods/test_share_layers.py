@@ -18,7 +18,7 @@ from compress.bert.surgery import keep_neurons
 from compress.errors import InputError, NoEffect
 from compress.methods.share_layers import share_layers
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, toy_task
 
@@ -44,11 +44,17 @@ def weights(*paths: str, biases: bool = False) -> set[str]:
     return {f"{path}.{end}" for path in paths for end in ("weight", *(["bias"] if biases else []))}
 
 
-@pytest.mark.parametrize(("arguments", "groups"), [
-    ({"group": 2}, [2, 2, 1]), ({"group": 3}, [3, 2]), ({"group": 5}, [5]), ({"groups": [1, 3, 1]}, [1, 3, 1]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "groups"),
+    [
+        ({"group": 2}, [2, 2, 1]),
+        ({"group": 3}, [3, 2]),
+        ({"group": 5}, [5]),
+        ({"groups": [1, 3, 1]}, [1, 3, 1]),
+    ],
+)
 def test_neighbours_share_in_groups(toy: Task, arguments: Any, groups: list[int]) -> None:
-    run = Run(device="cpu")
+    run = StepContext(device="cpu")
     student = share_layers(tiny_bert(layers=5), task=toy, run=run, **arguments)
     ends = [sum(groups[:index]) for index in range(len(groups))]
     followers = [layer for layer in range(5) if layer not in ends]
@@ -121,8 +127,10 @@ def test_groups_can_grow_step_by_step_and_one_part_after_the_other(toy: Task) ->
     attention = share_layers(tiny_bert(layers=4), task=toy, group=2, parts="attention")
     both = share_layers(attention, task=toy, group=4, parts="feed_forward")
     assert tied(both) == {
-        1: weights(*ATTENTION, *FEED_FORWARD), 2: weights(*FEED_FORWARD), 3: weights(*ATTENTION, *FEED_FORWARD),
-    }  # fmt: skip
+        1: weights(*ATTENTION, *FEED_FORWARD),
+        2: weights(*FEED_FORWARD),
+        3: weights(*ATTENTION, *FEED_FORWARD),
+    }
 
 
 def test_a_shared_model_is_saved_small_and_loads_again(toy: Task, tmp_path: Path) -> None:
@@ -167,30 +175,54 @@ def test_a_distilbert_shares(toy: Task, tmp_path: Path) -> None:
 def test_a_shared_model_trains_and_stays_shared(toy: Task) -> None:
     model = tiny_bert(layers=4)
     student = share_layers(model, task=toy, group=2)
-    run = Run(device="cpu")
-    trained = cp.distill(student, teacher=model, task=toy, objectives={"logits": 1.0, "hidden": 1.0}, epochs=2, batch_size=8,
-                         learning_rate=1e-3, average=0.5, run=run)  # fmt: skip
+    run = StepContext(device="cpu")
+    trained = cp.distill(
+        student,
+        teacher=model,
+        task=toy,
+        objectives={"logits": 1.0, "hidden": 1.0},
+        epochs=2,
+        batch_size=8,
+        learning_rate=1e-3,
+        average=0.5,
+        run=run,
+    )
     assert shared_parameters(trained) == shared_parameters(student)
     assert differences(state_of(trained), state_of(student))
     tuned = cp.quantize_aware(trained, task=toy, epochs=1, batch_size=8, learning_rate=1e-3, run=run)
     assert shared_parameters(tuned) == shared_parameters(student)
 
 
-@pytest.mark.parametrize(("model", "arguments", "said"), [
-    (tiny_bert(), {}, "group is missing, and so is groups"),
-    (tiny_bert(), {"group": 2, "groups": [2]}, "are both given"),
-    (tiny_bert(), {"group": 1}, r"share_layers\.group"),
-    (tiny_bert(), {"group": 3}, "the model has 2 layers; use 2 to 2"),
-    (tiny_bert(layers=3), {"groups": [2]}, "let the sizes add up to 3"),
-    (tiny_bert(), {"groups": [0, 2]}, r"share_layers\.groups"),
-    (tiny_bert(), {"group": 2, "parts": "norms"}, r"share_layers\.parts"),
-    (keep_neurons(tiny_bert(), [[0, 1], [0, 1, 2]]), {"group": 2}, "layers 0 to 1 differ"),
-    (tiny_of("albert"), {"group": 2}, "start from a bert or distilbert"),
-    (tiny_of("mobilebert"), {"group": 2}, "start from a bert or distilbert"),
-    (with_quantizers(tiny_bert(), per_channel=True, symmetric=True), {"group": 2}, "share its layers before quantize_aware"),
-    (cp.low_rank(tiny_bert(), task=toy_task(), rank=2, weighting="none"), {"group": 2}, "share its layers before low_rank"),
-    (cp.swap_attention(tiny_bert(), task=toy_task(), kind="reformer"), {"group": 2}, "share its layers before swap_attention"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "arguments", "said"),
+    [
+        (tiny_bert(), {}, "group is missing, and so is groups"),
+        (tiny_bert(), {"group": 2, "groups": [2]}, "are both given"),
+        (tiny_bert(), {"group": 1}, r"share_layers\.group"),
+        (tiny_bert(), {"group": 3}, "the model has 2 layers; use 2 to 2"),
+        (tiny_bert(layers=3), {"groups": [2]}, "let the sizes add up to 3"),
+        (tiny_bert(), {"groups": [0, 2]}, r"share_layers\.groups"),
+        (tiny_bert(), {"group": 2, "parts": "norms"}, r"share_layers\.parts"),
+        (keep_neurons(tiny_bert(), [[0, 1], [0, 1, 2]]), {"group": 2}, "layers 0 to 1 differ"),
+        (tiny_of("albert"), {"group": 2}, "start from a bert or distilbert"),
+        (tiny_of("mobilebert"), {"group": 2}, "start from a bert or distilbert"),
+        (
+            with_quantizers(tiny_bert(), per_channel=True, symmetric=True),
+            {"group": 2},
+            "share its layers before quantize_aware",
+        ),
+        (
+            cp.low_rank(tiny_bert(), task=toy_task(), rank=2, weighting="none"),
+            {"group": 2},
+            "share its layers before low_rank",
+        ),
+        (
+            cp.swap_attention(tiny_bert(), task=toy_task(), kind="reformer"),
+            {"group": 2},
+            "share its layers before swap_attention",
+        ),
+    ],
+)
 def test_what_cannot_be_shared_is_refused_before_anything_runs(toy: Task, model: Any, arguments: Any, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         share_layers(forbid_forward_passes(model), task=toy, **arguments)

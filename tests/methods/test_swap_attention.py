@@ -15,7 +15,7 @@ from compress.bert.vocabulary import extend_positions
 from compress.errors import InputError
 from compress.methods.swap_attention import swap_attention
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import logits_of, tiny_bert, tiny_of, tokens, toy_task
 
@@ -57,7 +57,7 @@ def test_a_model_that_reads_segments_keeps_one_segment_s_positions(toy: Task, ki
 
 
 def test_more_rounds_find_more_of_what_full_attention_weighs_most(toy: Task) -> None:
-    found, run = [], Run()
+    found, run = [], StepContext()
     for rounds in (1, 16):
         swap_attention(tiny_bert(layers=3), task=toy, kind="reformer", chunk=1, buckets=4, rounds=rounds, run=run)
         found.append(run.facts["attention"]["recall"])
@@ -73,7 +73,7 @@ def test_a_distilbert_reads_more_positions_too() -> None:
 
 
 def test_options_and_defaults_stand_in_the_structure(toy: Task) -> None:
-    run = Run(seed=7)
+    run = StepContext(seed=7)
     told = attention_structure(swap_attention(tiny_bert(), task=toy, kind="longformer", run=run))
     assert told == {"kind": "longformer", "window": 256, "global_tokens": 1}
     assert run.facts["attention"] == {**told, "positions": 24}
@@ -86,31 +86,46 @@ def test_options_and_defaults_stand_in_the_structure(toy: Task) -> None:
 def test_a_swapped_model_learns_from_the_dense_one(toy: Task, kind: Any) -> None:
     model = tiny_bert()
     student = swap_attention(model, task=toy, kind=kind, **KINDS[kind])
-    run = Run(device="cpu")
-    cp.distill(student, teacher=model, task=toy, objectives={"logits": 1.0, "hidden": 1.0}, epochs=4, batch_size=8,
-               learning_rate=3e-3, run=run)  # fmt: skip
+    run = StepContext(device="cpu")
+    cp.distill(
+        student,
+        teacher=model,
+        task=toy,
+        objectives={"logits": 1.0, "hidden": 1.0},
+        epochs=4,
+        batch_size=8,
+        learning_rate=3e-3,
+        run=run,
+    )
     losses = [epoch["loss"] for epoch in run.facts["epochs"]]
     assert losses[-1] < 0.9 * losses[0]
     tuned = cp.quantize_aware(student, task=toy, epochs=1, batch_size=8, learning_rate=1e-3, run=run)
     assert attention_structure(tuned) == attention_structure(student)
 
 
-@pytest.mark.parametrize(("model", "arguments", "said"), [
-    (tiny_bert(), {"kind": "dense"}, r"swap_attention\.kind"),
-    (tiny_bert(), {"kind": "longformer", "window": 7}, "window is 7; an even number is needed: use 8"),
-    (tiny_bert(), {"kind": "longformer", "window": 26}, "window is 26, more than the 24 tokens of the task's texts"),
-    (tiny_bert(), {"kind": "longformer", "window": 8, "global_tokens": 5}, "more than half of the window of 8; use 4 at most"),
-    (tiny_bert(), {"kind": "longformer", "chunk": 8}, "chunk plays no part in longformer"),
-    (tiny_bert(), {"kind": "transformer_xl", "window": 8}, "window plays no part in transformer_xl"),
-    (tiny_bert(), {"kind": "transformer_xl", "segment": 25}, "segment is 25, more than the 24 tokens of the task's texts"),
-    (tiny_bert(), {"kind": "chunk_and_pool", "segment": 3}, r"segment"),
-    (tiny_bert(), {"kind": "longformer", "segment": 8}, "segment plays no part in longformer"),
-    (tiny_bert(), {"kind": "reformer", "window": 8}, "window plays no part in reformer"),
-    (tiny_bert(), {"kind": "reformer", "buckets": 5}, "buckets is 5; an even number is needed"),
-    (tiny_bert(), {"kind": "longformer", "window": 8, "max_length": 20}, "up to 24 tokens, but the model would read 20"),
-    (tiny_of("albert"), {"kind": "longformer", "window": 8}, "start from a bert or distilbert"),
-    (with_quantizers(tiny_bert(), per_channel=True, symmetric=True), {"kind": "reformer"}, "before quantize_aware"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "arguments", "said"),
+    [
+        (tiny_bert(), {"kind": "dense"}, r"swap_attention\.kind"),
+        (tiny_bert(), {"kind": "longformer", "window": 7}, "window is 7; an even number is needed: use 8"),
+        (tiny_bert(), {"kind": "longformer", "window": 26}, "window is 26, more than the 24 tokens of the task's texts"),
+        (
+            tiny_bert(),
+            {"kind": "longformer", "window": 8, "global_tokens": 5},
+            "more than half of the window of 8; use 4 at most",
+        ),
+        (tiny_bert(), {"kind": "longformer", "chunk": 8}, "chunk plays no part in longformer"),
+        (tiny_bert(), {"kind": "transformer_xl", "window": 8}, "window plays no part in transformer_xl"),
+        (tiny_bert(), {"kind": "transformer_xl", "segment": 25}, "segment is 25, more than the 24 tokens of the task's texts"),
+        (tiny_bert(), {"kind": "chunk_and_pool", "segment": 3}, r"segment"),
+        (tiny_bert(), {"kind": "longformer", "segment": 8}, "segment plays no part in longformer"),
+        (tiny_bert(), {"kind": "reformer", "window": 8}, "window plays no part in reformer"),
+        (tiny_bert(), {"kind": "reformer", "buckets": 5}, "buckets is 5; an even number is needed"),
+        (tiny_bert(), {"kind": "longformer", "window": 8, "max_length": 20}, "up to 24 tokens, but the model would read 20"),
+        (tiny_of("albert"), {"kind": "longformer", "window": 8}, "start from a bert or distilbert"),
+        (with_quantizers(tiny_bert(), per_channel=True, symmetric=True), {"kind": "reformer"}, "before quantize_aware"),
+    ],
+)
 def test_what_makes_no_sense_is_refused(toy: Task, model: Any, arguments: Any, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         swap_attention(forbid_forward_passes(model), task=toy, **arguments)

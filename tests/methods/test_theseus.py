@@ -15,7 +15,7 @@ from compress.errors import InputError, NoEffect
 from compress.methods.drop_layers import drop_layers
 from compress.methods.theseus import theseus
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tokens, without_dropout
 
@@ -47,9 +47,7 @@ def test_the_successor_begins_with_layers_of_the_predecessor(toy: Task, start: A
         torch.testing.assert_close(tensor, state_of(expected)[name], atol=1e-6, rtol=0)
 
 
-def test_what_is_not_replaced_is_computed_by_the_predecessor_s_layers(
-    toy: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_not_replaced_is_computed_by_the_predecessor_s_layers(toy: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a rate near 0, one layer stands in; at 1, the successor is alone. Judged is the successor at every rate."""
     model = tiny_bert(layers=4, **without_dropout())
     successor = drop_layers(model, keep=[0, 1])
@@ -92,7 +90,7 @@ def test_a_rising_rate_reaches_one_and_draws_are_of_the_step_and_the_seed_alone(
 
     monkeypatch.setattr("compress.methods.theseus.train", watched)
     for seed in (1, 1, 2):
-        theseus(tiny_bert(layers=4), task=toy, modules=2, rate=0.2, replaced_by=0.5, run=Run(seed=seed))
+        theseus(tiny_bert(layers=4), task=toy, modules=2, rate=0.2, replaced_by=0.5, run=StepContext(seed=seed))
     first, again, other = replaced
     assert first == again != other
     assert all(first[100:])

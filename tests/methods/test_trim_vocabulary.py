@@ -16,7 +16,7 @@ from compress.methods.trim_vocabulary import trim_vocabulary
 from compress.tasks.split import Role, Split
 from compress.tasks.text_classification import Task
 from compress.tasks.words import counted
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import PIECES, logits_of, tiny_bert, toy_task
 
@@ -33,7 +33,7 @@ def task_of(*texts: str, held_out: tuple[str, ...] = ("good film", "dull bad plo
 
 
 def test_pieces_that_the_training_text_uses_stay() -> None:
-    run = Run()
+    run = StepContext()
     model = tiny_bert()
     trimmed = trim_vocabulary(model, task=task_of("good film", "film bad"), run=run)
     assert set(trimmed.tokenizer.get_vocab()) == {*SPECIAL, "good", "film", "bad"}
@@ -70,11 +70,16 @@ def test_pieces_are_counted_without_special_tokens() -> None:
     assert counted(tiny_bert().tokenizer, ["a film a", "a"]) == {5: 3, 7: 1}
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ({"min_count": 0}, r"trim_vocabulary\.min_count"), ({"max_length": 3}, r"trim_vocabulary\.max_length"),
-    ({"max_length": 23}, "max_length is 23, but the task reads 24 tokens and the model has 24"),
-    ({"max_length": 25}, "max_length is 25, but"), ({"text": "nowhere.txt"}, r"nowhere\.txt"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"min_count": 0}, r"trim_vocabulary\.min_count"),
+        ({"max_length": 3}, r"trim_vocabulary\.max_length"),
+        ({"max_length": 23}, "max_length is 23, but the task reads 24 tokens and the model has 24"),
+        ({"max_length": 25}, "max_length is 25, but"),
+        ({"text": "nowhere.txt"}, r"nowhere\.txt"),
+    ],
+)
 def test_what_makes_no_sense_is_refused(toy: Task, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         trim_vocabulary(forbid_forward_passes(tiny_bert()), task=toy, **arguments)
@@ -94,4 +99,4 @@ def test_nothing_to_leave_out_has_no_effect() -> None:
 def test_a_trial_goes_on_where_nothing_is_left_out() -> None:
     """A tiny model's vocabulary is made of the task's words."""
     task = task_of(" ".join(PIECES[5:]))
-    assert trim_vocabulary(tiny_bert(), task=task, run=Run(tiny=True)).config.vocab_size == len(PIECES)
+    assert trim_vocabulary(tiny_bert(), task=task, run=StepContext(tiny=True)).config.vocab_size == len(PIECES)

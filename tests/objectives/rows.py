@@ -61,8 +61,9 @@ def relations(values: list[np.ndarray], heads: int) -> list[np.ndarray]:
     return found
 
 
-def token_mean(error: Callable[[np.ndarray, np.ndarray], np.ndarray], student: Outputs, teacher: Outputs,
-               said: State, told: State) -> float:  # fmt: skip
+def token_mean(
+    error: Callable[[np.ndarray, np.ndarray], np.ndarray], student: Outputs, teacher: Outputs, said: State, told: State
+) -> float:
     """Mean of a token's error over all tokens of all examples."""
     pairs = zip(unpadded(student, said), unpadded(teacher, told), strict=True)
     return float(np.concatenate([error(own, wanted) for own, wanted in pairs]).mean())

@@ -12,9 +12,7 @@ from tests.objectives.rows import batch, close, outputs
 
 def test_the_value_worked_out_by_hand() -> None:
     """(3, 4) and (0, 2) become (0.6, 0.8) and (0, 1): 0.36 + 0.04."""
-    student, teacher = (
-        Outputs(torch.zeros(1, 2), {("first", 1): torch.tensor([[one]])}) for one in ([3.0, 4.0], [0.0, 2.0])
-    )
+    student, teacher = (Outputs(torch.zeros(1, 2), {("first", 1): torch.tensor([[one]])}) for one in ([3.0, 4.0], [0.0, 2.0]))
     assert first_token(student, teacher, batch(), pairs=((1, 1),)).item() == close(0.4)
 
 

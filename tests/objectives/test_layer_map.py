@@ -10,10 +10,18 @@ from compress.errors import InputError
 from compress.objectives.layer_map import all_but_last, each_layer, embeddings, last_layer
 
 
-@pytest.mark.parametrize(("student", "teacher", "told"), [
-    (2, 2, (1, 2)), (2, 6, (3, 6)), (3, 6, (2, 4, 6)), (3, 12, (4, 8, 12)), (1, 4, (4,)), (4, 6, (2, 3, 4, 6)),
-    (4, 1, (1, 1, 1, 1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("student", "teacher", "told"),
+    [
+        (2, 2, (1, 2)),
+        (2, 6, (3, 6)),
+        (3, 6, (2, 4, 6)),
+        (3, 12, (4, 8, 12)),
+        (1, 4, (4,)),
+        (4, 6, (2, 3, 4, 6)),
+        (4, 1, (1, 1, 1, 1)),
+    ],
+)
 def test_uniform_pairs_layers_of_the_same_height(student: int, teacher: int, told: tuple[int, ...]) -> None:
     assert each_layer("uniform", student, teacher) == tuple(enumerate(told, 1))
 
@@ -30,10 +38,13 @@ def test_last_pairs_the_last_layers_alone_and_a_list_is_taken_as_it_is() -> None
     assert embeddings("top", 3, 12) == ((0, 0),)
 
 
-@pytest.mark.parametrize(("layers", "said"), [
-    ([1, 2], "layers names 2 layers, but the student has 3; name one for each"),
-    ([1, 2, 13], r"layers is \[1, 2, 13\], which asks for layer 13 of a teacher with layers 1 to 12"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ([1, 2], "layers names 2 layers, but the student has 3; name one for each"),
+        ([1, 2, 13], r"layers is \[1, 2, 13\], which asks for layer 13 of a teacher with layers 1 to 12"),
+    ],
+)
 def test_maps_that_cannot_be_are_refused(layers: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         each_layer(layers, 3, 12)

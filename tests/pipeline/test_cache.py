@@ -18,7 +18,7 @@ from compress.disk import Damaged, remove, write_sealed
 from compress.errors import CompressError, InputError
 from compress.marks import MARK, kind_of
 from compress.measure.measurement import Measurement
-from compress.pipeline import Surroundings, measuring, run, running, steps
+from compress.pipeline import RunOptions, measuring, run, running, steps
 from compress.pipeline.cache import FACTS, Cache, cache_folder, open_cache, read_entry
 from compress.recipe import Plan, read_recipe
 from tests.models import tiny_bert
@@ -32,8 +32,8 @@ ONE_STEP = """
 """
 
 
-def _tiny(out: Path, **changes: Any) -> Surroundings:
-    return Surroundings(**{"out": out, "tiny": True, "device": "cpu", **changes})
+def _tiny(out: Path, **changes: Any) -> RunOptions:
+    return RunOptions(**{"out": out, "tiny": True, "device": "cpu", **changes})
 
 
 def _made(cache: Cache, kind: str = "steps", key: str = KEY, text: str = "weights") -> Path:
@@ -200,9 +200,15 @@ def test_a_users_folder_is_no_cache_and_stays_as_it_is(tmp_path: Path) -> None:
     _made(Cache(tmp_path / "linked"))
     (tmp_path / "linked" / "exports").symlink_to(tmp_path / "mine")
     before = contents_of(tmp_path)
-    wanted = {"mine": "holds exports, notes.md, steps", "alike": "no cache of ours", "model": "the folder of a model",
-              "nowhere": "leads nowhere", "linked": "links are not followed", "mine/notes.md": "is a file",
-              "mine/notes.md/deeper": "which is a file"}  # fmt: skip
+    wanted = {
+        "mine": "holds exports, notes.md, steps",
+        "alike": "no cache of ours",
+        "model": "the folder of a model",
+        "nowhere": "leads nowhere",
+        "linked": "links are not followed",
+        "mine/notes.md": "is a file",
+        "mine/notes.md/deeper": "which is a file",
+    }
     for name, why in wanted.items():
         with pytest.raises(InputError, match=f"--cache .*{why}"):
             open_cache(tmp_path / name, tmp_path / "out")

@@ -18,25 +18,25 @@ from typer.testing import CliRunner
 from compress.artifact.saving import write_model
 from compress.cli import app
 from compress.errors import InputError
-from compress.pipeline import Surroundings, checks, running
+from compress.pipeline import RunOptions, checks, running
 from compress.pipeline import steps as step_module
 from compress.pipeline.cache import Cache
 from compress.pipeline.checks import rehearse
-from compress.pipeline.steps import Stop, Walk, stops_ahead, walk_steps
+from compress.pipeline.steps import Execution, StepOutput, execute_steps, stops_ahead
 from compress.recipe import read_recipe
 from compress.tasks.text_classification import Task
 from tests.models import tiny_bert
 from tests.pipeline.conftest import write_recipe
 from tests.pipeline.run_unmeasured import bare
 
-Ahead = Callable[[str], tuple[Walk, Stop]]
+Ahead = Callable[[str], tuple[Execution, StepOutput]]
 
 
 @pytest.mark.parametrize("export", ["onnxruntime-cpu-int8: {activations: static}", "openvino-cpu-int8: {}"])
 def test_too_few_sentences_to_calibrate_on_are_told_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, export: str
 ) -> None:
-    monkeypatch.setattr(running, "walk_steps", lambda *_: pytest.fail("a step ran"))
+    monkeypatch.setattr(running, "execute_steps", lambda *_: pytest.fail("a step ran"))
     recipe = write_recipe(tmp_path, f"[{{{export}}}]")
     text = recipe.read_text(encoding="utf-8").replace("task: {data:", "task: {calibration: 0.05, data:")
     recipe.write_text(text, encoding="utf-8")
@@ -46,20 +46,24 @@ def test_too_few_sentences_to_calibrate_on_are_told_before_the_first_step(
 
 
 def test_memory_without_segments_is_told_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "walk_steps", lambda *_: pytest.fail("a step ran"))
+    monkeypatch.setattr(running, "execute_steps", lambda *_: pytest.fail("a step ran"))
     recipe = write_recipe(tmp_path, "[{onnxruntime-cpu: {memory: true}}]")
     result = CliRunner().invoke(app, ["run", str(recipe), "--tiny", "--out", str(tmp_path / "out")])
     assert result.exit_code == 2, result.stderr
     assert "memory is true, but the model does not read segments" in result.stderr
 
 
-@pytest.mark.parametrize("step", [
-    "trim_vocabulary: {text: FILE}", "distill: {teacher: teacher, objectives: {logits: 1.0}, text: FILE}",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "step",
+    [
+        "trim_vocabulary: {text: FILE}",
+        "distill: {teacher: teacher, objectives: {logits: 1.0}, text: FILE}",
+    ],
+)
 def test_texts_that_are_not_there_are_told_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    monkeypatch.setattr(running, "walk_steps", lambda *_: pytest.fail("a step ran"))
+    monkeypatch.setattr(running, "execute_steps", lambda *_: pytest.fail("a step ran"))
     steps = f"\n  - fine_tune: {{epochs: 1}}\n    as: teacher\n  - {step.replace('FILE', str(tmp_path / 'no.txt'))}\n"
     result = CliRunner().invoke(
         app, ["run", str(write_recipe(tmp_path, steps=steps)), "--tiny", "--out", str(tmp_path / "out")]
@@ -68,9 +72,7 @@ def test_texts_that_are_not_there_are_told_before_the_first_step(
     assert f"{step.partition(':')[0]}.text: data file {tmp_path / 'no.txt'} does not exist" in result.stderr
 
 
-def test_a_file_of_texts_is_read_once_by_the_step_that_learns_from_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_of_texts_is_read_once_by_the_step_that_learns_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the steps its beginning is looked at; a rehearsal does not read it."""
     module = importlib.import_module("compress.methods.distill")
     read, times = module.read_unlabelled, list[str]()
@@ -97,93 +99,150 @@ def ahead(tmp_path: Path, toy: Task) -> Ahead:
     (tmp_path / "model").mkdir()
     write_model(tiny_bert(layers=4, labels=("0", "1")), tmp_path / "model")
 
-    def made(steps: str) -> tuple[Walk, Stop]:
+    def made(steps: str) -> tuple[Execution, StepOutput]:
         overrides = [f"model={tmp_path / 'model'}", "task.max_length=24", "benchmark.length=[8]"]
         plan = read_recipe(write_recipe(tmp_path, steps=steps), overrides)
-        walk = Walk(plan, toy, Cache(tmp_path / "cache"), "cpu", lambda *_, **__: None, None, (), 60.0)
-        return walk, Stop("model", "key", tmp_path / "model")
+        execution = Execution(plan, toy, Cache(tmp_path / "cache"), "cpu", lambda *_, **__: None, None, (), 60.0)
+        return execution, StepOutput("model", "key", tmp_path / "model")
 
     return made
 
 
-@pytest.mark.parametrize(("steps", "said"), [
-    ("  - build_student: {width: 8, heads: 2}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}}\n",
-     "the student has 2 heads in layer 1 and the teacher 4"),
-    ("  - build_student: {width: 10, heads: 4}\n" + DISTILLED, r"heads is 4, which does not divide width 10"),
-    ("  - build_student: {width: 32, initial: random}\n"
-     "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, project: false}\n", "32 .student. with 16 .teacher."),
-    ("  - build_student: {kind: static, embedding: 8}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}}\n",
-     "finds no layer to compare"),
-    ("  - build_student: {layers: 2}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [2, 9]}\n",
-     "asks for layer 9 of a teacher with layers 1 to 4"),
-    ("  - drop_layers: {layers: 2, by: contribution}\n"
-     "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [1, 2, 4]}\n",
-     "names 3 layers, but the student has 2"),
-    ("  - drop_layers: {keep: [0, 4]}\n" + DISTILLED, "drop_layers.keep names layer 4, but the model has 0 to 3"),
-    ("  - theseus: {modules: 3}\n" + DISTILLED, "theseus.modules is 3, which does not divide the model's 4 layers"),
-    ("  - build_student: {layers: 2}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}, patience: 1}\n",
-     "these objectives do not teach the logits"),
-    ("  - distill: {teacher: teacher, objectives: {relations: 1.0}, relation_heads: 3}\n" + DISTILLED,
-     "relation_heads is 3, which does not divide the width 16"),
-    ("  - build_student: {layers: 2}\n  - distill: {teacher: teacher, objectives: {masked_words: 1.0}}\n",
-     "needs a head for masked words"),
-    ("  - swap_attention: {kind: longformer, window: 8}\n  - swap_attention: {kind: longformer, window: 8}\n",
-     "the model's attention is longformer already"),
-    ("  - prune_width: {width: 8, multiple_of: 4}\n"
-     "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, project: false}\n", "8 .student. with 16 .teacher."),
-    ("  - prune_width: {width: 8, multiple_of: 4}\n  - prune_width: {width: 12, multiple_of: 4}\n",
-     "prune_width.width is 12, but the model is 8 wide"),
-    ("  - drop_layers: {keep: [0, 1]}\n  - drop_layers: {keep: [0, 3]}\n",
-     "drop_layers.keep names layer 3, but the model has 0 to 1"),
-    ("  - prune_heads: {fraction: 0.5}\n"
-     "  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}}\n", "which compares head with head"),
-    ("  - prune_heads: {fraction: 0.95}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}}\n",
-     "of the student has no attention heads"),
-    ("  - prune_heads: {fraction: 0.25}\n  - prune_heads: {fraction: 0.5, at_least: 4}\n", "0 can go"),
-    ("  - prune_heads: {fraction: 0.4}\n  - share_layers: {group: 2}\n" + DISTILLED, "differ in their heads or neurons"),
-    ("  - prune_ffn: {fraction: 0.4, multiple_of: 4}\n  - share_layers: {group: 4}\n", "differ in their heads or neurons"),
-    ("  - prune_ffn: {fraction: 0.5, multiple_of: 4}\n  - build_student: {layers: 2}\n", "the teacher's layers are of other"),
-    ("  - prune_weights: {fraction: 0.5}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [9, 9]}\n",
-     "names 2 layers, but the student has 4"),
-    ("  - prune_weights: {fraction: 0.5, shape: block, block: [5, 5]}\n", "block 5 x 5 does not divide"),
-    ("  - prune_weights: {fraction: 0.5, objectives: {logits: 1.0}}\n", "which looks at a teacher; give teacher"),
-    ("  - prune_after_training: {macs: 0.5, multiple_of: 99}\n" + DISTILLED, "multiple_of is 99, but no layer has more than"),
-    ("  - prune_cofi: {teacher: teacher, fraction: 0.99}\n", "heads and neurons are only"),
-    ("  - prune_cofi: {teacher: teacher, fraction: 0.5}\n  - prune_cofi: {teacher: teacher, fraction: 0.5, "
-     "teacher_layers: [5]}\n", "teacher_layers is .5.; layers 1 to 4"),
-    ("  - low_rank: {rank: 9}\n" + DISTILLED, "is no smaller or faster above 7"),
-    ("  - low_rank: {macs: 0.01}\n" + DISTILLED, "stay at the smallest ranks"),
-    ("  - low_rank: {energy: 0.9}\n  - prune_heads: {fraction: 0.5}\n", "has Linears of low rank"),
-    ("  - share_layers: {groups: [1, 2]}\n", "the model has 4"),
-    ("  - share_layers: {group: 2}\n  - share_layers: {group: 2}\n", "share these weights already"),
-    ("  - factorize_embedding: {rank: 4}\n  - factorize_embedding: {rank: 6}\n", "the table has 4 columns already"),
-    ("  - factorize_embedding: {energy: 0.9}\n  - prune_width: {width: 8, multiple_of: 4}\n", "word table is factorized"),
-    ("  - trim_vocabulary: {}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}}\n", "have different vocabularies"),
-    ("  - trim_vocabulary: {}\n  - trim_vocabulary: {}\n", "pieces stay; raise min_count"),
-    ("  - quantize_aware: {start_step: 99}\n", "start_step is 99, but an epoch has"),
-    ("  - quantize_aware: {epochs: 1}\n  - quantize_aware: {epochs: 1}\n", "the model is quantized already"),
-    ("  - quantize_aware: {epochs: 1}\n  - prune_ffn: {fraction: 0.5}\n", "the model quantizes; prune it"),
-    ("  - distill: {teacher: teacher, objectives: {logits: 1.0}, augment: {kind: masking, probability: 0.9, mask: 0.9}}\n",
-     "keep their sum at 1 or below"),
-    ("  - load_student: {checkpoint: MODEL}\n  - drop_layers: {keep: [7]}\n", "names layer 7"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (
+            "  - build_student: {width: 8, heads: 2}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}}\n",
+            "the student has 2 heads in layer 1 and the teacher 4",
+        ),
+        ("  - build_student: {width: 10, heads: 4}\n" + DISTILLED, r"heads is 4, which does not divide width 10"),
+        (
+            "  - build_student: {width: 32, initial: random}\n"
+            "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, project: false}\n",
+            "32 .student. with 16 .teacher.",
+        ),
+        (
+            "  - build_student: {kind: static, embedding: 8}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}}\n",
+            "finds no layer to compare",
+        ),
+        (
+            "  - build_student: {layers: 2}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [2, 9]}\n",
+            "asks for layer 9 of a teacher with layers 1 to 4",
+        ),
+        (
+            "  - drop_layers: {layers: 2, by: contribution}\n"
+            "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [1, 2, 4]}\n",
+            "names 3 layers, but the student has 2",
+        ),
+        ("  - drop_layers: {keep: [0, 4]}\n" + DISTILLED, "drop_layers.keep names layer 4, but the model has 0 to 3"),
+        ("  - theseus: {modules: 3}\n" + DISTILLED, "theseus.modules is 3, which does not divide the model's 4 layers"),
+        (
+            "  - build_student: {layers: 2}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}, patience: 1}\n",
+            "these objectives do not teach the logits",
+        ),
+        (
+            "  - distill: {teacher: teacher, objectives: {relations: 1.0}, relation_heads: 3}\n" + DISTILLED,
+            "relation_heads is 3, which does not divide the width 16",
+        ),
+        (
+            "  - build_student: {layers: 2}\n  - distill: {teacher: teacher, objectives: {masked_words: 1.0}}\n",
+            "needs a head for masked words",
+        ),
+        (
+            "  - swap_attention: {kind: longformer, window: 8}\n  - swap_attention: {kind: longformer, window: 8}\n",
+            "the model's attention is longformer already",
+        ),
+        (
+            "  - prune_width: {width: 8, multiple_of: 4}\n"
+            "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, project: false}\n",
+            "8 .student. with 16 .teacher.",
+        ),
+        (
+            "  - prune_width: {width: 8, multiple_of: 4}\n  - prune_width: {width: 12, multiple_of: 4}\n",
+            "prune_width.width is 12, but the model is 8 wide",
+        ),
+        (
+            "  - drop_layers: {keep: [0, 1]}\n  - drop_layers: {keep: [0, 3]}\n",
+            "drop_layers.keep names layer 3, but the model has 0 to 1",
+        ),
+        (
+            "  - prune_heads: {fraction: 0.5}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}}\n",
+            "which compares head with head",
+        ),
+        (
+            "  - prune_heads: {fraction: 0.95}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}}\n",
+            "of the student has no attention heads",
+        ),
+        ("  - prune_heads: {fraction: 0.25}\n  - prune_heads: {fraction: 0.5, at_least: 4}\n", "0 can go"),
+        ("  - prune_heads: {fraction: 0.4}\n  - share_layers: {group: 2}\n" + DISTILLED, "differ in their heads or neurons"),
+        ("  - prune_ffn: {fraction: 0.4, multiple_of: 4}\n  - share_layers: {group: 4}\n", "differ in their heads or neurons"),
+        (
+            "  - prune_ffn: {fraction: 0.5, multiple_of: 4}\n  - build_student: {layers: 2}\n",
+            "the teacher's layers are of other",
+        ),
+        (
+            "  - prune_weights: {fraction: 0.5}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [9, 9]}\n",
+            "names 2 layers, but the student has 4",
+        ),
+        ("  - prune_weights: {fraction: 0.5, shape: block, block: [5, 5]}\n", "block 5 x 5 does not divide"),
+        ("  - prune_weights: {fraction: 0.5, objectives: {logits: 1.0}}\n", "which looks at a teacher; give teacher"),
+        (
+            "  - prune_after_training: {macs: 0.5, multiple_of: 99}\n" + DISTILLED,
+            "multiple_of is 99, but no layer has more than",
+        ),
+        ("  - prune_cofi: {teacher: teacher, fraction: 0.99}\n", "heads and neurons are only"),
+        (
+            "  - prune_cofi: {teacher: teacher, fraction: 0.5}\n  - prune_cofi: {teacher: teacher, fraction: 0.5, "
+            "teacher_layers: [5]}\n",
+            "teacher_layers is .5.; layers 1 to 4",
+        ),
+        ("  - low_rank: {rank: 9}\n" + DISTILLED, "is no smaller or faster above 7"),
+        ("  - low_rank: {macs: 0.01}\n" + DISTILLED, "stay at the smallest ranks"),
+        ("  - low_rank: {energy: 0.9}\n  - prune_heads: {fraction: 0.5}\n", "has Linears of low rank"),
+        ("  - share_layers: {groups: [1, 2]}\n", "the model has 4"),
+        ("  - share_layers: {group: 2}\n  - share_layers: {group: 2}\n", "share these weights already"),
+        ("  - factorize_embedding: {rank: 4}\n  - factorize_embedding: {rank: 6}\n", "the table has 4 columns already"),
+        ("  - factorize_embedding: {energy: 0.9}\n  - prune_width: {width: 8, multiple_of: 4}\n", "word table is factorized"),
+        (
+            "  - trim_vocabulary: {}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}}\n",
+            "have different vocabularies",
+        ),
+        ("  - trim_vocabulary: {}\n  - trim_vocabulary: {}\n", "pieces stay; raise min_count"),
+        ("  - quantize_aware: {start_step: 99}\n", "start_step is 99, but an epoch has"),
+        ("  - quantize_aware: {epochs: 1}\n  - quantize_aware: {epochs: 1}\n", "the model is quantized already"),
+        ("  - quantize_aware: {epochs: 1}\n  - prune_ffn: {fraction: 0.5}\n", "the model quantizes; prune it"),
+        (
+            "  - distill: {teacher: teacher, objectives: {logits: 1.0}, augment: {kind: masking, probability: 0.9, "
+            "mask: 0.9}}\n",
+            "keep their sum at 1 or below",
+        ),
+        ("  - load_student: {checkpoint: MODEL}\n  - drop_layers: {keep: [7]}\n", "names layer 7"),
+    ],
+)
 def test_what_does_not_fit_is_told_before_the_teacher_trains(
     tmp_path: Path, ahead: Ahead, monkeypatch: pytest.MonkeyPatch, steps: str, said: str
 ) -> None:
-    monkeypatch.setattr(running, "walk_steps", lambda *_: pytest.fail("a step ran"))
+    monkeypatch.setattr(running, "execute_steps", lambda *_: pytest.fail("a step ran"))
     plan = ahead(TRAINED + steps.replace("MODEL", str(tmp_path / "model")))[0].plan
     with pytest.raises(InputError, match=said):
-        running.run(plan, Surroundings(out=tmp_path / "out", device="cpu"))
+        running.run(plan, RunOptions(out=tmp_path / "out", device="cpu"))
 
 
-@pytest.mark.parametrize(("steps", "said"), [
-    ("  - prune_to_latency: {speedup: 2, length: 8}\n  - drop_layers: {keep: [0, 4]}\n", "names layer 4, but"),
-    ("  - prune_to_latency: {speedup: 2, length: 99}\n", "prune_to_latency.length is 99"),
-    ("  - prune_to_latency: {speedup: 2, length: 9}\n  - prune_to_latency: {speedup: 2, length: 99}\n",
-     "prune_to_latency.length is 99"),
-    ("  - prune_to_latency: {speedup: 4, schedule: [2], length: 8, teacher: model}\n  - theseus: {modules: 7}\n",
-     "theseus.modules is 7, which does not divide"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("  - prune_to_latency: {speedup: 2, length: 8}\n  - drop_layers: {keep: [0, 4]}\n", "names layer 4, but"),
+        ("  - prune_to_latency: {speedup: 2, length: 99}\n", "prune_to_latency.length is 99"),
+        (
+            "  - prune_to_latency: {speedup: 2, length: 9}\n  - prune_to_latency: {speedup: 2, length: 99}\n",
+            "prune_to_latency.length is 99",
+        ),
+        (
+            "  - prune_to_latency: {speedup: 4, schedule: [2], length: 8, teacher: model}\n  - theseus: {modules: 7}\n",
+            "theseus.modules is 7, which does not divide",
+        ),
+    ],
+)
 def test_what_no_time_makes_fit_is_told_before_anything_is_timed(ahead: Ahead, steps: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         rehearse(*ahead(TRAINED + steps))
@@ -198,66 +257,82 @@ def test_what_is_refused_for_every_guess_is_said_to_be_an_example(ahead: Ahead) 
         rehearse(*ahead(TRAINED + steps))
 
 
-RIGHT = ("  - build_student: {width: 8, heads: 4}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0, "
-         "hidden: 1.0}, augment: {kind: masking}}\n  - load_student: {checkpoint: MODEL}\n"
-         "  - swap_attention: {kind: reformer}\n  - load_student: {checkpoint: MODEL}\n"
-         "  - build_student: {kind: static, embedding: 8}\n" + DISTILLED)  # fmt: skip
+RIGHT = (
+    "  - build_student: {width: 8, heads: 4}\n  - distill: {teacher: teacher, objectives: {attention_scores: 1.0, "
+    "hidden: 1.0}, augment: {kind: masking}}\n  - load_student: {checkpoint: MODEL}\n"
+    "  - swap_attention: {kind: reformer}\n  - load_student: {checkpoint: MODEL}\n"
+    "  - build_student: {kind: static, embedding: 8}\n" + DISTILLED
+)
 
 
 def test_a_teacher_that_reads_less_than_the_task_s_texts_is_told_where_its_states_are_compared(ahead: Ahead) -> None:
-    steps = ("\n  - fine_tune: {epochs: 1, max_length: 24}\n    as: teacher\n"
-             "  - swap_attention: {kind: longformer, window: 8, max_length: 40}\n"
-             "  - distill: {teacher: teacher, objectives: {ONE: 1.0}, epochs: 1}\n")  # fmt: skip
+    steps = (
+        "\n  - fine_tune: {epochs: 1, max_length: 24}\n    as: teacher\n"
+        "  - swap_attention: {kind: longformer, window: 8, max_length: 40}\n"
+        "  - distill: {teacher: teacher, objectives: {ONE: 1.0}, epochs: 1}\n"
+    )
     for objective, told in (("hidden", "reads 24 tokens at most; give distill max_length: 24"), ("logits", None)):
-        walk, start = ahead(steps.replace("ONE", objective))
-        walk.task = dataclasses.replace(walk.task, max_length=40)
+        execution, start = ahead(steps.replace("ONE", objective))
+        execution.task = dataclasses.replace(execution.task, max_length=40)
         with pytest.raises(InputError, match=told) if told else contextlib.nullcontext():
-            rehearse(walk, start)
+            rehearse(execution, start)
 
 
-@pytest.mark.parametrize("work", ["train.loop._prepare", "methods.distill.augmented", "methods.build_student.seen_by",
-                                  "train.teaching.fitted_projection", "methods.swap_attention._seen"])  # fmt: skip
+@pytest.mark.parametrize(
+    "work",
+    [
+        "train.loop._prepare",
+        "methods.distill.augmented",
+        "methods.build_student.seen_by",
+        "train.teaching.fitted_projection",
+        "methods.swap_attention._seen",
+    ],
+)
 def test_what_fits_passes_and_is_not_worked_on(
     ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, work: str
 ) -> None:
     monkeypatch.setattr(f"compress.{work}", lambda *_, **__: pytest.fail("it was"))
-    walk, start = ahead(TRAINED + RIGHT.replace("MODEL", str(tmp_path / "model")))
+    execution, start = ahead(TRAINED + RIGHT.replace("MODEL", str(tmp_path / "model")))
     with caplog.at_level(logging.INFO, "compress"):
-        rehearse(walk, start)
+        rehearse(execution, start)
     assert not caplog.records
-    assert not walk.records
-    assert not list(walk.cache.root.glob("*/*"))
+    assert not execution.records
+    assert not list(execution.cache.root.glob("*/*"))
 
 
-@pytest.mark.parametrize("steps", [
-    "  - prune_heads: {fraction: 0.25}\n"
-    "  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}, layers: last}\n",  # the last layer may keep all
-    "  - prune_heads: {fraction: 0.75}\n  - distill: {teacher: teacher, objectives: {relations: 1.0}, layers: last}\n",
-    "  - prune_heads: {fraction: 0.25, at_least: 3}\n  - share_layers: {group: 4}\n",  # each layer loses one
-    "  - prune_heads: {fraction: 0.06}\n  - share_layers: {groups: [1, 3]}\n",
-    "  - prune_to_latency: {speedup: 2, length: 8}\n  - theseus: {modules: 1}\n",
-    "  - prune_to_latency: {speedup: 3, length: 8}\n  - drop_layers: {keep: [0, 2]}\n",
-    "  - prune_to_latency: {p50_ms: 2, length: 8}\n"
-    "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [1, 2, 4]}\n",
-    "  - prune_weights: {fraction: 0.5, shape: block, block: [4, 4]}\n  - prune_ffn: {fraction: 0.3, multiple_of: 8}\n",
-    "  - prune_cofi: {teacher: teacher, fraction: 0.5, width: true}\n"
-    "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, project: false}\n",
-    "  - prune_after_training: {speedup: 1.5, length: 8}\n  - prune_ffn: {fraction: 0.5, multiple_of: 8}\n",
-    "  - low_rank: {energy: 0.9}\n  - factorize_embedding: {energy: 0.9}\n",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "  - prune_heads: {fraction: 0.25}\n"
+        "  - distill: {teacher: teacher, objectives: {attention_scores: 1.0}, layers: last}\n",  # the last layer may keep all
+        "  - prune_heads: {fraction: 0.75}\n  - distill: {teacher: teacher, objectives: {relations: 1.0}, layers: last}\n",
+        "  - prune_heads: {fraction: 0.25, at_least: 3}\n  - share_layers: {group: 4}\n",  # each layer loses one
+        "  - prune_heads: {fraction: 0.06}\n  - share_layers: {groups: [1, 3]}\n",
+        "  - prune_to_latency: {speedup: 2, length: 8}\n  - theseus: {modules: 1}\n",
+        "  - prune_to_latency: {speedup: 3, length: 8}\n  - drop_layers: {keep: [0, 2]}\n",
+        "  - prune_to_latency: {p50_ms: 2, length: 8}\n"
+        "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [1, 2, 4]}\n",
+        "  - prune_weights: {fraction: 0.5, shape: block, block: [4, 4]}\n  - prune_ffn: {fraction: 0.3, multiple_of: 8}\n",
+        "  - prune_cofi: {teacher: teacher, fraction: 0.5, width: true}\n"
+        "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, project: false}\n",
+        "  - prune_after_training: {speedup: 1.5, length: 8}\n  - prune_ffn: {fraction: 0.5, multiple_of: 8}\n",
+        "  - low_rank: {energy: 0.9}\n  - factorize_embedding: {energy: 0.9}\n",
+    ],
+)
 def test_nothing_is_refused_that_may_fit_what_the_work_finds(ahead: Ahead, steps: str) -> None:
     rehearse(*ahead(TRAINED + steps + DISTILLED))
 
 
 def test_steps_that_the_cache_holds_are_taken_from_it(ahead: Ahead, monkeypatch: pytest.MonkeyPatch) -> None:
-    walk, start = ahead(TRAINED + "  - drop_layers: {layers: 2}\n"
-                        "  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [2, 9]}\n")  # fmt: skip
-    for stop in list(stops_ahead(walk, start).stops.values())[1:3]:
-        write_model(tiny_bert(), walk.cache.partial("steps", stop.key))
-        walk.cache.finish("steps", stop.key, {})
+    execution, start = ahead(
+        TRAINED + "  - drop_layers: {layers: 2}\n  - distill: {teacher: teacher, objectives: {hidden: 1.0}, layers: [2, 9]}\n"
+    )
+    for stop in list(stops_ahead(execution, start).stops.values())[1:3]:
+        write_model(tiny_bert(), execution.cache.partial("steps", stop.key))
+        execution.cache.finish("steps", stop.key, {})
     rehearsed: list[str] = []
-    monkeypatch.setattr(checks, "call_of", lambda walk, step, run: rehearsed.append(step.name) or (lambda model: model))
-    rehearse(walk, start)
+    monkeypatch.setattr(checks, "call_of", lambda execution, step, run: rehearsed.append(step.name) or (lambda model: model))
+    rehearse(execution, start)
     assert rehearsed == ["distill"]
 
 
@@ -290,18 +365,18 @@ def test_keys_are_worked_out_once_in_a_run(ahead: Ahead, tmp_path: Path, monkeyp
         monkeypatch.setattr(step_module, name, counting(name))
     (tmp_path / "texts.txt").write_text("a good film\nthe plot\n", encoding="utf-8")
     texts = f"text: {tmp_path / 'texts.txt'}"
-    walk, start = ahead(
+    execution, start = ahead(
         TRAINED + f"  - load_student: {{checkpoint: {tmp_path / 'model'}}}\n  - prune_heads: {{fraction: 0.5}}\n"
         f"  - distill: {{teacher: teacher, objectives: {{attention_scores: 1.0}}, {texts}}}\n"
         f"  - distill: {{teacher: teacher, objectives: {{logits: 1.0}}, {texts}}}\n"
     )
     with pytest.raises(InputError, match="head with head"):
-        rehearse(walk, start)
-    told = {name: stop.key for name, stop in stops_ahead(walk, start).stops.items()}
+        rehearse(execution, start)
+    told = {name: stop.key for name, stop in stops_ahead(execution, start).stops.items()}
     assert counts == {"_key": 5, "source_digest": 5, "_file_digest": 1, "folder_digest": 1}
-    monkeypatch.setattr(step_module, "_make_step", lambda walk, step, before, key: pytest.fail(key))
+    monkeypatch.setattr(step_module, "_make_step", lambda execution, step, before, key: pytest.fail(key))
     with pytest.raises(pytest.fail.Exception, match=told["teacher"]):
-        walk_steps(walk, start)
+        execute_steps(execution, start)
     assert counts["_key"] == 5
-    walk.keys.clear()
-    assert {name: stop.key for name, stop in stops_ahead(walk, start).stops.items()} == told
+    execution.keys.clear()
+    assert {name: stop.key for name, stop in stops_ahead(execution, start).stops.items()} == told

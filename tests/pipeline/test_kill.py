@@ -58,9 +58,14 @@ def _run_undisturbed(server: subprocess.Popen[str], name: str) -> float:
 def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(recipe), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2], env={**os.environ, **ONE_THREAD},
-    ) as server:  # fmt: skip
+        [sys.executable, "-c", SCRIPT, str(recipe), str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **ONE_THREAD},
+    ) as server:
         assert server.stdout is not None
         seconds = _run_undisturbed(server, "quiet")
         draw = random.Random(13)
@@ -88,8 +93,18 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path: Pat
 @pytest.mark.slow
 def test_ctrl_c_ends_a_run_within_seconds_and_the_next_one_goes_on(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
-    command = [sys.executable, "-m", "compress", "run", str(recipe), "--tiny", "--out", str(tmp_path / "out"),
-               "steps.distill.epochs=400", "steps.teacher.epochs=1"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "compress",
+        "run",
+        str(recipe),
+        "--tiny",
+        "--out",
+        str(tmp_path / "out"),
+        "steps.distill.epochs=400",
+        "steps.teacher.epochs=1",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:

@@ -13,7 +13,7 @@ import pytest
 
 from compress.errors import GateMissed
 from compress.measure.measurement import Measurement
-from compress.pipeline import Surroundings, measuring, raise_for_gates, run, running
+from compress.pipeline import RunOptions, measuring, raise_for_gates, run, running
 from compress.pipeline.tiny import tiny_plan
 from compress.recipe import read_recipe
 from compress.recipe.plan import Gates
@@ -21,16 +21,22 @@ from tests.pipeline import conftest
 from tests.pipeline.conftest import write_data, write_recipe
 
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
-EVERY_TARGET = ("onnxruntime-cpu", "openvino-cpu", "tensorrt-int8", "onnxruntime-cuda-fp16", "openvino-cpu-int8",
-                "onnxruntime-cpu-int8")  # fmt: skip
+EVERY_TARGET = (
+    "onnxruntime-cpu",
+    "openvino-cpu",
+    "tensorrt-int8",
+    "onnxruntime-cuda-fp16",
+    "openvino-cpu-int8",
+    "onnxruntime-cpu-int8",
+)
 STEPS = """
   - fine_tune: {epochs: 1, learning_rate: 1e-3, batch_size: 8}
     as: teacher
 """
 
 
-def _tiny(out: Path, **changes: Any) -> Surroundings:
-    return Surroundings(**{"out": out, "tiny": True, "device": "cpu", **changes})
+def _tiny(out: Path, **changes: Any) -> RunOptions:
+    return RunOptions(**{"out": out, "tiny": True, "device": "cpu", **changes})
 
 
 @pytest.fixture
@@ -47,14 +53,14 @@ def slower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
         logits = {one["name"]: np.zeros((16, 2)) for one in found}
         return Measurement(found, {name: [[8, 0], [0, 8]] for name in logits}, logits, {"cpu": "a CPU"}, {})
 
-    def export_all(walk: Any, tiny: bool) -> dict[str, Path]:
+    def export_all(execution: Any, tiny: bool) -> dict[str, Path]:
         folders = {}
-        for one in walk.plan.exports:
-            folder = walk.cache.partial("exports", one.target)
+        for one in execution.plan.exports:
+            folder = execution.cache.partial("exports", one.target)
             (folder / "model.onnx").write_bytes(b"")
             (folder / "config.json").write_text("{}")
             (folder / "bert_compress.json").write_text(json.dumps({"target": one.target}))
-            folders[one.target] = walk.cache.finish("exports", one.target, {})
+            folders[one.target] = execution.cache.finish("exports", one.target, {})
         return folders
 
     monkeypatch.setattr(measuring, "measure", measure)
@@ -137,5 +143,7 @@ def test_a_model_that_reads_less_than_the_texts_is_told_of() -> None:
     assert not any("longer than" in note for note in measuring.notes([file]))
     models = [{**file, "name": name, "truncated": count} for name, count in (("a", 37), ("b", 1), ("c", 37))]
     told = [note.partition(", judged")[0] for note in measuring.notes(models) if "longer than" in note]
-    assert told == ["texts of the evaluation part that are longer than what a, c may read: 37",
-                    "texts of the evaluation part that are longer than what b may read: 1"]  # fmt: skip
+    assert told == [
+        "texts of the evaluation part that are longer than what a, c may read: 37",
+        "texts of the evaluation part that are longer than what b may read: 1",
+    ]

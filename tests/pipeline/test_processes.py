@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.pipeline.processes import agreed, is_main, wait_for_all
+from compress.pipeline.processes import broadcast, is_main, wait_for_all
 from tests.pipeline.conftest import weights_of, write_recipe
 from tests.train.test_processes import free_port
 
@@ -25,8 +25,9 @@ assert [agreed(is_main()), agreed(not is_main())] == [True, False]
 def _launch(processes: int, *command: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port"]
-    ended = subprocess.run([*launch, str(free_port()), *command], capture_output=True, text=True, timeout=200, check=False,
-                           env=environment)  # fmt: skip
+    ended = subprocess.run(
+        [*launch, str(free_port()), *command], capture_output=True, text=True, timeout=200, check=False, env=environment
+    )
     assert ended.returncode == 0, ended.stderr[-3000:]
 
 
@@ -38,8 +39,8 @@ def _run(recipe: Path, out: Path, cache: Path) -> dict[str, object]:
 
 def test_a_process_alone_is_the_main_one_and_waits_for_nobody() -> None:
     assert is_main()
-    assert agreed(True)
-    assert not agreed(False)
+    assert broadcast(True)
+    assert not broadcast(False)
     wait_for_all()
 
 

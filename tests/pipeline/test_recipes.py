@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.pipeline import Surroundings, run
+from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe
 from tests.pipeline.conftest import write_data
 
@@ -34,12 +34,10 @@ NEW = _new_ones()
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in NEW else pytest.mark.matrix) for name in RECIPES]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in NEW else pytest.mark.matrix) for name in RECIPES])
 def test_a_recipe_runs(name: str, tmp_path: Path, device: str) -> None:
     plan = read_recipe(ROOT / name)
     plan = replace(plan, task={"kind": "text-classification", "data": {"train": str(write_data(tmp_path, rows=400))}})
-    record = run(plan, Surroundings(out=tmp_path / "out", tiny=True, device=device))
+    record = run(plan, RunOptions(out=tmp_path / "out", tiny=True, device=device))
     assert [step["name"] for step in record["steps"]] == [step.name for step in plan.steps]
     assert all(step["status"] == "computed" for step in record["steps"])

@@ -11,7 +11,7 @@ import pytest
 from compress.errors import InputError
 from compress.pipeline.cache import Cache
 from compress.pipeline.checks import rehearse
-from compress.pipeline.steps import Stop, Walk
+from compress.pipeline.steps import Execution, StepOutput
 from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_model, tiny_plan
 from compress.recipe import read_recipe
 from compress.recipe.plan import INPUT_MODEL
@@ -35,12 +35,12 @@ def test_a_recipe_passes_its_rehearsal(name: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("compress.train.loop._prepare", lambda *_, **__: pytest.fail("a step trained"))
     plan = tiny_plan(read_recipe(ROOT / name))
     task = read_task(kind="text-classification", data={"train": str(write_data(tmp_path, rows=400))}).capped(EXAMPLES)
-    walk = Walk(plan, task, Cache(tmp_path / "cache"), "cpu", lambda *_, **__: None, STEPS, (), 60.0)
+    execution = Execution(plan, task, Cache(tmp_path / "cache"), "cpu", lambda *_, **__: None, STEPS, (), 60.0)
     model = tiny_model(plan, task, plan.seed)
     model.register_forward_pre_hook(_one_example, with_kwargs=True)
-    rehearse(walk, Stop(INPUT_MODEL, "key", None, model))
-    assert not list(walk.cache.root.glob("*/*"))
-    assert len(walk.keys) == len(plan.steps)
+    rehearse(execution, StepOutput(INPUT_MODEL, "key", None, model))
+    assert not list(execution.cache.root.glob("*/*"))
+    assert len(execution.keys) == len(plan.steps)
 
 
 def test_what_a_recipe_s_last_step_gets_wrong_is_told(tmp_path: Path) -> None:
@@ -48,7 +48,15 @@ def test_what_a_recipe_s_last_step_gets_wrong_is_told(tmp_path: Path) -> None:
     plan = tiny_plan(read_recipe(ROOT / "sst2/albert_all_shared.yaml"))
     last = replace(plan.steps[-1], arguments=plan.steps[-1].arguments | {"layers": [1]})
     task = read_task(kind="text-classification", data={"train": str(write_data(tmp_path, rows=400))}).capped(EXAMPLES)
-    walk = Walk(replace(plan, steps=(*plan.steps[:-1], last)), task, Cache(tmp_path / "cache"), "cpu",
-                lambda *_, **__: None, STEPS, (), 60.0)  # fmt: skip
+    execution = Execution(
+        replace(plan, steps=(*plan.steps[:-1], last)),
+        task,
+        Cache(tmp_path / "cache"),
+        "cpu",
+        lambda *_, **__: None,
+        STEPS,
+        (),
+        60.0,
+    )
     with pytest.raises(InputError, match="layers"):
-        rehearse(walk, Stop(INPUT_MODEL, "key", None, tiny_model(plan, task, plan.seed)))
+        rehearse(execution, StepOutput(INPUT_MODEL, "key", None, tiny_model(plan, task, plan.seed)))

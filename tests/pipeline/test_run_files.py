@@ -17,7 +17,7 @@ from compress.artifact.saving import save
 from compress.disk import remove, sha256_of
 from compress.errors import CompressError, InputError
 from compress.marks import MARK, kind_of, read_mark, write_mark, written
-from compress.pipeline import Surroundings, run, run_files, running
+from compress.pipeline import RunOptions, run, run_files, running
 from compress.pipeline.run_files import Content, Copy, Link, check_out, claimed, deliver
 from compress.pipeline.run_log import RunLog
 from compress.recipe import Plan
@@ -27,8 +27,8 @@ from tests.pipeline.conftest import contents_of
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 
 
-def _tiny(out: Path, **changes: Any) -> Surroundings:
-    return Surroundings(**{"out": out, "tiny": True, "device": "cpu", **changes})
+def _tiny(out: Path, **changes: Any) -> RunOptions:
+    return RunOptions(**{"out": out, "tiny": True, "device": "cpu", **changes})
 
 
 def _users_folder(folder: Path) -> Path:
@@ -85,8 +85,11 @@ def test_by_force_a_users_folder_is_taken_over_and_loses_nothing(
     run(plan, _tiny(out, force=True))
     told = contents_of(out)
     assert {told[name] for name in told if not name.startswith(("steps/1-fine_tune/", "run.json"))} >= {
-        b"my steps/mine.txt", b"my export/model/weights.bin", b"my export/onnxruntime-cpu/notes.md", b"my README.md"
-    }  # fmt: skip
+        b"my steps/mine.txt",
+        b"my export/model/weights.bin",
+        b"my export/onnxruntime-cpu/notes.md",
+        b"my README.md",
+    }
     assert told["run.json.kept"] == b"mine"
     assert told["steps/1-fine_tune.kept/work.txt"] == b"mine too"
     assert json.loads(told["run.json"])["schema"] == 1
@@ -177,7 +180,7 @@ def test_a_run_folder_and_its_cache_and_model_keep_apart(plan: Plan, tmp_path: P
         save(tiny_bert(), model)
         (out / MARK).unlink(missing_ok=True)
         plan = replace(plan, model=str(model))
-        around = Surroundings(out=out, cache=cache, device="cpu", force=True)
+        around = RunOptions(out=out, cache=cache, device="cpu", force=True)
     else:
         around = _tiny(out, cache={"same": out, "out in cache": tmp_path, "cache in steps": out / "steps" / "c"}[place])
         if place == "out in cache":
@@ -193,12 +196,12 @@ def test_a_run_that_is_refused_leaves_nothing_behind(plan: Plan, tmp_path: Path)
     before = contents_of(tmp_path)
     for wrong in ({"model": str(tmp_path / "none")}, {"task": {"data": {"train": str(tmp_path / "none.tsv")}}}):
         with pytest.raises(InputError):
-            run(replace(plan, **wrong), Surroundings(out=tmp_path / "a" / "b" / "out", device="cpu"))
+            run(replace(plan, **wrong), RunOptions(out=tmp_path / "a" / "b" / "out", device="cpu"))
     assert contents_of(tmp_path) == before
     assert not (tmp_path / "a").exists()
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError):
-        run(replace(plan, model=str(tmp_path / "none")), Surroundings(out=tmp_path / "empty", device="cpu"))
+        run(replace(plan, model=str(tmp_path / "none")), RunOptions(out=tmp_path / "empty", device="cpu"))
     assert not os.listdir(tmp_path / "empty")
 
 
@@ -209,7 +212,7 @@ def test_a_run_whose_first_step_is_refused_leaves_no_run_folder(
     def refused(*_: Any) -> None:
         raise InputError("no such layer")
 
-    monkeypatch.setattr("compress.pipeline.running.walk_steps", refused)
+    monkeypatch.setattr("compress.pipeline.running.execute_steps", refused)
     with pytest.raises(InputError, match="no such layer"):
         run(plan, _tiny(tmp_path / "a" / "out"))
     assert not (tmp_path / "a").exists()
@@ -225,19 +228,32 @@ def test_a_folder_that_an_earlier_version_left_of_a_refused_run_is_ours(plan: Pl
 
 
 def test_what_a_user_adds_to_a_run_folder_stays_and_what_a_run_wrote_goes(tmp_path: Path) -> None:
-    out = _run_folder(tmp_path / "out", {"export/a/model.onnx": _copy(tmp_path, "one"), "steps/1-x": Link("../x"),
-                                         "export/a/config.json": "{}", "run.json": "{}"})  # fmt: skip
+    out = _run_folder(
+        tmp_path / "out",
+        {
+            "export/a/model.onnx": _copy(tmp_path, "one"),
+            "steps/1-x": Link("../x"),
+            "export/a/config.json": "{}",
+            "run.json": "{}",
+        },
+    )
     for name in ("export/a/notes.md", "export/mine/model.onnx", "steps/notes.md", "steps/9-mine/a.txt", "notes.md"):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text(f"my {name}")
     deliver(out, {"export/b/model.onnx": _copy(tmp_path, "two"), "steps/1-y": Link("../y"), "run.json": "{ }"})
     told = contents_of(out)
     assert sorted(name for name, text in told.items() if text.startswith(b"my ")) == [
-        "export/a/notes.md", "export/mine/model.onnx", "notes.md", "steps/9-mine/a.txt", "steps/notes.md"
-    ]  # fmt: skip
+        "export/a/notes.md",
+        "export/mine/model.onnx",
+        "notes.md",
+        "steps/9-mine/a.txt",
+        "steps/notes.md",
+    ]
     assert sorted(set(told) - {MARK} - {name for name, text in told.items() if text.startswith(b"my ")}) == [
-        "export/b/model.onnx", "run.json", "steps/1-y"
-    ]  # fmt: skip
+        "export/b/model.onnx",
+        "run.json",
+        "steps/1-y",
+    ]
 
 
 def test_an_edited_card_stays_and_the_new_one_is_beside_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -337,16 +353,25 @@ def test_a_run_folder_of_an_earlier_version_is_known_by_its_record(tmp_path: Pat
     (out / "export" / target).mkdir(parents=True)
     (out / "steps").mkdir()
     (out / "steps" / "1-fine_tune").symlink_to("../../.cache/steps/abc")
-    texts = {"run.json": json.dumps(told), "README.md": card_text(told), f"export/{target}/export.json": "{}",
-             f"export/{target}/model.onnx": "old", f"export/{target}/notes.md": "mine", "notes.md": "mine"}  # fmt: skip
+    texts = {
+        "run.json": json.dumps(told),
+        "README.md": card_text(told),
+        f"export/{target}/export.json": "{}",
+        f"export/{target}/model.onnx": "old",
+        f"export/{target}/notes.md": "mine",
+        "notes.md": "mine",
+    }
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
     check_out(out)
     with claimed(out, [], RunLog()):
         deliver(out, {"README.md": "new", "run.json": "{}"})
     assert set(contents_of(out)) - {MARK, ".lock", "logs/run.log"} == {
-        "README.md", "run.json", f"export/{target}/notes.md", "notes.md"
-    }  # fmt: skip
+        "README.md",
+        "run.json",
+        f"export/{target}/notes.md",
+        "notes.md",
+    }
     assert (out / "README.md").read_text() == "new"
 
 

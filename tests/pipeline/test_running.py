@@ -18,7 +18,7 @@ from filelock import FileLock
 from compress.artifact.saving import write_model
 from compress.errors import CompressError, GateMissed, InputError
 from compress.measure.measurement import evaluate
-from compress.pipeline import Surroundings, raise_for_gates, run
+from compress.pipeline import RunOptions, raise_for_gates, run
 from compress.recipe import Plan
 from compress.recipe.reading import read_recipe_text
 from compress.tasks import task as read_task
@@ -30,8 +30,8 @@ def _statuses(record: dict[str, Any]) -> list[str]:
     return [step["status"] for step in record["steps"]]
 
 
-def _tiny(out: Path, **changes: Any) -> Surroundings:
-    return Surroundings(**{"out": out, "tiny": True, "device": "cpu", **changes})
+def _tiny(out: Path, **changes: Any) -> RunOptions:
+    return RunOptions(**{"out": out, "tiny": True, "device": "cpu", **changes})
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -201,10 +201,14 @@ def test_two_processes_share_one_cache(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     script = Path(__file__).with_name("run_unmeasured.py")
     started = [
-        subprocess.Popen([sys.executable, str(script), str(recipe), str(tmp_path / name), str(tmp_path / "cache")],
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, str(script), str(recipe), str(tmp_path / name), str(tmp_path / "cache")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for name in ("one", "two")
-    ]  # fmt: skip
+    ]
     ended = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0, 0], ended
     one, two = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
@@ -241,7 +245,7 @@ export:
 benchmark: {{batch: [1], length: [24], threads: [1], rounds: 1, seconds: 0.02}}
 gates: {{allow_slower: true, max_drop: 1.0}}
 """)
-    record = run(plan, Surroundings(out=tmp_path / "out", device="cpu"))
+    record = run(plan, RunOptions(out=tmp_path / "out", device="cpu"))
     assert [subject["target"] for subject in record["subjects"]] == ["torch", "onnxruntime-cpu-int8"]
     for subject in record["subjects"]:
         found = evaluate(tmp_path / "out" / subject["path"], task=read_task(**plan.task))
@@ -259,9 +263,11 @@ def test_a_model_that_reads_less_than_the_task_s_texts_runs_whatever_comes_first
     (tmp_path / "model").mkdir()
     write_model(tiny_bert(labels=("0", "1")), tmp_path / "model")
     monkeypatch.setattr("compress.pipeline.checks.assert_better_than_chance", lambda *_: None)
-    recipe = (f"name: long\nmodel: {tmp_path / 'model'}\ntask: {{data: {data}, max_length: 40}}\nsteps: {steps}\n"
-              f"export: {'[{onnxruntime-cpu: {}}]' if steps == '[]' else '[]'}\n"
-              "benchmark: {length: [24]}\n")  # fmt: skip
-    run(read_recipe_text(recipe), Surroundings(out=tmp_path / "out", device="cpu"))
+    recipe = (
+        f"name: long\nmodel: {tmp_path / 'model'}\ntask: {{data: {data}, max_length: 40}}\nsteps: {steps}\n"
+        f"export: {'[{onnxruntime-cpu: {}}]' if steps == '[]' else '[]'}\n"
+        "benchmark: {length: [24]}\n"
+    )
+    run(read_recipe_text(recipe), RunOptions(out=tmp_path / "out", device="cpu"))
     told = [record.getMessage() for record in caplog.records if record.name.startswith("compress.tasks")]
     assert [text.partition(":")[0] for text in told] == ["the model reads 24 tokens at most"]

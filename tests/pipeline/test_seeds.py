@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from compress.errors import InputError
-from compress.pipeline import Surroundings, results_path, seeds, write_results
+from compress.pipeline import RunOptions, results_path, seeds, write_results
 from compress.recipe import Plan
 from compress.recipe.checking import LARGEST_SEED
 
@@ -66,7 +66,7 @@ def test_a_seed_that_is_none_is_told_before_the_run_of_another(
 def test_each_seed_is_told_of_as_it_begins(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Any] = []
     monkeypatch.setattr(seeds, "run", lambda plan, around: told.append(plan.seed) or {})
-    around = Surroundings(out=tmp_path, progress=lambda what, done, total, **_: told.append((what, done, total)))
+    around = RunOptions(out=tmp_path, progress=lambda what, done, total, **_: told.append((what, done, total)))
     seeds.run_seeds(plan, [7, 9], around)
     assert told == [("seed", 0, 2), 7, ("seed", 1, 2), 9]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from compress.pipeline import Surroundings, run
+from compress.pipeline import RunOptions, run
 from compress.pipeline.tiny import tiny_plan, tiny_sizes
 from compress.recipe import Plan, read_recipe
 from compress.recipe.plan import Gates
@@ -51,29 +51,35 @@ def test_the_model_is_wider_than_what_a_step_leaves_of_it(plan: Plan, width: flo
     assert tiny_sizes(replace(plan, steps=(plan.steps[0], narrower)))["width"] == told
 
 
-@pytest.mark.parametrize(("keys", "told"), [
-    ("kind: bert, layers: 4, width: 312, intermediate: 1200, heads: 12", (5, 312, 1200, 12)),
-    ("shape: tinybert4", (5, 312, 1200, 12)),
-    ("shape: tinybert4, layers: 3", (4, 312, 1200, 12)),
-    ("heads: 6", (2, 36, 64, 6)),
-    ("kind: albert, groups: 3, embedding: 128", (3, 128, 64, 4)),
-    ("kind: mobilebert, shape: mobilebert", (2, 32, 64, 4)),
-    ("kind: distilbert, keep: [1, 6]", (7, 32, 64, 4)),
-])  # fmt: skip
-def test_the_model_is_as_large_as_the_student_that_is_cut_from_it(
-    tmp_path: Path, keys: str, told: tuple[int, ...]
-) -> None:
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ("kind: bert, layers: 4, width: 312, intermediate: 1200, heads: 12", (5, 312, 1200, 12)),
+        ("shape: tinybert4", (5, 312, 1200, 12)),
+        ("shape: tinybert4, layers: 3", (4, 312, 1200, 12)),
+        ("heads: 6", (2, 36, 64, 6)),
+        ("kind: albert, groups: 3, embedding: 128", (3, 128, 64, 4)),
+        ("kind: mobilebert, shape: mobilebert", (2, 32, 64, 4)),
+        ("kind: distilbert, keep: [1, 6]", (7, 32, 64, 4)),
+    ],
+)
+def test_the_model_is_as_large_as_the_student_that_is_cut_from_it(tmp_path: Path, keys: str, told: tuple[int, ...]) -> None:
     assert tuple(tiny_sizes(plan_with(tmp_path, keys)).values()) == (*told, 128)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
-@pytest.mark.parametrize(("keys", "width"), [
-    ("shape: tinybert4", 312), ("kind: distilbert", 32), ("kind: albert, groups: 3, embedding: 16", 16),
-    ("kind: mobilebert, layers: 3, width: 64", 16),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keys", "width"),
+    [
+        ("shape: tinybert4", 312),
+        ("kind: distilbert", 32),
+        ("kind: albert, groups: 3, embedding: 16", 16),
+        ("kind: mobilebert, layers: 3, width: 64", 16),
+    ],
+)
 def test_a_recipe_with_a_student_of_any_kind_runs(tmp_path: Path, keys: str, width: int) -> None:
-    record = run(plan_with(tmp_path, keys), Surroundings(out=tmp_path / "out", tiny=True, device="cpu"))
+    record = run(plan_with(tmp_path, keys), RunOptions(out=tmp_path / "out", tiny=True, device="cpu"))
     assert [step["method"] for step in record["steps"]] == ["fine_tune", "build_student", "distill"]
     weights = load_file(tmp_path / "out" / "steps" / "3-distill" / "model.safetensors")
     assert next(table for name, table in weights.items() if name.endswith("word_embeddings.weight")).shape[1] == width

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from compress.tasks.text_classification import Task
-    from compress.train.run import Run
+    from compress.train.run import StepContext
 
 Epochs = Annotated[float, Field(gt=0, description="passes over the training part")]
 LayerIndex = Annotated[int, Field(ge=0)]
@@ -32,7 +32,7 @@ def fine_tune(
     batch_size: Annotated[int, Field(ge=1)] = 64,
     schedule: Literal["linear", "cosine", "constant"] = "linear",
     shuffle: bool = True,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Train the whole model on labels.
 
@@ -65,18 +65,18 @@ def distill(
     copy: Annotated[int, AfterValidator(_even)] = 2,
     layers: Annotated[dict[int, int], Field(min_length=1)] | Literal["even"] = "even",
     second_model: PreTrainedModel | None = None,
-    run: Run | None = None,
+    run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Learn from a teacher."""
     raise NotImplementedError
 
 
-def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, run: Run | None = None) -> None:
+def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, run: StepContext | None = None) -> None:
     """Write float32 ONNX."""
 
 
 def onnxruntime_cpu_int8(
-    model: PreTrainedModel, folder: Path, *, task: Task, per_channel: bool = True, run: Run | None = None
+    model: PreTrainedModel, folder: Path, *, task: Task, per_channel: bool = True, run: StepContext | None = None
 ) -> None:
     """Write int8 ONNX."""
 

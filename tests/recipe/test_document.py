@@ -153,11 +153,20 @@ def test_too_many_values_are_refused_before_they_are_put_together() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "X: 1\n", "model: [X]\ntask: t\n", "name: X\n", "task: {kind: X, data: d}\n", "steps: [X]\n", "export: [X]\n",
-        "steps:\n  - distill: {teacher: X, objectives: {X: 1}}\n    as: X\n", "benchmark: {baseline: X}\n", "seed: X\n",
-        "model: !X a\n", "model: *X\n", "a: &X [*X]\n",
+        "X: 1\n",
+        "model: [X]\ntask: t\n",
+        "name: X\n",
+        "task: {kind: X, data: d}\n",
+        "steps: [X]\n",
+        "export: [X]\n",
+        "steps:\n  - distill: {teacher: X, objectives: {X: 1}}\n    as: X\n",
+        "benchmark: {baseline: X}\n",
+        "seed: X\n",
+        "model: !X a\n",
+        "model: *X\n",
+        "a: &X [*X]\n",
     ],
-)  # fmt: skip
+)
 def test_a_long_value_key_or_name_is_cut_in_the_message(text: str) -> None:
     with pytest.raises(InputError) as caught:
         read_recipe_text(text.replace("X", "x" * 50_000))

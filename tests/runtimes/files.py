@@ -18,9 +18,14 @@ def constant(name: str, values: Any, kind: Any = np.float32) -> onnx.TensorProto
 
 
 def save_graph(
-    path: Path, nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto] = (), *, kind: int = TensorProto.FLOAT,
-    others: Sequence[onnx.ValueInfoProto] = (), domain: str = "",
-) -> Path:  # fmt: skip
+    path: Path,
+    nodes: Sequence[onnx.NodeProto],
+    constants: Sequence[onnx.TensorProto] = (),
+    *,
+    kind: int = TensorProto.FLOAT,
+    others: Sequence[onnx.ValueInfoProto] = (),
+    domain: str = "",
+) -> Path:
     """From input_ids and attention_mask to logits; `ids` are the ids as floats, `sums` their sums, (batch, 1), `pair` a row of
     two zeros."""
     given = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"]) for name in NAMES]
@@ -29,8 +34,9 @@ def save_graph(
         helper.make_node("ReduceSum", ["ids", "tokens"], ["sums"], keepdims=1),
     ]
     told = [helper.make_tensor_value_info("logits", kind, None), *others]
-    graph = helper.make_graph([*first, *nodes], "foreign", given, told,
-                              [constant("tokens", [1], np.int64), constant("pair", [[0, 0]]), *constants])  # fmt: skip
+    graph = helper.make_graph(
+        [*first, *nodes], "foreign", given, told, [constant("tokens", [1], np.int64), constant("pair", [[0, 0]]), *constants]
+    )
     domains = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
     onnx.save(helper.make_model(graph, opset_imports=domains, ir_version=9), path)
     return path
@@ -45,10 +51,12 @@ def endless(path: Path, *, times: int = 2**62) -> Path:
     """A loop that adds 1 to the sums so many times."""
     value = helper.make_tensor_value_info
     body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Add", ["total", "one"], ["more"])], "body",
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Add", ["total", "one"], ["more"])],
+        "body",
         [value("turn", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("total", TensorProto.FLOAT, None)],
-        [value("go_on", TensorProto.BOOL, []), value("more", TensorProto.FLOAT, None)], [constant("one", 1)],
-    )  # fmt: skip
+        [value("go_on", TensorProto.BOOL, []), value("more", TensorProto.FLOAT, None)],
+        [constant("one", 1)],
+    )
     nodes = [
         helper.make_node("Loop", ["times", "true", "sums"], ["last"], body=body),
         helper.make_node("Add", ["last", "pair"], ["logits"]),
@@ -62,19 +70,21 @@ def endless_to_open(path: Path, *, size: int = 8192, products: int = 200) -> Pat
     nodes += [helper.make_node("MatMul", [f"x{one}", f"x{one}"], [f"x{one + 1}"]) for one in range(products)]
     nodes += [
         helper.make_node("ReduceMax", [f"x{products}"], ["most"], keepdims=0),
-        helper.make_node("Add", ["sums", "pair"], ["both"]), helper.make_node("Add", ["both", "most"], ["logits"]),
-    ]  # fmt: skip
+        helper.make_node("Add", ["sums", "pair"], ["both"]),
+        helper.make_node("Add", ["both", "most"], ["logits"]),
+    ]
     return save_graph(path, nodes, [constant("large", [size, size], np.int64)])
 
 
 def greedy(path: Path, *, numbers: int = 2**44) -> Path:
     """Asks for so many numbers of memory."""
     nodes = [
-        helper.make_node("Shape", ["sums"], ["shape"]), helper.make_node("Mul", ["shape", "numbers"], ["large"]),
+        helper.make_node("Shape", ["sums"], ["shape"]),
+        helper.make_node("Mul", ["shape", "numbers"], ["large"]),
         helper.make_node("ConstantOfShape", ["large"], ["zeros"]),
         helper.make_node("ReduceMax", ["zeros"], ["most"], keepdims=0),
         helper.make_node("Add", ["pair", "most"], ["logits"]),
-    ]  # fmt: skip
+    ]
     return save_graph(path, nodes, [constant("numbers", [numbers, 1], np.int64)])
 
 
@@ -82,21 +92,30 @@ def nonsense(path: Path, kind: str) -> Path:
     """Logits of a kind that no classifier gives."""
     add, node = helper.make_node("Add", ["sums", "pair"], ["both"]), helper.make_node
     graphs: dict[str, Any] = {
-        "nan": ([node("Sub", ["pair", "one"], ["minus"]), node("Sqrt", ["minus"], ["broken"]), add,
-                 node("Add", ["both", "broken"], ["logits"])], [constant("one", 1)]),
+        "nan": (
+            [
+                node("Sub", ["pair", "one"], ["minus"]),
+                node("Sqrt", ["minus"], ["broken"]),
+                add,
+                node("Add", ["both", "broken"], ["logits"]),
+            ],
+            [constant("one", 1)],
+        ),
         "infinite": ([add, node("Div", ["both", "pair"], ["logits"])], []),
         "one row": ([node("ReduceMax", ["sums"], ["most"], keepdims=0), node("Add", ["pair", "most"], ["logits"])], []),
         "one dimension": ([node("Squeeze", ["sums", "tokens"], ["logits"])], []),
         "three dimensions": ([add, node("Unsqueeze", ["both", "tokens"], ["logits"])], []),
-        "no columns": ([add, node("Slice", ["both", "zero", "zero", "tokens"], ["logits"])],
-                       [constant("zero", [0], np.int64)]),
+        "no columns": (
+            [add, node("Slice", ["both", "zero", "zero", "tokens"], ["logits"])],
+            [constant("zero", [0], np.int64)],
+        ),
         "one column": ([node("Identity", ["sums"], ["logits"])], []),
         "three columns": ([node("Concat", ["sums", "sums", "sums"], ["logits"], axis=1)], []),
         "each token": ([node("Identity", ["ids"], ["logits"])], []),
         "integers": ([node("Identity", ["input_ids"], ["logits"])], [], TensorProto.INT64),
         "half": ([add, node("Cast", ["both"], ["logits"], to=TensorProto.FLOAT16)], [], TensorProto.FLOAT16),
         "double": ([add, node("Cast", ["both"], ["logits"], to=TensorProto.DOUBLE)], [], TensorProto.DOUBLE),
-    }  # fmt: skip
+    }
     nodes, constants, *types = graphs[kind]
     return save_graph(path, nodes, constants, **({"kind": types[0]} if types else {}))
 

@@ -32,12 +32,15 @@ def test_what_is_there_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("location", "words"),
     [
-        ("gone.bin", "which is not there"), (".", "which is not there"),
-        ("../other.bin", "allowed are files in its own folder"), ("/etc/passwd", "allowed are files in its own folder"),
-        ("../../../../../../etc/passwd", "allowed are files in its"), ("a\0b", "which is no file name"),
+        ("gone.bin", "which is not there"),
+        (".", "which is not there"),
+        ("../other.bin", "allowed are files in its own folder"),
+        ("/etc/passwd", "allowed are files in its own folder"),
+        ("../../../../../../etc/passwd", "allowed are files in its"),
+        ("a\0b", "which is no file name"),
         ("x" * 5000, "which is (no file name|not there)"),
     ],
-)  # fmt: skip
+)
 def test_what_is_missing_or_elsewhere_is_refused(tmp_path: Path, location: str, words: str) -> None:
     (tmp_path / "other.bin").write_bytes(b"\0" * 8)
     folder = tmp_path / "model"

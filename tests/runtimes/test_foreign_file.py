@@ -71,12 +71,14 @@ def test_memory_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("one row", r"shape \(1, 2\) to 2 examples"), ("one dimension", r"shape \(2,\) to 2 examples"),
-        ("three dimensions", r"shape \(2, 1, 2\) to 2 examples"), ("no columns", r"shape \(2, 0\) to 2 examples"),
+        ("one row", r"shape \(1, 2\) to 2 examples"),
+        ("one dimension", r"shape \(2,\) to 2 examples"),
+        ("three dimensions", r"shape \(2, 1, 2\) to 2 examples"),
+        ("no columns", r"shape \(2, 0\) to 2 examples"),
         ("one column", "gives 1 logits for each example, but its config.json names 2 labels"),
         ("each token", "gives 4 logits for each example, but its config.json names 2 labels"),
     ],
-)  # fmt: skip
+)
 def test_answers_of_another_shape_are_refused(tmp_path: Path, kind: str, words: str) -> None:
     with pytest.raises(CompressError, match=words):
         opened(nonsense(tmp_path / "model.onnx", kind)).run(BATCH, 2)
@@ -133,8 +135,14 @@ def test_what_answers_says_nothing_else_on_stdout(tmp_path: Path) -> None:
         "def loud(request, arrays): print('a library', flush=True); os.write(1, b'and C'); return {'well': 1}, {}\n"
         "serve(OpenFile().handlers() | {'loud': loud})"
     )
-    ended = subprocess.run([sys.executable, "-c", code], input='{"do": "loud"}\n', capture_output=True, text=True, check=True,
-                           env=worker_environment())  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        input='{"do": "loud"}\n',
+        capture_output=True,
+        text=True,
+        check=True,
+        env=worker_environment(),
+    )
     assert ended.stdout == '{"well": 1}\n'
     assert "a library" in ended.stderr
     assert "and C" in ended.stderr

@@ -43,11 +43,18 @@ def test_arrays_without_elements_are_arrays() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "hello", "[1]", "3", '{"arrays": 5}', '{"arrays": [["a", "<f4"]]}', '{"arrays": [["a", "O", [1]]]}',
-        '{"arrays": [["a", "<f4", [-1]]]}', '{"arrays": [["a", "<f4", ["x"]]]}', '{"arrays": [["a", "<f4", [1e3]]]}',
+        "hello",
+        "[1]",
+        "3",
+        '{"arrays": 5}',
+        '{"arrays": [["a", "<f4"]]}',
+        '{"arrays": [["a", "O", [1]]]}',
+        '{"arrays": [["a", "<f4", [-1]]]}',
+        '{"arrays": [["a", "<f4", ["x"]]]}',
+        '{"arrays": [["a", "<f4", [1e3]]]}',
         '{"arrays": [["a", "<f4", [999999999999]]]}',
     ],
-)  # fmt: skip
+)
 def test_what_is_no_frame_is_refused(line: str) -> None:
     with pytest.raises((ValueError, TypeError)):
         unpacked(line.encode() + b"\n")

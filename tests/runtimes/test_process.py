@@ -213,6 +213,7 @@ def test_no_process_outlives_the_one_that_asks(tmp_path: Path, busy: bool) -> No
 
 def test_a_process_whose_parent_is_gone_before_it_looks_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     command = worker_command("compress.runtimes.answering")
-    ended = subprocess.run([*command[:-1], "1"], input=b'{"do": "open"}\n', capture_output=True, check=False,
-                           env=worker_environment(), timeout=60)  # fmt: skip
+    ended = subprocess.run(
+        [*command[:-1], "1"], input=b'{"do": "open"}\n', capture_output=True, check=False, env=worker_environment(), timeout=60
+    )
     assert (ended.returncode, ended.stdout) == (1, b"")

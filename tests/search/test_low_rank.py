@@ -20,7 +20,7 @@ from compress.measure.counts import torch_macs
 from compress.search.break_even import crossing
 from compress.search.low_rank import low_rank
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import logits_of, tiny_bert, tiny_of, toy_task
 
@@ -104,7 +104,7 @@ def test_only_the_parts_that_are_named_change(toy: Task, parts: Any) -> None:
 def test_the_energy_chooses_the_smallest_ranks_and_leaves_whole_what_needs_more(
     toy: Task, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model, run = tiny_bert(), Run()
+    model, run = tiny_bert(), StepContext()
     with caplog.at_level(logging.WARNING):
         student = low_rank(model, task=toy, energy=0.82, weighting="none", run=run)
     for name, rank in run.facts["ranks"].items():
@@ -165,9 +165,16 @@ def test_what_remains_whole_can_be_written_later(toy: Task) -> None:
 # -- the measured break-even
 
 
-@pytest.mark.parametrize(("times", "limit"), [
-    ([1.0, 2.0, 3.0], 24), ([5.0, 6.0, 7.0], 0), ([1.0, 3.0, 5.0], 20), ([1.0, 2.0, 4.5], 22), ([4.0, 3.0, 3.0], 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("times", "limit"),
+    [
+        ([1.0, 2.0, 3.0], 24),
+        ([5.0, 6.0, 7.0], 0),
+        ([1.0, 3.0, 5.0], 20),
+        ([1.0, 2.0, 4.5], 22),
+        ([4.0, 3.0, 3.0], 0),
+    ],
+)
 def test_times_are_compared_with_the_whole_one(times: list[float], limit: int) -> None:
     assert crossing([8, 16, 24], times, 4.0) == limit
 
@@ -178,8 +185,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, per_rank: float, overhead: float) 
 
     def times(models: dict[str, Any], *_: Any, **__: Any) -> dict[str, float]:
         timed.extend(models)
-        return {name: overhead * bool(ranks_of(model)) + (per_rank * max(ranks_of(model).values(), default=0) or 1.0)
-                for name, model in models.items()}  # fmt: skip
+        return {
+            name: overhead * bool(ranks_of(model)) + (per_rank * max(ranks_of(model).values(), default=0) or 1.0)
+            for name, model in models.items()
+        }
 
     monkeypatch.setattr("compress.search.break_even.model_times", times)
     return timed
@@ -188,7 +197,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, per_rank: float, overhead: float) 
 def test_a_rank_above_the_measured_break_even_is_refused_and_named(toy: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = tiny_bert(hidden_size=64, intermediate_size=128)
     timed = stand_in(monkeypatch, 0.0625, 0.0)  # breaks even at 16
-    run = Run(device="cpu")
+    run = StepContext(device="cpu")
     low_rank(wide, task=toy, rank=16, break_even="measured", length=8, run=run)
     assert run.facts["break_even"] == {"64x64": 16, "128x64": 16, "64x128": 16}
     assert len(timed) == 1 + 3 * 4
@@ -202,16 +211,20 @@ def test_linears_that_are_never_faster_stay_whole(toy: Task, monkeypatch: pytest
         low_rank(tiny_bert(), task=toy, energy=0.5, break_even="measured", length=8)
 
 
-@pytest.mark.parametrize(("model", "arguments", "said"), [
-    (tiny_bert(), {}, "rank, energy and macs: none given; give one of the three"),
-    (tiny_bert(), {"rank": 2, "macs": 0.5}, "rank and macs given"),
-    (tiny_bert(), {"rank": 0}, r"low_rank\.rank"), (tiny_bert(), {"energy": 1.0}, r"low_rank\.energy"),
-    (tiny_bert(), {"rank": SQUARE + 1}, rf"query \(16 x 16\) is no smaller or faster above {SQUARE}"),
-    (tiny_bert(), {"rank": 2, "break_even": "measured", "length": 25}, "reads at most 24 tokens"),
-    (tiny_of("mobilebert"), {"rank": 2, "break_even": "measured"}, "cannot be timed part by part"),
-    (with_quantizers(tiny_bert(), per_channel=True, symmetric=True), {"rank": 2}, "before quantize_aware"),
-    (tiny_bert(labels=("a", "b", "c")), {"rank": 2}, "labels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "arguments", "said"),
+    [
+        (tiny_bert(), {}, "rank, energy and macs: none given; give one of the three"),
+        (tiny_bert(), {"rank": 2, "macs": 0.5}, "rank and macs given"),
+        (tiny_bert(), {"rank": 0}, r"low_rank\.rank"),
+        (tiny_bert(), {"energy": 1.0}, r"low_rank\.energy"),
+        (tiny_bert(), {"rank": SQUARE + 1}, rf"query \(16 x 16\) is no smaller or faster above {SQUARE}"),
+        (tiny_bert(), {"rank": 2, "break_even": "measured", "length": 25}, "reads at most 24 tokens"),
+        (tiny_of("mobilebert"), {"rank": 2, "break_even": "measured"}, "cannot be timed part by part"),
+        (with_quantizers(tiny_bert(), per_channel=True, symmetric=True), {"rank": 2}, "before quantize_aware"),
+        (tiny_bert(labels=("a", "b", "c")), {"rank": 2}, "labels"),
+    ],
+)
 def test_what_makes_no_sense_is_refused(toy: Task, model: Any, arguments: Any, said: str) -> None:
     arguments = {"weighting": "none", **arguments}
     with pytest.raises(InputError, match=said) as caught:

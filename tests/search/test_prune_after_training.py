@@ -19,7 +19,7 @@ from compress.methods.build_student import build_student
 from compress.methods.fine_tune import fine_tune
 from compress.search.prune_after_training import prune_after_training
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, sentences, state_of, tiny_bert, tiny_of, toy_task
 from tests.search.times import ms_of, stand_in_for_timing, table_of
@@ -39,7 +39,7 @@ def mean_length(model: PreTrainedModel, task: Task) -> float:
 def test_the_encoder_costs_no_more_than_the_fraction_and_not_much_less(
     toy: Task, tmp_path: Path, kind: str, macs: float
 ) -> None:
-    model, run = tiny_of(kind, layers=3), Run()
+    model, run = tiny_of(kind, layers=3), StepContext()
     before = state_of(model)
     pruned = prune_after_training(model, task=toy, macs=macs, multiple_of=2, run=run)
     length = mean_length(model, toy)
@@ -88,9 +88,7 @@ def loss_of(model: PreTrainedModel, task: Task) -> float:
     return float(functional.cross_entropy(logits_of(model, **batch), torch.from_numpy(encoded.labels)))
 
 
-def test_a_trained_model_loses_less_than_one_whose_most_important_parts_go(
-    toy: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trained_model_loses_less_than_one_whose_most_important_parts_go(toy: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = fine_tune(tiny_bert(), task=toy, epochs=12, batch_size=8, learning_rate=5e-3)
     good = prune_after_training(trained, task=toy, macs=0.5)
     plain = prune_after_training(trained, task=toy, macs=0.5, tune=False)
@@ -107,7 +105,7 @@ def test_examples_are_drawn_by_the_seed_and_no_more_than_asked_for(toy: Task) ->
     seen: list[int] = []
 
     def drawn(seed: int) -> PreTrainedModel:
-        return prune_after_training(tiny_bert(), task=toy, macs=0.5, examples=7, run=Run(seed=seed))
+        return prune_after_training(tiny_bert(), task=toy, macs=0.5, examples=7, run=StepContext(seed=seed))
 
     one, again, other = drawn(1), drawn(1), drawn(2)
     assert not differences(state_of(one), state_of(again))
@@ -130,7 +128,7 @@ def test_shared_layers_are_pruned_for_all_their_runs(toy: Task) -> None:
 @pytest.mark.parametrize("speedup", [1.3, 2.0])
 def test_it_is_as_fast_as_asked_by_the_table(toy: Task, monkeypatch: pytest.MonkeyPatch, speedup: float) -> None:
     stand_in_for_timing(monkeypatch)
-    model, run = tiny_bert(layers=3), Run()
+    model, run = tiny_bert(layers=3), StepContext()
     pruned = prune_after_training(model, task=toy, speedup=speedup, length=8, multiple_of=1, run=run)
     reached = table_of(model).dense_ms / ms_of(pruned, model)
     assert speedup <= reached < 1.1 * speedup
@@ -150,9 +148,13 @@ def test_a_speedup_that_cannot_be_reached_is_refused_with_what_can(toy: Task, mo
         prune_after_training(forbid_forward_passes(tiny_of("albert")), task=toy, speedup=2.0, length=8, tune=False)
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ({}, "macs is missing, and so is speedup; give one"), ({"macs": 0.5, "speedup": 2.0}, "macs and speedup are both given"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "macs is missing, and so is speedup; give one"),
+        ({"macs": 0.5, "speedup": 2.0}, "macs and speedup are both given"),
+    ],
+)
 def test_one_budget_is_given(toy: Task, arguments: dict[str, float], said: str) -> None:
     with pytest.raises(InputError, match=said):
         prune_after_training(forbid_forward_passes(tiny_bert()), task=toy, **arguments)
@@ -176,10 +178,24 @@ def test_what_a_mobilebert_cannot_lose_is_told(toy: Task) -> None:
     assert 0 < sum(counts(pruned)[1]) < 48
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("macs", 0.0), ("macs", 1.0), ("macs", -0.5), ("macs", 70), ("macs", "0.7"), ("macs", float("nan")), ("examples", 0),
-    ("examples", 2.5), ("multiple_of", 0), ("multiple_of", 25), ("multiple_of", 2000), ("rearrange", "yes"), ("tune", 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("macs", 0.0),
+        ("macs", 1.0),
+        ("macs", -0.5),
+        ("macs", 70),
+        ("macs", "0.7"),
+        ("macs", float("nan")),
+        ("examples", 0),
+        ("examples", 2.5),
+        ("multiple_of", 0),
+        ("multiple_of", 25),
+        ("multiple_of", 2000),
+        ("rearrange", "yes"),
+        ("tune", 1),
+    ],
+)
 def test_values_out_of_range_are_refused_before_any_forward_pass(
     model: PreTrainedModel, toy: Task, name: str, value: Any
 ) -> None:

@@ -19,7 +19,7 @@ from compress.search import prune_to_latency as module
 from compress.search.asked import wrong_times
 from compress.search.prune_to_latency import prune_to_latency
 from compress.tasks.text_classification import Task
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, tiny_tokenizer, toy_task
 from tests.search.times import milliseconds_of, ms_of, stand_in_for_timing, table_of
@@ -37,7 +37,7 @@ _prune = partial(prune_to_latency, length=8)
 @pytest.mark.parametrize("speedup", [1.01, 2.0, 4.0])
 def test_it_takes_no_longer_than_asked(toy: Task, speedup: float) -> None:
     model = tiny_bert(layers=4)
-    run = Run(device="cpu")
+    run = StepContext(device="cpu")
     pruned = _prune(model, task=toy, speedup=speedup, trials=4, run=run)
     dense_ms = table_of(model).dense_ms
     assert ms_of(pruned, model) <= dense_ms / speedup
@@ -61,7 +61,7 @@ def test_a_table_that_is_off_is_made_up_for(toy: Task, monkeypatch: pytest.Monke
         return told | {"pruned": 1.2 * told["pruned"]}
 
     monkeypatch.setattr(module, "model_times", slower)
-    run = Run(device="cpu")
+    run = StepContext(device="cpu")
     pruned = _prune(model, task=toy, speedup=2.0, trials=4, run=run)
     assert 0.9 * wanted_ms < 1.2 * ms_of(pruned, model) <= 1.03 * wanted_ms
     facts = run.facts["latency"]
@@ -79,7 +79,7 @@ def test_a_time_says_the_same_as_a_speedup(toy: Task) -> None:
 def test_more_trials_come_nearer_to_the_model_s_answers(toy: Task) -> None:
     told = []
     for trials in (1, 30):
-        run = Run(device="cpu")
+        run = StepContext(device="cpu")
         _prune(tiny_bert(layers=4), task=toy, speedup=2.0, trials=trials, run=run)
         told.append(run.facts["latency"]["cuts"][0]["divergence"])
     assert told[1] < told[0]
@@ -105,15 +105,15 @@ def test_on_the_way_it_learns_from_the_layers_that_it_has_left(toy: Task, monkey
     """After each cut but the last: from the incoming model's logits, and from the same layers' states."""
     model = tiny_bert(layers=4)
     taught: list[tuple[Any, list[int]]] = []
-    learn = module.goal_of
+    learn = module.training_loss_of
 
     def watched(method: str, objectives: Any, how: Any, **others: Any) -> Any:
         taught.append((how.layers, [len(others["student"].bert.encoder.layer), len(others["teacher"].bert.encoder.layer)]))
         assert set(objectives) == {"logits", "hidden"}
         return learn(method, objectives, how, **others)
 
-    monkeypatch.setattr(module, "goal_of", watched)
-    run = Run(device="cpu")
+    monkeypatch.setattr(module, "training_loss_of", watched)
+    run = StepContext(device="cpu")
     pruned = _prune(
         model, task=toy, speedup=6.0, schedule=[1.5, 3.0], epochs=1, batch_size=8, learning_rate=1e-3, trials=2, run=run
     )
@@ -127,7 +127,7 @@ def test_on_the_way_it_learns_from_the_layers_that_it_has_left(toy: Task, monkey
 
 
 def test_checkpoints_of_two_cuts_are_apart(toy: Task, tmp_path: Path) -> None:
-    run = Run(device="cpu", folder=tmp_path / "checkpoint", checkpoint_seconds=0.0)
+    run = StepContext(device="cpu", folder=tmp_path / "checkpoint", checkpoint_seconds=0.0)
     arguments: dict[str, Any] = {"speedup": 4.0, "schedule": [1.5, 2.0], "trials": 2, "batch_size": 8}
     first = _prune(tiny_bert(layers=3), task=toy, run=run, **arguments)
     assert sorted(path.name for path in (tmp_path / "checkpoint").iterdir()) == ["cut-1", "cut-2"]
@@ -173,8 +173,12 @@ def _refused(model: PreTrainedModel, toy: Task, said: str, **arguments: Any) -> 
 def test_a_speedup_that_cannot_be_reached_is_refused_with_what_can_be(toy: Task) -> None:
     model = tiny_bert(layers=3)
     today = table_of(model).dense_ms
-    _refused(model, toy, rf"speedup is 50, which is {today / 50:.3g} ms.* at least 1\.05 ms.* {today / 1.05:.3g} times less",
-             speedup=50.0)  # fmt: skip
+    _refused(
+        model,
+        toy,
+        rf"speedup is 50, which is {today / 50:.3g} ms.* at least 1\.05 ms.* {today / 1.05:.3g} times less",
+        speedup=50.0,
+    )
     _refused(model, toy, r"p50_ms is 1\.04, but onnxruntime-cpu at batch 1, length 9, 1 thread", p50_ms=1.04, length=9)
 
 
@@ -192,9 +196,10 @@ def test_a_family_of_models_is_pruned_one_after_the_other(toy: Task) -> None:
     first = tiny_bert(layers=4)
     dense_ms = table_of(first).dense_ms
     second = _prune(first, task=toy, speedup=2.0, trials=3)
-    run = Run(device="cpu")
-    third = _prune(second, task=toy, speedup=4.0, schedule=[3.0], trials=3, batch_size=8, teacher=first, against="teacher",
-                   run=run)  # fmt: skip
+    run = StepContext(device="cpu")
+    third = _prune(
+        second, task=toy, speedup=4.0, schedule=[3.0], trials=3, batch_size=8, teacher=first, against="teacher", run=run
+    )
     assert dense_ms / 5 < ms_of(third, first) <= 1.001 * dense_ms / 4
     facts = run.facts["latency"]
     assert facts["speedup"]["asked"] == 4.0
@@ -245,8 +250,9 @@ def test_models_that_cannot_be_pruned_are_refused(toy: Task) -> None:
 
 
 def test_without_calibration_data_it_is_refused() -> None:
-    _refused(tiny_bert(), toy_task(others=15), "calibration part has 15 examples; prune_to_latency needs at least 16",
-             speedup=2.0)  # fmt: skip
+    _refused(
+        tiny_bert(), toy_task(others=15), "calibration part has 15 examples; prune_to_latency needs at least 16", speedup=2.0
+    )
 
 
 def test_a_teacher_with_other_words_is_refused(toy: Task) -> None:
@@ -262,7 +268,7 @@ def test_every_mistake_in_the_times_is_told() -> None:
 
 
 def test_a_trial_of_a_tiny_model_takes_the_middle_of_what_can_be_reached(toy: Task) -> None:
-    run = Run(device="cpu", max_steps=2, tiny=True)
+    run = StepContext(device="cpu", max_steps=2, tiny=True)
     model = tiny_bert(layers=3)
     pruned = _prune(model, task=toy, speedup=80.0, schedule=[20.0], batch_size=8, trials=2, run=run)
     middle = (table_of(model).dense_ms + module.fastest_ms(table_of(model))) / 2
@@ -274,7 +280,7 @@ def test_a_trial_of_a_tiny_model_takes_the_middle_of_what_can_be_reached(toy: Ta
 def test_a_tiny_model_is_really_timed(toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asserted about times, which a busy machine may make into anything."""
     monkeypatch.undo()
-    run = Run(device="cpu", max_steps=2, tiny=True, answers=tmp_path)
+    run = StepContext(device="cpu", max_steps=2, tiny=True, answers=tmp_path)
     pruned = _prune(tiny_bert(), task=toy, speedup=1.5, trials=2, run=run)
     assert shapes_of(pruned) != [(4, 24)] * 2
     facts = run.facts["latency"]

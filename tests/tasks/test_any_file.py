@@ -27,17 +27,48 @@ from compress.tasks.text_classification import Task
 
 FORMATS = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 ENCODINGS = (*("utf-8",) * 9, "utf-8-sig", "utf-16", "utf-32", "latin-1", "cp1252", "utf-16-le", "gb18030")
-WORDS = ("a good film", "ein guter Film", "un café", "好电影", " x ", "12", "1.50", "nan", "", "“quoted” \"text\"", "a,b;c",
-         "ƒ\u2028b")  # fmt: skip
-LABEL_SETS = (("no", "yes"), ("0", "1", "2"), (0, 1), (1.0, 0.0), (True, False), ("1", "1.0"), (1, "1"), (0.5, 1.5),
-("true", "false"),
-              ("1 star", "2 stars"), ("a", None), ("x", "nan"), ([0], [1, 2]), ("9" * 5000, "1"), ("²", "٣"))  # fmt: skip
+WORDS = (
+    "a good film",
+    "ein guter Film",
+    "un café",
+    "好电影",
+    " x ",
+    "12",
+    "1.50",
+    "nan",
+    "",
+    '“quoted” "text"',
+    "a,b;c",
+    "ƒ\u2028b",
+)
+LABEL_SETS = (
+    ("no", "yes"),
+    ("0", "1", "2"),
+    (0, 1),
+    (1.0, 0.0),
+    (True, False),
+    ("1", "1.0"),
+    (1, "1"),
+    (0.5, 1.5),
+    ("true", "false"),
+    ("1 star", "2 stars"),
+    ("a", None),
+    ("x", "nan"),
+    ([0], [1, 2]),
+    ("9" * 5000, "1"),
+    ("²", "٣"),
+)
 PLAIN_LABELS = (("no", "yes"), ("0", "1"), (0, 1), ("no", "yes", "yes"))
 ODD = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
     st.sampled_from([10**5000, -1, "\ud83d", "\0", b"x"]),
-    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
-)  # fmt: skip
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+)
 COLUMN_NAMES = st.one_of(st.sampled_from(("text", "label", "pair", "sentence", "id", " text", "")), st.text(max_size=4))
 
 
@@ -110,8 +141,9 @@ def _held(content: bytes, ending: str) -> list[dict[str, Any]]:
         how: dict[str, Any] = {"sep": ","}
         if ending == ".tsv":
             how = {"sep": "\t", "quoting": csv.QUOTE_NONE, "lineterminator": "\n"}
-        table = pandas.read_csv(io.StringIO(text, newline=""),
-        dtype=str, keep_default_na=False, header=None, engine="c", **how)
+        table = pandas.read_csv(
+            io.StringIO(text, newline=""), dtype=str, keep_default_na=False, header=None, engine="c", **how
+        )
         names = [str(name).strip() for name in table.iloc[0]]
         return [dict(zip(names, row, strict=True)) for row in table.iloc[1:].itertuples(index=False)]
     try:
@@ -121,14 +153,19 @@ def _held(content: bytes, ending: str) -> list[dict[str, Any]]:
     value = value.get("data", value) if isinstance(value, dict) and isinstance(value.get("data"), list) else value
     if isinstance(value, list):
         return value
-    return [value] if not isinstance(next(iter(value.values())), list) else [
-        dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)
-    ]  # fmt: skip
+    return (
+        [value]
+        if not isinstance(next(iter(value.values())), list)
+        else [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+    )
 
 
 def _rows_of(task: Task) -> Counter[tuple[str, ...]]:
-    return Counter((text, task.labels[label]) for split in task.splits()
-                   for text, label in zip(split.texts, split.labels.tolist(), strict=True))  # fmt: skip
+    return Counter(
+        (text, task.labels[label])
+        for split in task.splits()
+        for text, label in zip(split.texts, split.labels.tolist(), strict=True)
+    )
 
 
 def _check_rows(task: Task, rows: list[dict[str, Any]]) -> None:
@@ -157,8 +194,9 @@ def _read(path: Path) -> tuple[Task | None, Task | None]:
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-@given(frames(), st.sampled_from(FORMATS), st.sampled_from(ENCODINGS),
-st.sampled_from(("", "", "", ".gz", ".bz2", ".xz", ".zip")))
+@given(
+    frames(), st.sampled_from(FORMATS), st.sampled_from(ENCODINGS), st.sampled_from(("", "", "", ".gz", ".bz2", ".xz", ".zip"))
+)
 def test_a_file_of_any_columns_gives_a_task_with_its_rows_or_is_refused(
     columns: dict[str, list[Any]], ending: str, encoding: str, packing: str
 ) -> None:
@@ -201,9 +239,15 @@ def test_a_damaged_file_is_refused_or_gives_what_it_still_holds(
         _read(path)
 
 
-@given(st.one_of(st.binary(max_size=300), st.binary(max_size=200).map(lambda end: b"text\tlabel\n" + end),
-                 st.binary(max_size=200).map(lambda end: b'{"text": "a", "label": "no"}\n' + end), st.text().map(str.encode)),
-       st.sampled_from([ending + packing for ending in FORMATS for packing in ("", ".gz", ".zip")]))  # fmt: skip
+@given(
+    st.one_of(
+        st.binary(max_size=300),
+        st.binary(max_size=200).map(lambda end: b"text\tlabel\n" + end),
+        st.binary(max_size=200).map(lambda end: b'{"text": "a", "label": "no"}\n' + end),
+        st.text().map(str.encode),
+    ),
+    st.sampled_from([ending + packing for ending in FORMATS for packing in ("", ".gz", ".zip")]),
+)
 def test_bytes_of_any_kind_are_refused_or_read(content: bytes, ending: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"data{ending}"

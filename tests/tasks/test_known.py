@@ -17,7 +17,7 @@ from compress.tasks.known import clean_tweet, compared, find
 def _glue_folder(root: Path) -> Path:
     for name, header, row in (
         ("sst2", "sentence\tlabel", "a film number {0} \t{1}"),
-        ("mrpc", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", "{1}\t{0}\t{0}\tHe said \"{0} .\tHe told {0} ."),
+        ("mrpc", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", '{1}\t{0}\t{0}\tHe said "{0} .\tHe told {0} .'),
     ):
         folder = root / name
         folder.mkdir(parents=True)
@@ -174,8 +174,10 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_last_fold_of_the_reviews_is_measured_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "movie_reviews_long").mkdir()
-    rows = [{"id": str(number), "label": ("neg", "pos")[number % 2], "fold": number // 2, "text": f"text {number}"}
-            for number in range(20)]  # fmt: skip
+    rows = [
+        {"id": str(number), "label": ("neg", "pos")[number % 2], "fold": number // 2, "text": f"text {number}"}
+        for number in range(20)
+    ]
     path = tmp_path / "movie_reviews_long" / "all.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     monkeypatch.setenv("BERT_COMPRESS_DATA", str(tmp_path))

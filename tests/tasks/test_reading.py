@@ -238,12 +238,13 @@ def test_names_of_packed_files_lose_all_their_endings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"train": 7}, "data.train is 7; give a text"), ({"train": "a.tsv", "text": ["x"]}, r"data.text is \['x'\]"),
+        ({"train": 7}, "data.train is 7; give a text"),
+        ({"train": "a.tsv", "text": ["x"]}, r"data.text is \['x'\]"),
         ({"train": "~no-such-user/a.tsv"}, "is no path"),
         ({"train": "x" * 100_000}, "is no path|does not exist|cannot be read"),
         ({"train": "a.tsv", "x" * 100_000: "b"}, r"unknown key 'xxx.*\(100,000 characters\)"),
     ],
-)  # fmt: skip
+)
 def test_data_that_names_no_files_is_refused_briefly(data: dict[str, str], said: str) -> None:
     with pytest.raises(InputError, match=said) as raised:
         cp.task(data)

@@ -34,9 +34,10 @@ def _directly(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None,
 
 def _texts(random: np.random.Generator, count: int) -> list[str]:
     lengths = random.choice([1, 3, 10, 30], count)
-    made = ["".join(f"{word}{gap}" for word, gap in zip(random.choice(WORDS, n), random.choice(["", " ", "   "], n),
-    strict=True))
-            for n in lengths]  # fmt: skip
+    made = [
+        "".join(f"{word}{gap}" for word, gap in zip(random.choice(WORDS, n), random.choice(["", " ", "   "], n), strict=True))
+        for n in lengths
+    ]
     return [text.strip() or "a" for text in made]
 
 
@@ -70,12 +71,15 @@ def test_ordinary_texts_are_tokenized_as_the_tokenizer_does(side: str) -> None:
 @pytest.mark.parametrize(
     ("text", "ids", "truncated"),
     [
-        ("good film " * 300_000, [2, 5, 6, 5, 6, 3], 1), ("a" * 3_000_000 + " good", [2, 1, 5, 3], 0),
-        ("good" + " " * 3_000_000 + "film", [2, 5, 6, 3], 0), ("字" * 3_000_000, [2, 15, 15, 15, 15, 3], 1),
-        ("." * 3_000_000, [2, 14, 14, 14, 14, 3], 1), ("good " + "\u200b" * 2_000_000, [2, 5, 3], 0),
+        ("good film " * 300_000, [2, 5, 6, 5, 6, 3], 1),
+        ("a" * 3_000_000 + " good", [2, 1, 5, 3], 0),
+        ("good" + " " * 3_000_000 + "film", [2, 5, 6, 3], 0),
+        ("字" * 3_000_000, [2, 15, 15, 15, 15, 3], 1),
+        ("." * 3_000_000, [2, 14, 14, 14, 14, 3], 1),
+        ("good " + "\u200b" * 2_000_000, [2, 5, 3], 0),
     ],
     ids=["words", "one word", "spaces", "chinese", "points", "nothing"],
-)  # fmt: skip
+)
 def test_a_text_of_megabytes_is_read_in_little_time_and_memory(text: str, ids: list[int], truncated: int) -> None:
     told = tokenized(tiny_tokenizer(PARTS), [text, "film"], None, 6)
     assert told.input_ids == [ids, [2, 6, 3]]

@@ -32,12 +32,15 @@ def test_a_script_that_the_vocabulary_lacks_is_refused_unless_it_is_allowed() ->
     assert check_known(part("a good strange"), tiny_tokenizer(), "the model") == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize("act", [
-    lambda task, _: cp.fine_tune(tiny_bert(), task=task, epochs=1),
-    lambda task, _: cp.distill(tiny_bert(), teacher=tiny_bert(), task=task, objectives={"logits": 1.0}, epochs=1),
-    lambda task, folder: cp.export(tiny_bert(), folder / "out", target="onnxruntime-cpu", task=task),
-    lambda task, _: cp.measure([tiny_bert()], task=task, length=[8]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda task, _: cp.fine_tune(tiny_bert(), task=task, epochs=1),
+        lambda task, _: cp.distill(tiny_bert(), teacher=tiny_bert(), task=task, objectives={"logits": 1.0}, epochs=1),
+        lambda task, folder: cp.export(tiny_bert(), folder / "out", target="onnxruntime-cpu", task=task),
+        lambda task, _: cp.measure([tiny_bert()], task=task, length=[8]),
+    ],
+)
 def test_nothing_trains_ships_or_measures_on_text_that_is_mostly_unknown(act, tmp_path) -> None:  # type: ignore[no-untyped-def]
     task = toy_task()
     parts = {split.role: dataclasses.replace(split, texts=tuple("слово" for _ in split.texts)) for split in task.splits()}

@@ -80,11 +80,14 @@ def test_the_fingerprint_is_that_of_the_texts_and_their_order(tmp_path: Path) ->
     assert len({first, turned, other}) == 3
 
 
-@pytest.mark.parametrize(("name", "content"), [
-    ("a.tsv", "sentence1\tsentence2\none\ttwo\nthree\tfour\none\ttwo\n"),
-    ("a.csv", "premise,hypothesis\none,two\nthree,four\none,two\n"),
-    ("a.jsonl", '{"text": "one", "pair": "two"}\n{"text": "three", "pair": "four"}\n{"text": "one", "pair": "two"}\n'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tsv", "sentence1\tsentence2\none\ttwo\nthree\tfour\none\ttwo\n"),
+        ("a.csv", "premise,hypothesis\none,two\nthree,four\none,two\n"),
+        ("a.jsonl", '{"text": "one", "pair": "two"}\n{"text": "three", "pair": "four"}\n{"text": "one", "pair": "two"}\n'),
+    ],
+)
 def test_tables_need_no_label_and_may_hold_pairs(tmp_path: Path, name: str, content: str) -> None:
     found = read_unlabelled(_write(tmp_path, content, name))
     assert found.split.texts == ("one", "three")
@@ -99,22 +102,25 @@ def test_the_text_of_a_table_can_be_any_of_its_columns_and_labels_are_not_looked
     assert read_unlabelled(path, text="note").split.texts == ("one", "two")
 
 
-@pytest.mark.parametrize(("name", "content", "options", "said"), [
-    ("a.txt", "", {}, "holds no text; give a file with one text per line"),
-    ("a.txt", " \n\r\n", {"parted_by": "paragraph"}, "holds no text; give a file with one text per paragraph"),
-    ("a.txt", b"fine\ncaf\xe9\n", {}, "line 2: byte 0xe9 is no UTF-8"),
-    ("a.txt", "x", {"text": "note"}, "plain text, which has no column 'note'"),
-    ("a.txt", "x", {"parted_by": "word"}, "parted_by is 'word'; allowed: line, paragraph"),
-    ("a.txt", "x", {"rows": 0}, "rows is 0; use 1 or more"),
-    ("a.txt.gz", "no gzip", {}, "is no gzip file, or a damaged one"),
-    ("a.txt.gz", gzip.compress(b"some text" * 99, mtime=0)[:-9], {}, "is no gzip file, or a damaged one"),
-    ("a.txt.gz", gzip.compress(b"", mtime=0), {}, "holds no text"),
-    ("a.docx", "x", {}, r"ends in '\.docx'; allowed: \.txt, \.tsv, \.csv, \.jsonl, \.parquet, .* each also packed"),
-    ("a.tsv", "words\nx\n", {}, "which column is the text"),
-    ("a.tsv", "text\nx\n", {"text": "txt"}, "no column 'txt' .*Did you mean 'text'"),
-    ("a.tsv", "text\tlabel\n\tx\n", {}, "line 2, column 'text' is empty"),
-    ("a.tsv", "", {}, "is empty"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content", "options", "said"),
+    [
+        ("a.txt", "", {}, "holds no text; give a file with one text per line"),
+        ("a.txt", " \n\r\n", {"parted_by": "paragraph"}, "holds no text; give a file with one text per paragraph"),
+        ("a.txt", b"fine\ncaf\xe9\n", {}, "line 2: byte 0xe9 is no UTF-8"),
+        ("a.txt", "x", {"text": "note"}, "plain text, which has no column 'note'"),
+        ("a.txt", "x", {"parted_by": "word"}, "parted_by is 'word'; allowed: line, paragraph"),
+        ("a.txt", "x", {"rows": 0}, "rows is 0; use 1 or more"),
+        ("a.txt.gz", "no gzip", {}, "is no gzip file, or a damaged one"),
+        ("a.txt.gz", gzip.compress(b"some text" * 99, mtime=0)[:-9], {}, "is no gzip file, or a damaged one"),
+        ("a.txt.gz", gzip.compress(b"", mtime=0), {}, "holds no text"),
+        ("a.docx", "x", {}, r"ends in '\.docx'; allowed: \.txt, \.tsv, \.csv, \.jsonl, \.parquet, .* each also packed"),
+        ("a.tsv", "words\nx\n", {}, "which column is the text"),
+        ("a.tsv", "text\nx\n", {"text": "txt"}, "no column 'txt' .*Did you mean 'text'"),
+        ("a.tsv", "text\tlabel\n\tx\n", {}, "line 2, column 'text' is empty"),
+        ("a.tsv", "", {}, "is empty"),
+    ],
+)
 def test_files_that_cannot_be_read_are_refused(
     tmp_path: Path, name: str, content: str | bytes, options: dict[str, object], said: str
 ) -> None:
@@ -122,22 +128,36 @@ def test_files_that_cannot_be_read_are_refused(
         read_unlabelled(_write(tmp_path, content, name), **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("name", "content"), [
-    ("a.txt", "é\n" * 90_000), ("a.txt.gz", gzip.compress("é\n".encode() * 90_000)), ("a.tsv", "text\na\n"),
-    ("a.jsonl", '{"text": "a"}'), ("a.txt", "x" * 200_000), ("a.txt", "\ufeffé\n".encode("utf-16") * 60_000), ("a.zip", b"PK"),
-    ("a.txt", "é" * 90_001),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "é\n" * 90_000),
+        ("a.txt.gz", gzip.compress("é\n".encode() * 90_000)),
+        ("a.tsv", "text\na\n"),
+        ("a.jsonl", '{"text": "a"}'),
+        ("a.txt", "x" * 200_000),
+        ("a.txt", "\ufeffé\n".encode("utf-16") * 60_000),
+        ("a.zip", b"PK"),
+        ("a.txt", "é" * 90_001),
+    ],
+)
 def test_a_look_at_the_beginning_of_a_file_lets_texts_pass(tmp_path: Path, name: str, content: str | bytes) -> None:
     check_unlabelled(_write(tmp_path, content, name))
 
 
-@pytest.mark.parametrize(("name", "content", "said"), [
-    ("a.txt", "", "is empty"), ("a.txt", "\n \n", "is empty"), ("a.txt", b"caf\xe9\n", "is no UTF-8"),
-    ("a.txt.gz", "x", "no gzip file"),
-    ("a.parquet", "x", "is no Parquet file"), ("a.txt", b"PK\x03\x04", "is no text but a zip file"),
-    ("a.docx", "x", "ends in"),
-    ("a.tsv", b"\xff" * 100_000, "is no UTF-8"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", "", "is empty"),
+        ("a.txt", "\n \n", "is empty"),
+        ("a.txt", b"caf\xe9\n", "is no UTF-8"),
+        ("a.txt.gz", "x", "no gzip file"),
+        ("a.parquet", "x", "is no Parquet file"),
+        ("a.txt", b"PK\x03\x04", "is no text but a zip file"),
+        ("a.docx", "x", "ends in"),
+        ("a.tsv", b"\xff" * 100_000, "is no UTF-8"),
+    ],
+)
 def test_a_look_at_the_beginning_of_a_file_finds_what_is_none(
     tmp_path: Path, name: str, content: str | bytes, said: str
 ) -> None:
@@ -148,8 +168,12 @@ def test_a_look_at_the_beginning_of_a_file_finds_what_is_none(
 
 
 def test_packed_text_and_text_of_other_encodings_is_read(tmp_path: Path) -> None:
-    for name, content in (("a.txt.bz2", bz2.compress(b"one\ntwo")), ("b.txt", "\ufeffone\ntwo".encode("utf-16-le")),
-                          ("c.txt", b"one\rtwo\r"), ("d.json", b'[{"text": "one"}, {"text": "two"}]')):  # fmt: skip
+    for name, content in (
+        ("a.txt.bz2", bz2.compress(b"one\ntwo")),
+        ("b.txt", "\ufeffone\ntwo".encode("utf-16-le")),
+        ("c.txt", b"one\rtwo\r"),
+        ("d.json", b'[{"text": "one"}, {"text": "two"}]'),
+    ):
         assert read_unlabelled(_write(tmp_path, content, name)).split.texts == ("one", "two")
     with pytest.raises(InputError, match="line 2: there is a NUL character"):
         read_unlabelled(_write(tmp_path, "one\nt\0wo\n"))

@@ -143,8 +143,9 @@ def test_masking_changes_the_first_the_second_and_both_sentences_of_a_pair_in_tu
     made = augmented(split(first, pairs=(second,)), how, model=model, seed=1)
     assert made.pairs is not None
     assert [(text != first, pair != second) for text, pair in zip(made.texts, made.pairs, strict=True)] == [
-        (False, False), *[(True, False), (False, True), (True, True)] * 2,
-    ]  # fmt: skip
+        (False, False),
+        *[(True, False), (False, True), (True, True)] * 2,
+    ]
 
 
 def test_masking_masks_or_swaps_a_word_as_often_as_the_paper_says(model: PreTrainedModel) -> None:
@@ -183,8 +184,14 @@ def test_a_window_is_one_to_five_words_in_a_row_as_they_stand_in_the_text(model:
 
 
 def test_a_masked_language_model_puts_words_in_a_word_s_place(model: PreTrainedModel, tmp_path: Path) -> None:
-    config = BertConfig(vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                        intermediate_size=24, max_position_embeddings=24)  # fmt: skip
+    config = BertConfig(
+        vocab_size=len(PIECES),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=24,
+    )
     torch.manual_seed(1)
     masked_lm = BertForMaskedLM(config).eval()
     with torch.no_grad():  # gh and hh whatever the sentence
@@ -205,15 +212,21 @@ def test_progress_is_told(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatc
     assert told == [("augment", 2, 3), ("augment", 3, 3)]
 
 
-@pytest.mark.parametrize(("how", "said"), [
-    (Augment(copies=0), r"augment\.copies is 0: .*greater than or equal to 1"),
-    (Augment(probability=1.5, candidates=0), r"augment\.probability is 1\.5[\s\S]*augment\.candidates is 0"),
-    (Augment(kind="tiny"), r"augment\.kind is 'tiny'"),  # type: ignore[arg-type]
-    (Augment(copies=2.0), r"augment\.copies is 2\.0"),  # type: ignore[arg-type]
-    (Augment(probability=float("nan")), r"augment\.probability is nan"),
-    (Augment(mask=0.1, window_words=3), r"augment\.mask is 0\.1, which is for kind masking[\s\S]*augment\.window_words is 3"),
-    (Augment("masking", probability=0.6, mask=0.6), r"probability 0\.6 and augment\.mask 0\.6 .*at 1 or below"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (Augment(copies=0), r"augment\.copies is 0: .*greater than or equal to 1"),
+        (Augment(probability=1.5, candidates=0), r"augment\.probability is 1\.5[\s\S]*augment\.candidates is 0"),
+        (Augment(kind="tiny"), r"augment\.kind is 'tiny'"),  # type: ignore[arg-type]
+        (Augment(copies=2.0), r"augment\.copies is 2\.0"),  # type: ignore[arg-type]
+        (Augment(probability=float("nan")), r"augment\.probability is nan"),
+        (
+            Augment(mask=0.1, window_words=3),
+            r"augment\.mask is 0\.1, which is for kind masking[\s\S]*augment\.window_words is 3",
+        ),
+        (Augment("masking", probability=0.6, mask=0.6), r"probability 0\.6 and augment\.mask 0\.6 .*at 1 or below"),
+    ],
+)
 def test_rules_that_cannot_be_are_refused(model: PreTrainedModel, how: Augment, said: str) -> None:
     with pytest.raises(InputError, match=said):
         augmented(split("aa bb"), how, model=model)

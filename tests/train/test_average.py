@@ -12,16 +12,26 @@ from transformers import PreTrainedModel
 from compress.tasks.text_classification import Task
 from compress.train.average import SAMPLES, sample_number, standing_in, taken_in
 from compress.train.loop import train
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import differences, state_of
-from tests.train.settings import LABELS_GOAL, settings
+from tests.train.settings import LABELS_LOSS, settings
 from tests.train.test_checkpoint import stopped
 
 
-@pytest.mark.parametrize(("fraction", "total", "steps"), [
-    (0.0, 10, []), (0.01, 10, []), (0.1, 10, [10]), (0.5, 10, [6, 7, 8, 9, 10]), (1.0, 3, [1, 2, 3]), (1.0, 1, [1]),
-    (0.5, 1000, list(range(505, 1001, 5))), (0.3, 1000, list(range(703, 1001, 3))), (1.0, 250, list(range(2, 251, 2))),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fraction", "total", "steps"),
+    [
+        (0.0, 10, []),
+        (0.01, 10, []),
+        (0.1, 10, [10]),
+        (0.5, 10, [6, 7, 8, 9, 10]),
+        (1.0, 3, [1, 2, 3]),
+        (1.0, 1, [1]),
+        (0.5, 1000, list(range(505, 1001, 5))),
+        (0.3, 1000, list(range(703, 1001, 3))),
+        (1.0, 250, list(range(2, 251, 2))),
+    ],
+)
 def test_samples_lie_evenly_in_the_last_part_and_are_counted_from_one(fraction: float, total: int, steps: list[int]) -> None:
     numbers = {step: sample_number(fraction, step, total) for step in range(1, total + 1)}
     assert [step for step, number in numbers.items() if number] == steps
@@ -68,7 +78,7 @@ def test_training_gives_the_mean_of_the_weights_after_its_last_steps(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", noting)
     monkeypatch.setattr(Task, "score", lambda self, logits, labels: {"accuracy": len(seen) / 10})
-    trained = train(model, task=toy, settings=settings(average=0.4), goal=LABELS_GOAL, run=Run())
+    trained = train(model, task=toy, settings=settings(average=0.4), goal=LABELS_LOSS, run=StepContext())
     assert len(seen) == 10
     classifier = trained.classifier.weight
     torch.testing.assert_close(classifier.detach(), torch.stack(seen[6:]).mean(0), rtol=0, atol=1e-6)
@@ -78,7 +88,7 @@ def test_training_gives_the_mean_of_the_weights_after_its_last_steps(
 @pytest.mark.parametrize("step", [3, 7, 9])
 def test_stopped_and_resumed_gives_the_same_mean(model: PreTrainedModel, toy: Task, tmp_path: Path, step: int) -> None:
     how = settings(average=0.5)
-    expected = train(model, task=toy, settings=how, goal=LABELS_GOAL, run=Run())
+    expected = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext())
     stopped(model, toy, tmp_path, step, how)
-    found = train(model, task=toy, settings=how, goal=LABELS_GOAL, run=Run(folder=tmp_path))
+    found = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
     assert not differences(state_of(found), state_of(expected))

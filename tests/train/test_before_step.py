@@ -11,9 +11,9 @@ from transformers import PreTrainedModel
 from compress.errors import CompressError
 from compress.tasks.text_classification import Task
 from compress.train.loop import train
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
-from tests.train.settings import LABELS_GOAL, settings
+from tests.train.settings import LABELS_LOSS, settings
 
 
 @pytest.mark.parametrize(("changes", "max_steps", "steps"), [({}, None, 10), ({"accumulate": 2}, None, 6), ({}, 3, 3)])
@@ -29,8 +29,8 @@ def test_the_caller_is_asked_before_each_step_with_the_copy_that_trains(
         assert trained is not model
         assert trained.training
 
-    run, how = Run(max_steps=max_steps), settings(**changes)
-    train(model, task=toy, settings=how, goal=LABELS_GOAL, run=run, before_step=before_step)
+    run, how = StepContext(max_steps=max_steps), settings(**changes)
+    train(model, task=toy, settings=how, goal=LABELS_LOSS, run=run, before_step=before_step)
     assert told == [(step, steps) for step in range(steps)]
     assert torch.equal(biases[0], model.classifier.bias)
     assert not torch.equal(biases[0], biases[-1])
@@ -44,7 +44,7 @@ def test_what_the_caller_changes_before_a_step_counts_in_it(model: PreTrainedMod
             trained.classifier.bias.fill_(7.0)
 
     how = settings(epochs=1.0, schedule="constant", warmup=0.0)
-    trained = train(model, task=toy, settings=how, goal=LABELS_GOAL, run=Run(), before_step=before_step)
+    trained = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext(), before_step=before_step)
     assert ((trained.classifier.bias - 7).abs() < 5e-3).all()
     assert (trained.classifier.bias != 7).all()
 
@@ -55,4 +55,4 @@ def test_a_caller_that_refuses_a_step_ends_the_run_before_the_model_answers(mode
 
     forbid_forward_passes(model)
     with pytest.raises(CompressError, match="not like this"):
-        train(model, task=toy, settings=settings(), goal=LABELS_GOAL, run=Run(), before_step=before_step)
+        train(model, task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext(), before_step=before_step)

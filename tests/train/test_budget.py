@@ -59,8 +59,10 @@ def test_the_search_finds_the_best_of_all_masks_with_multiples_of_neurons(multip
 
 def test_all_neurons_of_a_layer_may_stay_where_they_are_no_multiple() -> None:
     costs = Costs([np.zeros(1)], [np.arange(6.0)])
-    counts = [len(kept_under([np.zeros(0)], [np.ones(5)], costs, budget, multiple_of=2).neurons[0])
-              for budget in (0.5, 1.5, 2, 3.9, 4.5, 5)]  # fmt: skip
+    counts = [
+        len(kept_under([np.zeros(0)], [np.ones(5)], costs, budget, multiple_of=2).neurons[0])
+        for budget in (0.5, 1.5, 2, 3.9, 4.5, 5)
+    ]
     assert counts == [0, 0, 2, 2, 4, 5]
 
 

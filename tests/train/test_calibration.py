@@ -45,8 +45,9 @@ def inputs_of(model: PreTrainedModel, task: Task, *, padded: bool = False) -> di
 
     handles = [
         module.register_forward_pre_hook(lambda _, inputs, name=name: see(name, inputs[0]))
-        for name, module in model.named_modules() if type(module) is nn.Linear and name != "classifier"
-    ]  # fmt: skip
+        for name, module in model.named_modules()
+        if type(module) is nn.Linear and name != "classifier"
+    ]
     encoded = task.encode(task.calibration, model.tokenizer)
     for rows in [range(len(encoded))] if padded else [[index] for index in range(len(encoded))]:
         logits_of(model, **{name: torch.from_numpy(values) for name, values in encoded.batch(rows).items()})
@@ -147,15 +148,25 @@ def test_sixteen_sentences_are_enough_and_the_first_512_are_read(model: PreTrain
         assert all(len(batch["input_ids"]) <= 32 for batch in batches)
     task = toy_task(others=513)
     first = task.encode(task.calibration, model.tokenizer).input_ids[:512]
-    rows = [row[mask.bool()].tolist() for batch in batches
-            for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]  # fmt: skip
+    rows = [
+        row[mask.bool()].tolist()
+        for batch in batches
+        for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    ]
     assert sorted(rows) == sorted(first)
 
 
-@pytest.mark.parametrize("where", [
-    "bert.embeddings.position_embeddings.weight", "bert.encoder.layer.0.attention.self.value.weight",
-    "bert.encoder.layer.1.output.LayerNorm.bias", "bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "where",
+    [
+        "bert.embeddings.position_embeddings.weight",
+        "bert.encoder.layer.0.attention.self.value.weight",
+        "bert.encoder.layer.1.output.LayerNorm.bias",
+        "bert.pooler.dense.weight",
+        "bert.pooler.dense.bias",
+        "classifier.weight",
+    ],
+)
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_weights_that_are_not_finite_are_refused_by_name_before_any_forward_pass(
     model: PreTrainedModel, toy: Task, where: str, value: float
@@ -167,12 +178,15 @@ def test_weights_that_are_not_finite_are_refused_by_name_before_any_forward_pass
         calibrated(forbid_forward_passes(model), toy, Calibrated("min_max"))
 
 
-@pytest.mark.parametrize(("where", "named"), [
-    ("bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.attention.self.query"),
-    ("bert.encoder.layer.0.attention.self.value.weight", "bert.encoder.layer.0.attention.output.dense"),
-    ("bert.encoder.layer.0.intermediate.dense.weight", "bert.encoder.layer.0.output.dense"),
-    ("bert.encoder.layer.1.output.LayerNorm.weight", "bert.pooler.dense"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [
+        ("bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.attention.self.query"),
+        ("bert.encoder.layer.0.attention.self.value.weight", "bert.encoder.layer.0.attention.output.dense"),
+        ("bert.encoder.layer.0.intermediate.dense.weight", "bert.encoder.layer.0.output.dense"),
+        ("bert.encoder.layer.1.output.LayerNorm.weight", "bert.pooler.dense"),
+    ],
+)
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_activations_that_are_not_finite_are_refused_with_their_linear(
     model: PreTrainedModel, toy: Task, where: str, named: str, sign: float
@@ -202,9 +216,10 @@ def test_divisors_are_smoothquant_s(model: PreTrainedModel, toy: Task, alpha: fl
     linears = quantized_linears(calibrated(model, toy, Calibrated("min_max", smooth=alpha)))
     inputs = inputs_of(model, toy)
     for prefix, names in (
-        ("bert.encoder.layer.0", (QUERY, KEY, VALUE)), ("bert.encoder.layer.0", ("intermediate.dense",)),
+        ("bert.encoder.layer.0", (QUERY, KEY, VALUE)),
+        ("bert.encoder.layer.0", ("intermediate.dense",)),
         ("bert.encoder.layer.1", ("intermediate.dense",)),
-    ):  # fmt: skip
+    ):
         sizes = inputs[f"{prefix}.{names[0]}"].abs().amax(0)
         weights = torch.cat([model.get_parameter(f"{prefix}.{name}.weight").detach() for name in names]).abs().amax(0)
         for name in names:

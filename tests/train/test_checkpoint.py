@@ -16,11 +16,12 @@ from transformers import PreTrainedModel
 from compress.tasks.text_classification import Task
 from compress.train.answers import KnownAnswers
 from compress.train.checkpoint import FILE, Position, load_checkpoint, save_checkpoint
-from compress.train.loop import Goal, train
-from compress.train.run import Run
+from compress.train.loop import train
+from compress.train.run import StepContext
 from compress.train.settings import Settings
+from compress.train.training_loss import TrainingLoss
 from tests.models import differences, state_of, tiny_bert, toy_task
-from tests.train.settings import LABELS_GOAL, settings
+from tests.train.settings import LABELS_LOSS, settings
 
 
 class Stopped(Exception):
@@ -42,33 +43,38 @@ def steps_told(into: list[int]) -> Callable[..., None]:
     return lambda what, done, total, **facts: into.append(done) if what == "train" else None
 
 
-def stopped(model: PreTrainedModel, task: Task, folder: Path, step: int, how: Settings, goal: Goal = LABELS_GOAL) -> None:
+def stopped(
+    model: PreTrainedModel, task: Task, folder: Path, step: int, how: Settings, goal: TrainingLoss = LABELS_LOSS
+) -> None:
     """Train with a checkpoint after each step, and stop at one of them, before it is kept."""
-    run = Run(folder=folder, progress=stop_at(step), checkpoint_seconds=0.0)
+    run = StepContext(folder=folder, progress=stop_at(step), checkpoint_seconds=0.0)
     with pytest.raises(Stopped):
         train(model, task=task, settings=how, goal=goal, run=run)
 
 
-@pytest.mark.parametrize(("step", "changes"), [
-    (1, {}),  # before the first checkpoint
-    (4, {}),  # in the middle of the first of two epochs of 5 steps
-    (5, {}),  # at its last step
-    (6, {}),  # at the first step of the second
-    (9, {}),
-    (2, {"accumulate": 2}),  # 3 steps an epoch, of 2, 2 and 1 batches
-    (3, {"accumulate": 2}),
-    (5, {"accumulate": 2}),
-    (7, {"epochs": 1.5}),  # 8 steps, the last epoch cut short
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("step", "changes"),
+    [
+        (1, {}),  # before the first checkpoint
+        (4, {}),  # in the middle of the first of two epochs of 5 steps
+        (5, {}),  # at its last step
+        (6, {}),  # at the first step of the second
+        (9, {}),
+        (2, {"accumulate": 2}),  # 3 steps an epoch, of 2, 2 and 1 batches
+        (3, {"accumulate": 2}),
+        (5, {"accumulate": 2}),
+        (7, {"epochs": 1.5}),  # 8 steps, the last epoch cut short
+    ],
+)
 def test_stopped_and_resumed_equals_uninterrupted(
     model: PreTrainedModel, toy: Task, tmp_path: Path, step: int, changes: dict[str, Any]
 ) -> None:
-    how, whole, resumed = settings(**changes), Run(), Run(folder=tmp_path)
+    how, whole, resumed = settings(**changes), StepContext(), StepContext(folder=tmp_path)
     told: list[int] = []
     resumed.progress = steps_told(told)
-    expected = train(model, task=toy, settings=how, goal=LABELS_GOAL, run=whole)
+    expected = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=whole)
     stopped(model, toy, tmp_path, step, how)
-    found = train(model, task=toy, settings=how, goal=LABELS_GOAL, run=resumed)
+    found = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=resumed)
     assert told[0] == step  # the stopped step was not kept, and no other step is done twice
     assert not differences(state_of(found), state_of(expected))
     for fact in ("metrics", "best_epoch", "epochs", "curve", "optimizer_steps", "examples"):
@@ -81,28 +87,34 @@ def test_a_resumed_run_asks_the_caller_before_the_steps_that_are_left(
 ) -> None:
     stopped(model, toy, tmp_path, step, settings())
     asked: list[tuple[int, int]] = []
-    train(model, task=toy, settings=settings(), goal=LABELS_GOAL, run=Run(folder=tmp_path),
-          before_step=lambda trained, number, total: asked.append((number, total)))  # fmt: skip
+    train(
+        model,
+        task=toy,
+        settings=settings(),
+        goal=LABELS_LOSS,
+        run=StepContext(folder=tmp_path),
+        before_step=lambda trained, number, total: asked.append((number, total)),
+    )
     assert asked == [(number, 10) for number in range(step - 1, 10)]
 
 
 def test_a_run_stopped_twice_equals_an_uninterrupted_one(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
     how = settings()
-    expected = train(model, task=toy, settings=how, goal=LABELS_GOAL, run=Run())
+    expected = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext())
     for step in (3, 8):
         stopped(model, toy, tmp_path, step, how)
-    found = train(model, task=toy, settings=how, goal=LABELS_GOAL, run=Run(folder=tmp_path))
+    found = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
     assert not differences(state_of(found), state_of(expected))
 
 
 def test_the_best_epoch_survives_the_stop(model: PreTrainedModel, toy: Task, tmp_path: Path, scores: list[float]) -> None:
     scores[:] = [0.9, 0.1, 0.2] * 2
     how = settings(epochs=3.0)
-    expected = train(model, task=toy, settings=how, goal=LABELS_GOAL, run=Run())
+    expected = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext())
     scores[:] = [0.9, 0.1, 0.2]
     stopped(model, toy, tmp_path, 12, how)
-    run = Run(folder=tmp_path)
-    found = train(model, task=toy, settings=how, goal=LABELS_GOAL, run=run)
+    run = StepContext(folder=tmp_path)
+    found = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=run)
     assert run.facts["best_epoch"] == 1
     assert not differences(state_of(found), state_of(expected))
 
@@ -116,38 +128,51 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_run_that_has_ended_is_taken_from_its_checkpoint(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
-    first = train(model, task=toy, settings=settings(), goal=LABELS_GOAL, run=Run(folder=tmp_path))
+    first = train(model, task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
     told: list[int] = []
-    again = train(model, task=toy, settings=settings(), goal=LABELS_GOAL, run=Run(folder=tmp_path, progress=steps_told(told)))
+    again = train(
+        model, task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext(folder=tmp_path, progress=steps_told(told))
+    )
     assert told == []
     assert not differences(state_of(first), state_of(again))
 
 
-@pytest.mark.parametrize("other", [
-    "settings", "seed", "weight", "steps", "objective", "task", "model", "teacher", "hidden words",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "other",
+    [
+        "settings",
+        "seed",
+        "weight",
+        "steps",
+        "objective",
+        "task",
+        "model",
+        "teacher",
+        "hidden words",
+    ],
+)
 def test_a_checkpoint_of_another_run_is_not_taken_up(model: PreTrainedModel, toy: Task, tmp_path: Path, other: str) -> None:
     stopped(model, toy, tmp_path, 4, settings())
-    (_, term), told = LABELS_GOAL.terms["labels"], list[int]()
-    how, goal, run = settings(), LABELS_GOAL, Run(folder=tmp_path, progress=steps_told(told))
+    (_, term), told = LABELS_LOSS.terms["labels"], list[int]()
+    how, goal, run = settings(), LABELS_LOSS, StepContext(folder=tmp_path, progress=steps_told(told))
     if other == "settings":
         how = settings(learning_rate=2e-3)
     elif other == "seed":
         run.seed = 14
     elif other == "weight":
-        goal = Goal({"labels": (2.0, term)})
+        goal = TrainingLoss({"labels": (2.0, term)})
     elif other == "steps":
         run.max_steps = 8
     elif other == "objective":
-        goal = Goal({"others": (1.0, term)})
+        goal = TrainingLoss({"others": (1.0, term)})
     elif other == "task":
         toy = toy_task(others=14)
     elif other == "model":
         model = tiny_bert(layers=1)
     elif other == "teacher":
-        goal = Goal(LABELS_GOAL.terms, teacher=KnownAnswers(np.zeros((len(toy.train), 2), dtype=np.float32), {}))
+        goal = TrainingLoss(LABELS_LOSS.terms, teacher=KnownAnswers(np.zeros((len(toy.train), 2), dtype=np.float32), {}))
     elif other == "hidden words":
-        goal = Goal(LABELS_GOAL.terms, hides=0.15)
+        goal = TrainingLoss(LABELS_LOSS.terms, mlm_probability=0.15)
     train(model, task=toy, settings=how, goal=goal, run=run)
     assert told[0] == 1
 
@@ -156,12 +181,12 @@ def test_a_checkpoint_of_another_run_is_not_taken_up(model: PreTrainedModel, toy
 def test_a_damaged_checkpoint_starts_the_step_again_and_says_so(
     model: PreTrainedModel, toy: Task, tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: int
 ) -> None:
-    expected = train(model, task=toy, settings=settings(), goal=LABELS_GOAL, run=Run())
+    expected = train(model, task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext())
     stopped(model, toy, tmp_path, 4, settings())
     path = tmp_path / FILE
     path.write_bytes(path.read_bytes()[:kept])
     with caplog.at_level(logging.WARNING, logger="compress.train.checkpoint"):
-        found = train(model, task=toy, settings=settings(), goal=LABELS_GOAL, run=Run(folder=tmp_path))
+        found = train(model, task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
     assert "cannot be read" in caplog.text
     assert "starts again" in caplog.text
     assert not differences(state_of(found), state_of(expected))
@@ -171,7 +196,7 @@ def test_no_folder_keeps_no_checkpoint(
     model: PreTrainedModel, toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    train(model, task=toy, settings=settings(epochs=1.0), goal=LABELS_GOAL, run=Run(checkpoint_seconds=0.0))
+    train(model, task=toy, settings=settings(epochs=1.0), goal=LABELS_LOSS, run=StepContext(checkpoint_seconds=0.0))
     assert os.listdir(tmp_path) == []
 
 
@@ -187,8 +212,16 @@ def test_weights_moments_position_best_weights_and_mean_come_back(tmp_path: Path
     model = torch.nn.Linear(3, 2)
     best, mean = ({"weight": torch.randn(2, 3), "bias": torch.zeros(2)} for _ in range(2))
     optimizer = one_step(model)
-    position = Position(epoch=2, batch=3, step=17, examples=90, seconds=1.5, history=[{"selection_accuracy": 0.5}],
-                        curve=[[1, 0.25]], best_epoch=1)  # fmt: skip
+    position = Position(
+        epoch=2,
+        batch=3,
+        step=17,
+        examples=90,
+        seconds=1.5,
+        history=[{"selection_accuracy": 0.5}],
+        curve=[[1, 0.25]],
+        best_epoch=1,
+    )
     save_checkpoint(tmp_path, position, model, optimizer, best, mean, "this run")
     other = torch.nn.Linear(3, 2)
     fresh = torch.optim.AdamW(other.parameters(), lr=0.1)
@@ -243,7 +276,7 @@ def test_a_checkpoint_whose_contents_changed_starts_the_step_again_and_says_so(
     elif harm == "cut":
         del content[-1:]
     elif harm != "none":
-        old, new = {"position": (rb'\"step\": 1', rb'\"step\": 7'), "what": (b"this run", b"that run")}[harm]
+        old, new = {"position": (rb"\"step\": 1", rb"\"step\": 7"), "what": (b"this run", b"that run")}[harm]
         assert old in content
         content = content.replace(old, new)
     (tmp_path / FILE).write_bytes(content)

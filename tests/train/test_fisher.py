@@ -29,9 +29,11 @@ def gradients_one_by_one(model: Any, task: Task) -> tuple[list[torch.Tensor], li
                 linear = layer.get_submodule(name)
                 gate = torch.ones(linear.in_features // size, 1, requires_grad=True)
                 gates[side].append(gate)
-                handles.append(linear.register_forward_pre_hook(
-                    lambda _, inputs, gate=gate, size=size: inputs[0] * gate.expand(-1, size).reshape(-1)
-                ))  # fmt: skip
+                handles.append(
+                    linear.register_forward_pre_hook(
+                        lambda _, inputs, gate=gate, size=size: inputs[0] * gate.expand(-1, size).reshape(-1)
+                    )
+                )
         inputs = {name: torch.from_numpy(values) for name, values in encoded.batch([index]).items()}
         loss = functional.cross_entropy(model(**inputs).logits, torch.from_numpy(encoded.labels[[index]]))
         found = torch.autograd.grad(loss, [*gates[0], *gates[1]], allow_unused=True, materialize_grads=True)

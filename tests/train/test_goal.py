@@ -12,10 +12,11 @@ from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
 from compress.tasks.text_classification import Task
-from compress.train.loop import Goal, train
-from compress.train.run import Run
+from compress.train.loop import train
+from compress.train.run import StepContext
+from compress.train.training_loss import TrainingLoss
 from tests.models import state_of, tiny_bert
-from tests.train.settings import LABELS_GOAL, settings
+from tests.train.settings import LABELS_LOSS, settings
 
 
 class Doubled(nn.Module):
@@ -30,18 +31,18 @@ def test_a_parametrized_weight_is_decayed_like_a_plain_one(toy: Task) -> None:
     linear = model.bert.encoder.layer[0].output.dense
     weight = linear.weight.detach().clone()
     parametrize.register_parametrization(linear, "weight", Doubled())
-    goal = Goal({"nothing": (1.0, lambda student, teacher, batch: student.logits.sum() * 0.0)})
+    goal = TrainingLoss({"nothing": (1.0, lambda student, teacher, batch: student.logits.sum() * 0.0)})
     how = settings(epochs=1.0, batch_size=20, weight_decay=0.5, learning_rate=0.1, schedule="constant", warmup=0.0)
-    trained = train(model, task=toy, settings=how, goal=goal, run=Run())
+    trained = train(model, task=toy, settings=how, goal=goal, run=StepContext())
     torch.testing.assert_close(trained.bert.encoder.layer[0].output.dense.weight, weight * 2 * 0.95**2)
 
 
 def test_a_parameter_with_a_rate_of_its_own_goes_so_far_in_a_step_and_is_not_decayed(toy: Task) -> None:
     """AdamW's first step is as long as the rate, whatever the gradient; here half of it, in the middle of warm-up."""
-    goal = replace(LABELS_GOAL, rates={"classifier.weight": 0.1})
+    goal = replace(LABELS_LOSS, rates={"classifier.weight": 0.1})
     how = settings(weight_decay=0.9, clip_norm=1e9, warmup=0.9, schedule="constant")
     model = tiny_bert()
-    trained = state_of(train(model, task=toy, settings=how, goal=goal, run=Run(max_steps=1)))
+    trained = state_of(train(model, task=toy, settings=how, goal=goal, run=StepContext(max_steps=1)))
     moved = {name: (trained[name] - tensor).abs() for name, tensor in state_of(model).items()}
     torch.testing.assert_close(moved["classifier.weight"], torch.full((2, 16), 0.05), rtol=1e-2, atol=0)
     torch.testing.assert_close(moved["classifier.bias"], torch.full((2,), 5e-4), rtol=1e-2, atol=0)
@@ -52,9 +53,9 @@ def test_another_run_s_checkpoint_is_not_taken_up(
     toy: Task, tmp_path: Path, rates: dict[str, float], picks_from: float
 ) -> None:
     told: list[int] = []
-    train(tiny_bert(), task=toy, settings=settings(), goal=LABELS_GOAL, run=Run(folder=tmp_path))
-    other = replace(LABELS_GOAL, rates=rates, picks_from=picks_from)
-    run = Run(folder=tmp_path, progress=lambda what, done, total, **_: told.append(done) if what == "train" else None)
+    train(tiny_bert(), task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
+    other = replace(LABELS_LOSS, rates=rates, picks_from=picks_from)
+    run = StepContext(folder=tmp_path, progress=lambda what, done, total, **_: told.append(done) if what == "train" else None)
     train(tiny_bert(), task=toy, settings=settings(), goal=other, run=run)
     assert told[0] == 1
 
@@ -67,8 +68,8 @@ def test_only_epochs_that_end_late_enough_are_picked(
     before."""
     scores = iter([0.9, 0.8, 0.7, 0.6])
     monkeypatch.setattr(Task, "score", lambda self, logits, labels: {"accuracy": next(scores)})
-    run = Run()
-    train(model, task=toy, settings=settings(epochs=4.0), goal=replace(LABELS_GOAL, picks_from=picks_from), run=run)
+    run = StepContext()
+    train(model, task=toy, settings=settings(epochs=4.0), goal=replace(LABELS_LOSS, picks_from=picks_from), run=run)
     assert run.facts["best_epoch"] == best
 
 
@@ -77,7 +78,7 @@ def test_patience_begins_with_the_first_epoch_that_counts(
 ) -> None:
     scores = iter([0.9, 0.8, 0.7, 0.6, 0.5])
     monkeypatch.setattr(Task, "score", lambda self, logits, labels: {"accuracy": next(scores)})
-    run = Run()
-    train(model, task=toy, settings=settings(epochs=5.0, patience=1), goal=replace(LABELS_GOAL, picks_from=0.5), run=run)
+    run = StepContext()
+    train(model, task=toy, settings=settings(epochs=5.0, patience=1), goal=replace(LABELS_LOSS, picks_from=0.5), run=run)
     assert len(run.facts["epochs"]) == 4
     assert run.facts["best_epoch"] == 3

@@ -8,16 +8,19 @@ from compress.train.run import Guess
 from tests.models import differences, state_of, tiny_bert
 
 
-@pytest.mark.parametrize(("gone", "most_from", "options", "left"), [
-    (6, 0, {}, [1, 2, 3, 4]),  # 3, 2, 1 and 0 go
-    (6, 2, {}, [3, 4, 1, 2]),
-    (1, 3, {}, [4, 4, 4, 3]),
-    (12, 1, {}, [1, 1, 1, 1]),  # no layer is emptied where that can be
-    (14, 0, {}, [0, 0, 0, 2]),
-    (16, 0, {}, [0, 0, 0, 0]),
-    (4, 0, {"at_least": 3}, [3, 3, 3, 3]),
-    (0, 0, {}, [4, 4, 4, 4]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gone", "most_from", "options", "left"),
+    [
+        (6, 0, {}, [1, 2, 3, 4]),  # 3, 2, 1 and 0 go
+        (6, 2, {}, [3, 4, 1, 2]),
+        (1, 3, {}, [4, 4, 4, 3]),
+        (12, 1, {}, [1, 1, 1, 1]),  # no layer is emptied where that can be
+        (14, 0, {}, [0, 0, 0, 2]),
+        (16, 0, {}, [0, 0, 0, 0]),
+        (4, 0, {"at_least": 3}, [3, 3, 3, 3]),
+        (0, 0, {}, [4, 4, 4, 4]),
+    ],
+)
 def test_so_many_go_more_from_some_layers_than_from_others(
     gone: int, most_from: int, options: dict[str, int], left: list[int]
 ) -> None:

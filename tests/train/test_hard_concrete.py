@@ -58,9 +58,18 @@ def test_as_many_gates_stay_as_draws_open_and_the_likeliest_ones() -> None:
     assert found[[0, 2, 3]].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(("open_ones", "multiple", "left"), [
-    (0, 8, 0), (1, 8, 8), (11, 8, 8), (13, 8, 16), (20, 8, 20), (20, 64, 20), (3, 1, 3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("open_ones", "multiple", "left"),
+    [
+        (0, 8, 0),
+        (1, 8, 8),
+        (11, 8, 8),
+        (13, 8, 16),
+        (20, 8, 20),
+        (20, 64, 20),
+        (3, 1, 3),
+    ],
+)
 def test_numbers_are_rounded_to_multiples(open_ones: int, multiple: int, left: int) -> None:
     """20 gates, so many of them open for sure, all others closed for sure; 20 is no multiple of 8, but all there are."""
     log_alpha = torch.full((20,), -50.0)

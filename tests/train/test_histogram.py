@@ -95,10 +95,17 @@ def test_memory_does_not_grow_with_the_count() -> None:
 # -- ranges
 
 
-@pytest.mark.parametrize(("values", "symmetric", "told"), [
-    ([-1.0, 3.0], True, (-3, 3)), ([-1.0, 3.0], False, (-1, 3)), ([2.0, 3.0], False, (0, 3)), ([2.0, 3.0], True, (-3, 3)),
-    ([-2.0, -5.0], False, (-5, 0)), ([-2.0, -5.0], True, (-5, 5)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "symmetric", "told"),
+    [
+        ([-1.0, 3.0], True, (-3, 3)),
+        ([-1.0, 3.0], False, (-1, 3)),
+        ([2.0, 3.0], False, (0, 3)),
+        ([2.0, 3.0], True, (-3, 3)),
+        ([-2.0, -5.0], False, (-5, 0)),
+        ([-2.0, -5.0], True, (-5, 5)),
+    ],
+)
 def test_min_max_holds_all_that_was_seen_and_0(values: list[float], symmetric: bool, told: tuple[float, float]) -> None:
     assert of(values).range("min_max", symmetric=symmetric) == told
     assert of(values[:1], values[1:]).range("min_max", symmetric=symmetric) == told
@@ -177,10 +184,16 @@ def test_entropy_keeps_a_uniform_distribution() -> None:
     assert of(np.linspace(-1, 1, 50_001)).range("entropy", symmetric=True) == pytest.approx((-1.0, 1.0), abs=0.011)
 
 
-@pytest.mark.parametrize(("method", "symmetric", "value"), [
-    (method, symmetric, value) for method in METHODS for symmetric in (True, False) for value in (5.0, -0.003, 1e-20, 3e30)
-    if (method, symmetric, value) != ("mse", False, -0.003)
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "symmetric", "value"),
+    [
+        (method, symmetric, value)
+        for method in METHODS
+        for symmetric in (True, False)
+        for value in (5.0, -0.003, 1e-20, 3e30)
+        if (method, symmetric, value) != ("mse", False, -0.003)
+    ],
+)
 def test_a_constant_is_held_by_its_range(method: str, symmetric: bool, value: float) -> None:
     value = float(np.float32(value))
     size = abs(value)

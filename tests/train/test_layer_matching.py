@@ -14,15 +14,18 @@ from tests.models import tiny_bert
 ALL = [True] * 4
 
 
-@pytest.mark.parametrize(("errors", "alive", "expected"), [
-    ([[1, 2, 3, 4], [4, 3, 2, 1]], ALL, [0, 3]),
-    ([[4, 3, 2, 1], [4, 3, 1, 2]], ALL, [1, 2]),  # the nearest of the lower one lies above the other's
-    ([[1, 9, 9, 9], [9, 1, 9, 9]], [False, True, True, True], [1, 1]),  # none alive below: the same again
-    ([[1, 2, 3, 4], [1, 2, 3, 4]], [False, False, True, True], [2, 2]),
-    ([[1, 2, 3, 4], [1, 2, 3, 4]], [False] * 4, [3, 3]),  # none alive at all: the last
-    ([[5, 5, 5, 5]], ALL, [0]),
-    ([[1, 2], [1, 2], [2, 1]], [True, True], [0, 0, 1]),  # more layers of the teacher than of the student
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("errors", "alive", "expected"),
+    [
+        ([[1, 2, 3, 4], [4, 3, 2, 1]], ALL, [0, 3]),
+        ([[4, 3, 2, 1], [4, 3, 1, 2]], ALL, [1, 2]),  # the nearest of the lower one lies above the other's
+        ([[1, 9, 9, 9], [9, 1, 9, 9]], [False, True, True, True], [1, 1]),  # none alive below: the same again
+        ([[1, 2, 3, 4], [1, 2, 3, 4]], [False, False, True, True], [2, 2]),
+        ([[1, 2, 3, 4], [1, 2, 3, 4]], [False] * 4, [3, 3]),  # none alive at all: the last
+        ([[5, 5, 5, 5]], ALL, [0]),
+        ([[1, 2], [1, 2], [2, 1]], [True, True], [0, 0, 1]),  # more layers of the teacher than of the student
+    ],
+)
 def test_nearest_layers_are_alive_and_in_order(errors: list[list[float]], alive: list[bool], expected: list[int]) -> None:
     assert nearest_layers(torch.tensor(errors).float(), alive) == expected
 

@@ -23,11 +23,12 @@ from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.text_classification import Task
 from compress.train.answers import KnownAnswers, LiveAnswers
 from compress.train.batches import epoch_batches
-from compress.train.loop import Goal, train
-from compress.train.run import Run
+from compress.train.loop import train
+from compress.train.run import StepContext
 from compress.train.schedule import rate_factor
+from compress.train.training_loss import TrainingLoss
 from tests.models import differences, state_of, tiny_bert, toy_task, without_dropout
-from tests.train.settings import LABELS_GOAL, settings
+from tests.train.settings import LABELS_LOSS, settings
 
 UNREAD = [1, 4]  # [UNK] and [MASK] stand in no sentence of the toy task
 
@@ -84,15 +85,15 @@ def test_training_equals_the_plain_loop_spelled_out(toy: Task, exact: None, chan
     task, model = replace(toy, train=toy.train.take(37)), tiny_bert(**without_dropout())
     how = settings(epochs=1.0, **changes)
     steps = math.ceil(37 / how.batch_size / how.accumulate)
-    found = train(model, task=task, settings=how, goal=LABELS_GOAL, run=Run(seed=6))
+    found = train(model, task=task, settings=how, goal=LABELS_LOSS, run=StepContext(seed=6))
     close(found, plain_training(model, task, how, 6, steps), within=2e-5)
 
 
 def test_two_batches_of_four_equal_one_of_eight(exact: None) -> None:
     """All sentences of one length, so that both runs see the same eight in each step."""
     toy, model = toy_task(train=8), tiny_bert(**without_dropout())
-    once = train(model, task=toy, settings=settings(batch_size=8), goal=LABELS_GOAL, run=Run())
-    twice = train(model, task=toy, settings=settings(batch_size=4, accumulate=2), goal=LABELS_GOAL, run=Run())
+    once = train(model, task=toy, settings=settings(batch_size=8), goal=LABELS_LOSS, run=StepContext())
+    twice = train(model, task=toy, settings=settings(batch_size=4, accumulate=2), goal=LABELS_LOSS, run=StepContext())
     close(twice, once, within=2e-5)
     assert differences(state_of(once), state_of(model))
 
@@ -102,9 +103,9 @@ def test_biases_and_layer_norm_are_not_decayed_and_everything_else_is(model: Pre
 
     Of the word table, the rows of pieces that the text never uses are others too.
     """
-    goal = Goal({"nothing": (1.0, lambda student, teacher, batch: student.logits.sum() * 0.0)})
+    goal = TrainingLoss({"nothing": (1.0, lambda student, teacher, batch: student.logits.sum() * 0.0)})
     how = settings(epochs=1.0, batch_size=20, weight_decay=0.5, learning_rate=0.1, schedule="constant", warmup=0.0)
-    trained, before = state_of(train(model, task=toy, settings=how, goal=goal, run=Run())), state_of(model)
+    trained, before = state_of(train(model, task=toy, settings=how, goal=goal, run=StepContext())), state_of(model)
     for name, tensor in before.items():
         kept = name.endswith("bias") or "LayerNorm" in name
         expected = tensor if kept else tensor * 0.95**2
@@ -118,10 +119,13 @@ def test_parameters_with_a_rate_of_their_own_learn_at_it_and_are_not_decayed(mod
     """Of a constant gradient, AdamW makes a step of the rate's size, down or up; the others move at the settings' rate."""
     learned = nn.ModuleDict({name: nn.Linear(1, 1, bias=False) for name in ("fast", "slow")})
     start = {name: linear.weight.item() for name, linear in learned.items()}  # type: ignore[operator]
-    goal = Goal({"sum": (1.0, lambda *_: learned["fast"].weight.sum() - learned["slow"].weight.sum())},
-                learned=learned, rates={"fast.weight": 0.2})  # fmt: skip
+    goal = TrainingLoss(
+        {"sum": (1.0, lambda *_: learned["fast"].weight.sum() - learned["slow"].weight.sum())},
+        learned=learned,
+        rates={"fast.weight": 0.2},
+    )
     how = settings(epochs=1.0, batch_size=20, learning_rate=0.1, schedule="constant", warmup=0.0, weight_decay=0.5)
-    train(model, task=toy, settings=how, goal=goal, run=Run(device="cpu"))
+    train(model, task=toy, settings=how, goal=goal, run=StepContext(device="cpu"))
     decayed = 0.95 * (0.95 * start["slow"] + 0.1) + 0.1
     assert learned["fast"].weight.item() == pytest.approx(start["fast"] - 0.4, abs=1e-5)
     assert learned["slow"].weight.item() == pytest.approx(decayed, abs=1e-5)
@@ -131,9 +135,9 @@ def test_rates_of_their_own_follow_the_schedule(model: PreTrainedModel, toy: Tas
     """Two steps at linear decay: the whole rate, then half of it."""
     learned = nn.ModuleDict({"fast": nn.Linear(1, 1, bias=False)})
     start = learned["fast"].weight.item()
-    goal = Goal({"sum": (1.0, lambda *_: learned["fast"].weight.sum())}, learned=learned, rates={"fast.weight": 0.2})
+    goal = TrainingLoss({"sum": (1.0, lambda *_: learned["fast"].weight.sum())}, learned=learned, rates={"fast.weight": 0.2})
     how = settings(epochs=1.0, batch_size=20, learning_rate=1e-3, warmup=0.0)
-    train(model, task=toy, settings=how, goal=goal, run=Run(device="cpu"))
+    train(model, task=toy, settings=how, goal=goal, run=StepContext(device="cpu"))
     assert learned["fast"].weight.item() == pytest.approx(start - 0.3, abs=1e-5)
 
 
@@ -147,8 +151,8 @@ def first_answers(seed: int, epochs: float = 1.0) -> list[torch.Tensor]:
         seen.append(student.logits.detach().clone())
         return student.logits.sum() * 0.0
 
-    how, goal = settings(epochs=epochs, weight_decay=0.0), Goal({"watched": (1.0, watched)})
-    train(tiny_bert(hidden_dropout_prob=0.5), task=task, settings=how, goal=goal, run=Run(seed=seed))
+    how, goal = settings(epochs=epochs, weight_decay=0.0), TrainingLoss({"watched": (1.0, watched)})
+    train(tiny_bert(hidden_dropout_prob=0.5), task=task, settings=how, goal=goal, run=StepContext(seed=seed))
     return seen
 
 
@@ -166,14 +170,16 @@ def test_each_step_draws_its_own_dropout(exact: None) -> None:
 def test_the_evaluation_split_is_never_looked_into(model: PreTrainedModel, toy: Task) -> None:
     object.__setattr__(toy, "evaluation", Forbidden())
     object.__setattr__(toy, "calibration", Forbidden())
-    trained = train(model, task=toy, settings=settings(epochs=1.0), goal=LABELS_GOAL, run=Run())
+    trained = train(model, task=toy, settings=settings(epochs=1.0), goal=LABELS_LOSS, run=StepContext())
     assert differences(state_of(trained), state_of(model))
 
 
 def test_evaluation_data_in_another_place_is_refused(model: PreTrainedModel, toy: Task) -> None:
     for place in ("train", "selection"):
         with pytest.raises(CompressError, match="the evaluation split was given where only"):
-            train(model, task=replace(toy, **{place: toy.evaluation}), settings=settings(), goal=LABELS_GOAL, run=Run())
+            train(
+                model, task=replace(toy, **{place: toy.evaluation}), settings=settings(), goal=LABELS_LOSS, run=StepContext()
+            )
 
 
 # -- what ends a run, and what it keeps
@@ -207,8 +213,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[dict[
 
 
 def test_the_epoch_with_the_best_selection_score_is_kept(model: PreTrainedModel, toy: Task, watch: Any) -> None:
-    ended, run = watch([0.5, 0.8, 0.6]), Run()
-    trained = train(model, task=toy, settings=settings(epochs=3.0), goal=LABELS_GOAL, run=run)
+    ended, run = watch([0.5, 0.8, 0.6]), StepContext()
+    trained = train(model, task=toy, settings=settings(epochs=3.0), goal=LABELS_LOSS, run=run)
     assert not differences(read_part(trained), ended[1])
     assert differences(ended[1], ended[2])
     assert run.facts["best_epoch"] == 2
@@ -218,35 +224,48 @@ def test_the_epoch_with_the_best_selection_score_is_kept(model: PreTrainedModel,
 
 def test_of_equal_epochs_the_first_is_kept(model: PreTrainedModel, toy: Task, watch: Any) -> None:
     ended = watch([0.5, 0.5])
-    trained = train(model, task=toy, settings=settings(epochs=2.0), goal=LABELS_GOAL, run=Run())
+    trained = train(model, task=toy, settings=settings(epochs=2.0), goal=LABELS_LOSS, run=StepContext())
     assert not differences(read_part(trained), ended[0])
 
 
-@pytest.mark.parametrize(("patience", "scores", "epochs"), [
-    (1, [0.5, 0.5, 0.9], 2), (1, [0.5, 0.6, 0.6, 0.9], 3), (2, [0.5, 0.4, 0.4, 0.9], 3), (2, [0.5, 0.4, 0.6, 0.5, 0.7], 5),
-    (None, [0.5, 0.4, 0.3, 0.2, 0.1], 5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("patience", "scores", "epochs"),
+    [
+        (1, [0.5, 0.5, 0.9], 2),
+        (1, [0.5, 0.6, 0.6, 0.9], 3),
+        (2, [0.5, 0.4, 0.4, 0.9], 3),
+        (2, [0.5, 0.4, 0.6, 0.5, 0.7], 5),
+        (None, [0.5, 0.4, 0.3, 0.2, 0.1], 5),
+    ],
+)
 def test_training_stops_after_so_many_epochs_without_a_better_score(
     model: PreTrainedModel, toy: Task, watch: Any, patience: int | None, scores: list[float], epochs: int
 ) -> None:
     ended = watch(scores)
     how = settings(epochs=5.0, batch_size=20, patience=patience)
-    train(model, task=toy, settings=how, goal=LABELS_GOAL, run=Run())
+    train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext())
     assert len(ended) == epochs
 
 
-@pytest.mark.parametrize(("changes", "max_steps", "steps", "examples"), [
-    ({"epochs": 2.0}, None, 10, 80), ({"epochs": 0.5}, None, 3, 24), ({"epochs": 1.5}, None, 8, 64),
-    ({"epochs": 3.0}, 4, 4, 32), ({"epochs": 1.0, "accumulate": 2}, None, 3, 40),
-    ({"epochs": 1.0, "batch_size": 64}, None, 1, 40),
-    ({"epochs": 1.0, "batch_size": 12}, None, 4, 40), ({"epochs": 0.001}, None, 1, 8),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "max_steps", "steps", "examples"),
+    [
+        ({"epochs": 2.0}, None, 10, 80),
+        ({"epochs": 0.5}, None, 3, 24),
+        ({"epochs": 1.5}, None, 8, 64),
+        ({"epochs": 3.0}, 4, 4, 32),
+        ({"epochs": 1.0, "accumulate": 2}, None, 3, 40),
+        ({"epochs": 1.0, "batch_size": 64}, None, 1, 40),
+        ({"epochs": 1.0, "batch_size": 12}, None, 4, 40),
+        ({"epochs": 0.001}, None, 1, 8),
+    ],
+)
 def test_steps_and_examples_are_counted_by_hand(
     model: PreTrainedModel, toy: Task, changes: dict[str, Any], max_steps: int | None, steps: int, examples: int
 ) -> None:
-    run, told = Run(max_steps=max_steps), list[tuple[int, int]]()
+    run, told = StepContext(max_steps=max_steps), list[tuple[int, int]]()
     run.progress = lambda what, done, total, **facts: told.append((done, total)) if what == "train" else None
-    train(model, task=toy, settings=settings(**changes), goal=LABELS_GOAL, run=run)
+    train(model, task=toy, settings=settings(**changes), goal=LABELS_LOSS, run=run)
     assert (run.facts["optimizer_steps"], run.facts["examples"]) == (steps, examples)
     assert told == [(step, steps) for step in range(1, steps + 1)]
 
@@ -262,7 +281,7 @@ def test_a_loss_that_is_not_finite_names_step_batch_and_rate(model: PreTrainedMo
 
     how = settings(accumulate=2, schedule="constant", warmup=0.0, learning_rate=0.0025)
     with pytest.raises(CompressError) as caught:
-        train(model, task=toy, settings=how, goal=Goal({"spoilt": (1.0, spoilt)}), run=Run())
+        train(model, task=toy, settings=how, goal=TrainingLoss({"spoilt": (1.0, spoilt)}), run=StepContext())
     said = str(caught.value)
     assert re.search(r"the loss is -?(nan|inf) in step 5 of 6, epoch 2, batch 4, at learning rate 0\.0025", said)
     assert "lower learning_rate" in said
@@ -276,7 +295,7 @@ def test_a_failed_run_leaves_torch_and_the_model_as_they_were(model: PreTrainedM
         return student.logits.mean() * float("nan")
 
     with pytest.raises(CompressError):
-        train(model, task=toy, settings=settings(), goal=Goal({"spoilt": (1.0, spoilt)}), run=Run())
+        train(model, task=toy, settings=settings(), goal=TrainingLoss({"spoilt": (1.0, spoilt)}), run=StepContext())
     assert functional.dropout is dropout
     assert not differences(state_of(model), before)
 
@@ -293,8 +312,8 @@ def test_hidden_states_reach_the_terms_whole_and_with_the_mask(model: PreTrained
         return student.logits.mean()
 
     encoded = toy.encode(toy.train, model.tokenizer)
-    goal = Goal({"watched": (1.0, watched)}, states=wanted, teacher=LiveAnswers(model, wanted, encoded))
-    train(model, task=toy, settings=settings(epochs=1.0), goal=goal, run=Run())
+    goal = TrainingLoss({"watched": (1.0, watched)}, states=wanted, teacher=LiveAnswers(model, wanted, encoded))
+    train(model, task=toy, settings=settings(epochs=1.0), goal=goal, run=StepContext())
     assert shapes == {(True, 16)}
 
 
@@ -309,14 +328,14 @@ def test_the_teacher_s_logits_arrive_with_their_examples(model: PreTrainedModel,
         return student.logits.mean()
 
     how = settings(epochs=1.0, batch_size=16)
-    goal = Goal({"watched": (1.0, watched)}, teacher=KnownAnswers(rows, {}))
-    train(model, task=toy, settings=how, goal=goal, run=Run())
+    goal = TrainingLoss({"watched": (1.0, watched)}, teacher=KnownAnswers(rows, {}))
+    train(model, task=toy, settings=how, goal=goal, run=StepContext())
 
 
 def test_where_the_logits_are_not_taught_the_last_epoch_is_kept_and_no_metric_is_told(
     model: PreTrainedModel, toy: Task
 ) -> None:
-    goal, run = Goal({"labels": LABELS_GOAL.terms["labels"]}, teaches_logits=False), Run()
+    goal, run = TrainingLoss({"labels": LABELS_LOSS.terms["labels"]}, teaches_logits=False), StepContext()
     train(model, task=toy, settings=settings(epochs=3.0), goal=goal, run=run)
     assert run.facts["best_epoch"] == 3
     assert run.facts["metrics"] == {}
@@ -331,7 +350,7 @@ def test_stages_follow_one_another_over_all_steps(model: PreTrainedModel, toy: T
         told.append(batch.stage)
         return student.logits.mean()
 
-    train(model, task=toy, settings=settings(), goal=Goal({"watched": (1.0, watched)}, stages=2), run=Run())
+    train(model, task=toy, settings=settings(), goal=TrainingLoss({"watched": (1.0, watched)}, stages=2), run=StepContext())
     assert told == [1] * 5 + [2] * 5
 
 
@@ -345,8 +364,8 @@ def test_what_is_learned_beside_the_student_is_trained_and_kept_in_the_checkpoin
         def watched(student: Outputs, teacher: Outputs | None, batch: Batch, learned: nn.ModuleDict = learned) -> torch.Tensor:
             return functional.cross_entropy(learned["watched"](student.logits.float()), batch.labels)
 
-        goal = Goal({"watched": (1.0, watched)}, learned=learned)
-        run = Run(folder=tmp_path / str(stop), checkpoint_seconds=0)
+        goal = TrainingLoss({"watched": (1.0, watched)}, learned=learned)
+        run = StepContext(folder=tmp_path / str(stop), checkpoint_seconds=0)
         if stop:  # as if killed after four steps
             with pytest.raises(KeyboardInterrupt):
                 train(model, task=toy, settings=settings(), goal=goal, run=run, before_step=_interrupt_at(stop))

@@ -55,6 +55,10 @@ def test_the_model_s_mode_is_left_as_it_was_and_dropout_is_off(model: PreTrained
 def test_progress_is_told_after_each_batch(model: PreTrainedModel) -> None:
     told: list[tuple[str, int, int]] = []
     task = toy_task(others=70)
-    predict(model, task.encode(task.evaluation, model.tokenizer), what="select",
-            progress=lambda what, done, total, **facts: told.append((what, done, total)))  # fmt: skip
+    predict(
+        model,
+        task.encode(task.evaluation, model.tokenizer),
+        what="select",
+        progress=lambda what, done, total, **facts: told.append((what, done, total)),
+    )
     assert told == [("select", 1, 2), ("select", 2, 2)]

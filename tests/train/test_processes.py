@@ -17,7 +17,7 @@ import sys
 from accelerate.state import PartialState
 from safetensors.torch import save_file
 import compress.train.loop as loop
-from compress.train.run import Run
+from compress.train.run import StepContext
 from tests.models import tiny_bert, toy_task, without_dropout
 from tests.train.settings import LABELS_GOAL, settings
 
@@ -26,7 +26,7 @@ task = toy_task(train=37)  # the last batch has five examples: three for one pro
 weights = {}
 for accumulate in (1, 2):
     how = settings(batch_size=8, accumulate=accumulate)
-    run = Run(device="cpu")
+    run = StepContext(device="cpu")
     trained = loop.train(tiny_bert(**without_dropout()), task=task, settings=how, goal=LABELS_GOAL, run=run)
     weights |= {f"{accumulate}.{name}": tensor for name, tensor in trained.state_dict().items()}
     assert run.facts["examples"] == 74
@@ -52,8 +52,9 @@ def test_two_processes_give_the_weights_of_one_at_the_same_global_batch(tmp_path
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port())]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     for command in ([sys.executable], launch):
-        done = subprocess.run([*command, str(script), str(tmp_path)], env=environment, capture_output=True,
-                              text=True, timeout=240, check=False)  # fmt: skip
+        done = subprocess.run(
+            [*command, str(script), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
         assert done.returncode == 0, done.stderr[-3000:]
     one, first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
     for name, tensor in one.items():

@@ -36,20 +36,23 @@ TOLD = (
 Step = Callable[[PreTrainedModel, Task], Any]
 STEPS: dict[str, Step] = {
     "fine_tune": lambda model, task: fine_tune(model, task=task, epochs=1, batch_size=16),
-    "distill": lambda model, task: distill(model, task=task, teacher=tiny_bert(seed=5), epochs=1, batch_size=16,
-                                           objectives={"logits": 1.0, "hidden": 1.0}),
-    "from a teacher that reads less": lambda model, task: distill(tiny_bert(seed=5), task=task, teacher=model, epochs=1,
-                                                                  objectives={"logits": 1.0}, batch_size=16),
+    "distill": lambda model, task: distill(
+        model, task=task, teacher=tiny_bert(seed=5), epochs=1, batch_size=16, objectives={"logits": 1.0, "hidden": 1.0}
+    ),
+    "from a teacher that reads less": lambda model, task: distill(
+        tiny_bert(seed=5), task=task, teacher=model, epochs=1, objectives={"logits": 1.0}, batch_size=16
+    ),
     "prune_heads": lambda model, task: prune_heads(model, task=task, fraction=0.5),
     "prune_ffn": lambda model, task: prune_ffn(model, task=task, fraction=0.5),
     "prune_width": lambda model, task: prune_width(model, task=task, width=8, multiple_of=4),
     "prune_weights": lambda model, task: prune_weights(model, task=task, fraction=0.5, epochs=1, batch_size=16),
     "drop_layers": lambda model, task: drop_layers(model, task=task, layers=1, by="contribution"),
-    "build_student": lambda model, task: build_student(model, task=task, kind="bert", layers=1, width=8, heads=2,
-                                                       intermediate=12),
+    "build_student": lambda model, task: build_student(
+        model, task=task, kind="bert", layers=1, width=8, heads=2, intermediate=12
+    ),
     "quantize_aware": lambda model, task: quantize_aware(model, task=task, epochs=1, batch_size=16),
     "calibration": lambda model, task: calibration_batches(task, model),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -60,8 +63,11 @@ def short() -> PreTrainedModel:
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What was told to be done something about."""
-    return [record.getMessage() for record in caplog.records
-            if record.levelno == logging.WARNING and record.name.startswith("compress.tasks")]  # fmt: skip
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno == logging.WARNING and record.name.startswith("compress.tasks")
+    ]
 
 
 @pytest.mark.slow

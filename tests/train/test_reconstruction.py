@@ -41,8 +41,10 @@ def read(model: PreTrainedModel, index: int, names: tuple[str, ...]) -> dict[str
         found[name].append(values[0, : 1 if first_alone else None].double().numpy())
 
     layer = encoder_layers(model)[index]
-    handles = [layer.get_submodule(name).register_forward_pre_hook(lambda _, inputs, name=name: see(name, inputs[0]))
-               for name in names]  # fmt: skip
+    handles = [
+        layer.get_submodule(name).register_forward_pre_hook(lambda _, inputs, name=name: see(name, inputs[0]))
+        for name in names
+    ]
     examples = encoded(model)
     with torch.no_grad():
         for row in range(len(examples)):
@@ -76,9 +78,11 @@ def test_scales_are_those_of_least_squares_one_part_after_the_other(kind: str) -
     assert not differences(before, state_of(student))
     own_heads, own_neurons = open_gates(student)
     assert torch.equal(heads[0], own_heads[0])
-    parts = [(0, neurons, own_neurons, family.feed_forward[1], family.output_norm, 1),
-             (1, heads, own_heads, family.context, family.attention_norm, 4),
-             (1, neurons, own_neurons, family.feed_forward[1], family.output_norm, 1)]  # fmt: skip
+    parts = [
+        (0, neurons, own_neurons, family.feed_forward[1], family.output_norm, 1),
+        (1, heads, own_heads, family.context, family.attention_norm, 4),
+        (1, neurons, own_neurons, family.feed_forward[1], family.output_norm, 1),
+    ]
     for index, found, own, linear, norm, size in parts:
         scaled = fold_gates(student, own_heads, own_neurons)
         expected = least_squares(scaled, teacher, index, linear, norm, size)

@@ -9,12 +9,15 @@ import pytest
 from compress.train.schedule import rate_factor
 
 
-@pytest.mark.parametrize(("schedule", "expected"), [
-    # 10 steps, of which the first round(10 * 0.3) = 3 rise by quarters; then 7 steps fall from 1
-    ("linear", [0.25, 0.5, 0.75, 1, 6 / 7, 5 / 7, 4 / 7, 3 / 7, 2 / 7, 1 / 7]),
-    ("cosine", [0.25, 0.5, 0.75] + [(1 + math.cos(math.pi * k / 7)) / 2 for k in range(7)]),
-    ("constant", [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        # 10 steps, of which the first round(10 * 0.3) = 3 rise by quarters; then 7 steps fall from 1
+        ("linear", [0.25, 0.5, 0.75, 1, 6 / 7, 5 / 7, 4 / 7, 3 / 7, 2 / 7, 1 / 7]),
+        ("cosine", [0.25, 0.5, 0.75] + [(1 + math.cos(math.pi * k / 7)) / 2 for k in range(7)]),
+        ("constant", [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1]),
+    ],
+)
 def test_factors_by_hand(schedule: str, expected: list[float]) -> None:
     assert [rate_factor(schedule, step, 10, 0.3) for step in range(10)] == pytest.approx(expected)
 

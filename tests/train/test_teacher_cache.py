@@ -32,8 +32,9 @@ def answers(
     teacher: PreTrainedModel, task: Task, folder: Path, wanted: Collection[State] = EVERY, limit_bytes: int = 10**9
 ) -> KnownAnswers | None:
     encoded = task.encode(task.train, teacher.tokenizer)
-    return known_answers(teacher, encoded, wanted, folder=folder, limit_bytes=limit_bytes, device="cpu", bf16=False,
-                         progress=no_progress)  # fmt: skip
+    return known_answers(
+        teacher, encoded, wanted, folder=folder, limit_bytes=limit_bytes, device="cpu", bf16=False, progress=no_progress
+    )
 
 
 def files(folder: Path) -> dict[str, int]:

@@ -14,27 +14,38 @@ from compress.errors import InputError
 from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.text_classification import Task
 from compress.train.answers import KnownAnswers, LiveAnswers, answered
-from compress.train.loop import Goal
 from compress.train.predict import on_device
 from compress.train.projection import fitted_projection
-from compress.train.run import Run
-from compress.train.teaching import Teaching, goal_of
+from compress.train.run import StepContext
+from compress.train.teaching import Distillation, training_loss_of
+from compress.train.training_loss import TrainingLoss
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_tokenizer
 
 
 def goal(
-    objectives: dict[str, float], student: PreTrainedModel, teacher: PreTrainedModel | None, task: Task,
-    run: Run | None = None, **how: Any,
-) -> Goal:  # fmt: skip
+    objectives: dict[str, float],
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | None,
+    task: Task,
+    run: StepContext | None = None,
+    **how: Any,
+) -> TrainingLoss:
     """What the method "teach" makes of objectives at temperature 3."""
-    how = Teaching(**{"temperature": 3.0, **how})
-    return goal_of("teach", objectives, how, student=student, teacher=teacher, task=task, run=run or Run(device="cpu"))
+    how = Distillation(**{"temperature": 3.0, **how})
+    return training_loss_of(
+        "teach", objectives, how, student=student, teacher=teacher, task=task, run=run or StepContext(device="cpu")
+    )
 
 
-@pytest.mark.parametrize(("objectives", "named"), [
-    ({"logits": 1.0}, "logits"), ({"hidden": 1.0}, "hidden"), ({"labels": 1.0, "hidden": 0.1, "logits": 1.0}, "hidden"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("objectives", "named"),
+    [
+        ({"logits": 1.0}, "logits"),
+        ({"hidden": 1.0}, "hidden"),
+        ({"labels": 1.0, "hidden": 0.1, "logits": 1.0}, "hidden"),
+    ],
+)
 def test_objectives_that_look_at_a_teacher_are_refused_without_one(
     model: PreTrainedModel, toy: Task, objectives: dict[str, float], named: str
 ) -> None:
@@ -92,12 +103,15 @@ def test_an_objective_gets_the_options_that_it_takes(model: PreTrainedModel, toy
     assert term(Outputs(said), None, batch).item() == pytest.approx(-np.log(27 / 28), rel=1e-4)
 
 
-@pytest.mark.parametrize(("objectives", "said"), [
-    ({"logit": 1.0, "labels": 0.0}, r"teach\.objectives names 'logit'; allowed: labels, logits, logit_mse, hidden"),
-    ({"logit": 1.0, "labels": 0.0}, r"teach\.objectives\.labels is 0\.0; it must be above 0"),
-    ({"labels": -1.0}, r"teach\.objectives\.labels is -1\.0"),
-    ({}, r"teach\.objectives is empty; name at least one of labels, logits, logit_mse, hidden"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("objectives", "said"),
+    [
+        ({"logit": 1.0, "labels": 0.0}, r"teach\.objectives names 'logit'; allowed: labels, logits, logit_mse, hidden"),
+        ({"logit": 1.0, "labels": 0.0}, r"teach\.objectives\.labels is 0\.0; it must be above 0"),
+        ({"labels": -1.0}, r"teach\.objectives\.labels is -1\.0"),
+        ({}, r"teach\.objectives is empty; name at least one of labels, logits, logit_mse, hidden"),
+    ],
+)
 def test_objectives_that_cannot_be_are_refused_all_at_once(
     model: PreTrainedModel, toy: Task, objectives: dict[str, Any], said: str
 ) -> None:
@@ -120,7 +134,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_it_answers(model: PreTrai
 def test_a_teacher_s_states_are_kept_where_a_folder_is_given_and_there_is_room(
     model: PreTrainedModel, toy: Task, tmp_path: Path
 ) -> None:
-    run = Run(device="cpu", answers=tmp_path)
+    run = StepContext(device="cpu", answers=tmp_path)
     made = goal({"hidden": 1.0}, model, tiny_bert(seed=8), toy, run, teacher_cache_bytes=10**9)
     assert isinstance(made.teacher, KnownAnswers)
     assert set(made.teacher.states) == {("hidden", 1), ("hidden", 2)}
@@ -164,9 +178,13 @@ def test_a_teacher_of_other_tokens_may_teach_its_logits(model: PreTrainedModel, 
     np.testing.assert_array_equal(told.logits, again.logits)
 
 
-@pytest.mark.parametrize(("objectives", "teaches"), [
-    ({"hidden": 1.0, "attention": 1.0}, False), ({"hidden": 1.0, "labels": 1.0}, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("objectives", "teaches"),
+    [
+        ({"hidden": 1.0, "attention": 1.0}, False),
+        ({"hidden": 1.0, "labels": 1.0}, True),
+    ],
+)
 def test_the_selection_metric_counts_where_the_logits_are_taught(
     model: PreTrainedModel, toy: Task, objectives: dict[str, float], teaches: bool
 ) -> None:
@@ -177,7 +195,7 @@ def test_a_projection_begins_with_the_best_linear_map(toy: Task) -> None:
     """A teacher whose states are a linear map of the student's is met at once."""
     student = tiny_bert(layers=1, hidden_size=8)
     teacher = tiny_bert(layers=1, hidden_size=16)
-    projection = fitted_projection(student, teacher, toy, ((0, 0), (1, 1)), "hidden", Run(device="cpu"))
+    projection = fitted_projection(student, teacher, toy, ((0, 0), (1, 1)), "hidden", StepContext(device="cpu"))
     encoded = toy.encode(toy.train, student.tokenizer)
     inputs = on_device(encoded.batch(range(len(encoded))), "cpu")
     mask = inputs["attention_mask"].bool()

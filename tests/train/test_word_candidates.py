@@ -35,9 +35,14 @@ def masked_lm() -> PreTrainedModel:
     """A random masked language model with a head of large weights."""
     torch.manual_seed(4)
     config = BertConfig(
-        vocab_size=len(ID), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
-        max_position_embeddings=LIMIT, initializer_range=0.4,
-    )  # fmt: skip
+        vocab_size=len(ID),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=LIMIT,
+        initializer_range=0.4,
+    )
     model = BertForMaskedLM(config).eval()
     model.tokenizer = TOKENIZER
     return model
@@ -51,14 +56,22 @@ def _found(text: str) -> list[tuple[str, int, bool]]:
 
 def test_words_are_told_by_their_places_in_the_text_as_it_stands() -> None:
     assert _found(" Good,\tFILMS - Café. 12") == [
-        ("Good", ID["good"], True), ("FILMS", SEVERAL, True), ("Café", ID["cafe"], True), ("12", ID["12"], False),
-    ]  # fmt: skip
+        ("Good", ID["good"], True),
+        ("FILMS", SEVERAL, True),
+        ("Café", ID["cafe"], True),
+        ("12", ID["12"], False),
+    ]
 
 
 def test_halves_of_contractions_are_not_free() -> None:
     assert [(word, free) for word, _, free in _found("don't 's film 'good\N{RIGHT SINGLE QUOTATION MARK} bad")] == [
-        ("don", False), ("t", False), ("s", False), ("film", True), ("good", False), ("bad", True),
-    ]  # fmt: skip
+        ("don", False),
+        ("t", False),
+        ("s", False),
+        ("film", True),
+        ("good", False),
+        ("bad", True),
+    ]
 
 
 def test_words_are_told_by_their_text_and_a_part_of_the_texts_has_its_own() -> None:

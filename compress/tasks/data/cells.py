@@ -70,10 +70,21 @@ def read_labels(values: Sequence[Any], lines: Sequence[int], column: str, mistak
             elif first is None:
                 first = (kind, line, value)
             elif kind != first[0]:
-                mistakes.add(line, column, f"is {kind} ({shown(value)}), but {mistakes.unit} {first[1]} has {first[0]} "
-                                           f"({shown(first[2])}); write all labels alike")  # fmt: skip
-            written.append(WORDS[value] if isinstance(value, bool) else value.strip() if isinstance(value, str) else
-                           _digits(value) if kind else "")  # fmt: skip
+                mistakes.add(
+                    line,
+                    column,
+                    f"is {kind} ({shown(value)}), but {mistakes.unit} {first[1]} has {first[0]} "
+                    f"({shown(first[2])}); write all labels alike",
+                )
+            written.append(
+                WORDS[value]
+                if isinstance(value, bool)
+                else value.strip()
+                if isinstance(value, str)
+                else _digits(value)
+                if kind
+                else ""
+            )
     missing = MISSING_LABELS.intersection(written)
     if missing:
         for line, label in zip(lines, written, strict=True):
@@ -88,9 +99,13 @@ def kind_of(value: Any) -> str:
     if isinstance(value, Real | Decimal) and not isinstance(value, bool):
         return "NaN (a missing number)" if math.isnan(value) else "an infinite number" if math.isinf(value) else "a number"
     kinds: tuple[tuple[type | tuple[type, ...], str], ...] = (
-        (bool, "true or false"), (str, "a text"), (dict, "an object"), ((list, tuple), "a list"),
-        ((bytes, bytearray), "binary data"), ((datetime.date, datetime.time, datetime.timedelta), "a date or time"),
-    )  # fmt: skip
+        (bool, "true or false"),
+        (str, "a text"),
+        (dict, "an object"),
+        ((list, tuple), "a list"),
+        ((bytes, bytearray), "binary data"),
+        ((datetime.date, datetime.time, datetime.timedelta), "a date or time"),
+    )
     return next((words for kind, words in kinds if isinstance(value, kind)), f"a {type(value).__name__}")
 
 
@@ -118,9 +133,7 @@ def _plain_decimal(value: Decimal, whole: bool) -> str:
     return str(int(value)) if whole and value == int(value) else format(value, "f")
 
 
-def _note_empty(
-    values: Sequence[Any], written: Sequence[str], lines: Sequence[int], column: str, mistakes: Mistakes
-) -> None:
+def _note_empty(values: Sequence[Any], written: Sequence[str], lines: Sequence[int], column: str, mistakes: Mistakes) -> None:
     for index, text in enumerate(written):
         if not text:
             if values[index] is None or isinstance(values[index], str):
@@ -128,8 +141,11 @@ def _note_empty(
         elif "\0" in text:
             mistakes.add(lines[index], column, "holds a NUL character, which no text has")
         elif not text.isascii() and (surrogate := _lone_surrogate(text)):
-            mistakes.add(lines[index], column, f"holds half a character ({surrogate!r}: a surrogate alone), which no file can "
-                                               "hold as UTF-8")  # fmt: skip
+            mistakes.add(
+                lines[index],
+                column,
+                f"holds half a character ({surrogate!r}: a surrogate alone), which no file can hold as UTF-8",
+            )
 
 
 def _lone_surrogate(text: str) -> str:

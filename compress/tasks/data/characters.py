@@ -10,9 +10,12 @@ from compress.errors import InputError
 from compress.tasks.data.packing import refuse_other_kind, unpacked_name
 
 _MARKS = (
-    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
-)  # fmt: skip
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 _LOOKED_AT = 1 << 16
 _SEVERAL_BYTES = ("gb18030", "big5", "shift_jis", "euc_jp", "euc_kr")
@@ -34,9 +37,12 @@ def decoded(path: Path, content: bytes) -> str:
     if "\0" in text:
         at = text.index("\0")
         wide = None if mark else wide_encoding(content)
-        what = (f"a zero byte, and the file looks like {wide.upper()} without a byte order mark; convert it "
-                f"({_conversion(path, wide)})" if wide else
-                "a NUL character, which no text has; the file is damaged or no text, so write it again")  # fmt: skip
+        what = (
+            f"a zero byte, and the file looks like {wide.upper()} without a byte order mark; convert it "
+            f"({_conversion(path, wide)})"
+            if wide
+            else "a NUL character, which no text has; the file is damaged or no text, so write it again"
+        )
         raise InputError(f"{path}, line {1 if wide else text.count(chr(10), 0, at) + 1}: there is {what}.")
     return text
 
@@ -79,8 +85,9 @@ def _no_text(path: Path, content: bytes, err: UnicodeDecodeError, encoding: str)
     if err.start >= len(content) - 3 and err.reason == "unexpected end of data":
         return InputError(f"{said}, as the file ends within a character; it was cut off, so fetch or write it again.")
     if wide := wide_encoding(content):
-        return InputError(f"{said}; the file looks like {wide.upper()} without a byte order mark; convert it "
-                          f"({_conversion(path, wide)}).")  # fmt: skip
+        return InputError(
+            f"{said}; the file looks like {wide.upper()} without a byte order mark; convert it ({_conversion(path, wide)})."
+        )
     if _is_mostly_utf8(content):
         return InputError(f"{said}, though the rest of the file is; mend that line by hand, or write the file again as UTF-8.")
     fitting = fitting_encodings(content)

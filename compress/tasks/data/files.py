@@ -28,15 +28,37 @@ ENDINGS = (*FORMATS, *(ending + packed for packed in PACKED for ending in FORMAT
 _AS_CSV = "save it as CSV with the encoding UTF-8 (File, Save as)"
 _AS_PARQUET = "write it as Parquet (to_parquet)"
 _CURES = {
-    ".xlsx": _AS_CSV, ".xls": _AS_CSV, ".xlsm": _AS_CSV, ".xlsb": _AS_CSV, ".ods": _AS_CSV, ".numbers": _AS_CSV,
-    ".arrow": _AS_PARQUET, ".feather": _AS_PARQUET, ".orc": _AS_PARQUET, ".h5": _AS_PARQUET, ".hdf5": _AS_PARQUET,
-    ".pkl": f"pickles are never loaded; {_AS_PARQUET}", ".pickle": f"pickles are never loaded; {_AS_PARQUET}",
-    ".tar": "unpack it", ".tgz": "unpack it", ".tar.gz": "unpack it", ".tar.bz2": "unpack it", ".tar.xz": "unpack it",
-    ".7z": "unpack it", ".rar": "unpack it", ".zst": "unpack it (zstd -d)", ".lz4": "unpack it", ".br": "unpack it",
-    ".gz": "let its name tell what it holds (.tsv.gz)", ".bz2": "let its name tell what it holds (.tsv.bz2)",
-    ".xz": "let its name tell what it holds (.tsv.xz)", ".db": "write its table as CSV", ".sqlite": "write its table as CSV",
-    ".xml": "write a table of text and label as CSV", ".txt": "write a table of text and label as TSV or CSV",
-}  # fmt: skip
+    ".xlsx": _AS_CSV,
+    ".xls": _AS_CSV,
+    ".xlsm": _AS_CSV,
+    ".xlsb": _AS_CSV,
+    ".ods": _AS_CSV,
+    ".numbers": _AS_CSV,
+    ".arrow": _AS_PARQUET,
+    ".feather": _AS_PARQUET,
+    ".orc": _AS_PARQUET,
+    ".h5": _AS_PARQUET,
+    ".hdf5": _AS_PARQUET,
+    ".pkl": f"pickles are never loaded; {_AS_PARQUET}",
+    ".pickle": f"pickles are never loaded; {_AS_PARQUET}",
+    ".tar": "unpack it",
+    ".tgz": "unpack it",
+    ".tar.gz": "unpack it",
+    ".tar.bz2": "unpack it",
+    ".tar.xz": "unpack it",
+    ".7z": "unpack it",
+    ".rar": "unpack it",
+    ".zst": "unpack it (zstd -d)",
+    ".lz4": "unpack it",
+    ".br": "unpack it",
+    ".gz": "let its name tell what it holds (.tsv.gz)",
+    ".bz2": "let its name tell what it holds (.tsv.bz2)",
+    ".xz": "let its name tell what it holds (.tsv.xz)",
+    ".db": "write its table as CSV",
+    ".sqlite": "write its table as CSV",
+    ".xml": "write a table of text and label as CSV",
+    ".txt": "write a table of text and label as TSV or CSV",
+}
 
 
 def is_data_file(name: str) -> bool:
@@ -113,8 +135,9 @@ def check_path(path: Path, formats: Sequence[str]) -> None:
         return
     ending = next((ending for ending in sorted(_CURES, key=len, reverse=True) if name.endswith(ending)), None)
     cure = _CURES[ending] if ending else "convert it"
-    raise InputError(f"data file {path} ends in {ending or path.suffix!r}; allowed: {listed(formats)}. "
-                     f"{cure[0].upper()}{cure[1:]}.")  # fmt: skip
+    raise InputError(
+        f"data file {path} ends in {ending or path.suffix!r}; allowed: {listed(formats)}. {cure[0].upper()}{cure[1:]}."
+    )
 
 
 def shown_path(path: Path) -> str:

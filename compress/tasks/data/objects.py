@@ -111,8 +111,10 @@ def _of_columns(path: Path, columns: dict[str, Any], mistakes: Mistakes) -> Tabl
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         least, most = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
-        raise InputError(f"{path}: column {shown(least)} has {lengths[least]} values, column {shown(most)} has "
-                         f"{lengths[most]}; each row needs one of each.")  # fmt: skip
+        raise InputError(
+            f"{path}: column {shown(least)} has {lengths[least]} values, column {shown(most)} has "
+            f"{lengths[most]}; each row needs one of each."
+        )
 
     def take(wanted: Sequence[str]) -> Taken:
         return range(1, max(lengths.values(), default=0) + 1), [columns[name] for name in wanted]
@@ -135,6 +137,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _why(err: ValueError | RecursionError) -> str:
     if isinstance(err, json.JSONDecodeError | _Twice):
         return str(err)
-    return "lists or objects within one another a thousand times" if isinstance(err, RecursionError) else (
-        "a number of more than 4,300 digits"
-    )  # fmt: skip
+    return (
+        "lists or objects within one another a thousand times"
+        if isinstance(err, RecursionError)
+        else ("a number of more than 4,300 digits")
+    )

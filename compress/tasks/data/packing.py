@@ -23,7 +23,6 @@ MOST_RATIO = 30
 CHUNK = 1 << 20
 
 
-
 class _Stream(Protocol):
     """What unpacks bytes as they are read."""
 
@@ -39,12 +38,18 @@ ZIP = ".zip"
 PACKED = (*_STREAMS, ZIP)
 _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError, RuntimeError, struct.error)
 _FIRST_BYTES = (
-    (b"\x1f\x8b", "gzip", ".gz"), (b"BZh91AY&SY", "bzip2", ".bz2"), (b"\xfd7zXZ\0", "xz", ".xz"),
-    (b"PK\x03\x04", "zip", ".zip"), (b"PAR1\x15", "Parquet", ".parquet"), (b"\x28\xb5\x2f\xfd", "Zstandard", ".zst"),
+    (b"\x1f\x8b", "gzip", ".gz"),
+    (b"BZh91AY&SY", "bzip2", ".bz2"),
+    (b"\xfd7zXZ\0", "xz", ".xz"),
+    (b"PK\x03\x04", "zip", ".zip"),
+    (b"PAR1\x15", "Parquet", ".parquet"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard", ".zst"),
     (b"7z\xbc\xaf", "7-Zip", ".7z"),
-    (b"\xd0\xcf\x11\xe0", "Excel (xls)", ".xls"), (b"%PDF", "PDF", ".pdf"), (b"SQLite format 3\0", "SQLite", ".db"),
+    (b"\xd0\xcf\x11\xe0", "Excel (xls)", ".xls"),
+    (b"%PDF", "PDF", ".pdf"),
+    (b"SQLite format 3\0", "SQLite", ".db"),
     (b"ARROW1", "Arrow", ".arrow"),
-)  # fmt: skip
+)
 
 
 def byte_limit(packed: int) -> int:

@@ -40,8 +40,11 @@ def read_parquet(path: Path, content: bytes, _: str | None) -> Table:
         for name in wanted:
             kind = _unreadable(schema.field(name).type)
             if kind and rows:
-                mistakes.add(1, name, f"is {kind}, as all of its column ({schema.field(name).type}); texts and labels are "
-                                      "strings or numbers")  # fmt: skip
+                mistakes.add(
+                    1,
+                    name,
+                    f"is {kind}, as all of its column ({schema.field(name).type}); texts and labels are strings or numbers",
+                )
         mistakes.tell()
         with _damage_told(source):
             return _read(source, content, list(wanted), mistakes)
@@ -114,8 +117,16 @@ def _unreadable(kind: Any) -> str | None:
 
     if types.is_dictionary(kind):
         kind = kind.value_type
-    readable = (types.is_string, types.is_large_string, types.is_string_view, types.is_integer, types.is_floating,
-                types.is_boolean, types.is_decimal, types.is_null)  # fmt: skip
+    readable = (
+        types.is_string,
+        types.is_large_string,
+        types.is_string_view,
+        types.is_integer,
+        types.is_floating,
+        types.is_boolean,
+        types.is_decimal,
+        types.is_null,
+    )
     if any(is_kind(kind) for is_kind in readable):
         return None
     if types.is_temporal(kind):

@@ -85,9 +85,13 @@ class Table:
 
 
 def collect(
-    table: Table, columns: Mapping[str, str], *, labelled: bool = True, others: Sequence[str] = (),
+    table: Table,
+    columns: Mapping[str, str],
+    *,
+    labelled: bool = True,
+    others: Sequence[str] = (),
     cells: Mapping[str, ReadCells] = CELLS,
-) -> Rows:  # fmt: skip
+) -> Rows:
     """Take text, pair and label out of a table, and refuse what is empty or of no use.
 
     Args:
@@ -111,8 +115,16 @@ def collect(
     if not lines:
         raise InputError(f"data file {table.source} has a header but no rows; add rows, or name another file.")
     labels = read.get("label") or ("",) * len(lines)
-    return Rows(table.source, read["text"], read.get("pair"), labels, tuple(lines), roles.get("label", ""),
-                table.mistakes.unit, further)  # fmt: skip
+    return Rows(
+        table.source,
+        read["text"],
+        read.get("pair"),
+        labels,
+        tuple(lines),
+        roles.get("label", ""),
+        table.mistakes.unit,
+        further,
+    )
 
 
 def check_names(source: str, names: Sequence[str]) -> None:
@@ -139,8 +151,9 @@ def choose_columns(table: Table, columns: Mapping[str, str], labelled: bool) -> 
     missing = {role: name for role, name in columns.items() if name not in names}
     if missing:
         role, name = next(iter(missing.items()))
-        raise InputError(f"{source} has no column {shown(name)} (data.{role}).{_near_name(name, names)} "
-                         f"It has: {_listed(names)}.")  # fmt: skip
+        raise InputError(
+            f"{source} has no column {shown(name)} (data.{role}).{_near_name(name, names)} It has: {_listed(names)}."
+        )
     found: dict[str, str | None] = {}
     for role, usual in (("text", TEXT_COLUMNS), ("label", LABEL_COLUMNS), ("pair", PAIR_COLUMNS)):
         taken = set(columns.values()) | set(found.values())
@@ -151,8 +164,10 @@ def choose_columns(table: Table, columns: Mapping[str, str], labelled: bool) -> 
         found["label"] = None
     for role in ("text", "label") if labelled else ("text",):
         if found[role] is None:
-            raise InputError(f"{source}: which column is the {role}? Name it with data.{role}; it has: {_listed(names)}."
-                             f"{_other_delimiter(names)}")  # fmt: skip
+            raise InputError(
+                f"{source}: which column is the {role}? Name it with data.{role}; it has: {_listed(names)}."
+                f"{_other_delimiter(names)}"
+            )
     roles = {role: column for role in ("text", "pair", "label") if (column := found[role]) is not None}
     if len(set(roles.values())) < len(roles):
         raise InputError(f"{source}: text, pair and label are columns of their own, not {_listed([*roles.values()])}.")
@@ -167,8 +182,11 @@ def _near_name(name: str, names: Sequence[str]) -> str:
 
 def _other_delimiter(names: Sequence[str]) -> str:
     """A hint for files whose header is one column because something else divides it."""
-    kinds = {";": "semicolons; write it with commas", "\t": "tabs; let its name end in .tsv",
-             ",": "commas; let its name end in .csv"}  # fmt: skip
+    kinds = {
+        ";": "semicolons; write it with commas",
+        "\t": "tabs; let its name end in .tsv",
+        ",": "commas; let its name end in .csv",
+    }
     told = next((what for character, what in kinds.items() if len(names) == 1 and character in names[0]), None)
     return f" The columns seem to be parted by {told}." if told else ""
 

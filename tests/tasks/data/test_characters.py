@@ -21,9 +21,12 @@ def _refusal(folder: Path, content: bytes, name: str = "a.tsv") -> str:
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-be"])
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl", "a.json"])
 def test_a_file_with_a_mark_of_its_encoding_is_read(tmp_path: Path, encoding: str, name: str) -> None:
-    text = {"a.tsv": WESTERN, "a.csv": WESTERN.replace("\t", ","), "a.jsonl": '{"text": "fine", "label": "x"}\n'
-            '{"text": "le café à côté", "label": "y"}\n', "a.json": '[{"text": "fine", "label": "x"}, '
-            '{"text": "le café à côté", "label": "y"}]'}[name]  # fmt: skip
+    text = {
+        "a.tsv": WESTERN,
+        "a.csv": WESTERN.replace("\t", ","),
+        "a.jsonl": '{"text": "fine", "label": "x"}\n{"text": "le café à côté", "label": "y"}\n',
+        "a.json": '[{"text": "fine", "label": "x"}, {"text": "le café à côté", "label": "y"}]',
+    }[name]
     mark = "\ufeff" if encoding[-3:] in ("-le", "-be") else ""
     (tmp_path / name).write_bytes((mark + text).encode(encoding))
     rows = read_file(tmp_path / name, {})
@@ -40,10 +43,12 @@ def test_wide_encodings_without_a_mark_are_named(tmp_path: Path, encoding: str, 
 @pytest.mark.parametrize(
     ("text", "encoding", "named"),
     [
-        (WESTERN, "latin1", "latin1"), (WESTERN + "a “quoted” film\tx\n", "cp1252", "cp1252"),
-        (WESTERN + "for 5 €\tx\n", "cp1252", "cp1252"), ("text\tlabel\nun año\tx\n", "latin1", "latin1"),
+        (WESTERN, "latin1", "latin1"),
+        (WESTERN + "a “quoted” film\tx\n", "cp1252", "cp1252"),
+        (WESTERN + "for 5 €\tx\n", "cp1252", "cp1252"),
+        ("text\tlabel\nun año\tx\n", "latin1", "latin1"),
     ],
-)  # fmt: skip
+)
 def test_western_encodings_are_named_rightly(tmp_path: Path, text: str, encoding: str, named: str) -> None:
     said = _refusal(tmp_path, text.encode(encoding))
     assert "is no UTF-8" in said
@@ -52,9 +57,14 @@ def test_western_encodings_are_named_rightly(tmp_path: Path, text: str, encoding
 
 @pytest.mark.parametrize(
     ("text", "encoding"),
-    [("добрый день, плохой фильм", "cp1251"), ("добрый день, плохой фильм", "koi8_r"), ("很好的电影很好的电影", "gb18030"),
-     ("とても良い映画です", "shift_jis"), ("아주 좋은 영화", "euc_kr")],
-)  # fmt: skip
+    [
+        ("добрый день, плохой фильм", "cp1251"),
+        ("добрый день, плохой фильм", "koi8_r"),
+        ("很好的电影很好的电影", "gb18030"),
+        ("とても良い映画です", "shift_jis"),
+        ("아주 좋은 영화", "euc_kr"),
+    ],
+)
 def test_of_other_encodings_those_that_fit_are_named(tmp_path: Path, text: str, encoding: str) -> None:
     assert encoding in _refusal(tmp_path, f"text\tlabel\n{text}\tx\n".encode(encoding))
 
@@ -75,8 +85,11 @@ def test_zero_bytes_are_refused_with_their_line(tmp_path: Path) -> None:
 
 
 def test_line_ends_of_old_macs_end_lines(tmp_path: Path) -> None:
-    for name, content in (("a.tsv", "text\tlabel\rone\tx\rtwo\ty\r"), ("a.csv", "text,label\rone,x\rtwo,y\r"),
-                          ("a.jsonl", '{"text": "one", "label": "x"}\r{"text": "two", "label": "y"}\r')):  # fmt: skip
+    for name, content in (
+        ("a.tsv", "text\tlabel\rone\tx\rtwo\ty\r"),
+        ("a.csv", "text,label\rone,x\rtwo,y\r"),
+        ("a.jsonl", '{"text": "one", "label": "x"}\r{"text": "two", "label": "y"}\r'),
+    ):
         (tmp_path / name).write_text(content, encoding="utf-8", newline="")
         rows = read_file(tmp_path / name, {})
         assert (rows.texts, rows.labels, rows.lines[-1] - rows.lines[0]) == (("one", "two"), ("x", "y"), 1)

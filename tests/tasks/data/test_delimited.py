@@ -63,7 +63,7 @@ def test_a_field_of_megabytes_is_read_and_the_csv_module_keeps_its_limit(tmp_pat
         ("a.tsv", "t" * 200_000 + "\tlabel\n", r"\(200,000 characters\)"),
         ("a.tsv", "x" * 10_000_000, r"\(10,000,000 characters\)"),
     ],
-)  # fmt: skip
+)
 def test_headers_that_name_no_text_are_shown_short_and_with_a_hint(tmp_path: Path, name: str, content: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as raised:
         read_file(_write(tmp_path, content, name), {})

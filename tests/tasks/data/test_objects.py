@@ -22,13 +22,19 @@ def _write(folder: Path, content: str, name: str = "a.json") -> Path:
 @pytest.mark.parametrize(
     "content",
     [
-        json.dumps(RECORDS), json.dumps(RECORDS, indent=2), json.dumps({"data": RECORDS}),
+        json.dumps(RECORDS),
+        json.dumps(RECORDS, indent=2),
+        json.dumps({"data": RECORDS}),
         json.dumps({"version": 1, "data": RECORDS}),
-        json.dumps(COLUMNS), pandas.DataFrame(COLUMNS).to_json(), pandas.DataFrame(COLUMNS).to_json(orient="records"),
-        pandas.DataFrame(COLUMNS).to_json(orient="table"), "\n".join(map(json.dumps, RECORDS)),
-        "\ufeff" + json.dumps(RECORDS), '{"text": {"0": "a film", "1": "a plot"}, "label": {"1": "y", "0": "x"}}',
+        json.dumps(COLUMNS),
+        pandas.DataFrame(COLUMNS).to_json(),
+        pandas.DataFrame(COLUMNS).to_json(orient="records"),
+        pandas.DataFrame(COLUMNS).to_json(orient="table"),
+        "\n".join(map(json.dumps, RECORDS)),
+        "\ufeff" + json.dumps(RECORDS),
+        '{"text": {"0": "a film", "1": "a plot"}, "label": {"1": "y", "0": "x"}}',
     ],
-)  # fmt: skip
+)
 def test_json_in_the_shapes_of_pandas_and_datasets_is_read(tmp_path: Path, content: str) -> None:
     rows = read_file(_write(tmp_path, content), {})
     assert (rows.texts, rows.labels) == (("a film", "a plot"), ("x", "y"))
@@ -42,10 +48,15 @@ def test_ndjson_is_read_as_jsonl(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[", "is no JSON"), ('{"text": ["a"]', "is no JSON"), ("7", "holds 7; allowed: an array of objects"),
+        ("[", "is no JSON"),
+        ('{"text": ["a"]', "is no JSON"),
+        ("7", "holds 7; allowed: an array of objects"),
         ('"x"', "holds 'x'; allowed"),
-        ("[]", "has no rows"), ("{}", "has no rows"), ("[1, 2]", "row 1 holds a int, not an object"),
-        ('[{"text": "a", "label": "x"}, 3]', "row 2 holds a int"), ('{"data": []}', "has no rows"),
+        ("[]", "has no rows"),
+        ("{}", "has no rows"),
+        ("[1, 2]", "row 1 holds a int, not an object"),
+        ('[{"text": "a", "label": "x"}, 3]', "row 2 holds a int"),
+        ('{"data": []}', "has no rows"),
         ('{"text": ["a", "b"], "label": ["x"]}', "column 'label' has 1 values, column 'text' has 2"),
         ('{"text": ["a"], "label": "x"}', "holds an object of another shape"),
         ('{"text": {"0": "a"}, "label": {"1": "x"}}', "columns 'text' and 'label' have values for other rows"),
@@ -56,7 +67,7 @@ def test_ndjson_is_read_as_jsonl(tmp_path: Path) -> None:
         (json.dumps([{f"c{index}": 1 for index in range(10_001)}]), "has more than 10,000 columns"),
         ('{"text": [], "label": []}', "has a header but no rows"),
     ],
-)  # fmt: skip
+)
 def test_json_of_other_shapes_is_refused(tmp_path: Path, content: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as raised:
         read_file(_write(tmp_path, content), {})
@@ -70,7 +81,7 @@ def test_json_of_other_shapes_is_refused(tmp_path: Path, content: str, said: str
         ("\n".join(json.dumps({"text": "a", "label": "x", f"c{row}": 1}) for row in range(10_001)), "has more than 10,000"),
         (json.dumps({"text": "a", "label": "x"}) + "\n" + "[" * 100_000, "line 2 is no JSON .lists or objects"),
     ],
-)  # fmt: skip
+)
 def test_lines_of_json_that_lose_something_are_refused(tmp_path: Path, content: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_file(_write(tmp_path, content, "a.jsonl"), {})

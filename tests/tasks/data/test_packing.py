@@ -35,13 +35,17 @@ def _write(folder: Path, name: str, content: bytes) -> Path:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.tsv.gz", gzip.compress(TABLE)), ("a.tsv.gz", gzip.compress(TABLE[:15]) + gzip.compress(TABLE[15:])),
-        ("a.TSV.GZ", gzip.compress(TABLE)), ("a.tsv.bz2", bz2.compress(TABLE)), ("a.tsv.xz", lzma.compress(TABLE)),
-        ("a.tsv.zip", _zip(**{"a.tsv": TABLE})), ("a.zip", _zip(**{"folder/": b"", "folder/b.tsv": TABLE})),
+        ("a.tsv.gz", gzip.compress(TABLE)),
+        ("a.tsv.gz", gzip.compress(TABLE[:15]) + gzip.compress(TABLE[15:])),
+        ("a.TSV.GZ", gzip.compress(TABLE)),
+        ("a.tsv.bz2", bz2.compress(TABLE)),
+        ("a.tsv.xz", lzma.compress(TABLE)),
+        ("a.tsv.zip", _zip(**{"a.tsv": TABLE})),
+        ("a.zip", _zip(**{"folder/": b"", "folder/b.tsv": TABLE})),
         ("a.tsv.zip", _zip(**{"data": TABLE})),
         ("a.zip", _zip(**{"a.tsv": TABLE, "__MACOSX/._a.tsv": b"x", "x/.DS_Store": b"x"})),
     ],
-)  # fmt: skip
+)
 def test_packed_files_give_the_rows_of_what_is_in_them(tmp_path: Path, name: str, content: bytes) -> None:
     rows = read_file(_write(tmp_path, name, content), {})
     assert rows.texts == ("a film", "a plot")
@@ -52,23 +56,28 @@ def test_packed_files_give_the_rows_of_what_is_in_them(tmp_path: Path, name: str
     ("name", "content", "said"),
     [
         ("a.tsv.gz", gzip.compress(TABLE * 99)[:-12], "is no gzip file, or a damaged one"),
-        ("a.tsv.gz", TABLE, "is no gzip file"), ("a.tsv.bz2", bz2.compress(TABLE)[:-5], "is no bzip2 file, or a damaged one"),
-        ("a.tsv.xz", b"\xfd7zXZ\0" + b"x" * 50, "is no xz file"), ("a.zip", TABLE, "is no zip file"),
+        ("a.tsv.gz", TABLE, "is no gzip file"),
+        ("a.tsv.bz2", bz2.compress(TABLE)[:-5], "is no bzip2 file, or a damaged one"),
+        ("a.tsv.xz", b"\xfd7zXZ\0" + b"x" * 50, "is no xz file"),
+        ("a.zip", TABLE, "is no zip file"),
         ("a.zip", _zip(**{"a.tsv": TABLE, "b.tsv": TABLE}), r"holds 2 files \('a.tsv', 'b.tsv'\); pack one data file alone"),
         ("a.zip", _zip(), r"holds 0 files \(none\)"),
         ("a.zip", _zip(**{"a.docx": b"x"}), r"holds 'a\.docx', which does not end in"),
         ("a.zip", _zip(**{"a.tsv.gz": gzip.compress(TABLE)}), "unpack it first"),
         ("a.gz", gzip.compress(TABLE), r"let its name tell what it holds \(.tsv.gz\)"[1:]),
-        ("a.tar.gz", b"x", "ends in '.tar.gz'; .* Unpack it"), ("a.tsv.zst", b"x", "Unpack it .zstd -d"),
-        ("a.xls", b"x", "ends in '.xls'; .* Save it as CSV"), ("a.pkl", b"x", "Pickles are never loaded"),
-        ("a.arrow", b"x", "Write it as Parquet"), ("a.txt", b"x", "Write a table of text and label"),
+        ("a.tar.gz", b"x", "ends in '.tar.gz'; .* Unpack it"),
+        ("a.tsv.zst", b"x", "Unpack it .zstd -d"),
+        ("a.xls", b"x", "ends in '.xls'; .* Save it as CSV"),
+        ("a.pkl", b"x", "Pickles are never loaded"),
+        ("a.arrow", b"x", "Write it as Parquet"),
+        ("a.txt", b"x", "Write a table of text and label"),
         ("a.tsv", gzip.compress(TABLE), r"is no text but a gzip file, by its first bytes; let its name end in \.gz"),
         ("a.csv", _zip(**{"a.csv": TABLE}), "is no text but a zip file"),
         ("a.jsonl", b"PAR1\x15\x04", "is no text but a Parquet"),
         ("a.tsv.gz", gzip.compress(b""), "is empty"),
         ("a.tsv.gz", gzip.compress(gzip.compress(TABLE)), "no text but a gzip file"),
     ],
-)  # fmt: skip
+)
 def test_packed_files_that_cannot_be_read_are_refused(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_file(_write(tmp_path, name, content), {})
@@ -132,8 +141,16 @@ def test_pipes_names_that_are_too_long_and_odd_ones_are_refused(tmp_path: Path) 
 def test_the_endings_of_data_files_are_told_from_names() -> None:
     assert {".tsv", ".json", ".ndjson", ".csv.gz", ".zip"} <= set(ENDINGS)
     assert [is_data_file(name) for name in ("a.TSV", "b.jsonl.xz", "c.zip", "sst2", "owner/name", "a.xlsx")] == [
-        True, True, True, False, False, False,
-    ]  # fmt: skip
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     assert [stem_of(Path(name)) for name in ("d/train.tsv", "train.tsv.gz", "train.zip", "a.b.csv")] == [
-        "train", "train", "train", "a.b",
-    ]  # fmt: skip
+        "train",
+        "train",
+        "train",
+        "a.b",
+    ]

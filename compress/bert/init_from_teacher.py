@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from compress.bert.families import Family, family_of
 from compress.bert.layout import distinct_layers, encoder_layers
 from compress.bert.principal import (
+    Activations,
     Batches,
-    Seen,
     basis_of,
     fit_norms,
     moment_of,
@@ -28,7 +28,7 @@ from compress.bert.students import copy_layers, embedding_tables, pooler_of, wri
 
 
 @dataclass(frozen=True)
-class Lesson:
+class InitFromTeacher:
     """What a student starts from.
 
     Args:
@@ -44,11 +44,11 @@ class Lesson:
     keep: Sequence[int]
     copies: bool
     batches: Batches
-    seen: Seen | None
+    seen: Activations | None
     seed: int
 
 
-def _basis(lesson: Lesson, width: int) -> torch.Tensor:
+def _basis(lesson: InitFromTeacher, width: int) -> torch.Tensor:
     """The identity where the width stays, else principal components of all states of the teacher together."""
     assert lesson.seen is not None
     if width == lesson.teacher.config.hidden_size:
@@ -56,7 +56,7 @@ def _basis(lesson: Lesson, width: int) -> torch.Tensor:
     return basis_of(moment_of([*lesson.seen.states, *lesson.seen.attended]), width, lesson.seed)
 
 
-def teach_bert(student: PreTrainedModel, lesson: Lesson) -> None:
+def teach_bert(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
     """BERT and DistilBERT: embeddings, layers and head."""
     if lesson.copies:
         _copy_embeddings(lesson.teacher, student)
@@ -77,7 +77,7 @@ def _copy_embeddings(teacher: PreTrainedModel, student: PreTrainedModel) -> None
     student.base_model.embeddings.LayerNorm.load_state_dict(teacher.base_model.embeddings.LayerNorm.state_dict())
 
 
-def _copy_head(student: PreTrainedModel, lesson: Lesson) -> None:
+def _copy_head(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
     if student.config.model_type == "distilbert":  # its head has another activation
         assert lesson.seen is not None
         project_head(lesson.teacher, student, _basis(lesson, student.config.hidden_size), lesson.seen)
@@ -86,14 +86,16 @@ def _copy_head(student: PreTrainedModel, lesson: Lesson) -> None:
     student.classifier.load_state_dict(lesson.teacher.classifier.state_dict())
 
 
-def _project_layers(student: PreTrainedModel, lesson: Lesson, basis: torch.Tensor) -> None:
+def _project_layers(student: PreTrainedModel, lesson: InitFromTeacher, basis: torch.Tensor) -> None:
     assert lesson.seen is not None
     layers, families = encoder_layers(lesson.teacher), (family_of(lesson.teacher), family_of(student))
     for index, layer in zip(lesson.keep, distinct_layers(student), strict=True):
         project_layer(layers[index], layer, families, basis, lesson.seen, index)
 
 
-def _layer_norms(student: PreTrainedModel, lesson: Lesson, basis: torch.Tensor) -> list[tuple[nn.Module, torch.Tensor]]:
+def _layer_norms(
+    student: PreTrainedModel, lesson: InitFromTeacher, basis: torch.Tensor
+) -> list[tuple[nn.Module, torch.Tensor]]:
     """Each norm with what it should answer: a layer's output is to be what the next teacher layer in line reads."""
     assert lesson.seen is not None
     family, following = family_of(student), [*lesson.keep[1:], len(lesson.seen.states) - 1]
@@ -104,7 +106,7 @@ def _layer_norms(student: PreTrainedModel, lesson: Lesson, basis: torch.Tensor) 
     return norms
 
 
-def _table_basis(lesson: Lesson, width: int) -> torch.Tensor:
+def _table_basis(lesson: InitFromTeacher, width: int) -> torch.Tensor:
     """Principal components of what the word table holds and of what the embeddings answer, half each, so that words that the
     sentences lack count too."""
     assert lesson.seen is not None
@@ -114,7 +116,7 @@ def _table_basis(lesson: Lesson, width: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def teach_albert(student: PreTrainedModel, lesson: Lesson) -> None:
+def teach_albert(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
     """ALBERT: factorised embeddings, one teacher layer for each group, and the head."""
     assert lesson.seen is not None
     seen, base = lesson.seen, student.base_model
@@ -139,8 +141,10 @@ def _take_norms(teacher: PreTrainedModel, layer: Any, family: Family, basis: tor
     """Gains at their root mean square and offsets through the basis: a layer that runs several times fits no single state."""
     old: Any = encoder_layers(teacher)[index]
     wide = len(basis) / basis.shape[1]
-    for theirs, ours in ((family_of(teacher).attention_norm, family.attention_norm),
-                         (family_of(teacher).output_norm, family.output_norm)):  # fmt: skip
+    for theirs, ours in (
+        (family_of(teacher).attention_norm, family.attention_norm),
+        (family_of(teacher).output_norm, family.output_norm),
+    ):
         from_norm, to_norm = old.get_submodule(theirs), layer.get_submodule(ours)
         if wide == 1:
             to_norm.load_state_dict(from_norm.state_dict())
@@ -150,7 +154,7 @@ def _take_norms(teacher: PreTrainedModel, layer: Any, family: Family, basis: tor
 
 
 @torch.no_grad()
-def teach_mobilebert(student: PreTrainedModel, lesson: Lesson) -> None:
+def teach_mobilebert(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
     """MobileBERT: the embeddings; no layer of a BERT fits into its bottlenecks, so they stay random, and so does the head.
 
     Of the three words that it reads at each place the middle one gets the teacher's table, the others start at 0. The row of
@@ -169,7 +173,7 @@ def teach_mobilebert(student: PreTrainedModel, lesson: Lesson) -> None:
     fit_norms(student, lesson.batches, [(held.LayerNorm, lesson.seen.states[0] @ basis)])
 
 
-KINDS: dict[str, Callable[[PreTrainedModel, Lesson], None]] = {
+KINDS: dict[str, Callable[[PreTrainedModel, InitFromTeacher], None]] = {
     "bert": teach_bert,
     "distilbert": teach_bert,
     "mobilebert": teach_mobilebert,

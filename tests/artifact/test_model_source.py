@@ -11,7 +11,7 @@ import pytest
 from transformers import PreTrainedModel
 
 from compress.artifact import load, save
-from compress.artifact.places import find_model
+from compress.artifact.model_source import find_model
 from compress.errors import InputError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -74,7 +74,7 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b/c", "../x", "some thing", "/nowhere/at/all", "~nobody/x"])
 def test_what_can_be_no_name_on_the_hub_is_refused_without_asking_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compress.artifact.places._on_hub", lambda name: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("compress.artifact.model_source._on_hub", lambda name: pytest.fail("the hub was asked"))
     with pytest.raises(InputError):
         find_model(name)
 
@@ -111,10 +111,14 @@ def test_no_command_is_made_of_what_is_no_name_of_a_package(name: str) -> None:
     assert "pip install" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("x" * 5000, "cannot be looked for: File name too long"), ("~nobody_of_that_name/x", "cannot be looked for"),
-    ("a\0b", "is no folder|cannot be looked for"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("x" * 5000, "cannot be looked for: File name too long"),
+        ("~nobody_of_that_name/x", "cannot be looked for"),
+        ("a\0b", "is no folder|cannot be looked for"),
+    ],
+)
 def test_a_name_that_no_folder_can_have_is_refused_and_shortened(name: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         find_model(name)
