@@ -28,8 +28,8 @@ import numpy as np
 import compress as cp
 from compress.measure.counts import onnx_macs
 from compress.measure.machine import commit, machine, versions
-from compress.measure.statistics import paired_counts, paired_drop_interval, percentile, wilson_interval
 from compress.record import write_whole
+from compress.statistics import paired_counts, paired_drop_interval, percentile, wilson_interval
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "int8_runtimes.json"

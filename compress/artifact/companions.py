@@ -15,7 +15,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from compress.bert.families import known_family
-from compress.bert.heads import SINGLE_LABEL
+from compress.bert.head import problem_type
+from compress.bert.heads import head_of
 from compress.log import libraries_silenced
 
 CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS = "config.json", "tokenizer_config.json", "special_tokens_map.json"
@@ -42,7 +43,8 @@ def write_companions(model: PreTrainedModel, folder: Path, *, for_serving: bool 
 def _write_config(model: PreTrainedModel, folder: Path, *, for_serving: bool) -> None:
     config = model.config
     config.architectures = [type(model).__name__]
-    config.problem_type = config.problem_type or SINGLE_LABEL
+    if not head_of(model).reads_tokens:
+        config.problem_type = config.problem_type or problem_type(config.num_labels)
     with libraries_silenced():
         config.save_pretrained(folder)
     path = folder / CONFIG

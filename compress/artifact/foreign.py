@@ -12,6 +12,7 @@ from typing import Any
 
 from compress.artifact.json_file import cut, read_object, why_absent
 from compress.bert.families import KNOWN, EncoderFree, Family
+from compress.bert.head import REGRESSION, SEQUENCE, TOKENS, Head
 from compress.errors import InputError
 
 CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
@@ -31,6 +32,7 @@ OTHER_HEADS = {
     "QuestionAnswering": "finds the answer to a question in a text",
     "MultipleChoice": "chooses one of several texts",
 }
+SUPPORTED = {SEQUENCE: "labels of a whole text", TOKENS: "labels of each token"}
 QUANTIZED = {
     "bitsandbytes": (
         ".SCB",
@@ -194,17 +196,27 @@ def _merge(folder: Path) -> str:
     return f"merge it first: python -c {shlex.quote(script)} writes a whole model, to which the tokenizer belongs too."
 
 
-def refuse_head(folder: Path, values: Mapping[str, Any], weights: Mapping[str, Any], family: Family | EncoderFree) -> None:
-    """Refuse a checkpoint whose head is for something else than labels of a text.
+def head_architecture(
+    folder: Path,
+    values: Mapping[str, Any],
+    weights: Mapping[str, Any],
+    family: Family | EncoderFree,
+    wanted: Head | None = None,
+) -> str:
+    """Tell what a checkpoint's head is for, and refuse one that is for something else than what is wanted.
 
     Args:
         folder: Holds it.
         values: What config.json holds.
         weights: By name, as a classifier names them; other heads under their own.
         family: The model's.
+        wanted: The head that a task needs; None takes any that the toolkit has.
+
+    Returns:
+        How the name of the model's class ends behind "For": that of the head that there is, or of the new one.
 
     Raises:
-        InputError: Its head labels tokens, answers questions, chooses between texts, or gives one score.
+        InputError: Its head answers questions, chooses between texts, or is not the one that is wanted.
     """
     architecture = architecture_of(values)
     has_head = {"classifier.weight", "qa_outputs.weight"} & weights.keys()
@@ -215,19 +227,30 @@ def refuse_head(folder: Path, values: Mapping[str, Any], weights: Mapping[str, A
     classifier = weights.get("classifier.weight")
     if kind is None and classifier is not None and not architecture.endswith("ForSequenceClassification"):
         kind = None if any(name.startswith(behind) for name in weights) else "TokenClassification"
-    if kind is not None:
+    found = kind or (SEQUENCE if classifier is not None else None)
+    if wanted is not None and wanted.architecture not in family.classes:
+        raise InputError(f"{folder}: a {family.config.model_type} has no head for {wanted.architecture}; use another family.")
+    if wanted is None and found in family.classes:
+        return str(found)
+    needed = wanted.architecture if wanted is not None else SEQUENCE
+    if found is not None and found != needed and found == SEQUENCE:
+        raise InputError(
+            f"{folder} has a head for labels of a whole text, but the task needs one for {needed}; use such a checkpoint, or "
+            "the one that this was fine-tuned from, which gets a new head."
+        )
+    if kind is not None and kind != needed:
         what = architecture or f"a model for {kind}"
         raise InputError(
-            f"{folder} is {cut(what) if architecture else what}: its head {OTHER_HEADS[kind]}. Heads for labels of a whole "
-            "text "
-            "are supported; use such a checkpoint, or the one that this was fine-tuned from, which gets a new head."
+            f"{folder} is {cut(what) if architecture else what}: its head {OTHER_HEADS[kind]}. A head for {SUPPORTED[needed]} "
+            "is needed; use such a checkpoint, or the one that this was fine-tuned from, which gets a new head."
         )
-    if classifier is not None and classifier.ndim and classifier.shape[0] == 1:
+    scores = wanted is not None and wanted.problem_type == REGRESSION
+    if classifier is not None and classifier.ndim and classifier.shape[0] == 1 and needed == SEQUENCE and not scores:
         raise InputError(
-            f"{folder} answers one number (a score, as rerankers and similarity models give), no labels. Heads for two "
-            "labels and "
-            "more are supported; use such a checkpoint, or the one that this was fine-tuned from, which gets a new head."
+            f"{folder} answers one number (a score, as rerankers and similarity models give), no labels. A head for two "
+            "labels or more is needed; use such a checkpoint, or the one that this was fine-tuned from, which gets a new head."
         )
+    return needed
 
 
 def refuse_no_weights(folder: Path, values: Mapping[str, Any], missing: str) -> None:

@@ -10,7 +10,8 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.bert.families import KNOWN
-from compress.bert.heads import SINGLE_LABEL, aligned, label_names, set_names
+from compress.bert.head import TOKENS, Head, problem_type
+from compress.bert.heads import aligned, head_of, label_names, set_names
 from compress.errors import InputError
 from compress.labels import listed, order_of, read_names
 from compress.log import libraries_silenced
@@ -19,32 +20,54 @@ HEAD = "classifier."
 
 
 def settle_labels(
-    config: PretrainedConfig, weights: dict[str, torch.Tensor], labels: Sequence[str] | None, folder: Path
+    config: PretrainedConfig,
+    weights: dict[str, torch.Tensor],
+    labels: Sequence[str] | None,
+    folder: Path,
+    wanted: Head | None,
+    architecture: str,
 ) -> None:
-    """Let a configuration name each output of the head that there is, or of the new one that will be made.
+    """Let a configuration name each output of the head that there is, or of the new one that will be made, and what it is.
+
+    Args:
+        config: Is changed.
+        weights: Of the model.
+        labels: The task's; None takes what the head has.
+        folder: For messages.
+        wanted: The head that the task needs; None takes the one that there is.
+        architecture: Of the head that there is or will be.
 
     Raises:
-        InputError: The head is for another number of labels, or for no single label, or its outputs' names do not fit it.
+        InputError: The head is for another number of labels, or for another kind of task, or its outputs' names do not fit it.
     """
-    head = weights.get(f"{HEAD}weight")
-    if head is None:
-        set_names(config, list(labels) if labels is not None else ["0", "1"])
+    weight = weights.get(f"{HEAD}weight")
+    count = weight.shape[0] if weight is not None and weight.ndim else 0
+    told = wanted or Head(architecture, _problem_type(config, architecture, count), architecture == TOKENS)
+    if weight is None:
+        set_names(config, list(labels) if labels is not None else ["0", "1"], told)
         return
-    if config.problem_type not in (None, SINGLE_LABEL):
+    if wanted is not None and config.problem_type not in (None, wanted.problem_type):
         raise InputError(
-            f"{folder}: config.json says that the head is for {config.problem_type}; a head that tells single labels apart is "
-            "needed. Use one, or begin with a new head (fine_tune's new_head: true)."
+            f"{folder}: config.json says that the head is for {config.problem_type}; a head for "
+            f"{wanted.problem_type or 'labels of each token'} is needed. Use one, or begin with a new head (fine_tune's "
+            "new_head: true)."
         )
-    count = head.shape[0] if head.ndim else 0
     if labels is not None and count != len(labels):
         raise InputError(
             f"{folder} has a head for {count} labels, but the task has {len(labels)} ({listed(labels)}); use a checkpoint of "
             "this task, or a base checkpoint without a head, or let fine_tune begin with a new one (new_head: true)."
         )
     try:
-        set_names(config, read_names(config, count))
+        set_names(config, read_names(config, count), told)
     except InputError as err:
         raise InputError(f"{folder}: {err}") from err
+
+
+def _problem_type(config: PretrainedConfig, architecture: str, outputs: int) -> str | None:
+    """What a head's outputs are, as transformers would take them."""
+    if architecture == TOKENS:
+        return None
+    return config.problem_type or problem_type(outputs)
 
 
 def without_head(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -54,7 +77,7 @@ def without_head(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def in_order(model: PreTrainedModel, labels: Sequence[str]) -> PreTrainedModel:
     """Bring the outputs into the order of these labels, where their names tell it; else the model is left as it is."""
-    return aligned(model, labels) if order_of(label_names(model), labels) is not None else model
+    return aligned(model, labels, head_of(model)) if order_of(label_names(model), labels) is not None else model
 
 
 def names_in_folder(folder: Path, values: dict[str, Any], outputs: int | None = None) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.artifact.configuration import CONFIG, PrunedHeads, configuration, read_configuration
-from compress.artifact.foreign import refuse_configuration, refuse_head, refuse_names, refuse_parts
+from compress.artifact.foreign import head_architecture, refuse_configuration, refuse_names, refuse_parts
 from compress.artifact.json_file import cut, first_line, read_object, why_absent
 from compress.artifact.labels import in_order, settle_labels, without_head
 from compress.artifact.model_source import find_model
@@ -20,6 +20,7 @@ from compress.artifact.saving import STRUCTURE
 from compress.artifact.tokenizer import read_tokenizer
 from compress.artifact.weights import read_weights, renamed, unwrapped
 from compress.bert.families import KNOWN, Family
+from compress.bert.head import Head
 from compress.bert.layout import attention_of, encoder_layers, head_count, neuron_count
 from compress.bert.memory import begin_anew, give_memory, shapes_of
 from compress.bert.structure import apply_structure, resize, set_ranges, told_by_structure
@@ -31,7 +32,14 @@ SMALL_HEAD = 1 << 20  # weights that a new head may always have
 Weights = Mapping[str, torch.Tensor]
 
 
-def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 13, new_head: bool = False) -> PreTrainedModel:
+def load(
+    name: str | Path,
+    *,
+    labels: Sequence[str] | None = None,
+    head: Head | None = None,
+    seed: int = 13,
+    new_head: bool = False,
+) -> PreTrainedModel:
     """Load a classifier of the BERT family (BERT, DistilBERT, MobileBERT, ALBERT), or one without a head that then gets a new
     one.
 
@@ -43,6 +51,7 @@ def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 1
         labels: The task's label names in the order of their ids. A checkpoint with a head must have as many, and its outputs
             are put into this order where their names tell it (or are mere numbers); a head for other labels keeps its names.
             A new head is made for them (without them, for two labels).
+        head: What the task needs (`task.rules.head`); None takes the head that there is, or makes one for labels of a text.
         seed: For the weights of a new head.
         new_head: Leave the checkpoint's head, if it has one, and make a new one.
 
@@ -57,14 +66,15 @@ def load(name: str | Path, *, labels: Sequence[str] | None = None, seed: int = 1
     family = KNOWN[values["model_type"]]
     if new_head:
         stored = without_head(stored)
-    else:
-        refuse_head(folder, values, stored, family)
-    weights = renamed(stored, family)
+    architecture = head_architecture(folder, values, stored, family, head)
+    weights = renamed(stored, family, architecture)
     has_head = "classifier.weight" in weights
     config, pruned = configuration(folder, values, family, _label_count(weights))
-    settle_labels(config, weights, labels, folder)
+    if new_head:
+        config.problem_type = None
+    settle_labels(config, weights, labels, folder, head, architecture)
     config._attn_implementation = "sdpa"
-    model = _without_memory(config, weights, folder, pruned)
+    model = _without_memory(family.classes[architecture], config, weights, folder, pruned)
     _check_weights(model, weights, folder)
     model = _with_memory(model, weights, folder, pruned, seed)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
@@ -128,7 +138,9 @@ def _structure(folder: Path) -> dict[str, Any] | None:
     return read_object(folder / STRUCTURE, finite=False) if why is None else None
 
 
-def _without_memory(config: PretrainedConfig, weights: Weights, folder: Path, pruned: PrunedHeads) -> PreTrainedModel:
+def _without_memory(
+    kind: type[PreTrainedModel], config: PretrainedConfig, weights: Weights, folder: Path, pruned: PrunedHeads
+) -> PreTrainedModel:
     """The model's shapes alone, so that absurd sizes are refused before memory is asked for."""
     family = KNOWN[config.model_type]
     distinct = family.distinct_layers if isinstance(family, Family) else ()
@@ -140,7 +152,7 @@ def _without_memory(config: PretrainedConfig, weights: Weights, folder: Path, pr
             "weights; restore the original file."
         )
     try:
-        model = shapes_of(family.classifier, config)
+        model = shapes_of(kind, config)
     except Exception as err:
         raise InputError(
             f"{folder / CONFIG} is no {config.model_type} configuration: {first_line(err)}. Restore the original file."

@@ -16,6 +16,7 @@ from compress.artifact.foreign import refuse_no_weights
 from compress.artifact.json_file import cut, first_line, read_object, why_absent
 from compress.artifact.saving import WEIGHTS
 from compress.bert.families import EncoderFree, Family
+from compress.bert.head import SEQUENCE
 from compress.errors import InputError
 
 INDEX = f"{WEIGHTS}.index.json"
@@ -110,15 +111,21 @@ def _beginnings(names: Iterable[str], family: Family | EncoderFree) -> set[str]:
     return {begin.removesuffix(own) if own and f".{begin}".endswith(f".{own}") else begin for begin in found}
 
 
-def renamed(weights: Mapping[str, torch.Tensor], family: Family | EncoderFree) -> dict[str, torch.Tensor]:
+def renamed(
+    weights: Mapping[str, torch.Tensor], family: Family | EncoderFree, architecture: str = SEQUENCE
+) -> dict[str, torch.Tensor]:
     """Bring the names of base checkpoints and of old ones to those of a classifier; leave other heads out."""
     if isinstance(family, EncoderFree):
         return dict(weights)
     found = {}
+    own = family.head if architecture == SEQUENCE else ("classifier.",)
+    others = tuple(set(family.head) - set(own))
     for name, tensor in weights.items():
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         if name.startswith(("embeddings.", f"{family.layers.partition('.')[0]}.", "pooler.")):
             name = f"{family.prefix}{name}"
-        if name.startswith((family.prefix, *family.head)) and not name.endswith(("position_ids", "token_type_ids")):
+        if name.startswith(others):
+            continue
+        if name.startswith((family.prefix, *own)) and not name.endswith(("position_ids", "token_type_ids")):
             found[name] = tensor
     return found

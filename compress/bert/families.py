@@ -14,12 +14,16 @@ from torch import nn
 from transformers import (
     AlbertConfig,
     AlbertForSequenceClassification,
+    AlbertForTokenClassification,
     BertConfig,
     BertForSequenceClassification,
+    BertForTokenClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    DistilBertForTokenClassification,
     MobileBertConfig,
     MobileBertForSequenceClassification,
+    MobileBertForTokenClassification,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -29,6 +33,7 @@ from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 from transformers.models.mobilebert.modeling_mobilebert import MobileBertLayer
 
 from compress.bert.bilstm import BilstmConfig, BilstmForSequenceClassification
+from compress.bert.head import SEQUENCE, TOKENS
 from compress.bert.static import StaticConfig, StaticForSequenceClassification
 from compress.errors import InputError
 
@@ -43,6 +48,7 @@ class Family:
     Args:
         config: Its class, which tells `model_type`.
         classifier: The class with a head for sequences; its `base_model_prefix` stands before the base model's weights.
+        token_classifier: The class with a head for each token.
         layer: The class of an encoder layer.
         layers: Path from the base model to what holds the layers.
         attention: Path to the module with the projections.
@@ -66,6 +72,7 @@ class Family:
 
     config: type[PretrainedConfig]
     classifier: type[PreTrainedModel]
+    token_classifier: type[PreTrainedModel]
     layer: type[nn.Module]
     layers: str
     attention: str
@@ -84,6 +91,11 @@ class Family:
     reads_types: bool = True
     after_attention: Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
     other_sizes: Mapping[str, Size] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> dict[str, type[PreTrainedModel]]:
+        """The class for each kind of head, by how its name ends."""
+        return {SEQUENCE: self.classifier, TOKENS: self.token_classifier}
 
     @property
     def prefix(self) -> str:
@@ -116,6 +128,7 @@ FAMILIES = {
     "bert": Family(
         BertConfig,
         BertForSequenceClassification,
+        BertForTokenClassification,
         BertLayer,
         layers="encoder.layer",
         attention="attention.self",
@@ -132,6 +145,7 @@ FAMILIES = {
     "distilbert": Family(
         DistilBertConfig,
         DistilBertForSequenceClassification,
+        DistilBertForTokenClassification,
         TransformerBlock,
         layers="transformer.layer",
         attention="attention",
@@ -152,6 +166,7 @@ FAMILIES = {
     "mobilebert": Family(
         MobileBertConfig,
         MobileBertForSequenceClassification,
+        MobileBertForTokenClassification,
         MobileBertLayer,
         layers="encoder.layer",
         attention="attention.self",
@@ -175,6 +190,7 @@ FAMILIES = {
     "albert": Family(
         AlbertConfig,
         AlbertForSequenceClassification,
+        AlbertForTokenClassification,
         AlbertLayer,
         layers="encoder.albert_layer_groups",
         attention="attention",
@@ -214,6 +230,11 @@ class EncoderFree:
     head: tuple[str, ...] = ("dense.", "classifier.")
     inputs: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")
     other_sizes: Mapping[str, Size] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> dict[str, type[PreTrainedModel]]:
+        """The class for each kind of head, by how its name ends."""
+        return {SEQUENCE: self.classifier}
 
 
 PLAIN = {

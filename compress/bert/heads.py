@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from compress.bert.families import known_family
+from compress.bert.head import SEQUENCE, SINGLE_LABEL_HEAD, TOKENS, Head
 from compress.errors import InputError
 from compress.labels import are_numbers, check_names, listed, order_of
 
 logger = logging.getLogger(__name__)
-
-SINGLE_LABEL = "single_label_classification"
 
 
 def label_names(model: PreTrainedModel) -> list[str]:
@@ -24,20 +24,35 @@ def label_names(model: PreTrainedModel) -> list[str]:
     return list(model.config.id2label.values())
 
 
-def set_names(config: PretrainedConfig, names: Sequence[str]) -> None:
-    """Let a configuration say what the outputs are called, in order, and that one of them is the answer."""
+def head_of(model: PreTrainedModel) -> Head:
+    """What a model's head is for."""
+    classes = known_family(model).classes
+    reads_tokens = TOKENS in classes and isinstance(model, classes[TOKENS])
+    return Head(TOKENS if reads_tokens else SEQUENCE, model.config.problem_type, reads_tokens)
+
+
+def set_names(config: PretrainedConfig, names: Sequence[str], head: Head = SINGLE_LABEL_HEAD) -> None:
+    """Let a configuration say what the outputs are called, in order, and what they are."""
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
-    config.problem_type = SINGLE_LABEL
+    config.problem_type = head.problem_type
 
 
 @torch.no_grad()
-def aligned(model: PreTrainedModel, labels: Sequence[str], *, who: str = "the model", trains: bool = False) -> PreTrainedModel:
+def aligned(
+    model: PreTrainedModel,
+    labels: Sequence[str],
+    head: Head = SINGLE_LABEL_HEAD,
+    *,
+    who: str = "the model",
+    trains: bool = False,
+) -> PreTrainedModel:
     """Bring a classifier's outputs into the order of a task's labels, and give them their names.
 
     Args:
         model: Stays as it is.
         labels: The task's, in the order of their ids.
+        head: What the task needs.
         who: What messages call it.
         trains: Whether its head is only where training begins. One for as many other labels then keeps its rows and takes the
             names, with a warning; else it is refused.
@@ -46,10 +61,11 @@ def aligned(model: PreTrainedModel, labels: Sequence[str], *, who: str = "the mo
         The model itself where nothing is to be done, else a copy.
 
     Raises:
-        InputError: The head is for other labels.
+        InputError: The head is for other labels, or for something else than labels of this sort.
     """
+    check_head(model, head, who)
     names = label_names(model)
-    if names == list(labels) and model.config.problem_type == SINGLE_LABEL:
+    if names == list(labels) and model.config.problem_type == head.problem_type:
         return model
     order = order_of(names, labels)
     if order is None and trains and len(names) == len(labels):
@@ -71,8 +87,23 @@ def aligned(model: PreTrainedModel, labels: Sequence[str], *, who: str = "the mo
         logger.info("%s does not name its labels; they are read as the task's: %s.", who, listed(labels))
     student = copy.deepcopy(model)
     _reorder_rows(student, order)
-    set_names(student.config, labels)
+    set_names(student.config, labels, head)
     return student
+
+
+def check_head(model: PreTrainedModel, head: Head, who: str = "the model") -> None:
+    """Raise InputError where a model's head is for something else than a task needs."""
+    own = head_of(model)
+    if own.architecture != head.architecture:
+        raise InputError(
+            f"{who} has a head for {own.architecture}, but the task needs one for {head.architecture}; use a checkpoint of "
+            "such a task, or the one that it was fine-tuned from."
+        )
+    if own.problem_type not in (None, head.problem_type):
+        raise InputError(
+            f"{who} has a head for {own.problem_type}, but the task is {head.problem_type or 'of another kind'}; use a "
+            "checkpoint of such a task, or let fine_tune begin with a new head (new_head: true)."
+        )
 
 
 def _last_linear(model: Any) -> nn.Linear:
@@ -89,29 +120,31 @@ def _reorder_rows(model: Any, order: Sequence[int]) -> None:
 
 
 @torch.no_grad()
-def with_new_head(model: PreTrainedModel, labels: Sequence[str], seed: int) -> PreTrainedModel:
+def with_new_head(model: PreTrainedModel, labels: Sequence[str], seed: int, head: Head = SINGLE_LABEL_HEAD) -> PreTrainedModel:
     """Copy a classifier with a new last Linear, of random weights, that has an output for each label.
 
     Args:
         model: Stays as it is.
         labels: The task's.
         seed: For the weights, which are drawn as transformers does (normal, of `initializer_range`; biases are 0).
+        head: What the task needs.
 
     Raises:
-        InputError: The head quantizes.
+        InputError: The head quantizes, or is of another architecture.
     """
+    check_head(model, Head(head.architecture, model.config.problem_type))
     if type(_last_linear(model)) is not nn.Linear:
         raise InputError("new_head is true, but the model quantizes, its head too; start from the float model.")
     student: Any = copy.deepcopy(model)
     last = _last_linear(student)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = nn.Linear(last.in_features, len(labels), device=last.weight.device)
-        head.weight.normal_(0.0, getattr(model.config, "initializer_range", 0.02))
-    head.bias.zero_()
-    student.classifier = head
+        linear = nn.Linear(last.in_features, len(labels), device=last.weight.device)
+        linear.weight.normal_(0.0, getattr(model.config, "initializer_range", 0.02))
+    linear.bias.zero_()
+    student.classifier = linear
     student.num_labels = len(labels)
-    set_names(student.config, labels)
+    set_names(student.config, labels, head)
     student.has_new_head = True
     ready: PreTrainedModel = student.train(model.training)
     return ready

@@ -31,7 +31,7 @@ from compress.segment_reader import SEGMENT_FILE, Runtime
 from compress.tasks.unknown import check_known
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 logger = logging.getLogger(__name__)
 

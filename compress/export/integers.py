@@ -28,7 +28,7 @@ from compress.segment_reader import SEGMENT_FILE
 from compress.train.calibration import Calibrated, calibrated
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from compress.facts import SEGMENT_STAGE
 from compress.segment_reader import SEGMENT_FILE
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 TOLERANCE = 1e-3
 

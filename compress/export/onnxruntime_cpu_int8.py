@@ -40,7 +40,7 @@ from compress.train.calibration import Calibrated, Smooth
 from compress.train.histogram import Calibration, Percentile
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 TARGET = "onnxruntime-cpu-int8"
 

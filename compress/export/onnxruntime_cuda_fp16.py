@@ -18,7 +18,7 @@ from compress.export.parity import ParityCheck, Reference
 from compress.export.versions import lower_versions
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 
 @within_range

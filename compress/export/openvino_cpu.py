@@ -22,7 +22,7 @@ from compress.runtimes.foreign_file import ForeignFile
 from compress.segment_reader import SEGMENT_FILE
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 BF16_ERROR, BF16_FLIPS = 0.05, 0.02
 

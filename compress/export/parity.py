@@ -15,7 +15,7 @@ from compress.train.batches import sorted_batches
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 SENTENCES = 128
 SINGLES = 8

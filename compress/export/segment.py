@@ -26,7 +26,7 @@ from compress.runtimes.foreign_file import ForeignFile
 from compress.segment_reader import PAST, PRESENT, SEGMENT_FILE, Runtime, SegmentFile, open_segment_file
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 DRIFT = (1, 4, 16, 64)
 """Numbers of segments after which an int8 file is compared with the model once more."""

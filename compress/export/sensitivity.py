@@ -16,7 +16,7 @@ from compress.errors import CompressError
 from compress.train.predict import predict
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 logger = logging.getLogger(__name__)
 

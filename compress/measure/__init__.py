@@ -10,7 +10,7 @@ from typing import Any
 _HOMES = {
     "Measurement": "compress.measure.measurement",
     "Subject": "compress.measure.subjects",
-    "assert_better_than_chance": "compress.measure.chance",
+    "assert_better_than_chance": "compress.tasks.chance",
     "evaluate": "compress.measure.measurement",
     "judge": "compress.measure.gates",
     "latencies": "compress.measure.measurement",

@@ -9,7 +9,8 @@ import numpy as np
 
 from compress.errors import CompressError, InputError
 from compress.measure.runners import Runner
-from compress.measure.statistics import (
+from compress.runtimes.answers import check_finite, check_shape
+from compress.statistics import (
     f1_resamples,
     mcnemar_p,
     middle_95,
@@ -17,12 +18,11 @@ from compress.measure.statistics import (
     paired_drop_interval,
     wilson_interval,
 )
-from compress.runtimes.answers import check_finite, check_shape
 from compress.train.batches import sorted_batches
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 BATCH_SIZE = 32
 INVARIANCE_EXAMPLES = 256

@@ -41,7 +41,7 @@ from compress.measure.subjects import ONNX, OPENVINO, Subject
 from compress.train.calibration import FEWEST
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 logger = logging.getLogger(__name__)
 

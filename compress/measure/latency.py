@@ -12,12 +12,12 @@ from typing import Any
 
 from compress.errors import CompressError, InputError
 from compress.measure.counts import WORKER
-from compress.measure.statistics import percentile
 from compress.measure.subjects import ONNX, Subject, input_limits, label_count
 from compress.run_errors import SMALLER
 from compress.runtimes.external_data import external_files
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
 from compress.runtimes.process import RuntimeProcess
+from compress.statistics import percentile
 
 logger = logging.getLogger(__name__)
 

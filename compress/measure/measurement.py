@@ -14,19 +14,19 @@ from compress.errors import InputError
 from compress.facts import read_facts
 from compress.labels import check_names
 from compress.measure.accuracy import compare_answers, invariance, judge_answers, predict
-from compress.measure.chance import confusion_matrix
 from compress.measure.counts import onnx_counts, size_bytes, torch_macs
 from compress.measure.latency import Grid, Progress, Timing, check_grid, time_subjects
 from compress.measure.machine import machine, versions
 from compress.measure.runners import Runner, check_device, open_runner
 from compress.measure.subjects import CONFIG, ONNX, Subject, input_limits, read_json, subjects_on_disk
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
+from compress.tasks.chance import confusion_matrix
 from compress.tasks.unknown import check_known
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 COLUMNS = ("name", "accuracy", "95 % interval", "drop", "MB", "p50 ms", "speed-up")
 

@@ -18,7 +18,7 @@ from compress.bert.sharing import why_not_cut
 from compress.bert.structure import read_structure
 from compress.bert.students import StudentShape, new_student, spread_layers
 from compress.errors import InputError, NoEffect, raise_together
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.batches import sorted_batches
 from compress.train.predict import on_device
 from compress.train.run import StepContext

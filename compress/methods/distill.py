@@ -13,7 +13,7 @@ from compress.arguments import within_range
 from compress.bert.layout import encoder_layers
 from compress.errors import InputError
 from compress.objectives.layer_map import LayerMap
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
 from compress.train.augmentation import Augment, AugmentOptions, augmented, check_words
 from compress.train.compatibility import labels_aligned, shortened

@@ -14,7 +14,7 @@ from compress.bert.layout import encoder_layers
 from compress.bert.students import spread_layers
 from compress.bert.surgery import copy_of, keep_layers
 from compress.errors import InputError, NoEffect
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.compatibility import labels_aligned
 from compress.train.device import pick_device
 from compress.train.importance import layer_similarity

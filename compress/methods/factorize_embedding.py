@@ -15,7 +15,7 @@ from compress.bert.families import family_of
 from compress.bert.sharing import why_too_late
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.tasks.words import counted, texts_of
 from compress.train.run import StepContext
 

@@ -12,7 +12,7 @@ from compress.arguments import within_range
 from compress.bert.heads import with_new_head
 from compress.labels import listed
 from compress.objectives.labels import labels
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.compatibility import labels_aligned, shortened
 from compress.train.loop import train
 from compress.train.run import StepContext
@@ -93,5 +93,5 @@ def fine_tune(
     task = shortened("fine_tune", task, max_length, model)
     if new_head:
         logger.info("fine_tune begins with a new head for %s.", listed(task.labels))
-        model = with_new_head(model, task.labels, run.seed)
+        model = with_new_head(model, task.labels, run.seed, task.rules.head)
     return train(model, task=task, settings=settings, goal=TrainingLoss({"labels": (1.0, labels)}), run=run)

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.artifact.loading import load
+from compress.bert.heads import head_of, label_names
 from compress.errors import NoEffect
 from compress.train.run import StepContext
 
@@ -41,7 +42,7 @@ def load_student(
         NoEffect: It is the model that comes in.
     """
     run = run or StepContext()
-    student = load(checkpoint, labels=list(model.config.id2label.values()), seed=run.seed)
+    student = load(checkpoint, labels=label_names(model), head=head_of(model), seed=run.seed)
     if run.is_rehearsal:  # in which the model that comes in may not have been trained yet
         return student
     own, told = model.state_dict(), student.state_dict()

@@ -22,7 +22,7 @@ from compress.bert.surgery import keep_heads, keep_neurons
 from compress.bert.width import KINDS, fold_width, keep_width, of_width, refuse_width
 from compress.errors import InputError
 from compress.objectives.logits import logits
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.compatibility import check_fit, labels_aligned
 from compress.train.guesses import with_fewer
 from compress.train.layer_matching import matched_layers

@@ -12,7 +12,7 @@ from compress.arguments import within_range
 from compress.bert.layout import distinct_layers, neuron_count
 from compress.bert.surgery import copy_of, keep_neurons
 from compress.errors import InputError, NoEffect
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.compatibility import check_prunable, labels_aligned
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples

@@ -19,7 +19,7 @@ from compress.bert.surgery import copy_of, keep_heads
 from compress.errors import InputError, NoEffect
 from compress.objectives.labels import labels
 from compress.tasks.encoding import Encoded
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.compatibility import check_prunable, labels_aligned
 from compress.train.device import pick_device
 from compress.train.fisher import drawn_examples, gate_gradients

@@ -20,7 +20,7 @@ from compress.bert.surgery import copy_of
 from compress.bert.unused import without_unused
 from compress.errors import InputError, NoEffect
 from compress.objectives.outputs import Batch, Outputs
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.compatibility import check_fit, labels_aligned
 from compress.train.guesses import cut_to, left_unevenly
 from compress.train.loop import train

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
@@ -21,7 +20,7 @@ from compress.bert.surgery import copy_of
 from compress.bert.width import of_width
 from compress.errors import InputError, NoEffect
 from compress.tasks.encoding import Encoded
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.batches import sorted_batches
 from compress.train.compatibility import check_prunable, labels_aligned
 from compress.train.device import pick_device
@@ -161,8 +160,8 @@ def _importances(
     batches, sums = sorted_batches(encoded.lengths, size), [torch.zeros(1)] * len(groups)
     for done, rows in enumerate(batches, 1):
         logits = student(**on_device(encoded.batch(rows), device)).logits
-        labels = torch.from_numpy(encoded.labels[rows]).to(device)
-        torch.autograd.backward(functional.cross_entropy(logits, labels, reduction="sum"))
+        targets = encoded.rules.collate(encoded, rows, logits.shape[1]).to(device)
+        torch.autograd.backward(encoded.rules.loss(logits, targets, "sum"))
         if importance == "fisher":
             sums = [one.to(device) + channel_sums(places, _squared_change) for one, places in zip(sums, groups, strict=True)]
             student.zero_grad()

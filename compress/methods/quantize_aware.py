@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.bert.quantizers import QuantizedEmbedding, QuantizedLinear, lend_ranges, quantized_linears, with_quantizers
 from compress.errors import InputError
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.calibration import Calibrated, calibrated, check_calibration_part
 from compress.train.compatibility import labels_aligned
 from compress.train.loop import train

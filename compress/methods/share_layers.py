@@ -24,7 +24,7 @@ from compress.bert.sharing import share, shared_parameters, why_too_late
 from compress.bert.structure import read_structure
 from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.batches import sorted_batches
 from compress.train.fisher import drawn_examples
 from compress.train.predict import on_device

@@ -19,7 +19,7 @@ from compress.bert.states import Kind, recorded
 from compress.bert.surgery import copy_of
 from compress.bert.vocabulary import extend_positions
 from compress.errors import InputError
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional
 
 from compress.objectives.outputs import Batch, Outputs
 
@@ -11,7 +10,9 @@ NEEDS: frozenset[str] = frozenset()
 
 
 def labels(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
-    """Cross-entropy between the student's logits and the labels, mean over the examples.
+    """The loss of the task's kind between the student's logits and the labels, mean over what is labelled.
+
+    Of text classification the cross-entropy.
 
     Source: Devlin et al. 2019, BERT, arXiv 1810.04805, section 4.1.
 
@@ -20,4 +21,4 @@ def labels(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Ten
         teacher: Not read.
         batch: Its labels are read.
     """
-    return functional.cross_entropy(student.logits.float(), batch.labels)
+    return batch.rules.loss(student.logits, batch.labels)

@@ -12,14 +12,14 @@ NEEDS: frozenset[str] = frozenset({"teacher"})
 def logit_mse(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
     """Squared distance between the logits of student and teacher, without a softmax.
 
-    Mean over the examples, sum over the labels.
+    Mean over the examples, or the tokens where those have answers; sum over the labels.
 
     Source: Ba and Caruana 2014, arXiv 1312.6184, equation 2; for BERT, Tang et al. 2019, arXiv 1903.12136, section 3.2.
 
     Args:
         student: Its logits are read.
         teacher: Its logits are read.
-        batch: Not read.
+        batch: Tells the task's kind, and what is padding.
     """
     assert teacher is not None
-    return (student.logits.float() - teacher.logits.float()).square().sum(-1).mean()
+    return batch.rules.distance(student.logits, teacher.logits, batch.attention_mask)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 
 from compress.bert.states import State
+from compress.tasks import DEFAULT_KIND
+from compress.tasks.kind import TaskKind, load_kind
 
 Pairs = tuple[tuple[int, int], ...]
 """(layer of the student, layer of the teacher), counted from 1; 0 is the embeddings' output."""
@@ -18,7 +20,7 @@ class Outputs:
     """What a model answers to a batch.
 
     Args:
-        logits: (batch, labels).
+        logits: (batch, outputs), or (batch, length, outputs) where the task has answers for tokens.
         states: What the objectives asked for, by kind and layer; see `compress.bert.states`.
     """
 
@@ -31,11 +33,12 @@ class Batch:
     """The examples of one step.
 
     Args:
-        labels: (batch,), label ids.
+        labels: The targets, as the task's kind collates them; of text classification label ids, (batch,).
         attention_mask: (batch, length), 1 for tokens and 0 for padding.
         stage: The layer of the student that learns now, where layers learn one after the other; None lets all of them learn.
         words: (batch, length), the pieces' ids before words were hidden; None where none are.
         hidden: (batch, length), which tokens were hidden.
+        rules: Of the task's kind.
     """
 
     labels: torch.Tensor
@@ -43,6 +46,7 @@ class Batch:
     stage: int | None = None
     words: torch.Tensor | None = None
     hidden: torch.Tensor | None = None
+    rules: TaskKind = field(default_factory=lambda: load_kind(DEFAULT_KIND))
 
     def taught(self, pairs: Pairs) -> Pairs:
         """The pairs that count in this step; the embeddings learn with layer 1."""

@@ -19,12 +19,12 @@ from compress.export.ranges import refuse_unread, source_of_ranges
 from compress.export.refusing import refuse_shape
 from compress.export.segment import refuse_memory
 from compress.labels import order_of
-from compress.measure.chance import assert_better_than_chance, assert_not_in_another_order
 from compress.measure.runners import check_device
 from compress.measure.subjects import OPENVINO
 from compress.pipeline.steps import Execution, StepOutput, call_of, stops_ahead
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.recipe.signatures import load_function
+from compress.tasks.chance import assert_better_than_chance, assert_not_in_another_order
 from compress.tasks.unlabelled import check_unlabelled
 from compress.train.calibration import check_calibration_part
 from compress.train.predict import predict

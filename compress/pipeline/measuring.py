@@ -26,7 +26,7 @@ from compress.pipeline.steps import Execution, StepOutput
 from compress.recipe import recipe_text
 from compress.recipe.plan import Step
 from compress.record import write_whole
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from compress.artifact.loading import load
 from compress.artifact.model_source import find_model
+from compress.bert.head import Head
 from compress.errors import GateMissed
 from compress.export import TARGETS
 from compress.export.exporting import check_runtime, export
@@ -142,8 +143,11 @@ def _start(execution: Execution, tiny: bool) -> StepOutput:
         return StepOutput(INPUT_MODEL, key, None, tiny_model(plan, task, plan.seed))
     folder = find_model(plan.model)
     new_head = begins_anew(plan)
-    key = digest([folder_digest(folder), list(task.labels), plan.seed, new_head, source_digest("compress.artifact.loading")])
-    return _Unloaded(INPUT_MODEL, key, folder, None, plan.model, task.labels, plan.seed, new_head)
+    head = task.rules.head
+    key = digest(
+        [folder_digest(folder), list(task.labels), str(head), plan.seed, new_head, source_digest("compress.artifact.loading")]
+    )
+    return _Unloaded(INPUT_MODEL, key, folder, None, plan.model, task.labels, head, plan.seed, new_head)
 
 
 @dataclass
@@ -152,12 +156,13 @@ class _Unloaded(StepOutput):
 
     source: str = ""
     labels: tuple[str, ...] = ()
+    head: Head | None = None
     seed: int = 0
     new_head: bool = False
 
     def model(self) -> Any:
         if self.loaded is None:
-            self.loaded = load(self.source, labels=self.labels, seed=self.seed, new_head=self.new_head)
+            self.loaded = load(self.source, labels=self.labels, head=self.head, seed=self.seed, new_head=self.new_head)
         return self.loaded
 
 

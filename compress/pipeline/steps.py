@@ -38,7 +38,7 @@ from compress.recipe.signatures import load_function
 from compress.train.run import StepContext
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from compress.methods.build_student import PLAIN_SIZES, SHAPES
 from compress.recipe.plan import Benchmark, Gates, Plan, Step
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 EXAMPLES = 64
 STEPS = 3

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from compress.bert.factors import set_rank
 from compress.bert.surgery import copy_of
 from compress.measure.block_times import Setting, model_times
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from compress.bert.families import FAMILIES
 from compress.export.exporting import check_runtime
 from compress.measure.block_times import BlockTimes, Setting, block_times
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 
 Target = Annotated[

@@ -25,7 +25,7 @@ from compress.search.break_even import faster_below
 from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed
 from compress.search.obs import DAMPING, Inputs
 from compress.search.stitching import inputs_of
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.batches import sorted_batches
 from compress.train.compatibility import check_fit, labels_aligned
 from compress.train.fisher import drawn_examples, row_information

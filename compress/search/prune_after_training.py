@@ -17,7 +17,7 @@ from compress.bert.surgery import copy_of, keep_heads, keep_neurons
 from compress.errors import InputError, raise_together
 from compress.measure.block_times import BlockTimes, Setting, shapes_of
 from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed, times_of
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.budget import Kept, kept_under
 from compress.train.compatibility import check_prunable, labels_aligned
 from compress.train.device import pick_device

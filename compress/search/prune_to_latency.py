@@ -23,7 +23,7 @@ from compress.search.asked import budgets_of, tell_what_pays, wrong_times
 from compress.search.budget import Budget, fastest_ms
 from compress.search.deployed import Examples, Target, Threads, Tokens, not_timed, times_of
 from compress.search.stitching import Batches, Parts, kept_layers, parts_of, stitched
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.batches import sorted_batches
 from compress.train.calibration import FEWEST, answers
 from compress.train.compatibility import check_fit, labels_aligned

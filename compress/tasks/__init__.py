@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 TASKS = {
     "text-classification": "compress.tasks.text_classification",
 }
+
+DEFAULT_KIND = "text-classification"
 
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 
@@ -21,14 +23,14 @@ Share = Annotated[float, Field(gt=0, lt=0.5)]
 def task(
     data: str | Mapping[str, str],
     *,
-    kind: str = "text-classification",
+    kind: str = DEFAULT_KIND,
     name: str | None = None,
     data_dir: str | None = None,
     labels: list[str] | None = None,
     max_length: Annotated[int, Field(ge=4, le=8192)] = 128,
     selection: Share | None = None,
     calibration: Share | None = None,
-    metric: Literal["accuracy", "f1"] = "accuracy",
+    metric: str | None = None,
     rows: Annotated[int, Field(ge=1)] | None = None,
     allow_unknown: bool = False,
 ) -> Task:
@@ -54,7 +56,7 @@ def task(
         max_length: Longest example in tokens; longer ones are cut.
         selection: Fraction of the training rows that picks epochs; None for a tenth, at most 2,000 rows.
         calibration: Fraction of the training rows for quantization and parity checks; None for a twentieth, at most 500 rows.
-        metric: What decides: accuracy, or the F1 of label 1 of two.
+        metric: What decides; None takes the kind's first. Of text-classification: accuracy, or f1 of label 1 of two.
         rows: Use so many rows at most, chosen by their text; the evaluation rows of a set that is cut here count too.
         allow_unknown: Go on where more than a third of the text's tokens are unknown to a model's tokenizer.
 
@@ -87,6 +89,7 @@ def evaluation_task(
     label: str | None = None,
     max_length: int = 128,
     allow_unknown: bool = False,
+    kind: str = DEFAULT_KIND,
 ) -> Task:
     """Read one file to measure on and nothing else; the other parts are empty.
 
@@ -99,6 +102,7 @@ def evaluation_task(
         label: Column of the label; None finds it.
         max_length: Longest example in tokens.
         allow_unknown: As in `task`.
+        kind: As in `task`.
 
     Raises:
         InputError: The data is missing or wrong.
@@ -107,4 +111,4 @@ def evaluation_task(
 
     columns = {"text": text, "pair": pair, "label": label}
     chosen = {key: value for key, value in columns.items() if value}
-    return read_evaluation(Path(path), chosen, labels, max_length, allow_unknown)
+    return read_evaluation(Path(path), chosen, labels, max_length, allow_unknown, kind)

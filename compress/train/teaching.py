@@ -31,7 +31,7 @@ from compress.train.training_loss import TrainingLoss
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
 
 Weight = Annotated[float, Field(gt=0)]
 Temperature = Annotated[float, Field(gt=0, le=100, description="softens both answers in the logits objective")]

@@ -28,6 +28,7 @@ from transformers import (
 
 from compress.artifact import load, save
 from compress.artifact.masked_lm import load_masked_lm
+from compress.bert.head import SINGLE_LABEL_HEAD
 from compress.errors import InputError
 from tests.artifact.changing import Weights, change_weights, set_json
 from tests.artifact.test_loading import without_head
@@ -228,10 +229,10 @@ def test_code_that_comes_with_a_checkpoint_is_refused_by_name(folder: Path) -> N
 def test_a_head_of_another_task_is_refused_by_name(kind: type[PreTrainedModel], said: str, tmp_path: Path) -> None:
     folder = saved_as(kind, tmp_path / "saved")
     with pytest.raises(InputError, match=said):
-        load(folder)
+        load(folder, head=SINGLE_LABEL_HEAD)
     set_json(folder / "config.json", architectures=None)
     with pytest.raises(InputError, match=r"its head labels each token|finds the answer|answers one number"):
-        load(folder)
+        load(folder, head=SINGLE_LABEL_HEAD)
 
 
 def test_a_distilbert_that_labels_tokens_is_told_by_what_its_head_lacks(tmp_path: Path) -> None:
@@ -239,13 +240,14 @@ def test_a_distilbert_that_labels_tokens_is_told_by_what_its_head_lacks(tmp_path
     DistilBertForTokenClassification(config).save_pretrained(tmp_path)
     set_json(tmp_path / "config.json", architectures=None)
     with pytest.raises(InputError, match="is a model for TokenClassification: its head labels each token"):
-        load(tmp_path)
+        load(tmp_path, head=SINGLE_LABEL_HEAD)
 
 
 def test_one_logit_is_refused_in_its_own_words(tmp_path: Path) -> None:
     folder = save(tiny_bert(labels=("score",)), tmp_path / "saved")
     with pytest.raises(InputError, match=r"answers one number \(a score, as rerankers and similarity models give\)"):
-        load(folder)
+        load(folder, head=SINGLE_LABEL_HEAD)
+    assert load(folder).config.problem_type == "regression"
 
 
 @pytest.mark.parametrize("kind", [BertModel, BertForMaskedLM, BertForPreTraining])

@@ -9,7 +9,8 @@ import torch
 
 from compress.bert.families import FAMILIES
 from compress.bert.from_teacher import student_of
-from compress.bert.heads import SINGLE_LABEL, aligned, label_names, with_new_head
+from compress.bert.head import SINGLE_LABEL
+from compress.bert.heads import aligned, label_names, with_new_head
 from compress.errors import InputError
 from tests.models import LABELS, differences, state_of, tiny_bert, tiny_of, tokens
 

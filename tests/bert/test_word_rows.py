@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.bert.word_rows import word_rows
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.loop import train
 from compress.train.run import StepContext
 from tests.models import differences, logits_of, state_of, tiny_bert, tokens, without_dropout

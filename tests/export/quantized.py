@@ -12,8 +12,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.bert.quantizers import QuantizedLinear, quantized_linears, quantizers_off, with_quantizers
+from compress.tasks.labelled import Task
 from compress.tasks.split import Split
-from compress.tasks.text_classification import Task
 from tests.models import tiny_bert, toy_task
 
 TINY = 1e-3  # a range that cuts almost everything off

@@ -19,7 +19,7 @@ from compress.export.exporting import Shipped, export
 from compress.export.graph import in_onnxruntime
 from compress.export.openvino_cpu import in_openvino
 from compress.export.parity import ParityCheck
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from tests.export.graphs import NAMES, BagOfWords, deployed_answers, plain_answers, write_bag_of_words
 from tests.models import differences, state_of, tiny_bert, tokens, toy_task
 

@@ -11,7 +11,7 @@ import torch
 
 from compress.export.graph import in_onnxruntime
 from compress.export.parity import Reference, real_batches
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from tests.export.graphs import NAMES, BagOfWords, plain_answers, write_bag_of_words
 from tests.models import tiny_tokenizer, toy_task
 

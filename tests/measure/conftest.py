@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.tasks.encoding import Encoded
+from compress.tasks.labelled import Task
 from compress.tasks.split import Role, Split
-from compress.tasks.text_classification import Task, text_classification
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film", "very", "the", "plot"]
 LONGEST = 40
@@ -42,8 +42,9 @@ def make_task() -> Callable[..., Task]:
         truth = np.array([1, 0] * 4)
         others: tuple[Role, ...] = ("train", "selection", "calibration")
         parts = {name: Split(name, SENTENCES, None, truth) for name in others}
-        return text_classification(
+        return Task(
             name="films",
+            kind="text-classification",
             labels=tuple(labels),
             max_length=LONGEST,
             metric=metric,

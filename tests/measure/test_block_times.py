@@ -21,7 +21,7 @@ from compress.measure.block_times import (
     model_times,
     shapes_of,
 )
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from tests.models import tiny_bert, tiny_of
 
 CPU = Setting("onnxruntime-cpu")

@@ -17,7 +17,7 @@ from compress.methods.drop_layers import drop_layers
 from compress.methods.fine_tune import fine_tune
 from compress.objectives import OBJECTIVES
 from compress.objectives.layer_map import all_but_last
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.predict import predict
 from compress.train.run import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
 from compress.errors import InputError
 from compress.methods.distill import distill
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import PIECES, differences, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout

@@ -9,7 +9,7 @@ import torch
 
 from compress.errors import InputError, NoEffect
 from compress.methods.drop_layers import drop_layers
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from tests.models import differences, logits_of, state_of, tiny_bert
 

@@ -14,7 +14,7 @@ from compress.bert.layout import parameter_count
 from compress.bert.quantizers import with_quantizers
 from compress.errors import InputError, NoEffect
 from compress.methods.factorize_embedding import factorize_embedding
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.tasks.words import counted
 from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from compress.artifact import load, save
 from compress.errors import InputError
 from compress.methods.fine_tune import fine_tune
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.predict import predict
 from compress.train.run import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes

@@ -15,7 +15,7 @@ import compress as cp
 from compress.errors import InputError, NoEffect
 from compress.methods.distill import distill
 from compress.methods.load_student import load_student
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from tests.models import differences, state_of, tiny_bert, tiny_of, tiny_tokenizer
 

@@ -15,7 +15,7 @@ from compress.bert.surgery import keep_layers
 from compress.errors import InputError
 from compress.methods import prune_cofi as module
 from compress.methods.prune_cofi import prune_cofi
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from compress.train.structure_masks import StructureMasks, encoder_parameters, layer_costs
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes

@@ -12,7 +12,7 @@ from compress.bert.surgery import keep_neurons
 from compress.errors import InputError, NoEffect
 from compress.methods.prune_ffn import prune_ffn
 from compress.methods.quantize_aware import quantize_aware
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import LABELS, logits_of, tiny_bert, tiny_of, toy_task

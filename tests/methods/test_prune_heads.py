@@ -13,7 +13,7 @@ from compress.errors import InputError, NoEffect
 from compress.methods import prune_heads as module
 from compress.methods.prune_heads import prune_heads
 from compress.methods.quantize_aware import quantize_aware
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import LABELS, differences, logits_of, state_of, tiny_bert, tiny_of, toy_task

@@ -20,7 +20,7 @@ from compress.bert.quantizers import with_quantizers
 from compress.errors import InputError, NoEffect
 from compress.methods.build_student import build_student
 from compress.methods.prune_weights import prune_weights
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.batches import epoch_batches
 from compress.train.run import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes

@@ -19,7 +19,7 @@ from compress.bert.structure import read_structure
 from compress.bert.surgery import keep_heads, keep_neurons
 from compress.errors import InputError, NoEffect
 from compress.methods.prune_width import Importance, prune_width
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.fisher import drawn_examples
 from compress.train.run import StepContext
 from tests.bert.test_residual import LAYERS, slices_of

@@ -18,7 +18,7 @@ from compress.errors import InputError
 from compress.methods.distill import distill
 from compress.methods.fine_tune import fine_tune
 from compress.methods.quantize_aware import quantize_aware
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.batches import epoch_batches
 from compress.train.calibration import Calibrated, calibrated
 from compress.train.checkpoint import FILE

@@ -17,7 +17,7 @@ from compress.bert.structure import read_structure
 from compress.bert.surgery import keep_neurons
 from compress.errors import InputError, NoEffect
 from compress.methods.share_layers import share_layers
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, toy_task

@@ -14,7 +14,7 @@ from compress.bert.quantizers import with_quantizers
 from compress.bert.vocabulary import extend_positions
 from compress.errors import InputError
 from compress.methods.swap_attention import swap_attention
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import logits_of, tiny_bert, tiny_of, tokens, toy_task

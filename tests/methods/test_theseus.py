@@ -14,7 +14,7 @@ from compress.bert.surgery import keep_layers
 from compress.errors import InputError, NoEffect
 from compress.methods.drop_layers import drop_layers
 from compress.methods.theseus import theseus
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tokens, without_dropout

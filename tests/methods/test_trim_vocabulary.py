@@ -13,8 +13,8 @@ import torch
 from compress.errors import InputError, NoEffect
 from compress.methods.quantize_aware import quantize_aware
 from compress.methods.trim_vocabulary import trim_vocabulary
+from compress.tasks.labelled import Task
 from compress.tasks.split import Role, Split
-from compress.tasks.text_classification import Task
 from compress.tasks.words import counted
 from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes

@@ -24,7 +24,7 @@ from compress.pipeline.cache import Cache
 from compress.pipeline.checks import rehearse
 from compress.pipeline.steps import Execution, StepOutput, execute_steps, stops_ahead
 from compress.recipe import read_recipe
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from tests.models import tiny_bert
 from tests.pipeline.conftest import write_recipe
 from tests.pipeline.run_unmeasured import bare

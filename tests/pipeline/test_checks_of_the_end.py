@@ -14,7 +14,7 @@ from compress.pipeline.cache import Cache
 from compress.pipeline.checks import check_runtimes, rehearse
 from compress.pipeline.steps import Execution, StepOutput
 from compress.recipe.plan import INPUT_MODEL, Benchmark, Export, Plan, Step
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from tests.models import tiny_bert
 
 TRAINED = Step("fine_tune", {"epochs": 1.0}, "teacher")

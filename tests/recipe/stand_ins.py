@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from compress.tasks.text_classification import Task
+    from compress.tasks.labelled import Task
     from compress.train.run import StepContext
 
 Epochs = Annotated[float, Field(gt=0, description="passes over the training part")]

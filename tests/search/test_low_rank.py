@@ -19,7 +19,7 @@ from compress.errors import InputError, NoEffect
 from compress.measure.counts import torch_macs
 from compress.search.break_even import crossing
 from compress.search.low_rank import low_rank
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import logits_of, tiny_bert, tiny_of, toy_task

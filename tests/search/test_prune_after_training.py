@@ -18,7 +18,7 @@ from compress.errors import InputError
 from compress.methods.build_student import build_student
 from compress.methods.fine_tune import fine_tune
 from compress.search.prune_after_training import prune_after_training
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, sentences, state_of, tiny_bert, tiny_of, toy_task

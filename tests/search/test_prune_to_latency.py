@@ -18,7 +18,7 @@ from compress.methods.quantize_aware import quantize_aware
 from compress.search import prune_to_latency as module
 from compress.search.asked import wrong_times
 from compress.search.prune_to_latency import prune_to_latency
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, tiny_tokenizer, toy_task

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import compress as cp
 from compress.errors import InputError
 from compress.tasks import evaluation_task
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 
 FORMATS = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 ENCODINGS = (*("utf-8",) * 9, "utf-8-sig", "utf-16", "utf-32", "latin-1", "cp1252", "utf-16-le", "gb18030")

@@ -5,11 +5,13 @@ import pytest
 
 from compress.errors import InputError
 from compress.tasks.cutting import cut, row_order
-from compress.tasks.encoding import encode, read_by
+from compress.tasks.encoding import read_by
+from compress.tasks.kind import load_kind
+from compress.tasks.labelled import Task
 from compress.tasks.split import Split
-from compress.tasks.text_classification import Task
 from tests.models import sentences, tiny_tokenizer, toy_task
 
+encode = load_kind("text-classification").encode
 CLS, SEP, GOOD, FILM = 2, 3, 13, 7
 
 

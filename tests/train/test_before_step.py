@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.errors import CompressError
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.loop import train
 from compress.train.run import StepContext
 from tests.methods.ranges import forbid_forward_passes

@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 
 from compress.bert.quantizers import quantized_linears, quantizers_off, with_quantizers
 from compress.errors import InputError
+from compress.tasks.labelled import Task
 from compress.tasks.split import Role
-from compress.tasks.text_classification import Task
 from compress.train.calibration import Calibrated, answers, calibrated, calibration_batches
 from tests.methods.ranges import forbid_forward_passes
 from tests.models import differences, logits_of, sentences, state_of, tiny_bert, toy_task

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.answers import KnownAnswers
 from compress.train.checkpoint import FILE, Position, load_checkpoint, save_checkpoint
 from compress.train.loop import train

@@ -12,7 +12,7 @@ from torch.nn import functional
 from compress.bert.families import family_of
 from compress.bert.layout import distinct_layers
 from compress.bert.surgery import keep_heads, keep_neurons
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.fisher import gate_gradients, importance, rearranged, row_information
 from tests.models import differences, state_of, tiny_bert, tiny_of, toy_task
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.loop import train
 from compress.train.run import StepContext
 from compress.train.training_loss import TrainingLoss

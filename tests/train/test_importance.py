@@ -11,7 +11,7 @@ from torch.nn import functional
 from compress.bert.gates import gated
 from compress.bert.layout import distinct_layers
 from compress.bert.surgery import keep_heads, keep_neurons
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.importance import (
     head_importance,
     highest_in_multiples,

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from compress.bert.states import State
 from compress.errors import CompressError
 from compress.objectives.outputs import Batch, Outputs
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.answers import KnownAnswers, LiveAnswers
 from compress.train.batches import epoch_batches
 from compress.train.loop import train

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.predict import predict
 from tests.models import toy_task
 

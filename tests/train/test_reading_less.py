@@ -24,7 +24,7 @@ from compress.methods.prune_heads import prune_heads
 from compress.methods.prune_weights import prune_weights
 from compress.methods.prune_width import prune_width
 from compress.methods.quantize_aware import quantize_aware
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.calibration import calibration_batches
 from tests.models import tiny_bert, toy_task
 

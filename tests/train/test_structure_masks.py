@@ -148,6 +148,7 @@ def test_as_much_is_gone_as_draws_leave_out_on_average(seed: int, width: bool) -
 def test_training_passes_draw_anew_and_evaluation_draws_nothing() -> None:
     model = tiny_bert(**without_dropout())
     masks = scatter(masks_of(model))
+    torch.manual_seed(3)  # some draws close every gate of a head's layer
     with masks.applied(model):
         assert torch.equal(logits_of(model), logits_of(model))
         model.train()

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from compress.bert.states import State
 from compress.errors import InputError
 from compress.log import no_progress
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.answers import KnownAnswers, answered
 from compress.train.predict import on_device
 from compress.train.teacher_cache import known_answers

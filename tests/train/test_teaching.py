@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.objectives.outputs import Batch, Outputs
-from compress.tasks.text_classification import Task
+from compress.tasks.labelled import Task
 from compress.train.answers import KnownAnswers, LiveAnswers, answered
 from compress.train.predict import on_device
 from compress.train.projection import fitted_projection

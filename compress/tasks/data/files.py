@@ -13,7 +13,8 @@ from compress.tasks.data.packing import PACKED, ZIP, read_bytes, unpacked_name
 from compress.tasks.data.parquet_table import read_parquet
 from compress.tasks.data.rows import Rows, Table, collect
 
-READERS: dict[str, Callable[[Path, bytes, str | None], Table]] = {
+Reader = Callable[[Path, bytes, str | None], Table]
+READERS: dict[str, Reader] = {
     ".tsv": table_reader("\t", "none"),
     ".csv": table_reader(",", "csv"),
     ".jsonl": read_lines,
@@ -22,6 +23,7 @@ READERS: dict[str, Callable[[Path, bytes, str | None], Table]] = {
     ".json": read_document,
 }
 """What reads a file, by the ending of its name."""
+NO_READERS: Mapping[str, Reader] = {}
 FORMATS = tuple(READERS)
 ENDINGS = (*FORMATS, *(ending + packed for packed in PACKED for ending in FORMATS), ZIP)
 """Every ending that a data file's name may have."""
@@ -94,17 +96,19 @@ def read_file(
     return collect(open_table(path, quoting), columns, labelled=labelled, others=others)
 
 
-def open_table(path: Path, quoting: str | None = None) -> Table:
-    """Read a file as far as the names of its columns; see `read_file`."""
-    check_path(path, FORMATS)
+def open_table(path: Path, quoting: str | None = None, more: Mapping[str, Reader] = NO_READERS) -> Table:
+    """Read a file as far as the names of its columns; see `read_file`. `more` reads what ends otherwise."""
+    readers = {**READERS, **more}
+    formats = tuple(readers)
+    check_path(path, formats)
     if quoting is not None and quoting not in QUOTINGS:
         raise InputError(f"data.quoting is {shown(quoting)}; allowed: {', '.join(QUOTINGS)}.")
-    name, content = read_bytes(path, FORMATS)
+    name, content = read_bytes(path, formats)
     if not content or content.isspace():
         raise InputError(f"data file {path} is empty; it needs a header and rows.")
-    ending = next(ending for ending in FORMATS if name.lower().endswith(ending))
+    ending = next(ending for ending in formats if name.lower().endswith(ending))
     try:
-        return READERS[ending](path, content, quoting)
+        return readers[ending](path, content, quoting)
     except MemoryError as err:
         raise InputError(f"data file {path} does not fit into the memory; give a part of its rows.") from err
 

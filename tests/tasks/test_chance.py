@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compress.errors import InputError
-from compress.measure.chance import assert_better_than_chance, best_order, confusion_matrix, confusion_text
+from compress.tasks.chance import assert_better_than_chance, best_order, confusion_matrix, confusion_text
 
 
 def answers(predictions: list[int], count: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from compress.measure.statistics import (
+from compress.statistics import (
     f1_resamples,
     mcnemar_p,
     middle_95,

@@ -1,0 +1,153 @@
+"""What a kind of task says: one file in `compress.tasks`, one object of it called KIND, one line in TASKS."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from compress.bert.head import Head
+from compress.tasks.data.files import Reader
+from compress.tasks.data.rows import Rows, Table
+from compress.tasks.split import Role, Split
+
+if TYPE_CHECKING:
+    import torch
+
+    from compress.tasks.encoding import Encoded
+    from compress.tasks.known import Found
+
+Reduction = Literal["mean", "sum"]
+
+
+class TaskKind(Protocol):
+    """A kind of task: what its rows, its head, its losses, its answers and its scores are.
+
+    *Answers* are what a model says of some examples, as rows of numbers: one row (outputs,) for each example, or for each of
+    the words that are labelled. *Targets* are what is true of them, as the kind likes to hold it: `Encoded.labels`. In
+    *outputs*, as a model gives them for a padded batch, each row is where the head put it: (batch, outputs) or
+    (batch, length, outputs).
+    """
+
+    name: str
+    """As recipes call it."""
+    head: Head
+    """Of its models."""
+    metrics: tuple[str, ...]
+    """Scores that may decide; the first does if nothing else is said."""
+    known: Mapping[str, Callable[[str | None], Found]]
+    """Data sets that it knows by name: each reads the set, from files in a folder where one is given."""
+    noun: str
+    """What a target is called: "label" or "score"."""
+    readers: Mapping[str, Reader]
+    """Of files that it alone reads, by the ending of their names."""
+    unit: str
+    """What has an answer: "examples" or "words"."""
+    pipeline_tag: str
+    """What the hub calls models for it."""
+
+    # -- rows -------------------------------------------------------------------------------------------------------------
+
+    def collect(self, table: Table, columns: Mapping[str, str], *, others: Sequence[str] = ()) -> Rows:
+        """Take texts and labels out of a table; the labels as the kind wants them, one object for each row."""
+
+    def names(self, rows: Rows) -> tuple[str, ...]:
+        """Name the outputs as the rows' labels tell, in their order."""
+
+    def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Name a model's outputs for rows to measure on, where the model's own names may be mere numbers."""
+
+    def check_names(self, names: Sequence[str] | None) -> None:
+        """Raise InputError where the names that a recipe gives to the outputs cannot be theirs."""
+
+    def targets(self, rows: Rows, names: tuple[str, ...]) -> np.ndarray:
+        """Turn the rows' labels into one target for each row, (rows, ...); an InputError names those that are unknown."""
+
+    def check_metric(self, metric: str, names: tuple[str, ...]) -> None:
+        """Raise InputError where a metric cannot decide with these outputs."""
+
+    def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:
+        """Show the one target that all rows have, from which nothing is learned; None where there are others."""
+
+    def split(self, role: Role, rows: Rows, targets: np.ndarray) -> Split:
+        """Make a part of a task."""
+
+    def no_targets(self, texts: Sequence[str]) -> np.ndarray:
+        """Make targets for texts without labels, which a teacher answers."""
+
+    def few(self, split: Split, count: int) -> np.ndarray:
+        """Choose about so many examples with every label among them, (chosen,), rising."""
+
+    def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
+        """Count a part's labels, for run.json: `per_label` where there is such a count."""
+
+    # -- texts to batches ---------------------------------------------------------------------------------------------------
+
+    def encode(self, split: Split, tokenizer: Any, max_length: int) -> Encoded:
+        """Turn a part into token ids."""
+
+    def collate(self, encoded: Encoded, indices: np.ndarray, length: int) -> torch.Tensor:
+        """Put the targets of some examples into one tensor, as `loss` wants them, for a batch of so many tokens."""
+
+    # -- learning -----------------------------------------------------------------------------------------------------------
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
+        """Compute the loss on labels, mean or sum over what is labelled."""
+
+    def divergence(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Compute how far a student's outputs are from its teacher's, both softened; mean over what is answered."""
+
+    def distance(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Compute the squared distance of the outputs as they are; mean over what is answered, sum over the outputs."""
+
+    # -- answers ------------------------------------------------------------------------------------------------------------
+
+    def relative_error(self, told: np.ndarray, found: np.ndarray) -> float:
+        """Compute the root mean square of the differences of answers over that of what the first ones say."""
+
+    def flips(self, told: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Tell of each row whether the second answer is another one than the first, (rows,)."""
+
+    def score(self, answers: np.ndarray, targets: Any, metric: str) -> dict[str, float]:
+        """Score answers; `metric` is among the scores."""
+
+    def judge(self, answers: np.ndarray, targets: Any, metric: str) -> dict[str, Any]:
+        """Score answers with intervals: `metrics` and `metrics_ci95`, by name."""
+
+    def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: Any, metric: str) -> dict[str, Any]:
+        """Compare answers with a baseline's to the same examples: `drop` {value, ci95, p} of the metric, positive is worse,
+        and `agreement`, the share of rows with the same answer."""
+
+    def confusion(self, answers: np.ndarray, targets: Any, count: int) -> list[list[int]] | None:
+        """Count rows by true label and answer; None where an answer is no single label."""
+
+    def check_answers(self, answers: np.ndarray, targets: Any, names: tuple[str, ...], *, trains: bool) -> None:
+        """Raise InputError where a model has not learned the task, or answers in another order of labels.
+
+        trains: whether it is trained further, so that it need not know the task yet.
+        """
+
+    # -- what people see ----------------------------------------------------------------------------------------------------
+
+    def differing(
+        self, told: np.ndarray, found: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
+    ) -> list[dict[str, Any]]:
+        """Find the examples on which two subjects are farthest apart: {text, pair, label, teacher, student}."""
+
+    def sentence(self, names: Sequence[str]) -> str:
+        """Say what a model for the task does, for its card: "text classifier that tells a and b apart"."""
+
+    def snippet(self, names: Sequence[str]) -> str:
+        """Write the last lines of the card's example in Python, which print what `logits` say of `texts`."""
+
+
+@cache
+def load_kind(name: str) -> TaskKind:
+    """The rules of a kind of TASKS, by its name."""
+    from compress.tasks import TASKS
+
+    kind: TaskKind = importlib.import_module(TASKS[name]).KIND
+    return kind

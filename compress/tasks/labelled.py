@@ -1,0 +1,141 @@
+"""A task: data cut into parts with one use each, and the rules of its kind."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.tasks.kind import TaskKind, load_kind
+from compress.tasks.split import Split
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from compress.tasks.encoding import Encoded
+
+logger = logging.getLogger(__name__)
+
+TINY_LENGTH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A labelled data set, cut into parts with one use each.
+
+    Args:
+        name: Short, for tables.
+        kind: One of TASKS; `rules` are its.
+        labels: Names of a model's outputs in the order of their ids.
+        max_length: Longest example in tokens; longer ones are cut.
+        metric: The score that decides; one of the kind's.
+        train: What the weights learn from.
+        selection: Picks epochs; cut from the training data.
+        calibration: Sentences for quantization and parity checks; cut from the training data.
+        evaluation: Measured on, and nothing else.
+        fingerprint: A hash of every example, its role and label, the label names and the length.
+        told: Lengths of the task and of a model that reads less, of which was told already.
+        source: Where the data came from.
+        licence: As stated there, None if it is not known.
+        removed: How many rows were left out, by reason.
+        allow_unknown: Go on where a tokenizer does not know more than a third of the text.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    max_length: int
+    metric: str
+    train: Split
+    selection: Split
+    calibration: Split
+    evaluation: Split
+    source: str
+    licence: str | None = None
+    removed: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+    allow_unknown: bool = False
+    told: set[tuple[int, int]] = field(default_factory=set, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", self._fingerprint())
+
+    @property
+    def rules(self) -> TaskKind:
+        """What its kind says of heads, losses, answers and scores."""
+        return load_kind(self.kind)
+
+    def splits(self) -> tuple[Split, ...]:
+        """All parts."""
+        return (self.train, self.selection, self.calibration, self.evaluation)
+
+    def encode(self, split: Split, tokenizer: Any) -> Encoded:
+        """Turn a part into token ids of at most `max_length`."""
+        return self.rules.encode(split, tokenizer, self.max_length)
+
+    def up_to(self, tokens: int) -> Task:
+        """The same task, of whose texts at most so many tokens are read."""
+        return self if tokens >= self.max_length else replace(self, max_length=tokens)
+
+    def read_by(self, model: PreTrainedModel) -> Task:
+        """The same task as a model reads it: its texts have no more tokens than the model has positions.
+
+        Whatever encodes a task's texts for a model asks for this first.
+        """
+        return self.within(model.config.max_position_embeddings)
+
+    def within(self, positions: int) -> Task:
+        """The same task as a model of so many positions reads it; that texts are cut to fewer tokens than the task has is told
+        once."""
+        if positions < self.max_length and (self.max_length, positions) not in self.told:
+            self.told.add((self.max_length, positions))
+            logger.warning(
+                "the model reads %d tokens at most: of the task's texts, of up to %d, it gets the first %d; give "
+                "the task a max_length of %d, or let swap_attention extend the model",
+                positions,
+                self.max_length,
+                positions,
+                positions,
+            )
+        return self.up_to(positions)
+
+    def score(self, answers: np.ndarray, targets: Any) -> dict[str, float]:
+        """The kind's scores of answers, the deciding one among them; see `TaskKind`."""
+        return self.rules.score(answers, targets, self.metric)
+
+    def capped(self, count: int) -> Task:
+        """The same task with about `count` examples in each part, every label kept, and short ones."""
+        parts: dict[str, Any] = {split.role: split.pick(self.rules.few(split, count)) for split in self.splits()}
+        return replace(self, **parts, max_length=min(self.max_length, TINY_LENGTH), allow_unknown=True)
+
+    def describe(self) -> dict[str, Any]:
+        """Counts of examples by part and label, mean words, source and licence."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "source": self.source,
+            "licence": self.licence,
+            "labels": list(self.labels),
+            "max_length": self.max_length,
+            "removed": dict(self.removed),
+            "splits": {
+                split.role: {
+                    "examples": len(split),
+                    **self.rules.counts(split, self.labels),
+                    "mean_words": round(sum(len(text.split()) for text in split.texts) / max(1, len(split)), 1),
+                }
+                for split in self.splits()
+            },
+        }
+
+    def _fingerprint(self) -> str:
+        total = hashlib.sha256(repr((self.labels, self.max_length, self.metric)).encode())
+        for split in self.splits():
+            total.update(split.role.encode())
+            targets = (np.asarray(target).tolist() for target in split.labels)
+            for text, pair, target in zip(split.texts, split.pairs or split.texts, targets, strict=True):
+                total.update(f"{text}\x1f{pair if split.pairs else ''}\x1f{target}\x1e".encode())
+        return total.hexdigest()[:24]
