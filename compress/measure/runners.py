@@ -22,7 +22,7 @@ from compress.runtimes.sessions import check_onnx_device
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-StepContext = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 VOCABULARIES = ("tokenizer.json", "vocab.txt")
 
 
@@ -38,7 +38,7 @@ class Runner:
         process: Where a runtime has the file open, if one does.
     """
 
-    run: StepContext
+    run: Run
     tokenizer: Any
     model: PreTrainedModel | None = None
     process: RuntimeProcess | None = None
@@ -117,7 +117,7 @@ def open_runner(subject: Subject, device: str = "cpu", *, time_limit: float = TI
     return Runner(_within(limits, subject, lambda batch: file.run(batch, labels)), tokenizer, process=file.process)
 
 
-def _within(limits: tuple[int, int], subject: Subject, run: StepContext) -> StepContext:
+def _within(limits: tuple[int, int], subject: Subject, run: Run) -> Run:
     """Refuse batches that the model has no positions or no words for, since runtimes crash over them, or answer nonsense."""
     vocabulary, positions = limits
 
@@ -152,7 +152,7 @@ def load_tokenizer(folder: Path) -> Any:
     return open_tokenizer(folder)
 
 
-def _torch_run(model: PreTrainedModel, device: str) -> StepContext:
+def _torch_run(model: PreTrainedModel, device: str) -> Run:
     import torch
 
     def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:

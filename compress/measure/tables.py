@@ -14,7 +14,7 @@ from compress.record import MISSING, Setting, finite, interval, part
 
 SCHEMA = 1
 
-StepContext = Mapping[str, Any]
+Run = Mapping[str, Any]
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -65,7 +65,7 @@ def _brief(content: Mapping[str, Any]) -> str:
     return f"schema {content.get('schema')!r} and the keys {', '.join(map(str, content)) or 'none'}"
 
 
-def results_table(runs: Sequence[StepContext]) -> str:
+def results_table(runs: Sequence[Run]) -> str:
     """Lay out one row for each subject, over the seeds of one recipe, and a line below that says where it was measured.
 
     What a file takes on disk, the process that serves it in memory (at most, while it was timed), and the multiply-adds of an
@@ -100,7 +100,7 @@ def results_table(runs: Sequence[StepContext]) -> str:
     return f"{record.markdown_table(head, rows)}\n\n{_origin(runs, setting)}"
 
 
-def recipes_table(recorded: Mapping[str, Sequence[StepContext]]) -> str:
+def recipes_table(recorded: Mapping[str, Sequence[Run]]) -> str:
     """Lay the files that a task's recipes export out beside each other, against the one model that is their baseline.
 
     Args:
@@ -134,7 +134,7 @@ def recipes_table(recorded: Mapping[str, Sequence[StepContext]]) -> str:
     return f"{record.markdown_table(head, rows)}\n\n{_origin(runs, setting)}"
 
 
-def _recipe_row(recipe: str, name: str, runs: Sequence[StepContext], metric: str, setting: Setting | None) -> list[str]:
+def _recipe_row(recipe: str, name: str, runs: Sequence[Run], metric: str, setting: Setting | None) -> list[str]:
     found = [one for run in runs for one in record.subjects_of(run) if record.name_of(one) == name]
     size = mean_of([one.get("size_bytes") for one in found])
     right = [finite(part(one, "metrics").get(metric)) for one in found]
@@ -156,7 +156,7 @@ def _with_ends(text: str, intervals: Sequence[Any]) -> str:
     return text + (f" ({record.points(ends[0])} to {record.points(ends[1])})" if ends else "")
 
 
-def check_one_machine(runs: Sequence[StepContext]) -> None:
+def check_one_machine(runs: Sequence[Run]) -> None:
     """Refuse runs that were not measured on one machine: their latencies have no mean.
 
     Raises:
@@ -171,14 +171,14 @@ def check_one_machine(runs: Sequence[StepContext]) -> None:
         )
 
 
-def _widest(runs: Sequence[StepContext], setting: Setting | None) -> Setting | None:
+def _widest(runs: Sequence[Run], setting: Setting | None) -> Setting | None:
     """The setting with the largest batch that is otherwise the main one."""
     if setting is None:
         return None
     return max(one for one in record.settings_of(runs[0]) if (one[0], *one[2:]) == (setting[0], *setting[2:]))
 
 
-def _row(name: str, runs: Sequence[StepContext], metric: str, setting: Setting | None, widest: Setting | None) -> list[str]:
+def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, widest: Setting | None) -> list[str]:
     found = [(run, subject) for run in runs for subject in record.subjects_of(run) if record.name_of(subject) == name]
 
     def mean(read: Callable[[dict[str, Any]], Any]) -> float | None:
@@ -216,7 +216,7 @@ def spread(values: Sequence[float | None]) -> str:
     return f"{record.points(middle)} ({record.points(low)} to {record.points(high)})"
 
 
-def _origin(runs: Sequence[StepContext], setting: Setting | None) -> str:
+def _origin(runs: Sequence[Run], setting: Setting | None) -> str:
     """Where the numbers come from: machine, setting, seeds, data."""
     data = part(runs[0], "data")
     lines = [f"Measured on {record.markdown_text(place_of(runs[0], setting))}"]
@@ -237,7 +237,7 @@ def _origin(runs: Sequence[StepContext], setting: Setting | None) -> str:
     return "; ".join(lines) + "."
 
 
-def place_of(run: StepContext, setting: Setting | None) -> str:
+def place_of(run: Run, setting: Setting | None) -> str:
     """The machine that a run was measured on, and the setting."""
     machine = part(run, "machine")
     cores = finite(machine.get("cores"))

@@ -15,14 +15,14 @@ from compress.runtimes.answers import check_shape
 from compress.runtimes.frames import Arrays
 from compress.runtimes.serving import Answer, Handler, serve
 
-StepContext = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
 class OpenFile:
     """The one file that this process has open."""
 
     def __init__(self) -> None:
-        self._run: StepContext | None = None
+        self._run: Run | None = None
 
     def handlers(self) -> dict[str, Handler]:
         """What it can be asked."""
@@ -30,7 +30,7 @@ class OpenFile:
 
     def open(self, request: dict[str, Any], arrays: Arrays) -> Answer:
         """Open `path` in `runtime`, whose own options are the rest; tell the operators of a compiled graph."""
-        openers: dict[str, Callable[..., tuple[StepContext, dict[str, Any]]]] = {
+        openers: dict[str, Callable[..., tuple[Run, dict[str, Any]]]] = {
             "onnxruntime": _onnxruntime,
             "openvino": _openvino,
             "segments": _segments,
@@ -59,7 +59,7 @@ def optimize(request: dict[str, Any], arrays: Arrays) -> Answer:
     return {}, {}
 
 
-def _onnxruntime(path: Path, *, device: str) -> tuple[StepContext, dict[str, Any]]:
+def _onnxruntime(path: Path, *, device: str) -> tuple[Run, dict[str, Any]]:
     from compress.run_errors import refuse_run
     from compress.runtimes.sessions import LOGITS, feeds, open_session
 
@@ -74,7 +74,7 @@ def _onnxruntime(path: Path, *, device: str) -> tuple[StepContext, dict[str, Any
     return run, {}
 
 
-def _as_written(path: Path, *, fused: bool) -> tuple[StepContext, dict[str, Any]]:
+def _as_written(path: Path, *, fused: bool) -> tuple[Run, dict[str, Any]]:
     """A file of ours, with onnxruntime's own options, and with or without its fusions."""
     import onnxruntime
 
@@ -95,14 +95,14 @@ def _as_written(path: Path, *, fused: bool) -> tuple[StepContext, dict[str, Any]
     return run, {}
 
 
-def _openvino(path: Path, *, precision: str) -> tuple[StepContext, dict[str, Any]]:
+def _openvino(path: Path, *, precision: str) -> tuple[Run, dict[str, Any]]:
     from compress.openvino_session import open_openvino
 
     compiled = open_openvino(path, precision=precision)
     return compiled.run, {"operators": compiled.operators}
 
 
-def _segments(path: Path, *, segment: int, in_runtime: str, precision: str) -> tuple[StepContext, dict[str, Any]]:
+def _segments(path: Path, *, segment: int, in_runtime: str, precision: str) -> tuple[Run, dict[str, Any]]:
     """A file that reads segments, so that it reads whole texts."""
     from compress.segment_reader import open_segment_file
 

@@ -7,27 +7,29 @@ import numpy as np
 from compress.errors import CompressError, InputError
 
 
-def check_shape(shape: tuple[int, ...], examples: int, labels: int | None = None) -> None:
-    """Refuse an answer that has not a row for each example and a column for each label.
+def check_shape(shape: tuple[int, ...], examples: int, labels: int | None = None, *, of_tokens: bool | None = None) -> None:
+    """Refuse an answer that has not a row for each example, or for each of its tokens, and a column for each label.
 
     Args:
         shape: The answer's.
         examples: That it answers.
         labels: That config.json names; None where it names none.
+        of_tokens: Whether each token has an answer; None where that is not known here.
 
     Raises:
-        CompressError: It is no table with a row for each example.
+        CompressError: It is no such table.
         InputError: It has another number of columns than there are labels.
     """
-    if len(shape) != 2 or shape[0] != examples or not shape[1]:
+    dimensions = (2, 3) if of_tokens is None else (2 + of_tokens,)
+    if len(shape) not in dimensions or shape[0] != examples or not shape[-1]:
+        needed = "(examples, tokens, labels)" if of_tokens else "(examples, labels)"
         raise CompressError(
-            f"the model gives an answer of shape {shape} to {examples} examples; (examples, labels) is needed. Export or save "
-            "it again."
+            f"the model gives an answer of shape {shape} to {examples} examples; {needed} is needed. Export or save it again."
         )
-    if labels is not None and shape[1] != labels:
+    if labels is not None and shape[-1] != labels:
         raise InputError(
-            f"the model gives {shape[1]} logits for each example, but its config.json names {labels} labels; restore the "
-            "config.json that was saved with it, or export it again."
+            f"the model gives {shape[-1]} logits for each {'token' if len(shape) == 3 else 'example'}, but its config.json "
+            f"names {labels} labels; restore the config.json that was saved with it, or export it again."
         )
 
 

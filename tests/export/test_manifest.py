@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer
-from transformers.exporters.base import EXPORT_SCHEMA_VERSION, ExportedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from compress.export import TARGETS
@@ -20,6 +20,13 @@ from compress.facts import FACTS, MANIFEST, read_facts
 from tests.export.graphs import deployed_answers
 from tests.export.test_versions import LOOSE, model_of
 from tests.models import logits_of, toy_task
+
+with warnings.catch_warnings():  # older versions of transformers compile at import as torch no longer likes
+    warnings.simplefilter("ignore", DeprecationWarning)
+    try:
+        from transformers.exporters.base import EXPORT_SCHEMA_VERSION, ExportedModel
+    except ImportError:
+        pytest.skip("this version of transformers reads no export.json", allow_module_level=True)
 
 SENTENCES = ["a good film", "bad"]
 

@@ -40,7 +40,7 @@ for path in sorted(folder.glob("*.onnx")):
         sizes = [given["input_ids"].shape[0], *(size if isinstance(size, int) else 0 for size in one.shape[1:])]
         inputs[one.name] = given.get(one.name, numpy.zeros(sizes, dtype=numpy.float32))
     if path.name.startswith("segment"):
-        inputs = {name: value[:, :SEGMENT] for name, value in inputs.items()}
+        inputs = {name: value[:, :SEGMENT] if name in given else value for name, value in inputs.items()}
     found[path.name] = session.run(["logits"], inputs)[0]
 numpy.savez(folder / "found.npz", **found)
 """.replace("SEGMENT", str(SEGMENT))

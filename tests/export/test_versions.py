@@ -18,13 +18,13 @@ from compress.export import TARGETS
 from compress.export.exporting import export
 from compress.export.graph import running_graph
 from compress.export.versions import WITHOUT_EFFECT, lowest_ir_version, lowest_opset, save_for_old_runtimes, versions_of
-from tests.export.graphs import deployed_answers
+from tests.export.graphs import deployed_answers, opened
 from tests.export.quantized import wide_bert
 from tests.models import LONGEST, PIECES, tiny_of, tiny_tokenizer, tokens, toy_task
 
 LOOSE = {"max_relative_error": 10.0, "max_flips": 1.0}  # a random model's answers are near ties
-NEEDED = {"bert": 20, "distilbert": 20, "albert": 17, "mobilebert": 15, "bilstm": 15, "static": 15}
-"""Gelu came with 20, LayerNormalization with 17, and a Shape that tells a part of a shape with 15."""
+NEEDED = {"bert": 20, "distilbert": 20, "albert": 17, "mobilebert": 15, "bilstm": 18, "static": 13}
+"""Gelu came with 20, ReduceMax whose axes are an input with 18, LayerNormalization with 17, a Shape that tells a part with 15."""
 
 
 def model_of(kind: str) -> Any:
@@ -163,5 +163,5 @@ def test_a_family_without_new_operators_asks_for_an_older_opset_and_runs_alike(k
     onnx.save(proto, newer)
     batch = {name: values.numpy() for name, values in tokens().items()}
     np.testing.assert_array_equal(deployed_answers(path, batch), deployed_answers(newer, batch))
-    operators = [Counter((node.domain, node.op_type) for node in running_graph(file).node) for file in (path, newer)]
+    operators = [Counter((node.domain, node.op_type) for node in running_graph(opened(file)).node) for file in (path, newer)]
     assert operators[0] == operators[1]
