@@ -26,7 +26,6 @@ import numpy as np
 
 import compress as cp
 from compress.log import no_progress
-from compress.measure.accuracy import compare_answers, judge_answers
 from compress.measure.machine import commit, machine, versions
 from compress.pipeline.cache import open_cache
 from compress.pipeline.steps import Execution, StepOutput, execute_steps
@@ -96,8 +95,8 @@ def _measured(data: str, seed: int, device: str) -> list[dict[str, Any]]:
                     "data": data,
                     "kind": kind,
                     "seed": seed,
-                    **judge_answers(task, found, labels),
-                    **compare_answers(task, answers[DENSE], found, labels),
+                    **task.rules.judge(found, labels, task.metric),
+                    **task.rules.compare(answers[DENSE], found, labels, task.metric),
                     "examples": len(labels),
                     "seconds": round(sum(step["seconds"] for step in execution.records if step["status"] == "computed"), 1),
                 }

@@ -48,6 +48,8 @@ class Facts:
     Args:
         path: The file that tells; None where there is none.
         target: What it was exported for.
+        kind: Of the task.
+        settled: What the task's kind settled on the selection part, such as thresholds, by output.
         options: The target's, as they were given.
         inputs: Names of the file's inputs.
         labels: Their names, in the order of their ids.
@@ -59,6 +61,8 @@ class Facts:
 
     path: Path | None = None
     target: str | None = None
+    kind: str | None = None
+    settled: tuple[float, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -103,6 +107,8 @@ def read_facts(folder: Path) -> Facts:
     return Facts(
         path,
         target=checked.value("target", lambda value: isinstance(value, str) and value != "", "the name of a target"),
+        kind=checked.value("kind", lambda value: isinstance(value, str) and value != "", "the name of a kind of task"),
+        settled=tuple(checked.value("settled", _are_numbers, "a list of numbers") or ()),
         options=options,
         inputs=checked.names("inputs"),
         labels=checked.names("labels"),
@@ -184,6 +190,10 @@ class _Checked:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 1 << 31
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(one) in (int, float) and math.isfinite(one) for one in value)
 
 
 def _is_length(value: Any) -> bool:

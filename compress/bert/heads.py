@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.bert.families import known_family
-from compress.bert.head import SEQUENCE, SINGLE_LABEL_HEAD, TOKENS, Head
+from compress.bert.head import SEQUENCE, SINGLE_LABEL_HEAD, TOKENS, Head, problem_type
 from compress.errors import InputError
 from compress.labels import are_numbers, check_names, listed, order_of
 
@@ -28,7 +28,9 @@ def head_of(model: PreTrainedModel) -> Head:
     """What a model's head is for."""
     classes = known_family(model).classes
     reads_tokens = TOKENS in classes and isinstance(model, classes[TOKENS])
-    return Head(TOKENS if reads_tokens else SEQUENCE, model.config.problem_type, reads_tokens)
+    if reads_tokens:
+        return Head(TOKENS, None, reads_tokens=True)
+    return Head(SEQUENCE, model.config.problem_type or problem_type(model.config.num_labels))
 
 
 def set_names(config: PretrainedConfig, names: Sequence[str], head: Head = SINGLE_LABEL_HEAD) -> None:
@@ -99,7 +101,7 @@ def check_head(model: PreTrainedModel, head: Head, who: str = "the model") -> No
             f"{who} has a head for {own.architecture}, but the task needs one for {head.architecture}; use a checkpoint of "
             "such a task, or the one that it was fine-tuned from."
         )
-    if own.problem_type not in (None, head.problem_type):
+    if model.config.problem_type not in (None, head.problem_type):
         raise InputError(
             f"{who} has a head for {own.problem_type}, but the task is {head.problem_type or 'of another kind'}; use a "
             "checkpoint of such a task, or let fine_tune begin with a new head (new_head: true)."

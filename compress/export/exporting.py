@@ -80,7 +80,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
         refuse_no_segments(model)
     refuse_unread(target, lower, options, brings_ranges=bool(quantized_linears(model)))
     judged = options.get("max_drop") is not None
-    model = aligned(model, task.labels) if judged else in_order(model, task.labels)
+    model = aligned(model, task.labels, task.rules.head) if judged else in_order(model, task.labels)
     task = task.read_by(model)
     with new_folder(folder, "export") as partial:
         check_known(task.calibration, model.tokenizer, "the model", allow_unknown=task.allow_unknown)
@@ -106,6 +106,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
         facts: dict[str, Any] = {
             "schema": SCHEMA,
             "target": target,
+            "kind": task.kind,
             "options": options,
             "inputs": input_names(model),
             "labels": list(model.config.id2label.values()),

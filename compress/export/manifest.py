@@ -8,9 +8,10 @@ from pathlib import Path
 import onnx
 import torch
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from compress.bert.families import Family, known_family
+from compress.bert.heads import head_of
 from compress.export.graph import FILE
 from compress.facts import MANIFEST
 
@@ -31,7 +32,8 @@ def write_manifest(model: PreTrainedModel, folder: Path) -> bool:
     if not isinstance(known_family(model), Family):
         return False
     graph = onnx.load(folder / FILE, load_external_data=False).graph
-    _, structure = torch.utils._pytree.tree_flatten(SequenceClassifierOutput(logits=torch.empty(1)))
+    output = TokenClassifierOutput if head_of(model).reads_tokens else SequenceClassifierOutput
+    _, structure = torch.utils._pytree.tree_flatten(output(logits=torch.empty(1)))
     metadata = {
         "architecture": type(model).__name__,
         "export_dtype": TYPES[graph.output[0].type.tensor_type.elem_type],

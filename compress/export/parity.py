@@ -11,10 +11,10 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.export.graph import Session
+from compress.tasks.encoding import Encoded, rows_of
 from compress.train.batches import sorted_batches
 
 if TYPE_CHECKING:
-    from compress.tasks.encoding import Encoded
     from compress.tasks.labelled import Task
 
 SENTENCES = 128
@@ -29,9 +29,9 @@ class ParityCheck:
     Args:
         name: "export", "int8", ...
         max_abs_error: Largest difference of a logit from the torch model's.
-        relative_error: Root mean square of the differences over that of the logits, each example's mean taken out.
-        label_flips: Answers whose label is another one.
-        compared: Answers compared.
+        relative_error: Root mean square of the differences over that of the answers; see the task's kind.
+        label_flips: Answers that are another one, such as another label.
+        compared: Answers compared; of tokens each has one.
         fused_ops: Operators in the running graph that do the work of several.
         integer_ops: Operators in the running graph that multiply integers.
         stayed_float: Names of the products with constant weights that do not multiply integers, where there are integers.
@@ -67,23 +67,20 @@ def real_batches(encoded: Encoded, max_length: int) -> Iterator[dict[str, np.nda
     yield encoded.batch(order[[0, -1]].tolist(), pad_to=max_length)
 
 
-def relative_error(told: np.ndarray, found: np.ndarray) -> float:
-    """Root mean square of the differences of logits, (examples, labels), over that of the first, each example's mean taken
-    out."""
-    spread = told - told.mean(axis=1, keepdims=True)
-    return float(np.sqrt(np.mean((found - told) ** 2)) / max(float(np.sqrt(np.mean(spread**2))), 1e-12))
-
-
 class Reference:
     """The torch model's answers, computed once and compared with each stage."""
 
     def __init__(self, model: PreTrainedModel, task: Task) -> None:
         task = task.read_by(model)
         split = task.calibration.require("calibration").take(SENTENCES)
+        self.rules = task.rules
         self.batches = list(real_batches(task.encode(split, model.tokenizer), task.max_length))
         with torch.inference_mode():
-            self.logits = [
-                model(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.float().numpy()
+            self.answers = [
+                rows_of(
+                    model(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.float().numpy(),
+                    batch["attention_mask"],
+                )
                 for batch in self.batches
             ]
 
@@ -96,10 +93,10 @@ class Reference:
             max_relative_error: Above it the stage is rejected.
             max_flips: The fraction of labels that may change.
         """
-        answers = [opened.run(batch) for batch in self.batches]
-        told, found = np.concatenate(self.logits), np.concatenate(answers)
-        errors, relative = found - told, relative_error(told, found)
-        flips = int((told.argmax(1) != found.argmax(1)).sum())
+        answers = [rows_of(opened.run(batch), batch["attention_mask"]) for batch in self.batches]
+        told, found = np.concatenate(self.answers), np.concatenate(answers)
+        errors, relative = found - told, self.rules.relative_error(told, found)
+        flips = int(self.rules.flips(told, found).sum())
         accepted = bool(np.isfinite(found).all()) and relative <= max_relative_error and flips <= max_flips * len(told)
         why = (
             f"relative error {relative:.2g} (allowed {max_relative_error:g}), {flips} of {len(told)} labels flipped "

@@ -19,7 +19,6 @@ from compress.bert.sharing import shared_parameters
 from compress.errors import InputError
 from compress.export.graph import Session, counted, input_names, tidy, write_module
 from compress.export.lowering import sums_before_norms
-from compress.export.parity import relative_error
 from compress.export.versions import save_for_old_runtimes
 from compress.openvino_session import Compiled
 from compress.runtimes.foreign_file import ForeignFile
@@ -185,7 +184,7 @@ def drift(
             logits, states[index] = file.read(batch, states[index], segment=segment)
             answers.append(logits)
         if number + 1 in DRIFT:
-            found[str(number + 1)] = relative_error(*answers)
+            found[str(number + 1)] = task.rules.relative_error(*answers)
     return found
 
 

@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from transformers import PreTrainedModel
 
 from compress.bert.quantizers import quantized_linears, quantizers_off
@@ -74,9 +73,8 @@ def _ranking(model: PreTrainedModel, task: Task) -> list[tuple[str, float]]:
     errors = {}
     with quantizers_off(model):
         told = predict(model, encoded)
-        size = float(np.sqrt(np.mean((told - told.mean(axis=1, keepdims=True)) ** 2)))
         for name, linear in quantized_linears(model).items():
             linear.on = True
-            errors[name] = float(np.sqrt(np.mean((predict(model, encoded) - told) ** 2))) / max(size, 1e-12)
+            errors[name] = encoded.rules.relative_error(told, predict(model, encoded))
             linear.on = False
     return sorted(errors.items(), key=lambda one: -one[1])

@@ -11,7 +11,7 @@ from typing import Any
 from compress import record
 from compress.measure.front_svg import SHARES, SPEEDUPS, Axis, Mark, draw_front
 from compress.measure.published import PUBLISHED, Published
-from compress.measure.tables import StepContext, check_one_machine, mean_of, place_of, read_folder, spread
+from compress.measure.tables import Run, check_one_machine, mean_of, place_of, read_folder, spread
 from compress.record import MISSING, finite, part
 
 Ratios = tuple[float | None, ...]
@@ -81,7 +81,7 @@ def front_block(folder: Path, link: str) -> tuple[str, dict[str, str]]:
     return "\n\n".join(parts), figures
 
 
-def students_of(recipe: str, runs: Sequence[StepContext]) -> list[Student]:
+def students_of(recipe: str, runs: Sequence[Run]) -> list[Student]:
     """One student for each int8 file of a recipe, or its last subject where it exports none.
 
     Args:
@@ -123,17 +123,17 @@ def students_of(recipe: str, runs: Sequence[StepContext]) -> list[Student]:
     return students
 
 
-def _subject(run: StepContext, name: str) -> dict[str, Any]:
+def _subject(run: Run, name: str) -> dict[str, Any]:
     return next((subject for subject in record.subjects_of(run) if record.name_of(subject) == name), {})
 
 
-def _retention(run: StepContext, name: str) -> float | None:
+def _retention(run: Run, name: str) -> float | None:
     metric = record.metric_of(run)
     own, teacher = (finite(part(one, "metrics").get(metric)) for one in (_subject(run, name), record.subjects_of(run)[0]))
     return None if own is None or not teacher else own / teacher
 
 
-def _macs_share(run: StepContext) -> float | None:
+def _macs_share(run: Run) -> float | None:
     """The last torch model's over the teacher's: both count every layer whole, which the exported file need not compute."""
     subjects = record.subjects_of(run)
     last = [subject for subject in subjects if subject.get("kind") == "torch"][-1:]

@@ -13,22 +13,22 @@ from compress.artifact.labels import names_in_folder
 from compress.errors import InputError
 from compress.facts import read_facts
 from compress.labels import check_names
-from compress.measure.accuracy import compare_answers, invariance, judge_answers, predict
+from compress.measure.accuracy import invariance, predict
 from compress.measure.counts import onnx_counts, size_bytes, torch_macs
 from compress.measure.latency import Grid, Progress, Timing, check_grid, time_subjects
 from compress.measure.machine import machine, versions
 from compress.measure.runners import Runner, check_device, open_runner
 from compress.measure.subjects import CONFIG, ONNX, Subject, input_limits, read_json, subjects_on_disk
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
-from compress.tasks.chance import confusion_matrix
 from compress.tasks.unknown import check_known
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from compress.tasks.encoding import Encoded
     from compress.tasks.labelled import Task
 
-COLUMNS = ("name", "accuracy", "95 % interval", "drop", "MB", "p50 ms", "speed-up")
+COLUMNS = ("name", "95 % interval", "drop", "MB", "p50 ms", "speed-up")
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,25 @@ class Measurement:
 
     Args:
         subjects: The entries of run.json's `subjects`, in the order given.
-        confusion: For each name the examples by true (row) and predicted (column) label.
-        predictions: For each name the logits, (examples, labels).
+        confusion: For each name the answers by true (row) and predicted (column) label; None where none is a single label.
+        predictions: For each name the answers, (examples, outputs), or a row for each word.
+        encoded: For each name the examples as it reads them.
         machine: Where it was measured.
         versions: Of what ran.
     """
 
     subjects: list[dict[str, Any]]
-    confusion: dict[str, list[list[int]]]
+    confusion: dict[str, list[list[int]] | None]
     predictions: dict[str, np.ndarray]
+    encoded: dict[str, Encoded]
     machine: dict[str, Any]
     versions: dict[str, str]
 
     def __str__(self) -> str:
         """Lay the subjects out as a table, with the latency at the first batch, length and number of threads."""
-        rows = [COLUMNS, *(_cells(subject) for subject in self.subjects)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+        columns = (COLUMNS[0], _decides(self.subjects[0]), *COLUMNS[1:])
+        rows = [columns, *(_cells(subject) for subject in self.subjects)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
         lines = []
         for first, *others in rows:
             cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
@@ -60,22 +63,23 @@ class Measurement:
         return "\n".join(lines)
 
     def front(self) -> list[dict[str, Any]]:
-        """Rows of {name, accuracy, p50_ms, size_bytes, on_front}, fastest first.
+        """Rows of {name, accuracy (or the first metric), p50_ms, size_bytes, on_front}, fastest first.
 
         A subject is on the front when no other is at least as accurate and as fast, and better in one of the two. The
         latency is that of the first batch, length and number of threads.
         """
+        metric = _decides(self.subjects[0])
         rows = [
             {
                 "name": one["name"],
-                "accuracy": one["metrics"]["accuracy"],
+                metric: one["metrics"][metric],
                 "p50_ms": one["latency"][0]["p50_ms"],
                 "size_bytes": one["size_bytes"],
             }
             for one in self.subjects
         ]
         for row in rows:
-            row["on_front"] = not any(_beats(other, row) for other in rows)
+            row["on_front"] = not any(_beats(other, row, metric) for other in rows)
         return sorted(rows, key=lambda row: row["p50_ms"])
 
 
@@ -127,11 +131,12 @@ def measure(
                 progress(f"evaluate {one.name}", done, len(found))
             answered[one.name] = _answer(one, task, device, grid.length[0], time_limit)
         timed = time_subjects(found, grid, baseline=reference, progress=progress)
-        entries = [_entry(one, task, answered[one.name], answered[reference].logits, timed[one.name]) for one in found]
+        entries = [_entry(one, task, answered[one.name], answered[reference].answers, timed[one.name]) for one in found]
     return Measurement(
         entries,
-        {name: _confusion(one.logits, one.labels, len(task.labels)) for name, one in answered.items()},
-        {name: one.logits for name, one in answered.items()},
+        {name: _confusion(one, task) for name, one in answered.items()},
+        {name: one.answers for name, one in answered.items()},
+        {name: one.encoded for name, one in answered.items()},
         machine(),
         versions(),
     )
@@ -201,13 +206,13 @@ def evaluate(
             "kind": one.kind,
             "target": one.target,
             "path": None if one.in_memory else str(one.path),
-            "examples": len(found.labels),
-            "truncated": found.truncated,
+            "examples": len(task.evaluation),
+            "truncated": found.encoded.truncated,
             "max_length": found.max_length,
             "unknown_tokens": round(found.unknown, 6),
             "labels": list(task.labels),
-            **judge_answers(task, found.logits, found.labels),
-            "confusion": _confusion(found.logits, found.labels, len(task.labels)),
+            **task.rules.judge(found.answers, found.encoded.labels, task.metric),
+            "confusion": _confusion(found, task),
             "parity": _parity(one, found.flips),
         }
 
@@ -216,9 +221,8 @@ def evaluate(
 class _Answers:
     """What opening a subject once tells."""
 
-    logits: np.ndarray
-    labels: np.ndarray
-    truncated: int
+    answers: np.ndarray
+    encoded: Encoded
     max_length: int
     flips: int
     counts: dict[str, int]
@@ -235,12 +239,22 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
     split = task.evaluation.require("evaluation")
     unknown = check_known(split, runner.tokenizer, repr(subject.name), allow_unknown=task.allow_unknown)
     encoded = read.encode(split, runner.tokenizer)
-    logits = predict(runner, encoded)
-    names = names_in_folder(subject.path, read_json(subject.path / CONFIG), logits.shape[1])
-    logits = logits[:, check_names(repr(subject.name), names, task.labels, "use a model of this task.")]
+    answers = predict(runner, encoded)
+    names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers.shape[1])
+    answers = answers[:, check_names(repr(subject.name), names, task.labels, "use a model of this task.")]
+    answers = task.rules.settled(answers, _settled(runner, subject, read, answers, encoded))
     counts = {} if length is None else _counts(subject, runner, length)
     flips = invariance(runner, encoded).flips
-    return _Answers(logits, encoded.labels, encoded.truncated, read.max_length, flips, counts, unknown)
+    return _Answers(answers, encoded, read.max_length, flips, counts, unknown)
+
+
+def _settled(runner: Runner, subject: Subject, task: Task, answers: np.ndarray, encoded: Encoded) -> tuple[float, ...]:
+    """What turns a subject's outputs into answers: as its folder tells, else as its answers to the selection part do."""
+    told = read_facts(subject.path).settled
+    if told or not task.rules.settle(answers[:0], encoded.labels[:0]) or not len(task.selection):
+        return told
+    selection = task.encode(task.selection.require("selection"), runner.tokenizer)
+    return task.rules.settle(predict(runner, selection), selection.labels)
 
 
 def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
@@ -266,11 +280,11 @@ def _entry(subject: Subject, task: Task, found: _Answers, baseline: np.ndarray, 
         "size_bytes": size_bytes(subject),
         "parameters": found.counts["parameters"],
         "macs": found.counts["macs"],
-        "truncated": found.truncated,
+        "truncated": found.encoded.truncated,
         "max_length": found.max_length,
         "unknown_tokens": round(found.unknown, 6),
-        **judge_answers(task, found.logits, found.labels),
-        **compare_answers(task, baseline, found.logits, found.labels),
+        **task.rules.judge(found.answers, found.encoded.labels, task.metric),
+        **task.rules.compare(baseline, found.answers, found.encoded.labels, task.metric),
         "parity": _parity(subject, found.flips),
         "processors": _processors(subject),
         "integer_ops": stage.get("integer_ops", found.counts["integer_ops"]),
@@ -292,9 +306,13 @@ def _parity(subject: Subject, flips: int) -> dict[str, Any]:
     return {**told, "batch_invariance_flips": flips}
 
 
-def _confusion(logits: np.ndarray, labels: np.ndarray, count: int) -> list[list[int]]:
-    found: list[list[int]] = confusion_matrix(labels, logits.argmax(axis=1), count).tolist()
-    return found
+def _confusion(found: _Answers, task: Task) -> list[list[int]] | None:
+    return task.rules.confusion(found.answers, found.encoded.labels, len(task.labels))
+
+
+def _decides(subject: dict[str, Any]) -> str:
+    """The metric that tables show: a task's first."""
+    return next(iter(subject["metrics"]))
 
 
 def _numbers(name: str, given: Iterable[int]) -> tuple[int, ...]:
@@ -311,11 +329,12 @@ def _baseline(subjects: Sequence[Subject], wanted: str | None) -> str:
 
 
 def _cells(subject: dict[str, Any]) -> tuple[str, ...]:
-    low, high = subject["metrics_ci95"]["accuracy"]
+    metric = _decides(subject)
+    low, high = subject["metrics_ci95"][metric]
     first = subject["latency"][0]
     return (
         subject["name"],
-        f"{subject['metrics']['accuracy']:.4f}",
+        f"{subject['metrics'][metric]:.4f}",
         f"{low:.4f} to {high:.4f}",
         f"{subject['drop']['value']:+.4f}",
         f"{subject['size_bytes'] / 1e6:.1f}",
@@ -324,7 +343,7 @@ def _cells(subject: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _beats(other: dict[str, Any], row: dict[str, Any]) -> bool:
-    as_good: bool = other["accuracy"] >= row["accuracy"] and other["p50_ms"] <= row["p50_ms"]
-    better: bool = other["accuracy"] > row["accuracy"] or other["p50_ms"] < row["p50_ms"]
+def _beats(other: dict[str, Any], row: dict[str, Any], metric: str) -> bool:
+    as_good: bool = other[metric] >= row[metric] and other["p50_ms"] <= row["p50_ms"]
+    better: bool = other[metric] > row[metric] or other["p50_ms"] < row["p50_ms"]
     return as_good and better

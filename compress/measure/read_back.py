@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.errors import CompressError
 from compress.log import libraries_silenced
-from compress.measure.accuracy import BATCH_SIZE
+from compress.measure.accuracy import predict
 from compress.measure.runners import open_runner
 from compress.measure.subjects import CONFIG, Subject, read_json
-from compress.train.batches import sorted_batches
+
+if TYPE_CHECKING:
+    from compress.tasks.labelled import Task
 
 ROUNDING = 0.001  # of the examples, whose two best answers may be as good as equal
 
 
-def names_told(subject: Subject, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[str]:
-    """The name that a folder's own config.json gives to the answer to each text.
+def answers_told(subject: Subject, task: Task, max_length: int) -> tuple[np.ndarray, Any]:
+    """What a folder says of the evaluation part, by its own tokenizer and the names of its own config.json.
 
     Args:
         subject: A folder with a file or a torch model.
-        texts: The first text of each example.
-        pairs: The second ones.
+        task: Gives the texts; of its labels only the names count.
         max_length: Tokens of an example that are read.
+
+    Returns:
+        Answers, a column for each of the task's labels, and the targets. A label that the folder does not name is never
+        answered.
     """
     names = _names_as_transformers_reads_them(subject)
     with open_runner(subject) as runner:
-        read = runner.tokenizer(
-            [text.strip() for text in texts],
-            None if pairs is None else [text.strip() for text in pairs],
-            truncation=True,
-            max_length=max_length,
-        )
-        told = np.empty(len(texts), dtype=np.int64)
-        for batch in sorted_batches(np.array([len(ids) for ids in read["input_ids"]]), BATCH_SIZE):
-            rows = runner.tokenizer.pad({key: [read[key][index] for index in batch] for key in read}, return_tensors="np")
-            told[batch] = runner.run({key: np.asarray(values, dtype=np.int64) for key, values in rows.items()}).argmax(axis=1)
-    return [names[answer] for answer in told.tolist()]
+        encoded = task.rules.encode(task.evaluation.require("evaluation"), runner.tokenizer, max_length)
+        found = predict(runner, encoded)
+    never = np.full((len(found), 1), found.min() - 1, dtype=found.dtype)
+    columns = {name: found[:, index : index + 1] for index, name in names.items() if index < found.shape[1]}
+    return np.concatenate([columns.get(label, never) for label in task.labels], axis=1), encoded.labels
 
 
 def _names_as_transformers_reads_them(subject: Subject) -> dict[int, str]:
@@ -54,37 +53,28 @@ def _names_as_transformers_reads_them(subject: Subject) -> dict[int, str]:
     return names
 
 
-def check_read_back(
-    subject: Subject,
-    accuracy: float,
-    *,
-    texts: Sequence[str],
-    pairs: Sequence[str] | None,
-    names: Sequence[str],
-    max_length: int,
-) -> dict[str, Any]:
+def check_read_back(subject: Subject, task: Task, metrics: Mapping[str, float], max_length: int) -> dict[str, Any]:
     """Check that a shipped folder scores by its own names what was measured of it.
 
     Args:
         subject: The folder.
-        accuracy: What was measured, a fraction.
-        texts: The first text of each evaluation example.
-        pairs: The second ones.
-        names: The true label of each, as the data names it.
+        task: Its evaluation part is answered again.
+        metrics: What was measured, the first of which is compared.
         max_length: Tokens of an example that are read.
 
     Returns:
-        `accuracy` and `examples`, for run.json.
+        The metric and `examples`, for run.json.
 
     Raises:
         CompressError: It scores otherwise.
     """
-    told = names_told(subject, texts, pairs, max_length)
-    right = sum(one == name for one, name in zip(told, names, strict=True))
-    if abs(right - accuracy * len(names)) > max(1.0, ROUNDING * len(names)):
+    answers, targets = answers_told(subject, task, max_length)
+    name, measured = next(iter(metrics.items()))
+    count, value = len(task.evaluation), task.score(answers, targets)[name]
+    if abs(value - measured) > max(1.0 / count, ROUNDING):
         raise CompressError(
-            f"{subject.path}: read by its own config.json the folder is right on {right / len(names):.1%} of {len(names)} "
-            f"examples, but {accuracy:.1%} was measured; its names ({CONFIG}), tokenizer or file are not those that were "
-            "measured. Nothing of it should be shipped: run again, with a new --out."
+            f"{subject.path}: read by its own config.json the folder's {name} is {value:.1%} on {count} examples, but "
+            f"{measured:.1%} was measured; its names ({CONFIG}), tokenizer or file are not those that were measured. Nothing "
+            "of it should be shipped: run again, with a new --out."
         )
-    return {"accuracy": right / len(names), "examples": len(names)}
+    return {name: value, "examples": count}

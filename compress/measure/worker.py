@@ -43,14 +43,14 @@ def time_subject(request: dict[str, Any], arrays: Arrays) -> Answer:
     samples = []
     for batch, length in request["shapes"]:
         call = prepare(random_inputs(request["vocabulary"], batch, length, request["seed"]))
-        _check(call(), batch, request["labels"])
+        _check(call(), batch, length, request["labels"])
         samples.append(time_calls(call, request["warm_up"] - 1, request["samples"], request["seconds"]))
     return {"samples": samples, "peak_memory_bytes": peak_memory_bytes()}, {}
 
 
-def _check(answer: Any, examples: int, labels: int | None) -> None:
+def _check(answer: Any, examples: int, length: int, labels: int | None) -> None:
     logits = answer if isinstance(answer, np.ndarray) else answer.float().cpu().numpy()
-    check_shape(logits.shape, examples, labels)
+    check_shape(logits.shape, examples, labels, length=length)
     check_finite(logits)
 
 

@@ -24,7 +24,6 @@ from compress.measure.subjects import OPENVINO
 from compress.pipeline.steps import Execution, StepOutput, call_of, stops_ahead
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.recipe.signatures import load_function
-from compress.tasks.chance import assert_better_than_chance, assert_not_in_another_order
 from compress.tasks.unlabelled import check_unlabelled
 from compress.train.calibration import check_calibration_part
 from compress.train.predict import predict
@@ -134,12 +133,12 @@ def check_teachers(execution: Execution, start: StepOutput) -> None:
     model, labels = start.model(), execution.task.labels
     if trains and order_of(label_names(model), labels) is None:
         return  # fine_tune says that the head was for other labels
-    model = aligned(model, labels, who=f"the model {execution.plan.model}")
+    rules = execution.task.rules
+    model = aligned(model, labels, rules.head, who=f"the model {execution.plan.model}")
     task = execution.task.read_by(model)
     encoded = task.encode(task.selection.require("selection").take(EXAMPLES), model.tokenizer)
-    logits = predict(model, encoded, progress=execution.progress, what="check the labels")
-    check = assert_not_in_another_order if trains else assert_better_than_chance
-    check(logits, encoded.labels, labels)
+    answers = predict(model, encoded, progress=execution.progress, what="check the labels")
+    rules.check_answers(answers, encoded.labels, labels, trains=trains)
 
 
 def check_runtimes(execution: Execution) -> None:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from compress.artifact.card import CARD, card_text
 from compress.measure.gates import judge
 from compress.measure.machine import machine_key
@@ -31,7 +29,6 @@ from compress.tasks.labelled import Task
 logger = logging.getLogger(__name__)
 
 DIFFERING = 10
-SHOWN_LETTERS = 600
 
 
 def measure_run(
@@ -216,44 +213,19 @@ def _measure(execution: Execution, stops: Sequence[StepOutput], exports: dict[st
 
 def _read_back(task: Task, shipped: Sequence[Any], entries: Sequence[dict[str, Any]]) -> None:
     """Open what is shipped as a stranger would, and note in its entry that it scores by its own names what was measured."""
-    split = task.evaluation
     for subject in shipped:
         if isinstance(subject, Subject):  # a model in memory has no folder to be read
             entry = next(entry for entry in entries if entry["name"] == subject.name)
-            entry["read_back"] = check_read_back(
-                subject,
-                entry["metrics"]["accuracy"],
-                texts=split.texts,
-                pairs=split.pairs,
-                names=[task.labels[label] for label in split.labels],
-                max_length=entry["max_length"],
-            )
+            entry["read_back"] = check_read_back(subject, task, entry["metrics"], entry["max_length"])
 
 
 def differing(result: Measurement, task: Task) -> list[dict[str, Any]]:
-    """The examples on which the probabilities of the first and the last subject are farthest apart."""
+    """The examples on which the answers of the first and the last subject are farthest apart."""
     names = list(result.predictions)
     if len(names) < 2:
         return []
-    told, found = (_probabilities(result.predictions[name]) for name in (names[0], names[-1]))
-    apart = np.abs(told - found).sum(axis=1) / 2
-    split = task.evaluation
-    return [
-        {
-            "text": split.texts[index][:SHOWN_LETTERS],
-            "pair": split.pairs[index][:SHOWN_LETTERS] if split.pairs else None,
-            "label": task.labels[split.labels[index]],
-            "teacher": [round(float(value), 4) for value in told[index]],
-            "student": [round(float(value), 4) for value in found[index]],
-        }
-        for index in np.argsort(-apart, kind="stable")[:DIFFERING]
-    ]
-
-
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
+    told, found = (result.predictions[name] for name in (names[0], names[-1]))
+    return task.rules.differing(told, found, task.evaluation, result.encoded[names[-1]], task.labels, DIFFERING)
 
 
 def _points(curve: Sequence[Sequence[float]]) -> list[dict[str, float]]:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel
+from transformers import BertConfig, BertTokenizer, PreTrainedModel
 
+from compress.bert.families import FAMILIES
+from compress.bert.heads import set_names
 from compress.methods.build_student import PLAIN_SIZES, SHAPES
 from compress.recipe.plan import Benchmark, Gates, Plan, Step
 
@@ -38,13 +40,12 @@ def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
         num_attention_heads=sizes["heads"],
         intermediate_size=sizes["intermediate"],
         max_position_embeddings=sizes["positions"],
-        id2label=dict(enumerate(task.labels)),
-        label2id={name: index for index, name in enumerate(task.labels)},
     )
+    set_names(config, task.labels, task.rules.head)
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = BertForSequenceClassification(config)
+        model = FAMILIES["bert"].classes[task.rules.head.architecture](config)
     model.tokenizer, model.label, model.has_new_head = tokenizer, "tiny", True
     return model.eval()
 

@@ -43,7 +43,8 @@ class OpenFile:
         """Give the logits of a batch."""
         assert self._run is not None
         logits = np.asarray(self._run(arrays), dtype="<f4")
-        check_shape(logits.shape, len(arrays["input_ids"]), request.get("labels"))
+        examples, length = arrays["input_ids"].shape
+        check_shape(logits.shape, examples, request.get("labels"), length=length)
         return {}, {"logits": logits}
 
 

@@ -7,13 +7,21 @@ import numpy as np
 from compress.errors import CompressError, InputError
 
 
-def check_shape(shape: tuple[int, ...], examples: int, labels: int | None = None, *, of_tokens: bool | None = None) -> None:
+def check_shape(
+    shape: tuple[int, ...],
+    examples: int,
+    labels: int | None = None,
+    *,
+    length: int | None = None,
+    of_tokens: bool | None = None,
+) -> None:
     """Refuse an answer that has not a row for each example, or for each of its tokens, and a column for each label.
 
     Args:
         shape: The answer's.
         examples: That it answers.
         labels: That config.json names; None where it names none.
+        length: Tokens of each example, where that is known here.
         of_tokens: Whether each token has an answer; None where that is not known here.
 
     Raises:
@@ -21,7 +29,8 @@ def check_shape(shape: tuple[int, ...], examples: int, labels: int | None = None
         InputError: It has another number of columns than there are labels.
     """
     dimensions = (2, 3) if of_tokens is None else (2 + of_tokens,)
-    if len(shape) not in dimensions or shape[0] != examples or not shape[-1]:
+    is_long = len(shape) == 3 and length not in (None, shape[1])
+    if len(shape) not in dimensions or shape[0] != examples or not shape[-1] or is_long:
         needed = "(examples, tokens, labels)" if of_tokens else "(examples, labels)"
         raise CompressError(
             f"the model gives an answer of shape {shape} to {examples} examples; {needed} is needed. Export or save it again."

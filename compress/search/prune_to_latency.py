@@ -14,6 +14,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
+from compress.bert.head import SINGLE_LABEL_HEAD
 from compress.bert.layout import encoder_layers
 from compress.bert.sharing import why_not_cut
 from compress.bert.surgery import copy_of, keep_layers
@@ -219,6 +220,8 @@ def _check(model: PreTrainedModel, task: Task, setting: Setting, teacher: PreTra
             f"the task's calibration part has {len(task.calibration)} examples; prune_to_latency needs at least {FEWEST} to "
             "compare structures on: give more training data, from which it is cut.",
         ]
+    if task.rules.head != SINGLE_LABEL_HEAD:
+        wrong = [*wrong, f"prune_to_latency compares probabilities of labels, which a task of {task.kind} does not have."]
     if teacher is not None and not _fits(model, teacher):
         wrong = [
             *wrong,

@@ -111,6 +111,13 @@ class TaskKind(Protocol):
     def flips(self, told: np.ndarray, found: np.ndarray) -> np.ndarray:
         """Tell of each row whether the second answer is another one than the first, (rows,)."""
 
+    def settle(self, answers: np.ndarray, targets: Any) -> tuple[float, ...]:
+        """Choose what turns outputs into answers, such as a threshold for each, on the selection part; empty where nothing is
+        to be chosen."""
+
+    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+        """Move answers so that what was chosen is where they turn; the scores below read such answers."""
+
     def score(self, answers: np.ndarray, targets: Any, metric: str) -> dict[str, float]:
         """Score answers; `metric` is among the scores."""
 

@@ -131,6 +131,14 @@ class TextClassification:
         """Compare the labels."""
         return np.asarray(told.argmax(1) != found.argmax(1))
 
+    def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
+        """Choose nothing: the largest output is the answer."""
+        return ()
+
+    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+        """Leave the answers."""
+        return answers
+
     def score(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, float]:
         """Accuracy, and the F1 of label 1 if that is asked for; both fractions."""
         from sklearn.metrics import f1_score

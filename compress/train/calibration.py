@@ -19,6 +19,7 @@ from compress.bert.first_token import first_token_only
 from compress.bert.layout import same_input
 from compress.bert.quantizers import QuantizedLinear, lend_ranges, quantized_linears, quantizers_off, with_quantizers
 from compress.errors import InputError
+from compress.tasks.encoding import rows_of
 from compress.train.batches import sorted_batches
 from compress.train.histogram import Calibration, Histogram, Percentile
 from compress.train.predict import on_device
@@ -186,6 +187,8 @@ def _correct_biases(model: PreTrainedModel, batches: Sequence[dict[str, torch.Te
 
 
 def answers(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) -> np.ndarray:
-    """The logits of every example of the batches, (examples, labels)."""
+    """The model's answers to the batches, (rows, outputs)."""
     with torch.inference_mode(), first_token_only(model):
-        return np.concatenate([model(**batch).logits.float().numpy() for batch in batches])
+        return np.concatenate(
+            [rows_of(model(**batch).logits.float().numpy(), batch["attention_mask"].numpy()) for batch in batches]
+        )

@@ -24,7 +24,7 @@ from tests.models import LONGEST, PIECES, tiny_of, tiny_tokenizer, tokens, toy_t
 
 LOOSE = {"max_relative_error": 10.0, "max_flips": 1.0}  # a random model's answers are near ties
 NEEDED = {"bert": 20, "distilbert": 20, "albert": 17, "mobilebert": 15, "bilstm": 18, "static": 13}
-"""Gelu came with 20, ReduceMax whose axes are an input with 18, LayerNormalization with 17, a Shape that tells a part with 15."""
+"""Gelu came with 20, ReduceMax with axes as an input with 18, LayerNormalization with 17, a Shape of a part with 15."""
 
 
 def model_of(kind: str) -> Any:

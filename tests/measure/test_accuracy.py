@@ -8,10 +8,19 @@ import pytest
 from scipy.stats import binomtest
 
 from compress.errors import CompressError, InputError
-from compress.measure.accuracy import compare_answers, invariance, judge_answers, predict
+from compress.measure.accuracy import invariance, predict
 from compress.measure.runners import Runner
+from compress.tasks.labelled import Task
 
 Batch = Mapping[str, np.ndarray]
+
+
+def judge_answers(task: Task, found: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    return task.rules.judge(found, labels, task.metric)
+
+
+def compare_answers(task: Task, baseline: np.ndarray, found: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    return task.rules.compare(baseline, found, labels, task.metric)
 
 
 def answers(predictions: list[int]) -> np.ndarray:

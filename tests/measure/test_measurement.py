@@ -277,7 +277,7 @@ def test_the_front_holds_what_no_other_beats() -> None:
         {"name": name, "metrics": {"accuracy": accuracy}, "size_bytes": 5, "latency": [{"p50_ms": time}, {"p50_ms": 0.1}]}
         for name, (accuracy, time) in facts.items()
     ]
-    front = Measurement(subjects, {}, {}, {}, {}).front()
+    front = Measurement(subjects, {}, {}, {}, {}, {}).front()
     assert [(row["name"], row["on_front"]) for row in front] == [
         ("fast", True),
         ("beaten", False),

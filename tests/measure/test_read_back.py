@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from compress.errors import CompressError
-from compress.measure.read_back import check_read_back, names_told
+from compress.measure.read_back import answers_told, check_read_back
 from compress.measure.subjects import subject_of
-from tests.measure.conftest import SENTENCES
+from compress.tasks.labelled import Task
 
+LABELS = ("bad", "good")
 TRUTH = ["good", "bad"] * 4
 
 
@@ -26,24 +27,38 @@ def named(folder: Path, **names: str) -> Path:
     return folder
 
 
-def test_answers_are_called_what_the_folder_itself_calls_them(onnx_folder: Callable[..., Path]) -> None:
+def test_answers_are_called_what_the_folder_itself_calls_them(
+    onnx_folder: Callable[..., Path], make_task: Callable[..., Task]
+) -> None:
     subject = subject_of(named(onnx_folder(tokenizer=True), n0="bad", n1="good"))
-    told = names_told(subject, ["a good film", "bad", "the very good plot"], None, 16)
-    assert told == ["good", "bad", "good"]
+    answers, targets = answers_told(subject, make_task(), 16)
+    assert [LABELS[answer] for answer in answers.argmax(axis=1)] == [
+        "good",
+        "bad",
+        "good",
+        "bad",
+        "good",
+        "bad",
+        "good",
+        "bad",
+    ]
+    assert [LABELS[target] for target in targets] == TRUTH
+    turned, _ = answers_told(subject_of(named(subject.path, n0="good", n1="bad")), make_task(), 16)
+    assert (turned == answers[:, ::-1]).all()
 
 
-def test_a_folder_that_scores_what_was_measured_passes(onnx_folder: Callable[..., Path]) -> None:
+def test_a_folder_that_scores_what_was_measured_passes(
+    onnx_folder: Callable[..., Path], make_task: Callable[..., Task]
+) -> None:
     subject = subject_of(named(onnx_folder(tokenizer=True), n0="bad", n1="good"))
-    told = names_told(subject, SENTENCES, None, 16)
-    right = sum(one == name for one, name in zip(told, TRUTH, strict=True)) / len(TRUTH)
-    assert check_read_back(subject, right, texts=SENTENCES, pairs=None, names=TRUTH, max_length=16) == {
-        "accuracy": right,
-        "examples": 8,
-    }
+    told = check_read_back(subject, make_task(), {"accuracy": 1.0}, 16)
+    assert told == {"accuracy": 1.0, "examples": 8}
 
 
 @pytest.mark.parametrize("names", [{"n0": "good", "n1": "bad"}, {"n0": "ham", "n1": "spam"}])
-def test_a_folder_whose_names_are_others_is_refused(onnx_folder: Callable[..., Path], names: dict[str, str]) -> None:
+def test_a_folder_whose_names_are_others_is_refused(
+    onnx_folder: Callable[..., Path], make_task: Callable[..., Task], names: dict[str, str]
+) -> None:
     subject = subject_of(named(onnx_folder(tokenizer=True), **names))
-    with pytest.raises(CompressError, match=r"right on \d+\.\d% of 8 examples, but 100\.0% was measured"):
-        check_read_back(subject, 1.0, texts=SENTENCES, pairs=None, names=TRUTH, max_length=16)
+    with pytest.raises(CompressError, match=r"accuracy is \d+\.\d% on 8 examples, but 100\.0% was measured"):
+        check_read_back(subject, make_task(), {"accuracy": 1.0}, 16)

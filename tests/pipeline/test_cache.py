@@ -276,7 +276,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
 
     def measure(given: list[Any], **_: Any) -> Measurement:
         seen.append({one.target: (one.path / "model.onnx").read_text() for one in given if one.target != "torch"})
-        return Measurement([dict(teacher), dict(int8)], {}, {}, {"cpu": "a CPU"}, {})
+        return Measurement([dict(teacher), dict(int8)], {}, {}, {}, {"cpu": "a CPU"}, {})
 
     def export(model: Any, folder: Path, **_: Any) -> None:
         folder.mkdir()

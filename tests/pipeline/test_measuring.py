@@ -51,7 +51,9 @@ def slower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
             row["p50_ms"] = other["p50_ms"] * how["factor"]
         found = [teacher, plain, int8]
         logits = {one["name"]: np.zeros((16, 2)) for one in found}
-        return Measurement(found, {name: [[8, 0], [0, 8]] for name in logits}, logits, {"cpu": "a CPU"}, {})
+        return Measurement(
+            found, {name: [[8, 0], [0, 8]] for name in logits}, logits, dict.fromkeys(logits), {"cpu": "a CPU"}, {}
+        )
 
     def export_all(execution: Any, tiny: bool) -> dict[str, Path]:
         folders = {}
