@@ -1,7 +1,8 @@
 """Tell mkdocs the navigation of the site, and the files of the repository that pages link to.
 
 The navigation is made from the folders, so that a page is one file in docs/ and no other line. A link from a page out of
-docs/, to a recipe, a result, a figure or a script, leads to a copy of that file in the site, so that it is there whoever serves it.
+docs/, to a recipe, a result, a figure or a script, leads to a copy of that file in the site, which
+is there whoever serves it.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from tools.tables import read_folder
 UP = "../.."
 NOTES = {
     "sst2": "A recipe named `ptq` or `q8bert` quantizes its teacher and leaves every layer in place. While those two were "
-    "timed other work ran on the machine, at a lower priority. The learning rate of the student of `three_layers_int8` was settled "
-    "with these evaluation data in sight, and the recipe's own limit of 0.8 points is missed by two of its seeds.",
+    "timed other work ran on the machine, at a lower priority. The learning rate of the student of `three_layers_int8` was "
+    "settled with these evaluation data in sight, and the recipe's own limit of 0.8 points is missed by two of its seeds.",
     "mrpc": "Other work ran on the machine, at a lower priority, while `q8bert` was timed.",
 }
 

@@ -113,7 +113,8 @@ def run_record_page() -> str:
     return page(
         "run.json",
         "The public record of a run. Keys are stable; `schema` changes when one changes its meaning. `[]` stands for each "
-        "item of a list, `NAME` for any name. `recipes/results/` holds `{schema: 1, runs: [...]}`, one such record for each seed.",
+        "item of a list, `NAME` for any name. `recipes/results/` holds `{schema: 1, runs: [...]}`, one such record "
+        "for each seed.",
         table(("key", "what it means"), [(f"`{key}`", cell_with_links(text)) for key, text in KEYS.items()]),
     )
 
