@@ -60,20 +60,23 @@ def evaluate(
     source = data_folder(data_dir)
     asked = None if max_length is None else whole_number("--max-length", max_length, 4, LONGEST)
     from compress import tasks
-    from compress.artifact.labels import names_in_folder
+    from compress.artifact.labels import head_in_folder, names_in_folder
     from compress.facts import read_facts
     from compress.measure import measurement, subjects
+    from compress.tasks.kind import kind_for
 
     subject = subjects.subject_of(folder)
-    length = asked or read_facts(subject.path).max_length or 128
+    told, config = read_facts(subject.path), subjects.read_json(subject.path / subjects.CONFIG)
+    length = asked or told.max_length or 128
     with kept_from_stdout(sys.stderr):
+        kind = told.kind or kind_for(head_in_folder(config))
         if is_data_file(data):
-            names = names_in_folder(subject.path, subjects.read_json(subject.path / subjects.CONFIG))
+            names = names_in_folder(subject.path, config)
             task = tasks.evaluation_task(
-                Path(data).expanduser(), labels=names, max_length=length, allow_unknown=allow_unknown, **columns
+                Path(data).expanduser(), labels=names, max_length=length, allow_unknown=allow_unknown, kind=kind, **columns
             )
         else:
-            task = tasks.task(data, data_dir=source, max_length=length, allow_unknown=allow_unknown)
+            task = tasks.task(data, kind=kind, data_dir=source, max_length=length, allow_unknown=allow_unknown)
         found = measurement.evaluate(subject, task=task, device=device, time_limit=time_limit)
     if table is not None:
         record.write_whole(table, matrix_csv(found))

@@ -24,6 +24,7 @@ from compress.recipe.signatures import (
     takes_any_key,
 )
 from compress.recipe.steps import StepNames, check_exports, check_steps
+from compress.tasks.kind import load_kind
 
 DEFAULT_SEED = 13
 LARGEST_SEED = 2**32 - 1
@@ -173,6 +174,10 @@ def _task(data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
         said = unknown("kind of task", str(kind), tasks.TASKS)
         mistakes.add(("task", "kind"), f"{shown(kind)} is an {said}")
         mistakes.closed.add(("task", "kind"))
+    elif task.get("metric") is not None and task["metric"] not in load_kind(kind).metrics:
+        allowed = " or ".join(load_kind(kind).metrics)
+        mistakes.add(("task", "metric"), f"{shown(task['metric'])} is not allowed; allowed: {allowed}")
+        mistakes.closed.add(("task", "metric"))
     _check_data(task, mistakes)
     function = getattr(tasks, "task", None)
     rest = {key: value for key, value in task.items() if key not in ("kind", "data")}

@@ -151,6 +151,13 @@ class TaskKind(Protocol):
         """Write the last lines of the card's example in Python, which print what `logits` say of `texts`."""
 
 
+def kind_for(head: Head) -> str:
+    """The kind of task that a model's head is for, by what the head says of itself; the first of several."""
+    from compress.tasks import DEFAULT_KIND, TASKS
+
+    return next((name for name in TASKS if load_kind(name).head == head), DEFAULT_KIND)
+
+
 @cache
 def load_kind(name: str) -> TaskKind:
     """The rules of a kind of TASKS, by its name."""
