@@ -49,6 +49,7 @@ TABLES = {
             "labelled",
             "labels",
             "reading",
+            "scores",
             "single_labels",
             "split",
             "texts",
