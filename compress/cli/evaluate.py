@@ -31,6 +31,7 @@ from compress.cli.options import (
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.cli.results import MOST_LABELS, matrix_csv, scores_text
+from compress.errors import InputError
 from compress.runtimes.limits import TIME_LIMIT_SECONDS
 from compress.tasks.data.files import is_data_file
 
@@ -78,6 +79,8 @@ def evaluate(
         else:
             task = tasks.task(data, kind=kind, data_dir=source, max_length=length, allow_unknown=allow_unknown)
         found = measurement.evaluate(subject, task=task, device=device, time_limit=time_limit)
+    if table is not None and found["confusion"] is None:
+        raise InputError(f"--matrix counts answers of single labels, which a task of {kind} does not have; leave it out.")
     if table is not None:
         record.write_whole(table, matrix_csv(found))
     if as_json:
@@ -86,7 +89,7 @@ def evaluate(
     say(scores_text(found))
     if table is not None:
         say(f"all answers by label: {table}")
-    elif len(found["labels"]) > MOST_LABELS:
+    elif found["confusion"] is not None and len(found["labels"]) > MOST_LABELS:
         say("all answers by label: --matrix FILE writes them to a CSV file")
     unknown, read = record.percent(found["unknown_tokens"]), found["max_length"]
     say(f"{found['examples']} examples, {found['truncated']} of them cut to {read} tokens; {unknown} of the tokens unknown")
