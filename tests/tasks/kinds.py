@@ -1,0 +1,35 @@
+"""A few rows of every kind of task, as files that people have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+Write = Callable[[Path, int], Path]
+WORDS = ("film", "plot", "scene", "actor", "song", "book")
+
+
+def _sentences(count: int) -> list[tuple[str, bool, bool]]:
+    """Sentences that tell by a word whether they are good, and by another whether they are sad."""
+    made = []
+    for index in range(count):
+        good, sad = index % 2 == 0, index % 3 == 0
+        words = ["the", WORDS[index % 6], "was", "good" if good else "bad", *(["and", "sad"] if sad else []), f"number{index}"]
+        made.append((" ".join(words), good, sad))
+    return made
+
+
+def text_classification(folder: Path, count: int) -> Path:
+    """Sentences with one label."""
+    lines = [f"{text}\t{'good' if good else 'bad'}" for text, good, _ in _sentences(count)]
+    return _written(folder / "rows.tsv", ["text\tlabel", *lines])
+
+
+ROWS: dict[str, Write] = {
+    "text-classification": text_classification,
+}
+
+
+def _written(path: Path, lines: list[str]) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
