@@ -1,4 +1,4 @@
-"""Every kind of task goes the whole way: trained, distilled, pruned, quantized, exported, measured, reported, opened by others."""
+"""Every kind of task goes the whole way: trained, distilled, pruned, quantized, exported, measured, reported, opened."""
 
 from __future__ import annotations
 
