@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 TASKS = {
     "text-classification": "compress.tasks.text_classification",
+    "multi-label-classification": "compress.tasks.multi_label_classification",
 }
 
 DEFAULT_KIND = "text-classification"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,8 +26,18 @@ def text_classification(folder: Path, count: int) -> Path:
     return _written(folder / "rows.tsv", ["text\tlabel", *lines])
 
 
+def multi_label_classification(folder: Path, count: int) -> Path:
+    """Sentences with one, two or no labels."""
+    rows = [
+        {"text": text, "labels": [name for name, stands in (("good", good), ("sad", sad)) if stands]}
+        for text, good, sad in _sentences(count)
+    ]
+    return _written(folder / "rows.jsonl", [json.dumps(row) for row in rows])
+
+
 ROWS: dict[str, Write] = {
     "text-classification": text_classification,
+    "multi-label-classification": multi_label_classification,
 }
 
 
