@@ -24,7 +24,6 @@ from compress.recipe.signatures import (
     takes_any_key,
 )
 from compress.recipe.steps import StepNames, check_exports, check_steps
-from compress.tasks.kind import load_kind
 
 DEFAULT_SEED = 13
 LARGEST_SEED = 2**32 - 1
@@ -174,8 +173,8 @@ def _task(data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
         said = unknown("kind of task", str(kind), tasks.TASKS)
         mistakes.add(("task", "kind"), f"{shown(kind)} is an {said}")
         mistakes.closed.add(("task", "kind"))
-    elif task.get("metric") is not None and task["metric"] not in load_kind(kind).metrics:
-        allowed = " or ".join(load_kind(kind).metrics)
+    elif task.get("metric") is not None and task["metric"] not in tasks.metrics_of(kind):
+        allowed = " or ".join(tasks.metrics_of(kind))
         mistakes.add(("task", "metric"), f"{shown(task['metric'])} is not allowed; allowed: {allowed}")
         mistakes.closed.add(("task", "metric"))
     _check_data(task, mistakes)

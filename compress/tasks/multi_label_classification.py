@@ -151,7 +151,7 @@ class MultiLabelClassification:
 
     name = NAME
     head = Head(problem_type=MULTI_LABEL)
-    metrics: tuple[str, ...] = tuple(SCORES)
+    metrics: tuple[str, ...] = ("micro_f1", "macro_f1")
     known = KNOWN
     readers: Mapping[str, Reader] = NO_READERS
     unit = "examples"

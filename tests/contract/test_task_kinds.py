@@ -17,7 +17,7 @@ from compress.cli.results import scores_text
 from compress.measure.measurement import evaluate
 from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe_text
-from compress.tasks import TASKS, evaluation_task, task
+from compress.tasks import TASKS, evaluation_task, metrics_of, task
 from compress.tasks.kind import kind_for, load_kind
 from tests.models import tiny_tokenizer
 from tests.tasks.kinds import ROWS
@@ -49,6 +49,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_every_kind_has_rows_a_recipe_and_a_page() -> None:
+    assert all(metrics_of(kind) == load_kind(kind).metrics for kind in TASKS)
     assert ROWS.keys() == TASKS.keys()
     recipes = [path.read_text(encoding="utf-8") for path in (ROOT / "recipes").rglob("*.yaml")]
     for kind in TASKS:
