@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TASKS = {
     "text-classification": "compress.tasks.text_classification",
     "multi-label-classification": "compress.tasks.multi_label_classification",
+    "regression": "compress.tasks.regression",
 }
 
 DEFAULT_KIND = "text-classification"

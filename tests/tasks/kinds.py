@@ -35,9 +35,16 @@ def multi_label_classification(folder: Path, count: int) -> Path:
     return _written(folder / "rows.jsonl", [json.dumps(row) for row in rows])
 
 
+def regression(folder: Path, count: int) -> Path:
+    """Sentences with a score from 0 to 3."""
+    lines = [f"{text}\t{2.0 * good + sad + index % 5 / 10}" for index, (text, good, sad) in enumerate(_sentences(count))]
+    return _written(folder / "rows.tsv", ["text\tscore", *lines])
+
+
 ROWS: dict[str, Write] = {
     "text-classification": text_classification,
     "multi-label-classification": multi_label_classification,
+    "regression": regression,
 }
 
 
