@@ -27,7 +27,8 @@ tokenizer.enable_truncation({max_length})
 tokenizer.enable_padding()
 {opened}
 
-found = tokenizer.encode_batch(["the first sentence", "and a second one"])
+texts = ["the first sentence", "and a second one"]
+found = tokenizer.encode_batch(texts)
 columns = {{
     "input_ids": [one.ids for one in found],
     "attention_mask": [one.attention_mask for one in found],

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -201,13 +202,13 @@ class MultiLabelClassification:
             return None
         return ", ".join(name for name, is_true in zip(names, targets[0], strict=True) if is_true) or "nothing"
 
-    def split(self, role: Role, rows: Rows, targets: np.ndarray) -> Split:
+    def split(self, role: Role, rows: Rows, targets: np.ndarray, names: tuple[str, ...]) -> Split:
         """Keep texts, pairs and marks."""
         return Split(role, rows.texts, rows.pairs, targets)
 
-    def no_targets(self, texts: Sequence[str]) -> np.ndarray:
+    def without_labels(self, split: Split) -> Split:
         """Mark nothing; a teacher answers."""
-        return np.zeros((len(texts), 1), dtype=np.float32)
+        return replace(split, labels=np.zeros((len(split), 1), dtype=np.float32))
 
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose the first example of each label, and others."""

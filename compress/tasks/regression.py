@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,13 +128,13 @@ class Regression:
         """Show the score that all rows have."""
         return f"{targets[0]:g}" if len(targets) and (targets == targets[0]).all() else None
 
-    def split(self, role: Role, rows: Rows, targets: np.ndarray) -> Split:
+    def split(self, role: Role, rows: Rows, targets: np.ndarray, names: tuple[str, ...]) -> Split:
         """Keep texts, pairs and scores."""
         return Split(role, rows.texts, rows.pairs, targets)
 
-    def no_targets(self, texts: Sequence[str]) -> np.ndarray:
+    def without_labels(self, split: Split) -> Split:
         """Give no scores; a teacher does."""
-        return np.full(len(texts), np.nan, dtype=np.float32)
+        return replace(split, labels=np.full(len(split), np.nan, dtype=np.float32))
 
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose examples whose scores spread as all do."""
