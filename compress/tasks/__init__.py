@@ -17,6 +17,7 @@ TASKS = {
     "text-classification": "compress.tasks.text_classification",
     "multi-label-classification": "compress.tasks.multi_label_classification",
     "regression": "compress.tasks.regression",
+    "token-classification": "compress.tasks.token_classification",
 }
 
 DEFAULT_KIND = "text-classification"

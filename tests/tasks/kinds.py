@@ -41,10 +41,23 @@ def regression(folder: Path, count: int) -> Path:
     return _written(folder / "rows.tsv", ["text\tscore", *lines])
 
 
+def token_classification(folder: Path, count: int) -> Path:
+    """Sentences whose good or bad, and sad, are entities."""
+    blocks = []
+    for text, *_ in _sentences(count):
+        words = text.split()
+        tags = ["B-mood" if word in ("good", "bad") else "B-tone" if word == "sad" else "O" for word in words]
+        if "sad" in words:
+            tags[words.index("and")] = "I-mood"
+        blocks.append("\n".join(f"{word}\t{tag}" for word, tag in zip(words, tags, strict=True)))
+    return _written(folder / "rows.conll", ["\n\n".join(blocks)])
+
+
 ROWS: dict[str, Write] = {
     "text-classification": text_classification,
     "multi-label-classification": multi_label_classification,
     "regression": regression,
+    "token-classification": token_classification,
 }
 
 
