@@ -70,7 +70,7 @@ def evaluate(
     told, config = read_facts(subject.path), subjects.read_json(subject.path / subjects.CONFIG)
     length = asked or told.max_length or 128
     with kept_from_stdout(sys.stderr):
-        kind = told.kind or kind_for(head_in_folder(config))
+        kind = told.kind if told.kind in tasks.TASKS else kind_for(head_in_folder(config))
         if is_data_file(data):
             names = names_in_folder(subject.path, config)
             task = tasks.evaluation_task(

@@ -19,6 +19,7 @@ from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe_text
 from compress.tasks import TASKS, evaluation_task, metrics_of, task
 from compress.tasks.kind import kind_for, load_kind
+from tests.cli.calling import call
 from tests.models import tiny_tokenizer
 from tests.tasks.kinds import ROWS
 
@@ -132,3 +133,13 @@ def test_every_label_is_kept_among_a_few_examples_and_parts_are_apart(kind: str,
     assert not set(read.train.texts) & set(read.evaluation.texts)
     assert few.fingerprint != read.fingerprint
     assert read.describe()["kind"] == kind
+
+
+@pytest.mark.slow
+def test_eval_reads_the_kind_off_the_folder(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
+    kind, path, out, _ = made
+    ended = call("eval", str(out / "export" / "onnxruntime-cpu"), "--data", str(path), "--allow-unknown", "--json")
+    assert ended.exit_code == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert next(iter(found["metrics"])) == load_kind(kind).metrics[0]
+    assert found["examples"] == 120
