@@ -164,22 +164,17 @@ def test_report_refuses_a_run_json_of_somebody_else(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["run.json"]
 
 
-def test_report_refreshes_a_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [True, False, True]
-
-    def refresh_tables(path: Path) -> bool:
-        assert path == tmp_path / "README.md"
-        return answers.pop(0)
-
-    stand_in(monkeypatch, "compress.measure.pages", refresh_tables=refresh_tables)
-    path = str(tmp_path / "README.md")
-    assert call("report", "--readme", path).stdout == f"refreshed: {path}\n"
-    assert call("report", "--readme", path).stdout == f"up to date: {path}\n"
-    assert json.loads(call("report", "--readme", path, "--json").stdout) == {"readme": path, "changed": True}
+def test_report_names_the_command_that_refreshes_pages_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("mine")
+    result = call("report", "--readme", str(path))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"python -m tools.docs {path}" in result.stderr
+    assert path.read_text() == "mine"
 
 
 @pytest.mark.parametrize("arguments", [[], ["folder", "--readme", "README.md"], ["no_such_folder"]])
-def test_report_needs_one_run_or_one_readme(arguments: list[str]) -> None:
+def test_report_needs_one_run(arguments: list[str]) -> None:
     result = call("report", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
 

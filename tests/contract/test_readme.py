@@ -11,10 +11,10 @@ import pytest
 
 import compress as cp
 from compress.artifact import model_source
-from compress.measure.pages import refresh_tables
 from compress.recipe import read_recipe_text, summaries
 from tests.contract.test_tables import TABLES
 from tests.models import tiny_bert, toy_task
+from tools.pages import refresh_tables
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
