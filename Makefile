@@ -4,9 +4,12 @@ FLOORS := .venv-floors
 KEEP ?= torch
 PROCESSES ?= logical
 
-.PHONY: setup demo test test-matrix check docs floors
+.PHONY: help setup demo test test-matrix check docs floors
 
-setup: .venv/ready
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## make .venv, and install the toolkit with all that its tests need
 
 .venv/ready: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -14,29 +17,27 @@ setup: .venv/ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,docs,test]"
 	touch $@
 
-demo: setup
+demo: setup ## run recipes/quickstart.yaml on real weights and data
 	$(BIN)/bert-compress run recipes/quickstart.yaml
 
-test: setup
+test: setup ## run the tests, but for the matrix
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal -m "not matrix"
 
-test-matrix: setup
+test-matrix: setup ## run whole tables: kinds, targets, recipes, old runtimes, the wheel
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal -m matrix
 
-check: setup
+check: setup ## look at lint, format, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/contract/test_direction.py
 	$(BIN)/mkdocs build --strict --quiet
 
-# docs/ as a site in site/; `python -m tools.docs` brings its tables and its reference up to date first
-docs: setup
+docs: setup ## write docs/ as a site to site/, its tables and its reference brought up to date first
 	$(BIN)/python -m tools.docs
 	$(BIN)/mkdocs build --strict
 
-# The lowest versions that setup.cfg states, in an environment of their own; KEEP names what is as constraints.txt has it
-floors: $(FLOORS)/ready
+floors: $(FLOORS)/ready ## run quick tests with the lowest versions of setup.cfg; KEEP names what stays as constraints.txt has it
 	OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "(not slow or floors) and not matrix"
 
 $(FLOORS)/ready: setup.cfg pyproject.toml constraints.txt tools/floors.py

@@ -63,7 +63,7 @@ def signature(name: str, function: Callable[..., Any]) -> str:
         if one.kind is one.KEYWORD_ONLY and not seen_keyword:
             parameters.append("*")
             seen_keyword = True
-        stars = {one.VAR_KEYWORD: "**", one.VAR_POSITIONAL: "*"}.get(one.kind, "")
+        stars = {one.VAR_KEYWORD: "**", one.VAR_POSITIONAL: "*"}.get(one.kind, "")  # type: ignore[call-overload]
         default = "" if one.default is one.empty else f"={one.default!r}"
         parameters.append(f"{stars}{one.name}{default}")
     line = f"{name}({', '.join(parameters)})"
