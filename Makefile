@@ -3,6 +3,7 @@ BIN := .venv/bin
 FLOORS := .venv-floors
 KEEP ?= torch
 PROCESSES ?= logical
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help setup demo test test-matrix check docs floors
 

@@ -142,8 +142,8 @@ def _anchors(page: str) -> set[str]:
 
 def test_readme_is_short_and_leads_to_every_section() -> None:
     assert len(README.encode()) < 8000
-    sections = {target.split("/")[1] for target, _ in linked("README.md") if target.count("/") == 2}
-    assert sections == set(SECTIONS.values())
+    sections = {target.split("/")[1] for target, _ in linked("README.md") if target.startswith("docs/")}
+    assert set(SECTIONS.values()) <= sections
 
 
 def test_the_navigation_is_what_lies_in_the_folders() -> None:

@@ -9,10 +9,21 @@ from compress.record import MISSING
 from tools.reference.prose import cell, page, table, value
 
 Schema = dict[str, Any]
-LINKS = {
+TOLD = {
+    "seed": "Of every random choice.",
+    "data": "The name of a known data set, or files and their columns: see [below](#taskdata).",
     "steps": "A list of [methods](methods.md), read top to bottom: `- NAME: {key: value}`, with `as: NAME` beside it to name "
     "its model for later steps.",
     "export": "A list of [targets](targets.md): `- NAME: {key: value}`, or the bare name.",
+}
+WORDS = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "a mapping",
+    "string": "a text",
 }
 LIMITS = (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"), ("exclusiveMaximum", "below"))
 
@@ -22,7 +33,7 @@ def recipe_page() -> str:
     schema = json_schema()
     keys: Schema = schema["properties"]
     rows = [
-        (f"`{key}`", _needed(schema, key, said), LINKS.get(key) or _sections(key) or cell(said.get("description", "")))
+        (f"`{key}`", _needed(schema, key, said), TOLD.get(key) or _sections(key) or cell(said.get("description", "")))
         for key, said in keys.items()
     ]
     task = next(one for one in keys["task"]["oneOf"] if "properties" in one)
@@ -52,7 +63,7 @@ def _needed(schema: Schema, key: str, said: Schema) -> str:
 
 def _section(section: Schema) -> str:
     rows = [
-        (f"`{key}`", cell(_allowed(said)), _needed(section, key, said), cell(said.get("description", "")))
+        (f"`{key}`", cell(_allowed(said)), _needed(section, key, said), TOLD.get(key) or cell(said.get("description", "")))
         for key, said in section["properties"].items()
     ]
     return table(("key", "allowed", "default", "what it means"), rows)
@@ -60,15 +71,13 @@ def _section(section: Schema) -> str:
 
 def _allowed(said: Schema) -> str:
     if "oneOf" in said or "anyOf" in said:
-        return " or ".join(dict.fromkeys(_allowed(one) for one in said.get("oneOf") or said["anyOf"]))
+        return ", or ".join(dict.fromkeys(_allowed(one) for one in said.get("oneOf") or said["anyOf"]))
     if "enum" in said:
         return ", ".join(f"`{one}`" for one in said["enum"])
     kinds = said.get("type", "anything")
-    text = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
-    if text == "object":
-        return "a mapping"
-    if text == "array":
-        return f"a list of {_allowed(said.get('items', {}))}"
+    if kinds == "array":
+        return f"a list, each item {_allowed(said.get('items', {}))}"
+    text = " or ".join(WORDS.get(str(kind), str(kind)) for kind in (kinds if isinstance(kinds, list) else [kinds]))
     limits = [f"{word} {said[key]}" for key, word in LIMITS if key in said]
     if "pattern" in said:
         limits.append(f"`{said['pattern']}`")
