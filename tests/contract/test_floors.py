@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import compress
-from tests.contract.test_readme import ROOT
+from tests.pages import ROOT
 
 
 @pytest.fixture
