@@ -4,7 +4,7 @@ FLOORS := .venv-floors
 KEEP ?= torch
 PROCESSES ?= logical
 
-.PHONY: help setup demo test test-matrix check floors
+.PHONY: help setup demo test test-matrix check docs floors
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ setup: .venv/ready ## make .venv, and install the toolkit with all that its test
 .venv/ready: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,test]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,docs,test]"
 	touch $@
 
 demo: setup ## run recipes/quickstart.yaml on real weights and data
@@ -31,6 +31,11 @@ check: setup ## look at lint, format, types and the direction of imports
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/contract/test_direction.py
+	$(BIN)/mkdocs build --strict --quiet
+
+docs: setup ## write docs/ as a site to site/, its tables and its reference brought up to date first
+	$(BIN)/python -m tools.docs
+	$(BIN)/mkdocs build --strict
 
 floors: $(FLOORS)/ready ## run quick tests with the lowest versions of setup.cfg; KEEP names what stays as constraints.txt has it
 	OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "(not slow or floors) and not matrix"
@@ -39,7 +44,7 @@ $(FLOORS)/ready: setup.cfg pyproject.toml constraints.txt tools/floors.py
 	$(PYTHON) -m venv --clear $(FLOORS)
 	$(PYTHON) tools/floors.py write $(KEEP:%=--keep %) > $(FLOORS)/floors.txt
 	$(FLOORS)/bin/pip install --quiet --constraint $(FLOORS)/floors.txt torch
-	$(FLOORS)/bin/pip install --quiet --constraint $(FLOORS)/floors.txt --editable ".[demo,openvino,test]"
+	$(FLOORS)/bin/pip install --quiet --constraint $(FLOORS)/floors.txt --editable ".[demo,docs,openvino,test]"
 	$(FLOORS)/bin/pip check
 	$(FLOORS)/bin/python tools/floors.py check $(KEEP:%=--keep %)
 	touch $@

@@ -7,7 +7,7 @@ files; Longformer's windows, Reformer's buckets, Transformer-XL's segments and s
 Longformer of the same shape and window with random weights. Each subject is timed at each length in a fresh process, in turn
 with the others, round after round; its peak of memory is that process's. Full attention is left out where its scores alone
 would fill the memory. Then texts of 4,096 to 65,536 tokens are read segment by segment. Writes
-benchmarks/results/long_inputs.json, whose table and plot `bert-compress report --readme README.md` writes.
+benchmarks/results/long_inputs.json, whose table and plot `python -m tools.docs` writes.
 
 With `--only` full attention is timed beside the ways named alone. With `--device cuda` everything runs in torch and in
 bfloat16, up to 65,536 tokens, full attention in the flash kernel; a process times a subject at every length, and the memory is

@@ -147,7 +147,7 @@ def metric_of(run: Mapping[str, Any]) -> str:
     for subject in reversed(subjects_of(run)):
         names = list(part(subject, "metrics"))
         if names:
-            return "accuracy" if "accuracy" in names else names[0]
+            return names[0]
     return "accuracy"
 
 

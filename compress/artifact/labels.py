@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,20 @@ def without_head(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def in_order(model: PreTrainedModel, labels: Sequence[str]) -> PreTrainedModel:
     """Bring the outputs into the order of these labels, where their names tell it; else the model is left as it is."""
     return aligned(model, labels, head_of(model)) if order_of(label_names(model), labels) is not None else model
+
+
+def head_in_folder(values: Mapping[str, Any]) -> Head:
+    """What the head of the model or file in a folder is for, as its config.json tells.
+
+    Args:
+        values: The content of config.json.
+    """
+    told = values.get("architectures")
+    if isinstance(told, list) and told and str(told[0]).endswith(f"For{TOKENS}"):
+        return Head(TOKENS, None, reads_tokens=True)
+    names, kind = values.get("id2label"), values.get("problem_type")
+    count = len(names) if isinstance(names, dict) else 2
+    return Head(problem_type=kind if isinstance(kind, str) else problem_type(count))
 
 
 def names_in_folder(folder: Path, values: dict[str, Any], outputs: int | None = None) -> list[str]:

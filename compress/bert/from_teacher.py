@@ -43,6 +43,7 @@ def student_of(
         vocab_size=teacher.config.vocab_size if tokenizer is None else len(tokenizer),
         id2label=dict(teacher.config.id2label),
         label2id=dict(teacher.config.label2id),
+        problem_type=teacher.config.problem_type,
         pad_token_id=own.pad_token_id,
         max_position_embeddings=teacher.config.max_position_embeddings,
         **sizes,

@@ -108,6 +108,12 @@ def check_head(model: PreTrainedModel, head: Head, who: str = "the model") -> No
         )
 
 
+def check_reads_whole(who: str, model: PreTrainedModel) -> None:
+    """Raise InputError where a model answers for tokens, and what is to be done needs one answer for the text."""
+    if head_of(model).reads_tokens:
+        raise InputError(f"{who} needs a head for whole texts, but the model answers for each token; remove the step.")
+
+
 def _last_linear(model: Any) -> nn.Linear:
     return [module for module in model.classifier.modules() if isinstance(module, nn.Linear)][-1]
 

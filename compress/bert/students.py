@@ -60,6 +60,7 @@ def new_student(kind: str, teacher: PreTrainedModel, shape: StudentShape, seed: 
         initializer_range=told.initializer_range,
         id2label=dict(told.id2label),
         label2id=dict(told.label2id),
+        problem_type=told.problem_type,
         num_hidden_layers=shape.layers,
         hidden_size=shape.width,
         num_attention_heads=shape.heads,

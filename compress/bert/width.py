@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.bert.families import family_of
+from compress.bert.heads import check_reads_whole
 from compress.bert.layout import distinct_layers
 from compress.bert.residual import coupled_places, fitting_heads, keep_channels, narrow
 from compress.bert.sharing import why_not_cut
@@ -32,6 +33,7 @@ def refuse_width(model: PreTrainedModel) -> None:
         raise InputError(
             f"the width of {model.config.model_type} cannot be cut; allowed: {', '.join(KINDS)}. Leave the width as it is."
         )
+    check_reads_whole("cutting the width", model)
     why = why_not_cut(model, width=True)
     if why:
         raise InputError(why)

@@ -31,6 +31,7 @@ from compress.cli.options import (
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.cli.results import MOST_LABELS, matrix_csv, scores_text
+from compress.errors import InputError
 from compress.runtimes.limits import TIME_LIMIT_SECONDS
 from compress.tasks.data.files import is_data_file
 
@@ -60,21 +61,26 @@ def evaluate(
     source = data_folder(data_dir)
     asked = None if max_length is None else whole_number("--max-length", max_length, 4, LONGEST)
     from compress import tasks
-    from compress.artifact.labels import names_in_folder
+    from compress.artifact.labels import head_in_folder, names_in_folder
     from compress.facts import read_facts
     from compress.measure import measurement, subjects
+    from compress.tasks.kind import kind_for
 
     subject = subjects.subject_of(folder)
-    length = asked or read_facts(subject.path).max_length or 128
+    told, config = read_facts(subject.path), subjects.read_json(subject.path / subjects.CONFIG)
+    length = asked or told.max_length or 128
     with kept_from_stdout(sys.stderr):
+        kind = told.kind if told.kind in tasks.TASKS else kind_for(head_in_folder(config))
         if is_data_file(data):
-            names = names_in_folder(subject.path, subjects.read_json(subject.path / subjects.CONFIG))
+            names = names_in_folder(subject.path, config)
             task = tasks.evaluation_task(
-                Path(data).expanduser(), labels=names, max_length=length, allow_unknown=allow_unknown, **columns
+                Path(data).expanduser(), labels=names, max_length=length, allow_unknown=allow_unknown, kind=kind, **columns
             )
         else:
-            task = tasks.task(data, data_dir=source, max_length=length, allow_unknown=allow_unknown)
+            task = tasks.task(data, kind=kind, data_dir=source, max_length=length, allow_unknown=allow_unknown)
         found = measurement.evaluate(subject, task=task, device=device, time_limit=time_limit)
+    if table is not None and found["confusion"] is None:
+        raise InputError(f"--matrix counts answers of single labels, which a task of {kind} does not have; leave it out.")
     if table is not None:
         record.write_whole(table, matrix_csv(found))
     if as_json:
@@ -83,7 +89,7 @@ def evaluate(
     say(scores_text(found))
     if table is not None:
         say(f"all answers by label: {table}")
-    elif len(found["labels"]) > MOST_LABELS:
+    elif found["confusion"] is not None and len(found["labels"]) > MOST_LABELS:
         say("all answers by label: --matrix FILE writes them to a CSV file")
     unknown, read = record.percent(found["unknown_tokens"]), found["max_length"]
     say(f"{found['examples']} examples, {found['truncated']} of them cut to {read} tokens; {unknown} of the tokens unknown")

@@ -65,7 +65,9 @@ def export(
     length = 128 if max_length is None else whole_number("--max-length", max_length, 4, LONGEST)
     from compress import tasks
     from compress.artifact.loading import load
+    from compress.bert.heads import head_of
     from compress.export import exporting
+    from compress.tasks.kind import kind_for
 
     with kept_from_stdout(sys.stderr):
         loaded = load(model)
@@ -73,7 +75,11 @@ def export(
             raise InputError(f"{model} has no trained head, so its answers mean nothing; fine-tune it first, with a recipe.")
         is_file = is_data_file(data)
         task = tasks.task(
-            {"train": data} | columns if is_file else data, data_dir=folder, max_length=length, allow_unknown=allow_unknown
+            {"train": data} | columns if is_file else data,
+            kind=kind_for(head_of(loaded)),
+            data_dir=folder,
+            max_length=length,
+            allow_unknown=allow_unknown,
         )
         shipped = exporting.export(loaded, out, target=target, task=task, **wanted.exports[0].options)
     stages = [stage.as_dict() for stage in shipped.stages]

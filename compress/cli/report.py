@@ -1,4 +1,4 @@
-"""Write a report anew, or a README's tables: the command `report`."""
+"""Write a report anew: the command `report`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from compress import log, record
 from compress.cli.options import PATH, AsJson, Debug, Quiet, path_named
 from compress.cli.printing import print_json, say
 from compress.cli.results import run_text
-from compress.errors import InputError
+from compress.errors import InputError, shown
 from compress.marks import make_way, note_written
 
 EXAMPLE = "bert-compress report runs/sst2_three_layers_int8"
@@ -22,21 +22,20 @@ SIGN = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline
 
 def report(
     folder: Annotated[Path | None, typer.Argument(parser=path_named, metavar="FOLDER", help="A run folder.")] = None,
-    readme: Annotated[Path | None, typer.Option(**PATH, help="Bring the tables and figures of this file up to date.")] = None,
+    readme: Annotated[Path | None, typer.Option(**PATH, hidden=True)] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write report.html anew from a run folder's run.json, or refresh a README's tables."""
+    """Write report.html anew from a run folder's run.json."""
     log.configure(quiet, debug)
-    if readme is not None and folder is None:
-        from compress.measure.pages import refresh_tables
-
-        told = {"readme": str(readme), "changed": refresh_tables(readme)}
-        print_json(told) if as_json else say(f"{'refreshed' if told['changed'] else 'up to date'}: {readme}")
-        return
-    if folder is None or readme is not None:
-        raise InputError("report needs one of the two: a run folder, or --readme with a file whose tables are refreshed.")
+    if readme is not None:
+        raise InputError(
+            f"--readme {shown(str(readme))} is no longer an option of report; in a checkout of the repository, "
+            f"python -m tools.docs {readme} refreshes the tables and figures of a page."
+        )
+    if folder is None:
+        raise InputError("report needs a run folder; give one, as in bert-compress report runs/quickstart.")
     from compress.measure.report import write_report
     from compress.measure.run_files import RUN_JSON, read_details, read_run
 

@@ -69,6 +69,8 @@ def scores_text(found: Mapping[str, Any]) -> str:
     ]
     labels, confusion = [_brief(str(name)) for name in found["labels"]], found["confusion"]
     text = table_text((found["name"], "score", "95 % interval"), scores)
+    if confusion is None:
+        return text
     if len(labels) > MOST_LABELS:
         return "\n\n".join([text, _found_least(labels, confusion), _confused_most(labels, confusion)])
     counts = [(name, *map(str, row)) for name, row in zip(labels, confusion, strict=True)]

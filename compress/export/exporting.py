@@ -29,6 +29,7 @@ from compress.facts import FACTS, SCHEMA
 from compress.openvino_session import need_openvino
 from compress.segment_reader import SEGMENT_FILE, Runtime
 from compress.tasks.unknown import check_known
+from compress.train.predict import settled_by
 
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
@@ -110,6 +111,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             "options": options,
             "inputs": input_names(model),
             "labels": list(model.config.id2label.values()),
+            "settled": list(settled_by(model, task)),
             "max_length": task.max_length,
             "file": FILE,
             "integers": facts_in_file(partial / FILE),

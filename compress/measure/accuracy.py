@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from compress.errors import CompressError, InputError
+from compress.facts import read_facts
 from compress.measure.runners import Runner
+from compress.measure.subjects import Subject
 from compress.runtimes.answers import check_finite, check_shape
 from compress.tasks.encoding import Encoded, Gathered, rows_of
+from compress.tasks.labelled import Task
 from compress.train.batches import sorted_batches
 
 BATCH_SIZE = 32
@@ -75,3 +78,20 @@ def invariance(runner: Runner, encoded: Encoded, examples: int = INVARIANCE_EXAM
 
 def _rows(runner: Runner, batch: dict[str, np.ndarray]) -> np.ndarray:
     return rows_of(runner.run(batch), batch["attention_mask"])
+
+
+def settled(answers: np.ndarray, encoded: Encoded, runner: Runner, subject: Subject, task: Task) -> np.ndarray:
+    """Move a subject's answers to where they turn: as its folder tells, else as its own answers to the selection part do.
+
+    Args:
+        answers: Of the subject.
+        encoded: What it answered.
+        runner: The subject, open.
+        subject: Whose folder may tell.
+        task: As the subject reads it.
+    """
+    chosen = read_facts(subject.path).settled
+    if not chosen and len(task.selection) and task.rules.settle(answers[:0], encoded.labels[:0]):
+        selection = task.encode(task.selection.require("selection"), runner.tokenizer)
+        chosen = task.rules.settle(predict(runner, selection), selection.labels)
+    return task.rules.settled(answers, chosen)

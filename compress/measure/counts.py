@@ -51,7 +51,8 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
 
     Each layer: its Linear weights times the length (4·d·a·L for attention, 2·d·f·L for the feed-forward part, with width d,
     attention width a, inner width f and length L), and 2·L·L·a for the two products inside attention; a shared layer
-    counts as often as it runs. The head's Linears (pooler, classifier) see one token, those of the embeddings every one.
+    counts as often as it runs. The head's Linears (pooler, classifier) see one token, unless each token has an answer; those
+    of the embeddings see every one.
     Looking embeddings up, softmax, norms and activations are not counted.
 
     Args:
@@ -61,6 +62,7 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     from torch import nn
 
     from compress.bert.families import EncoderFree, known_family
+    from compress.bert.heads import head_of
     from compress.bert.layout import attention_of, encoder_layers, head_count
 
     if isinstance(known_family(model), EncoderFree):
@@ -69,6 +71,8 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     inside = {id(module) for layer in layers for module in layer.modules()}
     head = {id(module) for name, module in model.base_model.named_modules() if name.partition(".")[0] == "pooler"}
     embedding = {id(module) for module in model.base_model.modules()} - head
+    if head_of(model).reads_tokens:
+        embedding |= {id(module) for module in model.modules()}
     total = 0
     for layer in layers:
         weights = (one.in_features * one.out_features for one in layer.modules() if isinstance(one, nn.Linear))

@@ -13,7 +13,7 @@ from compress.artifact.labels import names_in_folder
 from compress.errors import InputError
 from compress.facts import read_facts
 from compress.labels import check_names
-from compress.measure.accuracy import invariance, predict
+from compress.measure.accuracy import invariance, predict, settled
 from compress.measure.counts import onnx_counts, size_bytes, torch_macs
 from compress.measure.latency import Grid, Progress, Timing, check_grid, time_subjects
 from compress.measure.machine import machine, versions
@@ -242,19 +242,10 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
     answers = predict(runner, encoded)
     names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers.shape[1])
     answers = answers[:, check_names(repr(subject.name), names, task.labels, "use a model of this task.")]
-    answers = task.rules.settled(answers, _settled(runner, subject, read, answers, encoded))
+    answers = settled(answers, encoded, runner, subject, read)
     counts = {} if length is None else _counts(subject, runner, length)
     flips = invariance(runner, encoded).flips
     return _Answers(answers, encoded, read.max_length, flips, counts, unknown)
-
-
-def _settled(runner: Runner, subject: Subject, task: Task, answers: np.ndarray, encoded: Encoded) -> tuple[float, ...]:
-    """What turns a subject's outputs into answers: as its folder tells, else as its answers to the selection part do."""
-    told = read_facts(subject.path).settled
-    if told or not task.rules.settle(answers[:0], encoded.labels[:0]) or not len(task.selection):
-        return told
-    selection = task.encode(task.selection.require("selection"), runner.tokenizer)
-    return task.rules.settle(predict(runner, selection), selection.labels)
 
 
 def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from compress.errors import CompressError
 from compress.log import libraries_silenced
-from compress.measure.accuracy import predict
+from compress.measure.accuracy import predict, settled
 from compress.measure.runners import open_runner
 from compress.measure.subjects import CONFIG, Subject, read_json
 
@@ -35,9 +35,10 @@ def answers_told(subject: Subject, task: Task, max_length: int) -> tuple[np.ndar
     with open_runner(subject) as runner:
         encoded = task.rules.encode(task.evaluation.require("evaluation"), runner.tokenizer, max_length)
         found = predict(runner, encoded)
-    never = np.full((len(found), 1), found.min() - 1, dtype=found.dtype)
-    columns = {name: found[:, index : index + 1] for index, name in names.items() if index < found.shape[1]}
-    return np.concatenate([columns.get(label, never) for label in task.labels], axis=1), encoded.labels
+        never = np.full((len(found), 1), found.min() - 1, dtype=found.dtype)
+        columns = {name: found[:, index : index + 1] for index, name in names.items() if index < found.shape[1]}
+        found = np.concatenate([columns.get(label, never) for label in task.labels], axis=1)
+        return settled(found, encoded, runner, subject, task.up_to(max_length)), encoded.labels
 
 
 def _names_as_transformers_reads_them(subject: Subject) -> dict[int, str]:

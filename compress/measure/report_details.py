@@ -159,6 +159,8 @@ def _true_index(label: Any, labels: Sequence[Any]) -> int | None:
 
 
 def _answer(probabilities: Any, true: int | None, labels: Sequence[Any]) -> dict[str, Any]:
+    if isinstance(probabilities, str):
+        return {"label": probabilities, "percent": "", "share": 0.0, "verdict": ""}
     found = [finite(value) or 0.0 for value in probabilities or []]
     if not found:
         return {"label": MISSING, "percent": "", "share": 0.0, "verdict": ""}

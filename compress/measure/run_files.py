@@ -54,8 +54,8 @@ class _Run(TypedDict, total=False):
 
 
 class _Differing(TypedDict, total=False):
-    teacher: list[Number] | None
-    student: list[Number] | None
+    teacher: list[Number] | str | None
+    student: list[Number] | str | None
 
 
 class _Details(TypedDict, total=False):

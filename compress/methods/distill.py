@@ -135,7 +135,11 @@ def distill(
         if "labels" in objectives:
             raise InputError("distill.objectives names 'labels', but distill.text has none; remove one of them.")
         texts = task.train.take(1) if run.is_rehearsal else read_unlabelled(text, apart_from=task.evaluation).split
-        task = replace(task, train=texts)  # a rehearsal does not read the file, which may be large: the step itself does
+        task = replace(
+            task, train=task.rules.without_labels(texts)
+        )  # a rehearsal does not read the file, which may be large: the step itself does
+    if augment is not None and task.train.words is not None:
+        raise InputError(f"distill.augment puts other words into texts, whose words have labels in {task.kind}; leave it out.")
     if augment is not None:
         wanted = Augment(**augment)
         if run.is_rehearsal:

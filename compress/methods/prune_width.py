@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.bert.families import family_of
+from compress.bert.heads import check_reads_whole
 from compress.bert.layout import distinct_layers
 from compress.bert.residual import Place, channel_sums, coupled_places, keep_channels, narrow, refit_stream
 from compress.bert.sharing import why_not_cut
@@ -118,6 +119,7 @@ def _check(model: PreTrainedModel, task: Task) -> None:
             "prune_width: a MobileBERT computes in its bottlenecks, which the stream between its layers does not narrow; "
             "use build_student with a smaller bottleneck, or start from a BERT, DistilBERT or ALBERT."
         )
+    check_reads_whole("prune_width", model)
     why = why_not_cut(model, width=True)
     if why:
         raise InputError(f"prune_width: {why}")

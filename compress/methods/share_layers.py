@@ -18,6 +18,7 @@ from compress.bert.albert import as_albert
 from compress.bert.alignment import align_heads, align_neurons
 from compress.bert.factors import embedding_rank
 from compress.bert.families import family_of
+from compress.bert.heads import head_of
 from compress.bert.layout import Parts, encoder_layers, head_count, layer_parts, neuron_count, parameter_count
 from compress.bert.principal import Activations, Batches, fit_norms, observe, seen_by
 from compress.bert.sharing import share, shared_parameters, why_too_late
@@ -119,7 +120,8 @@ def share_layers(
         raise NoEffect("share_layers: these layers share these weights already; use larger groups, or remove the step.")
     if keep_norms and not run.is_rehearsal:
         fit_norms(student, batches, _own_norms(student, seen))
-    if parts == "all" and not keep_norms and not keep_biases and _fits_albert(student, sizes):
+    whole = not head_of(student).reads_tokens
+    if whole and parts == "all" and not keep_norms and not keep_biases and _fits_albert(student, sizes):
         student = as_albert(student, len(sizes))
     run.facts["groups"] = sizes
     logger.info(

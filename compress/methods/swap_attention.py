@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
 from compress.bert.hashing import recall
+from compress.bert.heads import check_reads_whole
 from compress.bert.layout import encoder_layers, head_count
 from compress.bert.long_attention import DEFAULTS, FAMILIES_OF, Reformer, attention_kind, swap
 from compress.bert.sharing import why_too_late
@@ -126,6 +127,8 @@ def swap_attention(
     """
     run = run or StepContext()
     positions = model.config.max_position_embeddings if max_length is None else max_length
+    if kind in ("transformer_xl", "chunk_and_pool"):
+        check_reads_whole(f"swap_attention of kind {kind}", model)
     _check(model, task, positions, {"window": window, "segment": segment}, is_trial=run.tiny)
     if segment is None and "segment" in DEFAULTS[kind]:
         segment = min(int(DEFAULTS[kind]["segment"]), model.config.max_position_embeddings)

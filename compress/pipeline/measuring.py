@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.artifact.card import CARD, card_text
+from compress.measure.card import CARD, card_text
 from compress.measure.gates import judge
 from compress.measure.machine import machine_key
 from compress.measure.machine import versions as measured_versions

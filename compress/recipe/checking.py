@@ -173,6 +173,10 @@ def _task(data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
         said = unknown("kind of task", str(kind), tasks.TASKS)
         mistakes.add(("task", "kind"), f"{shown(kind)} is an {said}")
         mistakes.closed.add(("task", "kind"))
+    elif task.get("metric") is not None and task["metric"] not in tasks.metrics_of(kind):
+        allowed = " or ".join(tasks.metrics_of(kind))
+        mistakes.add(("task", "metric"), f"{shown(task['metric'])} is not allowed; allowed: {allowed}")
+        mistakes.closed.add(("task", "metric"))
     _check_data(task, mistakes)
     function = getattr(tasks, "task", None)
     rest = {key: value for key, value in task.items() if key not in ("kind", "data")}

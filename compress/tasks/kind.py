@@ -72,11 +72,11 @@ class TaskKind(Protocol):
     def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:
         """Show the one target that all rows have, from which nothing is learned; None where there are others."""
 
-    def split(self, role: Role, rows: Rows, targets: np.ndarray) -> Split:
+    def split(self, role: Role, rows: Rows, targets: np.ndarray, names: tuple[str, ...]) -> Split:
         """Make a part of a task."""
 
-    def no_targets(self, texts: Sequence[str]) -> np.ndarray:
-        """Make targets for texts without labels, which a teacher answers."""
+    def without_labels(self, split: Split) -> Split:
+        """Make a part of texts that have no labels, which a teacher answers."""
 
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose about so many examples with every label among them, (chosen,), rising."""
@@ -149,6 +149,13 @@ class TaskKind(Protocol):
 
     def snippet(self, names: Sequence[str]) -> str:
         """Write the last lines of the card's example in Python, which print what `logits` say of `texts`."""
+
+
+def kind_for(head: Head) -> str:
+    """The kind of task that a model's head is for, by what the head says of itself; the first of several."""
+    from compress.tasks import DEFAULT_KIND, TASKS
+
+    return next((name for name in TASKS if load_kind(name).head == head), DEFAULT_KIND)
 
 
 @cache

@@ -200,7 +200,8 @@ def _on_hub(held: HubSet, rules: TaskKind) -> Found:
         )
     train = _hub_rows(parts["train"], f"{held.path} train", held.columns, rules)
     validation = _hub_rows(parts[measured], f"{held.path} {measured}", held.columns, rules) if measured else None
-    names = getattr(parts["train"].features.get(train.label_column), "names", None)
+    feature = parts["train"].features.get(train.label_column)
+    names = getattr(getattr(feature, "feature", feature), "names", None)  # of a list those of what it holds
     labels = held.labels or (tuple(names) if names else None)
     licence = held.licence or getattr(parts["train"].info, "license", None) or None
     return Found(train, validation, labels, f"hub data set {held.path}", licence, {}, holds_ids=bool(names))

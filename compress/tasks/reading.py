@@ -48,13 +48,13 @@ def read_task(
         raise InputError(f"task.kind is {shown(kind)}; allowed: {', '.join(TASKS)}.")
     rules = load_kind(kind)
     rules.check_names(labels)
-    metric = metric or rules.metrics[0]
-    if metric not in rules.metrics:
+    if metric is not None and metric not in rules.metrics:
         raise InputError(f"task.metric is {shown(metric)}; a task of {kind} is judged by {' or '.join(rules.metrics)}.")
     found = find(data, data_dir, rules) if isinstance(data, str) else _files(data, data_dir, rules)
     if labels is None or set(labels) == set(found.labels or ()):
         found = found.with_names()
     names = tuple(labels) if labels is not None else found.labels or rules.names(found.train)
+    metric = metric or rules.metrics[0]
     rules.check_metric(metric, names)
     train, evaluation, removed = _apart(found, rows)
     targets, evaluation_targets = rules.targets(train, names), rules.targets(evaluation, names)
@@ -69,7 +69,7 @@ def read_task(
         max_length=max_length,
         metric=metric,
         **_cut_train(rules, train, targets, names, selection, calibration),
-        evaluation=rules.split("evaluation", evaluation, evaluation_targets),
+        evaluation=rules.split("evaluation", evaluation, evaluation_targets, names),
         source=found.source,
         licence=found.licence,
         removed=removed,
@@ -93,7 +93,7 @@ def read_evaluation(
     targets = rules.targets(rows, names)
     nothing = rows.pick([])
     roles: tuple[Role, ...] = ("train", "selection", "calibration")
-    empty: dict[str, Any] = {role: rules.split(role, nothing, targets[:0]) for role in roles}
+    empty: dict[str, Any] = {role: rules.split(role, nothing, targets[:0], names) for role in roles}
     return Task(
         name=stem_of(path),
         kind=kind,
@@ -101,7 +101,7 @@ def read_evaluation(
         max_length=max_length,
         metric=rules.metrics[0],
         **empty,
-        evaluation=rules.split("evaluation", rows, targets),
+        evaluation=rules.split("evaluation", rows, targets, names),
         source=str(path),
         allow_unknown=allow_unknown,
     )
@@ -224,5 +224,5 @@ def _cut_train(
     for role, chosen in zip(roles, indices, strict=True):
         if not len(chosen) or (role == "train" and rules.lone(targets[chosen], names) is not None):
             raise InputError(f"{train.source}: {len(train)} rows leave too few for the {role} part; give more rows.")
-        parts[role] = rules.split(role, train.pick(chosen.tolist()), targets[chosen])
+        parts[role] = rules.split(role, train.pick(chosen.tolist()), targets[chosen], names)
     return parts

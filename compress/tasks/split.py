@@ -20,13 +20,17 @@ class Split:
         role: What they are for. Only "evaluation" counts as a result, and it is for nothing else.
         texts: The sentences, or the first of each pair.
         pairs: The second sentences; None for single sentences.
-        labels: Label ids, (examples,), int64.
+        labels: The targets, one for each example; what they are is the kind's, such as label ids, (examples,), int64.
+        words: The words of each text, where those have labels of their own.
+        names: What the numbers in the targets stand for, where the kind's scores need to know.
     """
 
     role: Role
     texts: tuple[str, ...]
     pairs: tuple[str, ...] | None
     labels: np.ndarray
+    words: tuple[tuple[str, ...], ...] | None = None
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -48,7 +52,8 @@ class Split:
         """The examples at these positions, in this order."""
         texts = tuple(self.texts[index] for index in indices)
         pairs = None if self.pairs is None else tuple(self.pairs[index] for index in indices)
-        return Split(self.role, texts, pairs, self.labels[indices])
+        words = None if self.words is None else tuple(self.words[index] for index in indices)
+        return Split(self.role, texts, pairs, self.labels[indices], words, self.names)
 
     def take(self, count: int) -> Split:
         """At most `count` examples, evenly spread, so that a file that is sorted by label gives all of its labels."""

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from compress.tasks.encoding import Encoded
 
-NO_LABEL = -1
-
 
 class TextClassification:
     """Rules of text classification; answers are logits (examples, labels), targets are label ids (examples,)."""
@@ -79,13 +77,13 @@ class TextClassification:
         """Name the label that all rows have."""
         return names[targets[0]] if len(set(targets.tolist())) < 2 else None
 
-    def split(self, role: Role, rows: Rows, targets: np.ndarray) -> Split:
+    def split(self, role: Role, rows: Rows, targets: np.ndarray, names: tuple[str, ...]) -> Split:
         """Keep texts, pairs and ids."""
         return Split(role, rows.texts, rows.pairs, targets)
 
-    def no_targets(self, texts: Sequence[str]) -> np.ndarray:
-        """Give each text the id of no label."""
-        return np.full(len(texts), NO_LABEL, dtype=np.int64)
+    def without_labels(self, split: Split) -> Split:
+        """Leave each text the id of no label."""
+        return split
 
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose the first example of each label, and others."""

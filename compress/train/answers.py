@@ -114,18 +114,29 @@ class KnownAnswers:
     """Answers that were computed before.
 
     Args:
-        logits: (examples, labels).
+        logits: (examples, outputs); or a row for each token, one example after the other.
         states: By kind and layer.
+        starts: Where each example's tokens begin in `logits`, and where the last one's end; None where it has one row.
     """
 
     logits: np.ndarray
     states: Mapping[State, Stored]
+    starts: np.ndarray | None = None
 
     def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor]) -> Outputs:
         """Look the batch up."""
         device, length = inputs["input_ids"].device, inputs["input_ids"].shape[1]
         states = {state: stored.batch(indices, length).to(device) for state, stored in self.states.items()}
-        return Outputs(torch.from_numpy(np.asarray(self.logits[indices])).to(device), states)
+        return Outputs(torch.from_numpy(self._batch(indices, length)).to(device), states)
+
+    def _batch(self, indices: np.ndarray, length: int) -> np.ndarray:
+        if self.starts is None:
+            return np.asarray(self.logits[indices])
+        padded = np.zeros((len(indices), length, self.logits.shape[1]), dtype=np.float32)
+        for row, index in enumerate(indices):
+            part = self.logits[self.starts[index] : self.starts[index + 1]]
+            padded[row, : len(part)] = part
+        return padded
 
     def moved(self, device: torch.device | str) -> None:
         """Stay: each batch goes where it is read."""

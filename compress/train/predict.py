@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from compress.bert.first_token import first_token_only
 from compress.log import Progress, no_progress
 from compress.tasks.encoding import Encoded, Gathered
+from compress.tasks.labelled import Task
 from compress.train.batches import sorted_batches
 
 BATCH_SIZE = 64
@@ -60,3 +61,13 @@ def predict(
     model.train(was_training)
     assert answers.rows is not None
     return answers.rows
+
+
+def settled_by(model: PreTrainedModel, task: Task) -> tuple[float, ...]:
+    """What turns a model's outputs into answers, chosen on the task's selection part; empty where nothing is to be chosen."""
+    task = task.read_by(model)
+    none = task.encode(task.selection.pick(np.arange(0)), model.tokenizer)
+    if not len(task.selection) or not task.rules.settle(np.zeros((0, model.config.num_labels)), none.labels):
+        return ()
+    encoded = task.encode(task.selection.require("selection"), model.tokenizer)
+    return task.rules.settle(predict(model, encoded), encoded.labels)

@@ -148,7 +148,8 @@ def known_answers(
             _write(teacher, encoded, missing, device, bf16, progress)
     arrays = {state: file.opened() for state, file in files.items()}
     logits = np.array(arrays.pop((LOGITS, 0)))
-    return KnownAnswers(logits, {state: _stored(state, array, encoded) for state, array in arrays.items()})
+    starts = _starts("tokens", encoded.lengths, 0) if encoded.places is not None else None
+    return KnownAnswers(logits, {state: _stored(state, array, encoded) for state, array in arrays.items()}, starts)
 
 
 def check_room_for_answers(
@@ -175,7 +176,8 @@ def _shapes(teacher: PreTrainedModel, encoded: Encoded, wanted: Collection[State
     """The whole arrays' shapes, from what the teacher answers to the shortest example."""
     shortest = encoded.batch([int(encoded.lengths.argmin())])
     logits, states = answered(teacher, on_device(shortest, teacher.device), wanted)
-    shapes: dict[Any, tuple[int, ...]] = {(LOGITS, 0): (len(encoded), logits.shape[1])}
+    rows_of_logits = len(encoded) if encoded.places is None else int(encoded.lengths.sum())
+    shapes: dict[Any, tuple[int, ...]] = {(LOGITS, 0): (rows_of_logits, logits.shape[-1])}
     for kind, layer in sorted(wanted):
         width = states[kind, layer].shape[-1] if kind != "scores" else states[kind, layer].shape[1]
         rows = int(_starts(kind, encoded.lengths, width)[-1])
@@ -228,7 +230,7 @@ def _write(
         for done, indices in enumerate(batches, 1):
             logits, states = answered(teacher, on_device(encoded.batch(indices), device), wanted)
             if (LOGITS, 0) in arrays:
-                arrays[LOGITS, 0][indices] = logits.float().cpu().numpy()
+                _put_logits(arrays[LOGITS, 0], encoded, indices, logits.float().cpu().numpy())
             for state in wanted:
                 _put(stored[state], indices, _halved(states[state]))
             progress("teacher", done, len(batches))
@@ -236,6 +238,15 @@ def _write(
     for state, file in files.items():
         arrays[state].flush()  # type: ignore[attr-defined]
         file.finished()
+
+
+def _put_logits(array: np.ndarray, encoded: Encoded, indices: np.ndarray, logits: np.ndarray) -> None:
+    if encoded.places is None:
+        array[indices] = logits
+        return
+    starts = _starts("tokens", encoded.lengths, 0)
+    for row, index in enumerate(indices):
+        array[starts[index] : starts[index + 1]] = logits[row, : encoded.lengths[index]]
 
 
 def _halved(values: torch.Tensor) -> np.ndarray:

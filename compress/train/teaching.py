@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.artifact.masked_lm import load_masked_lm
+from compress.bert.heads import head_of
 from compress.bert.layout import encoder_layers, head_count, projections_of
 from compress.bert.states import PROJECTIONS, State
 from compress.errors import InputError, raise_together
@@ -204,6 +205,8 @@ def _pairs(method: str, module: ModuleType, how: Distillation, student: PreTrain
 def _check_fit(method: str, terms: list[_Term], how: Distillation, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     if any(not term.pairs for term in terms):
         check_labels(student, teacher)
+        if head_of(student).reads_tokens:
+            check_vocabularies(f"a task of answers for tokens lets {method} compare", student, teacher)
     comparing = [term for term in terms if term.pairs]
     if comparing:
         check_vocabularies(f"{method}.objectives names {comparing[0].name!r}, which compares", student, teacher)
@@ -337,7 +340,7 @@ def _read_by(teacher: PreTrainedModel, wanted: set[State], task: Task) -> Encode
 
 def _check_length(teacher: PreTrainedModel, wanted: set[State], task: Task) -> None:
     most = teacher.config.max_position_embeddings
-    if wanted and most < task.max_length:
+    if (wanted or task.rules.head.reads_tokens) and most < task.max_length:
         raise InputError(
             f"the task's max_length is {task.max_length}, but the teacher, whose states are compared, reads {most} tokens at "
             f"most; give distill max_length: {most}."

@@ -18,6 +18,8 @@ from tests.cli.calling import EXAMPLES, PLAN, call, raising, stand_in
 
 COMMANDS = ["run", "check", "list", "export", "bench", "eval", "report", "doctor"]
 
+KIND = "text-classification"
+
 
 def test_the_help_names_every_command() -> None:
     result = call("--help")
@@ -162,22 +164,17 @@ def test_report_refuses_a_run_json_of_somebody_else(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["run.json"]
 
 
-def test_report_refreshes_a_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [True, False, True]
-
-    def refresh_tables(path: Path) -> bool:
-        assert path == tmp_path / "README.md"
-        return answers.pop(0)
-
-    stand_in(monkeypatch, "compress.measure.pages", refresh_tables=refresh_tables)
-    path = str(tmp_path / "README.md")
-    assert call("report", "--readme", path).stdout == f"refreshed: {path}\n"
-    assert call("report", "--readme", path).stdout == f"up to date: {path}\n"
-    assert json.loads(call("report", "--readme", path, "--json").stdout) == {"readme": path, "changed": True}
+def test_report_names_the_command_that_refreshes_pages_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("mine")
+    result = call("report", "--readme", str(path))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"python -m tools.docs {path}" in result.stderr
+    assert path.read_text() == "mine"
 
 
 @pytest.mark.parametrize("arguments", [[], ["folder", "--readme", "README.md"], ["no_such_folder"]])
-def test_report_needs_one_run_or_one_readme(arguments: list[str]) -> None:
+def test_report_needs_one_run(arguments: list[str]) -> None:
     result = call("report", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
 
@@ -285,7 +282,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 def test_eval_of_a_file_takes_the_labels_and_the_length_of_the_model(measured: dict[str, Any]) -> None:
     result = call("eval", measured["folder"], "--data", "a.tsv", "--text", "sentence")
     assert result.exit_code == 0
-    named = {"labels": ["no", "yes"], "max_length": 64, "allow_unknown": False, "text": "sentence"}
+    named = {"labels": ["no", "yes"], "max_length": 64, "allow_unknown": False, "kind": KIND, "text": "sentence"}
     assert measured["task"] == ("evaluation_task", (Path("a.tsv"),), named)
     assert "4 examples, 1 of them cut to 64 tokens" in result.stdout
     told = json.loads(call("eval", measured["folder"], "--data", "a.tsv", "--json").stdout)
@@ -295,7 +292,11 @@ def test_eval_of_a_file_takes_the_labels_and_the_length_of_the_model(measured: d
 def test_eval_of_a_known_data_set_takes_its_evaluation_part(measured: dict[str, Any]) -> None:
     folder = measured["folder"]
     assert call("eval", folder, "--data", "sst2", "--max-length", "32", "--data-dir", folder).exit_code == 0
-    assert measured["task"] == ("task", ("sst2",), {"data_dir": folder, "max_length": 32, "allow_unknown": False})
+    assert measured["task"] == (
+        "task",
+        ("sst2",),
+        {"kind": KIND, "data_dir": folder, "max_length": 32, "allow_unknown": False},
+    )
 
 
 def test_columns_of_a_known_data_set_are_refused(measured: dict[str, Any]) -> None:
@@ -322,7 +323,8 @@ def exporting(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return Plan("any", 13, "any", {}, (), (Export(target, {"weight_bits": 7}),))
 
     def load(model: str) -> Any:
-        return types.SimpleNamespace(name=model, has_new_head=asked["new_head"])
+        config = types.SimpleNamespace(model_type="bert", problem_type="single_label_classification", num_labels=2)
+        return types.SimpleNamespace(name=model, has_new_head=asked["new_head"], config=config)
 
     def task(data: Any, **named: Any) -> Any:
         asked["data"] = data, named
@@ -347,7 +349,7 @@ def test_export_passes_options_and_data_on(exporting: dict[str, Any]) -> None:
     result = call(*EXPORT, "a.csv", "--label", "stars", "weight_bits=7")
     assert result.exit_code == 0
     assert exporting["overrides"] == ["export.onnxruntime-cpu-int8.weight_bits=7"]
-    named = {"data_dir": None, "max_length": 128, "allow_unknown": False}
+    named = {"kind": KIND, "data_dir": None, "max_length": 128, "allow_unknown": False}
     assert exporting["data"] == ({"train": "a.csv", "label": "stars"}, named)
     assert exporting["export"] == ("m", Path("o"), "onnxruntime-cpu-int8", "task", {"weight_bits": 7})
     assert result.stdout.splitlines()[1].split() == ["int8", "0.21", "1", "of", "40", "3", "12"]

@@ -13,7 +13,7 @@ import pytest
 
 from compress.recipe import read_recipe
 from compress.record import points
-from tests.contract.test_readme import README, ROOT
+from tests.pages import EVERYTHING, ROOT
 
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
@@ -56,11 +56,11 @@ def test_seeds_are_averaged_and_compared_with_the_dense_model_of_the_same_seed()
 
 
 @pytest.mark.parametrize("data", ["bbc_news", "movie_reviews_long"])
-def test_the_readme_tells_the_means_of_the_seeds(data: str) -> None:
+def test_the_pages_tell_the_means_of_the_seeds(data: str) -> None:
     told = json.loads((ROOT / "benchmarks" / "results" / "long_tasks.json").read_text(encoding="utf-8"))
     means = [one for one in told["means"] if one["data"] == data]
     cells = [f"{points(one['accuracy'])} ({points(one['lowest'])} to {points(one['highest'])})" for one in means]
-    assert f"| {' | '.join(cells)} |" in README
+    assert f"| {' | '.join(cells)} |" in EVERYTHING
 
 
 def test_a_recipe_is_run_whole_and_without_each_objective() -> None:

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import compress
-from tests.contract.test_readme import ROOT
+from tests.pages import ROOT
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def imported(folder: Path) -> set[str]:
 def packages_of(modules: set[str], tool: ModuleType) -> dict[str, set[str]]:
     """Which packages each module from outside of the standard library may come from."""
     carried = importlib.metadata.packages_distributions()
-    outside = modules - sys.stdlib_module_names - {"compress", "tests"}
+    outside = modules - sys.stdlib_module_names - {"compress", "tests", "tools"}
     return {name: {tool.normalized(one) for one in carried.get(name, [name])} for name in outside}
 
 

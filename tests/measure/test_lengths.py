@@ -12,7 +12,7 @@ import pytest
 
 from compress.errors import InputError
 from compress.measure.lengths import LABEL, apart, break_even, draw_lengths, lengths_block
-from compress.measure.pages import refresh_tables
+from tools.pages import refresh_tables
 
 DENSE = {128: 10.0, 512: 50.0, 2048: 500.0, 8192: 8000.0}
 LONG = {128: 20.0, 512: 80.0, 2048: 320.0, 8192: 1280.0, 16384: 2600.0}

@@ -9,7 +9,9 @@ import pytest
 
 from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe
+from compress.tasks import DEFAULT_KIND
 from tests.pipeline.conftest import write_data
+from tests.tasks.kinds import ROWS
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))
@@ -37,7 +39,9 @@ NEW = _new_ones()
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in NEW else pytest.mark.matrix) for name in RECIPES])
 def test_a_recipe_runs(name: str, tmp_path: Path, device: str) -> None:
     plan = read_recipe(ROOT / name)
-    plan = replace(plan, task={"kind": "text-classification", "data": {"train": str(write_data(tmp_path, rows=400))}})
+    kind = plan.task["kind"]
+    data = write_data(tmp_path, rows=400) if kind == DEFAULT_KIND else ROWS[kind](tmp_path, 400)
+    plan = replace(plan, task={"kind": kind, "data": {"train": str(data)}})
     record = run(plan, RunOptions(out=tmp_path / "out", tiny=True, device=device))
     assert [step["name"] for step in record["steps"]] == [step.name for step in plan.steps]
     assert all(step["status"] == "computed" for step in record["steps"])

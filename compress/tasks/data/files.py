@@ -64,8 +64,15 @@ _CURES = {
 
 
 def is_data_file(name: str) -> bool:
-    """Whether a name is that of a file of rows, by its ending."""
-    return name.lower().endswith(ENDINGS)
+    """Whether a name is that of a file of rows, by its ending, or of a file that is there, which a kind of task may read."""
+    return name.lower().endswith(ENDINGS) or _is_there(name)
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, or a name that no file can have
+        return False
 
 
 def stem_of(path: Path) -> str:

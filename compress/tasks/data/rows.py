@@ -31,7 +31,7 @@ class Rows:
         source: The file, or the data set and its split.
         texts: The first text of each row.
         pairs: The second; None for single texts.
-        labels: As text: a name or an id.
+        labels: One for each row, as the task's kind reads them: of text classification a name or an id, as text.
         lines: Where each row stands, counted from 1.
         label_column: What the labels' column is called.
         unit: What `lines` counts: lines, or rows.
@@ -41,7 +41,7 @@ class Rows:
     source: str
     texts: tuple[str, ...]
     pairs: tuple[str, ...] | None
-    labels: tuple[str, ...]
+    labels: tuple[Any, ...]
     lines: tuple[int, ...]
     label_column: str = "label"
     unit: str = "line"

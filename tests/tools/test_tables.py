@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from compress.errors import InputError
-from compress.measure.tables import read_folder, read_results, recipes_table, results_table
+from tools.tables import read_folder, read_results, recipes_table, results_table
 
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 

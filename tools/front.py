@@ -10,9 +10,9 @@ from typing import Any
 
 from compress import record
 from compress.measure.front_svg import SHARES, SPEEDUPS, Axis, Mark, draw_front
-from compress.measure.published import PUBLISHED, Published
-from compress.measure.tables import Run, check_one_machine, mean_of, place_of, read_folder, spread
 from compress.record import MISSING, finite, part
+from tools.published import PUBLISHED, Published
+from tools.tables import Run, check_one_machine, mean_of, place_of, read_folder, spread
 
 Ratios = tuple[float | None, ...]
 FIGURES = (("front.svg", SHARES, "multiply-adds"), ("front_speed.svg", SPEEDUPS, "speed-up"))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from compress.errors import InputError
-from compress.measure.front import front_block, share_text
-from compress.measure.published import PUBLISHED
+from tools.front import front_block, share_text
+from tools.published import PUBLISHED
 
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 

@@ -9,9 +9,11 @@ from typing import Any
 from compress import record
 from compress.facts import MANIFEST
 from compress.record import MISSING, finite, interval, part
+from compress.tasks import DEFAULT_KIND, TASKS
+from compress.tasks.kind import TaskKind, load_kind
 
 CARD = "README.md"
-TAGS = ("text-classification", "bert", "model-compression", "knowledge-distillation", "quantization", "onnxruntime")
+TAGS = ("bert", "model-compression", "knowledge-distillation", "quantization", "onnxruntime")
 COLUMNS = ("model", "drop, points", "95 % interval", "size", "p50", "speed-up")
 EXAMPLE = """\
 ```python
@@ -25,14 +27,15 @@ tokenizer.enable_truncation({max_length})
 tokenizer.enable_padding()
 {opened}
 
-found = tokenizer.encode_batch(["the first sentence", "and a second one"])
+texts = ["the first sentence", "and a second one"]
+found = tokenizer.encode_batch(texts)
 columns = {{
     "input_ids": [one.ids for one in found],
     "attention_mask": [one.attention_mask for one in found],
     "token_type_ids": [one.type_ids for one in found],
 }}
 {run}
-print([labels[answer] for answer in logits.argmax(axis=1)])
+{printed}
 ```"""
 ONNXRUNTIME = {
     "runtime": "onnxruntime",
@@ -52,7 +55,7 @@ import compress
 
 model = compress.load({folder!r})
 inputs = model.tokenizer(["the first sentence", "and a second one"], padding=True, return_tensors="pt")
-print(model(**inputs).logits.argmax(dim=1))
+print(model(**inputs).logits)
 ```"""
 
 
@@ -95,11 +98,12 @@ def card_text(run: Mapping[str, Any], *, known_to_transformers: bool = True) -> 
 def _header(run: Mapping[str, Any], name: str) -> str:
     from huggingface_hub import ModelCardData
 
-    tags = [tag for tag in TAGS if tag in ("text-classification", "bert", "model-compression") or _says(run, tag)]
+    rules = rules_of(run)
+    tags = [rules.pipeline_tag, *(tag for tag in TAGS if tag in ("bert", "model-compression") or _says(run, tag))]
     results = _eval_results(run)
     header = ModelCardData(
         library_name="onnx" if _is_exported(run) else "transformers",
-        pipeline_tag="text-classification",
+        pipeline_tag=rules.pipeline_tag,
         tags=tags,
         model_name=name,
         eval_results=results or None,
@@ -128,7 +132,7 @@ def _eval_results(run: Mapping[str, Any]) -> list[Any]:
         return []
     return [
         EvalResult(
-            task_type="text-classification",
+            task_type=rules_of(run).pipeline_tag,
             dataset_type=data,
             dataset_name=data,
             metric_type=metric,
@@ -137,6 +141,12 @@ def _eval_results(run: Mapping[str, Any]) -> list[Any]:
         for metric, told in scores.items()
         if (value := finite(told)) is not None
     ]
+
+
+def rules_of(run: Mapping[str, Any]) -> TaskKind:
+    """The rules of the kind of task that a record is of; those before there were several are of text classification."""
+    kind = part(run, "data").get("kind")
+    return load_kind(kind if kind in TASKS else DEFAULT_KIND)
 
 
 def _shipped(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,9 +161,7 @@ def _is_exported(run: Mapping[str, Any]) -> bool:
 def _what(run: Mapping[str, Any]) -> str:
     shipped, labels = _shipped(run), part(run, "data").get("labels") or []
     model = part(run, "recipe").get("model")
-    sentence = "A small text classifier"
-    if labels:
-        sentence += f" that tells {_listed(labels)} apart"
+    sentence = f"A small {rules_of(run).sentence(labels)}"
     if model:
         sentence += f", made from {_code(model)} with bert-compress"
     size = record.megabytes(shipped.get("size_bytes"))
@@ -165,13 +173,6 @@ def _what(run: Mapping[str, Any]) -> str:
 def _code(text: Any) -> str:
     """A text as code on one line."""
     return f"`{' '.join(str(text).split()).replace('`', chr(39))}`"
-
-
-def _listed(labels: list[Any]) -> str:
-    names = [record.markdown_text(label) for label in labels]
-    if len(names) > 12:
-        return f"{len(names)} labels ({', '.join(names[:12])}, ...)"
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _results(run: Mapping[str, Any]) -> str:
@@ -240,18 +241,19 @@ def _place(run: Mapping[str, Any]) -> str:
 
 def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
     data, shipped = part(run, "data"), _shipped(run)
-    length = finite(data.get("max_length"))
+    length, labels = finite(data.get("max_length")), [str(label) for label in data.get("labels") or []]
     if _is_exported(run):
         runtime = OPENVINO if shipped.get("kind") == "openvino" else ONNXRUNTIME
         told = f"The folder needs {runtime['runtime']} and tokenizers alone"
         if known_to_transformers and runtime is ONNXRUNTIME:
-            told += "; optimum's `ORTModelForSequenceClassification` and transformers' `ExportedModel` load it too"
+            told += f"; optimum's `ORTModelFor{rules_of(run).head.architecture}` and transformers' `ExportedModel` load it too"
         told += ". `bert_compress.json` in it tells how the file was made and proved."
         example = EXAMPLE.format(
             **runtime,
             folder=_place(run),
-            labels=[str(label) for label in data.get("labels") or []],
+            labels=labels,
             max_length=int(length or 512),
+            printed=rules_of(run).snippet(labels),
         )
     else:
         steps = run.get("steps") or []

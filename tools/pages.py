@@ -7,9 +7,9 @@ from pathlib import Path
 
 from compress import record
 from compress.errors import InputError
-from compress.measure.front import front_block
 from compress.measure.lengths import lengths_block
-from compress.measure.tables import read_folder, read_results, recipes_table, results_table
+from tools.front import front_block
+from tools.tables import read_folder, read_results, recipes_table, results_table
 
 KINDS = {"results": "FILE.json", "recipes": "FOLDER", "front": "FOLDER", "lengths": "FILE.json"}
 START = re.compile(rf"^<!-- ({'|'.join(KINDS)}): (\S+) -->[ \t]*\r?$", re.MULTILINE)

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from compress.artifact.card import card_text, write_card
+from compress.measure.card import card_text, write_card
 
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from compress.errors import InputError
-from compress.measure.front import front_block
-from compress.measure.pages import refresh_tables
-from compress.measure.tables import recipes_table, results_table
+from tools.front import front_block
+from tools.pages import refresh_tables
+from tools.tables import recipes_table, results_table
 
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 PAGE = "# Results\n\n<!-- results: results/a.json -->\nold\n<!-- end of results -->\n\nThe end.\n"

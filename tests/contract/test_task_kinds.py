@@ -1,0 +1,145 @@
+"""Every kind of task goes the whole way: trained, distilled, pruned, quantized, exported, measured, reported, opened."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compress.cli.results import scores_text
+from compress.measure.measurement import evaluate
+from compress.pipeline import RunOptions, run
+from compress.recipe import read_recipe_text
+from compress.tasks import TASKS, evaluation_task, metrics_of, task
+from compress.tasks.kind import kind_for, load_kind
+from tests.cli.calling import call
+from tests.models import tiny_tokenizer
+from tests.tasks.kinds import ROWS
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+name: tiny
+model: any
+task: {{kind: {kind}, data: {{train: {path}}}, max_length: 24}}
+steps:
+  - fine_tune: {{epochs: 1, batch_size: 16}}
+    as: teacher
+  - prune_ffn: {{fraction: 0.5}}
+  - distill: {{teacher: teacher, objectives: {{logits: 0.9, labels: 0.1}}, epochs: 1, batch_size: 16}}
+  - quantize_aware: {{epochs: 1, batch_size: 16}}
+export:
+  - onnxruntime-cpu: {{}}
+  - onnxruntime-cpu-int8: {{}}
+"""
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path, dict[str, Any]]:
+    """A kind, its rows, and a run of a tiny model on them."""
+    kind, folder = str(request.param), tmp_path_factory.mktemp(str(request.param))
+    path = ROWS[kind](folder, 120)
+    plan = read_recipe_text(RECIPE.format(kind=kind, path=path))
+    return kind, path, folder / "out", run(plan, RunOptions(out=folder / "out", device="cpu", tiny=True))
+
+
+def test_every_kind_has_rows_a_recipe_and_a_page() -> None:
+    assert all(metrics_of(kind) == load_kind(kind).metrics for kind in TASKS)
+    assert ROWS.keys() == TASKS.keys()
+    recipes = [path.read_text(encoding="utf-8") for path in (ROOT / "recipes").rglob("*.yaml")]
+    for kind in TASKS:
+        assert any(f"kind: {kind}" in text for text in recipes), kind
+
+
+@pytest.mark.slow
+def test_a_kind_is_measured_by_its_first_metric_and_reads_back(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
+    kind, _, out, record = made
+    rules = load_kind(kind)
+    assert [one["target"] for one in record["subjects"]] == ["torch", "torch", "onnxruntime-cpu", "onnxruntime-cpu-int8"]
+    for subject in record["subjects"]:
+        assert next(iter(subject["metrics"])) == rules.metrics[0]
+        for name, (low, high) in subject["metrics_ci95"].items():
+            assert low - 1e-9 <= subject["metrics"][name] <= high + 1e-9
+        if subject["kind"] != "torch":
+            assert subject["read_back"][rules.metrics[0]] == pytest.approx(subject["metrics"][rules.metrics[0]], abs=0.02)
+    assert record["subjects"][2]["parity"]["label_flips"] == 0
+    assert record["subjects"][2]["agreement"] <= 1
+    assert record["data"]["kind"] == kind
+    for name in ("report.html", "README.md"):
+        assert rules.metrics[0] in (out / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_shipped_folder_tells_everyone_what_it_is_for(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
+    kind, path, out, _ = made
+    folder = out / "export" / "onnxruntime-cpu"
+    told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    head = load_kind(kind).head
+    assert told["architectures"] == [f"BertFor{head.architecture}"]
+    assert told.get("problem_type") == head.problem_type
+    assert kind_for(head) == kind
+    names = [told["id2label"][str(index)] for index in range(len(told["id2label"]))]
+    found = evaluate(folder, task=evaluation_task(path, labels=names, max_length=24, kind=kind, allow_unknown=True))
+    assert found["examples"] == 120
+    assert load_kind(kind).metrics[0] in scores_text(found)
+
+
+@pytest.mark.slow
+def test_the_example_on_the_card_runs_as_printed(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
+    _, _, out, _ = made
+    code = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    ended = subprocess.run([sys.executable, "-c", code[0]], cwd=out, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip()
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_losses_are_small_where_outputs_are_the_teachers_and_have_gradients(kind: str, tmp_path: Path) -> None:
+    read = task({"train": str(ROWS[kind](tmp_path, 120))}, kind=kind, max_length=24)
+    encoded, rules = read.encode(read.train, tiny_tokenizer()), read.rules
+    rows, random = np.arange(6), torch.Generator().manual_seed(3)
+    batch = encoded.batch(rows)
+    shape = (6, *([batch["input_ids"].shape[1]] if rules.head.reads_tokens else []), len(read.labels))
+    outputs = torch.randn(shape, generator=random, requires_grad=True)
+    mask = torch.from_numpy(batch["attention_mask"])
+    targets = rules.collate(encoded, rows, batch["input_ids"].shape[1])
+    for number in (rules.divergence(outputs, outputs.detach(), mask, 2.0), rules.distance(outputs, outputs.detach(), mask)):
+        assert abs(number.item()) < 1e-6
+    other = torch.randn(shape, generator=random)
+    total = rules.loss(outputs, targets) + rules.divergence(outputs, other, mask, 2.0) + rules.distance(outputs, other, mask)
+    (gradient,) = torch.autograd.grad(total, outputs)
+    assert total.item() > 0
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().sum() > 0
+    changed = outputs.detach().clone()
+    if rules.head.reads_tokens:
+        changed[mask == 0] = 99.0  # padding counts for nothing
+        assert rules.loss(changed, targets) == rules.loss(outputs, targets)
+        assert rules.divergence(changed, other, mask, 2.0) == rules.divergence(outputs, other, mask, 2.0)
+    assert rules.loss(outputs, targets, "sum") > rules.loss(outputs, targets)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_every_label_is_kept_among_a_few_examples_and_parts_are_apart(kind: str, tmp_path: Path) -> None:
+    read = task({"train": str(ROWS[kind](tmp_path, 120))}, kind=kind, max_length=24)
+    few = read.capped(8)
+    assert len(few.train) <= 8 + len(read.labels)
+    assert not set(read.train.texts) & set(read.evaluation.texts)
+    assert few.fingerprint != read.fingerprint
+    assert read.describe()["kind"] == kind
+
+
+@pytest.mark.slow
+def test_eval_reads_the_kind_off_the_folder(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
+    kind, path, out, _ = made
+    ended = call("eval", str(out / "export" / "onnxruntime-cpu"), "--data", str(path), "--allow-unknown", "--json")
+    assert ended.exit_code == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert next(iter(found["metrics"])) == load_kind(kind).metrics[0]
+    assert found["examples"] == 120

@@ -1,0 +1,66 @@
+"""A few rows of every kind of task, as files that people have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+Write = Callable[[Path, int], Path]
+WORDS = ("film", "plot", "scene", "actor", "song", "book")
+
+
+def _sentences(count: int) -> list[tuple[str, bool, bool]]:
+    """Sentences that tell by a word whether they are good, and by another whether they are sad."""
+    made = []
+    for index in range(count):
+        good, sad = index % 2 == 0, index % 3 == 0
+        words = ["the", WORDS[index % 6], "was", "good" if good else "bad", *(["and", "sad"] if sad else []), f"number{index}"]
+        made.append((" ".join(words), good, sad))
+    return made
+
+
+def text_classification(folder: Path, count: int) -> Path:
+    """Sentences with one label."""
+    lines = [f"{text}\t{'good' if good else 'bad'}" for text, good, _ in _sentences(count)]
+    return _written(folder / "rows.tsv", ["text\tlabel", *lines])
+
+
+def multi_label_classification(folder: Path, count: int) -> Path:
+    """Sentences with one, two or no labels."""
+    rows = [
+        {"text": text, "labels": [name for name, stands in (("good", good), ("sad", sad)) if stands]}
+        for text, good, sad in _sentences(count)
+    ]
+    return _written(folder / "rows.jsonl", [json.dumps(row) for row in rows])
+
+
+def regression(folder: Path, count: int) -> Path:
+    """Sentences with a score from 0 to 3."""
+    lines = [f"{text}\t{2.0 * good + sad + index % 5 / 10}" for index, (text, good, sad) in enumerate(_sentences(count))]
+    return _written(folder / "rows.tsv", ["text\tscore", *lines])
+
+
+def token_classification(folder: Path, count: int) -> Path:
+    """Sentences whose good or bad, and sad, are entities."""
+    blocks = []
+    for text, *_ in _sentences(count):
+        words = text.split()
+        tags = ["B-mood" if word in ("good", "bad") else "B-tone" if word == "sad" else "O" for word in words]
+        if "sad" in words:
+            tags[words.index("and")] = "I-mood"
+        blocks.append("\n".join(f"{word}\t{tag}" for word, tag in zip(words, tags, strict=True)))
+    return _written(folder / "rows.conll", ["\n\n".join(blocks)])
+
+
+ROWS: dict[str, Write] = {
+    "text-classification": text_classification,
+    "multi-label-classification": multi_label_classification,
+    "regression": regression,
+    "token-classification": token_classification,
+}
+
+
+def _written(path: Path, lines: list[str]) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

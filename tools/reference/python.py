@@ -1,0 +1,72 @@
+"""The page about the Python interface, from the signatures and docstrings of the public names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import compress
+from compress.methods import METHODS
+from tools.reference.prose import page, prose
+
+FLOW = ("load", "task", "export", "measure", "save", "run", "SegmentReader")
+WIDTH = 100
+
+
+def python_page() -> str:
+    """Tell every public name of `compress`; methods in a line, since a page of their own tells their keys."""
+    others = [name for name in compress.__all__ if name not in METHODS]
+    named = sorted(others, key=lambda name: FLOW.index(name) if name in FLOW else len(FLOW))
+    parts = [part for name in named for part in _told(name)]
+    parts += ["## Methods", "Each takes a model and keyword arguments, and returns a new model; the first one stays as it is."]
+    for name in METHODS:
+        function = getattr(compress, name)
+        first = (inspect.getdoc(function) or "").partition("\n")[0]
+        parts += [f"### {name}", f"{prose(first)} Keys and sources: [{name}](methods.md#{name}).", signature(name, function)]
+    return page(
+        "Python",
+        "The functions of a recipe are the Python interface; nothing is wrapped. `import compress` loads nothing heavy: each "
+        "name is imported when it is first used.",
+        *parts,
+    )
+
+
+def _told(name: str) -> list[str]:
+    found = getattr(compress, name)
+    home = getattr(found, name, found) if inspect.ismodule(found) else found
+    if inspect.ismodule(home):
+        home = _function_of(home)
+    parts = [f"## {name}", signature(name, home), prose(inspect.getdoc(home) or "")]
+    if inspect.isclass(home):
+        for method, function in vars(home).items():
+            if not method.startswith("_") and inspect.isfunction(function):
+                parts += [f"### {name}.{method}", signature(method, function), prose(inspect.getdoc(function) or "")]
+    return parts
+
+
+def _function_of(package: Any) -> Any:
+    """The function that a package which can be called stands for."""
+    if package is compress.export:
+        from compress.export.exporting import export
+
+        return export
+    return package.measure
+
+
+def signature(name: str, function: Callable[..., Any]) -> str:
+    """A signature as code, one parameter to a line where it is long; annotations as the source has them, limits left out."""
+    parameters, seen_keyword = [], False
+    for one in inspect.signature(function).parameters.values():
+        if one.name == "self":
+            continue
+        if one.kind is one.KEYWORD_ONLY and not seen_keyword:
+            parameters.append("*")
+            seen_keyword = True
+        stars = {one.VAR_KEYWORD: "**", one.VAR_POSITIONAL: "*"}.get(one.kind, "")  # type: ignore[call-overload]
+        default = "" if one.default is one.empty else f"={one.default!r}"
+        parameters.append(f"{stars}{one.name}{default}")
+    line = f"{name}({', '.join(parameters)})"
+    if len(line) > WIDTH:
+        line = "\n".join([f"{name}(", *(f"    {one}," for one in parameters), ")"])
+    return f"```text\n{line}\n```"

@@ -1,0 +1,149 @@
+"""The page about run.json: what each key means; a test holds it against every recorded run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tools.reference.prose import cell, page, table
+
+OPEN = {"recipe", "versions", "steps[].arguments", "steps[].epochs[]", "data.removed", "steps[].metrics"}
+"""What holds names that a recipe, a method or a task chooses, so that its keys are not told one by one."""
+METRICS = ("subjects[].metrics", "subjects[].metrics_ci95", "data.splits")
+"""What holds one value for each name: their keys are told as NAME."""
+
+KEYS = {
+    "schema": "The version of this record; 1.",
+    "name": "Of the recipe.",
+    "recipe": "The recipe as it was run, with every default filled in; it can be read as a recipe again.",
+    "started": "When, in UTC.",
+    "seconds": "That this run took; steps from the cache took none.",
+    "commit": "Of the code; a `+` says that files had changed since, null that there is no repository.",
+    "data": "What was learned from and measured on.",
+    "data.fingerprint": "Of every row; the same rows have the same.",
+    "data.name": "Of the data set.",
+    "data.source": "Where it comes from.",
+    "data.licence": "As its source states it.",
+    "data.labels": "Names, in the order of the outputs.",
+    "data.max_length": "Tokens at which texts are cut.",
+    "data.removed": "Rows that were left out, counted by reason.",
+    "data.splits": "The parts: train, selection, calibration, evaluation.",
+    "data.splits.NAME": "One part.",
+    "data.splits.NAME.examples": "How many.",
+    "data.splits.NAME.per_label": "How many of each label.",
+    "data.splits.NAME.mean_words": "Words in a text, on average.",
+    "machine": "Where it was measured.",
+    "machine.cpu": "Its name.",
+    "machine.flags": "Instructions that matter to int8 and bfloat16.",
+    "machine.cores": "Physical ones.",
+    "machine.threads": "Logical ones.",
+    "machine.gpu": "Its name, or null.",
+    "machine.memory_bytes": "Of the machine.",
+    "machine.os": "Its name and version.",
+    "versions": "Of Python and of each library that takes part, by name.",
+    "steps": "The recipe's steps, in order.",
+    "steps[].name": "The `as` of the recipe, else the method.",
+    "steps[].method": "See [methods](methods.md).",
+    "steps[].arguments": "All of them, with defaults.",
+    "steps[].key": "Its key in the cache.",
+    "steps[].status": "`computed` or `reused`.",
+    "steps[].why": "Why it was computed or reused.",
+    "steps[].seconds": "That computing it took, then or now.",
+    "steps[].parameters_before": "Of the model that came in.",
+    "steps[].parameters": "Of the model that came out.",
+    "steps[].metrics": "On the selection part, after the epoch that was kept.",
+    "steps[].examples": "That were learned from, epochs counted.",
+    "steps[].examples_per_second": "While it learned.",
+    "steps[].peak_memory_bytes": "The most that the process held.",
+    "steps[].optimizer_steps": "How often the weights were changed.",
+    "steps[].best_epoch": "The epoch that was kept.",
+    "steps[].epochs": "Each epoch's loss and metrics.",
+    "steps[].epochs[]": "One epoch.",
+    "steps[].curve": "The loss along the way: pairs of optimizer step and loss.",
+    "steps[].precision": "That it was trained in: fp32, bf16 or fp16.",
+    "steps[].FACT": "What a method tells of its own, such as `heads`, `neurons`, `latency`, `vocabulary`, `ranks`.",
+    "subjects": "What was measured, in the order of the flow: the baseline first, the file that is shipped last.",
+    "subjects[].name": "Of the step or the target.",
+    "subjects[].kind": "torch, onnx or openvino.",
+    "subjects[].target": "The target; torch for a model.",
+    "subjects[].path": "In the run folder.",
+    "subjects[].size_bytes": "Of the file, with what it needs beside it.",
+    "subjects[].parameters": "Of the model.",
+    "subjects[].macs": "Multiply-adds for one example of mean length.",
+    "subjects[].metrics": "On the evaluation part; the first one decides.",
+    "subjects[].metrics.NAME": "As a fraction of 1.",
+    "subjects[].metrics_ci95": "Their 95 % intervals.",
+    "subjects[].metrics_ci95.NAME": "Low and high.",
+    "subjects[].drop": "Against the baseline, of the metric that decides; positive is worse.",
+    "subjects[].drop.value": "As a fraction: 0.01 is one point.",
+    "subjects[].drop.ci95": "Paired, 95 %.",
+    "subjects[].drop.p": "McNemar's, exact, for labels.",
+    "subjects[].agreement": "Share of the examples that the baseline answers in the same way.",
+    "subjects[].parity": "Of an exported file with the torch model that it came from, on real sentences.",
+    "subjects[].parity.max_abs_error": "Of the outputs.",
+    "subjects[].parity.label_flips": "Share of the examples whose answer changed.",
+    "subjects[].parity.batch_invariance_flips": "Answers that change with the batch that they stand in.",
+    "subjects[].processors": "Of an int8 file: where it is right and where it is fast.",
+    "subjects[].processors.safe_on": "Where sums cannot overflow.",
+    "subjects[].processors.fast_on": "Where its kernels use integer instructions.",
+    "subjects[].integer_ops": "How many operators run on integers once the runtime has optimized the file.",
+    "subjects[].fused_ops": "How many operators the runtime fused.",
+    "subjects[].truncated": "Evaluation texts that were longer than the subject reads.",
+    "subjects[].peak_memory_bytes": "The most that the process that timed it held.",
+    "subjects[].latency": "One row for each setting.",
+    "subjects[].latency[].device": "cpu, cuda, cuda:N or mps.",
+    "subjects[].latency[].batch": "Examples in a call.",
+    "subjects[].latency[].length": "Tokens of each, padding included.",
+    "subjects[].latency[].threads": "Inside an operator.",
+    "subjects[].latency[].p50_ms": "Median of one call, in milliseconds.",
+    "subjects[].latency[].p95_ms": "95th percentile.",
+    "subjects[].latency[].examples_per_second": "At the median.",
+    "subjects[].latency[].samples": "Raw samples, in milliseconds.",
+    "subjects[].latency[].speedup": "The baseline's median over this one's.",
+    "gates": "The limits that the recipe sets.",
+    "gates[].name": "See [gates](recipe.md#gates).",
+    "gates[].limit": "As the recipe gives it.",
+    "gates[].value": "Of the file that came nearest to missing it, or missed it most.",
+    "gates[].passed": "Whether it was kept.",
+}
+
+
+def run_record_page() -> str:
+    """Tell every key of run.json."""
+    return page(
+        "run.json",
+        "The public record of a run. Keys are stable; `schema` changes when one changes its meaning. `[]` stands for each "
+        "item of a list, `NAME` for any name. `recipes/results/` holds `{schema: 1, runs: [...]}`, one such record "
+        "for each seed.",
+        table(("key", "what it means"), [(f"`{key}`", cell_with_links(text)) for key, text in KEYS.items()]),
+    )
+
+
+def cell_with_links(text: str) -> str:
+    """A cell whose links stay links."""
+    return text.replace("|", "\\|") if "](" in text else cell(text)
+
+
+def key_paths(record: Any, path: str = "") -> Iterator[str]:
+    """The paths of the keys of a record, names that it chooses itself as NAME."""
+    if path in OPEN:
+        return
+    if isinstance(record, Mapping):
+        for key, found in record.items():
+            below = f"{path}.{'NAME' if path in METRICS else key}".lstrip(".")
+            yield below
+            yield from key_paths(found, below)
+    elif isinstance(record, list):
+        for one in record:
+            yield from key_paths(one, f"{path}[]")
+
+
+def unknown_keys(record: Any, facts: frozenset[str]) -> set[str]:
+    """The keys of a record that the page does not tell.
+
+    Args:
+        record: The content of run.json.
+        facts: Names under which methods tell of themselves in a step.
+    """
+    paths = {path for path in key_paths(record) if not any(path.startswith(f"steps[].{fact}") for fact in facts)}
+    return paths - KEYS.keys()
