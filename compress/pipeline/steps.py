@@ -280,7 +280,7 @@ def _apply(execution: Execution, step: Step, before: StepOutput, checkpoint: Pat
     execution.progress(f"{step.name}: starts", 0, 1)
     started = time.perf_counter()
     changed = call(model)
-    facts = {
+    facts: dict[str, Any] = {
         "seconds": time.perf_counter() - started,
         "parameters_before": parameter_count(model),
         "parameters": parameter_count(changed),
