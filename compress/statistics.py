@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-Z_95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 RESAMPLES = 10_000
 SEED = 13
 
 
-def wilson_interval(right: int, total: int, z: float = Z_95) -> tuple[float, float]:
-    """Compute the score interval of a proportion, such as an accuracy.
+def wilson_interval(right: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Compute the score interval of a proportion, such as an accuracy, as scipy does.
 
-    With p = right / total and n = total: (p + z²/2n ± z·sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n).
+    With p = right / total, n = total and z the normal quantile: (p + z²/2n ± z·sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n).
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
 
     Args:
         right: Answers that are right, 0 to `total`.
         total: Answers, at least 1.
-        z: Normal quantile; the default gives 95 %.
+        confidence: How often such intervals hold the true proportion, 0 to 1.
 
     Returns:
         Lower and upper end, fractions within 0 to 1.
@@ -30,15 +28,12 @@ def wilson_interval(right: int, total: int, z: float = Z_95) -> tuple[float, flo
     Raises:
         ValueError: The counts make no proportion.
     """
+    from scipy.stats import binomtest
+
     if not 0 <= right <= total or total < 1:
         raise ValueError(f"{right} right of {total} is no proportion; 0 <= right <= total and total >= 1 are needed.")
-    share, square = right / total, z * z
-    middle = share + square / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
-    scale = 1 + square / total
-    low = 0.0 if right == 0 else (middle - spread) / scale
-    high = 1.0 if right == total else (middle + spread) / scale
-    return low, high
+    interval = binomtest(right, total).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def paired_counts(baseline_right: np.ndarray, right: np.ndarray) -> tuple[int, int, int]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from compress import record
-from compress.measure.front_svg import SHARES, SPEEDUPS, Axis, Mark, draw_front
 from compress.record import MISSING, finite, part
+from tools.front_svg import SHARES, SPEEDUPS, Axis, Mark, draw_front
 from tools.published import PUBLISHED, Published
 from tools.tables import Run, check_one_machine, mean_of, place_of, read_folder, spread
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from compress import record
 from compress.errors import InputError
-from compress.measure.lengths import lengths_block
 from tools.front import front_block
+from tools.lengths import lengths_block
 from tools.tables import read_folder, read_results, recipes_table, results_table
 
 KINDS = {"results": "FILE.json", "recipes": "FOLDER", "front": "FOLDER", "lengths": "FILE.json"}

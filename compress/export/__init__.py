@@ -7,14 +7,19 @@ import sys
 from types import ModuleType
 from typing import Any
 
-TARGETS = {
-    "onnxruntime-cpu": "compress.export.onnxruntime_cpu",
-    "onnxruntime-cpu-int8": "compress.export.onnxruntime_cpu_int8",
-    "openvino-cpu": "compress.export.openvino_cpu",
-    "openvino-cpu-int8": "compress.export.openvino_cpu_int8",
-    "tensorrt-int8": "compress.export.tensorrt_int8",
-    "onnxruntime-cuda-fp16": "compress.export.onnxruntime_cuda_fp16",
-}
+from compress.plugins import with_plugins
+
+TARGETS = with_plugins(
+    "targets",
+    {
+        "onnxruntime-cpu": "compress.export.onnxruntime_cpu",
+        "onnxruntime-cpu-int8": "compress.export.onnxruntime_cpu_int8",
+        "openvino-cpu": "compress.export.openvino_cpu",
+        "openvino-cpu-int8": "compress.export.openvino_cpu_int8",
+        "tensorrt-int8": "compress.export.tensorrt_int8",
+        "onnxruntime-cuda-fp16": "compress.export.onnxruntime_cuda_fp16",
+    },
+)
 
 
 class _Package(ModuleType):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from compress.processor import core_count, flags_that_matter, processor_name
 
@@ -32,7 +33,7 @@ def machine() -> dict[str, Any]:
 
     Returns:
         cpu (name), flags (instruction sets that matter for inference, in a fixed order), cores (physical), threads
-        (logical processors this process may use), gpu (name or None), memory_bytes (None if unknown), os.
+        (logical processors this process may use), gpu (name or None), memory_bytes, os.
     """
     return {
         "cpu": processor_name(),
@@ -40,7 +41,7 @@ def machine() -> dict[str, Any]:
         "cores": core_count(),
         "threads": _threads(),
         "gpu": _gpu_name(),
-        "memory_bytes": _memory_bytes(),
+        "memory_bytes": psutil.virtual_memory().total,
         "os": platform.platform(),
     }
 
@@ -70,9 +71,10 @@ def machine_key() -> str:
 
 
 def _threads() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):  # macOS has none
+        return len(process.cpu_affinity())
+    return psutil.cpu_count() or 1
 
 
 def _gpu_name() -> str | None:
@@ -90,10 +92,3 @@ def _said(*command: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return "" if told.returncode else told.stdout.strip()
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None

@@ -7,20 +7,25 @@ PROJECTS compares states of different widths through a learned projection; one w
 
 from __future__ import annotations
 
-OBJECTIVES = {
-    "labels": "compress.objectives.labels",
-    "logits": "compress.objectives.logits",
-    "logit_mse": "compress.objectives.logit_mse",
-    "hidden": "compress.objectives.hidden",
-    "embedding": "compress.objectives.embedding",
-    "attention_scores": "compress.objectives.attention_scores",
-    "attention": "compress.objectives.attention",
-    "value_relations": "compress.objectives.value_relations",
-    "relations": "compress.objectives.relations",
-    "first_token": "compress.objectives.first_token",
-    "cosine": "compress.objectives.cosine",
-    "feature_map": "compress.objectives.feature_map",
-    "feature_statistics": "compress.objectives.feature_statistics",
-    "masked_words": "compress.objectives.masked_words",
-    "masked_logits": "compress.objectives.masked_logits",
-}
+from compress.plugins import with_plugins
+
+OBJECTIVES = with_plugins(
+    "objectives",
+    {
+        "labels": "compress.objectives.labels",
+        "logits": "compress.objectives.logits",
+        "logit_mse": "compress.objectives.logit_mse",
+        "hidden": "compress.objectives.hidden",
+        "embedding": "compress.objectives.embedding",
+        "attention_scores": "compress.objectives.attention_scores",
+        "attention": "compress.objectives.attention",
+        "value_relations": "compress.objectives.value_relations",
+        "relations": "compress.objectives.relations",
+        "first_token": "compress.objectives.first_token",
+        "cosine": "compress.objectives.cosine",
+        "feature_map": "compress.objectives.feature_map",
+        "feature_statistics": "compress.objectives.feature_statistics",
+        "masked_words": "compress.objectives.masked_words",
+        "masked_logits": "compress.objectives.masked_logits",
+    },
+)

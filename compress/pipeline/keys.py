@@ -7,6 +7,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -77,6 +78,9 @@ def _read(path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _module_path(name: str) -> Path | None:
+    if name.partition(".")[0] != ROOT.name:  # an entry that another package brings
+        spec = importlib.util.find_spec(name)
+        return Path(spec.origin) if spec is not None and spec.origin else None
     base = ROOT.joinpath(*name.split(".")[1:])
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-import resource
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -28,6 +26,7 @@ from compress.errors import CompressError
 from compress.export import TARGETS
 from compress.log import Progress
 from compress.measure.machine import machine_key
+from compress.measure.worker import peak_memory_bytes
 from compress.methods import METHODS
 from compress.objectives import OBJECTIVES
 from compress.pipeline.cache import Cache
@@ -281,11 +280,11 @@ def _apply(execution: Execution, step: Step, before: StepOutput, checkpoint: Pat
     execution.progress(f"{step.name}: starts", 0, 1)
     started = time.perf_counter()
     changed = call(model)
-    facts = {
+    facts: dict[str, Any] = {
         "seconds": time.perf_counter() - started,
         "parameters_before": parameter_count(model),
         "parameters": parameter_count(changed),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "peak_memory_bytes": peak_memory_bytes(),
         "metrics": {},
         "examples_per_second": None,
     }

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from compress.plugins import with_plugins
+
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
-TASKS = {
-    "text-classification": "compress.tasks.text_classification",
-    "multi-label-classification": "compress.tasks.multi_label_classification",
-    "regression": "compress.tasks.regression",
-    "token-classification": "compress.tasks.token_classification",
-}
+TASKS = with_plugins(
+    "tasks",
+    {
+        "text-classification": "compress.tasks.text_classification",
+        "multi-label-classification": "compress.tasks.multi_label_classification",
+        "regression": "compress.tasks.regression",
+        "token-classification": "compress.tasks.token_classification",
+    },
+)
 
 DEFAULT_KIND = "text-classification"
 

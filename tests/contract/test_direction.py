@@ -20,6 +20,7 @@ LADDER = (
         "log",
         "marks",
         "openvino_session",
+        "plugins",
         "processor",
         "record",
         "run_errors",

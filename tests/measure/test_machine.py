@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,7 @@ from compress import processor
 from compress.measure import machine as room
 from compress.measure.machine import machine, machine_key, versions
 
-CPUINFO = "\n\n".join(
-    f"processor\t: {number}\nmodel name\t: Two Core CPU\nphysical id\t: 0\ncore id\t\t: {number // 2}" for number in range(4)
-)
+CPUINFO = "\n\n".join(f"processor\t: {number}\nmodel name\t: Two Core CPU" for number in range(4))
 
 
 def test_machine_has_the_keys_of_run_json_and_is_plain_json() -> None:
@@ -22,12 +21,23 @@ def test_machine_has_the_keys_of_run_json_and_is_plain_json() -> None:
     assert json.loads(json.dumps(found)) == found
 
 
-def test_threads_of_one_core_are_counted_as_one_core(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_processor_s_name_is_read_from_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(CPUINFO)
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
-    found = machine()
-    assert found["cpu"] == "Two Core CPU"
-    assert found["cores"] == 2
+    assert machine()["cpu"] == "Two Core CPU"
+
+
+@pytest.mark.parametrize(("physical", "cores"), [(2, 2), (None, 4)])
+def test_threads_of_one_core_are_counted_as_one_core_where_the_system_tells(
+    monkeypatch: pytest.MonkeyPatch, physical: int | None, cores: int
+) -> None:
+    monkeypatch.setattr(processor.psutil, "cpu_count", lambda logical=True: 4 if logical else physical)
+    assert machine()["cores"] == cores
+
+
+def test_threads_are_those_that_this_process_may_use() -> None:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert machine()["threads"] == usable
 
 
 def test_a_system_without_cpuinfo_is_described_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

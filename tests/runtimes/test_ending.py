@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.models import PIECES, tiny_tokenizer
 from tests.runtimes.files import endless
 from tests.runtimes.test_process import gone
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")]
 
 
 @pytest.fixture
@@ -50,10 +51,10 @@ def started(name: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], in
 def _worker_of(asking: subprocess.Popen[str]) -> int:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and asking.poll() is None:
-        for child in Path(f"/proc/{asking.pid}/task/{asking.pid}/children").read_text().split():
-            if b"compress.measure.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+        for child in psutil.Process(asking.pid).children():
+            if "compress.measure.worker" in child.cmdline():
                 time.sleep(1)
-                return int(child)
+                return child.pid
         time.sleep(0.05)
     pytest.fail(f"no process began: {asking.communicate()}")
 

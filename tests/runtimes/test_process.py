@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from compress.errors import CompressError, InputError
@@ -34,8 +35,8 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Says:
 def is_there(pid: int) -> bool:
     """Whether a process is, and is more than the record of its end."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
 
 
@@ -190,7 +191,6 @@ def test_without_a_number_threads_stay_as_they_are(monkeypatch: pytest.MonkeyPat
     assert "MKL_NUM_THREADS" not in worker_environment()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("busy", [False, True])
 def test_no_process_outlives_the_one_that_asks(tmp_path: Path, busy: bool) -> None:
     """Killed, it cannot end what it started."""

@@ -8,16 +8,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from matplotlib.axes import Axes
+
 from compress import record
 from compress.errors import InputError
-from compress.measure.report import template
 from compress.measure.report_figures import Frame, log_range, log_ticks
 from compress.measure.subjects import read_json
 from compress.record import MISSING, finite, part
+from tools.figures import LIGHT, drawn, pixels, place
 
-SCHEMA, TEMPLATE = 1, "lengths.svg.jinja"
+SCHEMA = 1
 FRAME = Frame(900, 460, left=58, top=44, right=252, bottom=52, radius=3, letters=36)
-DENSE, COLOURS = "full attention", 6
+DENSE = "full attention"
+COLOURS = tuple(LIGHT[name] for name in ("quiet", "blue", "orange", "green", "violet", "red"))
 LABEL = 18.0  # between two labels, in pixels
 Times = dict[int, float]  # milliseconds by tokens
 
@@ -151,38 +154,51 @@ def draw_lengths(lines: Mapping[str, Times], title: str, runtime: str) -> str:
         title: For readers that see no image.
         runtime: Lines of another one are dashed.
     """
-    left, top, right, bottom = FRAME.plot
     paces = {name: {length: ms / length * 1000 for length, ms in found.items()} for name, found in lines.items()}
+
+    def paint(axes: Axes) -> dict[str, str]:
+        _scale(axes, paces)
+        ends = [place(axes, max(found), found[max(found)]) for found in paces.values()]
+        _, top, _, bottom = FRAME.plot
+        labels = apart([y for _, y in ends], top, bottom)
+        tips = {}
+        for index, ((name, found), end, label) in enumerate(zip(paces.items(), ends, labels, strict=True)):
+            dashes = (None, None) if _runs_in(name, runtime) else (2.5, 2)  # times the line's width
+            _draw_way(axes, found, f"way-{index}", COLOURS[index % len(COLOURS)], dashes)
+            _draw_name(axes, name, end, label, f"name-{index}", COLOURS[index % len(COLOURS)])
+            told = ", ".join(f"{length:,}: {pace:.3g} ms" for length, pace in sorted(found.items()))
+            tips[f"way-{index}"] = tips[f"name-{index}"] = f"{name}: {told}"
+        return tips
+
+    return drawn(FRAME, title, paint)
+
+
+def _scale(axes: Axes, paces: Mapping[str, Times]) -> None:
+    """Lay out both axes and their texts."""
+    _, top, right, _ = FRAME.plot
     lengths = sorted({length for found in paces.values() for length in found})
     low, high = log_range([pace for found in paces.values() for pace in found.values()])
-    wide = math.log(lengths[-1] / lengths[0]) or 1.0
+    axes.set(xscale="log", yscale="log", xlim=(lengths[0], max(lengths[-1], lengths[0] * 1.001)), ylim=(low, high))
+    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axes.set_yticks(log_ticks(low, high), [f"{tick:g}" for tick in log_ticks(low, high)])
+    axes.minorticks_off()
+    axes.grid(axis="y")
+    axes.text(8, top - 16, "ms per 1,000 tokens (both axes logarithmic; less is better)", transform=pixels(axes))
+    axes.text(right, FRAME.height - 10, "tokens of a text", transform=pixels(axes), ha="right")
 
-    def across(length: float) -> float:
-        return left + (right - left) * math.log(length / lengths[0]) / wide
 
-    def down(pace: float) -> float:
-        return bottom - (bottom - top) * math.log(pace / low) / math.log(high / low)
+def _draw_way(axes: Axes, found: Times, gid: str, colour: str, dashes: tuple[float | None, float | None]) -> None:
+    lengths = sorted(found)
+    (line,) = axes.plot(lengths, [found[length] for length in lengths], color=colour, linewidth=2, dashes=dashes, gid=gid)
+    line.set(marker="o", markersize=2 * FRAME.radius, markeredgewidth=0, clip_on=False)
 
-    drawn: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "colour": index % COLOURS,
-            "is_dashed": not _runs_in(name, runtime),
-            "places": [(across(length), down(found[length])) for length in sorted(found)],
-            "tip": ", ".join(f"{length:,}: {pace:.3g} ms" for length, pace in sorted(found.items())),
-        }
-        for index, (name, found) in enumerate(paces.items())
-    ]
-    for one, y in zip(drawn, apart([one["places"][-1][1] for one in drawn], top, bottom), strict=True):
-        one["label"] = y
-    return template(TEMPLATE).render(
-        title=title,
-        frame=FRAME,
-        plot=FRAME.plot,
-        lines=drawn,
-        x_ticks=[{"at": across(length), "text": f"{length:,}"} for length in lengths],
-        y_ticks=[{"at": down(tick), "text": f"{tick:g}"} for tick in log_ticks(low, high)],
-    )
+
+def _draw_name(axes: Axes, name: str, end: tuple[float, float], label: float, gid: str, colour: str) -> None:
+    """Write a line's name at the right, and lead there from the line's end."""
+    across = FRAME.plot[2] + 15
+    axes.plot([end[0] + 4, across - 3], [end[1], label], color=colour, linewidth=0.8, transform=pixels(axes), clip_on=False)
+    written = axes.text(across, label + 4, name, color=colour, transform=pixels(axes), gid=gid)
+    written.set(fontsize=11, fontweight="bold")
 
 
 def apart(places: Sequence[float], low: float, high: float) -> list[float]:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from compress.errors import InputError
-from compress.measure.lengths import LABEL, apart, break_even, draw_lengths, lengths_block
+from tools.lengths import LABEL, apart, break_even, draw_lengths, lengths_block
 from tools.pages import refresh_tables
 
 DENSE = {128: 10.0, 512: 50.0, 2048: 500.0, 8192: 8000.0}
@@ -85,15 +85,16 @@ def test_the_figure_has_a_line_and_a_name_for_each_way(path: Path) -> None:
     (figure,) = figures.values()
     root = ElementTree.fromstring(figure)
     space = "{http://www.w3.org/2000/svg}"
-    assert len(root.findall(f".//{space}polyline")) == 3
-    names = [one.text for one in root.iter(f"{space}text") if one.get("class") == "label"]
+    assert len([one for one in root.iter(f"{space}g") if one.get("id", "").startswith("way-")]) == 3
+    labels = [one.find(f"{space}text") for one in root.iter(f"{space}g") if one.get("id", "").startswith("name-")]
+    names = [one.text for one in labels if one is not None]
     assert names == ["full attention, onnxruntime-cpu", "longformer, onnxruntime-cpu", "theirs"]
-    places = [float(one.get("y", "")) for one in root.iter(f"{space}text") if one.get("class") == "label"]
+    places = [float(one.get("y", "")) for one in labels if one is not None]
     assert min(abs(a - b) for i, a in enumerate(places) for b in places[:i]) >= 17
 
 
 def test_a_single_measurement_is_drawn() -> None:
-    assert "<polyline" in draw_lengths({"one, onnxruntime-cpu": {128: 3.0}}, "One", "onnxruntime-cpu")
+    assert '<g id="way-0">' in draw_lengths({"one, onnxruntime-cpu": {128: 3.0}}, "One", "onnxruntime-cpu")
 
 
 def test_on_a_gpu_torch_is_the_runtime(path: Path) -> None:
@@ -101,7 +102,7 @@ def test_on_a_gpu_torch_is_the_runtime(path: Path) -> None:
     path.write_text(json.dumps({**told, "device": "cuda", "machine": {"cpu": "A CPU", "gpu": "A GPU"}, "rounds": 1}))
     text, figures = lengths_block(path, "results/long.json")
     assert list(figures) == ["long_torch.svg"]
-    assert figures["long_torch.svg"].count('"way dashed"') == 1  # theirs
+    assert figures["long_torch.svg"].count("stroke-dasharray") == 1  # theirs
     assert "In torch less time than full attention takes: longformer from about 1,000 tokens on" in text
     assert "Medians of 1 round in turn" in text
     assert "on A GPU; in brackets the most memory that torch held on the GPU" in text

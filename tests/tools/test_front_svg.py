@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from compress.measure.front_svg import FRAME, HAIR, SPEEDUPS, STEP, Mark, aside, draw_front
+from tools.front_svg import FRAME, HAIR, SPEEDUPS, STEP, Mark, aside, draw_front
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -17,13 +17,19 @@ def ours(name: str, at: float, retention: float, spread: float = 0.5) -> Mark:
 
 
 def places(text: str) -> dict[str, tuple[float, float]]:
-    """Where each circle stands, by its tip."""
+    """Where each mark stands, by its tip."""
     found = {}
     for group in ElementTree.fromstring(text).iter(f"{SVG}g"):
-        title, circle = group.find(f"{SVG}title"), group.find(f"{SVG}circle")
-        if title is not None and circle is not None:
-            found[str(title.text)] = (float(circle.attrib["cx"]), float(circle.attrib["cy"]))
+        title, marker = group.find(f"{SVG}title"), group.find(f".//{SVG}use")
+        if title is not None and marker is not None:
+            found[str(title.text)] = (float(marker.attrib["x"]), float(marker.attrib["y"]))
     return found
+
+
+def labels(text: str) -> list[str]:
+    """The names of the marks."""
+    groups = [one for one in ElementTree.fromstring(text).iter(f"{SVG}g") if one.get("id", "").startswith("label-")]
+    return [str(one.text) for group in groups for one in group.iter(f"{SVG}text")]
 
 
 def test_less_work_stands_to_the_left_and_more_retention_above() -> None:
@@ -57,8 +63,7 @@ def test_every_mark_stays_in_the_plot_and_has_its_label() -> None:
     text = draw_front(marks, "title")
     left, top, right, bottom = FRAME.plot
     assert all(left < x < right and top < y < bottom for x, y in places(text).values())
-    labels = [one.text for one in ElementTree.fromstring(text).iter(f"{SVG}text") if "label" in one.get("class", "")]
-    assert sorted(map(str, labels)) == sorted(mark.name for mark in marks)
+    assert sorted(labels(text)) == sorted(mark.name for mark in marks)
 
 
 def test_marks_of_equal_work_do_not_cover_each_other() -> None:

@@ -1,0 +1,41 @@
+"""Entries of the tables that other packages bring, by their entry points.
+
+A package that names one in its pyproject.toml,
+
+    [project.entry-points."bert_compress.methods"]
+    clip_weights = "their_package.clip_weights"
+
+is found wherever it is installed; nothing of it is imported before it is used. Groups: bert_compress.methods, .objectives,
+.targets and .tasks. An entry keeps the contract of its table; it cannot take the place of one that the toolkit has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compress.errors import InputError
+
+PREFIX = "bert_compress."
+
+
+def with_plugins(group: str, table: Mapping[str, str]) -> dict[str, str]:
+    """A table and behind it what installed packages add to it: name -> module.
+
+    Args:
+        group: Which table, such as "methods".
+        table: The toolkit's own.
+
+    Raises:
+        InputError: Two packages bring the same name, or one brings a name that the toolkit has.
+    """
+    from importlib.metadata import entry_points
+
+    found = dict(table)
+    for entry in sorted(entry_points(group=f"{PREFIX}{group}"), key=lambda one: (one.name, one.value)):
+        if entry.name in found and found[entry.name] != entry.value:
+            raise InputError(
+                f"{entry.value} is registered as {entry.name!r} in {PREFIX}{group}, which {found[entry.name]} is already; "
+                "uninstall the package that brings it, or let it choose another name."
+            )
+        found[entry.name] = entry.value
+    return found

@@ -1,0 +1,88 @@
+"""A package from outside brings a method, an objective, a target and a kind of task, without a change here."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compress.errors import InputError
+from compress.plugins import with_plugins
+from tests.tasks.kinds import ROWS
+
+PAGE = Path(__file__).parents[2] / "docs" / "extending" / "packages.md"
+RECIPE = """
+name: outside
+model: any
+task: {{kind: sentiment, data: {{train: {rows}}}, max_length: 24}}
+steps:
+  - halve_biases: {{factor: 0.25}}
+    as: teacher
+  - distill: {{teacher: teacher, objectives: {{logits: 1.0, squared_gap: 0.5}}, epochs: 1}}
+export:
+  - plain-onnx: {{}}
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of the page, as it would be installed."""
+    folder = tmp_path_factory.mktemp("site")
+    blocks = re.findall(r"```(?:python|toml)\n# (\S+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    for name, code in blocks:
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code, encoding="utf-8")
+    (folder / "their_package" / "__init__.py").touch()
+    project = (folder / "pyproject.toml").read_text(encoding="utf-8") + "\n\n"
+    groups = re.findall(r'\[project\.entry-points\."(\S+?)"\]\n(.*?)\n\n', project, re.DOTALL)
+    told = folder / "their_package-1.0.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n", encoding="utf-8")
+    lines = [f"[{group}]\n" + "\n".join(line.replace('"', "") for line in entries.splitlines()) for group, entries in groups]
+    (told / "entry_points.txt").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def called(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line, with the package installed."""
+    around = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), *sys.path])}
+    command = [sys.executable, "-m", "compress", *arguments]
+    return subprocess.run(command, env=around, capture_output=True, text=True, check=False)
+
+
+def test_the_tables_list_what_the_package_brings(package: Path) -> None:
+    ended = called(package, "list")
+    assert ended.returncode == 0, ended.stderr
+    for name in ("halve_biases", "squared_gap", "plain-onnx", "sentiment"):
+        assert name in ended.stdout
+
+
+@pytest.mark.slow
+def test_a_recipe_runs_with_them_and_is_checked_by_their_signatures(package: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "outside.yaml"
+    recipe.write_text(RECIPE.format(rows=ROWS["text-classification"](tmp_path, 200)), encoding="utf-8")
+    wrong = called(package, "check", str(recipe), "steps.halve_biases.factor=2")
+    assert wrong.returncode == 2
+    assert "factor" in wrong.stderr
+    ended = called(package, "run", str(recipe), "--tiny", "--out", str(tmp_path / "out"))
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert (tmp_path / "out" / "export" / "plain-onnx" / "model.onnx").is_file()
+    again = called(package, "run", str(recipe), "--tiny", "--out", str(tmp_path / "out"))
+    assert "halve_biases" in again.stderr
+    assert "reused" in again.stderr
+    method = package / "their_package" / "halve_biases.py"
+    method.write_text(method.read_text(encoding="utf-8").replace("* factor", "* factor * 1.0"), encoding="utf-8")
+    changed = called(package, "run", str(recipe), "--tiny", "--out", str(tmp_path / "out"))
+    assert re.search(r"halve_biases\)? starts", changed.stderr)  # other code, another result
+
+
+def test_a_name_that_is_taken_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(package))
+    assert with_plugins("methods", {})["halve_biases"] == "their_package.halve_biases"
+    with pytest.raises(InputError, match=r"registered as 'halve_biases' in bert_compress\.methods, which ours is already"):
+        with_plugins("methods", {"halve_biases": "ours"})
