@@ -157,5 +157,5 @@ def test_a_gate_on_a_score_that_a_kind_does_not_have_is_told_at_once(kind: str) 
 
 
 def test_a_metric_of_another_kind_is_told_with_its_line() -> None:
-    with pytest.raises(InputError, match=r":2: task\.metric: 'pearson' is not allowed; allowed: accuracy or f1"):
+    with pytest.raises(InputError, match=r':2: task\.metric: "pearson" is not allowed; allowed: accuracy or f1'):
         read_recipe_text("model: a\ntask: {data: sst2, metric: pearson}\nsteps: [fine_tune]\n")
