@@ -9,6 +9,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel
 
 from compress.bert.families import FAMILIES, fitted_tokenizer
+from compress.bert.heads import set_names
 from compress.tasks.labelled import Task
 from compress.tasks.split import Role, Split
 
@@ -55,6 +56,26 @@ def tiny_bert(*, seed: int = 3, layers: int = 2, labels: tuple[str, ...] = LABEL
                 if name.endswith("bias") or "LayerNorm" in name:
                     parameter.add_(torch.randn_like(parameter) * 0.2)
     model.tokenizer, model.label, model.has_new_head = tiny_tokenizer(), "tiny", False
+    return model.eval()
+
+
+def tiny_for(task: Task, *, seed: int = 3) -> PreTrainedModel:
+    """A random BERT with the head that a task of any kind needs, in evaluation mode."""
+    config = BertConfig(
+        vocab_size=len(PIECES),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=24,
+        max_position_embeddings=LONGEST,
+        initializer_range=0.25,
+    )
+    set_names(config, task.labels, task.rules.head)
+    config._attn_implementation = "sdpa"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = FAMILIES["bert"].classes[task.rules.head.architecture](config)
+    model.tokenizer, model.label, model.has_new_head = fitted_tokenizer(tiny_tokenizer(), config), "tiny", False
     return model.eval()
 
 

@@ -28,7 +28,7 @@ from compress.recipe.steps import StepNames, check_exports, check_steps
 DEFAULT_SEED = 13
 LARGEST_SEED = 2**32 - 1
 """numpy takes no larger one."""
-DEFAULT_KIND = "text-classification"
+DEFAULT_KIND = tasks.DEFAULT_KIND
 
 KEYS = ("name", "seed", "model", "task", "steps", "export", "benchmark", "gates")
 DATA_KEYS = ("train", "validation", "text", "pair", "label", "quoting")
@@ -66,15 +66,20 @@ def check_structure(document: Document, default_name: str, path: Path | None) ->
             said = f"{shown(benchmark.device)} is not allowed: {one.target} runs on the CPU; use cpu, or other targets"
             mistakes.add(("benchmark", "device"), said)
             break
+    task, gates = _task(data, mistakes), Gates(**_section(Gates, data.get("gates"), "gates", mistakes, _HINTS))
+    kind = task.get("kind", DEFAULT_KIND)
+    if gates.min_accuracy is not None and kind in tasks.TASKS and "accuracy" not in tasks.metrics_of(kind):
+        said = f"a task of {kind} has no accuracy, but {' and '.join(tasks.metrics_of(kind))}; use max_drop"
+        mistakes.add(("gates", "min_accuracy"), said)
     return Plan(
         name=_name(data, default_name, mistakes),
         seed=_seed(data, mistakes),
         model=_model(data, mistakes),
-        task=_task(data, mistakes),
+        task=task,
         steps=steps,
         exports=exports,
         benchmark=benchmark,
-        gates=Gates(**_section(Gates, data.get("gates"), "gates", mistakes, _HINTS)),
+        gates=gates,
         path=path,
     )
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from compress.cli.results import scores_text
+from compress.errors import InputError
 from compress.measure.measurement import evaluate
 from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe_text
@@ -143,3 +144,18 @@ def test_eval_reads_the_kind_off_the_folder(made: tuple[str, Path, Path, dict[st
     found = json.loads(ended.stdout)
     assert next(iter(found["metrics"])) == load_kind(kind).metrics[0]
     assert found["examples"] == 120
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_gate_on_a_score_that_a_kind_does_not_have_is_told_at_once(kind: str) -> None:
+    text = f"model: a\ntask: {{kind: {kind}, data: {{train: a.tsv}}}}\nsteps: [fine_tune]\ngates: {{min_accuracy: 0.5}}\n"
+    if "accuracy" in metrics_of(kind):
+        assert read_recipe_text(text).gates.min_accuracy == 0.5
+        return
+    with pytest.raises(InputError, match=rf"gates\.min_accuracy: a task of {kind} has no accuracy, but .*; use max_drop"):
+        read_recipe_text(text)
+
+
+def test_a_metric_of_another_kind_is_told_with_its_line() -> None:
+    with pytest.raises(InputError, match=r':2: task\.metric: "pearson" is not allowed; allowed: accuracy or f1'):
+        read_recipe_text("model: a\ntask: {data: sst2, metric: pearson}\nsteps: [fine_tune]\n")

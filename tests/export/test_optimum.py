@@ -17,7 +17,10 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 import compress as cp
-from tests.models import LONGEST, PIECES, tiny_bert, tiny_of, toy_task
+from compress.tasks import TASKS
+from tests.models import LONGEST, PIECES, tiny_bert, tiny_for, tiny_of, toy_task
+from tests.tasks.kinds import ROWS
+from tests.tiers import mostly_matrix
 
 SENTENCES = ["a good film", "bad"]
 SCRIPT = """
@@ -85,6 +88,29 @@ def test_a_shipped_folder_answers_the_same_in_optimum(optimum_python: Path, tmp_
         expected = model(**batch).logits.numpy()
     tolerance = 1e-4 if target == "onnxruntime-cpu" else 0.25 * float(np.abs(expected).max())
     assert np.abs(np.array(told["logits"]) - expected).max() < tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the folders of an environment are called differently there")
+@pytest.mark.parametrize("kind", mostly_matrix(TASKS, always=["token-classification"]))
+def test_a_folder_of_every_kind_of_task_opens_in_its_class_of_optimum(optimum_python: Path, tmp_path: Path, kind: str) -> None:
+    read = cp.task({"train": str(ROWS[kind](tmp_path, 120))}, kind=kind, max_length=LONGEST, allow_unknown=True)
+    model = tiny_for(read)
+    shipped = cp.export(model, tmp_path / "out", target="onnxruntime-cpu", task=read)
+    script = SCRIPT.replace("ORTModelForSequenceClassification", f"ORTModelFor{read.rules.head.architecture}")
+    ended = subprocess.run(
+        [str(optimum_python), "-c", script, str(shipped.path), *SENTENCES],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    told = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert list(told["labels"].values()) == list(read.labels)
+    with torch.no_grad():
+        expected = model(**model.tokenizer(SENTENCES, padding=True, return_tensors="pt")).logits.numpy()
+    assert np.abs(np.array(told["logits"]) - expected).max() < 1e-4
 
 
 @pytest.mark.slow
