@@ -1,4 +1,7 @@
-"""What a terminal sees of a run: how far it is, in one view of the whole recipe; plain lines anywhere else."""
+"""What a terminal sees of a run: how far it is, in one view of the whole recipe; plain lines anywhere else.
+
+rich draws. Its Progress, which has no stages and tells no time left of an activity that comes twice, does not keep the state.
+"""
 
 from __future__ import annotations
 
