@@ -31,7 +31,7 @@ check: setup ## look at lint, format, types and the direction of imports
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/contract/test_direction.py
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 docs: setup ## write docs/ as a site to site/, its tables and its reference brought up to date first
 	$(BIN)/python -m tools.docs

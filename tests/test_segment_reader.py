@@ -20,12 +20,13 @@ from compress.facts import FACTS, MANIFEST
 from compress.methods.swap_attention import swap_attention
 from compress.segment_reader import PIECE, SegmentReader, _whole_words, open_segment_file
 from tests.models import logits_of, tiny_bert, tokens, toy_task
+from tests.tiers import mostly_matrix
 
 TEXT = "the film is good , and bad\nit is not " * 30
 TARGETS: dict[str, Any] = {"onnxruntime-cpu": {}, "openvino-cpu": {"precision": "float32"}}
 
 
-@pytest.fixture(scope="module", params=["transformer_xl", "chunk_and_pool"])
+@pytest.fixture(scope="module", params=mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
 def student(request: pytest.FixtureRequest) -> Any:
     model = swap_attention(tiny_bert(), task=toy_task(max_length=600), max_length=600, kind=request.param, segment=10)
     for one in model.modules():

@@ -26,6 +26,7 @@ from compress.train.run import StepContext
 from tests.contract.test_methods import EXAMPLES
 from tests.models import LABELS, logits_of, tiny_bert, toy_task
 from tests.search.times import stand_in_for_timing
+from tests.tiers import mostly_matrix
 
 TASKED = [name for name in METHODS if "task" in inspect.signature(load_function(METHODS, name)).parameters]
 LEAVES_LABELS = {"build_student", "trim_vocabulary", "share_layers", "factorize_embedding", "swap_attention"}
@@ -135,7 +136,13 @@ def write_data(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("head", "steps"), [*((head, "fine_tuned") for head in HEADS), ("in another order", "distilled")])
+@pytest.mark.parametrize(
+    ("head", "steps"),
+    mostly_matrix(
+        [*((head, "fine_tuned") for head in HEADS), ("in another order", "distilled")],
+        always=[("of other labels", "fine_tuned"), ("in another order", "distilled")],
+    ),
+)
 def test_a_run_ships_what_it_reports(tmp_path: Path, head: str, steps: str) -> None:
     write_data(tmp_path)
     model = renamed(tiny_bert(), *HEADS[head])

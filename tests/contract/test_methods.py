@@ -24,6 +24,7 @@ from compress.methods import METHODS
 from compress.train.run import StepContext
 from tests.models import differences, logits_of, state_of, tiny_bert, tokens, toy_task
 from tests.search.times import stand_in_for_timing
+from tests.tiers import mostly_matrix
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "fine_tune": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
@@ -52,6 +53,17 @@ FIRST = {"drop_layers": {"keep": [0, 1]}, "prune_width": {"width": 12, "multiple
 """Other arguments, that leave something for the examples to do."""
 KEEPS_ANSWERS = {"trim_vocabulary"}
 PRUNING = [name for name in METHODS if name.startswith("prune_") or name == "drop_layers"]
+OF_ANOTHER_SHAPE = (
+    "build_student",
+    "prune_heads",
+    "prune_width",
+    "trim_vocabulary",
+    "share_layers",
+    "factorize_embedding",
+    "low_rank",
+    "swap_attention",
+    "quantize_aware",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +159,7 @@ def test_the_same_seed_gives_the_same_result(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", mostly_matrix(METHODS, always=OF_ANOTHER_SHAPE))
 def test_a_result_exports_and_answers_the_same_at_other_sizes(name: str, tmp_path: Path) -> None:
     """A float target writes the float weights of a model that quantizes."""
     changed = _applied(name, tiny_bert())
@@ -163,7 +175,7 @@ def test_a_result_exports_and_answers_the_same_at_other_sizes(name: str, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PRUNING)
+@pytest.mark.parametrize("name", mostly_matrix(PRUNING, always=["prune_heads", "prune_width"]))
 def test_every_linear_of_a_pruned_model_is_quantized(name: str, tmp_path: Path) -> None:
     """Uneven heads included, which pattern matchers of attention skip."""
     changed = _applied(name, tiny_bert())

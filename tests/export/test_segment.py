@@ -24,6 +24,7 @@ from compress.segment_reader import open_segment_file
 from compress.train.run import StepContext
 from tests.export.quantized import wide_bert
 from tests.models import logits_of, tiny_bert, toy_task
+from tests.tiers import mostly_matrix
 
 pytestmark = pytest.mark.slow
 SEGMENT = 10
@@ -47,7 +48,7 @@ def runtime_of(target: str) -> Any:
     return "openvino" if target.startswith("openvino") else "onnxruntime"
 
 
-@pytest.mark.parametrize("kind", ["transformer_xl", "chunk_and_pool"])
+@pytest.mark.parametrize("kind", mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
 @pytest.mark.parametrize("form", FORMS)
 def test_the_integer_file_reads_on_as_the_model_does(form: str, kind: str, tmp_path: Path) -> None:
     (target, options), student = FORMS[form], student_of(kind)
@@ -72,7 +73,7 @@ def test_the_integer_file_reads_on_as_the_model_does(form: str, kind: str, tmp_p
     assert same >= (0.5 if form == "four bits" else 0.9)
 
 
-@pytest.mark.parametrize("kind", ["transformer_xl", "chunk_and_pool"])
+@pytest.mark.parametrize("kind", mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
 def test_the_integer_file_is_smaller(kind: str, tmp_path: Path) -> None:
     student, sizes = student_of(kind), {}
     for target in ("onnxruntime-cpu", "onnxruntime-cpu-int8"):
@@ -98,7 +99,7 @@ def test_a_float_file_has_no_drift_to_tell_of(tmp_path: Path) -> None:
     assert not facts.segment.drift
 
 
-@pytest.mark.parametrize("kind", ["transformer_xl", "chunk_and_pool"])
+@pytest.mark.parametrize("kind", mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
 def test_the_model_in_a_file_s_place_reads_as_the_float_file_does(kind: str, tmp_path: Path) -> None:
     student = student_of(kind)
     shipped = export(student, tmp_path / "out", target="onnxruntime-cpu", task=toy_task(), memory=True)

@@ -23,6 +23,7 @@ from compress.measure.block_times import (
 )
 from compress.tasks.labelled import Task
 from tests.models import tiny_bert, tiny_of
+from tests.tiers import mostly_matrix
 
 CPU = Setting("onnxruntime-cpu")
 TAKEN = {
@@ -230,7 +231,13 @@ def test_another_machine_measures_again(clock: _Clock, toy: Task, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["onnxruntime-cpu", "onnxruntime-cpu-int8", "openvino-cpu", "openvino-cpu-int8"])
+@pytest.mark.parametrize(
+    "target",
+    mostly_matrix(
+        ["onnxruntime-cpu", "onnxruntime-cpu-int8", "openvino-cpu", "openvino-cpu-int8"],
+        always=["onnxruntime-cpu-int8", "openvino-cpu"],
+    ),
+)
 def test_every_target_s_files_are_written_and_run(toy: Task, target: str) -> None:
     setting = Setting(target, length=8, quick=True)
     model = tiny_bert()

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from tests.pipeline.conftest import weights_of, write_recipe
+from tests.tiers import mostly_matrix
 
-KILLS = 24
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 # A process that imports everything once and forks for each run; it runs nothing itself, since threads do not survive a fork.
 SCRIPT = """
@@ -55,7 +55,8 @@ def _run_undisturbed(server: subprocess.Popen[str], name: str) -> float:
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", mostly_matrix([4, 24], always=[4]))
+def test_killed_at_random_moments_a_run_ends_with_the_same_weights(kills: int, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(recipe), str(tmp_path)],
@@ -70,7 +71,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path: Pat
         seconds = _run_undisturbed(server, "quiet")
         draw = random.Random(13)
         killed = finished = 0
-        while killed < KILLS:
+        while killed < kills:
             name = f"disturbed-{finished}"
             child = _start(server, name)
             time.sleep(draw.uniform(0.0, 0.6 * seconds))

@@ -18,13 +18,13 @@ RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yam
 
 
 def _new_ones() -> set[str]:
-    """The recipes that name a method, an objective or a target that none before them does."""
+    """The recipes that name a method, a target or a kind of task that none before them does."""
     seen: set[str] = set()
     new = set()
     for name in RECIPES:
         plan = read_recipe(ROOT / name)
         named = {one.target for one in plan.exports} | {step.method for step in plan.steps}
-        named |= {objective for step in plan.steps for objective in step.arguments.get("objectives") or {}}
+        named.add(plan.task["kind"])
         if not named <= seen:
             new.add(name)
         seen |= named
