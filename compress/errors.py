@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 MOST_SHOWN_CHARACTERS = 70
+LONGEST_LINE = 320  # of what a library says
 LEAST_ROOM = 4  # for the entries of a list that is shown
 
 
@@ -83,3 +84,22 @@ def _cut_container(value: Any, most: int) -> str:
         room -= len(piece) + 2
     last = "," if isinstance(value, tuple) and len(value) == 1 else ""
     return f"{opening}{', '.join(pieces)}{last}{closing}"
+
+
+def cut(text: str, most: int = 80) -> str:
+    """Shorten a text that a message repeats without quotes, such as a key or a name."""
+    return text if len(text) <= most else f"{text[: most - 4]} ..."
+
+
+def first_line(err: BaseException) -> str:
+    """The first line of an error's message, cut where it is long, or its class where it has none."""
+    return cut(_lines(err)[0], LONGEST_LINE)
+
+
+def last_line(err: BaseException) -> str:
+    """The last line of an error's message, cut where it is long, or its class where it has none."""
+    return cut(_lines(err)[-1], LONGEST_LINE)
+
+
+def _lines(err: BaseException) -> list[str]:
+    return [line.strip() for line in str(err).splitlines() if line.strip()] or [type(err).__name__]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.errors import InputError
+from compress.errors import InputError, last_line
 from compress.run_errors import refuse_run
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
@@ -104,7 +104,7 @@ def compiled_for_cpu(path: Path, *, threads: int = 0, precision: str = "auto") -
         core = openvino.Core()
         return core.compile_model(core.read_model(path), "CPU", settings)
     except Exception as err:  # openvino raises RuntimeError for everything
-        raise InputError(f"{path} cannot be loaded by OpenVINO: {_last_line(err)}. Export the model again.") from err
+        raise InputError(f"{path} cannot be loaded by OpenVINO: {last_line(err)}. Export the model again.") from err
 
 
 def _check_ends(compiled: Any, wanted: list[str], path: Path) -> None:
@@ -120,11 +120,6 @@ def _check_ends(compiled: Any, wanted: list[str], path: Path) -> None:
     fixed = [one.get_any_name() for one in compiled.inputs if not all(size.is_dynamic for size in one.partial_shape)]
     if fixed:
         raise InputError(f"{path} fixes the batch or the length of {', '.join(fixed)}; export it with both of them free.")
-
-
-def _last_line(err: Exception) -> str:
-    lines = str(err).strip().splitlines() or [type(err).__name__]
-    return lines[-1].strip()
 
 
 def _described(node: Any) -> tuple[str, str, str]:

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from compress.errors import CompressError, InputError
+from compress.errors import CompressError, InputError, first_line, last_line
 
 CONFIG = "config.json"
 OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "out of memory", "can't allocate memory", "Failed to allocate memory")
 OUTSIDE = ("out of data bounds", "must be within the inclusive range")
 SMALLER = "use smaller batches or shorter lengths"
-MOST_LETTERS = 300
 
 
 def refuse_run(err: Exception, path: Path, batch: Mapping[str, Any], *, most: int | None = None) -> NoReturn:
@@ -53,18 +52,6 @@ def refuse_out_of_memory(err: Exception, what: str) -> None:
     """Raise CompressError where an error is one of memory that ran out."""
     if isinstance(err, MemoryError) or any(sign in str(err) for sign in OUT_OF_MEMORY):
         raise CompressError(f"memory ran out while {what} ({first_line(err)}); {SMALLER}, or free memory.") from err
-
-
-def first_line(err: BaseException) -> str:
-    """The first line of an error's message, or its class where it has none."""
-    lines = str(err).strip().splitlines()
-    return lines[0] if lines else type(err).__name__
-
-
-def last_line(err: BaseException) -> str:
-    """The last line of an error's message, shortened, or its class where it has none."""
-    lines = [line.strip() for line in str(err).splitlines() if line.strip()] or [type(err).__name__]
-    return lines[-1][:MOST_LETTERS]
 
 
 def _positions(path: Path) -> int | None:

@@ -11,9 +11,9 @@ import torch
 from transformers import PretrainedConfig
 from transformers.activations import ACT2FN
 
-from compress.artifact.json_file import cut, first_line, read_object, why_absent
+from compress.artifact.json_file import read_object, why_absent
 from compress.bert.families import KNOWN, EncoderFree, Family
-from compress.errors import InputError
+from compress.errors import InputError, first_line, shown
 from compress.log import libraries_silenced
 
 CONFIG = "config.json"
@@ -67,7 +67,7 @@ def configuration(
     if names is None:
         kept |= {"id2label": None, "num_labels": labels}
     elif not isinstance(names, dict):
-        raise InputError(f"{path}: id2label is {cut(names)}, no object from ids to names; restore the original file.")
+        raise InputError(f"{path}: id2label is {shown(names)}, no object from ids to names; restore the original file.")
     elif len(names) > max(labels, MOST_NAMES):
         kept["id2label"] = {str(index): names[str(index)] for index in range(labels) if str(index) in names}
     try:
@@ -98,13 +98,13 @@ def _without_switches(path: Path, values: Mapping[str, Any], family: Family | En
     for key, what in MUST_BE_FALSE.items():
         if values.get(key):
             raise InputError(
-                f"{path}: {key} is {cut(values[key])}; {what} is not supported: start from an encoder checkpoint."
+                f"{path}: {key} is {shown(values[key])}; {what} is not supported: start from an encoder checkpoint."
             )
     kind = values.get("position_embedding_type")
     if kind not in (None, "absolute"):
         raise InputError(
-            f"{path}: position_embedding_type is {cut(kind)}; transformers 5 reads absolute positions alone, and so does this "
-            "toolkit: start from a checkpoint that was trained with those."
+            f"{path}: position_embedding_type is {shown(kind)}; transformers 5 reads absolute positions alone, and so does "
+            "this toolkit: start from a checkpoint that was trained with those."
         )
     kept: dict[str, Any] = {}
     for key, value in values.items():
@@ -113,7 +113,7 @@ def _without_switches(path: Path, values: Mapping[str, Any], family: Family | En
             continue
         if own in kept and kept[own] != value:
             raise InputError(
-                f"{path}: {key} is {cut(value)}, but {own}, the same by another name, is {cut(kept[own])}; keep one."
+                f"{path}: {key} is {shown(value)}, but {own}, the same by another name, is {shown(kept[own])}; keep one."
             )
         kept[own] = value
     return kept | {key: value for key, value in RUN_TIME.items() if key in fields}
@@ -126,7 +126,7 @@ def _cause(err: Exception) -> str:
 
 
 def _check_counts(path: Path, config: PretrainedConfig, family: Family | EncoderFree, counts: Mapping[str, Any]) -> None:
-    wrong = [f"{key}={cut(value)}" for key, value in counts.items() if type(value) is not int or not 0 < value < 1 << 24]
+    wrong = [f"{key}={shown(value)}" for key, value in counts.items() if type(value) is not int or not 0 < value < 1 << 24]
     if wrong:
         raise InputError(f"{path}: {', '.join(wrong)} must be a positive whole number; restore the original file.")
     width = getattr(config, family.attention_width) if isinstance(family, Family) else 0
@@ -148,7 +148,7 @@ def _check_values(path: Path, config: PretrainedConfig) -> None:
         key, value = field.name, getattr(config, field.name)
         allowed = None if value is None and field.default is None else _allowed(key, config.vocab_size)
         if allowed is not None and not _is_allowed(key, value, config.vocab_size):
-            raise InputError(f"{path}: {key} is {cut(value)}; allowed: {allowed}. Restore the original file.")
+            raise InputError(f"{path}: {key} is {shown(value)}; allowed: {allowed}. Restore the original file.")
 
 
 def _allowed(key: str, pieces: int) -> str | None:
@@ -191,7 +191,7 @@ def _pruned_heads(told: Any, config: PretrainedConfig, path: Path) -> PrunedHead
     layers, heads = (getattr(config, key, 0) for key in ("num_hidden_layers", "num_attention_heads"))
     if not isinstance(family, Family) or config.model_type == "albert":
         raise InputError(
-            f"{path}: pruned_heads is {cut(told)}, but a {config.model_type} of transformers 4 does not tell in it which "
+            f"{path}: pruned_heads is {shown(told)}, but a {config.model_type} of transformers 4 does not tell in it which "
             "weights "
             "are left; load it there, and save it without pruned_heads."
         )
@@ -202,7 +202,7 @@ def _pruned_heads(told: Any, config: PretrainedConfig, path: Path) -> PrunedHead
             found[index] = set(gone)
     if not isinstance(told, dict) or len(found) < len(told):
         raise InputError(
-            f"{path}: pruned_heads is {cut(told)}; layers from 0 to {layers - 1} with lists of heads from 0 to {heads - 1} "
+            f"{path}: pruned_heads is {shown(told)}; layers from 0 to {layers - 1} with lists of heads from 0 to {heads - 1} "
             "are "
             "possible: restore the original file."
         )

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from compress.artifact.json_file import cut, read_object, why_absent
+from compress.artifact.json_file import read_object, why_absent
 from compress.bert.families import KNOWN, EncoderFree, Family
 from compress.bert.head import REGRESSION, SEQUENCE, TOKENS, Head
-from compress.errors import InputError
+from compress.errors import InputError, cut, shown
 
 CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
 AUTO_CLASSES = {
@@ -136,12 +136,12 @@ def refuse_configuration(folder: Path, values: Mapping[str, Any], weights: Itera
         raise InputError(f"{path} has no model_type; {hint}.")
     if not isinstance(kind, str) or kind not in KNOWN:
         raise InputError(
-            f"{path}: model_type is {cut(kind)}; allowed: {', '.join(KNOWN)}. Start from a checkpoint of one of these."
+            f"{path}: model_type is {shown(kind)}; allowed: {', '.join(KNOWN)}. Start from a checkpoint of one of these."
         )
     code = values.get("auto_map")
     if isinstance(code, dict) and any(str(name) != "AutoTokenizer" for name in code):
         raise InputError(
-            f"{path}: auto_map names code that comes with the checkpoint ({cut(next(iter(code.values())))}), which is never "
+            f"{path}: auto_map names code that comes with the checkpoint ({shown(next(iter(code.values())))}), which is never "
             "run "
             f"here; start from a checkpoint of transformers' own {kind}, or take auto_map out if the model is one."
         )
@@ -169,18 +169,18 @@ def refuse_names(folder: Path, names: Collection[str]) -> None:
     """
     for name in names:
         if ".lora_" in name or ".base_layer." in name or name.startswith("base_model.model."):
-            raise InputError(f"{folder} holds an adapter of PEFT that was not merged ({cut(name)}); {_merge(folder)}")
+            raise InputError(f"{folder} holds an adapter of PEFT that was not merged ({shown(name)}); {_merge(folder)}")
         if name.endswith("distance_embedding.weight"):
             raise InputError(
-                f"{folder} has tables for relative positions ({cut(name)}), which transformers 5 does not read any more; "
+                f"{folder} has tables for relative positions ({shown(name)}), which transformers 5 does not read any more; "
                 "start "
                 "from a checkpoint with absolute positions."
             )
         for program, ends in QUANTIZED.items():
             if name.endswith(ends):
                 raise InputError(
-                    f"{folder} holds weights that {program} has quantized ({cut(name)}); start from the float checkpoint that "
-                    "they were made of: the export quantizes it."
+                    f"{folder} holds weights that {program} has quantized ({shown(name)}); start from the float checkpoint "
+                    "that they were made of: the export quantizes it."
                 )
 
 
@@ -241,8 +241,9 @@ def head_architecture(
     if kind is not None and kind != needed:
         what = architecture or f"a model for {kind}"
         raise InputError(
-            f"{folder} is {cut(what) if architecture else what}: its head {OTHER_HEADS[kind]}. A head for {SUPPORTED[needed]} "
-            "is needed; use such a checkpoint, or the one that this was fine-tuned from, which gets a new head."
+            f"{folder} is {shown(what) if architecture else what}: its head {OTHER_HEADS[kind]}. A head for "
+            f"{SUPPORTED[needed]} is needed; use such a checkpoint, or the one that this was fine-tuned from, which gets "
+            "a new head."
         )
     scores = wanted is not None and wanted.problem_type == REGRESSION
     if classifier is not None and classifier.ndim and classifier.shape[0] == 1 and needed == SEQUENCE and not scores:
@@ -271,7 +272,7 @@ def refuse_no_weights(folder: Path, values: Mapping[str, Any], missing: str) -> 
     pickled = [path.name for kind in PICKLES for path in sorted(folder.glob(kind)) if not path.name.startswith(NO_MODEL)]
     if pickled:
         raise InputError(
-            f"{folder} has only {cut(pickled[0])[1:-1]}, a pickle, which can run any code when loaded; "
+            f"{folder} has only {cut(repr(pickled[0])[1:-1])}, a pickle, which can run any code when loaded; "
             f"{convert(folder, pickled[0], values)}."
         )
     for kind, what in ONLY.items():

@@ -11,26 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compress.errors import InputError
+from compress.errors import InputError, cut, first_line, shown
 
 LARGEST_BYTES = 1 << 23  # names of a hundred thousand labels have room
 LONGEST_NUMBER = 300  # digits; a float64 has 309 before its point
-SHOWN = 120
 MARKS = {codecs.BOM_UTF8: "UTF-8 with a byte order mark", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
-
-
-def cut(value: Any) -> str:
-    """Show a value in a message, its middle left out where it is long."""
-    if isinstance(value, list | tuple | dict) and len(value) > SHOWN:
-        return f"a {type(value).__name__} of {len(value)} entries"
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 30]}...{text[-20:]} ({len(text)} characters)"
-
-
-def first_line(err: BaseException) -> str:
-    """The first line of what an error says, cut where it is long."""
-    lines = str(err).strip().splitlines() or [type(err).__name__]
-    return lines[0] if len(lines[0]) <= 2 * SHOWN else f"{lines[0][: 2 * SHOWN]}..."
 
 
 def why_absent(path: Path) -> str | None:
@@ -89,7 +74,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {cut(twice)} stands there twice")
+        raise ValueError(f"the key {shown(twice)} stands there twice")
     return found
 
 
@@ -103,5 +88,5 @@ def _numbers(values: Any, place: str = "") -> Iterator[tuple[str, float]]:
     for key, value in pairs:
         within = f"{place}.{key}" if place else str(key)
         if isinstance(value, float):
-            yield cut(within)[1:-1], value
+            yield cut(repr(within)[1:-1]), value
         yield from _numbers(value, within)

@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from compress.bert.families import KNOWN
 from compress.bert.head import TOKENS, Head, problem_type
 from compress.bert.heads import aligned, head_of, label_names, set_names
-from compress.errors import InputError
+from compress.errors import InputError, first_line
 from compress.labels import listed, order_of, read_names
 from compress.log import libraries_silenced
 
@@ -114,5 +114,4 @@ def names_in_folder(folder: Path, values: dict[str, Any], outputs: int | None = 
     except InputError as err:
         raise InputError(f"{folder}: {err}") from err
     except Exception as err:  # transformers' configurations raise many kinds
-        first = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise InputError(f"{folder}: config.json does not name the labels (id2label): {first[:200]}. Restore it.") from err
+        raise InputError(f"{folder}: config.json does not name the labels (id2label): {first_line(err)}. Restore it.") from err

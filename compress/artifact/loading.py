@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.artifact.configuration import CONFIG, PrunedHeads, configuration, read_configuration
 from compress.artifact.foreign import head_architecture, refuse_configuration, refuse_names, refuse_parts
-from compress.artifact.json_file import cut, first_line, read_object, why_absent
+from compress.artifact.json_file import read_object, why_absent
 from compress.artifact.labels import in_order, settle_labels, without_head
 from compress.artifact.model_source import find_model
 from compress.artifact.saving import STRUCTURE
@@ -24,7 +24,7 @@ from compress.bert.head import Head
 from compress.bert.layout import attention_of, encoder_layers, head_count, neuron_count
 from compress.bert.memory import begin_anew, give_memory, shapes_of
 from compress.bert.structure import apply_structure, resize, set_ranges, told_by_structure
-from compress.errors import InputError, raise_together
+from compress.errors import InputError, cut, first_line, raise_together
 from compress.log import libraries_silenced
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -186,7 +186,7 @@ def _check_weights(model: PreTrainedModel, weights: Weights, folder: Path) -> No
     problems = [f"  {name} is missing" for name in expected if name not in weights and not name.startswith(head)]
     if "classifier.weight" in weights:
         problems += [f"  {name} is missing" for name in expected if name.startswith(head) and name not in weights]
-    problems += [f"  {cut(name)[1:-1]} is not expected" for name in weights if name not in expected]
+    problems += [f"  {cut(repr(name)[1:-1])} is not expected" for name in weights if name not in expected]
     for name, tensor in weights.items():
         if name in expected and tensor.shape != expected[name].shape:
             problems.append(f"  {name} has shape {tuple(tensor.shape)}, not {tuple(expected[name].shape)}")

@@ -9,9 +9,9 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertTokenizer, PretrainedConfig
 
-from compress.artifact.json_file import cut, first_line, read_object, why_absent
+from compress.artifact.json_file import read_object, why_absent
 from compress.bert.families import KNOWN, fitted_tokenizer
-from compress.errors import InputError
+from compress.errors import InputError, first_line, shown
 from compress.log import libraries_silenced
 
 WHOLE, PIECES, SENTENCES = "tokenizer.json", "vocab.txt", "spiece.model"
@@ -67,7 +67,7 @@ def _model_of(path: Path) -> str:
 
 
 def _said(tokenizer: Any, kind: str | None) -> str:
-    return f"tokenizer_class is {cut(kind)}" if kind else f"the tokenizer is a {type(tokenizer).__name__}"
+    return f"tokenizer_class is {shown(kind)}" if kind else f"the tokenizer is a {type(tokenizer).__name__}"
 
 
 def _refused(folder: Path, file: str, make: Callable[[], Any]) -> Any:
@@ -90,7 +90,7 @@ def _told_class(folder: Path) -> str | None:
         kind = read_object(folder / name).get("tokenizer_class") if why_absent(folder / name) is None else None
         if kind is not None and not isinstance(kind, str):
             raise InputError(
-                f"{folder / name}: tokenizer_class is {cut(kind)}; the name of a class is needed: restore the file."
+                f"{folder / name}: tokenizer_class is {shown(kind)}; the name of a class is needed: restore the file."
             )
         if kind:
             return kind
@@ -150,7 +150,7 @@ def _check_ids(folder: Path, tokenizer: Any, config: PretrainedConfig) -> None:
     last = max(held, key=held.__getitem__)
     if held[last] >= rows:
         raise InputError(
-            f"{folder}: the tokenizer gives {cut(last)} the id {held[last]}, but the model has {rows} embeddings; use the "
+            f"{folder}: the tokenizer gives {shown(last)} the id {held[last]}, but the model has {rows} embeddings; use the "
             "tokenizer "
             "that the model was trained with."
         )

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from compress.artifact.foreign import refuse_no_weights
-from compress.artifact.json_file import cut, first_line, read_object, why_absent
+from compress.artifact.json_file import read_object, why_absent
 from compress.artifact.saving import WEIGHTS
 from compress.bert.families import EncoderFree, Family
 from compress.bert.head import SEQUENCE
-from compress.errors import InputError
+from compress.errors import InputError, first_line, shown
 
 INDEX = f"{WEIGHTS}.index.json"
 WRAPPERS = frozenset(
@@ -64,7 +64,7 @@ def _files(folder: Path) -> list[Path]:
     outside = [name for name in names if Path(name).name != name or name in (".", "..")]
     if outside:
         raise InputError(
-            f"{index}: weight_map names {cut(outside[0])}, which is no file of this folder; restore the original file."
+            f"{index}: weight_map names {shown(outside[0])}, which is no file of this folder; restore the original file."
         )
     return [folder / name for name in sorted(set(names))]
 
@@ -80,13 +80,13 @@ def unwrapped(weights: Mapping[str, torch.Tensor], family: Family | EncoderFree,
         short = ".".join(part for part in name.split(".") if part not in WRAPPERS)
         if short in bare:
             raise InputError(
-                f"{folder} holds {cut(short)} twice, with and without the name of a wrapper; save the model again."
+                f"{folder} holds {shown(short)} twice, with and without the name of a wrapper; save the model again."
             )
         bare[short] = tensor
     begins = sorted(_beginnings(bare, family))
     if len(begins) > 1:
         raise InputError(
-            f"{folder} holds {len(begins)} models, under {', '.join(cut(begin) for begin in begins[:3])}; save the one that "
+            f"{folder} holds {len(begins)} models, under {', '.join(shown(begin) for begin in begins[:3])}; save the one that "
             "is "
             "meant by itself, with save_pretrained."
         )
@@ -100,7 +100,9 @@ def unwrapped(weights: Mapping[str, torch.Tensor], family: Family | EncoderFree,
         )
     stripped = {name.removeprefix(begin): tensor for name, tensor in bare.items()}
     if len(stripped) < len(bare):
-        raise InputError(f"{folder} holds weights of one name with {cut(begin)} before it and without; save the model again.")
+        raise InputError(
+            f"{folder} holds weights of one name with {shown(begin)} before it and without; save the model again."
+        )
     return stripped
 
 

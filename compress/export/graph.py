@@ -28,7 +28,7 @@ from compress.bert.layout import encoder_layers
 from compress.bert.long_attention import example_length
 from compress.bert.sharing import shared_parameters
 from compress.bert.static import weights_folded
-from compress.errors import CompressError, InputError
+from compress.errors import CompressError, InputError, last_line
 from compress.log import libraries_silenced
 from compress.runtimes.foreign_file import ForeignFile
 
@@ -145,8 +145,9 @@ def write_module(
                 verbose=False,
             )
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as err:
-        lines = str(err).strip().splitlines() or [type(err).__name__]
-        raise CompressError(f"the model could not be exported to ONNX: {lines[-1]}. See --debug for the whole error.") from err
+        raise CompressError(
+            f"the model could not be exported to ONNX: {last_line(err)}. See --debug for the whole error."
+        ) from err
 
 
 def tidy(path: Path, *, shares: bool) -> None:

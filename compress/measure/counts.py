@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.errors import InputError
+from compress.errors import InputError, first_line
 from compress.measure.subjects import ONNX, Subject, weight_files
-from compress.run_errors import first_line
 from compress.runtimes.external_data import external_files
 from compress.runtimes.process import RuntimeProcess
 from compress.runtimes.sessions import LOGITS, check_inputs, feeds, loaded

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from compress.errors import raise_together
+from compress.errors import cut, raise_together
 
 RENAMED = {"table_bits": "embedding_bits", "hides": "mlm_probability", "learned_steps": "lsq"}
 """Keys that had another name, and what they are called now."""
@@ -84,11 +84,6 @@ def label(path: KeyPath) -> str:
         else:
             text += f".{cut(part)}" if text else cut(part)
     return text
-
-
-def cut(text: str, longest: int = 80) -> str:
-    """Shorten a text that a message repeats, such as a key of the recipe or an override."""
-    return text if len(text) <= longest else f"{text[: longest - 4]} ..."
 
 
 def shown(value: Any, longest: int = 60) -> str:

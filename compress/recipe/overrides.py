@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from compress.errors import InputError
+from compress.errors import InputError, cut
 from compress.recipe.document import Document, parse
-from compress.recipe.mistakes import KeyPath, Mistakes, Place, cut, unknown
+from compress.recipe.mistakes import KeyPath, Mistakes, Place, unknown
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> None:

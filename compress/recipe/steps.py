@@ -10,7 +10,8 @@ from typing import Any
 import compress.export as export
 import compress.methods as methods
 import compress.objectives as objectives
-from compress.recipe.mistakes import KeyPath, Mistakes, cut, nearest, shown, unknown
+from compress.errors import cut
+from compress.recipe.mistakes import KeyPath, Mistakes, nearest, shown, unknown
 from compress.recipe.plan import INPUT_MODEL, Export, Step
 from compress.recipe.signatures import Table, names_a_step
 

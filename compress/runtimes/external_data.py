@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compress.errors import InputError
+from compress.errors import InputError, first_line
 
 KEY = b"location"  # stands in every file that names another one
 
@@ -41,8 +41,7 @@ def _locations(path: Path) -> set[str]:
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as err:  # protobuf's errors have no common class of their own
-        told = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise InputError(f"{path} is no ONNX file ({told}); export the model again.") from err
+        raise InputError(f"{path} is no ONNX file ({first_line(err)}); export the model again.") from err
     return set(_named(model))
 
 

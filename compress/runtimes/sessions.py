@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.errors import InputError
+from compress.errors import InputError, first_line
 from compress.openvino_session import INPUTS
-from compress.run_errors import first_line, refuse_out_of_memory
+from compress.run_errors import refuse_out_of_memory
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -75,9 +75,9 @@ def loaded(path: Path, options: Any, *, device: str = "cpu") -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=providers(device))
     except Exception as err:  # onnxruntime's errors have no common class of their own
         refuse_out_of_memory(err, f"loading {path}")
+        cure = " with standard operators alone" if UNKNOWN_OPERATOR in str(err) else ""
         told = first_line(err)
-        cure = "Export the model again with standard operators alone" if UNKNOWN_OPERATOR in told else "Export the model again"
-        raise InputError(f"{path} cannot be loaded by onnxruntime: {told}. {cure}.") from err
+        raise InputError(f"{path} cannot be loaded by onnxruntime: {told}. Export the model again{cure}.") from err
 
 
 def providers(device: str) -> list[Any]:

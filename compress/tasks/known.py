@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compress.errors import InputError, shown
+from compress.errors import InputError, first_line, shown
 from compress.log import libraries_silenced
 from compress.tasks import DEFAULT_KIND, TASKS
 from compress.tasks.data.files import open_table, read_file
@@ -187,10 +187,9 @@ def _on_hub(held: HubSet, rules: TaskKind) -> Found:
             datasets.disable_progress_bars()
             parts = datasets.load_dataset(path, configuration or None)
     except Exception as err:  # datasets raises many kinds
-        lines = str(err).strip().splitlines() or [type(err).__name__]
         raise InputError(
-            f"data {held.path!r} could not be fetched from the hub ({lines[0]}); check the name and the connection, set "
-            f"{DATA_DIR} or task.data_dir to a folder with its files, or name files."
+            f"data {held.path!r} could not be fetched from the hub ({first_line(err)}); check the name and the connection, "
+            f"set {DATA_DIR} or task.data_dir to a folder with its files, or name files."
         ) from err
     wanted = [held.validation] if held.source else VALIDATION_NAMES
     measured = next((part for part in wanted if part in parts), None)

@@ -12,8 +12,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from compress.errors import InputError
-from compress.run_errors import first_line
+from compress.errors import InputError, first_line
 from compress.runtimes.sessions import check_onnx_device, feeds, open_session, providers
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.errors import InputError, shown
+from compress.errors import InputError, first_line, shown
 from compress.tasks.data.mistakes import Mistakes
 from compress.tasks.data.packing import byte_limit
 from compress.tasks.data.rows import Table, Taken, check_names
@@ -143,8 +143,8 @@ def _damage_told(source: str) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, MemoryError) as err:
-        first = (str(err).splitlines() or [type(err).__name__])[0]
-        raise InputError(f"{source} is no Parquet file, or a damaged one ({shown(first, 120)}); write it again.") from err
+        told = shown(first_line(err), 120)
+        raise InputError(f"{source} is no Parquet file, or a damaged one ({told}); write it again.") from err
 
 
 def _too_large(source: str, size: int, what: str) -> InputError:
