@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.export.saturation import sums_saturate
-from compress.measure.machine import NVIDIA, machine
+from compress.measure.machine import gpu_names, machine
 from compress.processor import FLAGS_THAT_MATTER, processor_flags
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
@@ -53,7 +53,7 @@ def diagnose(flags: Collection[str] | None = None, architecture: str | None = No
         _sums(),
         _sixteen_bits(flags),
         _memory(facts["memory_bytes"]),
-        _gpu(_gpu_names(), _version("torch")),
+        _gpu(gpu_names(), _version("torch")),
         _torch(_version("torch")),
         _onnxruntime(),
         _runtime("openvino", "runs the openvino targets, the fastest int8 on x86", "'bert-compress[openvino]'"),
@@ -191,15 +191,6 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _gpu_names() -> list[str]:
-    names = []
-    for path in sorted(NVIDIA.glob("*/information")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("Model:"):
-                names.append(line.partition(":")[2].strip())
-    return names
 
 
 def _control_group(name: str) -> list[str]:

@@ -40,7 +40,7 @@ def machine() -> dict[str, Any]:
         "flags": flags_that_matter(),
         "cores": core_count(),
         "threads": _threads(),
-        "gpu": _gpu_name(),
+        "gpu": next(iter(gpu_names()), None),
         "memory_bytes": psutil.virtual_memory().total,
         "os": platform.platform(),
     }
@@ -77,12 +77,12 @@ def _threads() -> int:
     return psutil.cpu_count() or 1
 
 
-def _gpu_name() -> str | None:
-    for path in sorted(NVIDIA.glob("*/information")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("Model:"):
-                return line.partition(":")[2].strip()
-    return _said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").partition("\n")[0] or None  # as in containers
+def gpu_names() -> list[str]:
+    """What NVIDIA's driver calls the GPUs here; where it is hidden, as in containers, its tool is asked."""
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(NVIDIA.glob("*/information"))]
+    lines = [line for text in texts for line in text.splitlines()]
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+    return names or _said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
 
 
 def _said(*command: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from compress.measure import doctor
+from compress.measure import machine as room
 from compress.measure.doctor import Finding, diagnose
 
 MACHINE = {"cpu": "A CPU", "flags": [], "cores": 4, "threads": 8, "gpu": None, "memory_bytes": 32_000_000_000, "os": "Linux"}
@@ -20,7 +21,8 @@ def by_name(found: list[Finding]) -> dict[str, Finding]:
 def plain_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "machine", lambda: dict(MACHINE))
     monkeypatch.setattr(doctor, "CONTROL_GROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(doctor, "NVIDIA", tmp_path / "gpus")
+    monkeypatch.setattr(room, "NVIDIA", tmp_path / "gpus")
+    monkeypatch.setattr(room, "_said", lambda *command: "")
 
 
 def test_everything_is_looked_at_once_and_in_order() -> None:
@@ -104,6 +106,11 @@ def test_a_gpu_that_this_torch_cannot_use_is_told(tmp_path: Path, monkeypatch: p
     found = by_name(diagnose())["GPU"]
     assert found.value == "Card 0, Card 1"
     assert "install a CUDA build" in found.meaning
+
+
+def test_a_gpu_whose_driver_is_hidden_as_in_a_container_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_said", lambda *command: "Card 0\nCard 1")
+    assert by_name(diagnose())["GPU"].value == "Card 0, Card 1"
 
 
 def test_what_is_missing_comes_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
