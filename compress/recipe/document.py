@@ -1,8 +1,8 @@
 """Read YAML into plain data, and keep the line of every value.
 
 YAML 1.2's core rules: only true and false are booleans, `5e-5` is a number, dates and `yes` are texts. PyYAML parses;
-ruamel.yaml, which keeps lines too, makes dates of texts, stops at the first key that is there twice, and lets 1e999 and unknown
-tags pass.
+ruamel.yaml, which keeps lines too, makes dates of texts, stops at the first key that is there twice, and lets 1e999 and
+unknown tags pass.
 """
 
 from __future__ import annotations

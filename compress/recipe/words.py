@@ -1,7 +1,6 @@
 """Say a type annotation in plain words: `Annotated[int, Field(ge=1)]` is a whole number at least 1.
 
-pydantic checks values by the annotation and says which limit one breaks; these words say all that is allowed, before any
-value.
+pydantic checks values by the annotation and says which limit one breaks; these words say all that is allowed.
 """
 
 from __future__ import annotations
