@@ -111,8 +111,9 @@ def test_a_missing_speed_up_is_the_ratio_of_the_medians() -> None:
     assert record.speedup_at(own, baseline, ("cpu", 2, 8, 1)) is None
 
 
-def test_accuracy_is_the_metric_when_it_was_measured() -> None:
-    assert record.metric_of({"subjects": [{"metrics": {"f1": 0.8, "accuracy": 0.9}}]}) == "accuracy"
+def test_the_first_metric_is_the_one_that_is_shown() -> None:
+    assert record.metric_of({"subjects": [{"metrics": {"accuracy": 0.9, "f1": 0.8}}]}) == "accuracy"
+    assert record.metric_of({"subjects": [{"metrics": {"f1": 0.8, "accuracy": 0.9}}]}) == "f1"
     assert record.metric_of({"subjects": [{"metrics": {"f1": 0.8}}, {}]}) == "f1"
     assert record.metric_of({}) == "accuracy"
 

@@ -78,7 +78,7 @@ def _read(path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _module_path(name: str) -> Path | None:
-    if name.partition(".")[0] != ROOT.name:  # an entry that another package brings
+    if name.partition(".")[0] != compress.__name__:  # an entry that another package brings
         spec = importlib.util.find_spec(name)
         return Path(spec.origin) if spec is not None and spec.origin else None
     base = ROOT.joinpath(*name.split(".")[1:])

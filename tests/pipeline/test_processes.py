@@ -15,10 +15,10 @@ from tests.train.test_processes import free_port
 
 SCRIPT = Path(__file__).with_name("run_unmeasured.py")
 AGREEING = """
-from compress.pipeline.processes import agreed, is_main, join_processes
+from compress.pipeline.processes import broadcast, is_main, join_processes
 
 join_processes("cpu")
-assert [agreed(is_main()), agreed(not is_main())] == [True, False]
+assert [broadcast(is_main()), broadcast(not is_main())] == [True, False]
 """
 
 

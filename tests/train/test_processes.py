@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 import compress.train.loop as loop
 from compress.train.run import StepContext
 from tests.models import tiny_bert, toy_task, without_dropout
-from tests.train.settings import LABELS_GOAL, settings
+from tests.train.settings import LABELS_LOSS, settings
 
 loop.has_fast_bf16 = lambda device: False
 task = toy_task(train=37)  # the last batch has five examples: three for one process, two for the other
@@ -27,7 +27,7 @@ weights = {}
 for accumulate in (1, 2):
     how = settings(batch_size=8, accumulate=accumulate)
     run = StepContext(device="cpu")
-    trained = loop.train(tiny_bert(**without_dropout()), task=task, settings=how, goal=LABELS_GOAL, run=run)
+    trained = loop.train(tiny_bert(**without_dropout()), task=task, settings=how, goal=LABELS_LOSS, run=run)
     weights |= {f"{accumulate}.{name}": tensor for name, tensor in trained.state_dict().items()}
     assert run.facts["examples"] == 74
     assert run.facts["optimizer_steps"] == {1: 10, 2: 6}[accumulate]
