@@ -37,7 +37,7 @@ def measure_run(
     """Measure the baseline, the last model and every exported file beside each other, and write the run folder's files.
 
     Args:
-        walk: The finished steps.
+        execution: The finished steps.
         shipped: For each target the folder in the cache. It is measured there, and then copied to `out`/export/<target>,
             where each file is compared with what was measured; until then an earlier run's files stay.
         out: The run folder.
