@@ -113,7 +113,7 @@ def execute_steps(execution: Execution, start: StepOutput) -> None:
 
 
 def stops_ahead(execution: Execution, start: StepOutput) -> Execution:
-    """The same execution with all of its outputs: what every step's result will go by, and its folder where it was made before."""
+    """The same execution with all of its outputs: what each will go by, and its folder where it was made before."""
     ahead = replace(execution, stops={INPUT_MODEL: start})
     for step in execution.plan.steps:
         key = _key_of(ahead, step, ahead.last)
