@@ -66,7 +66,7 @@ def measure_run(
         "labels": list(execution.task.labels),
         "curves": {step["name"]: _points(step["curve"]) for step in execution.records if step.get("curve")},
         "recipe_yaml": recipe_text(execution.plan),
-        "notes": notes(subjects),
+        "notes": notes(subjects, execution.task.rules.unit),
     }
     for note in details["notes"]:
         logger.warning("%s", note)
@@ -114,8 +114,11 @@ def json_text(content: Any) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def notes(subjects: Sequence[dict[str, Any]]) -> list[str]:
-    """What deserves attention in the measured numbers, each with what to do."""
+def notes(subjects: Sequence[dict[str, Any]], unit: str = "examples") -> list[str]:
+    """What deserves attention in the measured numbers, each with what to do.
+
+    unit: what has an answer in the task.
+    """
     cut: dict[int, list[str]] = {}
     for subject in subjects:
         cut.setdefault(subject["truncated"] or 0, []).append(subject["name"])
@@ -148,7 +151,7 @@ def notes(subjects: Sequence[dict[str, Any]]) -> list[str]:
         flips = subject["parity"]["batch_invariance_flips"]
         if flips:
             said.append(
-                f"{name} gives {flips} examples another label when they stand in a padded batch; dynamic int8 scales see the "
+                f"{name} gives {flips} {unit} another label when they stand in a padded batch; dynamic int8 scales see the "
                 "whole batch. Serve examples one by one where answers must not depend on their neighbours."
             )
     return said

@@ -45,7 +45,7 @@ class TaskKind(Protocol):
     readers: Mapping[str, Reader]
     """Of files that it alone reads, by the ending of their names."""
     unit: str
-    """What has an answer: "examples" or "words"."""
+    """What has an answer: "examples" or "tokens"."""
     pipeline_tag: str
     """What the hub calls models for it."""
 

@@ -127,7 +127,7 @@ class TokenClassification:
     metrics: tuple[str, ...] = ("f1", "accuracy")
     known = KNOWN
     readers: Mapping[str, Reader] = {".conll": read_conll, ".conllu": read_conllu, ".bio": read_conll, ".iob": read_conll}
-    unit = "words"
+    unit = "tokens"
     noun = "label"
     pipeline_tag = NAME
 
