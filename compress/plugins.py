@@ -12,10 +12,20 @@ is found wherever it is installed; nothing of it is imported before it is used. 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
 from compress.errors import InputError
 
 PREFIX = "bert_compress."
+
+
+@cache
+def _installed() -> Any:
+    """All entry points, which takes a look into every installed package; of another class in Python 3.11."""
+    from importlib.metadata import entry_points
+
+    return entry_points()
 
 
 def with_plugins(group: str, table: Mapping[str, str]) -> dict[str, str]:
@@ -28,10 +38,8 @@ def with_plugins(group: str, table: Mapping[str, str]) -> dict[str, str]:
     Raises:
         InputError: Two packages bring the same name, or one brings a name that the toolkit has.
     """
-    from importlib.metadata import entry_points
-
     found = dict(table)
-    for entry in sorted(entry_points(group=f"{PREFIX}{group}"), key=lambda one: (one.name, one.value)):
+    for entry in sorted(_installed().select(group=f"{PREFIX}{group}"), key=lambda one: (one.name, one.value)):
         if entry.name in found and found[entry.name] != entry.value:
             raise InputError(
                 f"{entry.value} is registered as {entry.name!r} in {PREFIX}{group}, which {found[entry.name]} is already; "

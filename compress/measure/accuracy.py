@@ -80,18 +80,17 @@ def _rows(runner: Runner, batch: dict[str, np.ndarray]) -> np.ndarray:
     return rows_of(runner.run(batch), batch["attention_mask"])
 
 
-def settled(answers: np.ndarray, encoded: Encoded, runner: Runner, subject: Subject, task: Task) -> np.ndarray:
+def settled(answers: np.ndarray, runner: Runner, subject: Subject, task: Task) -> np.ndarray:
     """Move a subject's answers to where they turn: as its folder tells, else as its own answers to the selection part do.
 
     Args:
         answers: Of the subject.
-        encoded: What it answered.
         runner: The subject, open.
         subject: Whose folder may tell.
         task: As the subject reads it.
     """
     chosen = read_facts(subject.path).settled
-    if not chosen and len(task.selection) and task.rules.settle(answers[:0], encoded.labels[:0]):
+    if not chosen and task.rules.settles and len(task.selection):
         selection = task.encode(task.selection.require("selection"), runner.tokenizer)
         chosen = task.rules.settle(predict(runner, selection), selection.labels)
     return task.rules.settled(answers, chosen)

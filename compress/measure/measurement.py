@@ -242,7 +242,7 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
     answers = predict(runner, encoded)
     names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers.shape[1])
     answers = answers[:, check_names(repr(subject.name), names, task.labels, "use a model of this task.")]
-    answers = settled(answers, encoded, runner, subject, read)
+    answers = settled(answers, runner, subject, read)
     counts = {} if length is None else _counts(subject, runner, length)
     flips = invariance(runner, encoded).flips
     return _Answers(answers, encoded, read.max_length, flips, counts, unknown)

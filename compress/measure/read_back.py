@@ -38,7 +38,7 @@ def answers_told(subject: Subject, task: Task, max_length: int) -> tuple[np.ndar
         never = np.full((len(found), 1), found.min() - 1, dtype=found.dtype)
         columns = {name: found[:, index : index + 1] for index, name in names.items() if index < found.shape[1]}
         found = np.concatenate([columns.get(label, never) for label in task.labels], axis=1)
-        return settled(found, encoded, runner, subject, task.up_to(max_length)), encoded.labels
+        return settled(found, runner, subject, task.up_to(max_length)), encoded.labels
 
 
 def _names_as_transformers_reads_them(subject: Subject) -> dict[int, str]:

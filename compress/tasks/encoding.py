@@ -27,7 +27,6 @@ class Encoded:
         pad_token_id: Fills batches up.
         role: The split's.
         places: The tokens of each example that the answers belong to; None where they belong to the whole.
-        owners: The split's example that each of these is a part of, where long ones stand in several windows; None else.
         kind: Of the task.
     """
 
@@ -38,7 +37,6 @@ class Encoded:
     pad_token_id: int
     role: Role
     places: Sequence[np.ndarray] | None = None
-    owners: np.ndarray | None = None
     kind: str = DEFAULT_KIND
 
     def __len__(self) -> int:

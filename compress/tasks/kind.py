@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from compress.bert.head import Head
-from compress.tasks.data.files import Reader
+from compress.tasks.data.files import Reader, open_table
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.split import Role, Split
 
@@ -44,6 +45,8 @@ class TaskKind(Protocol):
     """What a target is called: "label" or "score"."""
     readers: Mapping[str, Reader]
     """Of files that it alone reads, by the ending of their names."""
+    settles: bool
+    """Whether something is chosen on the selection part, by `settle`."""
     unit: str
     """What has an answer: "examples" or "tokens"."""
     pipeline_tag: str
@@ -149,6 +152,11 @@ class TaskKind(Protocol):
 
     def snippet(self, names: Sequence[str]) -> str:
         """Write the last lines of the card's example in Python, which print what `logits` say of `texts`."""
+
+
+def read_rows(rules: TaskKind, path: Path, columns: Mapping[str, str], quoting: str | None = None) -> Rows:
+    """Read a file's rows as a kind of task wants them; see `compress.tasks.data.files.read_file`."""
+    return rules.collect(open_table(path, quoting, rules.readers), columns)
 
 
 def kind_for(head: Head) -> str:

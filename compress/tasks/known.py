@@ -16,10 +16,10 @@ from typing import Any
 from compress.errors import InputError, first_line, shown
 from compress.log import libraries_silenced
 from compress.tasks import DEFAULT_KIND, TASKS
-from compress.tasks.data.files import open_table, read_file
+from compress.tasks.data.files import read_file
 from compress.tasks.data.mistakes import Mistakes
 from compress.tasks.data.rows import Rows, Table, Taken
-from compress.tasks.kind import TaskKind, load_kind
+from compress.tasks.kind import TaskKind, load_kind, read_rows
 
 DATA_DIR = "BERT_COMPRESS_DATA"
 GLUE = "nyu-mll/glue"
@@ -169,7 +169,7 @@ def known_set(name: str, held: HubSet, kind: str = DEFAULT_KIND) -> Callable[[st
         local = Path(folder).expanduser() / name if folder else None
         if local is not None and local.is_dir():
             rules, columns = load_kind(kind), held.local or held.columns
-            train, validation = (rules.collect(open_table(local / file, None, rules.readers), columns) for file in held.files)
+            train, validation = (read_rows(rules, local / file, columns) for file in held.files)
             return Found(train, validation, held.labels, f"{held.source}, local files", held.licence, {})
         if data_dir:
             raise InputError(f"data_dir {data_dir!r} holds no folder {name}; put {' and '.join(held.files)} into {local}.")

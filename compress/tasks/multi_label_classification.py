@@ -22,7 +22,7 @@ from compress.errors import InputError, shown
 from compress.tasks import texts
 from compress.tasks.data.cells import read_texts
 from compress.tasks.data.files import NO_READERS, Reader
-from compress.tasks.data.mistakes import MOST_SHOWN, Mistakes
+from compress.tasks.data.mistakes import Mistakes, first_of
 from compress.tasks.data.rows import Rows, Table, collect
 from compress.tasks.kind import Reduction
 from compress.tasks.known import HubSet, known_set
@@ -155,6 +155,7 @@ class MultiLabelClassification:
     metrics: tuple[str, ...] = ("micro_f1", "macro_f1")
     known = KNOWN
     readers: Mapping[str, Reader] = NO_READERS
+    settles = True
     unit = "examples"
     noun = "answer"
     pipeline_tag = "text-classification"
@@ -191,9 +192,8 @@ class MultiLabelClassification:
             wrong += [f"  {rows.unit} {line}, column {rows.label_column!r}: {shown(label)}" for label in unknown]
             marked[row, [index[label] for label in labels if label in index]] = 1
         if wrong:
-            more = [f"  and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
             told = f"{rows.source} has labels that are unknown; allowed: {names_shown(names)}. Correct the rows:"
-            raise InputError("\n".join([told, *wrong[:MOST_SHOWN], *more]))
+            raise InputError("\n".join([told, *first_of(wrong)]))
         return marked
 
     def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:
@@ -259,7 +259,7 @@ class MultiLabelClassification:
 
     def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
         """Choose each label's threshold, a probability, for its best F1; between two answers, so that neither is at it."""
-        return tuple(_threshold(logits, true) for logits, true in zip(answers.T, _columns(targets, answers), strict=True))
+        return tuple(_threshold(logits, true) for logits, true in zip(answers.T, targets.T, strict=True))
 
     def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
         """Move each label's logits so that its threshold is 0."""
@@ -328,10 +328,6 @@ class MultiLabelClassification:
             "probabilities = 1 / (1 + np.exp(-logits))\n"
             "print([[label for label, stands in zip(labels, row > thresholds) if stands] for row in probabilities])"
         )
-
-
-def _columns(targets: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    return targets.T if len(targets) else np.zeros((answers.shape[1], 0))
 
 
 def _threshold(logits: np.ndarray, true: np.ndarray) -> float:

@@ -12,9 +12,9 @@ import numpy as np
 from compress.errors import InputError, shown
 from compress.tasks import DEFAULT_KIND, TASKS
 from compress.tasks.cutting import cut, row_order
-from compress.tasks.data.files import FORMATS, listed, open_table, shown_path, stem_of
+from compress.tasks.data.files import FORMATS, listed, shown_path, stem_of
 from compress.tasks.data.rows import Rows
-from compress.tasks.kind import TaskKind, load_kind
+from compress.tasks.kind import TaskKind, load_kind, read_rows
 from compress.tasks.known import Found, find
 from compress.tasks.labelled import Task
 from compress.tasks.split import Role
@@ -105,11 +105,6 @@ def read_evaluation(
         source=str(path),
         allow_unknown=allow_unknown,
     )
-
-
-def read_rows(rules: TaskKind, path: Path, columns: Mapping[str, str], quoting: str | None = None) -> Rows:
-    """Read a file's rows as a kind of task wants them; see `read_file`."""
-    return rules.collect(open_table(path, quoting, rules.readers), columns)
 
 
 def _files(data: Mapping[str, str], data_dir: str | None, rules: TaskKind) -> Found:

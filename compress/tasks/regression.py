@@ -18,7 +18,7 @@ from compress.errors import InputError, shown
 from compress.statistics import SEED, middle_95
 from compress.tasks import texts
 from compress.tasks.data.files import NO_READERS, Reader
-from compress.tasks.data.mistakes import MOST_SHOWN
+from compress.tasks.data.mistakes import first_of
 from compress.tasks.data.rows import Rows, Table, collect
 from compress.tasks.kind import Reduction
 from compress.tasks.known import HubSet, known_set
@@ -85,6 +85,7 @@ class Regression:
     metrics: tuple[str, ...] = ("pearson", "spearman")
     known = KNOWN
     readers: Mapping[str, Reader] = NO_READERS
+    settles = False
     unit = "examples"
     noun = "score"
     pipeline_tag = "text-classification"
@@ -117,11 +118,9 @@ class Regression:
         wrong = np.flatnonzero(~np.isfinite(numbers))
         if len(wrong):
             lines = [
-                f"  {rows.unit} {rows.lines[row]}, column {rows.label_column!r}: {shown(rows.labels[row])}"
-                for row in wrong[:MOST_SHOWN]
+                f"  {rows.unit} {rows.lines[row]}, column {rows.label_column!r}: {shown(rows.labels[row])}" for row in wrong
             ]
-            more = [f"  and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
-            raise InputError("\n".join([f"{rows.source} has scores that are no numbers; correct the rows:", *lines, *more]))
+            raise InputError("\n".join([f"{rows.source} has scores that are no numbers; correct the rows:", *first_of(lines)]))
         return numbers
 
     def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:

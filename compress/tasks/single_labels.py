@@ -9,7 +9,7 @@ import numpy as np
 
 from compress.errors import InputError, shown
 from compress.labels import are_numbers
-from compress.tasks.data.mistakes import MOST_SHOWN
+from compress.tasks.data.mistakes import first_of
 from compress.tasks.data.rows import Rows
 from compress.tasks.labels import in_order, match_labels, names_shown, written_twice
 
@@ -45,16 +45,14 @@ def ids_of(rows: Rows, names: tuple[str, ...]) -> np.ndarray:
     if match.unknown:
         unknown = set(match.unknown)
         wrong = [(line, label) for line, label in zip(rows.lines, rows.labels, strict=True) if label in unknown]
-        lines = [f"  {rows.unit} {line}, column {rows.label_column!r}: {shown(label)}" for line, label in wrong[:MOST_SHOWN]]
-        more = [f"  and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
+        lines = [f"  {rows.unit} {line}, column {rows.label_column!r}: {shown(label)}" for line, label in wrong]
         what = match.why or "Correct the rows, or name all labels with task.labels"
         raise InputError(
             "\n".join(
                 [
                     f"{rows.source} has labels that are unknown; allowed: {names_shown(names)} (or their ids 0 to "
                     f"{len(names) - 1}, where that is certain). {what}:",
-                    *lines,
-                    *more,
+                    *first_of(lines),
                 ]
             )
         )

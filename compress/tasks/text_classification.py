@@ -44,6 +44,7 @@ class TextClassification:
     metrics: tuple[str, ...] = ("accuracy", "f1")
     known = SETS
     readers: Mapping[str, Reader] = NO_READERS
+    settles = False
     unit = "examples"
     noun = "label"
     pipeline_tag = "text-classification"

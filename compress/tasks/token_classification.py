@@ -20,7 +20,7 @@ from compress.errors import InputError, shown
 from compress.tasks import texts
 from compress.tasks.data.conll import read_conll, read_conllu
 from compress.tasks.data.files import Reader
-from compress.tasks.data.mistakes import MOST_SHOWN
+from compress.tasks.data.mistakes import first_of
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.data.tagged import PARTS, collect_tagged
 from compress.tasks.encoding import Encoded, padding_of
@@ -71,9 +71,6 @@ class WordLabels:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def __getitem__(self, indices: slice) -> WordLabels:
-        return WordLabels(self.ids[indices], self.owners[indices], self.names)
 
     @property
     def flat(self) -> np.ndarray:
@@ -127,6 +124,7 @@ class TokenClassification:
     metrics: tuple[str, ...] = ("f1", "accuracy")
     known = KNOWN
     readers: Mapping[str, Reader] = {".conll": read_conll, ".conllu": read_conllu, ".bio": read_conll, ".iob": read_conll}
+    settles = False
     unit = "tokens"
     noun = "label"
     pipeline_tag = NAME
@@ -164,9 +162,8 @@ class TokenClassification:
             wrong += [f"  {rows.unit} {line}, column {rows.label_column!r}: {shown(tag)}" for tag in tags if tag not in index]
             found[row] = np.array([index.get(tag, 0) for tag in tags], dtype=np.int64)
         if wrong:
-            more = [f"  and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
             told = f"{rows.source} has tags that are unknown; allowed: {names_shown(names)}. Correct them:"
-            raise InputError("\n".join([told, *wrong[:MOST_SHOWN], *more]))
+            raise InputError("\n".join([told, *first_of(wrong)]))
         return found
 
     def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:
@@ -219,7 +216,7 @@ class TokenClassification:
                 owners.append(one.text)
         told_labels = WordLabels(labels, np.array(owners, dtype=np.int64), split.names)
         held = types if types or not windows else None
-        return Encoded(ids, held, told_labels, 0, padding, split.role, places, told_labels.owners, NAME)
+        return Encoded(ids, held, told_labels, 0, padding, split.role, places, NAME)
 
     def collate(self, encoded: Encoded, indices: np.ndarray, length: int) -> torch.Tensor:
         """Put the ids at the first pieces of their words, and IGNORED elsewhere, (batch, length)."""

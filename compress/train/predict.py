@@ -66,8 +66,7 @@ def predict(
 def settled_by(model: PreTrainedModel, task: Task) -> tuple[float, ...]:
     """What turns a model's outputs into answers, chosen on the task's selection part; empty where nothing is to be chosen."""
     task = task.read_by(model)
-    none = task.encode(task.selection.pick(np.arange(0)), model.tokenizer)
-    if not len(task.selection) or not task.rules.settle(np.zeros((0, model.config.num_labels)), none.labels):
+    if not task.rules.settles or not len(task.selection):
         return ()
     encoded = task.encode(task.selection.require("selection"), model.tokenizer)
     return task.rules.settle(predict(model, encoded), encoded.labels)

@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+from compress import plugins
 from compress.errors import InputError
 from compress.plugins import with_plugins
 from tests.tasks.kinds import ROWS
@@ -83,6 +85,7 @@ def test_a_recipe_runs_with_them_and_is_checked_by_their_signatures(package: Pat
 
 def test_a_name_that_is_taken_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(package))
+    monkeypatch.setattr(plugins, "_installed", entry_points)  # looked through anew
     assert with_plugins("methods", {})["halve_biases"] == "their_package.halve_biases"
     with pytest.raises(InputError, match=r"registered as 'halve_biases' in bert_compress\.methods, which ours is already"):
         with_plugins("methods", {"halve_biases": "ours"})

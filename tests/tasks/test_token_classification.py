@@ -165,7 +165,9 @@ def test_every_word_is_answered_once_at_its_own_piece(counts: list[int], max_len
     found, tokenizer = encoded(words, max_length), tiny_tokenizer()
     assert max(map(len, found.input_ids)) <= max_length
     seen: list[list[int]] = [[] for _ in words]
-    for ids, places, labels, owner in zip(found.input_ids, found.places, found.labels.ids, found.owners.tolist(), strict=True):
+    for ids, places, labels, owner in zip(
+        found.input_ids, found.places, found.labels.ids, found.labels.owners.tolist(), strict=True
+    ):
         for place, label in zip(places.tolist(), labels.tolist(), strict=True):
             assert tokenizer.convert_ids_to_tokens(ids[place]) == words[owner][label]
             seen[owner].append(label)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from compress.errors import InputError
 
 MOST_SHOWN = 10
+
+
+def first_of(lines: Sequence[str]) -> list[str]:
+    """The first lines of a list of mistakes, and how many more there are."""
+    more = [f"  and {len(lines) - MOST_SHOWN} more"] if len(lines) > MOST_SHOWN else []
+    return [*lines[:MOST_SHOWN], *more]
 
 
 class Mistakes:
