@@ -21,7 +21,7 @@ from typing import Any
 
 from random_bert_base import SEED, model_and_task, parser, write_result
 
-from compress.measure.worker import peak_memory_bytes
+from compress.benchmark.worker import peak_memory_bytes
 
 RESULT = Path(__file__).parent / "results" / "bert_base_pruning.json"
 LIMIT_BYTES = 16 << 30
@@ -72,9 +72,9 @@ def _asked(name: str, data_dir: str | None) -> dict[str, Any]:
 
 
 def _taken(name: str, data_dir: str | None) -> dict[str, Any]:
-    from compress.bert.layout import parameter_count
     from compress.methods import METHODS
-    from compress.train.run import StepContext
+    from compress.models.layout import parameter_count
+    from compress.training.step_context import StepContext
 
     model, task = model_and_task(data_dir)
     options = ARGUMENTS[name] | ({"teacher": model} if name == "prune_cofi" else {})

@@ -59,7 +59,7 @@ def serve() -> None:
         np.save(request["answers"], np.concatenate(found))
         answer: dict[str, Any] = {}
     else:
-        from compress.measure.worker import random_inputs, time_calls
+        from compress.benchmark.worker import random_inputs, time_calls
 
         answer = {"samples": []}
         for batch, length in request["shapes"]:

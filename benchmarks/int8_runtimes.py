@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 import compress as cp
-from compress.measure.counts import onnx_macs
-from compress.measure.machine import commit, machine, versions
+from compress.benchmark.counts import onnx_macs
+from compress.benchmark.machine import commit, machine, versions
 from compress.record import write_whole
 from compress.statistics import paired_counts, paired_drop_interval, percentile, wilson_interval
 

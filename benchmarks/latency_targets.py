@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import compress as cp
-from compress.measure.block_times import Setting, model_times, shapes_of
-from compress.measure.machine import commit, machine, versions
+from compress.benchmark.block_times import Setting, model_times, shapes_of
+from compress.benchmark.machine import commit, machine, versions
 from compress.record import write_whole
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 
 RESULT = Path(__file__).parent / "results" / "latency_targets.json"
 ASKED = {

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.measure.machine import commit, machine, versions
+from compress.benchmark.machine import commit, machine, versions
 from compress.pipeline import RunOptions, run
 from compress.recipe import Plan, read_recipe
 from compress.recipe.plan import Benchmark, Gates

@@ -31,11 +31,11 @@ from typing import Any
 import numpy as np
 
 import compress as cp
-from compress.measure.latency import Grid, ask_worker
-from compress.measure.machine import commit, machine, versions
-from compress.measure.runners import load_torch
-from compress.measure.subjects import Subject, subject_of
-from compress.measure.worker import peak_memory_bytes, random_inputs, time_calls
+from compress.benchmark.latency import Grid, ask_worker
+from compress.benchmark.machine import commit, machine, versions
+from compress.benchmark.runners import load_torch
+from compress.benchmark.subjects import Subject, subject_of
+from compress.benchmark.worker import peak_memory_bytes, random_inputs, time_calls
 from compress.record import write_whole
 from compress.runtimes.process import worker_environment
 from compress.tasks.labelled import Task
@@ -135,7 +135,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _variants(longest: int, ways: Sequence[str]) -> dict[str, Any]:
-    from compress.bert.vocabulary import extend_positions
+    from compress.models.vocabulary import extend_positions
 
     model = cp.load(MODEL)
     dense = extend_positions(model, max(longest, model.config.max_position_embeddings))
@@ -222,7 +222,7 @@ def _served(lengths: Sequence[int], how: str, folder: Path | None, device: str) 
     import torch  # not before, since the reader goes without
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    from compress.bert.attention import attention_kernel
+    from compress.models.attention.kernel import attention_kernel
 
     torch.set_num_threads(1)
     model = _theirs(max(lengths)) if folder is None else load_torch(folder)

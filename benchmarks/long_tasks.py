@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 
 import compress as cp
+from compress.benchmark.machine import commit, machine, versions
 from compress.log import no_progress
-from compress.measure.machine import commit, machine, versions
 from compress.pipeline.cache import open_cache
 from compress.pipeline.steps import Execution, StepOutput, execute_steps
 from compress.recipe import INPUT_MODEL, read_recipe
 from compress.record import write_whole
-from compress.train.device import pick_device
-from compress.train.predict import predict
+from compress.training.device import pick_device
+from compress.training.predict import predict
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "long_tasks.json"

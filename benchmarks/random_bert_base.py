@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from compress.measure.machine import commit, machine, versions
+from compress.benchmark.machine import commit, machine, versions
 from compress.record import write_whole
 
 SEED = 13

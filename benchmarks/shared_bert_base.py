@@ -17,11 +17,11 @@ from typing import Any
 from random_bert_base import SEED, model_and_task, parser, write_result
 
 import compress as cp
-from compress.export.graph import FILE
-from compress.measure.counts import onnx_macs
-from compress.measure.latency import Grid, ask_worker
-from compress.measure.subjects import subject_of
-from compress.train.run import StepContext
+from compress.benchmark.counts import onnx_macs
+from compress.benchmark.latency import Grid, ask_worker
+from compress.benchmark.subjects import subject_of
+from compress.targets.onnx.graph import FILE
+from compress.training.step_context import StepContext
 
 RESULT = Path(__file__).parent / "results" / "shared_bert_base.json"
 LENGTH, GROUP, RANK = 128, 12, 128

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.measure.machine import commit, machine, versions
+from compress.benchmark.machine import commit, machine, versions
 from compress.record import write_whole
 
 RESULT = Path(__file__).parent / "results" / "training_speed.json"
@@ -181,7 +181,7 @@ class _Clock:
 
 def _ours(model: Any, task: Any, seed: int) -> float:
     import compress as cp
-    from compress.train.run import StepContext
+    from compress.training.step_context import StepContext
 
     clock = _Clock()
 
@@ -197,7 +197,7 @@ def _ours(model: Any, task: Any, seed: int) -> float:
 
 def _distilled(student: Any, teacher: Any, task: Any, seed: int, asked: dict[str, Any], on_disk: bool) -> float:
     import compress as cp
-    from compress.train.run import StepContext
+    from compress.training.step_context import StepContext
 
     clock = _Clock()
 
@@ -283,7 +283,7 @@ def _profile(model: Any, task: Any, seed: int) -> dict[str, Any]:
     from torch.utils.flop_counter import FlopCounterMode
 
     import compress as cp
-    from compress.train.run import StepContext
+    from compress.training.step_context import StepContext
 
     def steps(count: int) -> None:
         cp.fine_tune(

@@ -8,8 +8,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load": "compress.artifact",
-    "save": "compress.artifact",
+    "load": "compress.models.checkpoint",
+    "save": "compress.models.checkpoint",
     "task": "compress.tasks",
     "fine_tune": "compress.methods.fine_tune",
     "drop_layers": "compress.methods.drop_layers",
@@ -19,20 +19,20 @@ _HOMES = {
     "theseus": "compress.methods.theseus",
     "prune_heads": "compress.methods.prune_heads",
     "prune_ffn": "compress.methods.prune_ffn",
-    "prune_after_training": "compress.search.prune_after_training",
+    "prune_after_training": "compress.methods.prune_after_training",
     "prune_weights": "compress.methods.prune_weights",
     "prune_cofi": "compress.methods.prune_cofi",
     "prune_width": "compress.methods.prune_width",
-    "prune_to_latency": "compress.search.prune_to_latency",
+    "prune_to_latency": "compress.methods.prune_to_latency",
     "trim_vocabulary": "compress.methods.trim_vocabulary",
     "share_layers": "compress.methods.share_layers",
     "factorize_embedding": "compress.methods.factorize_embedding",
-    "low_rank": "compress.search.low_rank",
+    "low_rank": "compress.methods.low_rank",
     "swap_attention": "compress.methods.swap_attention",
     "quantize_aware": "compress.methods.quantize_aware",
-    "export": "compress.export.exporting",
-    "measure": "compress.measure",
-    "SegmentReader": "compress.segment_reader",
+    "export": "compress.targets.exporting",
+    "measure": "compress.benchmark.measurement",
+    "SegmentReader": "compress.runtimes.segment_reader",
     "run": "compress.pipeline",
 }
 __all__ = [

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import InputError
-from compress.openvino_session import PRECISIONS
+from compress.runtimes.openvino_session import PRECISIONS
 
 FACTS, MANIFEST = "bert_compress.json", "export.json"
 SCHEMA = 1

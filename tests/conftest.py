@@ -11,7 +11,7 @@ from hypothesis import settings
 from transformers import PreTrainedModel
 
 from compress.tasks.labelled import Task
-from tests.models import tiny_bert, toy_task
+from tests.tiny_models import tiny_bert, toy_task
 
 settings.register_profile("default", max_examples=150, deadline=None, derandomize=True, database=None)
 settings.register_profile("thorough", max_examples=2000, deadline=None, print_blob=True, database=None)
@@ -53,7 +53,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     accelerate settles the precision once for a process, so that it is made to forget what it settled.
     """
     AcceleratorState._reset_state()
-    monkeypatch.setattr("compress.train.loop.has_fast_bf16", lambda device: False)
-    monkeypatch.setattr("compress.train.teaching.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("compress.training.loop.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("compress.training.teaching.has_fast_bf16", lambda device: False)
     yield
     AcceleratorState._reset_state()

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from compress.benchmark.measurement import evaluate
+from compress.benchmark.subjects import precision_of, subject_of
 from compress.errors import InputError
 from compress.facts import FACTS, MANIFEST, Facts, SegmentFacts, read_facts
-from compress.measure.measurement import evaluate
-from compress.measure.subjects import precision_of, subject_of
-from compress.segment_reader import SegmentReader
+from compress.runtimes.segment_reader import SegmentReader
 from tests.cli.calling import call
 
 STAGES = [

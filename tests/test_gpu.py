@@ -10,9 +10,9 @@ import torch
 
 import compress as cp
 from compress.methods.swap_attention import swap_attention
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 from tests.methods.test_swap_attention import KINDS
-from tests.models import logits_of, tiny_bert, tokens, toy_task
+from tests.tiny_models import logits_of, tiny_bert, tokens, toy_task
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 

@@ -13,10 +13,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import InputError
-from compress.export.graph import in_onnxruntime
-from compress.openvino_session import open_openvino
 from compress.run_errors import refuse_run
-from compress.segment_reader import SegmentFile, open_segment_file
+from compress.runtimes.openvino_session import open_openvino
+from compress.runtimes.segment_reader import SegmentFile, open_segment_file
+from compress.targets.onnx.graph import in_onnxruntime
 
 POSITIONS = 6
 OPENERS: dict[str, Callable[[Path], Any]] = {"onnxruntime": in_onnxruntime, "openvino": open_openvino}

@@ -69,7 +69,7 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(built: Path) -> None
         held = {name for name in opened.namelist() if ".dist-info/" not in name}
         about = {name.partition(".dist-info/")[2] for name in opened.namelist()} - {""}
     assert held == {name for name in files if "__pycache__" not in name}
-    assert {"compress/py.typed", "compress/measure/report.html.jinja"} <= held
+    assert {"compress/py.typed", "compress/reporting/report.html.jinja"} <= held
     assert {"METADATA", "entry_points.txt", "licenses/LICENSE"} <= about
 
 
@@ -83,7 +83,7 @@ def test_the_sdist_holds_what_a_wheel_is_built_from(built: Path) -> None:
         "pyproject.toml",
         "setup.cfg",
         "compress/py.typed",
-        "compress/measure/report.html.jinja",
+        "compress/reporting/report.html.jinja",
     } <= held
 
 

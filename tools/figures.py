@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D, Transform
 
-from compress.measure.report_figures import Frame
+from compress.reporting.figures import Frame
 
 DOTS = 72  # to the inch: one of matplotlib's points is one of a frame's pixels
 LIGHT = {

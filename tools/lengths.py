@@ -11,10 +11,10 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from compress import record
+from compress.benchmark.subjects import read_json
 from compress.errors import InputError
-from compress.measure.report_figures import Frame, log_range, log_ticks
-from compress.measure.subjects import read_json
 from compress.record import MISSING, finite, part
+from compress.reporting.figures import Frame, log_range, log_ticks
 from tools.figures import LIGHT, drawn, pixels, place
 
 SCHEMA = 1

@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from compress import record
+from compress.benchmark.subjects import read_json
 from compress.errors import InputError
-from compress.measure.subjects import read_json
 from compress.record import MISSING, Setting, finite, interval, part
 
 SCHEMA = 1

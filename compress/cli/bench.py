@@ -50,8 +50,8 @@ def bench(
     thread_counts = whole_numbers("--threads", threads, 1, MOST_THREADS)
     times = whole_number("--rounds", rounds, 1, MOST_ROUNDS)
     stop_after = seconds_given("--seconds", seconds)
+    from compress.benchmark import measurement
     from compress.live import MEASURE, LiveView, Stage
-    from compress.measure import measurement
 
     with LiveView("bench", [Stage(MEASURE, tells=True)], quiet=quiet) as view, kept_from_stdout(sys.stderr):
 

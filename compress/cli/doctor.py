@@ -15,7 +15,7 @@ EXAMPLE = "bert-compress doctor --json"
 def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Look at this machine and say what it means for training, int8 and the runtimes."""
     log.configure(quiet, debug)
-    from compress.measure.doctor import diagnose
+    from compress.benchmark.doctor import diagnose
 
     found = diagnose()
     if as_json:

@@ -61,9 +61,9 @@ def evaluate(
     source = data_folder(data_dir)
     asked = None if max_length is None else whole_number("--max-length", max_length, 4, LONGEST)
     from compress import tasks
-    from compress.artifact.labels import head_in_folder, names_in_folder
+    from compress.benchmark import measurement, subjects
     from compress.facts import read_facts
-    from compress.measure import measurement, subjects
+    from compress.models.checkpoint.labels import head_in_folder, names_in_folder
     from compress.tasks.kind import kind_for
 
     subject = subjects.subject_of(folder)

@@ -64,9 +64,9 @@ def export(
     folder = data_folder(data_dir)
     length = 128 if max_length is None else whole_number("--max-length", max_length, 4, LONGEST)
     from compress import tasks
-    from compress.artifact.loading import load
-    from compress.bert.heads import head_of
-    from compress.export import exporting
+    from compress.models.checkpoint.loading import load
+    from compress.models.heads import head_of
+    from compress.targets import exporting
     from compress.tasks.kind import kind_for
 
     with kept_from_stdout(sys.stderr):

@@ -24,10 +24,10 @@ def list_entries(
 ) -> None:
     """List what a recipe may name, and where it is from."""
     log.configure(quiet, debug)
-    from compress.export import TARGETS
     from compress.methods import METHODS
     from compress.objectives import OBJECTIVES
     from compress.recipe import summaries
+    from compress.targets import TARGETS
     from compress.tasks import TASKS
 
     tables = {"methods": METHODS, "objectives": OBJECTIVES, "targets": TARGETS, "tasks": TASKS}

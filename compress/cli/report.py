@@ -36,8 +36,8 @@ def report(
         )
     if folder is None:
         raise InputError("report needs a run folder; give one, as in bert-compress report runs/quickstart.")
-    from compress.measure.report import write_report
-    from compress.measure.run_files import RUN_JSON, read_details, read_run
+    from compress.reporting.reading import RUN_JSON, read_details, read_run
+    from compress.reporting.report import write_report
 
     found, details = read_run(folder), read_details(folder)
     if found.get("schema") != 1 or not isinstance(found.get("subjects"), list):

@@ -40,7 +40,7 @@ def run_text(run: Mapping[str, Any]) -> str:
 
 
 def latencies_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of `compress.measure.latencies`."""
+    """The rows of `compress.benchmark.measurement.latencies`."""
     head = ("name", "batch", "length", "threads", "p50", "p95", "examples/s", "speed-up", "memory")
     return table_text(
         head,
@@ -60,7 +60,7 @@ def latencies_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def scores_text(found: Mapping[str, Any]) -> str:
-    """What `compress.measure.evaluate` found: the scores, and how often which label was answered.
+    """What `compress.benchmark.measurement.evaluate` found: the scores, and how often which label was answered.
 
     Of many labels it tells those that are found least and the pairs that are confused most; `matrix_csv` has them all.
     """

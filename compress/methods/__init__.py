@@ -1,4 +1,4 @@
-"""CHANGE: one file, one method, one public function of the same name; one that measures stands in `compress.search`."""
+"""CHANGE: one file, one method, one public function of the same name."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ METHODS = with_plugins(
         "theseus": "compress.methods.theseus",
         "prune_heads": "compress.methods.prune_heads",
         "prune_ffn": "compress.methods.prune_ffn",
-        "prune_after_training": "compress.search.prune_after_training",
+        "prune_after_training": "compress.methods.prune_after_training",
         "prune_weights": "compress.methods.prune_weights",
         "prune_cofi": "compress.methods.prune_cofi",
         "prune_width": "compress.methods.prune_width",
-        "prune_to_latency": "compress.search.prune_to_latency",
+        "prune_to_latency": "compress.methods.prune_to_latency",
         "trim_vocabulary": "compress.methods.trim_vocabulary",
         "share_layers": "compress.methods.share_layers",
         "factorize_embedding": "compress.methods.factorize_embedding",
-        "low_rank": "compress.search.low_rank",
+        "low_rank": "compress.methods.low_rank",
         "swap_attention": "compress.methods.swap_attention",
         "quantize_aware": "compress.methods.quantize_aware",
     },

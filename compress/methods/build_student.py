@@ -9,19 +9,19 @@ from pydantic import Field
 from transformers import BertForSequenceClassification, PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.families import inputs_of
-from compress.bert.from_teacher import student_of
-from compress.bert.init_from_teacher import KINDS, InitFromTeacher
-from compress.bert.layout import encoder_layers
-from compress.bert.principal import Batches, seen_by
-from compress.bert.sharing import why_not_cut
-from compress.bert.structure import read_structure
-from compress.bert.students import StudentShape, new_student, spread_layers
 from compress.errors import InputError, NoEffect, raise_together
+from compress.models.families import inputs_of
+from compress.models.from_teacher import student_of
+from compress.models.init_from_teacher import KINDS, InitFromTeacher
+from compress.models.layout import encoder_layers
+from compress.models.principal import Batches, seen_by
+from compress.models.sharing import why_not_cut
+from compress.models.structure import read_structure
+from compress.models.students import StudentShape, new_student, spread_layers
 from compress.tasks.labelled import Task
-from compress.train.batches import sorted_batches
-from compress.train.predict import on_device
-from compress.train.run import StepContext
+from compress.training.batches import sorted_batches
+from compress.training.predict import on_device
+from compress.training.step_context import StepContext
 
 SENTENCES = 384
 BATCH_SIZE = 64

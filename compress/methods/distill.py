@@ -10,16 +10,15 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.layout import encoder_layers
+from compress.augmentation.sentences import Augment, AugmentOptions, augmented, check_words
 from compress.errors import InputError
+from compress.models.layout import encoder_layers
 from compress.objectives.layer_map import LayerMap
 from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
-from compress.train.augmentation import Augment, AugmentOptions, augmented, check_words
-from compress.train.compatibility import labels_aligned, shortened
-from compress.train.loop import train
-from compress.train.run import StepContext
-from compress.train.settings import (
+from compress.training.compatibility import labels_aligned, shortened
+from compress.training.loop import train
+from compress.training.settings import (
     Accumulate,
     Average,
     BatchSize,
@@ -33,7 +32,8 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.teaching import (
+from compress.training.step_context import StepContext
+from compress.training.teaching import (
     Distillation,
     LastTokens,
     RelationHeads,

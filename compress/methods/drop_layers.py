@@ -10,15 +10,15 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, one_of_two, within_range
-from compress.bert.layout import encoder_layers
-from compress.bert.students import spread_layers
-from compress.bert.surgery import copy_of, keep_layers
 from compress.errors import InputError, NoEffect
+from compress.models.layout import encoder_layers
+from compress.models.students import spread_layers
+from compress.models.surgery import copy_of, keep_layers
+from compress.pruning.importance import layer_similarity
 from compress.tasks.labelled import Task
-from compress.train.compatibility import labels_aligned
-from compress.train.device import pick_device
-from compress.train.importance import layer_similarity
-from compress.train.run import StepContext
+from compress.training.compatibility import labels_aligned
+from compress.training.device import pick_device
+from compress.training.step_context import StepContext
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, one_of_two, within_range
-from compress.bert.factors import embedding_rank, set_embedding_rank
-from compress.bert.families import family_of
-from compress.bert.sharing import why_too_late
-from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
+from compress.models.factors import embedding_rank, set_embedding_rank
+from compress.models.families import family_of
+from compress.models.sharing import why_too_late
+from compress.models.surgery import copy_of
 from compress.tasks.labelled import Task
 from compress.tasks.words import counted, texts_of
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 
 logger = logging.getLogger(__name__)
 

@@ -9,14 +9,13 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.heads import with_new_head
 from compress.labels import listed
+from compress.models.heads import with_new_head
 from compress.objectives.labels import labels
 from compress.tasks.labelled import Task
-from compress.train.compatibility import labels_aligned, shortened
-from compress.train.loop import train
-from compress.train.run import StepContext
-from compress.train.settings import (
+from compress.training.compatibility import labels_aligned, shortened
+from compress.training.loop import train
+from compress.training.settings import (
     Accumulate,
     Average,
     BatchSize,
@@ -30,7 +29,8 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.training_loss import TrainingLoss
+from compress.training.step_context import StepContext
+from compress.training.training_loss import TrainingLoss
 
 logger = logging.getLogger(__name__)
 

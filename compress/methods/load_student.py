@@ -8,10 +8,10 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.artifact.loading import load
-from compress.bert.heads import head_of, label_names
 from compress.errors import NoEffect
-from compress.train.run import StepContext
+from compress.models.checkpoint.loading import load
+from compress.models.heads import head_of, label_names
+from compress.training.step_context import StepContext
 
 
 @within_range

@@ -14,22 +14,22 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.families import family_of
-from compress.bert.gates import fold_gates
-from compress.bert.layout import distinct_layers, encoder_layers
-from compress.bert.sharing import why_not_cut
-from compress.bert.surgery import keep_heads, keep_neurons
-from compress.bert.width import KINDS, fold_width, keep_width, of_width, refuse_width
 from compress.errors import InputError
+from compress.models.families import family_of
+from compress.models.layout import distinct_layers, encoder_layers
+from compress.models.sharing import why_not_cut
+from compress.models.surgery import keep_heads, keep_neurons
 from compress.objectives.logits import logits
+from compress.pruning.gates import fold_gates
+from compress.pruning.guesses import with_fewer
+from compress.pruning.layer_matching import matched_layers
+from compress.pruning.structure_masks import Gates, StructureMasks, encoder_parameters, layer_costs
+from compress.pruning.width import KINDS, fold_width, keep_width, of_width, refuse_width
 from compress.tasks.labelled import Task
-from compress.train.compatibility import check_fit, labels_aligned
-from compress.train.guesses import with_fewer
-from compress.train.layer_matching import matched_layers
-from compress.train.loop import train
-from compress.train.projection import fitted_projection
-from compress.train.run import Guess, StepContext
-from compress.train.settings import (
+from compress.training.compatibility import check_fit, labels_aligned
+from compress.training.loop import train
+from compress.training.projection import fitted_projection
+from compress.training.settings import (
     Accumulate,
     BatchSize,
     ClipNorm,
@@ -40,8 +40,8 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.structure_masks import Gates, StructureMasks, encoder_parameters, layer_costs
-from compress.train.teaching import (
+from compress.training.step_context import Guess, StepContext
+from compress.training.teaching import (
     Distillation,
     TeacherCacheBytes,
     Temperature,
@@ -50,7 +50,7 @@ from compress.train.teaching import (
     check_room,
     check_vocabularies,
 )
-from compress.train.training_loss import TrainingLoss
+from compress.training.training_loss import TrainingLoss
 
 logger = logging.getLogger(__name__)
 

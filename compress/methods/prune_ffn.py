@@ -9,16 +9,16 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.layout import distinct_layers, neuron_count
-from compress.bert.surgery import copy_of, keep_neurons
 from compress.errors import InputError, NoEffect
+from compress.models.layout import distinct_layers, neuron_count
+from compress.models.surgery import copy_of, keep_neurons
+from compress.pruning.fisher import drawn_examples
+from compress.pruning.guesses import cut_to, left_unevenly
+from compress.pruning.importance import Importance, highest_in_multiples, neuron_importance
 from compress.tasks.labelled import Task
-from compress.train.compatibility import check_prunable, labels_aligned
-from compress.train.device import pick_device
-from compress.train.fisher import drawn_examples
-from compress.train.guesses import cut_to, left_unevenly
-from compress.train.importance import Importance, highest_in_multiples, neuron_importance
-from compress.train.run import StepContext
+from compress.training.compatibility import check_prunable, labels_aligned
+from compress.training.device import pick_device
+from compress.training.step_context import StepContext
 
 logger = logging.getLogger(__name__)
 

@@ -13,23 +13,23 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.gates import fold_gates
-from compress.bert.layout import distinct_layers, head_count
-from compress.bert.surgery import copy_of, keep_heads
 from compress.errors import InputError, NoEffect
+from compress.models.layout import distinct_layers, head_count
+from compress.models.surgery import copy_of, keep_heads
 from compress.objectives.labels import labels
+from compress.pruning.fisher import drawn_examples, gate_gradients
+from compress.pruning.gates import fold_gates
+from compress.pruning.guesses import cut_to, left_unevenly
+from compress.pruning.head_gates import HeadGates
+from compress.pruning.importance import head_importance, most_removable, without_lowest
 from compress.tasks.encoding import Encoded
 from compress.tasks.labelled import Task
-from compress.train.compatibility import check_prunable, labels_aligned
-from compress.train.device import pick_device
-from compress.train.fisher import drawn_examples, gate_gradients
-from compress.train.guesses import cut_to, left_unevenly
-from compress.train.head_gates import HeadGates
-from compress.train.importance import head_importance, most_removable, without_lowest
-from compress.train.loop import train
-from compress.train.run import StepContext
-from compress.train.settings import BatchSize, Epochs, LearningRate, Settings
-from compress.train.training_loss import TrainingLoss
+from compress.training.compatibility import check_prunable, labels_aligned
+from compress.training.device import pick_device
+from compress.training.loop import train
+from compress.training.settings import BatchSize, Epochs, LearningRate, Settings
+from compress.training.step_context import StepContext
+from compress.training.training_loss import TrainingLoss
 
 logger = logging.getLogger(__name__)
 

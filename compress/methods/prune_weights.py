@@ -13,19 +13,27 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
-from compress.bert.layout import distinct_layers, head_count, neuron_count
-from compress.bert.masks import SCORES, Mask, Shape, burn_in, masked_linears, with_masks
-from compress.bert.sharing import why_not_cut
-from compress.bert.surgery import copy_of
-from compress.bert.unused import without_unused
 from compress.errors import InputError, NoEffect
+from compress.models.layout import distinct_layers, head_count, neuron_count
+from compress.models.sharing import why_not_cut
+from compress.models.surgery import copy_of
 from compress.objectives.outputs import Batch, Outputs
+from compress.pruning.guesses import cut_to, left_unevenly
+from compress.pruning.masks import SCORES, Mask, Shape, burn_in, masked_linears, with_masks
+from compress.pruning.sparsity import (
+    Importance,
+    count_removed,
+    mean_open,
+    ranked_together,
+    removed_by,
+    set_masks,
+    units_removed,
+)
+from compress.pruning.unused import without_unused
 from compress.tasks.labelled import Task
-from compress.train.compatibility import check_fit, labels_aligned
-from compress.train.guesses import cut_to, left_unevenly
-from compress.train.loop import train
-from compress.train.run import Guess, StepContext
-from compress.train.settings import (
+from compress.training.compatibility import check_fit, labels_aligned
+from compress.training.loop import train
+from compress.training.settings import (
     Accumulate,
     Average,
     BatchSize,
@@ -38,8 +46,8 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.sparsity import Importance, count_removed, mean_open, ranked_together, removed_by, set_masks, units_removed
-from compress.train.teaching import Distillation, Temperature, Weight, training_loss_of
+from compress.training.step_context import Guess, StepContext
+from compress.training.teaching import Distillation, Temperature, Weight, training_loss_of
 
 logger = logging.getLogger(__name__)
 

@@ -12,22 +12,22 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.families import family_of
-from compress.bert.heads import check_reads_whole
-from compress.bert.layout import distinct_layers
-from compress.bert.residual import Place, channel_sums, coupled_places, keep_channels, narrow, refit_stream
-from compress.bert.sharing import why_not_cut
-from compress.bert.surgery import copy_of
-from compress.bert.width import of_width
 from compress.errors import InputError, NoEffect
+from compress.models.families import family_of
+from compress.models.heads import check_reads_whole
+from compress.models.layout import distinct_layers
+from compress.models.sharing import why_not_cut
+from compress.models.surgery import copy_of
+from compress.pruning.fisher import drawn_examples
+from compress.pruning.residual import Place, channel_sums, coupled_places, keep_channels, narrow, refit_stream
+from compress.pruning.width import of_width
 from compress.tasks.encoding import Encoded
 from compress.tasks.labelled import Task
-from compress.train.batches import sorted_batches
-from compress.train.compatibility import check_prunable, labels_aligned
-from compress.train.device import pick_device
-from compress.train.fisher import drawn_examples
-from compress.train.predict import on_device
-from compress.train.run import StepContext
+from compress.training.batches import sorted_batches
+from compress.training.compatibility import check_prunable, labels_aligned
+from compress.training.device import pick_device
+from compress.training.predict import on_device
+from compress.training.step_context import StepContext
 
 logger = logging.getLogger(__name__)
 

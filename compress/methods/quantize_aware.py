@@ -10,14 +10,13 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.quantizers import QuantizedEmbedding, QuantizedLinear, lend_ranges, quantized_linears, with_quantizers
 from compress.errors import InputError
+from compress.models.quantizers import QuantizedEmbedding, QuantizedLinear, lend_ranges, quantized_linears, with_quantizers
+from compress.quantization.calibration import Calibrated, calibrated, check_calibration_part
 from compress.tasks.labelled import Task
-from compress.train.calibration import Calibrated, calibrated, check_calibration_part
-from compress.train.compatibility import labels_aligned
-from compress.train.loop import train
-from compress.train.run import StepContext
-from compress.train.settings import (
+from compress.training.compatibility import labels_aligned
+from compress.training.loop import train
+from compress.training.settings import (
     Accumulate,
     Average,
     BatchSize,
@@ -30,7 +29,8 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.teaching import Distillation, Temperature, Weight, training_loss_of
+from compress.training.step_context import StepContext
+from compress.training.teaching import Distillation, Temperature, Weight, training_loss_of
 
 
 @within_range

@@ -14,22 +14,22 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, one_of_two, within_range
-from compress.bert.albert import as_albert
-from compress.bert.alignment import align_heads, align_neurons
-from compress.bert.factors import embedding_rank
-from compress.bert.families import family_of
-from compress.bert.heads import head_of
-from compress.bert.layout import Parts, encoder_layers, head_count, layer_parts, neuron_count, parameter_count
-from compress.bert.principal import Activations, Batches, fit_norms, observe, seen_by
-from compress.bert.sharing import share, shared_parameters, why_too_late
-from compress.bert.structure import read_structure
-from compress.bert.surgery import copy_of
 from compress.errors import InputError, NoEffect
+from compress.models.albert import as_albert
+from compress.models.alignment import align_heads, align_neurons
+from compress.models.factors import embedding_rank
+from compress.models.families import family_of
+from compress.models.heads import head_of
+from compress.models.layout import Parts, encoder_layers, head_count, layer_parts, neuron_count, parameter_count
+from compress.models.principal import Activations, Batches, fit_norms, observe, seen_by
+from compress.models.sharing import share, shared_parameters, why_too_late
+from compress.models.structure import read_structure
+from compress.models.surgery import copy_of
+from compress.pruning.fisher import drawn_examples
 from compress.tasks.labelled import Task
-from compress.train.batches import sorted_batches
-from compress.train.fisher import drawn_examples
-from compress.train.predict import on_device
-from compress.train.run import StepContext
+from compress.training.batches import sorted_batches
+from compress.training.predict import on_device
+from compress.training.step_context import StepContext
 
 logger = logging.getLogger(__name__)
 

@@ -11,17 +11,17 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
-from compress.bert.hashing import recall
-from compress.bert.heads import check_reads_whole
-from compress.bert.layout import encoder_layers, head_count
-from compress.bert.long_attention import DEFAULTS, FAMILIES_OF, Reformer, attention_kind, swap
-from compress.bert.sharing import why_too_late
-from compress.bert.states import Kind, recorded
-from compress.bert.surgery import copy_of
-from compress.bert.vocabulary import extend_positions
 from compress.errors import InputError
+from compress.models.attention.hashing import recall
+from compress.models.attention.long_attention import DEFAULTS, FAMILIES_OF, Reformer, attention_kind, swap
+from compress.models.heads import check_reads_whole
+from compress.models.layout import encoder_layers, head_count
+from compress.models.sharing import why_too_late
+from compress.models.states import Kind, recorded
+from compress.models.surgery import copy_of
+from compress.models.vocabulary import extend_positions
 from compress.tasks.labelled import Task
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,8 @@ def swap_attention(
     Source: Beltagy et al. 2020, Longformer, arXiv 2004.05150; Kitaev et al. 2020, Reformer, arXiv 2001.04451; Dai et al. 2019,
     Transformer-XL, arXiv 1901.02860.
     Differs: Reformer's reversible layers are left out, which compute something else than a trained BERT does; its queries and
-    keys stay apart unless `shared`; see `compress.bert.hashing`. Of Transformer-XL see `compress.bert.segments`.
+    keys stay apart unless `shared`; see `compress.models.attention.hashing`. Of Transformer-XL see
+    `compress.models.attention.segments`.
 
     Args:
         model: A BERT or DistilBERT; stays as it is. Prune or share its layers before.

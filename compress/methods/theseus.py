@@ -13,16 +13,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.layout import encoder_layers
-from compress.bert.surgery import copy_of, keep_layers
 from compress.errors import InputError, NoEffect
+from compress.models.layout import encoder_layers
+from compress.models.surgery import copy_of, keep_layers
 from compress.objectives.labels import labels
 from compress.tasks.labelled import Task
-from compress.train.compatibility import labels_aligned
-from compress.train.device import pick_device
-from compress.train.loop import train
-from compress.train.run import StepContext
-from compress.train.settings import (
+from compress.training.compatibility import labels_aligned
+from compress.training.device import pick_device
+from compress.training.loop import train
+from compress.training.settings import (
     Accumulate,
     Average,
     BatchSize,
@@ -35,7 +34,8 @@ from compress.train.settings import (
     Warmup,
     WeightDecay,
 )
-from compress.train.training_loss import TrainingLoss
+from compress.training.step_context import StepContext
+from compress.training.training_loss import TrainingLoss
 
 
 @within_range

@@ -11,12 +11,12 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.bert.vocabulary import basic_pieces, keep_pieces, keep_positions, refuse_vocabulary
 from compress.errors import InputError, NoEffect
+from compress.models.vocabulary import basic_pieces, keep_pieces, keep_positions, refuse_vocabulary
 from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
 from compress.tasks.words import counted, texts_of
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from compress.bert.states import Kind
+from compress.models.states import Kind
 from compress.objectives.layer_map import each_layer
 from compress.objectives.outputs import Batch, Outputs, Pairs, mean_over
 

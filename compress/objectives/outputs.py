@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from compress.bert.states import State
+from compress.models.states import State
 from compress.tasks import DEFAULT_KIND
 from compress.tasks.kind import TaskKind, load_kind
 
@@ -21,7 +21,7 @@ class Outputs:
 
     Args:
         logits: (batch, outputs), or (batch, length, outputs) where the task has answers for tokens.
-        states: What the objectives asked for, by kind and layer; see `compress.bert.states`.
+        states: What the objectives asked for, by kind and layer; see `compress.models.states`.
     """
 
     logits: torch.Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from compress.bert.states import PROJECTIONS, head_products
+from compress.models.states import PROJECTIONS, head_products
 from compress.objectives.layer_map import last_layer
 from compress.objectives.outputs import Batch, Outputs, Pairs, mean_over
 

@@ -8,26 +8,26 @@ from collections.abc import Iterator
 
 from accelerate.tracking import get_available_trackers
 
-from compress.artifact.saving import STRUCTURE
-from compress.bert.heads import aligned, label_names
-from compress.bert.long_attention import attention_kind
-from compress.bert.quantizers import quantized_linears
+from compress.benchmark.runners import check_device
+from compress.benchmark.subjects import OPENVINO
 from compress.errors import InputError
-from compress.export import TARGETS
-from compress.export.exporting import check_runtime
-from compress.export.ranges import refuse_unread, source_of_ranges
-from compress.export.refusing import refuse_shape
-from compress.export.segment import refuse_memory
 from compress.labels import order_of
-from compress.measure.runners import check_device
-from compress.measure.subjects import OPENVINO
+from compress.models.attention.long_attention import attention_kind
+from compress.models.checkpoint.saving import STRUCTURE
+from compress.models.heads import aligned, label_names
+from compress.models.quantizers import quantized_linears
 from compress.pipeline.steps import Execution, StepOutput, call_of, stops_ahead
+from compress.quantization.calibration import check_calibration_part
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.recipe.signatures import load_function
+from compress.targets import TARGETS
+from compress.targets.exporting import check_runtime
+from compress.targets.onnx.ranges import refuse_unread, source_of_ranges
+from compress.targets.onnx.segment import refuse_memory
+from compress.targets.refusing import refuse_shape
 from compress.tasks.unlabelled import check_unlabelled
-from compress.train.calibration import check_calibration_part
-from compress.train.predict import predict
-from compress.train.run import Guess, StepContext
+from compress.training.predict import predict
+from compress.training.step_context import Guess, StepContext
 
 EXAMPLES = 500
 

@@ -10,20 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.measure.card import CARD, card_text
-from compress.measure.gates import judge
-from compress.measure.machine import machine_key
-from compress.measure.machine import versions as measured_versions
-from compress.measure.measurement import Measurement, measure
-from compress.measure.read_back import check_read_back
-from compress.measure.report import REPORT, render_report
-from compress.measure.subjects import Subject, subject_of
+from compress.benchmark.gates import judge
+from compress.benchmark.machine import machine_key
+from compress.benchmark.machine import versions as measured_versions
+from compress.benchmark.measurement import Measurement, measure
+from compress.benchmark.read_back import check_read_back
+from compress.benchmark.subjects import Subject, subject_of
 from compress.pipeline.keys import digest, source_digest
 from compress.pipeline.run_files import DETAILS, EXPORT, RUN, STEPS, Content, Copy, deliver, step_contents
 from compress.pipeline.steps import Execution, StepOutput
 from compress.recipe import recipe_text
 from compress.recipe.plan import Step
 from compress.record import write_whole
+from compress.reporting.card import CARD, card_text
+from compress.reporting.report import REPORT, render_report
 from compress.tasks.labelled import Task
 
 logger = logging.getLogger(__name__)
@@ -166,7 +166,9 @@ def _measured(execution: Execution, exports: dict[str, Path]) -> tuple[dict[str,
             "files": {target: execution.cache.files(folder) for target, folder in exports.items()},
             "data": execution.task.fingerprint,
             "benchmark": replace(benchmark, baseline=execution.baseline.name).__dict__,
-            "source": source_digest("compress.measure.measurement", "compress.measure.worker", "compress.measure.read_back"),
+            "source": source_digest(
+                "compress.benchmark.measurement", "compress.benchmark.worker", "compress.benchmark.read_back"
+            ),
             "machine": machine_key(),
             "versions": measured_versions(),
         }

@@ -22,10 +22,10 @@ from filelock import Timeout
 from compress.disk import discard, folders_made, free_name, lock_of, put, remove, set_aside, sha256_of, sync, write_lasting
 from compress.errors import CompressError, InputError
 from compress.marks import MARK, held, kind_of, read_mark, read_own, state_of, write_mark, written
-from compress.measure.card import CARD, card_text
-from compress.measure.report import REPORT
 from compress.pipeline.processes import is_main
 from compress.pipeline.run_log import RunLog
+from compress.reporting.card import CARD, card_text
+from compress.reporting.report import REPORT
 
 logger = logging.getLogger(__name__)
 

@@ -9,14 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from compress.artifact.loading import load
-from compress.artifact.model_source import find_model
-from compress.bert.head import Head
+from compress.benchmark.machine import commit
 from compress.errors import GateMissed
-from compress.export import TARGETS
-from compress.export.exporting import check_runtime, export
 from compress.log import Progress, no_progress
-from compress.measure.machine import commit
+from compress.models.checkpoint.loading import load
+from compress.models.checkpoint.model_source import find_model
+from compress.models.head import Head
 from compress.pipeline.cache import cache_folder, cache_loss_told, disk_errors_told, open_cache
 from compress.pipeline.checks import begins_anew, check_exports, check_runtimes, check_teachers, check_texts, rehearse
 from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, source_digest, versions
@@ -27,8 +25,10 @@ from compress.pipeline.run_log import logged
 from compress.pipeline.steps import Execution, StepOutput, execute_steps
 from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_model, tiny_plan, tiny_sizes
 from compress.recipe.plan import INPUT_MODEL, Plan
+from compress.targets import TARGETS
+from compress.targets.exporting import check_runtime, export
 from compress.tasks import task as read_task
-from compress.train.device import keep_freed_memory, pick_device
+from compress.training.device import keep_freed_memory, pick_device
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,14 @@ def _start(execution: Execution, tiny: bool) -> StepOutput:
     new_head = begins_anew(plan)
     head = task.rules.head
     key = digest(
-        [folder_digest(folder), list(task.labels), str(head), plan.seed, new_head, source_digest("compress.artifact.loading")]
+        [
+            folder_digest(folder),
+            list(task.labels),
+            str(head),
+            plan.seed,
+            new_head,
+            source_digest("compress.models.checkpoint.loading"),
+        ]
     )
     return _Unloaded(INPUT_MODEL, key, folder, None, plan.model, task.labels, head, plan.seed, new_head)
 
@@ -178,7 +185,7 @@ def _export_all(execution: Execution, tiny: bool) -> dict[str, Path]:
                 "target": wanted.target,
                 "options": options,
                 "data": execution.task.fingerprint,
-                "source": source_digest(TARGETS[wanted.target], "compress.export.exporting"),
+                "source": source_digest(TARGETS[wanted.target], "compress.targets.exporting"),
                 "versions": versions(EXPORT_VERSIONS),
             }
         )

@@ -17,24 +17,24 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from compress.artifact.loading import load
-from compress.artifact.model_source import find_model
-from compress.artifact.saving import write_model
-from compress.bert.layout import parameter_count
+from compress.benchmark.machine import machine_key
+from compress.benchmark.worker import peak_memory_bytes
 from compress.disk import remove
 from compress.errors import CompressError
-from compress.export import TARGETS
 from compress.log import Progress
-from compress.measure.machine import machine_key
-from compress.measure.worker import peak_memory_bytes
 from compress.methods import METHODS
+from compress.models.checkpoint.loading import load
+from compress.models.checkpoint.model_source import find_model
+from compress.models.checkpoint.saving import write_model
+from compress.models.layout import parameter_count
 from compress.objectives import OBJECTIVES
 from compress.pipeline.cache import Cache
 from compress.pipeline.keys import EXPORT_VERSIONS, VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.processes import broadcast, is_main, wait_for_all
 from compress.recipe.plan import INPUT_MODEL, Plan, Step
 from compress.recipe.signatures import load_function
-from compress.train.run import StepContext
+from compress.targets import TARGETS
+from compress.training.step_context import StepContext
 
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task

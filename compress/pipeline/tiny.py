@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import BertConfig, BertTokenizer, PreTrainedModel
 
-from compress.bert.families import FAMILIES
-from compress.bert.heads import set_names
 from compress.methods.build_student import PLAIN_SIZES, SHAPES
+from compress.models.families import FAMILIES
+from compress.models.heads import set_names
 from compress.recipe.plan import Benchmark, Gates, Plan, Step
 
 if TYPE_CHECKING:

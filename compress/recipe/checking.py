@@ -8,11 +8,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import compress.export as export
 import compress.methods as methods
 import compress.tasks as tasks
+from compress import targets
 from compress.arguments import wrong_together
-from compress.export.ranges import unread_options
 from compress.recipe.document import Document
 from compress.recipe.mistakes import KeyPath, Mistakes, shown, stands_for, unknown
 from compress.recipe.plan import Benchmark, Export, Gates, Plan, Step
@@ -24,6 +23,7 @@ from compress.recipe.signatures import (
     takes_any_key,
 )
 from compress.recipe.steps import StepNames, check_exports, check_steps
+from compress.targets.onnx.ranges import unread_options
 
 DEFAULT_SEED = 13
 LARGEST_SEED = 2**32 - 1
@@ -98,7 +98,7 @@ def check_signatures(plan: Plan, mistakes: Mistakes) -> Plan:
     for one in plan.exports:
         path = ("export", one.index, one.target)
         before = len(mistakes.found)
-        options = _checked(export.TARGETS, one.target, one.options, path, mistakes)
+        options = _checked(targets.TARGETS, one.target, one.options, path, mistakes)
         if len(mistakes.found) == before:
             _check_unread(plan, one.target, options, path, mistakes)
         exports.append(replace(one, options=options))
@@ -108,7 +108,7 @@ def check_signatures(plan: Plan, mistakes: Mistakes) -> Plan:
 def _check_unread(plan: Plan, target: str, options: dict[str, Any], path: KeyPath, mistakes: Mistakes) -> None:
     """Note the options that will play no part, whatever the model that comes in is."""
     brings_ranges = any(step.method == "quantize_aware" for step in plan.steps) or None
-    function = load_signature(export.TARGETS, target)
+    function = load_signature(targets.TARGETS, target)
     for name, why in unread_options(function, options, brings_ranges=brings_ranges).items():
         mistakes.add((*path, name), f"{shown(options[name])} has no effect: {why}")
 

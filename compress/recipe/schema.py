@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import compress.export as export
 import compress.methods as methods
 import compress.objectives as objectives
 import compress.tasks as tasks
+from compress import targets
 from compress.recipe.checking import DATA_KEYS, DEFAULT_KIND, DEFAULT_SEED, LARGEST_SEED
 from compress.recipe.contents import docstring, parameter_texts
 from compress.recipe.plan import Benchmark, Gates
@@ -48,7 +48,7 @@ def json_schema() -> Schema:
         "export": {
             "type": ["array", "null"],
             "description": "Targets: the last model in, one folder of files out for each.",
-            "items": {"oneOf": _items(export.TARGETS, {}, definitions)},
+            "items": {"oneOf": _items(targets.TARGETS, {}, definitions)},
         },
         "benchmark": _benchmark(definitions),
         "gates": _arguments(Gates, inspect.getdoc(Gates) or "", definitions),

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import compress.export as export
 import compress.methods as methods
 import compress.objectives as objectives
+from compress import targets
 from compress.errors import cut
 from compress.recipe.mistakes import KeyPath, Mistakes, nearest, shown, unknown
 from compress.recipe.plan import INPUT_MODEL, Export, Step
@@ -89,7 +89,7 @@ def check_steps(given: Any, mistakes: Mistakes) -> tuple[tuple[Step, ...], StepN
 
 def check_exports(given: Any, mistakes: Mistakes) -> tuple[Export, ...]:
     """Check `export` without importing a target; note mistakes and return the exports that can be read."""
-    entries = _entries(given, "export", "target", export.TARGETS, mistakes)
+    entries = _entries(given, "export", "target", targets.TARGETS, mistakes)
     first: dict[str, int] = {}
     for entry in entries:
         if entry.key in first:

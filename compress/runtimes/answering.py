@@ -97,7 +97,7 @@ def _as_written(path: Path, *, fused: bool) -> tuple[Run, dict[str, Any]]:
 
 
 def _openvino(path: Path, *, precision: str) -> tuple[Run, dict[str, Any]]:
-    from compress.openvino_session import open_openvino
+    from compress.runtimes.openvino_session import open_openvino
 
     compiled = open_openvino(path, precision=precision)
     return compiled.run, {"operators": compiled.operators}
@@ -105,7 +105,7 @@ def _openvino(path: Path, *, precision: str) -> tuple[Run, dict[str, Any]]:
 
 def _segments(path: Path, *, segment: int, in_runtime: str, precision: str) -> tuple[Run, dict[str, Any]]:
     """A file that reads segments, so that it reads whole texts."""
-    from compress.segment_reader import open_segment_file
+    from compress.runtimes.segment_reader import open_segment_file
 
     file = open_segment_file(path, runtime=in_runtime, precision=precision)  # type: ignore[arg-type]
     return lambda batch: file.read_batch(batch, segment), {"operators": file.operators}

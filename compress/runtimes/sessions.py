@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import InputError, first_line
-from compress.openvino_session import INPUTS
 from compress.run_errors import refuse_out_of_memory
+from compress.runtimes.openvino_session import INPUTS
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from compress.bert.head import Head
+from compress.models.head import Head
 from compress.tasks.data.files import Reader, open_table
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.split import Role, Split

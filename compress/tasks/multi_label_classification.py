@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.bert.head import MULTI_LABEL, Head
 from compress.errors import InputError, shown
+from compress.models.head import MULTI_LABEL, Head
 from compress.tasks import texts
 from compress.tasks.data.cells import read_texts
 from compress.tasks.data.files import NO_READERS, Reader

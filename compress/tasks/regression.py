@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.bert.head import REGRESSION, Head
 from compress.errors import InputError, shown
+from compress.models.head import REGRESSION, Head
 from compress.statistics import SEED, middle_95
 from compress.tasks import texts
 from compress.tasks.data.files import NO_READERS, Reader

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.bert.head import SINGLE_LABEL_HEAD
 from compress.errors import InputError
+from compress.models.head import SINGLE_LABEL_HEAD
 from compress.statistics import (
     f1_resamples,
     mcnemar_p,

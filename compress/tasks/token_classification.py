@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.bert.head import TOKENS, Head
 from compress.errors import InputError, shown
+from compress.models.head import TOKENS, Head
 from compress.tasks import texts
 from compress.tasks.data.conll import read_conll, read_conllu
 from compress.tasks.data.files import Reader

@@ -122,7 +122,7 @@ def test_report_is_written_anew_with_the_details(tmp_path: Path, monkeypatch: py
         seen.append((run, extras))
         return folder / "report.html"
 
-    stand_in(monkeypatch, "compress.measure.report", write_report=write_report)
+    stand_in(monkeypatch, "compress.reporting.report", write_report=write_report)
     result = call("report", str(tmp_path))
     assert result.exit_code == 0
     assert seen == [tuple(json.loads((EXAMPLES / f"example_{name}.json").read_text("utf-8")) for name in ("run", "details"))]
@@ -201,7 +201,7 @@ def test_bench_times_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
         print("a library prints")
         return [ROW]
 
-    stand_in(monkeypatch, "compress.measure.measurement", latencies=latencies)
+    stand_in(monkeypatch, "compress.benchmark.measurement", latencies=latencies)
     result = call(
         "bench",
         "a",
@@ -273,7 +273,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     def evaluation_task(*given: Any, **named: Any) -> Any:
         return "evaluation_task", given, named
 
-    stand_in(monkeypatch, "compress.measure.measurement", evaluate=evaluate)
+    stand_in(monkeypatch, "compress.benchmark.measurement", evaluate=evaluate)
     monkeypatch.setattr("compress.tasks.task", task, raising=False)
     monkeypatch.setattr("compress.tasks.evaluation_task", evaluation_task, raising=False)
     return asked
@@ -337,8 +337,8 @@ def exporting(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr("compress.recipe.read_recipe_text", read)
     monkeypatch.setattr("compress.tasks.task", task, raising=False)
-    stand_in(monkeypatch, "compress.artifact.loading", load=load)
-    stand_in(monkeypatch, "compress.export.exporting", export=export)
+    stand_in(monkeypatch, "compress.models.checkpoint.loading", load=load)
+    stand_in(monkeypatch, "compress.targets.exporting", export=export)
     return asked
 
 
@@ -371,9 +371,9 @@ def test_an_unknown_target_is_refused_with_a_suggestion() -> None:
 
 
 def test_doctor_prints_its_findings(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compress.measure.doctor import Finding
+    from compress.benchmark.doctor import Finding
 
-    monkeypatch.setattr("compress.measure.doctor.diagnose", lambda: [Finding("int8", "no VNNI", "7-bit weights are used")])
+    monkeypatch.setattr("compress.benchmark.doctor.diagnose", lambda: [Finding("int8", "no VNNI", "7-bit weights are used")])
     assert call("doctor").stdout.splitlines()[1].split() == ["int8", "no", "VNNI", "7-bit", "weights", "are", "used"]
     told = json.loads(call("doctor", "--json").stdout)
     assert told == [{"name": "int8", "value": "no VNNI", "meaning": "7-bit weights are used"}]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import compress as cp
 from compress.cli import app
-from tests.models import tiny_bert
+from tests.tiny_models import tiny_bert
 
 GOOD = """\
 name: good

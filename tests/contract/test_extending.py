@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-import compress.export
 import compress.methods
 import compress.objectives
+import compress.targets
 import compress.tasks
 from compress.recipe import read_recipe_text
 from compress.recipe.contents import parameter_texts
@@ -25,7 +25,7 @@ from tests.pages import PAGES, blocks
 EXAMPLES: dict[str, tuple[ModuleType, dict[str, str], str]] = {
     "method": (compress.methods, compress.methods.METHODS, "clip_weights"),
     "objective": (compress.objectives, compress.objectives.OBJECTIVES, "reverse_logits"),
-    "target": (compress.export, compress.export.TARGETS, "onnxruntime-cpu-fp16-weights"),
+    "target": (compress.targets, compress.targets.TARGETS, "onnxruntime-cpu-fp16-weights"),
     "task-kind": (compress.tasks, compress.tasks.TASKS, "star-rating"),
 }
 

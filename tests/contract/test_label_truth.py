@@ -15,18 +15,18 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 import compress as cp
-from compress.bert.heads import aligned, label_names
 from compress.cli import app
 from compress.errors import InputError
 from compress.methods import METHODS
+from compress.models.heads import aligned, label_names
 from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe_text
 from compress.recipe.signatures import load_function
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 from tests.contract.test_methods import EXAMPLES
-from tests.models import LABELS, logits_of, tiny_bert, toy_task
-from tests.search.times import stand_in_for_timing
+from tests.pruning.times import stand_in_for_timing
 from tests.tiers import mostly_matrix
+from tests.tiny_models import LABELS, logits_of, tiny_bert, toy_task
 
 TASKED = [name for name in METHODS if "task" in inspect.signature(load_function(METHODS, name)).parameters]
 LEAVES_LABELS = {"build_student", "trim_vocabulary", "share_layers", "factorize_embedding", "swap_attention"}

@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 import compress as cp
-from compress.bert.layout import parameter_count
-from compress.bert.quantizers import quantizers_off
 from compress.methods import METHODS
-from compress.train.run import StepContext
-from tests.models import differences, logits_of, state_of, tiny_bert, tokens, toy_task
-from tests.search.times import stand_in_for_timing
+from compress.models.layout import parameter_count
+from compress.models.quantizers import quantizers_off
+from compress.training.step_context import StepContext
+from tests.pruning.times import stand_in_for_timing
 from tests.tiers import mostly_matrix
+from tests.tiny_models import differences, logits_of, state_of, tiny_bert, tokens, toy_task
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "fine_tune": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},

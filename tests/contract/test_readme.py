@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import compress as cp
-from compress.artifact import model_source
+from compress.models.checkpoint import model_source
 from compress.recipe import read_recipe_text, summaries
 from tests.contract.test_tables import TABLES
-from tests.models import tiny_bert, toy_task
 from tests.pages import PAGES, README, ROOT, blocks, linked
+from tests.tiny_models import tiny_bert, toy_task
 from tools.docs import bring_up_to_date, main
 from tools.navigation import SECTIONS, TOP, on_config
 from tools.reference.run_record import KEYS, unknown_keys
@@ -175,7 +175,7 @@ def test_the_five_lines_of_python_work_as_printed(
     def found(name: Any) -> Any:
         return teacher if "textattack" in str(name) else model_source.find_model(name)
 
-    monkeypatch.setattr("compress.artifact.loading.find_model", found)
+    monkeypatch.setattr("compress.models.checkpoint.loading.find_model", found)
     monkeypatch.setattr("compress.tasks.reading.read_task", lambda data, **_: toy_task(name=data, max_length=40))
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

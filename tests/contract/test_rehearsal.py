@@ -12,12 +12,12 @@ import torch
 from transformers import PreTrainedModel
 
 import compress as cp
-from compress.bert.structure import read_structure
 from compress.methods import METHODS
-from compress.train.run import Guess, StepContext
+from compress.models.structure import read_structure
+from compress.training.step_context import Guess, StepContext
 from tests.contract.test_methods import EXAMPLES
-from tests.models import differences, state_of, tiny_bert, toy_task
-from tests.search.times import stand_in_for_timing
+from tests.pruning.times import stand_in_for_timing
+from tests.tiny_models import differences, state_of, tiny_bert, toy_task
 
 MORE: dict[str, list[dict[str, Any]]] = {
     "drop_layers": [{"layers": 2, "by": by} for by in ("top", "bottom", "symmetric", "alternate")],
@@ -97,7 +97,7 @@ def test_a_rehearsal_reads_nothing_and_changes_nothing(
     model = tiny_bert(layers=3)
     before = state_of(model)
     monkeypatch.setattr(type(model), "forward", lambda *_, **__: pytest.fail("the model ran"))
-    monkeypatch.setattr("compress.search.deployed.block_times", lambda *_, **__: pytest.fail("something was timed"))
+    monkeypatch.setattr("compress.pruning.deployed.block_times", lambda *_, **__: pytest.fail("something was timed"))
     run, started = rehearsed(), time.process_time()
     changed = applied(name, arguments, model, run, tmp_path)
     assert time.process_time() - started < 1

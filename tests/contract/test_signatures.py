@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from compress.export import TARGETS
 from compress.methods import METHODS
 from compress.recipe import json_schema
 from compress.recipe.signatures import argument_model, load_function, recipe_parameters
+from compress.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "onnxruntime", "onnx", "onnx_ir", "onnxscript", "datasets", "numpy", "scipy", "openvino")
 WITHOUT_TORCH = """
 import inspect, json, sys
 from pathlib import Path
-from compress.export import TARGETS
+from compress.targets import TARGETS
 from compress.methods import METHODS
 from compress.recipe import json_schema, read_recipe
 from compress.recipe.signatures import argument_model, load_signature, recipe_parameters

@@ -13,10 +13,10 @@ import torch
 import yaml
 
 import compress as cp
-from compress.bert.segments import TransformerXL
+from compress.models.attention.segments import TransformerXL
 from compress.recipe import read_recipe_text
-from tests.models import tiny_bert, toy_task
 from tests.pages import EVERYTHING, PAGES, README, ROOT, blocks
+from tests.tiny_models import tiny_bert, toy_task
 from tools.reference.commands import parser
 
 EXTENDING = "docs/extending/"

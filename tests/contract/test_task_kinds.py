@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
+from compress.benchmark.measurement import evaluate
 from compress.cli.results import scores_text
 from compress.errors import InputError
-from compress.measure.measurement import evaluate
 from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe_text
 from compress.tasks import TASKS, evaluation_task, metrics_of, task
 from compress.tasks.kind import kind_for, load_kind
 from tests.cli.calling import call
-from tests.models import tiny_tokenizer
 from tests.tasks.kinds import ROWS
+from tests.tiny_models import tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """

@@ -12,14 +12,14 @@ from transformers import PreTrainedModel
 
 import compress as cp
 import compress.methods.build_student as module
-from compress.bert.families import FAMILIES, KNOWN
-from compress.bert.layout import encoder_layers
-from compress.bert.quantizers import with_quantizers
-from compress.bert.token_vectors import principal, token_vectors
 from compress.errors import InputError, NoEffect
 from compress.methods.build_student import PLAIN_SIZES, build_student
-from compress.train.run import StepContext
-from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, tokens, toy_task
+from compress.models.families import FAMILIES, KNOWN
+from compress.models.layout import encoder_layers
+from compress.models.quantizers import with_quantizers
+from compress.models.token_vectors import principal, token_vectors
+from compress.training.step_context import StepContext
+from tests.tiny_models import differences, logits_of, state_of, tiny_bert, tiny_of, tokens, toy_task
 
 STUDENTS: dict[str, dict[str, Any]] = {
     "narrow": {"kind": "bert", "layers": 2, "width": 12, "intermediate": 16, "heads": 2},

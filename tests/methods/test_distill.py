@@ -10,18 +10,18 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from compress.bert.surgery import copy_of
 from compress.errors import InputError
 from compress.methods.distill import distill
 from compress.methods.drop_layers import drop_layers
 from compress.methods.fine_tune import fine_tune
+from compress.models.surgery import copy_of
 from compress.objectives import OBJECTIVES
 from compress.objectives.layer_map import all_but_last
 from compress.tasks.labelled import Task
-from compress.train.predict import predict
-from compress.train.run import StepContext
+from compress.training.predict import predict
+from compress.training.step_context import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
-from tests.models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
+from tests.tiny_models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
 
 QUICK = {"epochs": 1, "batch_size": 8}
 MODULES = {name: import_module(module) for name, module in OBJECTIVES.items()}

@@ -13,9 +13,9 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 from compress.errors import InputError
 from compress.methods.distill import distill
 from compress.tasks.labelled import Task
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 from tests.methods.ranges import forbid_forward_passes
-from tests.models import PIECES, differences, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
+from tests.tiny_models import PIECES, differences, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 8}
 MIX = dict.fromkeys(("hidden", "embedding", "attention_scores", "first_token", "relations", "logits", "labels"), 1.0)
@@ -45,7 +45,7 @@ def test_the_last_layer_can_be_compared_at_its_first_token_alone(
 ) -> None:
     """Then neither the student nor the teacher computes its other tokens, but one has the loss of a teacher as it is."""
     cut: list[PreTrainedModel] = []
-    for place in ("compress.train.loop", "compress.train.answers"):
+    for place in ("compress.training.loop", "compress.training.answers"):
         used = importlib.import_module(place).first_token_only
         monkeypatch.setattr(f"{place}.first_token_only", lambda one, used=used: (cut.append(one), used(one))[1])
     student = tiny_bert(seed=9, **without_dropout())

@@ -10,8 +10,8 @@ import torch
 from compress.errors import InputError, NoEffect
 from compress.methods.drop_layers import drop_layers
 from compress.tasks.labelled import Task
-from compress.train.run import StepContext
-from tests.models import differences, logits_of, state_of, tiny_bert
+from compress.training.step_context import StepContext
+from tests.tiny_models import differences, logits_of, state_of, tiny_bert
 
 
 @pytest.mark.parametrize("keep", [[0], [2], [0, 2], [1, 2]])

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 import compress as cp
-from compress.bert.factors import embedding_rank, word_table
-from compress.bert.layout import parameter_count
-from compress.bert.quantizers import with_quantizers
 from compress.errors import InputError, NoEffect
 from compress.methods.factorize_embedding import factorize_embedding
+from compress.models.factors import embedding_rank, word_table
+from compress.models.layout import parameter_count
+from compress.models.quantizers import with_quantizers
 from compress.tasks.labelled import Task
 from compress.tasks.words import counted
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 from tests.methods.ranges import forbid_forward_passes
-from tests.models import PIECES, logits_of, tiny_bert, tiny_of, toy_task
+from tests.tiny_models import PIECES, logits_of, tiny_bert, tiny_of, toy_task
 
 
 @pytest.fixture(scope="module")

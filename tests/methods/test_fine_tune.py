@@ -11,14 +11,14 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from compress.artifact import load, save
 from compress.errors import InputError
 from compress.methods.fine_tune import fine_tune
+from compress.models.checkpoint import load, save
 from compress.tasks.labelled import Task
-from compress.train.predict import predict
-from compress.train.run import StepContext
+from compress.training.predict import predict
+from compress.training.step_context import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
-from tests.models import differences, logits_of, state_of, tiny_bert, toy_task
+from tests.tiny_models import differences, logits_of, state_of, tiny_bert, toy_task
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ from compress.errors import InputError, NoEffect
 from compress.methods.distill import distill
 from compress.methods.load_student import load_student
 from compress.tasks.labelled import Task
-from compress.train.run import StepContext
-from tests.models import differences, state_of, tiny_bert, tiny_of, tiny_tokenizer
+from compress.training.step_context import StepContext
+from tests.tiny_models import differences, state_of, tiny_bert, tiny_of, tiny_tokenizer
 
 OTHERS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dull", "bad", "fine", "good", "film", "plot", "it")
 

@@ -11,16 +11,16 @@ import torch
 from transformers import PreTrainedModel
 
 import compress as cp
-from compress.bert.surgery import keep_layers
 from compress.errors import InputError
 from compress.methods import prune_cofi as module
 from compress.methods.prune_cofi import prune_cofi
+from compress.models.surgery import keep_layers
+from compress.pruning.structure_masks import StructureMasks, encoder_parameters, layer_costs
 from compress.tasks.labelled import Task
-from compress.train.run import StepContext
-from compress.train.structure_masks import StructureMasks, encoder_parameters, layer_costs
+from compress.training.step_context import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
-from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of
-from tests.train.test_checkpoint import Stopped, steps_told, stop_at
+from tests.tiny_models import differences, logits_of, state_of, tiny_bert, tiny_of
+from tests.training.test_checkpoint import Stopped, steps_told, stop_at
 
 QUICK: dict[str, Any] = {"fraction": 0.5, "epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "multiple_of": 1}
 LONG: dict[str, Any] = {"epochs": 60, "batch_size": 4, "learning_rate": 1e-3, "mask_learning_rate": 0.1, "multiple_of": 1}

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from compress.bert.layout import distinct_layers, neuron_count
-from compress.bert.surgery import keep_neurons
 from compress.errors import InputError, NoEffect
 from compress.methods.prune_ffn import prune_ffn
 from compress.methods.quantize_aware import quantize_aware
+from compress.models.layout import distinct_layers, neuron_count
+from compress.models.surgery import keep_neurons
 from compress.tasks.labelled import Task
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 from tests.methods.ranges import forbid_forward_passes
-from tests.models import LABELS, logits_of, tiny_bert, tiny_of, toy_task
+from tests.tiny_models import LABELS, logits_of, tiny_bert, tiny_of, toy_task
 
 HOW = ("magnitude", "taylor", "fisher")
 

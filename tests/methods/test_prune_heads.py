@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from compress.bert.layout import distinct_layers, head_count
-from compress.bert.surgery import keep_heads
 from compress.errors import InputError, NoEffect
 from compress.methods import prune_heads as module
 from compress.methods.prune_heads import prune_heads
 from compress.methods.quantize_aware import quantize_aware
+from compress.models.layout import distinct_layers, head_count
+from compress.models.surgery import keep_heads
 from compress.tasks.labelled import Task
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 from tests.methods.ranges import forbid_forward_passes
-from tests.models import LABELS, differences, logits_of, state_of, tiny_bert, tiny_of, toy_task
+from tests.tiny_models import LABELS, differences, logits_of, state_of, tiny_bert, tiny_of, toy_task
 
 
 def heads_of(model: Any) -> list[int]:

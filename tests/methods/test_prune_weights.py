@@ -15,16 +15,16 @@ from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
 import compress as cp
-from compress.bert.layout import distinct_layers, encoder_layers, head_count, neuron_count
-from compress.bert.quantizers import with_quantizers
 from compress.errors import InputError, NoEffect
 from compress.methods.build_student import build_student
 from compress.methods.prune_weights import prune_weights
+from compress.models.layout import distinct_layers, encoder_layers, head_count, neuron_count
+from compress.models.quantizers import with_quantizers
 from compress.tasks.labelled import Task
-from compress.train.batches import epoch_batches
-from compress.train.run import StepContext
+from compress.training.batches import epoch_batches
+from compress.training.step_context import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
-from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, toy_task, without_dropout
+from tests.tiny_models import differences, logits_of, state_of, tiny_bert, tiny_of, toy_task, without_dropout
 
 QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3}
 

@@ -14,17 +14,17 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 import compress as cp
-from compress.bert.quantizers import with_quantizers
-from compress.bert.structure import read_structure
-from compress.bert.surgery import keep_heads, keep_neurons
 from compress.errors import InputError, NoEffect
 from compress.methods.prune_width import Importance, prune_width
+from compress.models.quantizers import with_quantizers
+from compress.models.structure import read_structure
+from compress.models.surgery import keep_heads, keep_neurons
+from compress.pruning.fisher import drawn_examples
 from compress.tasks.labelled import Task
-from compress.train.fisher import drawn_examples
-from compress.train.run import StepContext
-from tests.bert.test_residual import LAYERS, slices_of
+from compress.training.step_context import StepContext
 from tests.methods.ranges import forbid_forward_passes
-from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, tokens, toy_task
+from tests.pruning.test_residual import LAYERS, slices_of
+from tests.tiny_models import differences, logits_of, state_of, tiny_bert, tiny_of, tokens, toy_task
 
 State = dict[str, torch.Tensor]
 SLICED: dict[str, Any] = {"width": 8, "multiple_of": 4, "refit": False}

@@ -11,23 +11,23 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from compress.artifact import load, save
-from compress.bert.quantizers import QuantizedEmbedding, quantized_linears, quantizers_off, with_quantizers
-from compress.bert.structure import read_structure
 from compress.errors import InputError
 from compress.methods.distill import distill
 from compress.methods.fine_tune import fine_tune
 from compress.methods.quantize_aware import quantize_aware
+from compress.models.checkpoint import load, save
+from compress.models.quantizers import QuantizedEmbedding, quantized_linears, quantizers_off, with_quantizers
+from compress.models.structure import read_structure
+from compress.quantization.calibration import Calibrated, calibrated
 from compress.tasks.labelled import Task
-from compress.train.batches import epoch_batches
-from compress.train.calibration import Calibrated, calibrated
-from compress.train.checkpoint import FILE
-from compress.train.predict import predict
-from compress.train.run import StepContext
+from compress.training.batches import epoch_batches
+from compress.training.checkpoint import FILE
+from compress.training.predict import predict
+from compress.training.step_context import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
 from tests.methods.test_fine_tune import accuracy
-from tests.models import differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
-from tests.train.test_checkpoint import Stopped, steps_told, stop_at
+from tests.tiny_models import differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
+from tests.training.test_checkpoint import Stopped, steps_told, stop_at
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3}
 TEN_STEPS: dict[str, Any] = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}

@@ -10,17 +10,17 @@ import torch
 from transformers import AlbertForSequenceClassification, AutoModelForSequenceClassification
 
 import compress as cp
-from compress.bert.layout import encoder_layers, parameter_count
-from compress.bert.quantizers import with_quantizers
-from compress.bert.sharing import shared_parameters
-from compress.bert.structure import read_structure
-from compress.bert.surgery import keep_neurons
 from compress.errors import InputError, NoEffect
 from compress.methods.share_layers import share_layers
+from compress.models.layout import encoder_layers, parameter_count
+from compress.models.quantizers import with_quantizers
+from compress.models.sharing import shared_parameters
+from compress.models.structure import read_structure
+from compress.models.surgery import keep_neurons
 from compress.tasks.labelled import Task
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 from tests.methods.ranges import forbid_forward_passes
-from tests.models import differences, logits_of, state_of, tiny_bert, tiny_of, toy_task
+from tests.tiny_models import differences, logits_of, state_of, tiny_bert, tiny_of, toy_task
 
 ATTENTION = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense")
 FEED_FORWARD = ("intermediate.dense", "output.dense")

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 import compress as cp
-from compress.bert.long_attention import attention_structure
-from compress.bert.quantizers import with_quantizers
-from compress.bert.vocabulary import extend_positions
 from compress.errors import InputError
 from compress.methods.swap_attention import swap_attention
+from compress.models.attention.long_attention import attention_structure
+from compress.models.quantizers import with_quantizers
+from compress.models.vocabulary import extend_positions
 from compress.tasks.labelled import Task
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 from tests.methods.ranges import forbid_forward_passes
-from tests.models import logits_of, tiny_bert, tiny_of, tokens, toy_task
+from tests.tiny_models import logits_of, tiny_bert, tiny_of, tokens, toy_task
 
 REPEATING: dict[str, dict[str, Any]] = {"longformer": {"window": 8}, "reformer": {"chunk": 4, "buckets": 4}}
 KINDS: dict[str, dict[str, Any]] = {**REPEATING, "transformer_xl": {"segment": 8}, "chunk_and_pool": {"segment": 8}}

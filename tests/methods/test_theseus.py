@@ -10,14 +10,14 @@ import torch
 from transformers import PreTrainedModel
 
 import compress as cp
-from compress.bert.surgery import keep_layers
 from compress.errors import InputError, NoEffect
 from compress.methods.drop_layers import drop_layers
 from compress.methods.theseus import theseus
+from compress.models.surgery import keep_layers
 from compress.tasks.labelled import Task
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
-from tests.models import differences, logits_of, state_of, tiny_bert, tokens, without_dropout
+from tests.tiny_models import differences, logits_of, state_of, tiny_bert, tokens, without_dropout
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3}
 

@@ -16,9 +16,9 @@ from compress.methods.trim_vocabulary import trim_vocabulary
 from compress.tasks.labelled import Task
 from compress.tasks.split import Role, Split
 from compress.tasks.words import counted
-from compress.train.run import StepContext
+from compress.training.step_context import StepContext
 from tests.methods.ranges import forbid_forward_passes
-from tests.models import PIECES, logits_of, tiny_bert, toy_task
+from tests.tiny_models import PIECES, logits_of, tiny_bert, toy_task
 
 SPECIAL = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"}
 """With the tests' only word of one character."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.bert.states import State
+from compress.models.states import State
 from compress.objectives.outputs import Batch, Outputs
 
 LENGTHS = (5, 2, 1, 4)

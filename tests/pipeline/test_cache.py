@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 import torch
 
-from compress.artifact.folders import new_folder
-from compress.artifact.saving import save
+from compress.benchmark.measurement import Measurement
 from compress.disk import Damaged, remove, write_sealed
 from compress.errors import CompressError, InputError
 from compress.marks import MARK, kind_of
-from compress.measure.measurement import Measurement
+from compress.models.checkpoint.folders import new_folder
+from compress.models.checkpoint.saving import save
 from compress.pipeline import RunOptions, measuring, run, running, steps
 from compress.pipeline.cache import FACTS, Cache, cache_folder, open_cache, read_entry
 from compress.recipe import Plan, read_recipe
-from tests.models import tiny_bert
 from tests.pipeline.conftest import contents_of, weights_of, write_recipe
+from tests.tiny_models import tiny_bert
 
 KEY = "0123456789abcdef01234567"
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from compress.artifact.saving import write_model
 from compress.cli import app
 from compress.errors import InputError
+from compress.models.checkpoint.saving import write_model
 from compress.pipeline import RunOptions, checks, running
 from compress.pipeline import steps as step_module
 from compress.pipeline.cache import Cache
@@ -25,9 +25,9 @@ from compress.pipeline.checks import rehearse
 from compress.pipeline.steps import Execution, StepOutput, execute_steps, stops_ahead
 from compress.recipe import read_recipe
 from compress.tasks.labelled import Task
-from tests.models import tiny_bert
 from tests.pipeline.conftest import write_recipe
 from tests.pipeline.run_unmeasured import bare
+from tests.tiny_models import tiny_bert
 
 Ahead = Callable[[str], tuple[Execution, StepOutput]]
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from compress.artifact.saving import write_model
 from compress.errors import InputError
+from compress.models.checkpoint.saving import write_model
 from compress.pipeline.cache import Cache
 from compress.pipeline.checks import check_runtimes, rehearse
 from compress.pipeline.steps import Execution, StepOutput
 from compress.recipe.plan import INPUT_MODEL, Benchmark, Export, Plan, Step
 from compress.tasks.labelled import Task
-from tests.models import tiny_bert
+from tests.tiny_models import tiny_bert
 
 TRAINED = Step("fine_tune", {"epochs": 1.0}, "teacher")
 DISTILLED = Step("distill", {"teacher": "teacher", "objectives": {"logits": 1.0}}, "distill")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compress.benchmark.measurement import Measurement
 from compress.errors import GateMissed
-from compress.measure.measurement import Measurement
 from compress.pipeline import RunOptions, measuring, raise_for_gates, run, running
 from compress.pipeline.tiny import tiny_plan
 from compress.recipe import read_recipe

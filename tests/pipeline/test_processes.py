@@ -11,7 +11,7 @@ import torch
 
 from compress.pipeline.processes import broadcast, is_main, wait_for_all
 from tests.pipeline.conftest import weights_of, write_recipe
-from tests.train.test_processes import free_port
+from tests.training.test_processes import free_port
 
 SCRIPT = Path(__file__).with_name("run_unmeasured.py")
 AGREEING = """

@@ -18,7 +18,7 @@ from compress.recipe.plan import INPUT_MODEL
 from compress.tasks import task as read_task
 from tests.pipeline.conftest import write_data
 from tests.pipeline.test_recipes import RECIPES, ROOT
-from tests.search.times import stand_in_for_timing
+from tests.pruning.times import stand_in_for_timing
 
 
 def _one_example(model: Any, given: Any, named: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ def _one_example(model: Any, given: Any, named: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_passes_its_rehearsal(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in_for_timing(monkeypatch)
-    monkeypatch.setattr("compress.train.loop._prepare", lambda *_, **__: pytest.fail("a step trained"))
+    monkeypatch.setattr("compress.training.loop._prepare", lambda *_, **__: pytest.fail("a step trained"))
     plan = tiny_plan(read_recipe(ROOT / name))
     task = read_task(kind="text-classification", data={"train": str(write_data(tmp_path, rows=400))}).capped(EXAMPLES)
     execution = Execution(plan, task, Cache(tmp_path / "cache"), "cpu", lambda *_, **__: None, STEPS, (), 60.0)

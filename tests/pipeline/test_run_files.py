@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from compress.artifact.saving import save
 from compress.disk import remove, sha256_of
 from compress.errors import CompressError, InputError
 from compress.marks import MARK, kind_of, read_mark, write_mark, written
-from compress.measure.card import card_text
+from compress.models.checkpoint.saving import save
 from compress.pipeline import RunOptions, run, run_files, running
 from compress.pipeline.run_files import Content, Copy, Link, check_out, claimed, deliver
 from compress.pipeline.run_log import RunLog
 from compress.recipe import Plan
-from tests.models import tiny_bert
+from compress.reporting.card import card_text
 from tests.pipeline.conftest import contents_of
+from tests.tiny_models import tiny_bert
 
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 

@@ -15,15 +15,15 @@ import torch
 from accelerate import Accelerator
 from filelock import FileLock
 
-from compress.artifact.saving import write_model
+from compress.benchmark.measurement import evaluate
 from compress.errors import CompressError, GateMissed, InputError
-from compress.measure.measurement import evaluate
+from compress.models.checkpoint.saving import write_model
 from compress.pipeline import RunOptions, raise_for_gates, run
 from compress.recipe import Plan
 from compress.recipe.reading import read_recipe_text
 from compress.tasks import task as read_task
-from tests.models import tiny_bert
 from tests.pipeline.conftest import weights_of
+from tests.tiny_models import tiny_bert
 
 
 def _statuses(record: dict[str, Any]) -> list[str]:
@@ -188,7 +188,7 @@ def test_what_trackers_write_stays_in_the_run_folder(plan: Plan, tmp_path: Path,
         told.append(named["project_dir"])
         return Accelerator(*rest, **named)
 
-    monkeypatch.setattr("compress.train.loop.Accelerator", noted)
+    monkeypatch.setattr("compress.training.loop.Accelerator", noted)
     run(plan, _tiny(tmp_path / "out"))
     assert told == [str(tmp_path / "out" / "logs" / name) for name in ("teacher", "distill")]
     assert os.listdir(tmp_path / "out" / "logs") == ["run.log"]  # no tracker was asked for

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from compress.tasks.labelled import Task
-    from compress.train.run import StepContext
+    from compress.training.step_context import StepContext
 
 Epochs = Annotated[float, Field(gt=0, description="passes over the training part")]
 LayerIndex = Annotated[int, Field(ge=0)]

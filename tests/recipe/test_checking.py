@@ -147,9 +147,9 @@ def test_a_method_used_twice_is_ambiguous_as_a_teacher() -> None:
 
 
 def test_a_target_whose_runtime_is_not_installed_is_named(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import compress.export as export
+    from compress import targets
 
-    monkeypatch.setitem(export.TARGETS, "onnxruntime-cpu", "no_such_runtime_here")
+    monkeypatch.setitem(targets.TARGETS, "onnxruntime-cpu", "no_such_runtime_here")
     with pytest.raises(InputError, match=r"recipe:14: export\[0\] onnxruntime-cpu: cannot be loaded: No module named"):
         read_recipe_text(recipe)
 

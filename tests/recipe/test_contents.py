@@ -23,19 +23,19 @@ def test_an_entry_has_its_first_line_and_its_source_over_several_lines() -> None
 
 
 def test_a_target_with_dashes_is_found_by_the_name_of_its_function() -> None:
-    export = importlib.import_module("compress.export")
-    assert [entry.summary for entry in summaries(export.TARGETS)] == ["Write float32 ONNX.", "Write int8 ONNX."]
+    targets = importlib.import_module("compress.targets")
+    assert [entry.summary for entry in summaries(targets.TARGETS)] == ["Write float32 ONNX.", "Write int8 ONNX."]
 
 
 def test_an_entry_without_a_file_has_empty_texts() -> None:
     assert summaries({"later": "compress.methods.no_such_file"}) == [Entry("later", "", "")]
 
 
-@pytest.mark.parametrize("room", ["methods", "objectives", "export"])
+@pytest.mark.parametrize("room", ["methods", "objectives", "targets"])
 def test_every_real_entry_has_a_summary_and_a_source(room: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     home = importlib.import_module(f"compress.{room}")
-    table = {"methods": "METHODS", "objectives": "OBJECTIVES", "export": "TARGETS"}[room]
+    table = {"methods": "METHODS", "objectives": "OBJECTIVES", "targets": "TARGETS"}[room]
     entries = summaries(getattr(home, table))
     assert entries
     assert all(entry.summary and entry.source for entry in entries)

@@ -75,8 +75,8 @@ def test_targets_benchmark_gates_and_task_are_described(schema: dict[str, Any]) 
 
 
 def test_a_target_that_cannot_be_loaded_here_is_described_without_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    import compress.export as export
+    from compress import targets
 
-    monkeypatch.setitem(export.TARGETS, "onnxruntime-cpu", "no_such_runtime_here")
+    monkeypatch.setitem(targets.TARGETS, "onnxruntime-cpu", "no_such_runtime_here")
     item = _item(json_schema(), "export", "onnxruntime-cpu")
     assert item["properties"]["onnxruntime-cpu"]["description"].startswith("Cannot be loaded here")

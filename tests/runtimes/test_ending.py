@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.models import PIECES, tiny_tokenizer
 from tests.runtimes.files import endless
 from tests.runtimes.test_process import gone
+from tests.tiny_models import PIECES, tiny_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")]
 
@@ -52,7 +52,7 @@ def _worker_of(asking: subprocess.Popen[str]) -> int:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and asking.poll() is None:
         for child in psutil.Process(asking.pid).children():
-            if "compress.measure.worker" in child.cmdline():
+            if "compress.benchmark.worker" in child.cmdline():
                 time.sleep(1)
                 return child.pid
         time.sleep(0.05)

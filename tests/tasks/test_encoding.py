@@ -9,7 +9,7 @@ from compress.tasks.encoding import read_by
 from compress.tasks.kind import load_kind
 from compress.tasks.labelled import Task
 from compress.tasks.split import Split
-from tests.models import sentences, tiny_tokenizer, toy_task
+from tests.tiny_models import sentences, tiny_tokenizer, toy_task
 
 encode = load_kind("text-classification").encode
 CLS, SEP, GOOD, FILM = 2, 3, 13, 7

@@ -21,7 +21,7 @@ from compress.tasks.split import Split
 from compress.tasks.tags import bio, entities, is_bio, names_of, spans_to_tags
 from compress.tasks.token_classification import IGNORED, KIND
 from compress.tasks.windows import windows_of_words
-from tests.models import WORDS, tiny_tokenizer
+from tests.tiny_models import WORDS, tiny_tokenizer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from compress.tasks import tokenizing
 from compress.tasks.tokenizing import portions_of, tokenized
 from compress.tasks.words import counted
-from tests.models import tiny_tokenizer
+from tests.tiny_models import tiny_tokenizer
 
 PARTS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "film", "go", "##od", "##o", "a", "##a", "f", "##i", ".", "字")
 WORDS = ("good", "film", "goooo", "aaa", "a", "fi", "x", ".", "字字字", "\n\t  ", "a" * 120, "a" * 99, "\u200b", "éa")

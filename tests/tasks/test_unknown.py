@@ -11,7 +11,7 @@ import compress as cp
 from compress.errors import InputError
 from compress.tasks.split import Split
 from compress.tasks.unknown import check_known, unknown_share
-from tests.models import tiny_bert, tiny_tokenizer, toy_task
+from tests.tiny_models import tiny_bert, tiny_tokenizer, toy_task
 
 
 def part(*texts: str, pairs: tuple[str, ...] | None = None) -> Split:

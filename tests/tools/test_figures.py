@@ -9,7 +9,7 @@ import matplotlib
 import pytest
 from matplotlib.axes import Axes
 
-from compress.measure.report_figures import Frame
+from compress.reporting.figures import Frame
 from tools.figures import DARK, LIGHT, drawn, pixels, place
 
 FRAME = Frame(200, 100, left=20, top=10, right=30, bottom=40, radius=3, letters=10)

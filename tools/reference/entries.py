@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
-from compress.export import TARGETS
 from compress.methods import METHODS
 from compress.objectives import OBJECTIVES
 from compress.recipe import summaries
@@ -13,6 +12,7 @@ from compress.recipe.contents import docstring, parameter_texts
 from compress.recipe.signatures import load_signature, public_name, recipe_parameters
 from compress.recipe.words import in_words
 from compress.record import MISSING
+from compress.targets import TARGETS
 from compress.tasks import TASKS
 from compress.tasks.kind import load_kind
 from tools.reference.prose import cell, page, prose, table, value

@@ -33,25 +33,13 @@ def python_page() -> str:
 
 
 def _told(name: str) -> list[str]:
-    found = getattr(compress, name)
-    home = getattr(found, name, found) if inspect.ismodule(found) else found
-    if inspect.ismodule(home):
-        home = _function_of(home)
+    home = getattr(compress, name)
     parts = [f"## {name}", signature(name, home), prose(inspect.getdoc(home) or "")]
     if inspect.isclass(home):
         for method, function in vars(home).items():
             if not method.startswith("_") and inspect.isfunction(function):
                 parts += [f"### {name}.{method}", signature(method, function), prose(inspect.getdoc(function) or "")]
     return parts
-
-
-def _function_of(package: Any) -> Any:
-    """The function that a package which can be called stands for."""
-    if package is compress.export:
-        from compress.export.exporting import export
-
-        return export
-    return package.measure
 
 
 def signature(name: str, function: Callable[..., Any]) -> str:

@@ -1,8 +1,0 @@
-"""A model at rest: save, load, structure, model card. Weights are safetensors; nothing is ever unpickled."""
-
-from __future__ import annotations
-
-from compress.artifact.loading import load
-from compress.artifact.saving import save
-
-__all__ = ["load", "save"]

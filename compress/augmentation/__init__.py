@@ -1,0 +1,1 @@
+"""More sentences to distil on, made of those that are there."""

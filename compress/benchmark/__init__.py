@@ -1,0 +1,1 @@
+"""MEASURE: latency, memory, size and quality of the deployed file."""

@@ -1,0 +1,96 @@
+"""How right a subject is on the evaluation part, and whether its answers depend on their batch mates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress.benchmark.runners import Runner
+from compress.benchmark.subjects import Subject
+from compress.errors import CompressError, InputError
+from compress.facts import read_facts
+from compress.runtimes.answers import check_finite, check_shape
+from compress.tasks.encoding import Encoded, Gathered, rows_of
+from compress.tasks.labelled import Task
+from compress.training.batches import sorted_batches
+
+BATCH_SIZE = 32
+INVARIANCE_EXAMPLES = 256
+
+
+@dataclass(frozen=True)
+class Invariance:
+    """What padding and batch mates do to the answers.
+
+    Args:
+        flips: Examples, or tokens, whose answer is another one.
+        max_abs_error: Largest change of a logit.
+        compared: Examples compared.
+    """
+
+    flips: int
+    max_abs_error: float
+    compared: int
+
+
+def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
+    """Compute the answers to every example, in the examples' order: (examples, outputs), or a row for each word.
+
+    Examples run in batches of like length, 32 or fewer long ones, which is fast; the rows are put back in order.
+
+    Raises:
+        InputError: There are no examples.
+        CompressError: An answer is not finite, or there is not one for each example.
+    """
+    if not len(encoded):
+        raise InputError("there are no examples to measure on; give an evaluation split with at least one row.")
+    answers = Gathered(encoded)
+    for indices in sorted_batches(encoded.lengths, BATCH_SIZE):
+        found = runner.run(encoded.batch(indices.tolist()))
+        check_shape(found.shape, len(indices), of_tokens=encoded.places is not None)
+        if answers.rows is not None and found.shape[-1] != answers.rows.shape[1]:
+            raise CompressError(
+                f"the model gives {answers.rows.shape[1]} logits to one example and {found.shape[-1]} to another; each needs "
+                "one for each label. Export or save it again."
+            )
+        answers.put(indices, found)
+    assert answers.rows is not None
+    check_finite(answers.rows)
+    return answers.rows
+
+
+def invariance(runner: Runner, encoded: Encoded, examples: int = INVARIANCE_EXAMPLES) -> Invariance:
+    """Compare answers to examples one by one, unpadded, with answers to the same examples in padded batches.
+
+    Up to `examples` examples, spread evenly over the split, run alone and then 32 (fewer long ones) at a time, padded to the
+    longest of all of them. float32 gives differences around 1e-6 and no flips; an int8 file whose scales are taken anew from
+    each batch gives more.
+    """
+    chosen = np.linspace(0, len(encoded) - 1, min(examples, len(encoded))).round().astype(int)
+    longest = int(np.asarray(encoded.lengths)[chosen].max())
+    alone = np.concatenate([_rows(runner, encoded.batch([int(index)])) for index in chosen])
+    batches = sorted_batches(np.full(len(chosen), longest), BATCH_SIZE)
+    together = np.concatenate([_rows(runner, encoded.batch(chosen[batch].tolist(), pad_to=longest)) for batch in batches])
+    flips = int(encoded.rules.flips(alone, together).sum())
+    return Invariance(flips, float(np.abs(alone - together).max()), len(chosen))
+
+
+def _rows(runner: Runner, batch: dict[str, np.ndarray]) -> np.ndarray:
+    return rows_of(runner.run(batch), batch["attention_mask"])
+
+
+def settled(answers: np.ndarray, runner: Runner, subject: Subject, task: Task) -> np.ndarray:
+    """Move a subject's answers to where they turn: as its folder tells, else as its own answers to the selection part do.
+
+    Args:
+        answers: Of the subject.
+        runner: The subject, open.
+        subject: Whose folder may tell.
+        task: As the subject reads it.
+    """
+    chosen = read_facts(subject.path).settled
+    if not chosen and task.rules.settles and len(task.selection):
+        selection = task.encode(task.selection.require("selection"), runner.tokenizer)
+        chosen = task.rules.settle(predict(runner, selection), selection.labels)
+    return task.rules.settled(answers, chosen)

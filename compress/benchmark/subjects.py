@@ -1,0 +1,191 @@
+"""What is measured: a folder with a torch model, or a folder with an ONNX file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from compress.errors import InputError, shown
+from compress.facts import read_facts
+from compress.facts import read_json as read_json
+
+ONNX, WEIGHTS, CONFIG = "model.onnx", "model.safetensors", "config.json"
+Kind = Literal["torch", "onnx", "openvino"]
+OPENVINO = "openvino-"
+AFTER_PADDING = (
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "xlm-roberta-xl",
+    "longformer",
+    "mpnet",
+    "data2vec-text",
+    "roberta-prelayernorm",
+)
+"""Kinds of models whose positions are counted from the padding's number on."""
+MOST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A folder that is measured.
+
+    Args:
+        name: What it is called in tables; no two are called alike.
+        kind: What runs it: "torch", "onnx" (onnxruntime) or "openvino".
+        target: What it was exported for; "torch" for a torch model, "onnx" where nothing tells.
+        path: The folder.
+        in_memory: The folder is only there for the time of measuring.
+    """
+
+    name: str
+    kind: Kind
+    target: str
+    path: Path
+    in_memory: bool = False
+
+
+def subject_of(folder: str | Path, name: str | None = None) -> Subject:
+    """Look into a folder: with model.onnx it is an ONNX file, with config.json and model.safetensors a torch model.
+
+    Raises:
+        InputError: It is neither.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder; give a folder with {ONNX}, or with {CONFIG} and {WEIGHTS}.")
+    called = name or Path(os.path.abspath(path)).name
+    if (path / ONNX).is_file():
+        _need_config(path, ONNX)
+        target = read_facts(path).target or "onnx"
+        return Subject(called, "openvino" if target.startswith(OPENVINO) else "onnx", target, path)
+    if weight_files(path):
+        _need_config(path, WEIGHTS)
+        return Subject(called, "torch", "torch", path)
+    held = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+    raise InputError(
+        f"{path} holds {held}; a folder with {ONNX}, or with {CONFIG} and {WEIGHTS}, can be measured. "
+        "Name the folder of one model, such as runs/NAME/export/TARGET."
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a torch model: one, or the shards that an index names."""
+    index = folder / f"{WEIGHTS}.index.json"
+    if index.is_file():
+        shards = read_json(index).get("weight_map")
+        names = {Path(str(name)).name for name in shards.values()} if isinstance(shards, dict) else set()
+        return [folder / name for name in sorted(names)]
+    return [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else []
+
+
+@contextlib.contextmanager
+def subjects_on_disk(given: Sequence[Any]) -> Iterator[list[Subject]]:
+    """Turn folders, exports and models in memory into subjects with different names; models are saved for the time.
+
+    Raises:
+        InputError: Nothing is given, something cannot be measured, or two Subjects have one name.
+    """
+    if isinstance(given, str) or not isinstance(given, Sequence) or not given:
+        what = "an empty list" if isinstance(given, list | tuple) else f"a {type(given).__name__}"
+        raise InputError(f"subjects is {what}; a list of models or folders is needed: put at least one into a list.")
+    with tempfile.TemporaryDirectory(prefix="compress-measure-") as rooms:
+        found: list[Subject] = []
+        for index, one in enumerate(given):
+            subject = _subject(one, Path(rooms) / str(index))
+            taken = {other.name for other in found}
+            if subject.name in taken:
+                if isinstance(one, Subject):
+                    raise InputError(f"two subjects are called {subject.name!r}; give each a name of its own.")
+                subject = replace(subject, name=_free_name(subject.name, taken))
+            found.append(subject)
+        yield found
+
+
+def _subject(one: Any, room: Path) -> Subject:
+    if isinstance(one, Subject):
+        checked = subject_of(one.path, one.name)
+        if checked.kind != one.kind:
+            raise InputError(f"subject {one.name!r} is said to be {one.kind}, but {one.path} holds {checked.kind}.")
+        return one
+    if isinstance(one, str | Path):
+        return subject_of(one)
+    if isinstance(getattr(one, "path", None), Path):  # what compress.export gives
+        return subject_of(one.path, getattr(one, "name", None))
+    if hasattr(one, "state_dict") and hasattr(one, "config"):
+        from compress.models.checkpoint import save
+
+        if not hasattr(one, "tokenizer"):
+            raise InputError(
+                f"the {type(one).__name__} to measure has no tokenizer; load it with compress.load, or set model.tokenizer."
+            )
+        save(one, room)
+        label = str(getattr(one, "label", "") or "model")
+        return Subject(label, "torch", "torch", room, in_memory=True)
+    raise InputError(f"{type(one).__name__} cannot be measured; give a model, a folder or what compress.export returned.")
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    number = 2
+    while f"{name}-{number}" in taken:
+        number += 1
+    return f"{name}-{number}"
+
+
+def _need_config(folder: Path, beside: str) -> None:
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} has {beside} but no {CONFIG}; copy it from the model that the file was made of.")
+
+
+def precision_of(folder: Path) -> str:
+    """In what an OpenVINO file computes what is not integers, as it was exported; "auto" where nothing tells.
+
+    Raises:
+        InputError: What the folder tells of itself is damaged.
+    """
+    return read_facts(folder).precision
+
+
+def input_limits(subject: Subject) -> tuple[int, int]:
+    """Read the size of the vocabulary and the longest length off config.json.
+
+    Raises:
+        InputError: config.json does not tell them.
+    """
+    config = read_json(subject.path / CONFIG)
+    vocabulary, positions = (_count(subject, config, key) for key in ("vocab_size", "max_position_embeddings"))
+    if config.get("model_type") not in AFTER_PADDING:
+        return vocabulary, positions
+    padding = config.get("pad_token_id", 1)
+    used = padding + 1 if type(padding) is int and 0 <= padding < positions - 1 else 0
+    return vocabulary, positions - used
+
+
+def label_count(subject: Subject) -> int | None:
+    """Read off config.json how many labels it names; None where it names none.
+
+    Raises:
+        InputError: What should name them does not.
+    """
+    names = read_json(subject.path / CONFIG).get("id2label")
+    if names is None:
+        return None
+    if not isinstance(names, dict) or not names:
+        raise InputError(
+            f"{subject.path / CONFIG}: id2label is {shown(names)}; an object of one label or more is needed: restore it."
+        )
+    return len(names)
+
+
+def _count(subject: Subject, config: dict[str, Any], key: str) -> int:
+    value = config.get(key)
+    if type(value) is not int or not 1 <= value <= MOST:
+        raise InputError(
+            f"{subject.path / CONFIG}: {key} is {shown(value)}; a whole number from 1 to {MOST} is needed: restore the file."
+        )
+    return value

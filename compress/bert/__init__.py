@@ -1,1 +1,0 @@
-"""The only files that know the module names of Hugging Face's models."""

@@ -1,0 +1,184 @@
+"""A student that reads a sentence in both directions with one recurrent layer, and a small head."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from compress.models.sentence_features import feature_count, part_masks, sentence_features
+
+ONNX_GATES = (0, 3, 1, 2)  # torch's order is input, forget, cell, output; ONNX's input, output, forget, cell
+
+
+class BilstmConfig(PreTrainedConfig):
+    """The sizes of a BiLSTM student.
+
+    Attributes:
+        embedding_size: Width of a piece's vector.
+        lstm_size: Width of the state, in each direction.
+        head_size: Width of the layer between the states and the labels.
+        embedding_dropout: Of the vectors, in training.
+        head_dropout: Of the states, in training.
+        token_dropout: Fraction of the pieces whose vector is 0 in a training step.
+        pairs: Whether an example is two sentences, read apart.
+        max_position_embeddings: Longest text in tokens.
+    """
+
+    model_type = "bilstm"
+
+    vocab_size: int = 30522
+    embedding_size: int = 256
+    lstm_size: int = 150
+    head_size: int = 200
+    embedding_dropout: float = 0.1
+    head_dropout: float = 0.1
+    token_dropout: float = 0.0
+    pairs: bool = False
+    max_position_embeddings: int = 512
+    pad_token_id: int | None = 0
+
+
+class BothDirections(nn.Module):
+    """One LSTM that reads from the left and one from the right, padding left out without packing."""
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.forwards = nn.LSTM(width, size, batch_first=True)
+        self.backwards = nn.LSTM(width, size, batch_first=True)
+
+    def forward(self, values: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The states after each token, the last ones, (batch, length, 2 * size) and (batch, 2 * size).
+
+        Args:
+            values: (batch, length, width).
+            lengths: Tokens of each row before its padding, at least 1, (batch,).
+        """
+        places = torch.arange(values.shape[1], device=values.device)
+        turned = (lengths[:, None] - 1 - places).clamp(min=0)  # (batch, length), each row's own end first
+        last = (lengths - 1)[:, None, None]
+        states = []
+        for lstm, order in ((self.forwards, None), (self.backwards, turned)):
+            found, _ = lstm(values if order is None else _picked(values, order))
+            ends = found.gather(1, last.expand(-1, 1, found.shape[2]))[:, 0]
+            states.append((found if order is None else _picked(found, order), ends))
+        (left, left_end), (right, right_end) = states
+        return torch.cat([left, right], -1), torch.cat([left_end, right_end], -1)
+
+
+def _picked(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    return values.gather(1, order[:, :, None].expand(-1, -1, values.shape[2]))
+
+
+class OnnxLstm(nn.Module):
+    """The same as one LSTM operator of ONNX, which is told the rows' lengths; for the exporter alone."""
+
+    def __init__(self, plain: BothDirections) -> None:
+        super().__init__()
+        self.size = plain.forwards.hidden_size
+        lstms: list[Any] = [plain.forwards, plain.backwards]
+        self.inputs = nn.Parameter(torch.stack([self._ordered(lstm.weight_ih_l0) for lstm in lstms]))
+        self.recurrent = nn.Parameter(torch.stack([self._ordered(lstm.weight_hh_l0) for lstm in lstms]))
+        biases = [torch.cat([self._ordered(lstm.bias_ih_l0), self._ordered(lstm.bias_hh_l0)]) for lstm in lstms]
+        self.bias = nn.Parameter(torch.stack(biases))
+
+    def _ordered(self, tensor: torch.Tensor) -> torch.Tensor:
+        return torch.cat([tensor.detach().chunk(4)[gate] for gate in ONNX_GATES])
+
+    def forward(self, values: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        batch, length = values.shape[:2]
+        states, ends = torch.onnx.ops.symbolic_multi_out(
+            "LSTM",
+            [values.transpose(0, 1), self.inputs, self.recurrent, self.bias, lengths.to(torch.int32)],
+            {"direction": "bidirectional", "hidden_size": self.size},
+            dtypes=(values.dtype, values.dtype),
+            shapes=((length, 2, batch, self.size), (2, batch, self.size)),
+        )
+        return states.permute(2, 0, 1, 3).flatten(2), ends.transpose(0, 1).flatten(1)
+
+
+class BilstmForSequenceClassification(PreTrainedModel):
+    """Vectors of pieces, an LSTM in each direction, their last states and the largest over the sentence, and two layers.
+
+    Source: Tang et al. 2019, "Distilling task-specific knowledge from BERT into simple neural networks", arXiv 1903.12136,
+    section 3.1.
+    Differs: the vectors are the teacher's, for its own pieces; the head reads the maximum over the tokens besides.
+    """
+
+    config: BilstmConfig
+    config_class = BilstmConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    _supports_sdpa = True  # there is no attention, so that any kernel of it will do
+
+    def __init__(self, config: BilstmConfig) -> None:
+        super().__init__(config)
+        self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.lstm: nn.Module = BothDirections(config.embedding_size, config.lstm_size)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.dense = nn.Linear(feature_count(4 * config.lstm_size, pairs=config.pairs), config.head_size)
+        self.classifier = nn.Linear(config.head_size, config.num_labels)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """As torch's own layers begin."""
+        if isinstance(module, nn.Linear | nn.Embedding | nn.LSTM):
+            module.reset_parameters()
+
+    @torch.no_grad()
+    def begin_with(self, vectors: torch.Tensor) -> None:
+        """Set the vectors of pieces, scaled to a mean square of 1 / 4."""
+        self.embeddings.weight.copy_(vectors / vectors.square().mean().sqrt() / 2)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        """Answer a batch padded on the right, (batch, length) each."""
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        values = self.embedding_dropout(self.embeddings(input_ids))
+        if self.training and self.config.token_dropout:
+            seen = torch.rand(mask.shape, device=mask.device) >= self.config.token_dropout
+            values = values * seen[:, :, None]
+        lengths = part_masks(mask, token_type_ids, pairs=self.config.pairs).sum(-1)  # (batch, sentences)
+        if not self.config.pairs:
+            states = self._state(values, lengths[:, 0])[:, None]
+        else:
+            behind = lengths[:, :1] + torch.arange(mask.shape[1], device=mask.device)  # places of the second sentence's tokens
+            both = torch.cat([values, _picked(values, behind.clamp(max=mask.shape[1] - 1))])
+            states = self._state(both, lengths.T.flatten()).view(2, values.shape[0], -1).transpose(0, 1)
+        features = sentence_features(states)
+        return SequenceClassifierOutput(logits=self.classifier(torch.relu(self.dense(self.dropout(features)))))
+
+    def _state(self, values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """What is known of each row, (rows, 4 * lstm_size); 0 of a row without tokens."""
+        states, ends = self.lstm(values, lengths.clamp(min=1))
+        outside = torch.arange(values.shape[1], device=values.device) >= lengths[:, None]
+        largest = states.masked_fill(outside[:, :, None], -1.0).amax(1)  # a state lies between -1 and 1
+        return torch.cat([ends, largest], -1) * (lengths > 0)[:, None]
+
+
+@contextlib.contextmanager
+def lstm_as_node(model: PreTrainedModel) -> Iterator[None]:
+    """Let a BiLSTM be exported as one operator; other models stay as they are."""
+    plain = getattr(model, "lstm", None)
+    if not isinstance(plain, BothDirections):
+        yield
+        return
+    model.lstm = OnnxLstm(plain)
+    try:
+        yield
+    finally:
+        model.lstm = plain

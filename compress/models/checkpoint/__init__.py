@@ -1,0 +1,8 @@
+"""A model at rest: save, load, structure, model card. Weights are safetensors; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+from compress.models.checkpoint.loading import load
+from compress.models.checkpoint.saving import save
+
+__all__ = ["load", "save"]

@@ -1,0 +1,117 @@
+"""The labels of a model at rest: what its head is for, and what a folder says that its outputs are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+from compress.errors import InputError, first_line
+from compress.labels import listed, order_of, read_names
+from compress.log import libraries_silenced
+from compress.models.families import KNOWN
+from compress.models.head import TOKENS, Head, problem_type
+from compress.models.heads import aligned, head_of, label_names, set_names
+
+HEAD = "classifier."
+
+
+def settle_labels(
+    config: PretrainedConfig,
+    weights: dict[str, torch.Tensor],
+    labels: Sequence[str] | None,
+    folder: Path,
+    wanted: Head | None,
+    architecture: str,
+) -> None:
+    """Let a configuration name each output of the head that there is, or of the new one that will be made, and what it is.
+
+    Args:
+        config: Is changed.
+        weights: Of the model.
+        labels: The task's; None takes what the head has.
+        folder: For messages.
+        wanted: The head that the task needs; None takes the one that there is.
+        architecture: Of the head that there is or will be.
+
+    Raises:
+        InputError: The head is for another number of labels, or for another kind of task, or its outputs' names do not fit it.
+    """
+    weight = weights.get(f"{HEAD}weight")
+    count = weight.shape[0] if weight is not None and weight.ndim else 0
+    told = wanted or Head(architecture, _problem_type(config, architecture, count), architecture == TOKENS)
+    if weight is None:
+        set_names(config, list(labels) if labels is not None else ["0", "1"], told)
+        return
+    if wanted is not None and config.problem_type not in (None, wanted.problem_type):
+        raise InputError(
+            f"{folder}: config.json says that the head is for {config.problem_type}; a head for "
+            f"{wanted.problem_type or 'labels of each token'} is needed. Use one, or begin with a new head (fine_tune's "
+            "new_head: true)."
+        )
+    if labels is not None and count != len(labels):
+        raise InputError(
+            f"{folder} has a head for {count} labels, but the task has {len(labels)} ({listed(labels)}); use a checkpoint of "
+            "this task, or a base checkpoint without a head, or let fine_tune begin with a new one (new_head: true)."
+        )
+    try:
+        set_names(config, read_names(config, count), told)
+    except InputError as err:
+        raise InputError(f"{folder}: {err}") from err
+
+
+def _problem_type(config: PretrainedConfig, architecture: str, outputs: int) -> str | None:
+    """What a head's outputs are, as transformers would take them."""
+    if architecture == TOKENS:
+        return None
+    return config.problem_type or problem_type(outputs)
+
+
+def without_head(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights but for those of the last Linear."""
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
+
+
+def in_order(model: PreTrainedModel, labels: Sequence[str]) -> PreTrainedModel:
+    """Bring the outputs into the order of these labels, where their names tell it; else the model is left as it is."""
+    return aligned(model, labels, head_of(model)) if order_of(label_names(model), labels) is not None else model
+
+
+def head_in_folder(values: Mapping[str, Any]) -> Head:
+    """What the head of the model or file in a folder is for, as its config.json tells.
+
+    Args:
+        values: The content of config.json.
+    """
+    told = values.get("architectures")
+    if isinstance(told, list) and told and str(told[0]).endswith(f"For{TOKENS}"):
+        return Head(TOKENS, None, reads_tokens=True)
+    names, kind = values.get("id2label"), values.get("problem_type")
+    count = len(names) if isinstance(names, dict) else 2
+    return Head(problem_type=kind if isinstance(kind, str) else problem_type(count))
+
+
+def names_in_folder(folder: Path, values: dict[str, Any], outputs: int | None = None) -> list[str]:
+    """Read what the outputs of the model or file in a folder are called, in order, as transformers would.
+
+    Args:
+        folder: For messages.
+        values: The content of its config.json.
+        outputs: How many there are; None takes as many as are named.
+
+    Raises:
+        InputError: It is no configuration, or its names do not fit each other.
+    """
+    family = KNOWN.get(str(values.get("model_type")))
+    told = {key: value for key, value in values.items() if key in ("id2label", "label2id", "num_labels")}
+    try:
+        with libraries_silenced():
+            config = (family.config if family else PretrainedConfig).from_dict(told)
+        return read_names(config, outputs)
+    except InputError as err:
+        raise InputError(f"{folder}: {err}") from err
+    except Exception as err:  # transformers' configurations raise many kinds
+        raise InputError(f"{folder}: config.json does not name the labels (id2label): {first_line(err)}. Restore it.") from err

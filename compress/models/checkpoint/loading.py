@@ -1,0 +1,206 @@
+"""Load a model, checking everything that is read."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+from compress.errors import InputError, cut, first_line, raise_together
+from compress.log import libraries_silenced
+from compress.models.checkpoint.configuration import CONFIG, PrunedHeads, configuration, read_configuration
+from compress.models.checkpoint.foreign import head_architecture, refuse_configuration, refuse_names, refuse_parts
+from compress.models.checkpoint.json_file import read_object, why_absent
+from compress.models.checkpoint.labels import in_order, settle_labels, without_head
+from compress.models.checkpoint.model_source import find_model
+from compress.models.checkpoint.saving import STRUCTURE
+from compress.models.checkpoint.tokenizer import read_tokenizer
+from compress.models.checkpoint.weights import read_weights, renamed, unwrapped
+from compress.models.families import KNOWN, Family
+from compress.models.head import Head
+from compress.models.layout import attention_of, encoder_layers, head_count, neuron_count
+from compress.models.memory import begin_anew, give_memory, shapes_of
+from compress.models.structure import apply_structure, resize, set_ranges, told_by_structure
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+SMALL_HEAD = 1 << 20  # weights that a new head may always have
+Weights = Mapping[str, torch.Tensor]
+
+
+def load(
+    name: str | Path,
+    *,
+    labels: Sequence[str] | None = None,
+    head: Head | None = None,
+    seed: int = 13,
+    new_head: bool = False,
+) -> PreTrainedModel:
+    """Load a classifier of the BERT family (BERT, DistilBERT, MobileBERT, ALBERT), or one without a head that then gets a new
+    one.
+
+    Switches in config.json that say how someone ran the model (`return_dict`, `output_attentions`, `torch_dtype` and the like)
+    are set to the same for everyone. Nothing that a folder claims asks for more memory than its weights have.
+
+    Args:
+        name: A folder, `package:NAME`, or a hub name.
+        labels: The task's label names in the order of their ids. A checkpoint with a head must have as many, and its outputs
+            are put into this order where their names tell it (or are mere numbers); a head for other labels keeps its names.
+            A new head is made for them (without them, for two labels).
+        head: What the task needs (`task.rules.head`); None takes the head that there is, or makes one for labels of a text.
+        seed: For the weights of a new head.
+        new_head: Leave the checkpoint's head, if it has one, and make a new one.
+
+    Returns:
+        The model in evaluation mode, float32, with `.tokenizer`, `.label` (a short name) and `.has_new_head`.
+
+    Raises:
+        InputError: No such model, or one of its files is missing, damaged or does not fit the others.
+    """
+    folder = find_model(name)
+    values, stored = read_checkpoint(folder)
+    family = KNOWN[values["model_type"]]
+    if new_head:
+        stored = without_head(stored)
+    architecture = head_architecture(folder, values, stored, family, head)
+    weights = renamed(stored, family, architecture)
+    has_head = "classifier.weight" in weights
+    config, pruned = configuration(folder, values, family, _label_count(weights))
+    if new_head:
+        config.problem_type = None
+    settle_labels(config, weights, labels, folder, head, architecture)
+    config._attn_implementation = "sdpa"
+    model = _without_memory(family.classes[architecture], config, weights, folder, pruned)
+    _check_weights(model, weights, folder)
+    model = _with_memory(model, weights, folder, pruned, seed)
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
+    model.tokenizer = read_tokenizer(folder, config)
+    model.label = Path(str(name).removeprefix("package:")).name
+    model.has_new_head = not has_head
+    return model.eval() if labels is None else in_order(model.eval(), labels)
+
+
+def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read what config.json holds, and the weights by their names without what they were wrapped in.
+
+    Raises:
+        InputError: The folder holds no whole model of a family here.
+    """
+    refuse_parts(folder)
+    values = read_configuration(folder)
+    if values.get("model_type") is not None:
+        refuse_configuration(folder, values)
+    weights = read_weights(folder, values)
+    refuse_names(folder, weights)
+    refuse_configuration(folder, values, weights)
+    return values, unwrapped(weights, KNOWN[values["model_type"]], folder)
+
+
+def _label_count(weights: Weights) -> int:
+    head = weights.get("classifier.weight")
+    return head.shape[0] if head is not None and head.ndim else 2
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _give_shapes(model: PreTrainedModel, folder: Path, pruned: PrunedHeads, most: int) -> None:
+    """Give a freshly built model the widths of structure.json, or the heads that transformers 4 has left."""
+    structure = _structure(folder)
+    if pruned and structure is not None:
+        raise InputError(
+            f"{folder / 'config.json'} has pruned_heads, but {STRUCTURE} tells the shapes; remove the one that does not "
+            "belong to these weights."
+        )
+    for index, gone in pruned.items():
+        layer = encoder_layers(model)[index]
+        resize(layer, head_count(layer) - len(gone), attention_of(layer).attention_head_size, neuron_count(layer))
+    if structure is not None:
+        try:
+            apply_structure(model, structure, most=most)
+        except InputError as err:
+            raise InputError(f"{folder}: {err}") from err
+
+
+def _structure(folder: Path) -> dict[str, Any] | None:
+    """What structure.json holds; None where there is none."""
+    why = why_absent(folder / STRUCTURE)
+    if why not in (None, "is missing"):
+        raise InputError(f"{folder / STRUCTURE} {why}; restore it from where the model was saved.")
+    return read_object(folder / STRUCTURE, finite=False) if why is None else None
+
+
+def _without_memory(
+    kind: type[PreTrainedModel], config: PretrainedConfig, weights: Weights, folder: Path, pruned: PrunedHeads
+) -> PreTrainedModel:
+    """The model's shapes alone, so that absurd sizes are refused before memory is asked for."""
+    family = KNOWN[config.model_type]
+    distinct = family.distinct_layers if isinstance(family, Family) else ()
+    distinct = (*distinct, *(key for key in ("num_feedforward_networks",) if hasattr(config, key)))
+    layers = math.prod(getattr(config, key) for key in distinct)
+    if layers > len(weights):
+        raise InputError(
+            f"{folder / CONFIG}: {' x '.join(distinct)} is {layers}, but there are only {len(weights)} "
+            "weights; restore the original file."
+        )
+    try:
+        model = shapes_of(kind, config)
+    except Exception as err:
+        raise InputError(
+            f"{folder / CONFIG} is no {config.model_type} configuration: {first_line(err)}. Restore the original file."
+        ) from err
+    _give_shapes(model, folder, pruned, _size(weights))
+    return model
+
+
+def _size(weights: Weights) -> int:
+    return sum(tensor.numel() for tensor in weights.values())
+
+
+def _with_memory(model: PreTrainedModel, weights: Weights, folder: Path, pruned: PrunedHeads, seed: int) -> PreTrainedModel:
+    """The same model with memory for its weights; those that the file does not have are a new model's."""
+    told = told_by_structure(model)
+    missing = {name for name in model.state_dict() if name not in weights and name not in told}
+    structure = _structure(folder)
+    with _seeded(seed), libraries_silenced():
+        if missing and structure is None and not pruned:
+            return type(model)(model.config)  # which draws all weights, so that a head is the same as ever
+        give_memory(model)
+        begin_anew(model, missing)
+    if structure is not None:
+        set_ranges(model, structure)
+    return model
+
+
+def _check_weights(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
+    told, head = told_by_structure(model), KNOWN[model.config.model_type].head
+    expected = {name: tensor for name, tensor in model.state_dict().items() if name not in told}
+    problems = [f"  {name} is missing" for name in expected if name not in weights and not name.startswith(head)]
+    if "classifier.weight" in weights:
+        problems += [f"  {name} is missing" for name in expected if name.startswith(head) and name not in weights]
+    problems += [f"  {cut(repr(name)[1:-1])} is not expected" for name in weights if name not in expected]
+    for name, tensor in weights.items():
+        if name in expected and tensor.shape != expected[name].shape:
+            problems.append(f"  {name} has shape {tuple(tensor.shape)}, not {tuple(expected[name].shape)}")
+        elif tensor.dtype not in FLOATS:
+            problems.append(f"  {name} is of type {tensor.dtype}, not a float")
+        elif not torch.isfinite(tensor).all():
+            problems.append(f"  {name} holds values that are not finite")
+        elif tensor.dtype is torch.float64 and not torch.isfinite(tensor.float()).all():
+            problems.append(f"  {name} holds values that are too large for float32")
+    shown = problems[:10] + ([f"  and {len(problems) - 10} more"] if len(problems) > 10 else [])
+    raise_together(shown, f"{folder}: the weights do not fit config.json; fetch or save the model again:")
+    new = sum(tensor.numel() for name, tensor in expected.items() if name not in weights)
+    if new > max(SMALL_HEAD, _size(weights)):
+        raise InputError(
+            f"{folder}: a new head would have {new} weights, more than the model ({_size(weights)}); restore the original "
+            "config.json."
+        )

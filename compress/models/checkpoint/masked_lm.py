@@ -1,0 +1,61 @@
+"""Load a checkpoint with its head for masked words, which a classifier has no use for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
+
+from compress.errors import InputError, raise_together
+from compress.models.checkpoint.loading import load, read_checkpoint
+from compress.models.checkpoint.model_source import find_model
+from compress.models.memory import give_memory, shapes_of
+
+HEAD = "cls.predictions."
+
+
+def load_masked_lm(name: str | Path) -> PreTrainedModel:
+    """Load a BERT with the head that it was pre-trained with.
+
+    Args:
+        name: A folder, `package:NAME`, or a hub name; most often the checkpoint that the teacher was fine-tuned from.
+
+    Returns:
+        A BertForMaskedLM in evaluation mode, float32, with `.tokenizer`.
+
+    Raises:
+        InputError: No such model, it is no BERT, or it has no such head.
+    """
+    folder, body = find_model(name), load(name)
+    if not isinstance(body.config, BertConfig):
+        raise InputError(f"{folder}: a {body.config.model_type} has no head for masked words here; use a BERT checkpoint.")
+    told = {
+        key.replace("gamma", "weight").replace("beta", "bias"): tensor.float()
+        for key, tensor in read_checkpoint(folder)[1].items()
+        if key.startswith(HEAD)
+    }
+    if not told:
+        raise InputError(
+            f"{folder} has no head for masked words ({HEAD}*); use the checkpoint that was pre-trained, not one that was "
+            "fine-tuned, or leave masked_lm out."
+        )
+    model = shapes_of(BertForMaskedLM, body.config)
+    inner = {f"bert.{key}": tensor for key, tensor in body.bert.state_dict().items() if not key.startswith("pooler.")}
+    own = {f"{HEAD}decoder.bias": told.get(f"{HEAD}bias"), **told}
+    if body.config.tie_word_embeddings:  # then the file's own copy counts for nothing, as in transformers
+        own[f"{HEAD}decoder.weight"] = inner.get("bert.embeddings.word_embeddings.weight")
+    expected = model.state_dict()
+    found = {key: tensor for key, tensor in {**own, **inner}.items() if tensor is not None and key in expected}
+    raise_together(
+        [f"  {key} is missing" for key in expected if key not in found]
+        + [
+            f"  {key} has shape {tuple(tensor.shape)}, not {tuple(expected[key].shape)}"
+            for key, tensor in found.items()
+            if tensor.shape != expected[key].shape
+        ],
+        f"{folder}: the head for masked words does not fit config.json; fetch the model again:",
+    )
+    give_memory(model)
+    model.load_state_dict(found)
+    model.tokenizer = body.tokenizer
+    return model.eval()

@@ -1,0 +1,124 @@
+"""Cut a copy of a model; the model that comes in is left alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from compress.errors import InputError
+from compress.models.families import family_of, family_of_layer
+from compress.models.layout import attention_of, distinct_layers, encoder_layers, head_count, neuron_count
+from compress.models.sharing import why_not_cut
+from compress.models.structure import resize
+
+Indices = Sequence[int]
+
+
+def copy_of(model: PreTrainedModel) -> PreTrainedModel:
+    """A model of its own, tokenizer and label included, that shares no tensor with the original."""
+    return copy.deepcopy(model)
+
+
+def keep_layers(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
+    """Copy the model with these encoder layers only, in this order.
+
+    Raises:
+        InputError: Layers are shared, and no configuration tells which of them stay.
+    """
+    student = copy_of(model)
+    layers = encoder_layers(student)
+    if student.config.model_type == "albert":
+        return _keep_groups(student, [layers[index] for index in keep])
+    kept = [layers[index] for index in keep]
+    if len(set(keep)) < len(keep):
+        kept = [copy.deepcopy(layer, {id(student.config): student.config}) for layer in kept]  # one configuration for all
+    for index, layer in enumerate(kept):
+        if hasattr(attention_of(layer), "layer_idx"):
+            attention_of(layer).layer_idx = index
+    student.base_model.set_submodule(family_of(student).layers, nn.ModuleList(kept))
+    student.config.num_hidden_layers = len(kept)
+    return student
+
+
+def _keep_groups(student: PreTrainedModel, kept: list[nn.Module]) -> PreTrainedModel:
+    """Let an ALBERT execute these of its layers: each group the same number of times."""
+    distinct = list(dict.fromkeys(kept))
+    times, rest = divmod(len(kept), len(distinct))
+    if student.config.inner_group_num != 1 or rest or kept != [layer for layer in distinct for _ in range(times)]:
+        raise InputError(
+            f"an ALBERT's groups each run equally often, but of {len(distinct)} groups {len(kept)} runs would stay; keep as "
+            "many layers of each group."
+        )
+    holder: Any = student.base_model.encoder
+    groups = [group for layer in distinct for group in holder.albert_layer_groups if layer in list(group.albert_layers)]
+    holder.albert_layer_groups = nn.ModuleList(groups)
+    student.config.num_hidden_layers, student.config.num_hidden_groups = len(kept), len(groups)
+    return student
+
+
+def keep_heads(model: PreTrainedModel, keep: Sequence[Indices]) -> PreTrainedModel:
+    """Copy the model with these attention heads of each distinct layer only.
+
+    Args:
+        model: Stays as it is.
+        keep: For each layer with weights of its own the indices of its heads, rising. Where there is none, attention is gone:
+            the layer normalizes its input and the bias of attention's output.
+
+    Raises:
+        InputError: The lists do not fit the model, or it quantizes.
+    """
+    student = _cut_copy(model, keep, "heads", [head_count(layer) for layer in distinct_layers(model)])
+    for layer, heads in zip(distinct_layers(student), keep, strict=True):
+        family, size = family_of_layer(layer), attention_of(layer).attention_head_size
+        columns = (torch.tensor(heads, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
+        _keep(layer, (len(heads), neuron_count(layer)), family.projections, family.context, columns)
+    return student
+
+
+def keep_neurons(model: PreTrainedModel, keep: Sequence[Indices]) -> PreTrainedModel:
+    """Copy the model with these neurons of each distinct layer's (last) feed-forward part only.
+
+    Args:
+        model: Stays as it is.
+        keep: For each layer with weights of its own the indices of its neurons, rising. Where there is none, the layer
+            normalizes what attention answers and the bias of the feed-forward part's output.
+
+    Raises:
+        InputError: The lists do not fit the model, or it quantizes.
+    """
+    student = _cut_copy(model, keep, "neurons", [neuron_count(layer) for layer in distinct_layers(model)])
+    for layer, neurons in zip(distinct_layers(student), keep, strict=True):
+        first, second = family_of_layer(layer).feed_forward
+        _keep(layer, (head_count(layer), len(neurons)), (first,), second, torch.tensor(neurons, dtype=torch.long))
+    return student
+
+
+def _cut_copy(model: PreTrainedModel, keep: Sequence[Indices], what: str, counts: Sequence[int]) -> PreTrainedModel:
+    why = why_not_cut(model)
+    if why:
+        raise InputError(f"no {what} can go: {why}")
+    if len(keep) != len(counts):
+        raise InputError(f"{len(keep)} lists of {what} are given, but the model has {len(counts)} layers; give one for each.")
+    for index, (kept, count) in enumerate(zip(keep, counts, strict=True)):
+        if any(later <= earlier for earlier, later in pairwise(kept)) or not all(0 <= one < count for one in kept):
+            raise InputError(f"layer {index}: the {what} {list(kept)} must rise within 0 to {count - 1}; name each once.")
+    return copy_of(model)
+
+
+@torch.no_grad()
+def _keep(layer: Any, widths: tuple[int, int], readers: Sequence[str], writer: str, columns: torch.Tensor) -> None:
+    """Resize a layer to (heads, neurons) and give it back these rows of its readers and columns of the Linear behind them."""
+    rows = [(layer.get_submodule(name).weight[columns], layer.get_submodule(name).bias[columns]) for name in readers]
+    behind = layer.get_submodule(writer)
+    weight, bias = behind.weight[:, columns], behind.bias
+    resize(layer, widths[0], attention_of(layer).attention_head_size, widths[1])
+    for name, values in [*zip(readers, rows, strict=True), (writer, (weight, bias))]:
+        linear = layer.get_submodule(name)
+        linear.weight.copy_(values[0])
+        linear.bias.copy_(values[1])

@@ -1,0 +1,56 @@
+"""Train the rows of the word table that the text reads, and leave the others out of it.
+
+More than half of a small BERT's weights are its word table, most of whose rows stand for pieces that a task's text never uses.
+They learn nothing, but each step of training would zero their gradients, measure the norm of these, and read and write their
+moments, which on a CPU is a good part of what a step costs however short its sentences are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from compress.models.factors import word_table
+
+
+def rows_of(model: PreTrainedModel, read: np.ndarray) -> np.ndarray:
+    """The rows to train where the text reads these: no other ones, but all where the model hashes the ids (`hashes_ids`).
+
+    Args:
+        model: Has the word table.
+        read: Rising ids of pieces, (rows,).
+    """
+    return np.arange(model.config.vocab_size) if getattr(model, "hashes_ids", False) else read
+
+
+@contextlib.contextmanager
+def word_rows(model: PreTrainedModel, ids: torch.Tensor) -> Iterator[None]:
+    """Let the model's word table hold these pieces' rows only; input ids inside are places in `ids`.
+
+    Afterwards the table is whole again, with those rows as they have become and every other one as it was.
+
+    Args:
+        model: Is changed inside; its head must not read the table.
+        ids: Rising ids of pieces, (rows,).
+    """
+    table = word_table(model)
+    assert model.get_output_embeddings() is None
+    whole, padding = table.weight, table.padding_idx
+    assert isinstance(whole, nn.Parameter)
+    rows = ids.tolist()
+    _set_rows(table, nn.Parameter(whole.detach()[ids]), rows.index(padding) if padding in rows else None)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            whole[ids] = table.weight.to(whole.device)
+        _set_rows(table, whole, padding)
+
+
+def _set_rows(table: nn.Embedding, weight: nn.Parameter, padding: int | None) -> None:
+    table.weight, table.num_embeddings, table.padding_idx = weight, len(weight), padding

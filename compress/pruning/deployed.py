@@ -1,0 +1,47 @@
+"""Where a pruned model will run: what a recipe may say about it, and whether a model's parts can be timed there."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from compress.benchmark.block_times import BlockTimes, Setting, block_times
+from compress.models.families import FAMILIES
+from compress.targets.exporting import check_runtime
+from compress.tasks.labelled import Task
+from compress.training.step_context import StepContext
+
+Target = Annotated[
+    Literal["onnxruntime-cpu", "onnxruntime-cpu-int8", "openvino-cpu", "openvino-cpu-int8"],
+    Field(description="what will run it; times are of its files, with its default options"),
+]
+Examples = Annotated[int, Field(ge=1, description="examples in a call")]
+Tokens = Annotated[int, Field(ge=1, description="tokens of each example")]
+Threads = Annotated[int, Field(ge=1, description="threads of the runtime")]
+
+
+def times_of(model: PreTrainedModel, task: Task, setting: Setting, run: StepContext) -> BlockTimes:
+    """What the model's parts take there, kept beside teachers' answers for other steps and runs."""
+    folder = run.answers / "times" if run.answers else None
+    return block_times(model, task, setting, folder=folder, progress=run.progress)
+
+
+def not_timed(method: str, model: PreTrainedModel, setting: Setting) -> list[str]:
+    """Why parts of the model cannot be timed there; nothing if they can.
+
+    Raises:
+        InputError: The target's runtime is not installed.
+    """
+    check_runtime(setting.target)
+    known = [kind for kind, family in FAMILIES.items() if family.after_attention is not None]
+    if model.config.model_type not in known:
+        return [
+            f"{method}: a {model.config.model_type} cannot be timed part by part; allowed: {', '.join(known)}. Use "
+            "build_student for another shape."
+        ]
+    longest = model.config.max_position_embeddings
+    if setting.length > longest:
+        return [f"{method}.length is {setting.length}, but the model reads at most {longest} tokens; use fewer."]
+    return []

@@ -1,0 +1,98 @@
+"""Read the files of a run folder that a report is made of, and refuse what no run writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from compress.benchmark.subjects import read_json
+from compress.errors import InputError, shown
+
+RUN_JSON, DETAILS_JSON = "run.json", "details.json"
+MOST_PROBLEMS = 10
+
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Number = float | int | None
+Curve = list[Annotated[list[Number], Field(min_length=2, max_length=2)]] | None
+
+
+class _Latency(TypedDict, total=False):
+    device: str | None
+    batch: Count | None
+    length: Count | None
+    threads: Count | None
+
+
+class _Subject(TypedDict, total=False):
+    latency: list[_Latency] | None
+    size_bytes: Annotated[float, Field(gt=0)] | None
+
+
+class _Step(TypedDict, total=False):
+    curve: Curve
+
+
+class _Split(TypedDict, total=False):
+    per_label: list[Number] | None
+
+
+class _Data(TypedDict, total=False):
+    labels: list[str | int] | None
+    splits: dict[str, _Split | None] | None
+
+
+class _Run(TypedDict, total=False):
+    """What a report walks through; a single value that is odd is shown as a dash."""
+
+    subjects: list[_Subject] | None
+    steps: list[_Step] | None
+    gates: list[dict[str, Any]] | None
+    data: _Data | None
+
+
+class _Differing(TypedDict, total=False):
+    teacher: list[Number] | str | None
+    student: list[Number] | str | None
+
+
+class _Details(TypedDict, total=False):
+    confusion: dict[str, list[list[Count]] | None] | None
+    labels: list[str | int] | None
+    differing: list[_Differing] | None
+    curves: dict[str, Curve] | None
+    notes: list[str] | None
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read a run folder's run.json.
+
+    Raises:
+        InputError: It is not there, or is not what a run writes.
+    """
+    if not (folder / RUN_JSON).is_file():
+        raise InputError(f"{shown(str(folder))} has no {RUN_JSON}; give the folder of a finished run, such as runs/NAME.")
+    return _read(folder / RUN_JSON, TypeAdapter(_Run))
+
+
+def read_details(folder: Path) -> dict[str, Any] | None:
+    """Read a run folder's details.json; None where there is none.
+
+    Raises:
+        InputError: It is not what a run writes.
+    """
+    path = folder / DETAILS_JSON
+    return _read(path, TypeAdapter(_Details)) if path.is_file() else None
+
+
+def _read(path: Path, shape: TypeAdapter[Any]) -> dict[str, Any]:
+    found = read_json(path)
+    try:
+        shape.validate_python(found, strict=True)
+    except ValidationError as err:
+        problems = err.errors(include_url=False)[:MOST_PROBLEMS]
+        said = [f"{path}: {'.'.join(map(str, one['loc']))} is {shown(one['input'])}: {one['msg']}" for one in problems]
+        raise InputError("\n".join([*said, "No run writes this; restore the file, or run the recipe again."])) from err
+    return found

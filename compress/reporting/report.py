@@ -1,0 +1,309 @@
+"""Write report.html: one file, offline, that shows what a run made and what was measured."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from compress import record
+from compress.record import MISSING, Setting, finite, interval, part
+from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, step_rows
+from compress.reporting.figures import NARROW, WIDE, Point, front_figure, loss_curve, size_key
+
+REPORT = "report.html"
+TEMPLATE = "report.html.jinja"
+KINDS = ("torch", "onnx", "openvino")
+
+
+def write_report(run: Mapping[str, Any], folder: Path, extras: Mapping[str, Any] | None = None) -> Path:
+    """Write `folder`/report.html whole or not at all; the file asks for nothing from any network.
+
+    Args:
+        run: The content of run.json, schema 1; keys that are missing show as a dash.
+        folder: An existing folder.
+        extras: What run.json does not carry, all of it optional: `confusion` {subject: rows of counts, one per true
+            label}, `labels` [names], `differing` [{text, pair, label, teacher: [probabilities], student: [...]}],
+            `curves` {step: [[step, loss], ...]}, `recipe_yaml`, `notes` [sentences that deserve attention].
+
+    Returns:
+        The path of the file.
+    """
+    text = render_report(run, extras or {})
+    path = folder / REPORT
+    record.write_whole(path, text)
+    return path
+
+
+def render_report(run: Mapping[str, Any], extras: Mapping[str, Any]) -> str:
+    """Return the report as HTML; see `write_report`."""
+    return template(TEMPLATE).render(_view(run, extras))
+
+
+@functools.cache
+def template(name: str) -> Template:
+    """A template of this folder."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
+    subjects = record.subjects_of(run)
+    metric = record.metric_of(run)
+    settings = record.settings_of(run)
+    main = record.main_setting(run)
+    return {
+        "name": str(run.get("name") or "run"),
+        "metric": metric,
+        "headline": headline(run),
+        "tiles": _tiles(run),
+        "gates": gate_rows(run),
+        "notes": [str(note) for note in extras.get("notes") or []],
+        "panels": [_panel(run, setting, metric, setting == main) for setting in settings],
+        "choices": _choices(settings, main),
+        "quality": [_quality_row(subject, metric, index, len(subjects)) for index, subject in enumerate(subjects)],
+        "steps": step_rows(run),
+        "curves": _curves(run, extras),
+        "confusions": confusion_tables(run, extras),
+        "examples": example_rows(run, extras),
+        "facts": facts_of(run),
+        "how": _how(run),
+        "recipe": str(extras.get("recipe_yaml") or "") or _recipe_text(run),
+    }
+
+
+def _curves(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The loss curves by step: those of the extras, else those that the steps carry."""
+    told = {record.name_of(step): step.get("curve") for step in run.get("steps") or []} | part(extras, "curves")
+    drawn = {name: loss_curve(rows or []) for name, rows in told.items()}
+    return {name: curve for name, curve in drawn.items() if curve}
+
+
+def _recipe_text(run: Mapping[str, Any]) -> str:
+    """The resolved recipe as YAML, for a run whose own text is not at hand."""
+    recipe = part(run, "recipe")
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None) if recipe else ""
+
+
+def headline(run: Mapping[str, Any]) -> str:
+    """Say in one sentence the shipped file's result beside the baseline's."""
+    subjects = record.subjects_of(run)
+    if not subjects:
+        return "Nothing was measured in this run."
+    metric, baseline, shipped = record.metric_of(run), subjects[0], subjects[-1]
+    size = record.megabytes(shipped.get("size_bytes"))
+    name = f"{record.name_of(shipped)} ({size})" if size != MISSING else record.name_of(shipped)
+    if shipped.get("kind") == "torch":
+        name += ", not exported,"
+    sentence = f"{name} reaches {record.percent(part(shipped, 'metrics').get(metric))} {metric}"
+    if len(subjects) > 1:
+        sentence += _against(shipped, baseline)
+        setting = record.main_setting(run)
+        factor = record.speedup_at(shipped, baseline, setting)
+        if factor is not None and setting is not None:
+            pace = f"{record.times(factor)} faster" if factor >= 1 else f"slower ({record.times(factor)} the speed)"
+            times = [record.milliseconds(record.latency_at(one, setting).get("p50_ms")) for one in (shipped, baseline)]
+            sentence += f", and answers {pace}: {times[0]} instead of {times[1]} at {record.setting_words(setting)}"
+    return sentence + "."
+
+
+def _against(shipped: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
+    drop = part(shipped, "drop")
+    value, ends = finite(drop.get("value")), interval(drop.get("ci95"))
+    if value is None:
+        return ""
+    rounded = round(value * 100, 1)
+    if not rounded:
+        text = f", level with {record.name_of(baseline)}"
+    else:
+        side = "below" if rounded > 0 else "above"
+        text = f", {record.points(abs(value))} points {side} {record.name_of(baseline)}"
+    if ends:
+        text += f" (drop between {record.points(ends[0])} and {record.points(ends[1])} points with 95 % confidence)"
+    return text
+
+
+def _tiles(run: Mapping[str, Any]) -> list[dict[str, str]]:
+    subjects = record.subjects_of(run)
+    if not subjects:
+        return []
+    metric, baseline, shipped = record.metric_of(run), subjects[0], subjects[-1]
+    tiles = [
+        {
+            "value": record.percent(part(shipped, "metrics").get(metric)),
+            "label": metric,
+            "note": _plus_minus(shipped, metric, "95 % interval {} to {} %"),
+        }
+    ]
+    if len(subjects) == 1:
+        return [*tiles, {"value": record.megabytes(shipped.get("size_bytes")), "label": "file size", "note": ""}]
+    drop, setting = part(shipped, "drop"), record.main_setting(run)
+    ends = interval(drop.get("ci95"))
+    own, other = finite(shipped.get("size_bytes")), finite(baseline.get("size_bytes"))
+    return [
+        *tiles,
+        {
+            "value": record.points(drop.get("value")),
+            "label": f"points of {metric} lost",
+            "note": f"95 % interval {record.points(ends[0])} to {record.points(ends[1])}" if ends else "",
+        },
+        {
+            "value": record.times(record.speedup_at(shipped, baseline, setting)),
+            "label": "speed-up",
+            "note": record.setting_words(setting) if setting else "not timed",
+        },
+        {
+            "value": record.megabytes(own),
+            "label": "file size",
+            "note": f"{record.times(other / own)} smaller than {record.megabytes(other)}" if own and other else "",
+        },
+    ]
+
+
+def _plus_minus(subject: Mapping[str, Any], metric: str, pattern: str) -> str:
+    ends = interval(part(subject, "metrics_ci95").get(metric))
+    return pattern.format(record.points(ends[0]), record.points(ends[1])) if ends else ""
+
+
+def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_count: int) -> dict[str, Any]:
+    """A row of the table of qualities; every value is text."""
+    drop, parity = part(subject, "drop"), part(subject, "parity")
+    ends, spread = interval(drop.get("ci95")), interval(part(subject, "metrics_ci95").get(metric))
+    is_torch, is_baseline = subject.get("kind") == "torch", index == 0 and subject_count > 1
+    return {
+        "name": record.name_of(subject),
+        "kind": _kind(subject),
+        "role": "baseline" if is_baseline else "shipped" if index == subject_count - 1 and not is_torch else "",
+        "metric": record.percent(part(subject, "metrics").get(metric)),
+        "metric_interval": f"{record.points(spread[0])} to {record.points(spread[1])}" if spread else MISSING,
+        "drop": MISSING if is_baseline else record.points(drop.get("value")),
+        "drop_interval": f"{record.points(ends[0])} to {record.points(ends[1])}" if ends and not is_baseline else MISSING,
+        "cells": [
+            MISSING if is_baseline else record.probability(drop.get("p")),
+            MISSING if is_baseline else record.percent(subject.get("agreement")),
+            record.number(parity.get("batch_invariance_flips"), 0),
+        ],
+        "file_cells": [
+            record.megabytes(subject.get("size_bytes")),
+            record.count(subject.get("parameters")),
+            record.count(subject.get("macs")),
+            MISSING if is_torch else record.number(subject.get("integer_ops"), 0),
+            MISSING if is_torch else record.number(subject.get("fused_ops"), 0),
+            MISSING if is_torch else record.scientific(parity.get("max_abs_error")),
+            MISSING if is_torch else record.number(parity.get("label_flips"), 0),
+        ],
+    }
+
+
+def _kind(subject: Mapping[str, Any]) -> str:
+    kind = str(subject.get("kind") or "")
+    return kind if kind in KINDS else "torch"
+
+
+def _choices(settings: Sequence[Setting], main: Setting | None) -> list[dict[str, Any]]:
+    """For each part of a setting its values, as the selector offers them."""
+    names = ("device", "batch", "length", "threads")
+    choices = []
+    for index, name in enumerate(names):
+        values = sorted({setting[index] for setting in settings}, key=lambda value: (isinstance(value, str), value))
+        if main is not None and not (name == "device" and len(values) == 1):
+            choices.append({"name": name, "values": [str(value) for value in values], "chosen": str(main[index])})
+    return choices
+
+
+def _panel(run: Mapping[str, Any], setting: Setting, metric: str, is_main: bool) -> dict[str, Any]:
+    """The figure and the table of one setting."""
+    subjects = record.subjects_of(run)
+    drawn = [
+        point
+        for index, subject in enumerate(subjects)
+        if (point := _point(subject, setting, metric, index == len(subjects) - 1))
+    ]
+    names = {point.name for point in drawn}
+    return {
+        "key": "|".join(str(value) for value in setting),
+        "values": dict(zip(("device", "batch", "length", "threads"), map(str, setting), strict=True)),
+        "words": record.setting_words(setting),
+        "is_main": is_main,
+        "figures": [{"class": name, **front_figure(drawn, frame)} for name, frame in (("wide", WIDE), ("narrow", NARROW))]
+        if drawn
+        else [],
+        "sizes": [{"text": record.megabytes(key["size_bytes"]), "r": key["r"]} for key in size_key(drawn, NARROW)],
+        "kinds": [kind for kind in KINDS if kind in {point.kind for point in drawn}],
+        "described": "; ".join(point.tip.replace("\n", ", ") for point in drawn),
+        "undrawn": [record.name_of(subject) for subject in subjects if record.name_of(subject) not in names],
+        "rows": [_speed_row(subject, subjects[0], setting) for subject in subjects],
+    }
+
+
+def _point(subject: Mapping[str, Any], setting: Setting, metric: str, is_last: bool) -> Point | None:
+    row = record.latency_at(subject, setting)
+    value, milliseconds = finite(part(subject, "metrics").get(metric)), finite(row.get("p50_ms"))
+    if value is None or milliseconds is None or milliseconds <= 0:
+        return None
+    low, high = interval(part(subject, "metrics_ci95").get(metric)) or (None, None)
+    name = record.name_of(subject)
+    tip = "\n".join(
+        [
+            name,
+            f"{metric} {record.percent(value)}{_plus_minus(subject, metric, ' ({} to {} %)')}",
+            f"p50 {record.milliseconds(milliseconds)}, p95 {record.milliseconds(row.get('p95_ms'))}",
+            f"size {record.megabytes(subject.get('size_bytes'))}",
+        ]
+    )
+    return Point(
+        name,
+        milliseconds,
+        value * 100,
+        None if low is None else low * 100,
+        None if high is None else high * 100,
+        finite(subject.get("size_bytes")),
+        _kind(subject),
+        is_last and _kind(subject) != "torch",
+        tip,
+    )
+
+
+def _speed_row(subject: Mapping[str, Any], baseline: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
+    row = record.latency_at(subject, setting)
+    memory = row.get("peak_memory_bytes", subject.get("peak_memory_bytes"))
+    return {
+        "name": record.name_of(subject),
+        "kind": _kind(subject),
+        "cells": [
+            record.milliseconds(row.get("p50_ms")),
+            record.milliseconds(row.get("p95_ms")),
+            record.number(row.get("examples_per_second"), 0),
+            record.times(record.speedup_at(subject, baseline, setting)),
+            record.megabytes(memory),
+        ],
+    }
+
+
+def _how(run: Mapping[str, Any]) -> str:
+    """How the numbers were taken, in one paragraph."""
+    settings = part(part(run, "recipe"), "benchmark")
+    rounds = finite(settings.get("rounds"))
+    threads = sorted({setting[3] for setting in record.settings_of(run)})
+    pinned = f" ({', '.join(map(str, threads))})" if threads else ""
+    return (
+        "Every subject was timed in a fresh process that loads nothing else, with its threads pinned"
+        f"{pinned}, after a warm-up that is not counted. The subjects took turns"
+        + (f" in {rounds:.0f} interleaved rounds" if rounds else " in interleaved rounds")
+        + ", so that a slower minute of the machine falls on all of them; p50 and p95 are taken over the samples of all"
+        " rounds, and a speed-up is the ratio of two medians. Quality is that of the deployed file on the evaluation part,"
+        " which nothing was trained, selected or calibrated on. The drop is the baseline's score minus the subject's on the"
+        " same examples, with a paired bootstrap interval; McNemar's p tells how likely a difference this large is between"
+        " two equally good models. Invariance flips are answers that change with the batch an example stands in."
+        " 1 MB is 1,000,000 bytes."
+    )

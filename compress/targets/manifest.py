@@ -1,0 +1,54 @@
+"""Let transformers open an exported folder as one of its own exports: `transformers.exporters.ExportedModel`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import torch
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
+
+from compress.facts import MANIFEST
+from compress.models.families import Family, known_family
+from compress.models.heads import head_of
+from compress.targets.onnx.graph import FILE
+
+SCHEMA = 1
+WEIGHTS = f"{FILE}.data"
+"""Asked for by transformers whether the graph refers to it or not; here it is empty, since the file holds its weights."""
+TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.INT64: "int64"}
+
+
+def write_manifest(model: PreTrainedModel, folder: Path) -> bool:
+    """Write transformers' export.json and the empty weights file that it asks for, into a folder that has model.onnx.
+
+    Source: transformers 5.23, exporters/base.py (`ExportedModel.save_pretrained`) and exporters/metadata.py.
+
+    Returns:
+        Whether it was written: not for a model of ours, whose configuration transformers cannot read.
+    """
+    if not isinstance(known_family(model), Family):
+        return False
+    graph = onnx.load(folder / FILE, load_external_data=False).graph
+    output = TokenClassifierOutput if head_of(model).reads_tokens else SequenceClassifierOutput
+    _, structure = torch.utils._pytree.tree_flatten(output(logits=torch.empty(1)))
+    metadata = {
+        "architecture": type(model).__name__,
+        "export_dtype": TYPES[graph.output[0].type.tensor_type.elem_type],
+        "export_device": "cpu",
+        "kwargs": {
+            value.name: {"rank": len(value.type.tensor_type.shape.dim), "dtype": TYPES[value.type.tensor_type.elem_type]}
+            for value in graph.input
+        },
+        "out_spec": torch.utils._pytree.treespec_dumps(structure),
+    }
+    manifest = {
+        "schema_version": SCHEMA,
+        "export_format": "onnx",
+        "components": {"model": {"file": FILE, "metadata": metadata}},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    (folder / WEIGHTS).touch()
+    return True

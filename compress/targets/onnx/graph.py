@@ -1,0 +1,259 @@
+"""From a torch model to a raw ONNX graph, and what an ONNX file holds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from onnx_ir import convenience
+from onnx_ir.passes.common import DeduplicateInitializersPass
+from torch import nn
+from transformers import PreTrainedModel
+
+from compress.errors import CompressError, InputError, last_line
+from compress.log import libraries_silenced
+from compress.models.attention.kernel import attention_kernel
+from compress.models.attention.long_attention import example_length
+from compress.models.bilstm import lstm_as_node
+from compress.models.families import inputs_of
+from compress.models.first_token import first_token_only
+from compress.models.layout import encoder_layers
+from compress.models.sharing import shared_parameters
+from compress.models.static import weights_folded
+from compress.runtimes.foreign_file import ForeignFile
+
+FILE = "model.onnx"
+INTEGER_OPS = frozenset(
+    {
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+        "QLinearMatMul",
+        "QGemm",
+        "QAttention",
+        "QEmbedLayerNormalization",
+        "ConvInteger",
+        "QLinearConv",
+        "DynamicQuantizeLSTM",
+    }
+)
+FUSED_OPS = frozenset(
+    {
+        "Attention",
+        "MultiHeadAttention",
+        "QAttention",
+        "SkipLayerNormalization",
+        "EmbedLayerNormalization",
+        "QEmbedLayerNormalization",
+        "BiasGelu",
+        "FastGelu",
+        "FusedMatMul",
+        "FusedGemm",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+        "LayerNormalization",
+        "Gelu",
+    }
+)
+FLOAT_PRODUCTS = frozenset({"MatMul", "FusedMatMul", "Gemm", "FusedGemm"})
+SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+class _Logits(nn.Module):
+    """The model with named inputs and the logits as its only output."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> Any:
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        return self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
+
+
+def input_names(model: PreTrainedModel) -> list[str]:
+    """The inputs of the exported file, in order."""
+    return inputs_of(model.config)
+
+
+def write_graph(model: PreTrainedModel, path: Path) -> None:
+    """Export the model with torch's dynamo exporter from eager attention, with free batch size and length.
+
+    The last layer computes its first token only where the head reads no other.
+
+    Raises:
+        CompressError: The exporter failed.
+    """
+    names = input_names(model)
+    example = {name: torch.ones((2, example_length(model)), dtype=torch.long) for name in names}
+    example["attention_mask"][1, 5:] = 0
+    if "token_type_ids" in example:
+        example["token_type_ids"].zero_()
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.config.max_position_embeddings)}
+    with attention_kernel(model, "eager"), first_token_only(model), lstm_as_node(model), weights_folded(model):
+        write_module(
+            _Logits(model).eval(),
+            tuple(example[name] for name in names),
+            path,
+            inputs=names,
+            outputs=["logits"],
+            free=tuple(free for _ in names),
+        )
+    layers = encoder_layers(model)
+    tidy(path, shares=len(set(layers)) < len(layers) or bool(shared_parameters(model)))
+
+
+def write_module(
+    module: nn.Module, example: tuple[Any, ...], path: Path, *, inputs: list[str], outputs: list[str], free: tuple[Any, ...]
+) -> None:
+    """Export a module with torch's dynamo exporter.
+
+    Args:
+        module: Its forward takes the example.
+        example: Tensors, or lists of them.
+        path: The ONNX file.
+        inputs: Names of the example's tensors.
+        outputs: Names of what the module gives.
+        free: The example's dimensions that are free, in its shape.
+
+    Raises:
+        CompressError: The exporter failed.
+    """
+    try:
+        with libraries_silenced(), contextlib.redirect_stdout(io.StringIO()):
+            torch.onnx.export(
+                module,
+                example,
+                str(path),
+                dynamo=True,
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_shapes=free,
+                external_data=False,
+                verbose=False,
+            )
+    except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as err:
+        raise CompressError(
+            f"the model could not be exported to ONNX: {last_line(err)}. See --debug for the whole error."
+        ) from err
+
+
+def tidy(path: Path, *, shares: bool) -> None:
+    """Leave out what the exporter tells of itself (stack traces with paths of this machine, half of a small file), but for the
+    modules that nodes come from, and all but one of the copies that it makes of a weight that is read in several places."""
+    graph = ir.load(path)
+    if shares:
+        _fold_transposes(graph)
+        DeduplicateInitializersPass(size_limit=1 << 40)(graph)
+    graph.metadata_props.clear()
+    graph.graph.metadata_props.clear()
+    for value in (*graph.graph.inputs, *graph.graph.outputs, *graph.graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in graph.graph.all_nodes():
+        scopes = node.metadata_props.get(SCOPES)
+        node.metadata_props.clear()
+        node.doc_string = None
+        if scopes is not None:
+            node.metadata_props[SCOPES] = scopes
+        for value in node.outputs:
+            value.metadata_props.clear()
+    ir.save(graph, path)
+
+
+def _fold_transposes(graph: ir.Model) -> None:
+    """Write weights transposed where they are read so. The exporter does it where a weight is read once, and else leaves a
+    Transpose before every product, which then has no constant to multiply by."""
+    for node in list(graph.graph):
+        weight = node.inputs[0] if node.op_type == "Transpose" else None
+        if weight is None or weight.const_value is None:
+            continue
+        order = node.attributes["perm"].as_ints() if "perm" in node.attributes else None
+        name = f"{weight.name}.transposed.{node.outputs[0].name}"
+        values = np.ascontiguousarray(weight.const_value.numpy().transpose(order))
+        turned = ir.Value(name=name, const_value=ir.tensor(values, name=name))
+        graph.graph.initializers[name] = turned
+        convenience.replace_all_uses_with(node.outputs[0], turned)
+        graph.graph.remove(node, safe=True)
+    sweep(graph)
+
+
+def sweep(model: ir.Model) -> None:
+    """Remove initializers that nothing reads any more."""
+    outputs = set(model.graph.outputs)
+    for name, value in list(model.graph.initializers.items()):
+        if not value.uses() and value not in outputs:
+            del model.graph.initializers[name]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A file that a runtime has opened, and what it made of it.
+
+    Args:
+        run: Turns a batch, (batch, length) each, into logits, (batch, labels), float32.
+        integer_ops: Operators in the running graph that multiply integers.
+        fused_ops: Operators in the running graph that do the work of several.
+        stayed_float: Names of the products with constant weights that do not run on integers.
+    """
+
+    run: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    integer_ops: int
+    fused_ops: int
+    stayed_float: tuple[str, ...]
+
+
+def in_onnxruntime(path: Path, *, as_written: bool = False) -> Session:
+    """Open a file in onnxruntime on the CPU, in a process of its own.
+
+    Args:
+        path: The ONNX file.
+        as_written: Run the operators as they stand, without onnxruntime's fusions.
+
+    Raises:
+        CompressError: onnxruntime cannot load it, crashed over it, or took too long.
+    """
+    try:
+        file = ForeignFile(path, "as written", fused=not as_written)
+    except InputError as err:  # it is our own
+        raise CompressError(str(err)) from err
+    return counted(file)
+
+
+def counted(file: ForeignFile) -> Session:
+    """What runs a file in onnxruntime, with what that makes of its operators."""
+    graph = running_graph(file)
+    operators = Counter(node.op_type for node in graph.node)
+    integer_ops, fused_ops = (sum(operators[op] for op in ops) for ops in (INTEGER_OPS, FUSED_OPS))
+    return Session(file.run, integer_ops, fused_ops, float_products(graph))
+
+
+def running_graph(file: ForeignFile) -> onnx.GraphProto:
+    """The graph that onnxruntime really runs on the CPU: after its own fusions."""
+    with tempfile.TemporaryDirectory() as folder:
+        file.write_optimized(Path(folder) / FILE)
+        return onnx.load(Path(folder) / FILE, load_external_data=False).graph
+
+
+def facts_in_file(path: Path) -> dict[str, str]:
+    """What the file's own metadata tells, for whoever finds it alone."""
+    return {one.key: one.value for one in onnx.load(path, load_external_data=False).metadata_props}
+
+
+def float_products(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Names of the products of floats with constant weights, as they were before onnxruntime fused them."""
+    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+    weights |= {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    found = (node.name for node in graph.node if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)
+    return tuple(name.removeprefix("fused ").partition("/")[0] for name in found)

@@ -1,0 +1,83 @@
+"""ONNX for OpenVINO on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import onnx
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from compress.arguments import within_range
+from compress.facts import SEGMENT_STAGE
+from compress.models.quantizers import quantizers_off
+from compress.runtimes.foreign_file import ForeignFile
+from compress.runtimes.openvino_session import Compiled, need_openvino
+from compress.runtimes.segment_reader import SEGMENT_FILE
+from compress.targets.onnx.graph import FILE, Session, in_onnxruntime, write_graph
+from compress.targets.onnx.parity import ParityCheck, Reference
+from compress.targets.onnx.segment import Memory, in_segments, write_float_segment
+from compress.targets.onnx.versions import lower_versions
+from compress.targets.onnxruntime_cpu import TOLERANCE
+
+if TYPE_CHECKING:
+    from compress.tasks.labelled import Task
+
+BF16_ERROR, BF16_FLIPS = 0.05, 0.02
+
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    Field(description="of what is not integers; auto is what OpenVINO finds fastest on the processor that serves"),
+]
+
+
+@within_range
+def openvino_cpu(
+    model: PreTrainedModel, folder: Path, *, task: Task, precision: Precision = "auto", memory: Memory = False
+) -> list[ParityCheck]:
+    """Write a float model.onnx and run it in OpenVINO, in bfloat16 where the processor multiplies that in hardware.
+
+    Source: https://docs.openvino.ai, "CPU device" (inference precision).
+
+    Args:
+        model: What to export; of one that quantizes, the float weights.
+        folder: Where model.onnx goes.
+        task: Its calibration part gives the sentences on which torch and the file are compared.
+        precision: Kept in bert_compress.json; give OpenVINO the same INFERENCE_PRECISION_HINT when serving ("f32", "bf16").
+        memory: Write segment.onnx too, see `compress.targets.onnx.segment`; for a model that reads segments.
+
+    Returns:
+        The stages with their parity: the file in onnxruntime, and in OpenVINO.
+
+    Raises:
+        InputError: OpenVINO is not installed, or there is no memory to hand on.
+    """
+    need_openvino()
+    with quantizers_off(model):
+        write_graph(model, folder / FILE)
+        lower_versions(folder / FILE)
+        reference = Reference(model, task)
+        stages = [reference.judge("export", in_onnxruntime(folder / FILE), max_relative_error=TOLERANCE, max_flips=0.0)]
+        if stages[0].accepted:
+            exact = precision == "float32"
+            error, flips = (TOLERANCE, 0.0) if exact else (BF16_ERROR, BF16_FLIPS)
+            opened = in_openvino(folder / FILE, precision)
+            stages.append(reference.judge("openvino", opened, max_relative_error=error, max_flips=flips))
+            if memory:
+                write_float_segment(model, folder / SEGMENT_FILE)
+                opened = in_segments(model, folder, runtime="openvino", precision=precision)
+                stages.append(reference.judge(SEGMENT_STAGE, opened, max_relative_error=error, max_flips=flips))
+        return stages
+
+
+def in_openvino(path: Path, precision: str = "auto") -> Session:
+    """Open a file in OpenVINO on the CPU, in a process of its own; OpenVINO calls the product that gives an output by that,
+    and here it has its own name."""
+    file = ForeignFile(path, "openvino", precision=precision)
+    compiled = Compiled(file.run, tuple((kind, number, name) for kind, number, name in file.told["operators"]))
+    graph = onnx.load(path).graph
+    outputs = {one.name for one in graph.output}
+    own = {node.output[0]: node.name.removesuffix(".bias") for node in graph.node if node.output[0] in outputs}
+    stayed_float = tuple(own.get(name) or name for name in compiled.stayed_float)
+    return Session(compiled.run, compiled.integer_ops, compiled.fused_ops, stayed_float)

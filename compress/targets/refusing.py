@@ -1,0 +1,43 @@
+"""What a target cannot write, told by a model's shape alone, before hours of training have given it its weights."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from compress.errors import InputError
+from compress.models.quantizers import quantized_linears, with_quantizers
+from compress.targets import TARGETS
+from compress.targets.onnx.ranges import source_of_ranges
+
+
+def refuse_shape(target: str, options: Mapping[str, Any], model: PreTrainedModel) -> None:
+    """Raise InputError where a target could not write a model of this shape with these options.
+
+    A target's module may have a function `refuse` for what it alone cannot write.
+
+    Args:
+        target: A key of TARGETS.
+        options: Those that are given.
+        model: Of any weights.
+    """
+    module = importlib.import_module(TARGETS[target])
+    if hasattr(module, "refuse"):
+        module.refuse(model)
+    function = getattr(module, target.replace("-", "_"))
+    if source_of_ranges(function, options, brings_ranges=bool(quantized_linears(model))) == "calibration":
+        try:
+            with_quantizers(model, per_channel=True, symmetric=True)
+        except InputError as err:
+            raise InputError(f"{target}: {err}") from err
+    odd = [name for name, one in model.named_modules() if isinstance(one, nn.Embedding) and one.embedding_dim % 2]
+    if odd and options.get("embedding_bits") == 4:
+        columns = model.get_submodule(odd[0]).embedding_dim
+        raise InputError(
+            f"{target}.embedding_bits is 4, but the table {odd[0]} has {columns} columns, and an odd number cannot be packed; "
+            "use 8, or an even width."
+        )

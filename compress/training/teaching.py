@@ -1,0 +1,376 @@
+"""From a recipe's objectives to what the loop makes small: terms with weights, and the teacher's answers that they need."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+from torch import nn
+from transformers import PreTrainedModel
+
+from compress.errors import InputError, raise_together
+from compress.models.checkpoint.masked_lm import load_masked_lm
+from compress.models.heads import head_of
+from compress.models.layout import encoder_layers, head_count, projections_of
+from compress.models.states import PROJECTIONS, State
+from compress.objectives import OBJECTIVES
+from compress.objectives.layer_map import LayerMap
+from compress.objectives.outputs import Pairs
+from compress.training.answers import Answers, KnownAnswers, LiveAnswers
+from compress.training.device import has_fast_bf16, pick_device
+from compress.training.predict import predict
+from compress.training.projection import fitted_projection
+from compress.training.step_context import StepContext
+from compress.training.teacher_cache import check_room_for_answers, known_answers
+from compress.training.training_loss import TrainingLoss
+
+if TYPE_CHECKING:
+    from compress.tasks.encoding import Encoded
+    from compress.tasks.labelled import Task
+
+Weight = Annotated[float, Field(gt=0)]
+Temperature = Annotated[float, Field(gt=0, le=100, description="softens both answers in the logits objective")]
+RelationHeads = Annotated[
+    int | None, Field(ge=1, le=1024, description="into how many slices relations split queries; null: the teacher's heads")
+]
+TeacherCacheBytes = Annotated[
+    int, Field(ge=0, description="keep the teacher's answers on disk if they fit into so many bytes")
+]
+
+LastTokens = Annotated[
+    Literal["all", "first"], Field(description="of the student's last layer, whose hidden states are compared")
+]
+
+ATTENTION = frozenset({*PROJECTIONS, "scores"})
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How a student is taught, beside the weights of its objectives.
+
+    Args:
+        temperature: T of the logits objective.
+        layers: Which layer of the teacher each of the student's learns from.
+        relation_heads: Of the relations objective; None for as many as the teacher has heads.
+        project: Learn a projection where widths differ.
+        stages: Let one layer learn after the other.
+        teacher_cache_bytes: The largest teacher's answers that are kept on disk.
+        masked_lm: Checkpoint whose head tells hidden words, for objectives that hide words.
+        mlm_probability: Which fraction of the words those hide.
+        last_tokens: Of the student's last layer, the tokens whose hidden states are compared.
+    """
+
+    temperature: float = 2.0
+    layers: LayerMap = "uniform"
+    relation_heads: int | None = None
+    project: bool = True
+    stages: bool = False
+    teacher_cache_bytes: int = 0
+    masked_lm: str | None = None
+    mlm_probability: float = 0.15
+    last_tokens: LastTokens = "all"
+
+
+@dataclass(frozen=True)
+class _Term:
+    """An objective with its weight, and the layers that it compares; of layer `first_of` the first token alone."""
+
+    name: str
+    weight: float
+    module: ModuleType
+    pairs: Pairs
+    first_of: int | None = None
+
+    @property
+    def kinds(self) -> frozenset[Any]:
+        return frozenset(self.module.NEEDS) - {"teacher"}
+
+    def states(self, side: int) -> set[State]:
+        """What it reads of the student (0) or of the teacher (1)."""
+        return {
+            ("first" if kind == "hidden" and pair[0] == self.first_of else kind, pair[side])
+            for kind in self.kinds
+            for pair in self.pairs
+        }
+
+
+def training_loss_of(
+    method: str,
+    objectives: Mapping[str, float],
+    how: Distillation,
+    *,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | None,
+    task: Task,
+    run: StepContext,
+) -> TrainingLoss:
+    """What a weighted sum of objectives asks of the loop.
+
+    The teacher answers each training example once, where its logits are enough or its answers fit into `teacher_cache_bytes`;
+    else it answers in every step.
+
+    Args:
+        method: Its name, for messages.
+        objectives: Objective -> weight.
+        how: Options of the objectives.
+        student: Learns.
+        teacher: Answers; None where no objective looks at it.
+        task: Its training part is answered.
+        run: Device, progress, and the folder of the teacher's answers.
+
+    Raises:
+        InputError: An objective is unknown or needs a teacher that is not given, or student and teacher do not fit together.
+    """
+    modules, task = _modules(method, objectives), task.read_by(student)
+    if teacher is None:
+        looking = [name for name, module in modules.items() if module.NEEDS]
+        if looking:
+            raise InputError(
+                f"{method}.objectives names {looking[0]!r}, which looks at a teacher; give teacher, or use labels."
+            )
+        return TrainingLoss({name: (float(objectives[name]), getattr(module, name)) for name, module in modules.items()})
+    depth = len(encoder_layers(student)) if how.last_tokens == "first" else None
+    terms = [
+        _Term(
+            name,
+            float(objectives[name]),
+            module,
+            _pairs(method, module, how, student, teacher),
+            None if getattr(module, "MASKS", False) else depth,
+        )
+        for name, module in modules.items()
+    ]
+    _check_fit(method, terms, how, student, teacher)
+    head = _head(method, terms, how, teacher)
+    wanted = {state for term in terms for state in term.states(1)}
+    looks = any("teacher" in term.module.NEEDS for term in terms)
+    teaches_logits = any(not term.pairs for term in terms)
+    if run.is_rehearsal:
+        if looks and head is None:
+            check_room(teacher, wanted, how, task, run)
+        return TrainingLoss({}, teaches_logits=teaches_logits)
+    learned = nn.ModuleDict(
+        {
+            term.name: fitted_projection(student, teacher, task, term.pairs, next(iter(term.kinds)), run)
+            for term in terms
+            if getattr(term.module, "PROJECTS", False) and _widths(student) != _widths(teacher)
+        }
+    )
+    if head is not None:
+        learned["head"] = head
+    return TrainingLoss(
+        {term.name: (term.weight, _bound(term, how, learned, student, teacher)) for term in terms},
+        states=frozenset(state for term in terms for state in term.states(0)),
+        teacher=answers_of(teacher, wanted, how, task, run, live=head is not None) if looks else None,
+        learned=learned,
+        teaches_logits=teaches_logits,
+        stages=len(encoder_layers(student)) if how.stages else 0,
+        mlm_probability=how.mlm_probability if head is not None else 0.0,
+    )
+
+
+def _modules(method: str, objectives: Mapping[str, float]) -> dict[str, ModuleType]:
+    unknown = [name for name in objectives if name not in OBJECTIVES]
+    raise_together(
+        [f"{method}.objectives names {name!r}; allowed: {', '.join(OBJECTIVES)}." for name in unknown]
+        + [f"{method}.objectives.{name} is {value}; it must be above 0." for name, value in objectives.items() if value <= 0]
+        + ([] if objectives else [f"{method}.objectives is empty; name at least one of {', '.join(OBJECTIVES)}."])
+    )
+    return {name: importlib.import_module(OBJECTIVES[name]) for name in objectives}
+
+
+def _pairs(method: str, module: ModuleType, how: Distillation, student: PreTrainedModel, teacher: PreTrainedModel) -> Pairs:
+    if not hasattr(module, "PAIRS"):
+        return ()
+    depths = [len(encoder_layers(model)) for model in (student, teacher)]
+    try:
+        pairs: Pairs = module.PAIRS(how.layers, *depths)
+    except InputError as err:
+        raise InputError(f"{method}.{err}") from err
+    if not pairs or not all(depths):
+        name = module.__name__.rpartition(".")[2]
+        raise InputError(
+            f"{method}.objectives names {name!r}, which finds no layer to compare: the student has {depths[0]} layers, the "
+            f"teacher {depths[1]}; use other objectives, such as logits."
+        )
+    return pairs
+
+
+def _check_fit(method: str, terms: list[_Term], how: Distillation, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    if any(not term.pairs for term in terms):
+        check_labels(student, teacher)
+        if head_of(student).reads_tokens:
+            check_vocabularies(f"a task of answers for tokens lets {method} compare", student, teacher)
+    comparing = [term for term in terms if term.pairs]
+    if comparing:
+        check_vocabularies(f"{method}.objectives names {comparing[0].name!r}, which compares", student, teacher)
+    if not comparing:
+        return
+    raise_together(
+        [
+            f"{method}.objectives names {term.name!r}, but layer {pair[side]} of the {who} has no attention heads; name other "
+            "layers, or use hidden."
+            for term in comparing
+            if term.kinds & ATTENTION
+            for pair in term.pairs
+            for side, (who, model) in enumerate((("student", student), ("teacher", teacher)))
+            if not head_count(encoder_layers(model)[pair[side] - 1])
+        ]
+    )
+    widths = [_widths(model) for model in (student, teacher)]
+    heads_again = _relation_heads(how, teacher)
+    raise_together(
+        [
+            *(
+                f"{method}.objectives names {term.name!r}, which compares states of width {widths[0]} (student) with "
+                f"{widths[1]} (teacher), and project is false; set it to true, or use a student as wide as its teacher."
+                for term in comparing
+                if getattr(term.module, "PROJECTS", False) and widths[0] != widths[1] and not how.project
+            ),
+            *(
+                f"{method}.objectives names {term.name!r}, which compares head with head, but the student has {heads[0]} "
+                f"heads in layer {pair[0]} and the teacher {heads[1]} in layer {pair[1]}; use as many, or relations, "
+                "which split anew."
+                for term in comparing
+                if "heads" in getattr(term.module, "SAME", ())
+                for pair in term.pairs
+                if len(set(heads := _heads(student, teacher, pair))) > 1
+            ),
+            *(
+                f"{method}.relation_heads is {heads_again}, which does not divide the width {width} of the {who}'s "
+                "attention; use a number that divides both."
+                for term in comparing
+                if "relation_heads" in inspect.signature(getattr(term.module, term.name)).parameters
+                for who, model in (("student", student), ("teacher", teacher))
+                if (width := _attention_width(model)) % heads_again
+            ),
+        ]
+    )
+
+
+def check_labels(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """Raise InputError where student and teacher do not answer with the same labels."""
+    names = [list(model.config.id2label.values()) for model in (student, teacher)]
+    if names[0] != names[1]:
+        raise InputError(f"the student's labels are {names[0]}, the teacher's {names[1]}; they must be the same, in order.")
+
+
+def check_vocabularies(who_compares: str, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """Raise InputError where student and teacher do not read the same tokens."""
+    if student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
+        raise InputError(
+            f"student and teacher have different vocabularies, but {who_compares} them token by token; use a student with the "
+            "teacher's tokenizer, or distil logits and labels alone."
+        )
+
+
+def _widths(model: PreTrainedModel) -> int:
+    width: int = model.config.hidden_size
+    return width
+
+
+def _heads(student: PreTrainedModel, teacher: PreTrainedModel, pair: tuple[int, int]) -> tuple[int, int]:
+    own, wanted = encoder_layers(student)[pair[0] - 1], encoder_layers(teacher)[pair[1] - 1]
+    return head_count(own), head_count(wanted)
+
+
+def _relation_heads(how: Distillation, teacher: PreTrainedModel) -> int:
+    return how.relation_heads or head_count(encoder_layers(teacher)[-1]) or 1
+
+
+def _attention_width(model: PreTrainedModel) -> int:
+    width: int = projections_of(encoder_layers(model)[-1])[0].out_features
+    return width
+
+
+def _bound(term: _Term, how: Distillation, learned: nn.ModuleDict, student: PreTrainedModel, teacher: PreTrainedModel) -> Any:
+    """The objective's function with the options that it takes."""
+    function = getattr(term.module, term.name)
+    known: dict[str, Any] = {"temperature": how.temperature, "pairs": term.pairs}
+    if term.name in learned:
+        known["projection"] = learned[term.name]
+    if "head" in learned:
+        known["head"] = learned["head"]
+    if term.pairs:
+        known["relation_heads"] = _relation_heads(how, teacher)
+        known["heads"] = _heads(student, teacher, term.pairs[-1])
+    taken = inspect.signature(function).parameters
+    return partial(function, **{name: value for name, value in known.items() if name in taken})
+
+
+def _head(method: str, terms: list[_Term], how: Distillation, teacher: PreTrainedModel) -> nn.Module | None:
+    """The head for masked words, which stays as it is; None where no objective hides words."""
+    hiding = [term.name for term in terms if getattr(term.module, "MASKS", False)]
+    if not hiding:
+        return None
+    if how.masked_lm is None:
+        raise InputError(
+            f"{method}.objectives names {hiding[0]!r}, which needs a head for masked words; give masked_lm, the checkpoint "
+            "that the teacher was pre-trained as."
+        )
+    source = load_masked_lm(how.masked_lm)
+    if source.tokenizer.get_vocab() != teacher.tokenizer.get_vocab() or _widths(source) != _widths(teacher):
+        raise InputError(
+            f"{method}.masked_lm is {how.masked_lm}, whose pieces or width ({_widths(source)}) are not the teacher's "
+            f"({_widths(teacher)}); give the checkpoint that the teacher was pre-trained as."
+        )
+    head: nn.Module = source.cls.requires_grad_(False)
+    return head
+
+
+def check_room(teacher: PreTrainedModel, wanted: set[State], how: Distillation, task: Task, run: StepContext) -> None:
+    """Raise InputError where the teacher cannot answer, or the disk has no room for answers that would be kept."""
+    _check_length(teacher, wanted, task)
+    if run.answers and how.teacher_cache_bytes:
+        encoded = _read_by(teacher, wanted, task)
+        check_room_for_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes)
+
+
+def _read_by(teacher: PreTrainedModel, wanted: set[State], task: Task) -> Encoded:
+    """The training part as a teacher reads it; where logits alone are compared, that may be less than the student reads."""
+    _check_length(teacher, wanted, task)
+    return task.read_by(teacher).encode(task.train.require("train"), teacher.tokenizer)
+
+
+def _check_length(teacher: PreTrainedModel, wanted: set[State], task: Task) -> None:
+    most = teacher.config.max_position_embeddings
+    if (wanted or task.rules.head.reads_tokens) and most < task.max_length:
+        raise InputError(
+            f"the task's max_length is {task.max_length}, but the teacher, whose states are compared, reads {most} tokens at "
+            f"most; give distill max_length: {most}."
+        )
+
+
+def answers_of(
+    teacher: PreTrainedModel, wanted: set[State], how: Distillation, task: Task, run: StepContext, *, live: bool = False
+) -> Answers:
+    """A teacher's logits and wanted states for the training part: known, where they fit into memory or onto the disk."""
+    device = pick_device(run.device)
+    bf16 = has_fast_bf16(device)
+    encoded = _read_by(teacher, wanted, task)
+    if run.answers and how.teacher_cache_bytes and not live:
+        known = known_answers(
+            teacher,
+            encoded,
+            wanted,
+            folder=run.answers,
+            limit_bytes=how.teacher_cache_bytes,
+            device=device,
+            bf16=bf16,
+            progress=run.progress,
+        )
+        if known is not None:
+            return known
+    if wanted:
+        return LiveAnswers(teacher, wanted, encoded)
+    teacher.to(device)
+    try:
+        return KnownAnswers(predict(teacher, encoded, device, bf16=bf16, progress=run.progress, what="teacher"), {})
+    finally:
+        teacher.cpu()

@@ -1,0 +1,152 @@
+"""The report's rows: gates, steps, confusion, differing examples, data and machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, step_rows
+
+DASH = "\u2013"
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "value", "shown"),
+    [
+        ("max_drop", 0.02, 0.0183, ("at most", "2.00 points", "1.83 points")),
+        ("min_speedup", 4.0, 7.94, ("at least", "4.0\u00d7", "7.9\u00d7")),
+        ("max_p95_ms", 5, 1.234, ("at most", "5.00 ms", "1.23 ms")),
+        ("max_size_bytes", 15_000_000, 17_620_000, ("at most", "15.0 MB", "17.6 MB")),
+        ("min_accuracy", 0.9, 0.8991, ("at least", "90.0 %", "89.9 %")),
+    ],
+)
+def test_a_gate_is_told_in_the_unit_of_its_name(name: str, limit: float, value: float, shown: tuple[str, ...]) -> None:
+    (row,) = gate_rows({"gates": [{"name": name, "limit": limit, "value": value, "passed": False}]})
+    assert (row["bound"], row["limit"], row["value"]) == shown
+    assert row["passed"] is False
+
+
+def test_a_gate_without_a_value_shows_a_dash() -> None:
+    (row,) = gate_rows({"gates": [{"name": "max_drop", "passed": True}]})
+    assert (row["limit"], row["value"], row["passed"]) == (DASH, DASH, True)
+
+
+def test_a_step_tells_its_effect_and_its_part_of_the_longest_step() -> None:
+    cut = {
+        "name": "cut",
+        "method": "drop_layers",
+        "arguments": {"keep": [0, 2]},
+        "status": "computed",
+        "why": "new",
+        "seconds": 15,
+        "parameters_before": 22_700_000,
+        "parameters": 17_400_000,
+        "metrics": {},
+    }
+    tune = {
+        "name": "tune",
+        "method": "fine_tune",
+        "arguments": {"learning_rate": 1e-4, "epochs": 3},
+        "status": "reused",
+        "seconds": 60,
+        "parameters_before": 1_000_000,
+        "parameters": 1_000_000,
+        "metrics": {"accuracy": 0.905},
+        "examples_per_second": 131.6,
+        "peak_memory_bytes": 1.5e9,
+    }
+    first, second = step_rows({"steps": [cut, tune]})
+    assert first["parameters"] == "22.7 M \u2192 17.4 M"
+    assert (first["share"], first["seconds"], first["metrics"], first["pace"]) == (0.25, "15.0 s", DASH, DASH)
+    assert first["arguments"] == "keep: [0, 2]"
+    assert second["parameters"] == "1.00 M"
+    assert (second["share"], second["metrics"], second["pace"], second["memory"]) == (1.0, "accuracy 90.5 %", "132", "1.5 GB")
+    assert second["arguments"] == "learning_rate: 0.0001, epochs: 3"
+
+
+def test_a_step_of_which_nothing_is_known_shows_dashes() -> None:
+    (row,) = step_rows({"steps": [{}]})
+    told = {row[key] for key in ("name", "method", "status", "seconds", "parameters", "metrics", "pace", "memory")}
+    assert told == {DASH}
+
+
+def test_a_cell_of_a_confusion_tells_its_part_of_the_row() -> None:
+    (table,) = confusion_tables({}, {"confusion": {"a": [[3, 1], [0, 1000]]}, "labels": ["no", "yes"]})
+    assert table["labels"] == ["no", "yes"]
+    assert [[cell["share"] for cell in row["cells"]] for row in table["rows"]] == [[0.75, 0.25], [0.0, 1.0]]
+    assert [[cell["is_right"] for cell in row["cells"]] for row in table["rows"]] == [[True, False], [False, True]]
+    assert table["rows"][1]["cells"][1]["count"] == "1,000"
+
+
+def test_a_label_without_examples_divides_nothing() -> None:
+    (table,) = confusion_tables({}, {"confusion": {"a": [[0, 0], [0, 1]]}})
+    assert table["rows"][0]["cells"][0]["share"] == 0.0
+    assert table["labels"] == ["label 0", "label 1"]
+
+
+def test_confusions_stand_in_the_order_of_the_flow_and_take_the_labels_of_the_data() -> None:
+    run = {"subjects": [{"name": "first"}, {"name": "second"}], "data": {"labels": ["no", "yes"]}}
+    matrix = [[1, 0], [0, 1]]
+    tables = confusion_tables(run, {"confusion": {"other": matrix, "second": matrix, "first": matrix}})
+    assert [table["name"] for table in tables] == ["first", "second", "other"]
+    assert tables[0]["labels"] == ["no", "yes"]
+
+
+def test_many_labels_are_told_by_their_largest_confusions() -> None:
+    matrix = [[9 if true == said else 0 for said in range(20)] for true in range(20)]
+    matrix[3][7], matrix[5][1] = 2, 4
+    (table,) = confusion_tables({}, {"confusion": {"a": matrix}})
+    assert table["rows"] == []
+    assert table["worst"] == [(4, "label 5", "label 1"), (2, "label 3", "label 7")]
+
+
+@pytest.mark.parametrize("label", [1, "yes"])
+def test_an_example_shows_what_each_model_says_and_who_is_right(label: Any) -> None:
+    extras = {
+        "labels": ["no", "yes"],
+        "differing": [{"text": "t", "pair": "p", "label": label, "teacher": [0.1, 0.9], "student": [0.625, 0.375]}],
+    }
+    (row,) = example_rows({}, extras)
+    teacher, student = row["answers"]
+    assert (row["text"], row["pair"], row["label"]) == ("t", "p", "yes")
+    assert teacher == {"who": "teacher", "label": "yes", "percent": "90 %", "share": 0.9, "verdict": "right"}
+    assert student == {"who": "student", "label": "no", "percent": "62 %", "share": 0.625, "verdict": "wrong"}
+
+
+def test_an_example_without_label_or_answers_is_shown() -> None:
+    (row,) = example_rows({}, {"differing": [{"text": "t"}]})
+    assert (row["label"], row["pair"]) == (DASH, "")
+    assert [answer["verdict"] for answer in row["answers"]] == ["", ""]
+
+
+def test_the_facts_tell_run_data_and_machine() -> None:
+    run = {
+        "seconds": 65,
+        "commit": None,
+        "recipe": {"seed": 0, "model": "m"},
+        "versions": {"torch": "2", "onnx": "1"},
+        "data": {
+            "name": "d",
+            "licence": None,
+            "removed": {},
+            "labels": ["no", "yes"],
+            "splits": {"train": {"examples": 1500, "per_label": [600, 900], "mean_words": 9.44}},
+        },
+        "machine": {"cpu": "c", "flags": ["avx2", "fma"], "memory_bytes": 16e9, "gpu": None},
+    }
+    facts = facts_of(run)
+    assert facts["Run"] == [("took", "1 min 05 s"), ("seed", "0"), ("model", "m")]
+    assert facts["Data"] == [
+        ("name", "d"),
+        ("labels", "no, yes"),
+        ("train", "1,500 examples (no 600, yes 900), 9.4 words on average"),
+    ]
+    assert ("instruction sets", "avx2, fma") in facts["Machine"]
+    assert ("GPU", "none") in facts["Machine"]
+    assert ("memory", "16.0 GB") in facts["Machine"]
+    assert facts["Versions"] == [("onnx", "1"), ("torch", "2")]
+
+
+def test_an_empty_run_has_no_facts() -> None:
+    assert not any(facts_of({}).values())

@@ -1,0 +1,300 @@
+"""The report: what it says, that nothing in it runs or asks a network, and that a browser shows it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.reporting.report import headline, render_report, write_report
+
+EXAMPLES = Path(__file__).parents[1]
+SECTIONS = ("gates", "notes", "front", "quality", "steps", "curves", "confusion", "examples", "facts", "recipe")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+HOSTILE = "<script>alert(1)</script>\"'>&amp;"
+
+
+@pytest.fixture
+def run() -> dict[str, Any]:
+    """A run of three steps with two torch models and two files, timed at four settings."""
+    told: dict[str, Any] = json.loads((EXAMPLES / "example_run.json").read_text(encoding="utf-8"))
+    return told
+
+
+@pytest.fixture
+def details() -> dict[str, Any]:
+    """What the run's measuring tells besides run.json."""
+    told: dict[str, Any] = json.loads((EXAMPLES / "example_details.json").read_text(encoding="utf-8"))
+    return told
+
+
+class Page(HTMLParser):
+    """The tags of a page, and its text by the section that it stands in."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, str] = {}
+        self.section, self.silent = "head", False
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.silent = tag in ("script", "style")
+        if tag == "section":
+            self.section = dict(attrs).get("id") or ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self.silent = False
+
+    def handle_data(self, data: str) -> None:
+        if not self.silent:
+            self.texts[self.section] = " ".join([self.texts.get(self.section, ""), *data.split()]).strip()
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def page(run: Any, extras: Any) -> Page:
+    return Page(render_report(run, extras))
+
+
+def test_the_headline_sets_the_file_beside_the_baseline(run: dict[str, Any]) -> None:
+    assert headline(run) == (
+        "onnxruntime-cpu-int8 (17.6 MB) reaches 89.9 % accuracy, 1.8 points below teacher (drop between 0.1 and 3.6 points "
+        "with 95 % confidence), and answers 8.0\u00d7 faster: 0.80 ms instead of 6.40 ms at batch 1, length 32, 1 thread."
+    )
+
+
+def subject(**facts: Any) -> dict[str, Any]:
+    return {"name": "a", "kind": "onnx", "metrics": {"accuracy": 0.5}} | facts
+
+
+@pytest.mark.parametrize(
+    ("subjects", "words"),
+    [
+        ([], "Nothing was measured in this run."),
+        ([subject(kind="torch")], "a, not exported, reaches 50.0 % accuracy."),
+        ([subject(), subject(name="b", drop={"value": -0.02})], "2.0 points above a."),
+        ([subject(), subject(name="b", drop={"value": 0.0004})], "level with a."),
+        ([subject(latency=[{"p50_ms": 1.0}]), subject(name="b", latency=[{"p50_ms": 2.0}])], "slower (0.5\u00d7 the speed)"),
+    ],
+)
+def test_the_headline_says_what_is_known(subjects: list[dict[str, Any]], words: str) -> None:
+    assert words in headline({"subjects": subjects})
+
+
+def test_every_section_is_there_with_its_numbers(run: dict[str, Any], details: dict[str, Any]) -> None:
+    shown = page(run, details)
+    assert [attributes["id"] for attributes in shown.all("section")] == list(SECTIONS)
+    assert headline(run) in shown.texts["head"]
+    assert "8.0\u00d7 speed-up" in shown.texts["head"]
+    assert "max_size_bytes \u2717 missed 17.6 MB at most 15.0 MB" in shown.texts["gates"]
+    assert "max_drop \u2713 passed 1.83 points at most 2.00 points" in shown.texts["gates"]
+    assert "onnxruntime-cpu-int8 shipped 89.9 % 87.7 to 91.7 1.8 0.1 to 3.6 0.044 93.6 % 1" in shown.texts["quality"]
+    assert "onnxruntime-cpu-int8 17.6 MB 17.4 M 171 M 18 12 0.21 2" in shown.texts["quality"]
+    assert "drop_layers 400 ms computed 22.7 M \u2192 17.4 M" in shown.texts["steps"]
+    assert "teacher 0.71 \u2192 0.24" in shown.texts["curves"]
+    assert "negative 390 38 positive 34 410" in shown.texts["confusion"]
+    assert "a gorgeous bore" in shown.texts["examples"]
+    assert "Example CPU 2.0 GHz" in shown.texts["facts"]
+    assert "licence CC0" in shown.texts["facts"]
+    assert "drop_layers: {keep: [0, 2, 5]}" in shown.texts["recipe"]
+
+
+def test_the_baseline_has_no_drop_against_itself(run: dict[str, Any]) -> None:
+    assert "teacher baseline 91.7 % 89.7 to 93.4 \u2013 \u2013 \u2013 \u2013 0" in page(run, {}).texts["quality"]
+
+
+def test_one_panel_for_each_setting_and_the_main_one_is_shown(run: dict[str, Any]) -> None:
+    panels = [one for one in page(run, {}).all("div") if one.get("class") == "panel"]
+    settings = [(one["data-batch"], one["data-length"], one["data-threads"]) for one in panels]
+    assert settings == [("1", "32", "1"), ("1", "128", "1"), ("8", "32", "1"), ("8", "128", "1")]
+    assert ["hidden" in one for one in panels] == [False, True, True, True]
+
+
+def test_the_selector_offers_what_there_is_a_choice_of(run: dict[str, Any]) -> None:
+    offered = [(one["name"], one["value"], "checked" in one) for one in page(run, {}).all("input")]
+    assert offered == [("batch", "1", True), ("batch", "8", False), ("length", "32", True), ("length", "128", False)]
+
+
+def test_each_timed_subject_is_marked_in_each_figure(run: dict[str, Any]) -> None:
+    marks = [one for one in page(run, {}).all("g") if str(one.get("class")).startswith("mark")]
+    assert len(marks) == 4 * 4 * 2  # subjects, settings, a broad and a narrow figure
+    tips = [one["data-tip"] for one in marks if "shipped" in str(one["class"])]
+    assert len(tips) == 8
+    assert "p50 0.80 ms, p95 0.90 ms" in str(tips[0])
+
+
+def test_a_subject_that_was_not_timed_is_named(run: dict[str, Any]) -> None:
+    run["subjects"][1]["latency"] = []
+    assert "not drawn: student" in page(run, {}).texts["front"]
+
+
+def test_curves_of_the_extras_go_before_those_of_the_steps(run: dict[str, Any]) -> None:
+    shown = page(run, {"curves": {"teacher": [[1, 9.0], [2, 8.0]]}}).texts["curves"]
+    assert "teacher 9 \u2192 8" in shown
+    assert "student 1.9 \u2192 0.49" in shown
+
+
+def test_without_its_text_the_resolved_recipe_is_shown(run: dict[str, Any]) -> None:
+    assert "keep: [0, 2, 5]" in page(run, {}).texts["recipe"]
+
+
+def test_texts_are_shown_and_never_run(run: dict[str, Any], details: dict[str, Any]) -> None:
+    safe = page(run, details)
+    run["name"] = run["steps"][0]["name"] = run["subjects"][0]["name"] = run["gates"][0]["name"] = HOSTILE
+    run["steps"][1]["method"] = run["steps"][1]["why"] = run["machine"]["cpu"] = run["data"]["source"] = HOSTILE
+    details["differing"][0] |= {"text": HOSTILE, "pair": HOSTILE}
+    details |= {"labels": [HOSTILE, "b"], "notes": [HOSTILE], "recipe_yaml": HOSTILE}
+    shown = page(run, details)
+    assert len(shown.all("script")) == len(safe.all("script")) == 1
+    for section in ("head", "gates", "notes", "front", "quality", "steps", "confusion", "examples", "facts", "recipe"):
+        assert HOSTILE in shown.texts[section], section
+    assert {name for _, attributes in shown.tags for name in attributes if name.startswith("on")} == set()
+
+
+def test_the_page_asks_no_network(run: dict[str, Any], details: dict[str, Any]) -> None:
+    text = render_report(run, details)
+    shown = Page(text)
+    asked = [one[key] for _, one in shown.tags for key in ("src", "href", "srcset", "data", "action") if key in one]
+    assert asked == ["data:,"]
+    style = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert any("default-src 'none'" in str(one.get("content")) for one in shown.all("meta"))
+
+
+def without(run: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
+    """The run without one of its keys."""
+    changed = copy.deepcopy(run)
+    place: Any = changed
+    for key in path[:-1]:
+        place = place[key]
+    del place[path[-1]]
+    return changed
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (),
+        ("recipe",),
+        ("data",),
+        ("machine",),
+        ("subjects", 3),
+        ("subjects", 3, "latency", 0),
+        ("subjects", 3, "drop"),
+        ("subjects", 3, "parity"),
+        ("steps", 0),
+        ("gates", 0),
+    ],
+)
+def test_a_run_without_any_one_of_its_keys_is_shown(
+    run: dict[str, Any], details: dict[str, Any], place: tuple[Any, ...]
+) -> None:
+    found: Any = run
+    for key in place:
+        found = found[key]
+    for path in [(*place, key) for key in found]:
+        text = render_report(without(run, path), details)
+        assert text.endswith("</html>"), path
+        assert "None" not in text, path
+        assert "undefined" not in text.lower(), path
+
+
+def test_a_missing_value_shows_as_a_dash(run: dict[str, Any]) -> None:
+    shown = page(without(run, ("subjects", 3, "agreement")), {})
+    assert "0.1 to 3.6 0.044 \u2013 1" in shown.texts["quality"]
+
+
+@pytest.mark.parametrize("run", [{}, {"subjects": [{}]}, {"subjects": [{}, {}], "steps": [{}], "gates": [{}]}])
+def test_an_almost_empty_run_is_shown(run: dict[str, Any]) -> None:
+    shown = page(run, {"confusion": {"a": []}, "differing": [{}], "curves": {"a": None}})
+    assert "measured" in shown.texts["facts"]
+
+
+def test_the_report_is_written_over_the_old_one(run: dict[str, Any], details: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("old")
+    path = write_report(run, tmp_path, details)
+    assert path == tmp_path / "report.html"
+    assert path.read_text(encoding="utf-8") == render_report(run, details)
+    assert os.listdir(tmp_path) == ["report.html"]
+
+
+@pytest.fixture
+def browser() -> str:
+    """The path of a Chromium."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        needed = os.environ.get("BERT_COMPRESS_NEED_CHROMIUM") == "1"
+        (pytest.fail if needed else pytest.skip)(f"none of {', '.join(BROWSERS)} is installed")
+    assert found is not None
+    return found
+
+
+def opened(browser: str, page: Path, room: Path) -> tuple[str, list[str]]:
+    """The DOM of a page after its scripts ran, and what the console said."""
+    command = [
+        browser,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1100,900",
+        f"--user-data-dir={room}",
+        "--enable-logging=stderr",
+        "--v=0",
+        "--dump-dom",
+        page.as_uri(),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return ended.stdout, [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_report_without_errors(
+    browser: str, run: dict[str, Any], details: dict[str, Any], tmp_path: Path
+) -> None:
+    dom, console = opened(browser, write_report(run, tmp_path, details), tmp_path / "profile")
+    assert console == []
+    shown = Page(dom)
+    assert len(shown.all("circle")) == 32
+    assert len(shown.all("svg")) == 8 + 2
+    panels = [one for one in shown.all("div") if one.get("class") == "panel"]
+    assert ["hidden" in one for one in panels] == [False, True, True, True]
+
+
+@pytest.mark.slow
+def test_choosing_a_setting_shows_its_panel_and_pointing_at_a_marker_its_numbers(
+    browser: str, run: dict[str, Any], details: dict[str, Any], tmp_path: Path
+) -> None:
+    path = write_report(run, tmp_path, details)
+    acts = """<script>document.querySelector('input[name=batch][value="8"]').click();
+    document.querySelector('.panel:not([hidden]) .mark.shipped').dispatchEvent(new Event("pointerover", {bubbles: true}));
+    </script>"""
+    path.write_text(path.read_text(encoding="utf-8").replace("</body>", f"{acts}</body>"), encoding="utf-8")
+    dom, console = opened(browser, path, tmp_path / "profile")
+    assert console == []
+    shown = [one for one in Page(dom).all("div") if one.get("class") == "panel" and "hidden" not in one]
+    assert [(one["data-batch"], one["data-length"]) for one in shown] == [("8", "32")]
+    tip = re.search(r'<div id="tip"[^>]*>([^<]*)</div>', dom)
+    assert tip is not None
+    assert "hidden" not in tip.group(0)
+    assert "onnxruntime-cpu-int8\naccuracy 89.9 %" in tip.group(1)
+
+
+@pytest.mark.slow
+def test_an_error_on_the_console_would_be_seen(browser: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.html"
+    path.write_text("<!doctype html><script>nothing.there()</script>")
+    assert "nothing is not defined" in "".join(opened(browser, path, tmp_path / "profile")[1])

@@ -1,0 +1,147 @@
+"""A shipped folder loads in optimum-onnx and in transformers 4, which that needs, and so in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import site
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+import compress as cp
+from compress.tasks import TASKS
+from tests.tasks.kinds import ROWS
+from tests.tiers import mostly_matrix
+from tests.tiny_models import LONGEST, PIECES, tiny_bert, tiny_for, tiny_of, toy_task
+
+SENTENCES = ["a good film", "bad"]
+SCRIPT = """
+import json, sys
+from optimum.onnxruntime import ORTModelForSequenceClassification
+from transformers import AutoTokenizer
+folder, *sentences = sys.argv[1:]
+model = ORTModelForSequenceClassification.from_pretrained(folder)
+batch = AutoTokenizer.from_pretrained(folder)(sentences, padding=True, return_tensors="pt")
+print(json.dumps({"logits": model(**batch).logits.tolist(), "labels": model.config.id2label}))
+"""
+TOKENS = """
+import json, sys
+import transformers
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+folder, *sentences = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+told = {"version": transformers.__version__, "ids": tokenizer(sentences)["input_ids"],
+        "longest": tokenizer.model_max_length, "special": tokenizer.all_special_tokens,
+        "logits": model(**tokenizer(sentences, padding=True, return_tensors="pt")).logits.tolist(),
+        "sizes": [model.config.hidden_size, model.config.num_hidden_layers, model.config.num_attention_heads]}
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def optimum_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python with optimum-onnx and the transformers that it pins in front of everything that is installed here."""
+    folder = tmp_path_factory.mktemp("optimum") / "environment"
+    venv.create(folder, with_pip=True)
+    packages = next((folder / "lib").glob("python*")) / "site-packages"
+    (packages / "parent.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
+    python = folder / "bin" / "python"
+    command = [str(python), "-m", "pip", "install", "--quiet", "optimum-onnx==0.1.*"]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    except subprocess.TimeoutExpired:
+        ended = subprocess.CompletedProcess(command, 1, "", "pip took more than 400 seconds")
+    if ended.returncode:
+        if os.environ.get("BERT_COMPRESS_NEED_OPTIMUM") == "1":
+            pytest.fail(f"optimum-onnx could not be installed: {ended.stderr[-500:]}")
+        pytest.skip("optimum-onnx could not be installed")
+    return python
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the folders of an environment are called differently there")
+@pytest.mark.parametrize("target", ["onnxruntime-cpu", "onnxruntime-cpu-int8"])
+def test_a_shipped_folder_answers_the_same_in_optimum(optimum_python: Path, tmp_path: Path, target: str) -> None:
+    model = tiny_bert()
+    shipped = cp.export(model, tmp_path / "out", target=target, task=toy_task())
+    ended = subprocess.run(
+        [str(optimum_python), "-c", SCRIPT, str(shipped.path), *SENTENCES],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    told = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert told["labels"] == {"0": "bad", "1": "good"}
+    with torch.no_grad():
+        batch = model.tokenizer(SENTENCES, padding=True, return_tensors="pt")
+        expected = model(**batch).logits.numpy()
+    tolerance = 1e-4 if target == "onnxruntime-cpu" else 0.25 * float(np.abs(expected).max())
+    assert np.abs(np.array(told["logits"]) - expected).max() < tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the folders of an environment are called differently there")
+@pytest.mark.parametrize("kind", mostly_matrix(TASKS, always=["token-classification"]))
+def test_a_folder_of_every_kind_of_task_opens_in_its_class_of_optimum(optimum_python: Path, tmp_path: Path, kind: str) -> None:
+    read = cp.task({"train": str(ROWS[kind](tmp_path, 120))}, kind=kind, max_length=LONGEST, allow_unknown=True)
+    model = tiny_for(read)
+    shipped = cp.export(model, tmp_path / "out", target="onnxruntime-cpu", task=read)
+    script = SCRIPT.replace("ORTModelForSequenceClassification", f"ORTModelFor{read.rules.head.architecture}")
+    ended = subprocess.run(
+        [str(optimum_python), "-c", script, str(shipped.path), *SENTENCES],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    told = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert list(told["labels"].values()) == list(read.labels)
+    with torch.no_grad():
+        expected = model(**model.tokenizer(SENTENCES, padding=True, return_tensors="pt")).logits.numpy()
+    assert np.abs(np.array(told["logits"]) - expected).max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the folders of an environment are called differently there")
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "fast"])
+def test_a_saved_folder_loads_in_transformers_4(optimum_python: Path, tmp_path: Path, kind: str) -> None:
+    """With tokens that were added, and with a tokenizer whose class has no other name than that of transformers 5."""
+    sizes: dict[str, Any] = {"vocab_size": len(PIECES) + 1}
+    model = tiny_of("distilbert", **sizes) if kind == "distilbert" else tiny_bert(**sizes)
+    if kind == "fast":
+        backend = model.tokenizer.backend_tokenizer
+        named = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+        model.tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **named)
+    model.tokenizer.add_special_tokens({"extra_special_tokens": ["[E1]"]})
+    folder = cp.save(model, tmp_path / "model")
+    sentences = ["a good film [E1]", "bad"]
+    ended = subprocess.run(
+        [str(optimum_python), "-c", TOKENS, str(folder), *sentences],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    told = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert told["version"].startswith("4.")
+    assert told["ids"] == model.tokenizer(sentences)["input_ids"]
+    assert told["longest"] == LONGEST
+    assert set(told["special"]) == {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[E1]"}
+    assert told["sizes"] == [16, 2, 4]
+    with torch.no_grad():
+        batch = model.tokenizer(sentences, padding=True, return_tensors="pt")
+        expected = model(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits.numpy()
+    assert np.abs(np.array(told["logits"]) - expected).max() < 1e-4

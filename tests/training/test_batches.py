@@ -1,0 +1,65 @@
+"""Batches cover every example, alike for a seed and an epoch, with little padding."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from compress.training.batches import TOKENS, epoch_batches, sorted_batches
+
+LENGTHS = np.random.default_rng(0).integers(3, 9, 103)
+
+
+def listed(batches: list[np.ndarray]) -> list[list[int]]:
+    return [batch.tolist() for batch in batches]
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 103, 500])
+def test_an_epoch_holds_each_example_once(size: int) -> None:
+    batches = epoch_batches(LENGTHS, size, seed=3, epoch=2)
+    assert sorted(index for batch in listed(batches) for index in batch) == list(range(103))
+    assert sorted(map(len, batches)) == sorted([size] * (103 // size) + [103 % size] * (103 % size > 0))
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    np.random.default_rng(5)
+    first = listed(epoch_batches(LENGTHS, 8, seed=3, epoch=2))
+    assert listed(epoch_batches(LENGTHS.copy(), 8, seed=3, epoch=2)) == first
+    assert listed(epoch_batches(LENGTHS, 8, seed=4, epoch=2)) != first
+    assert listed(epoch_batches(LENGTHS, 8, seed=3, epoch=3)) != first
+    assert listed(epoch_batches(LENGTHS, 8, seed=2, epoch=3)) != first
+
+
+def test_examples_of_a_batch_are_of_like_length() -> None:
+    """Sorted by length and cut, so that no two batches overlap by more than a shared end."""
+    spans = sorted((LENGTHS[batch].min(), LENGTHS[batch].max()) for batch in epoch_batches(LENGTHS, 8, seed=3, epoch=0))
+    assert all(former[1] <= latter[0] for former, latter in pairwise(spans))
+
+
+def test_examples_of_one_length_meet_others_in_each_epoch() -> None:
+    partners = [
+        {frozenset(batch) for batch in listed(epoch_batches(np.full(64, 5), 8, seed=1, epoch=epoch))} for epoch in (0, 1)
+    ]
+    assert not partners[0] & partners[1]
+
+
+def test_short_batches_do_not_always_come_first() -> None:
+    means = [LENGTHS[batch].mean() for batch in epoch_batches(LENGTHS, 8, seed=3, epoch=0)]
+    assert means != sorted(means)
+    assert means != sorted(means, reverse=True)
+
+
+def test_no_examples_make_no_batches() -> None:
+    assert epoch_batches(np.array([], dtype=np.int64), 8, seed=0, epoch=0) == []
+    assert sorted_batches(np.array([], dtype=np.int64), 8) == []
+
+
+def test_sorted_batches_start_with_the_longest() -> None:
+    assert listed(sorted_batches(np.array([3, 9, 5, 9, 4]), 2)) == [[1, 3], [2, 4], [0]]
+
+
+def test_batches_of_long_examples_hold_fewer_of_them() -> None:
+    found = sorted_batches(np.array([300, TOKENS // 2, 2 * TOKENS, 10, TOKENS // 3, 300, 10]), 3)
+    assert listed(found) == [[2], [1, 4], [0, 5, 3], [6]]
