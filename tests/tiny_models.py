@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel
 
-from compress.models.families import FAMILIES, fitted_tokenizer
+from compress.models.families import KNOWN, fitted_tokenizer
 from compress.models.heads import set_names
 from compress.tasks.labelled import Task
 from compress.tasks.split import Role, Split
@@ -74,7 +74,7 @@ def tiny_for(task: Task, *, seed: int = 3) -> PreTrainedModel:
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = FAMILIES["bert"].classes[task.rules.head.architecture](config)
+        model = KNOWN["bert"].classes[task.rules.head.architecture](config)
     model.tokenizer, model.label, model.has_new_head = fitted_tokenizer(tiny_tokenizer(), config), "tiny", False
     return model.eval()
 
@@ -104,7 +104,7 @@ def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, **changes: Any) -> Pre
         layers: That are executed.
         changes: Other values of the configuration.
     """
-    family = FAMILIES[kind]
+    family = KNOWN[kind]
     values = {
         "vocab_size": len(PIECES),
         "num_hidden_layers": layers,

@@ -19,6 +19,8 @@ from compress.runtimes.sessions import LOGITS, check_inputs, feeds, loaded
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from compress.models.families.family import EncoderFree
+
 WORKER = "compress.benchmark.worker"
 PRODUCTS = frozenset(
     {
@@ -60,12 +62,14 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     """
     from torch import nn
 
-    from compress.models.families import EncoderFree, known_family
+    from compress.models.families import known_family
+    from compress.models.families.family import EncoderFree
     from compress.models.heads import head_of
-    from compress.models.layout import attention_of, encoder_layers, head_count
+    from compress.models.layout import encoder_layers, head_count, head_size
 
-    if isinstance(known_family(model), EncoderFree):
-        return _plain_macs(model, length)
+    family = known_family(model)
+    if isinstance(family, EncoderFree):
+        return _plain_macs(model, family, length)
     layers = encoder_layers(model)
     inside = {id(module) for layer in layers for module in layer.modules()}
     head = {id(module) for name, module in model.base_model.named_modules() if name.partition(".")[0] == "pooler"}
@@ -75,15 +79,15 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     total = 0
     for layer in layers:
         weights = (one.in_features * one.out_features for one in layer.modules() if isinstance(one, nn.Linear))
-        total += length * sum(weights) + 2 * length * length * head_count(layer) * attention_of(layer).attention_head_size
+        total += length * sum(weights) + 2 * length * length * head_count(layer) * head_size(layer)
     for module in model.modules():
         if isinstance(module, nn.Linear) and id(module) not in inside:
             total += module.in_features * module.out_features * (length if id(module) in embedding else 1)
     return total
 
 
-def _plain_macs(model: PreTrainedModel, length: int) -> int:
-    """The same of a model without an encoder: an LSTM sees every token, its head one state; a mean multiplies every vector."""
+def _plain_macs(model: PreTrainedModel, family: EncoderFree, length: int) -> int:
+    """The same of a model without an encoder: an LSTM sees every token, its head one state."""
     from torch import nn
 
     total = sum(one.in_features * one.out_features for one in model.modules() if isinstance(one, nn.Linear))
@@ -91,10 +95,7 @@ def _plain_macs(model: PreTrainedModel, length: int) -> int:
     for one in model.modules():
         if isinstance(one, nn.LSTM):
             total += sentences * length * sum(weight.numel() for weight in one.parameters() if weight.ndim == 2)
-    if model.config.model_type == "static":
-        pairs = model.config.bigram_size * (length - 1) if model.config.bigram_buckets else 0
-        total += sentences * (model.config.embedding_size * length + pairs)
-    return total
+    return total + sentences * family.macs(model.config, length)
 
 
 def onnx_counts(path: Path, length: int, process: RuntimeProcess | None = None) -> dict[str, int]:

@@ -44,10 +44,10 @@ def answers_told(subject: Subject, task: Task, max_length: int) -> tuple[np.ndar
 def _names_as_transformers_reads_them(subject: Subject) -> dict[int, str]:
     from transformers import AutoConfig
 
-    from compress.models.families import PLAIN
+    from compress.models.families import WITHOUT_ENCODER
 
     values = read_json(subject.path / CONFIG)
-    if values.get("model_type") in PLAIN:  # whose classes transformers does not have
+    if values.get("model_type") in WITHOUT_ENCODER:  # whose classes transformers does not have
         return {int(index): name for index, name in values["id2label"].items()}
     with libraries_silenced():
         names: dict[int, str] = AutoConfig.from_pretrained(subject.path, local_files_only=True).id2label

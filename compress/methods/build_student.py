@@ -6,13 +6,14 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from transformers import BertForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.errors import InputError, NoEffect, raise_together
-from compress.models.families import inputs_of
+from compress.models.families import KNOWN, WITHOUT_ENCODER, can, encoder_family, inputs_of, known_family
+from compress.models.families.family import EncoderFree, Student
 from compress.models.from_teacher import student_of
-from compress.models.init_from_teacher import KINDS, InitFromTeacher
+from compress.models.init_from_teacher import InitFromTeacher
 from compress.models.layout import encoder_layers
 from compress.models.principal import Batches, seen_by
 from compress.models.sharing import why_not_cut
@@ -45,22 +46,6 @@ SHAPES: dict[str, dict[str, int]] = {
     "albert_base": {"layers": 12, "width": 768, "intermediate": 3072, "heads": 12, "embedding": 128, "groups": 1},
 }
 """TinyBERT's, MiniLM's, those of Turc et al. 2019, MobileBERT's and ALBERT's."""
-OWN = {
-    "embedding": ("mobilebert", "albert"),
-    "bottleneck": ("mobilebert",),
-    "feed_forwards": ("mobilebert",),
-    "normalization": ("mobilebert",),
-    "groups": ("albert",),
-    "buckets": ("static",),
-}
-"""Which kinds have a size that not all have."""
-
-PLAIN_SIZES = {
-    "bilstm": {"embedding": "embedding_size", "width": "lstm_size"},
-    "static": {"embedding": "embedding_size", "width": "head_size", "buckets": "bigram_buckets"},
-}
-"""What the sizes of students without an encoder are called in their configurations."""
-
 Kind = Annotated[
     Literal["bert", "distilbert", "mobilebert", "albert", "bilstm", "static"], Field(description="family of the student")
 ]
@@ -153,31 +138,36 @@ def build_student(
     }
     _check_teacher(model)
     run = run or StepContext()
-    if kind in PLAIN_SIZES:
+    if kind in WITHOUT_ENCODER:
         return _without_encoder(model, kind, given | {"shape": shape, "keep": keep}, initial, task, run)
-    sizes, chosen = _settled(model, kind, SHAPES.get(shape or "", {}), given, keep)
-    copies = _copies(model, kind, sizes, initial)
-    _check(model, kind, given, sizes, chosen, keep, initial, copies)
-    if kind == "bert" and copies and chosen == list(range(len(encoder_layers(model)))):
+    student_kind = encoder_family(kind).student
+    assert student_kind is not None
+    sizes, chosen = _settled(model, student_kind, SHAPES.get(shape or "", {}), given, keep)
+    copies = _copies(model, student_kind, sizes, initial)
+    _check(model, kind, student_kind, given, sizes, keep, initial, copies)
+    is_same = kind == model.config.model_type
+    if is_same and copies and chosen == list(range(len(encoder_layers(model)))):
         raise NoEffect("build_student: the student would have the teacher's shape and layers; make it smaller.")
     student = new_student(kind, model, sizes, run.seed)
     if initial == "random":
         return student
-    needs_sentences = kind != "bert" or not copies
+    needs_sentences = not is_same or not copies
     if needs_sentences and task is None:
         raise InputError(f"build_student of kind {kind} looks at the teacher's states; give task, or use initial: random.")
     if run.is_rehearsal:
         return student
     batches = _batches(model, task) if needs_sentences and task is not None else []
     seen = seen_by(model, batches) if batches else None
-    KINDS[kind](student, InitFromTeacher(model, chosen, copies, _as_read(student, batches), seen, run.seed))
+    student_kind.begin(student, InitFromTeacher(model, chosen, copies, _as_read(student, batches), seen, run.seed))
     return student
 
 
 def _without_encoder(
     model: PreTrainedModel, kind: str, given: dict[str, Any], initial: str, task: Task | None, run: StepContext
 ) -> PreTrainedModel:
-    names, told = PLAIN_SIZES[kind], {name: value for name, value in given.items() if value is not None}
+    family = KNOWN[kind]
+    assert isinstance(family, EncoderFree)
+    names, told = family.student_sizes, {name: value for name, value in given.items() if value is not None}
     wrong = told.keys() - names.keys()
     problems = [f"{name} is given, but a {kind} has {', '.join(names)} alone; leave it out." for name in wrong]
     if initial not in ("auto", "random"):
@@ -190,7 +180,7 @@ def _without_encoder(
 
 
 def _check_teacher(model: PreTrainedModel) -> None:
-    if type(model) is not BertForSequenceClassification:
+    if not can(model, "teach") or type(model) is not known_family(model).classifier:
         raise InputError(f"build_student starts from a BERT classifier, but the model is a {type(model).__name__}; give one.")
     why = why_not_cut(model, width=True, do="build the student")
     if why:
@@ -205,49 +195,61 @@ def _check_teacher(model: PreTrainedModel) -> None:
 
 
 def _settled(
-    model: PreTrainedModel, kind: str, named: dict[str, int], given: dict[str, Any], keep: list[int] | None
+    model: PreTrainedModel, student: Student, named: dict[str, int], given: dict[str, Any], keep: list[int] | None
 ) -> tuple[StudentShape, list[int]]:
-    """The student's sizes, and the teacher layers that its own come from (none for MobileBERT)."""
+    """The student's sizes, and the teacher layers that its own come from, if it takes any."""
     config, depth = model.config, len(encoder_layers(model))
-    is_mobile, is_albert = kind == "mobilebert", kind == "albert"
-    told = {key: size for key, size in named.items() if kind in OWN.get(key, (kind,))}
+    groups, bottleneck = student.takes == "groups", student.bottleneck
+    told = {key: size for key, size in named.items() if key not in _own_sizes() or key in student.own_sizes}
     told |= {key: size for key, size in given.items() if size is not None}
     width = told.get("width", config.hidden_size)
-    half = depth if is_mobile or is_albert else max(1, depth // 2)
-    bottleneck = told.get("bottleneck", max(1, width // 4))
+    inside = told.get("bottleneck", max(1, width // 4))
     sizes = StudentShape(
-        layers=told.get("layers", len(keep) if keep and not is_albert else half),
+        layers=told.get("layers", len(keep) if keep and not groups else max(1, depth // 2) if student.halves else depth),
         width=width,
-        intermediate=told.get("intermediate", 4 * bottleneck if is_mobile else config.intermediate_size),
-        heads=told.get("heads", 4 if is_mobile else config.num_attention_heads),
+        intermediate=told.get("intermediate", 4 * inside if bottleneck else config.intermediate_size),
+        heads=told.get("heads", 4 if bottleneck else config.num_attention_heads),
         embedding=told.get("embedding", max(1, width // 4)),
-        bottleneck=bottleneck,
+        bottleneck=inside,
         feed_forwards=told.get("feed_forwards", 4),
         normalization=given["normalization"] or "no_norm",
-        groups=told.get("groups", len(keep) if keep and is_albert else 1),
+        groups=told.get("groups", len(keep) if keep and groups else 1),
     )
-    count = 0 if is_mobile else sizes.groups if is_albert else sizes.layers
-    if keep is None and is_albert and 0 < count <= depth:
+    count = {"nothing": 0, "groups": sizes.groups, "layers": sizes.layers}[student.takes]
+    if keep is None and groups and 0 < count <= depth:
         return sizes, [(2 * group + 1) * depth // (2 * count) for group in range(count)]
     return sizes, list(keep) if keep is not None else spread_layers(count, depth) if 0 < count <= depth else []
 
 
-def _copies(model: PreTrainedModel, kind: str, sizes: StudentShape, initial: str) -> bool:
+def _own_sizes() -> dict[str, list[str]]:
+    """The sizes that not all kinds have, each with the kinds that have it."""
+    found: dict[str, list[str]] = {}
+    for kind, family in KNOWN.items():
+        if isinstance(family, EncoderFree):
+            own = tuple(family.student_sizes.keys() - {"width", "embedding"})
+        else:
+            own = family.student.own_sizes if family.student else ()
+        for size in own:
+            found.setdefault(size, []).append(kind)
+    return found
+
+
+def _copies(model: PreTrainedModel, student: Student, sizes: StudentShape, initial: str) -> bool:
     config = model.config
     alike = (sizes.width, sizes.intermediate, sizes.heads) == (
         config.hidden_size,
         config.intermediate_size,
         config.num_attention_heads,
     )
-    return kind != "mobilebert" and (initial == "copy" or (initial == "auto" and alike))
+    return student.takes != "nothing" and (initial == "copy" or (initial == "auto" and alike))
 
 
 def _check(
     model: PreTrainedModel,
     kind: str,
+    student: Student,
     given: dict[str, Any],
     sizes: StudentShape,
-    chosen: list[int],
     keep: list[int] | None,
     initial: str,
     copies: bool,
@@ -255,25 +257,23 @@ def _check(
     depth, config = len(encoder_layers(model)), model.config
     problems = [
         f"{name} is given, but only {' and '.join(kinds)} have it; leave it out."
-        for name, kinds in OWN.items()
+        for name, kinds in _own_sizes().items()
         if given[name] is not None and kind not in kinds
     ]
-    divided, width = ("bottleneck", sizes.bottleneck) if kind == "mobilebert" else ("width", sizes.width)
+    divided, width = ("bottleneck", sizes.bottleneck) if student.bottleneck else ("width", sizes.width)
     if width % sizes.heads:
         problems.append(f"heads is {sizes.heads}, which does not divide {divided} {width}; choose another of the two.")
-    if kind == "albert" and sizes.groups > sizes.layers:
+    if student.takes == "groups" and sizes.groups > sizes.layers:
         problems.append(f"groups is {sizes.groups}, but only {sizes.layers} layers run; use at most as many.")
-    if kind in OWN["embedding"] and sizes.embedding > sizes.width:
+    if "embedding" in student.own_sizes and sizes.embedding > sizes.width:
         problems.append(f"embedding is {sizes.embedding}, but width is {sizes.width}; use at most as much.")
-    takes_layers = initial != "random" and kind != "mobilebert"
-    if kind == "mobilebert" and initial in ("copy", "principal"):
-        problems.append(f"initial is {initial}, but no layer of a BERT fits into a mobilebert; use auto or random.")
+    takes_layers = initial != "random" and student.takes != "nothing"
+    if student.takes == "nothing" and initial in ("copy", "principal"):
+        problems.append(f"initial is {initial}, but no layer of a BERT fits into a {kind}; use auto or random.")
     if keep is not None and not takes_layers:
         problems.append(f"keep is {keep}, but no layer is taken from the teacher; leave it out.")
     elif keep is not None:
-        problems += _wrong_keep(
-            keep, depth, "groups" if kind == "albert" else "layers", sizes.groups if kind == "albert" else sizes.layers
-        )
+        problems += _wrong_keep(keep, depth, student.takes, sizes.groups if student.takes == "groups" else sizes.layers)
     limits = {
         "layers": depth,
         "width": config.hidden_size,

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.errors import InputError
-from compress.models.families import family_of
+from compress.models.families import can, family_of
 from compress.models.layout import distinct_layers, encoder_layers
 from compress.models.sharing import why_not_cut
 from compress.models.surgery import keep_heads, keep_neurons
@@ -24,7 +24,7 @@ from compress.pruning.gates import fold_gates
 from compress.pruning.guesses import with_fewer
 from compress.pruning.layer_matching import matched_layers
 from compress.pruning.structure_masks import Gates, StructureMasks, encoder_parameters, layer_costs
-from compress.pruning.width import KINDS, fold_width, keep_width, of_width, refuse_width
+from compress.pruning.width import fold_width, keep_width, of_width, refuse_width
 from compress.tasks.labelled import Task
 from compress.training.compatibility import check_fit, labels_aligned
 from compress.training.loop import train
@@ -193,7 +193,7 @@ def _checked(
     if fraction >= most:
         raise InputError(
             f"prune_cofi.fraction is {fraction}, but heads and neurons are only {most:.3f} of the encoder's parameters; lower "
-            f"it{', or set width to true' if model.config.model_type in KINDS else ''}."
+            f"it{', or set width to true' if can(model, 'gate_width') else ''}."
         )
     depth = len(encoder_layers(teacher))
     layers = sorted({max(1, math.floor(number * depth / TAUGHT + 0.5)) for number in range(1, TAUGHT + 1)})

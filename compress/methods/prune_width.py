@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.errors import InputError, NoEffect
-from compress.models.families import family_of
+from compress.models.families import family_of, why_not
 from compress.models.heads import check_reads_whole
 from compress.models.layout import distinct_layers
 from compress.models.sharing import why_not_cut
@@ -98,7 +98,7 @@ def prune_width(
         sums.topk(width).indices.sort().values for sums in _importances(student, (stream, pooled), importance, encoded, run)
     )
     narrow(student, stream, keep)
-    if refit and model.config.model_type != "albert":
+    if refit and not family_of(model).repeats_layers:
         batches = [on_device(encoded.batch(rows), "cpu") for rows in sorted_batches(encoded.lengths, BATCH_SIZE)]
         refit_stream(model, student, keep, batches)
     keep_channels(pooled, keep_pooled)
@@ -113,14 +113,8 @@ def prune_width(
 
 
 def _check(model: PreTrainedModel, task: Task) -> None:
-    family_of(model)
-    if model.config.model_type == "mobilebert":
-        raise InputError(
-            "prune_width: a MobileBERT computes in its bottlenecks, which the stream between its layers does not narrow; "
-            "use build_student with a smaller bottleneck, or start from a BERT, DistilBERT or ALBERT."
-        )
+    why = why_not(model, "narrow") or why_not_cut(model, width=True)
     check_reads_whole("prune_width", model)
-    why = why_not_cut(model, width=True)
     if why:
         raise InputError(f"prune_width: {why}")
     check_prunable("prune_width", model, task)

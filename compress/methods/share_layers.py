@@ -15,10 +15,9 @@ from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, one_of_two, within_range
 from compress.errors import InputError, NoEffect
-from compress.models.albert import as_albert
 from compress.models.alignment import align_heads, align_neurons
 from compress.models.factors import embedding_rank
-from compress.models.families import family_of
+from compress.models.families import family_of, why_not
 from compress.models.heads import head_of
 from compress.models.layout import Parts, encoder_layers, head_count, layer_parts, neuron_count, parameter_count
 from compress.models.principal import Activations, Batches, fit_norms, observe, seen_by
@@ -34,7 +33,6 @@ from compress.training.step_context import StepContext
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
-KINDS = ("bert", "distilbert")
 
 GroupSize = Annotated[int, Field(ge=1)]
 Initial = Literal["aligned", "mean", "copy"]
@@ -120,9 +118,9 @@ def share_layers(
         raise NoEffect("share_layers: these layers share these weights already; use larger groups, or remove the step.")
     if keep_norms and not run.is_rehearsal:
         fit_norms(student, batches, _own_norms(student, seen))
-    whole = not head_of(student).reads_tokens
-    if whole and parts == "all" and not keep_norms and not keep_biases and _fits_albert(student, sizes):
-        student = as_albert(student, len(sizes))
+    whole, as_shared = not head_of(student).reads_tokens, family_of(student).as_shared
+    if as_shared and whole and parts == "all" and not keep_norms and not keep_biases and _are_even(student, sizes):
+        student = as_shared(student, len(sizes))
     run.facts["groups"] = sizes
     logger.info(
         "layers share in groups of %s: %.2f M of %.2f M parameters",
@@ -135,11 +133,7 @@ def share_layers(
 
 def _checked(model: PreTrainedModel, group: int | None, groups: list[int] | None) -> list[int]:
     """The sizes of the groups, once they fit."""
-    if model.config.model_type not in KINDS:
-        raise InputError(
-            f"share_layers: the layers of a {model.config.model_type} cannot share more; start from a {' or '.join(KINDS)}."
-        )
-    why = why_too_late(model, "share its layers", "quantize_aware", "swap_attention", "low_rank")
+    why = why_not(model, "share") or why_too_late(model, "share its layers", "quantize_aware", "swap_attention", "low_rank")
     if why:
         raise InputError(f"share_layers: {why}")
     told = read_structure(model)["layers"]
@@ -242,18 +236,14 @@ def _merge(layers: Sequence[Any], path: str, attribute: str, initial: Initial) -
         parameter.copy_(value)
 
 
-def _fits_albert(student: PreTrainedModel, sizes: Sequence[int]) -> bool:
-    """Whether the class of transformers can tell all of it."""
+def _are_even(student: PreTrainedModel, sizes: Sequence[int]) -> bool:
+    """Whether the groups are of one size and the layers of those that config.json tells."""
     config = student.config
-    told = (
-        {
-            "heads": config.num_attention_heads,
-            "head_size": config.hidden_size // config.num_attention_heads,
-            "intermediate": config.intermediate_size,
-        }
-        if config.model_type == "bert"
-        else None
-    )
+    told = {
+        "heads": config.num_attention_heads,
+        "head_size": config.hidden_size // config.num_attention_heads,
+        "intermediate": config.intermediate_size,
+    }
     return (
         len(set(sizes)) == 1
         and embedding_rank(student) is None

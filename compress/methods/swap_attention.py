@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from compress.arguments import fits_together, within_range
 from compress.errors import InputError
 from compress.models.attention.hashing import recall
-from compress.models.attention.long_attention import DEFAULTS, FAMILIES_OF, Reformer, attention_kind, swap
+from compress.models.attention.long_attention import DEFAULTS, Reformer, attention_kind, swap
+from compress.models.families import why_not
 from compress.models.heads import check_reads_whole
 from compress.models.layout import encoder_layers, head_count
 from compress.models.sharing import why_too_late
@@ -192,11 +193,9 @@ def _recalled(student: PreTrainedModel, texts: list[list[tuple[torch.Tensor, ...
 
 
 def _check(model: PreTrainedModel, task: Task, positions: int, sizes: Mapping[str, int | None], *, is_trial: bool) -> None:
-    if model.config.model_type not in FAMILIES_OF:
-        raise InputError(
-            f"swap_attention: the attention of a {model.config.model_type} cannot be swapped; start from a "
-            f"{' or '.join(FAMILIES_OF)}."
-        )
+    other = why_not(model, "attend_far")
+    if other:
+        raise InputError(f"swap_attention: {other}")
     held = attention_kind(model)
     if held is not None:
         raise InputError(f"swap_attention: the model's attention is {held} already; start from the model before that step.")

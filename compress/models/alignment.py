@@ -15,7 +15,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from compress.models.families import family_of_layer
-from compress.models.layout import attention_of, head_count, neuron_count, projections_of
+from compress.models.layout import head_count, head_size, neuron_count, projections_of
 
 SMALLEST = 1e-12
 
@@ -49,8 +49,8 @@ def align_heads(layer: Any, like: Any, seen: torch.Tensor, wanted: torch.Tensor)
         seen: What the layer's heads answer, (tokens, heads * head size).
         wanted: What the other's answer to the same tokens.
     """
-    heads, size = head_count(layer), attention_of(layer).attention_head_size
-    assert (heads, size) == (head_count(like), attention_of(like).attention_head_size)
+    heads, size = head_count(layer), head_size(layer)
+    assert (heads, size) == (head_count(like), head_size(like))
     order = torch.tensor(_matched(_likeness(like, layer, wanted, seen, size)))
     columns = (order[:, None] * size + torch.arange(size)).flatten()
     behind = layer.get_submodule(family_of_layer(layer).context)

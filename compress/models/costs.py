@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 
 from compress.models.families import family_of_layer
 from compress.models.layout import (
-    attention_of,
     distinct_layers,
     encoder_layers,
     head_count,
+    head_size,
     neuron_count,
     projections_of,
     reads_first_token_only,
@@ -82,14 +82,14 @@ def encoder_macs(model: PreTrainedModel, length: float) -> Costs:
 
 
 def _attention_macs(layer: Any, length: float) -> np.ndarray:
-    size, outputs = attention_of(layer).attention_head_size, layer.get_submodule(family_of_layer(layer).context).out_features
+    size, outputs = head_size(layer), layer.get_submodule(family_of_layer(layer).context).out_features
     projected = sum(one.in_features for one in projections_of(layer)) + outputs
     return np.arange(head_count(layer) + 1.0) * size * (length * projected + 2 * length**2)
 
 
 def _first_token_macs(layer: Any, length: float) -> np.ndarray:
     """One token's query and answer; key and value projections on the query's side, in a row of full width for each head."""
-    size, outputs = attention_of(layer).attention_head_size, layer.get_submodule(family_of_layer(layer).context).out_features
+    size, outputs = head_size(layer), layer.get_submodule(family_of_layer(layer).context).out_features
     query, key, value = (one.in_features for one in projections_of(layer))
     heads = np.arange(head_count(layer) + 1.0)
     width = heads * size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,45 +10,37 @@ from torch import nn
 
 
 class EmptyLinear(nn.Linear):
-    """A Linear that reads nothing, and answers its bias, or that answers nothing: no product is computed or exported."""
+    """A Linear that reads nothing, and answers its bias (0 without one), or that answers nothing: nothing is multiplied."""
 
     def reset_parameters(self) -> None:
         """Let the bias be 0; torch would warn of a weight without elements."""
-        nn.init.zeros_(self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not self.out_features:
             return input[..., :0]
-        return self.bias.to(input.dtype).expand(*input.shape[:-1], -1)
+        bias = self.bias if self.bias is not None else input.new_zeros(self.out_features)
+        return bias.to(input.dtype).expand(*input.shape[:-1], -1)
 
 
-def linear_of(inputs: int, outputs: int) -> nn.Linear:
-    """A Linear with a bias; an empty one where either width is 0."""
-    return (nn.Linear if inputs and outputs else EmptyLinear)(inputs, outputs)
+def linear_of(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    """A Linear; an empty one where either width is 0."""
+    return (nn.Linear if inputs and outputs else EmptyLinear)(inputs, outputs, bias=bias)
 
 
-def without_heads(attention: Any) -> None:
-    """Let an attention module, in place, answer to its output Linear that there are no heads."""
-    if not hasattr(attention, "is_headless"):
-        attention.__class__ = _headless(type(attention))
+class Headless(nn.Module):
+    """What stands for an attention module without heads: its parts and sizes, and what the family answers then.
 
+    Args:
+        plain: The module, whose parts this one takes over.
+        answer: See `Family.headless`.
+    """
 
-def _headless(kind: type[nn.Module]) -> type[nn.Module]:
-    forward = _FORWARDS.get(kind.__name__, _forward)
-    return type(f"Headless{kind.__name__}", (kind,), {"forward": forward, "is_headless": True})
+    def __init__(self, plain: nn.Module, answer: Callable[[Any, torch.Tensor], tuple[torch.Tensor, None]]) -> None:
+        super().__init__()
+        vars(self).update(vars(plain))
+        self.answer = answer
 
-
-def _forward(attention: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
-    """BERT's and MobileBERT's, whose output Linear stands behind the module."""
-    return hidden_states[..., :0], None
-
-
-def _forward_in_distilbert(attention: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
-    return attention.out_lin(hidden_states), None
-
-
-def _forward_in_albert(attention: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
-    return attention.LayerNorm(hidden_states + attention.output_dropout(attention.dense(hidden_states))), None
-
-
-_FORWARDS = {"DistilBertSelfAttention": _forward_in_distilbert, "AlbertAttention": _forward_in_albert}
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+        return self.answer(self, hidden_states)

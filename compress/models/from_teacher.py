@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from compress.models.families import PLAIN, fitted_tokenizer
+from compress.models.families import KNOWN, fitted_tokenizer
 from compress.models.token_vectors import principal, token_vectors
 
 
@@ -37,7 +37,7 @@ def student_of(
     Raises:
         InputError: The vectors are to be wider than the teacher.
     """
-    family, own = PLAIN[kind], teacher.tokenizer if tokenizer is None else tokenizer
+    family, own = KNOWN[kind], teacher.tokenizer if tokenizer is None else tokenizer
     sizes.setdefault("embedding_size", min(family.config().embedding_size, teacher.config.hidden_size))
     config = family.config(
         vocab_size=teacher.config.vocab_size if tokenizer is None else len(tokenizer),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.models.families import Family, family_of
+from compress.models.families import family_of
 from compress.models.layout import distinct_layers, encoder_layers
 from compress.models.principal import (
     Activations,
@@ -18,11 +17,9 @@ from compress.models.principal import (
     basis_of,
     fit_norms,
     moment_of,
-    observe,
     project_embeddings,
     project_head,
     project_layer,
-    regression,
 )
 from compress.models.students import copy_layers, embedding_tables, pooler_of, write_embeddings
 
@@ -48,7 +45,7 @@ class InitFromTeacher:
     seed: int
 
 
-def _basis(lesson: InitFromTeacher, width: int) -> torch.Tensor:
+def state_basis(lesson: InitFromTeacher, width: int) -> torch.Tensor:
     """The identity where the width stays, else principal components of all states of the teacher together."""
     assert lesson.seen is not None
     if width == lesson.teacher.config.hidden_size:
@@ -56,17 +53,17 @@ def _basis(lesson: InitFromTeacher, width: int) -> torch.Tensor:
     return basis_of(moment_of([*lesson.seen.states, *lesson.seen.attended]), width, lesson.seed)
 
 
-def teach_bert(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
+def begin_like_bert(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
     """BERT and DistilBERT: embeddings, layers and head."""
     if lesson.copies:
         _copy_embeddings(lesson.teacher, student)
         copy_layers(lesson.teacher, student, lesson.keep)
-        _copy_head(student, lesson)
+        copy_head(student, lesson)
         return
     assert lesson.seen is not None
-    basis = _basis(lesson, student.config.hidden_size)
+    basis = state_basis(lesson, student.config.hidden_size)
     project_embeddings(lesson.teacher, student, basis)
-    _project_layers(student, lesson, basis)
+    project_layers(student, lesson, basis)
     project_head(lesson.teacher, student, basis, lesson.seen)
     norms = [(student.base_model.embeddings.LayerNorm, lesson.seen.states[0] @ basis)]
     fit_norms(student, lesson.batches, [*norms, *_layer_norms(student, lesson, basis)])
@@ -77,16 +74,16 @@ def _copy_embeddings(teacher: PreTrainedModel, student: PreTrainedModel) -> None
     student.base_model.embeddings.LayerNorm.load_state_dict(teacher.base_model.embeddings.LayerNorm.state_dict())
 
 
-def _copy_head(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
-    if student.config.model_type == "distilbert":  # its head has another activation
+def copy_head(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
+    if family_of(student).pooler_is_relu:
         assert lesson.seen is not None
-        project_head(lesson.teacher, student, _basis(lesson, student.config.hidden_size), lesson.seen)
+        project_head(lesson.teacher, student, state_basis(lesson, student.config.hidden_size), lesson.seen)
         return
     pooler_of(student).load_state_dict(pooler_of(lesson.teacher).state_dict())
     student.classifier.load_state_dict(lesson.teacher.classifier.state_dict())
 
 
-def _project_layers(student: PreTrainedModel, lesson: InitFromTeacher, basis: torch.Tensor) -> None:
+def project_layers(student: PreTrainedModel, lesson: InitFromTeacher, basis: torch.Tensor) -> None:
     assert lesson.seen is not None
     layers, families = encoder_layers(lesson.teacher), (family_of(lesson.teacher), family_of(student))
     for index, layer in zip(lesson.keep, distinct_layers(student), strict=True):
@@ -106,76 +103,10 @@ def _layer_norms(
     return norms
 
 
-def _table_basis(lesson: InitFromTeacher, width: int) -> torch.Tensor:
+def table_basis(lesson: InitFromTeacher, width: int) -> torch.Tensor:
     """Principal components of what the word table holds and of what the embeddings answer, half each, so that words that the
     sentences lack count too."""
     assert lesson.seen is not None
     table = embedding_tables(lesson.teacher)["word_embeddings"]
     moments = [moment_of([table - table.mean(0)]), moment_of([lesson.seen.states[0]])]
     return basis_of(sum((moment / moment.trace() for moment in moments), torch.zeros(())), width, lesson.seed)
-
-
-@torch.no_grad()
-def teach_albert(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
-    """ALBERT: factorised embeddings, one teacher layer for each group, and the head."""
-    assert lesson.seen is not None
-    seen, base = lesson.seen, student.base_model
-    basis, narrow = _basis(lesson, student.config.hidden_size), _table_basis(lesson, student.config.embedding_size)
-    project_embeddings(lesson.teacher, student, narrow)
-    fit_norms(student, lesson.batches, [(base.embeddings.LayerNorm, seen.states[0] @ narrow)])
-    answered = observe(student, lesson.batches, {"embeddings": (base.embeddings.LayerNorm, False)})["embeddings"]
-    weight, bias = regression(answered, seen.states[0] @ basis)
-    base.encoder.embedding_hidden_mapping_in.weight.copy_(weight)
-    base.encoder.embedding_hidden_mapping_in.bias.copy_(bias)
-    if lesson.copies:
-        copy_layers(lesson.teacher, student, lesson.keep)
-        _copy_head(student, lesson)
-        return
-    _project_layers(student, lesson, basis)
-    for index, layer in zip(lesson.keep, distinct_layers(student), strict=True):
-        _take_norms(lesson.teacher, layer, family_of(student), basis, index)
-    project_head(lesson.teacher, student, basis, seen)
-
-
-def _take_norms(teacher: PreTrainedModel, layer: Any, family: Family, basis: torch.Tensor, index: int) -> None:
-    """Gains at their root mean square and offsets through the basis: a layer that runs several times fits no single state."""
-    old: Any = encoder_layers(teacher)[index]
-    wide = len(basis) / basis.shape[1]
-    for theirs, ours in (
-        (family_of(teacher).attention_norm, family.attention_norm),
-        (family_of(teacher).output_norm, family.output_norm),
-    ):
-        from_norm, to_norm = old.get_submodule(theirs), layer.get_submodule(ours)
-        if wide == 1:
-            to_norm.load_state_dict(from_norm.state_dict())
-            continue
-        to_norm.weight.fill_(from_norm.weight.double().square().mean().sqrt() * wide**0.5)
-        to_norm.bias.copy_(basis.T @ from_norm.bias.double())
-
-
-@torch.no_grad()
-def teach_mobilebert(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
-    """MobileBERT: the embeddings; no layer of a BERT fits into its bottlenecks, so they stay random, and so does the head.
-
-    Of the three words that it reads at each place the middle one gets the teacher's table, the others start at 0. The row of
-    the padding is 0, as is what lies beyond a sentence's ends, so that padding does not reach its neighbours.
-    """
-    assert lesson.seen is not None
-    held: Any = student.base_model.embeddings
-    size, tables = student.config.embedding_size, embedding_tables(lesson.teacher)
-    basis, narrow = _basis(lesson, student.config.hidden_size), _table_basis(lesson, size)
-    words = tables.pop("word_embeddings") @ narrow
-    words[held.word_embeddings.padding_idx] = 0
-    write_embeddings(student, {"word_embeddings": words, **{name: table @ basis for name, table in tables.items()}})
-    held.embedding_transformation.weight.zero_()
-    held.embedding_transformation.weight[:, size : 2 * size] = (basis.T @ narrow).float()
-    held.embedding_transformation.bias.zero_()
-    fit_norms(student, lesson.batches, [(held.LayerNorm, lesson.seen.states[0] @ basis)])
-
-
-KINDS: dict[str, Callable[[PreTrainedModel, InitFromTeacher], None]] = {
-    "bert": teach_bert,
-    "distilbert": teach_bert,
-    "mobilebert": teach_mobilebert,
-    "albert": teach_albert,
-}

@@ -8,9 +8,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.models.factors import reader_of
-from compress.models.families import FAMILIES, Family, family_of_layer, known_family
+from compress.models.families import family_of_layer, known_family
+from compress.models.families.family import Family
 
-MODEL_TYPES = tuple(FAMILIES)
 Parts = Literal["all", "attention", "feed_forward"]
 """Of a layer."""
 
@@ -26,11 +26,7 @@ def encoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     if not isinstance(family, Family):
         return []
     held: Any = model.base_model.get_submodule(family.layers)
-    if model.config.model_type != "albert":
-        return list(held)
-    executions, groups = model.config.num_hidden_layers, model.config.num_hidden_groups
-    chosen = [held[int(index / (executions / groups))] for index in range(executions)]  # as transformers rounds
-    return [layer for group in chosen for layer in group.albert_layers]
+    return family.executed(model.config, held)
 
 
 def distinct_layers(model: PreTrainedModel) -> list[Any]:
@@ -51,8 +47,14 @@ def projections_of(layer: Any) -> tuple[Any, Any, Any]:
 
 def head_count(layer: Any) -> int:
     """How many attention heads the layer has."""
-    heads: int = getattr(attention_of(layer), family_of_layer(layer).heads)
-    return heads
+    wide: int = projections_of(layer)[0].out_features
+    return wide // head_size(layer)
+
+
+def head_size(layer: Any) -> int:
+    """The width of each of the layer's attention heads."""
+    size: int = getattr(attention_of(layer), family_of_layer(layer).head_size)
+    return size
 
 
 def neuron_count(layer: Any) -> int:
@@ -65,7 +67,7 @@ def layer_parts(family: Family, parts: Parts = "all") -> tuple[str, ...]:
     """The paths of everything with weights in these parts of a layer without bottlenecks, in an order that all families
     share."""
     attention = (*family.projections, family.context, family.attention_norm)
-    feed_forward = (*family.feed_forward, family.output_norm)
+    feed_forward = (*family.neurons, family.feed_forward[1], family.output_norm)
     return {"all": attention + feed_forward, "attention": attention, "feed_forward": feed_forward}[parts]
 
 

@@ -18,8 +18,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.models.families import Family, family_of
-from compress.models.layout import attention_of, encoder_layers, head_count
+from compress.models.families import family_of
+from compress.models.families.family import Family
+from compress.models.layout import encoder_layers, head_count, head_size
 from compress.models.students import embedding_tables, pooler_of, write_embeddings
 
 Batches = Sequence[Mapping[str, torch.Tensor]]
@@ -72,7 +73,10 @@ def observe(
 def seen_by(teacher: PreTrainedModel, batches: Batches) -> Activations:
     """What the teacher computes on batches of real sentences."""
     family, layers = family_of(teacher), encoder_layers(teacher)
-    watched = {"embeddings": (teacher.base_model.embeddings.LayerNorm, False), "pooled": (teacher.classifier, True)}
+    watched = {
+        "embeddings": (teacher.base_model.get_submodule(family.embeddings_norm), False),
+        "pooled": (teacher.classifier, True),
+    }
     for index, layer in enumerate(layers):
         watched[f"attended{index}"] = (layer.get_submodule(family.attention_norm), False)
         watched[f"neurons{index}"] = (layer.get_submodule(family.feed_forward[1]), True)
@@ -122,7 +126,7 @@ def project_layer(
         (teacher.get_submodule(old), student.get_submodule(new))
         for old, new in zip(_linears(families[0]), _linears(families[1]), strict=True)
     )
-    heads, size = (head_count(teacher), head_count(student)), attention_of(student).attention_head_size
+    heads, size = (head_count(teacher), head_count(student)), head_size(student)
     mean = seen.states[index].mean(0)
     read = (_read(old, basis, mean) for old, _ in (query, key, value))
     parts = [torch.cat([weight, bias[:, None]], 1) for weight, bias in read]
@@ -231,13 +235,13 @@ def project_embeddings(teacher: PreTrainedModel, student: PreTrainedModel, basis
 def project_head(teacher: PreTrainedModel, student: PreTrainedModel, basis: torch.Tensor, seen: Activations) -> None:
     """Write pooler and classifier: of the pooler's columns those stay that weigh most in the classifier.
 
-    DistilBERT's head has ReLU where BERT's has tanh. Each column z stands twice there, as z and -z, since ReLU(z) - ReLU(-z)
-    is z; the classifier reads it with the factor that brings z nearest to tanh(z) on the sentences.
+    Where the student's pooler has ReLU and BERT's tanh, each column z stands twice there, as z and -z, since
+    ReLU(z) - ReLU(-z) is z; the classifier reads it with the factor that brings z nearest to tanh(z) on the sentences.
     """
     old, new = pooler_of(teacher), pooler_of(student)
     weight, bias = _read(old, basis, seen.states[-1].mean(0))
     reading, pooled = teacher.classifier.weight.double(), seen.pooled
-    twice = student.config.model_type == "distilbert"
+    twice = family_of(student).pooler_is_relu
     count = new.out_features // 2 if twice else new.out_features
     chosen = _strongest(pooled.abs().mean(0) * reading.norm(dim=0), count)
     weight, bias, columns = weight[chosen], bias[chosen], reading[:, chosen]

@@ -10,10 +10,10 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.models.attention.long_attention import attention_structure, checked_attention, swap
-from compress.models.empty import linear_of, without_heads
+from compress.models.empty import Headless, linear_of
 from compress.models.factors import embedding_rank, ranks_of, set_embedding_rank, set_rank
 from compress.models.families import family_of, family_of_layer
-from compress.models.layout import attention_of, encoder_layers, head_count, neuron_count
+from compress.models.layout import attention_of, encoder_layers, head_count, head_size, neuron_count
 from compress.models.quantizers import (
     QMAX,
     QuantizedEmbedding,
@@ -117,7 +117,7 @@ def apply_structure(model: PreTrainedModel, structure: dict[str, Any], *, most: 
 def _check_constants(model: PreTrainedModel, attention: dict[str, Any], most: int | None) -> None:
     """Refuse attention whose constants, which no weights' file holds, would be larger than the weights."""
     needed = {
-        "buckets": sum(head_count(layer) * attention_of(layer).attention_head_size for layer in encoder_layers(model))
+        "buckets": sum(head_count(layer) * head_size(layer) for layer in encoder_layers(model))
         * attention.get("rounds", 0)
         * attention.get("buckets", 0)
         // 2,
@@ -208,34 +208,36 @@ def _is_range(told: Any) -> bool:
 def _layer_structure(layer: Any) -> dict[str, int]:
     return {
         "heads": head_count(layer),
-        "head_size": attention_of(layer).attention_head_size,
+        "head_size": head_size(layer),
         "intermediate": neuron_count(layer),
     }
 
 
-def resize(layer: Any, heads: int, head_size: int, intermediate: int) -> None:
+def resize(layer: Any, heads: int, size: int, intermediate: int) -> None:
     """Give a layer, in place, other widths; the Linears that they change are new ones, of random weights.
 
     Args:
         layer: Of a family's encoder.
         heads: How many; 0 for no attention.
-        head_size: Width of each.
+        size: Width of each.
         intermediate: Width of the (last) feed-forward part; 0 for none.
     """
     family, attention = family_of_layer(layer), attention_of(layer)
     widths: list[tuple[str, int | None, int | None]]
-    widths = [(name, None, heads * head_size) for name in family.projections]
-    first, second = family.feed_forward
-    widths += [(family.context, heads * head_size, None), (first, None, intermediate), (second, intermediate, None)]
+    widths = [(name, None, heads * size) for name in family.projections]
+    widths += [(name, None, intermediate) for name in family.neurons]
+    widths += [(family.context, heads * size, None), (family.feed_forward[1], intermediate, None)]
     for name, inputs, outputs in widths:
         old = layer.get_submodule(name)
         wanted = (old.in_features if inputs is None else inputs, old.out_features if outputs is None else outputs)
         if wanted != (old.in_features, old.out_features):
             with torch.device(old.weight.device):
-                layer.set_submodule(name, linear_of(*wanted))
-    setattr(attention, family.heads, heads)
-    attention.attention_head_size, attention.scaling = head_size, head_size**-0.5
+                layer.set_submodule(name, linear_of(*wanted, bias=old.bias is not None))
+    if family.heads is not None:
+        setattr(attention, family.heads, heads)
+    setattr(attention, family.head_size, size)
+    attention.scaling = size**-0.5
     if hasattr(attention, "all_head_size"):
-        attention.all_head_size = heads * head_size
-    if not heads:
-        without_heads(attention)
+        attention.all_head_size = heads * size
+    if not heads and not isinstance(attention, Headless):
+        layer.set_submodule(family.attention, Headless(attention, family.headless))

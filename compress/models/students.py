@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.models.families import FAMILIES, family_of, fitted_tokenizer
+from compress.models.families import encoder_family, family_of, fitted_tokenizer
 from compress.models.layout import distinct_layers, encoder_layers, layer_parts
 
 
@@ -51,8 +51,8 @@ def spread_layers(count: int, of: int) -> list[int]:
 
 def new_student(kind: str, teacher: PreTrainedModel, shape: StudentShape, seed: int) -> PreTrainedModel:
     """A random student with the teacher's tokenizer and labels."""
-    family = FAMILIES[kind]
-    told = teacher.config
+    family, told = encoder_family(kind), teacher.config
+    assert family.student is not None
     config = family.config(
         vocab_size=told.vocab_size,
         max_position_embeddings=told.max_position_embeddings,
@@ -64,7 +64,7 @@ def new_student(kind: str, teacher: PreTrainedModel, shape: StudentShape, seed: 
         num_hidden_layers=shape.layers,
         hidden_size=shape.width,
         num_attention_heads=shape.heads,
-        **_own_values(kind, told, shape),
+        **family.student.values(told, shape),
     )
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
@@ -75,36 +75,10 @@ def new_student(kind: str, teacher: PreTrainedModel, shape: StudentShape, seed: 
     return student.eval()
 
 
-def _own_values(kind: str, told: Any, shape: StudentShape) -> dict[str, Any]:
-    """The values of a kind's configuration that go by a name of its own, or that it alone has."""
-    if kind == "distilbert":
-        dropout = told.hidden_dropout_prob if told.classifier_dropout is None else told.classifier_dropout
-        return {
-            "hidden_dim": shape.intermediate,
-            "activation": told.hidden_act,
-            "dropout": told.hidden_dropout_prob,
-            "attention_dropout": told.attention_probs_dropout_prob,
-            "seq_classif_dropout": dropout,
-        }
-    values = {"intermediate_size": shape.intermediate, "type_vocab_size": told.type_vocab_size}
-    if kind == "mobilebert":  # no dropout of hidden states and ReLU, as in the paper
-        return values | {
-            "embedding_size": shape.embedding,
-            "intra_bottleneck_size": shape.bottleneck,
-            "classifier_activation": False,
-            "num_feedforward_networks": shape.feed_forwards,
-            "normalization_type": shape.normalization,
-        }
-    alike = ("hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps")
-    values |= {name: getattr(told, name) for name in alike}
-    if kind == "albert":
-        return values | {
-            "embedding_size": shape.embedding,
-            "num_hidden_groups": shape.groups,
-            "bos_token_id": None,
-            "eos_token_id": None,
-        }
-    return values
+def values_like_bert(told: Any, shape: StudentShape) -> dict[str, Any]:
+    """The values of a configuration whose names are BERT's."""
+    alike = ("type_vocab_size", "hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps")
+    return {"intermediate_size": shape.intermediate, **{name: getattr(told, name) for name in alike}}
 
 
 @torch.no_grad()
@@ -136,10 +110,8 @@ def write_embeddings(student: PreTrainedModel, tables: dict[str, torch.Tensor]) 
 
 def pooler_of(model: PreTrainedModel) -> nn.Linear:
     """The Linear between the first token's state and the classifier."""
-    base: Any = model.base_model
-    pooler: nn.Linear = {
-        "bert": lambda: base.pooler.dense,
-        "albert": lambda: base.pooler,
-        "distilbert": lambda: model.pre_classifier,
-    }[model.config.model_type]()
+    path = family_of(model).pooler
+    assert path is not None
+    pooler = model.get_submodule(path)
+    assert isinstance(pooler, nn.Linear)
     return pooler

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.models.families import family_of, family_of_layer
-from compress.models.layout import attention_of, distinct_layers, encoder_layers, head_count, neuron_count
+from compress.models.layout import attention_of, distinct_layers, encoder_layers, head_count, head_size, neuron_count
 from compress.models.sharing import why_not_cut
 from compress.models.structure import resize
 
@@ -33,32 +33,16 @@ def keep_layers(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
     """
     student = copy_of(model)
     layers = encoder_layers(student)
-    if student.config.model_type == "albert":
-        return _keep_groups(student, [layers[index] for index in keep])
-    kept = [layers[index] for index in keep]
+    kept, family = [layers[index] for index in keep], family_of(student)
+    if family.kept is not None:
+        return family.kept(student, kept)
     if len(set(keep)) < len(keep):
         kept = [copy.deepcopy(layer, {id(student.config): student.config}) for layer in kept]  # one configuration for all
     for index, layer in enumerate(kept):
         if hasattr(attention_of(layer), "layer_idx"):
             attention_of(layer).layer_idx = index
-    student.base_model.set_submodule(family_of(student).layers, nn.ModuleList(kept))
+    student.base_model.set_submodule(family.layers, nn.ModuleList(kept))
     student.config.num_hidden_layers = len(kept)
-    return student
-
-
-def _keep_groups(student: PreTrainedModel, kept: list[nn.Module]) -> PreTrainedModel:
-    """Let an ALBERT execute these of its layers: each group the same number of times."""
-    distinct = list(dict.fromkeys(kept))
-    times, rest = divmod(len(kept), len(distinct))
-    if student.config.inner_group_num != 1 or rest or kept != [layer for layer in distinct for _ in range(times)]:
-        raise InputError(
-            f"an ALBERT's groups each run equally often, but of {len(distinct)} groups {len(kept)} runs would stay; keep as "
-            "many layers of each group."
-        )
-    holder: Any = student.base_model.encoder
-    groups = [group for layer in distinct for group in holder.albert_layer_groups if layer in list(group.albert_layers)]
-    holder.albert_layer_groups = nn.ModuleList(groups)
-    student.config.num_hidden_layers, student.config.num_hidden_groups = len(kept), len(groups)
     return student
 
 
@@ -75,7 +59,7 @@ def keep_heads(model: PreTrainedModel, keep: Sequence[Indices]) -> PreTrainedMod
     """
     student = _cut_copy(model, keep, "heads", [head_count(layer) for layer in distinct_layers(model)])
     for layer, heads in zip(distinct_layers(student), keep, strict=True):
-        family, size = family_of_layer(layer), attention_of(layer).attention_head_size
+        family, size = family_of_layer(layer), head_size(layer)
         columns = (torch.tensor(heads, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
         _keep(layer, (len(heads), neuron_count(layer)), family.projections, family.context, columns)
     return student
@@ -117,7 +101,7 @@ def _keep(layer: Any, widths: tuple[int, int], readers: Sequence[str], writer: s
     rows = [(layer.get_submodule(name).weight[columns], layer.get_submodule(name).bias[columns]) for name in readers]
     behind = layer.get_submodule(writer)
     weight, bias = behind.weight[:, columns], behind.bias
-    resize(layer, widths[0], attention_of(layer).attention_head_size, widths[1])
+    resize(layer, widths[0], head_size(layer), widths[1])
     for name, values in [*zip(readers, rows, strict=True), (writer, (weight, bias))]:
         linear = layer.get_submodule(name)
         linear.weight.copy_(values[0])

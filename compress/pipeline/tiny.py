@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import BertConfig, BertTokenizer, PreTrainedModel
+from transformers import BertTokenizer, PreTrainedModel
 
-from compress.methods.build_student import PLAIN_SIZES, SHAPES
-from compress.models.families import FAMILIES
+from compress.methods.build_student import SHAPES
+from compress.models.families import WITHOUT_ENCODER, encoder_family
 from compress.models.heads import set_names
 from compress.recipe.plan import Benchmark, Gates, Plan, Step
 
@@ -33,7 +33,8 @@ def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
     """A random BERT of two layers, or as large as the steps need, whose words are those of the task."""
     sizes = tiny_sizes(plan)
     tokenizer = _tokenizer(task, sizes["positions"])
-    config = BertConfig(
+    family = encoder_family("bert")
+    config = family.config(
         vocab_size=len(tokenizer),
         hidden_size=sizes["width"],
         num_hidden_layers=sizes["layers"],
@@ -45,7 +46,7 @@ def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = FAMILIES["bert"].classes[task.rules.head.architecture](config)
+        model = family.classes[task.rules.head.architecture](config)
     model.tokenizer, model.label, model.has_new_head = tokenizer, "tiny", True
     return model.eval()
 
@@ -82,10 +83,11 @@ def _named_sizes(step: Step) -> dict[str, int]:
         deeper = left + 1 if isinstance(left, int) else 0
         shared = arguments.get("group") or sum(arguments.get("groups") or [])
         return {"layers": max([*kept, deeper, shared]), "width": width + 1 if isinstance(width, int) else 0}
-    if arguments["kind"] == "mobilebert":  # whose sizes ask nothing of the teacher
-        return {"layers": max(kept, default=0)}
-    if arguments["kind"] in PLAIN_SIZES:
+    if arguments["kind"] in WITHOUT_ENCODER:
         return {"width": arguments.get("embedding") or 0}
+    student = encoder_family(arguments["kind"]).student
+    if student is not None and student.takes == "nothing":  # its sizes ask nothing of the teacher
+        return {"layers": max(kept, default=0)}
     told = SHAPES.get(arguments.get("shape") or "", {}) | {key: size for key, size in arguments.items() if size is not None}
     return {
         "layers": max([*kept, told.get("layers", 0) + 1, told.get("groups", 0)]),  # a student that is not the teacher again

@@ -8,7 +8,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.benchmark.block_times import BlockTimes, Setting, block_times
-from compress.models.families import FAMILIES
+from compress.models.families import ENCODERS, encoder_family, family_of
 from compress.targets.exporting import check_runtime
 from compress.tasks.labelled import Task
 from compress.training.step_context import StepContext
@@ -35,8 +35,8 @@ def not_timed(method: str, model: PreTrainedModel, setting: Setting) -> list[str
         InputError: The target's runtime is not installed.
     """
     check_runtime(setting.target)
-    known = [kind for kind, family in FAMILIES.items() if family.after_attention is not None]
-    if model.config.model_type not in known:
+    if family_of(model).after_attention is None:
+        known = [kind for kind in ENCODERS if encoder_family(kind).after_attention is not None]
         return [
             f"{method}: a {model.config.model_type} cannot be timed part by part; allowed: {', '.join(known)}. Use "
             "build_student for another shape."

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.models.families import family_of_layer
-from compress.models.layout import attention_of, distinct_layers, head_count, neuron_count
+from compress.models.layout import distinct_layers, head_count, head_size, neuron_count
 from compress.models.surgery import copy_of
 
 Gates = Sequence[torch.Tensor]
@@ -37,7 +37,7 @@ def gated(model: PreTrainedModel, heads: Gates | None = None, neurons: Gates | N
         for index, layer in enumerate(distinct_layers(model)):
             family = family_of_layer(layer)
             if heads is not None:
-                size = attention_of(layer).attention_head_size
+                size = head_size(layer)
                 hook = _multiplied(heads[index], size)
                 stack.callback(layer.get_submodule(family.context).register_forward_pre_hook(hook).remove)
             if neurons is not None:
@@ -84,7 +84,7 @@ def fold_gates(model: PreTrainedModel, heads: Gates | None = None, neurons: Gate
     for index, layer in enumerate(distinct_layers(student)):
         family: Any = family_of_layer(layer)
         for gates, name, times in (
-            (heads, family.context, attention_of(layer).attention_head_size),
+            (heads, family.context, head_size(layer)),
             (neurons, family.feed_forward[1], 1),
         ):
             if gates is not None:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from compress.log import Progress, no_progress
 from compress.models.families import family_of
 from compress.models.first_token import first_token_only
-from compress.models.layout import attention_of, encoder_layers
+from compress.models.layout import encoder_layers, head_size
 from compress.pruning.gates import gated, open_gates
 from compress.training.batches import sorted_batches
 from compress.training.predict import BATCH_SIZE, on_device
@@ -100,7 +100,7 @@ def fitted_scales(
         for index, layer in enumerate(own.layers):
             names = [(family.context, family.attention_norm), (family.feed_forward[1], family.output_norm)]
             wanted = _told(told, index, [norm for _, norm in names])
-            sizes = (attention_of(layer).attention_head_size, 1)
+            sizes = (head_size(layer), 1)
             for gates, (linear, norm), size in zip((heads, neurons), names, sizes, strict=True):
                 if (gates is heads and not index) or not len(gates[index]):
                     continue

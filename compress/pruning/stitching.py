@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from compress.benchmark.block_times import LANES, Shape
 from compress.log import Progress
 from compress.models.families import family_of_layer
-from compress.models.layout import attention_of, encoder_layers, head_count, neuron_count, reads_first_token_only
+from compress.models.layout import encoder_layers, head_count, head_size, neuron_count, reads_first_token_only
 from compress.models.surgery import keep_heads, keep_layers, keep_neurons
 from compress.pruning.obs import Inputs, Snapshot, snapshots
 from compress.pruning.time_budget import DROPPED, Losses
@@ -64,7 +64,7 @@ def parts_of(model: PreTrainedModel, batches: Batches, progress: Progress) -> li
     for index, layer in enumerate(layers):
         progress("prune", index, len(layers))
         family = family_of_layer(layer)
-        heads, size = head_count(layer), attention_of(layer).attention_head_size
+        heads, size = head_count(layer), head_size(layer)
         own = seen[index]
         found.append(
             Parts(

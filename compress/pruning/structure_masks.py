@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.models.families import family_of
-from compress.models.layout import attention_of, distinct_layers, head_count, neuron_count, parameter_count
+from compress.models.layout import distinct_layers, head_count, head_size, neuron_count, parameter_count
 from compress.pruning.gates import gated, gated_anew
 from compress.pruning.hard_concrete import HIGHEST, LOWEST, drawn, open_probability, settled
 from compress.pruning.width import gated_width
@@ -56,7 +56,7 @@ def layer_costs(model: PreTrainedModel) -> list[LayerCosts]:
 
 
 def _costs_of(layer: Any, model: PreTrainedModel) -> LayerCosts:
-    family, size = family_of(model), attention_of(layer).attention_head_size
+    family, size = family_of(model), head_size(layer)
     readers = [layer.get_submodule(path) for path in family.projections]
     context, first, second = (layer.get_submodule(path) for path in (family.context, *family.feed_forward))
     head = Cost(size * (sum(one.in_features for one in readers) + context.out_features), size * len(readers))

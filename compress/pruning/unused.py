@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.models.families import family_of_layer
-from compress.models.layout import attention_of, distinct_layers, projections_of
+from compress.models.layout import distinct_layers, head_size, projections_of
 from compress.models.surgery import copy_of, keep_heads, keep_neurons
 
 
@@ -26,7 +26,7 @@ def without_unused(model: PreTrainedModel) -> tuple[PreTrainedModel, int, int]:
     student = copy_of(model)
     kept_heads, kept_neurons = [], []
     for layer in distinct_layers(student):
-        family, size = family_of_layer(layer), attention_of(layer).attention_head_size
+        family, size = family_of_layer(layer), head_size(layer)
         value = projections_of(layer)[2]
         kept_heads.append(_used(value, layer.get_submodule(family.context), size, value.bias))
         first, second = (layer.get_submodule(name) for name in family.feed_forward)

@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
-from compress.models.families import family_of
+from compress.models.families import family_of, why_not
 from compress.models.heads import check_reads_whole
 from compress.models.layout import distinct_layers
 from compress.models.sharing import why_not_cut
@@ -24,15 +24,12 @@ from compress.models.structure import apply_structure, read_structure
 from compress.models.surgery import copy_of
 from compress.pruning.residual import coupled_places, fitting_heads, keep_channels, narrow
 
-KINDS = ("bert", "distilbert")
-
 
 def refuse_width(model: PreTrainedModel) -> None:
     """Raise InputError where a model's width cannot be cut."""
-    if model.config.model_type not in KINDS:
-        raise InputError(
-            f"the width of {model.config.model_type} cannot be cut; allowed: {', '.join(KINDS)}. Leave the width as it is."
-        )
+    other = why_not(model, "gate_width")
+    if other:
+        raise InputError(other)
     check_reads_whole("cutting the width", model)
     why = why_not_cut(model, width=True)
     if why:
@@ -44,7 +41,7 @@ def state_norms(model: PreTrainedModel) -> list[Any]:
     family = family_of(model)
     paths = (family.attention_norm, family.output_norm)
     return [
-        model.base_model.embeddings.LayerNorm,
+        model.base_model.get_submodule(family.embeddings_norm),
         *(layer.get_submodule(path) for layer in distinct_layers(model) for path in paths),
     ]
 

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from compress.facts import MANIFEST
-from compress.models.families import Family, known_family
+from compress.models.families import known_family
+from compress.models.families.family import Family
 from compress.models.heads import head_of
 from compress.targets.onnx.graph import FILE
 

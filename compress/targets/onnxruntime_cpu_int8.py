@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.facts import SEGMENT_STAGE
-from compress.models.families import EncoderFree, known_family
+from compress.models.families import known_family
+from compress.models.families.family import EncoderFree
 from compress.models.quantizers import quantized_linears, quantizers_off
 from compress.processor import int8_processors, is_x86
 from compress.quantization.calibration import Calibrated, Smooth

@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 import compress as cp
 import compress.methods.build_student as module
 from compress.errors import InputError, NoEffect
-from compress.methods.build_student import PLAIN_SIZES, build_student
-from compress.models.families import FAMILIES, KNOWN
+from compress.methods.build_student import build_student
+from compress.models.families import KNOWN, WITHOUT_ENCODER
 from compress.models.layout import encoder_layers
 from compress.models.quantizers import with_quantizers
 from compress.models.token_vectors import principal, token_vectors
@@ -54,7 +54,7 @@ def test_a_student_has_its_class_and_its_teacher_s_labels_and_words(teacher: Pre
     assert type(student) is KNOWN[STUDENTS[name]["kind"]].classifier
     assert student.config.id2label == teacher.config.id2label
     assert student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
-    assert set(teacher.tokenizer("a film")) == set(FAMILIES["bert"].inputs)
+    assert set(teacher.tokenizer("a film")) == set(KNOWN["bert"].inputs)
     assert not differences(before, state_of(teacher))
     assert not {one.data_ptr() for one in teacher.parameters()} & {one.data_ptr() for one in student.parameters()}
     assert torch.isfinite(logits_of(student)).all()
@@ -216,18 +216,18 @@ def test_every_student_learns_its_teacher_s_logits(teacher: PreTrainedModel, nam
     assert differences(state_of(trained), state_of(student))
 
 
-@pytest.mark.parametrize("kind", PLAIN_SIZES)
+@pytest.mark.parametrize("kind", WITHOUT_ENCODER)
 def test_what_a_student_without_an_encoder_has_no_layer_for_is_refused(teacher: PreTrainedModel, kind: str) -> None:
     with pytest.raises(InputError, match=r"'hidden', which finds no layer to compare: the student has 0 layers|layers names"):
         cp.distill(built(teacher, kind=kind), teacher=teacher, task=toy_task(), objectives={"hidden": 1.0})
 
 
-@pytest.mark.parametrize("kind", PLAIN_SIZES)
+@pytest.mark.parametrize("kind", WITHOUT_ENCODER)
 def test_students_without_an_encoder_have_the_sizes_that_are_told_and_start_from_the_teacher_s_vectors(
     teacher: PreTrainedModel, kind: str
 ) -> None:
     student, told = built(teacher, kind=kind, embedding=6, width=5), principal(token_vectors(teacher), 6)
-    assert {name: getattr(student.config, key) for name, key in PLAIN_SIZES[kind].items() if name != "buckets"} == {
+    assert {name: getattr(student.config, key) for name, key in KNOWN[kind].student_sizes.items() if name != "buckets"} == {
         "embedding": 6,
         "width": 5,
     }
@@ -238,7 +238,7 @@ def test_students_without_an_encoder_have_the_sizes_that_are_told_and_start_from
     assert not torch.allclose(random / random.norm(), told / told.norm(), atol=0.05)
 
 
-@pytest.mark.parametrize("kind", PLAIN_SIZES)
+@pytest.mark.parametrize("kind", WITHOUT_ENCODER)
 def test_a_task_of_pairs_makes_students_that_read_two_sentences_apart(teacher: PreTrainedModel, kind: str) -> None:
     toy = toy_task()
     task = replace(toy, train=replace(toy.train, pairs=toy.train.texts))

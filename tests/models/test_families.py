@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import compress as cp
 from compress.errors import InputError
 from compress.models.attention.kernel import attention_kernel
-from compress.models.families import FAMILIES
+from compress.models.families import ENCODERS, KNOWN
 from compress.models.first_token import first_token_only
 from compress.models.layout import attention_of, encoder_layers, head_count, projections_of, reads_first_token_only, same_input
 from compress.models.quantizers import quantized_linears, with_quantizers
@@ -20,7 +20,7 @@ from compress.models.surgery import keep_layers
 from compress.training.step_context import StepContext
 from tests.tiny_models import differences, logits_of, state_of, tiny_of, tokens, toy_task
 
-every_family = pytest.mark.parametrize("kind", FAMILIES)
+every_family = pytest.mark.parametrize("kind", ENCODERS)
 HEADS = {"bert": (4, 4), "distilbert": (4, 4), "mobilebert": (2, 4), "albert": (4, 4)}
 """Heads and their size."""
 
@@ -89,14 +89,14 @@ def test_a_saved_model_is_the_same_here_and_in_transformers(kind: str, tmp_path:
     assert not differences(state_of(model), state_of(again))
     assert torch.equal(logits_of(again), logits_of(model))
     torch.testing.assert_close(logits_of(plain), logits_of(model))
-    assert type(again) is FAMILIES[kind].classifier
+    assert type(again) is KNOWN[kind].classifier
 
 
 @every_family
 def test_the_tokenizer_gives_what_the_model_reads_and_nothing_else(kind: str, tmp_path: Path) -> None:
     folder = cp.save(tiny_of(kind), tmp_path / "saved")
     for tokenizer in (cp.load(folder).tokenizer, AutoTokenizer.from_pretrained(folder)):
-        assert set(tokenizer("the film", "was good")) == set(FAMILIES[kind].inputs)
+        assert set(tokenizer("the film", "was good")) == set(KNOWN[kind].inputs)
 
 
 @every_family

@@ -7,12 +7,12 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
-from compress.models.families import PLAIN
+from compress.models.families import KNOWN, WITHOUT_ENCODER
 from compress.models.from_teacher import student_of
 from compress.models.token_vectors import principal, token_vectors
 from tests.tiny_models import differences, logits_of, state_of, tiny_of, tiny_tokenizer
 
-BOTH = pytest.mark.parametrize("kind", PLAIN)
+BOTH = pytest.mark.parametrize("kind", WITHOUT_ENCODER)
 
 
 @BOTH
@@ -25,7 +25,7 @@ def test_a_student_has_the_teachers_vectors_labels_and_tokenizer(kind: str, mode
     assert student.config.id2label == model.config.id2label
     assert student.config.max_position_embeddings == model.config.max_position_embeddings
     assert student.tokenizer.get_vocab() == model.tokenizer.get_vocab()
-    assert set(student.tokenizer("the film")) == set(PLAIN[kind].inputs)
+    assert set(student.tokenizer("the film")) == set(KNOWN[kind].inputs)
     assert logits_of(student).shape == (4, 2)
     assert not differences(state_of(model), before)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.models.families import FAMILIES
+from compress.models.families import KNOWN
 from compress.models.principal import observe
 from compress.models.surgery import copy_of, keep_heads, keep_neurons
 from compress.pruning.residual import Place, channel_sums, coupled_places, keep_channels, refit_stream
@@ -146,7 +146,7 @@ def test_norms_and_linears_are_fitted_to_what_the_model_s_own_answer(kind: str) 
 
 
 def _as_read(kind: str, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: batch[name] for name in FAMILIES[kind].inputs}
+    return {name: batch[name] for name in KNOWN[kind].inputs}
 
 
 def _means(model: PreTrainedModel, kind: str, batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

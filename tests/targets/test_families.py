@@ -13,7 +13,7 @@ import torch
 
 import compress as cp
 from compress.benchmark.counts import onnx_macs, torch_macs
-from compress.models.families import FAMILIES
+from compress.models.families import ENCODERS, KNOWN
 from compress.targets.exporting import export
 from compress.targets.onnx.graph import in_onnxruntime
 from compress.training.step_context import StepContext
@@ -21,7 +21,7 @@ from tests.tiers import mostly_matrix
 from tests.tiny_models import logits_of, tiny_of, tokens, toy_task
 
 pytestmark = pytest.mark.slow
-OTHERS = [kind for kind in FAMILIES if kind != "bert"]  # which every other test here ships
+OTHERS = [kind for kind in ENCODERS if kind != "bert"]  # which every other test here ships
 WIDE: dict[str, dict[str, Any]] = {
     "bert": {"hidden_size": 32, "intermediate_size": 64},
     "distilbert": {"dim": 32, "hidden_dim": 64},
@@ -45,7 +45,7 @@ def test_the_float_file_answers_as_torch_at_every_size(kind: str, tmp_path: Path
     model = tiny_of(kind, **WIDE[kind])
     shipped = export(model, tmp_path / "out", target="onnxruntime-cpu", task=toy_task())
     file = shipped.path / "model.onnx"
-    assert [value.name for value in onnx.load(file).graph.input] == FAMILIES[kind].inputs
+    assert [value.name for value in onnx.load(file).graph.input] == KNOWN[kind].inputs
     opened = in_onnxruntime(file)
     for lengths in ((1,), (24,), (5, 5, 5), (9, 4, 1, 7)):
         batch = tokens(lengths=lengths)

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 import compress as cp
 from compress.benchmark.counts import onnx_counts, onnx_macs, torch_macs
 from compress.errors import InputError
-from compress.models.families import PLAIN
+from compress.models.families import KNOWN, WITHOUT_ENCODER
 from compress.models.from_teacher import student_of
 from compress.models.static import FACTOR
 from compress.targets.exporting import export
@@ -29,7 +29,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "bilstm": {"embedding_size": 12, "lstm_size": 8, "head_size": 6},
     "static": {"embedding_size": 12, "bigram_buckets": 31, "bigram_size": 4, "head_size": 6},
 }
-BOTH = pytest.mark.parametrize("kind", PLAIN)
+BOTH = pytest.mark.parametrize("kind", WITHOUT_ENCODER)
 LENGTHS = ((2,), (24,), (5, 5, 5), (9, 4, 1, 7))
 
 
@@ -46,7 +46,7 @@ def student(kind: str, **changes: Any) -> PreTrainedModel:
 def test_a_saved_student_is_the_same_here_and_with_its_own_class(kind: str, pairs: bool, tmp_path: Path) -> None:
     model = student(kind, pairs=pairs)
     folder = cp.save(model, tmp_path / "saved")
-    again, plain = cp.load(folder), PLAIN[kind].classifier.from_pretrained(folder).eval()
+    again, plain = cp.load(folder), KNOWN[kind].classifier.from_pretrained(folder).eval()
     assert not differences(state_of(model), state_of(again))
     assert torch.equal(logits_of(again), logits_of(model))
     torch.testing.assert_close(logits_of(plain), logits_of(model))

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from compress.errors import InputError
-from compress.models.families import Family
+from compress.models.families.family import Family
 
 TOKENS = "compress_tokens"
 """The name, among transformers' kernels, of attention for long inputs (`compress.models.attention.long_attention`). Its
@@ -65,6 +65,7 @@ class LongAttention(nn.Module):
         super().__init__()
         for name, child in plain.named_children():
             setattr(self, name, child)
+        assert family.heads is not None
         for name in (family.heads, "attention_head_size", "all_head_size", "scaling", "layer_idx"):
             if hasattr(plain, name):
                 setattr(self, name, getattr(plain, name))

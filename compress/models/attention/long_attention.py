@@ -16,7 +16,8 @@ from compress.models.attention.hashing import hashed, rotations
 from compress.models.attention.kernel import TOKENS, LongAttention, hiding
 from compress.models.attention.segments import ChunkAndPool, TransformerXL, read_in_segments
 from compress.models.attention.windows import windowed
-from compress.models.families import Family, family_of
+from compress.models.families import family_of
+from compress.models.families.family import Family
 from compress.models.first_token import attended_by_first, rows_of_heads
 from compress.models.layout import attention_of, encoder_layers, head_count
 
@@ -130,8 +131,6 @@ DEFAULTS: dict[str, dict[str, int | bool]] = {
     "chunk_and_pool": {"segment": 512},
 }
 """The options of each, which structure.json tells, and what they are where nothing else is asked for."""
-FAMILIES_OF = ("bert", "distilbert")
-"""Whose attention can be swapped."""
 LEAST, LARGEST = {"window": 2, "chunk": 1, "buckets": 2, "rounds": 1, "segment": 2}, 1 << 32
 
 

@@ -28,7 +28,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from compress.models.attention.kernel import LongAttention, hiding
-from compress.models.families import Family, family_of
+from compress.models.families import family_of
+from compress.models.families.family import Family
 
 FARTHER = 2.0
 """By how much less a token in memory weighs at first, as a score; a trained BERT has never seen one."""

@@ -14,10 +14,10 @@ from transformers.activations import ACT2FN
 from compress.errors import InputError, first_line, shown
 from compress.log import libraries_silenced
 from compress.models.checkpoint.json_file import read_object, why_absent
-from compress.models.families import KNOWN, EncoderFree, Family
+from compress.models.families import KNOWN
+from compress.models.families.family import EncoderFree, Family
 
 CONFIG = "config.json"
-MOST_RUNS = 1024  # of layers that share their weights, so that no number of weights bounds them
 PrunedHeads = dict[int, set[int]]
 RUN_TIME: dict[str, Any] = {
     "return_dict": True,
@@ -135,11 +135,9 @@ def _check_counts(path: Path, config: PretrainedConfig, family: Family | Encoder
             f"{path}: {family.attention_width} {width} is no multiple of num_attention_heads "
             f"{config.num_attention_heads}; restore the original file."
         )
-    if config.model_type == "albert" and not config.num_hidden_groups <= config.num_hidden_layers <= MOST_RUNS:
-        raise InputError(
-            f"{path}: num_hidden_layers is {config.num_hidden_layers}; {config.num_hidden_groups} (num_hidden_groups) to "
-            f"{MOST_RUNS} are possible: restore the original file."
-        )
+    problem = family.check(config)
+    if problem:
+        raise InputError(f"{path}: {problem}: restore the original file.")
 
 
 def _check_values(path: Path, config: PretrainedConfig) -> None:
@@ -189,7 +187,7 @@ def _pruned_heads(told: Any, config: PretrainedConfig, path: Path) -> PrunedHead
     """The heads of each layer that a checkpoint of transformers 4 has lost, by the index of the layer."""
     family = KNOWN[config.model_type]
     layers, heads = (getattr(config, key, 0) for key in ("num_hidden_layers", "num_attention_heads"))
-    if not isinstance(family, Family) or config.model_type == "albert":
+    if not isinstance(family, Family) or not family.prunes_by_config:
         raise InputError(
             f"{path}: pruned_heads is {shown(told)}, but a {config.model_type} of transformers 4 does not tell in it which "
             "weights "

@@ -12,7 +12,8 @@ from typing import Any
 
 from compress.errors import InputError, cut, shown
 from compress.models.checkpoint.json_file import read_object, why_absent
-from compress.models.families import KNOWN, EncoderFree, Family
+from compress.models.families import KNOWN
+from compress.models.families.family import EncoderFree, Family
 from compress.models.head import REGRESSION, SEQUENCE, TOKENS, Head
 
 CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
@@ -65,14 +66,6 @@ ONLY = {
 PICKLES = ("*.bin", "*.pt", "*.pth")
 NO_MODEL = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
 """How the names of pickles begin that hold no weights of a model."""
-KEYS = {
-    "albert": ("num_hidden_groups", "inner_group_num"),
-    "mobilebert": ("intra_bottleneck_size", "trigram_input"),
-    "distilbert": ("dim", "n_layers", "hidden_dim"),
-}
-"""Keys that config.json of one family alone has."""
-STEMS = {kind: family.classifier.__name__.removesuffix("ForSequenceClassification") for kind, family in KNOWN.items()}
-"""How the names of a family's classes begin."""
 
 
 def architecture_of(values: Mapping[str, Any]) -> str:
@@ -147,14 +140,19 @@ def refuse_configuration(folder: Path, values: Mapping[str, Any], weights: Itera
         )
 
 
+def stems() -> dict[str, str]:
+    """How the names of each family's classes begin."""
+    return {kind: family.classifier.__name__.removesuffix("ForSequenceClassification") for kind, family in KNOWN.items()}
+
+
 def certain_kind(values: Mapping[str, Any], weights: Iterable[str] = ()) -> str | None:
     """The model_type that the rest of a configuration, or the weights' names, tell without doubt."""
     architecture = architecture_of(values)
-    for kind, stem in STEMS.items():
+    for kind, stem in stems().items():
         if architecture == f"{stem}Model" or architecture.startswith(f"{stem}For"):
             return kind
-    for kind, keys in KEYS.items():
-        if all(key in values for key in keys):
+    for kind, family in KNOWN.items():
+        if family.own_keys and all(key in values for key in family.own_keys):
             return kind
     begins = {name.partition(".")[0] for name in weights}
     kinds = [kind for kind, family in KNOWN.items() if family.classifier.base_model_prefix in begins]
@@ -298,7 +296,7 @@ def convert(folder: Path, pickle: str, values: Mapping[str, Any]) -> str:
     """How to turn a pickle into safetensors with the head that the checkpoint has, and with no other."""
     stem, _, end = architecture_of(values).partition("For")
     kind = AUTO_CLASSES.get(end)
-    if stem.removesuffix("Model") in STEMS.values() and stem.endswith("Model"):
+    if stem.removesuffix("Model") in stems().values() and stem.endswith("Model"):
         kind = "AutoModel"
     where = repr(str(folder))
     if kind is not None:

@@ -21,9 +21,10 @@ from compress.models.checkpoint.model_source import find_model
 from compress.models.checkpoint.saving import STRUCTURE
 from compress.models.checkpoint.tokenizer import read_tokenizer
 from compress.models.checkpoint.weights import read_weights, renamed, unwrapped
-from compress.models.families import KNOWN, Family
+from compress.models.families import KNOWN
+from compress.models.families.family import Family
 from compress.models.head import Head
-from compress.models.layout import attention_of, encoder_layers, head_count, neuron_count
+from compress.models.layout import encoder_layers, head_count, head_size, neuron_count
 from compress.models.memory import begin_anew, give_memory, shapes_of
 from compress.models.structure import apply_structure, resize, set_ranges, told_by_structure
 
@@ -122,7 +123,7 @@ def _give_shapes(model: PreTrainedModel, folder: Path, pruned: PrunedHeads, most
         )
     for index, gone in pruned.items():
         layer = encoder_layers(model)[index]
-        resize(layer, head_count(layer) - len(gone), attention_of(layer).attention_head_size, neuron_count(layer))
+        resize(layer, head_count(layer) - len(gone), head_size(layer), neuron_count(layer))
     if structure is not None:
         try:
             apply_structure(model, structure, most=most)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from compress.errors import InputError, raise_together
 from compress.models.checkpoint.loading import load, read_checkpoint
 from compress.models.checkpoint.model_source import find_model
+from compress.models.families import known_family
+from compress.models.families.family import Family
 from compress.models.memory import give_memory, shapes_of
-
-HEAD = "cls.predictions."
 
 
 def load_masked_lm(name: str | Path) -> PreTrainedModel:
@@ -21,29 +21,35 @@ def load_masked_lm(name: str | Path) -> PreTrainedModel:
         name: A folder, `package:NAME`, or a hub name; most often the checkpoint that the teacher was fine-tuned from.
 
     Returns:
-        A BertForMaskedLM in evaluation mode, float32, with `.tokenizer`.
+        A model with that head in evaluation mode, float32, with `.tokenizer`.
 
     Raises:
         InputError: No such model, it is no BERT, or it has no such head.
     """
     folder, body = find_model(name), load(name)
-    if not isinstance(body.config, BertConfig):
+    family = known_family(body)
+    if not isinstance(family, Family) or family.masked_words is None:
         raise InputError(f"{folder}: a {body.config.model_type} has no head for masked words here; use a BERT checkpoint.")
+    kind, begin = family.masked_words
     told = {
         key.replace("gamma", "weight").replace("beta", "bias"): tensor.float()
         for key, tensor in read_checkpoint(folder)[1].items()
-        if key.startswith(HEAD)
+        if key.startswith(begin)
     }
     if not told:
         raise InputError(
-            f"{folder} has no head for masked words ({HEAD}*); use the checkpoint that was pre-trained, not one that was "
+            f"{folder} has no head for masked words ({begin}*); use the checkpoint that was pre-trained, not one that was "
             "fine-tuned, or leave masked_lm out."
         )
-    model = shapes_of(BertForMaskedLM, body.config)
-    inner = {f"bert.{key}": tensor for key, tensor in body.bert.state_dict().items() if not key.startswith("pooler.")}
-    own = {f"{HEAD}decoder.bias": told.get(f"{HEAD}bias"), **told}
+    model = shapes_of(kind, body.config)
+    inner = {
+        f"{family.prefix}{key}": tensor
+        for key, tensor in body.base_model.state_dict().items()
+        if not key.startswith("pooler.")
+    }
+    own = {f"{begin}decoder.bias": told.get(f"{begin}bias"), **told}
     if body.config.tie_word_embeddings:  # then the file's own copy counts for nothing, as in transformers
-        own[f"{HEAD}decoder.weight"] = inner.get("bert.embeddings.word_embeddings.weight")
+        own[f"{begin}decoder.weight"] = inner.get(f"{family.prefix}embeddings.word_embeddings.weight")
     expected = model.state_dict()
     found = {key: tensor for key, tensor in {**own, **inner}.items() if tensor is not None and key in expected}
     raise_together(

@@ -16,7 +16,7 @@ from compress.errors import InputError, first_line, shown
 from compress.models.checkpoint.foreign import refuse_no_weights
 from compress.models.checkpoint.json_file import read_object, why_absent
 from compress.models.checkpoint.saving import WEIGHTS
-from compress.models.families import EncoderFree, Family
+from compress.models.families.family import EncoderFree, Family
 from compress.models.head import SEQUENCE
 
 INDEX = f"{WEIGHTS}.index.json"

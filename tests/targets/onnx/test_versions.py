@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 
 from compress.models.bilstm import BilstmConfig, BilstmForSequenceClassification
-from compress.models.families import PLAIN
+from compress.models.families import WITHOUT_ENCODER
 from compress.models.static import StaticConfig, StaticForSequenceClassification
 from compress.targets import TARGETS
 from compress.targets.exporting import export
@@ -29,7 +29,7 @@ NEEDED = {"bert": 20, "distilbert": 20, "albert": 17, "mobilebert": 15, "bilstm"
 
 def model_of(kind: str) -> Any:
     """A tiny model of a family, those without an encoder too."""
-    if kind not in PLAIN:
+    if kind not in WITHOUT_ENCODER:
         return wide_bert() if kind == "bert" else tiny_of(kind)
     sizes = {"vocab_size": len(PIECES), "embedding_size": 8, "max_position_embeddings": LONGEST}
     model: Any = (

@@ -1,0 +1,16 @@
+"""The student that reads a sentence with one recurrent layer; see `compress.models.bilstm`."""
+
+from __future__ import annotations
+
+from compress.models.bilstm import BilstmConfig, BilstmForSequenceClassification
+from compress.models.families.family import EncoderFree
+from compress.models.head import SEQUENCE
+
+FAMILY = EncoderFree(
+    config=BilstmConfig,
+    classes={SEQUENCE: BilstmForSequenceClassification},
+    counted=("vocab_size", "embedding_size", "lstm_size", "head_size", "max_position_embeddings"),
+    integer_products=True,
+    student_sizes={"embedding": "embedding_size", "width": "lstm_size"},
+    other_sizes={"hidden_size": lambda config: 2 * config.lstm_size, "num_hidden_layers": lambda _: 1},
+)

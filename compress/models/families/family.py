@@ -1,0 +1,219 @@
+"""What a family of models is: its classes, where each of them keeps its parts, and what can be done to them.
+
+A family is one file of this folder, with a `FAMILY`, and a line in FAMILIES. The classes are those of transformers, so that
+anyone loads a saved model without this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from compress.models.head import SEQUENCE
+
+if TYPE_CHECKING:
+    from compress.models.init_from_teacher import InitFromTeacher
+    from compress.models.students import StudentShape
+
+Size = Callable[[Any], int]
+Ability = Literal["narrow", "gate_width", "share", "attend_far", "teach"]
+"""What only some families can: `narrow`, lose channels of the stream between layers; `gate_width`, have gates on these;
+`share`, let layers share their weights; `attend_far`, have attention for long inputs; `teach`, be what `build_student` starts
+from."""
+SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+
+
+def _headless(_: Any, hidden_states: torch.Tensor) -> tuple[torch.Tensor, None]:
+    return hidden_states[..., :0], None
+
+
+def _each_once(_: Any, held: Sequence[nn.Module]) -> list[nn.Module]:
+    return list(held)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """How `build_student` makes a model of a family out of a BERT teacher.
+
+    Args:
+        values: The values of its configuration that go by a name of its own, or that it alone has: teacher's configuration and
+            shape in.
+        begin: Lets a random student take over what the teacher knows.
+        takes: What each of the teacher's layers that are taken becomes: a layer, a group of layers that share, or nothing.
+        own_sizes: Sizes of StudentShape that not all families have.
+        bottleneck: Whether its heads divide a bottleneck inside a layer and not the width.
+        halves: Whether it has half of the teacher's layers where nothing tells.
+    """
+
+    values: Callable[[Any, StudentShape], dict[str, Any]]
+    begin: Callable[[PreTrainedModel, InitFromTeacher], None]
+    takes: Literal["layers", "groups", "nothing"] = "layers"
+    own_sizes: tuple[str, ...] = ()
+    bottleneck: bool = False
+    halves: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A family with an encoder; the names of modules inside a layer are paths from the layer.
+
+    Args:
+        config: Its class, which tells `model_type`.
+        classes: The class for each kind of head, by how its name ends; one for sequences is among them.
+        layer: The class of an encoder layer.
+        layers: Path from the base model to what holds the layers.
+        attention: Path to the module with the projections.
+        projections: Paths of query, key and value.
+        context: Path of the Linear that reads what the heads answer.
+        attention_norm: Path of the normalization behind attention, or before it (see norms_behind).
+        feed_forward: Paths of the two Linears of the (last) feed-forward part.
+        gate: Path of a third one whose answers the neurons are multiplied by; None where there is none.
+        activation: Path of the function of the neurons.
+        output_norm: Path of the normalization behind the feed-forward part, or before it.
+        read_alike: Paths of Linears that read one and the same input, the input's normalization done.
+        fused: Paths of Linears that stand for several, each with what the parts are called, in order. They are taken apart
+            when a model is made, so that paths above may lead to parts (`attn.Wqkv.query`), and are one again in saved and in
+            exported files.
+        head: Where the names of the weights begin that a new head is made of.
+        heads: Attribute of the attention module that counts its heads; None where it has none.
+        head_size: Its attribute that tells the width of a head.
+        embeddings_norm: Path from the base model to the normalization of the embeddings' sum.
+        pooler: Path from the model to the Linear between the first token's state and the classifier; None where there is none.
+        pooler_is_relu: Whether ReLU stands behind it, where BERT has tanh.
+        norms_behind: Whether a layer normalizes behind each part's sum (BERT's way), not before each part.
+        positions: "absolute" ones have a table, which can be cut; "rotary" ones turn queries and keys; "relative" ones are
+            added to the scores.
+        sizes: Keys of the configuration that count something, besides SIZES.
+        attention_width: Key of the configuration for the width that the heads divide.
+        distinct_layers: Keys of the configuration whose product counts the layers that have weights of their own.
+        executed: What of the held layers runs, in order, from the configuration.
+        kept: Gives a copy of a model these of its layers, where that takes more than a list of them; None where it does not.
+        headless: What the attention module answers when it has no heads any more.
+        reads_types: Whether it reads token types.
+        after_attention: What the layer makes of the heads' answers and of its own input; None where the last layer computes
+            every token.
+        abilities: See Ability.
+        why_not: For an ability that it lacks, why, as the end of a message, where more than its name is to be said.
+        own_keys: Keys that config.json of this family alone has.
+        check: What is wrong with a configuration, as the end of a message; None where nothing is.
+        prunes_by_config: Whether a checkpoint of transformers 4 tells pruned heads in its configuration so that they can be
+            read.
+        masked_words: The class with the head for masked words, and how the names of that head's weights begin; None where the
+            toolkit reads none.
+        student: How it is made out of a teacher; None where `build_student` makes none.
+        as_shared: The model of a family with shared layers that answers as one does whose layers are equal in so many groups.
+        other_sizes: What config.json tells besides, under names by which readers of BERT's ask, from the configuration.
+    """
+
+    config: type[PretrainedConfig]
+    classes: Mapping[str, type[PreTrainedModel]]
+    layer: type[nn.Module]
+    layers: str
+    attention: str
+    projections: tuple[str, str, str]
+    context: str
+    attention_norm: str
+    feed_forward: tuple[str, str]
+    activation: str
+    output_norm: str
+    read_alike: tuple[tuple[str, ...], ...]
+    head: tuple[str, ...]
+    gate: str | None = None
+    fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    heads: str | None = "num_attention_heads"
+    head_size: str = "attention_head_size"
+    embeddings_norm: str = "embeddings.LayerNorm"
+    pooler: str | None = None
+    pooler_is_relu: bool = False
+    norms_behind: bool = True
+    positions: Literal["absolute", "rotary", "relative"] = "absolute"
+    sizes: tuple[str, ...] = ("intermediate_size", "type_vocab_size")
+    attention_width: str = "hidden_size"
+    distinct_layers: tuple[str, ...] = ("num_hidden_layers",)
+    executed: Callable[[Any, Sequence[Any]], list[nn.Module]] = _each_once
+    kept: Callable[[PreTrainedModel, list[nn.Module]], PreTrainedModel] | None = None
+    headless: Callable[[Any, torch.Tensor], tuple[torch.Tensor, None]] = _headless
+    reads_types: bool = True
+    after_attention: Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    abilities: frozenset[Ability] = frozenset()
+    why_not: Mapping[Ability, str] = field(default_factory=dict)
+    own_keys: tuple[str, ...] = ()
+    check: Callable[[Any], str | None] = lambda _: None
+    prunes_by_config: bool = True
+    masked_words: tuple[type[PreTrainedModel], str] | None = None
+    student: Student | None = None
+    as_shared: Callable[[PreTrainedModel, int], PreTrainedModel] | None = None
+    other_sizes: Mapping[str, Size] = field(default_factory=dict)
+
+    @property
+    def classifier(self) -> type[PreTrainedModel]:
+        """The class with a head for sequences; its `base_model_prefix` stands before the base model's weights."""
+        return self.classes[SEQUENCE]
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of the base model's weights, with its dot."""
+        return f"{self.classifier.base_model_prefix}."
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Keys of the configuration that count something."""
+        return (*SIZES, *self.sizes)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of what a model of the family can read, in order."""
+        return ["input_ids", "attention_mask", *(["token_type_ids"] if self.reads_types else [])]
+
+    @property
+    def neurons(self) -> tuple[str, ...]:
+        """Paths of the Linears that answer the neurons: the first of the feed-forward part, and its gate if it has one."""
+        return (self.feed_forward[0], *([self.gate] if self.gate else []))
+
+    @property
+    def repeats_layers(self) -> bool:
+        """Whether a layer may run several times."""
+        return self.executed is not _each_once
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderFree:
+    """A family without an encoder, whose classes are the toolkit's own: nothing of it can be cut, dropped or watched by layer.
+
+    Args:
+        config: Its class, which tells `model_type`.
+        classes: See Family.
+        counted: Keys of the configuration that count something.
+        integer_products: Whether its products are large enough to gain from integer kernels; else only the tables of its int8
+            file are whole numbers.
+        student_sizes: What the sizes of `build_student` are called in its configuration.
+        macs: Multiply-adds of what is neither a Linear nor an LSTM, for one sentence of so many tokens.
+        head: Where the names of the weights begin that a new head is made of.
+        inputs: The names of what a model can read, in order.
+        other_sizes: See Family.
+    """
+
+    config: type[PretrainedConfig]
+    classes: Mapping[str, type[PreTrainedModel]]
+    counted: tuple[str, ...]
+    integer_products: bool
+    student_sizes: Mapping[str, str]
+    macs: Callable[[Any, int], int] = lambda config, length: 0
+    head: tuple[str, ...] = ("dense.", "classifier.")
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")
+    own_keys: tuple[str, ...] = ()
+    other_sizes: Mapping[str, Size] = field(default_factory=dict)
+
+    @property
+    def classifier(self) -> type[PreTrainedModel]:
+        """The class of its models."""
+        return self.classes[SEQUENCE]
+
+    def check(self, _: Any) -> str | None:
+        """Find nothing wrong with a configuration whose counts are right."""
+        return None
