@@ -9,6 +9,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel
 
 from compress.models.families import KNOWN, fitted_tokenizer
+from compress.models.fused import take_apart
 from compress.models.heads import set_names
 from compress.tasks.labelled import Task
 from compress.tasks.split import Role, Split
@@ -91,6 +92,18 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_feedforward_networks": 2,
     },
     "albert": {"hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 24, "embedding_size": 8},
+    "modernbert": {
+        "hidden_size": 16,
+        "num_attention_heads": 4,
+        "intermediate_size": 24,
+        "layer_types": ["full_attention", "sliding_attention"],
+        "local_attention": 6,
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "cls_token_id": 2,
+        "sep_token_id": 3,
+    },
 }
 """The sizes of a tiny model of each family."""
 
@@ -113,11 +126,14 @@ def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, **changes: Any) -> Pre
         "id2label": dict(enumerate(LABELS)),
         "label2id": {name: index for index, name in enumerate(LABELS)},
     }
-    config = family.config(**{**values, **SHAPES[kind], **changes})
+    values |= SHAPES[kind]
+    if "layer_types" in values:
+        values["layer_types"] = [values["layer_types"][index % 2] for index in range(layers)]
+    config = family.config(**{**values, **changes})
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = family.classifier(config)
+        model = take_apart(family.classifier(config))
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name.endswith("bias") or "norm" in name.lower():

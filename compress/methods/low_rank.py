@@ -352,10 +352,11 @@ def _write(student: PreTrainedModel, one: _Weight, rank: int) -> None:
     up, down = one.up[:, :rank], one.down[:rank]
     olds: list[Any] = [student.get_submodule(name) for name in one.names]
     lost = olds[0].weight.double() - up @ down
-    shares_bias = len({id(old.bias) for old in olds}) < len(olds)
+    held = [id(old.bias) for old in olds if old.bias is not None]
+    shares_bias = len(set(held)) < len(held)
     mean = torch.stack(list(one.means.values())).mean(0)
     biases = [
-        old.bias.double() + lost @ (mean if shares_bias else one.means[name])
+        (0 if old.bias is None else old.bias.double()) + lost @ (mean if shares_bias else one.means[name])
         for name, old in zip(one.names, olds, strict=True)
     ]
     for name, bias in zip(one.names, biases, strict=True):

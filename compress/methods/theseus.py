@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.errors import InputError, NoEffect
+from compress.models.families import family_of
 from compress.models.layout import encoder_layers
 from compress.models.surgery import copy_of, keep_layers
 from compress.objectives.labels import labels
@@ -103,6 +104,11 @@ def theseus(
         CompressError: The loss is not finite.
     """
     run = run or StepContext()
+    if family_of(model).layers_differ:
+        raise InputError(
+            f"theseus: layers of a {model.config.model_type} see more or less of a text, so that none can stand in for "
+            "others; use drop_layers and distill."
+        )
     depth = len(encoder_layers(model))
     if depth % modules:
         allowed = [str(number) for number in range(1, depth) if depth % number == 0]

@@ -72,10 +72,13 @@ def encoder_macs(model: PreTrainedModel, length: float) -> Costs:
     heads, neurons, rest = [], [], 0.0
     for layer in distinct:
         times, tokens = layers.count(layer), 1.0 if layer is cut else length
-        first, second = (layer.get_submodule(name) for name in family_of_layer(layer).feed_forward)
+        family = family_of_layer(layer)
+        behind = layer.get_submodule(family.feed_forward[1])
+        before = [layer.get_submodule(path) for path in family.neurons]
+        each = sum(one.in_features for one in before) + behind.out_features
         heads.append(times * (_first_token_macs(layer, length) if layer is cut else _attention_macs(layer, length)))
-        neurons.append(times * tokens * (first.in_features + second.out_features) * np.arange(neuron_count(layer) + 1.0))
-        counted = {*projections_of(layer), layer.get_submodule(family_of_layer(layer).context), first, second}
+        neurons.append(times * tokens * each * np.arange(neuron_count(layer) + 1.0))
+        counted = {*projections_of(layer), layer.get_submodule(family.context), *before, behind}
         others = [one for one in layer.modules() if isinstance(one, nn.Linear) and one not in counted]
         rest += times * tokens * sum(one.in_features * one.out_features for one in others)
     return Costs(heads, neurons, rest)

@@ -17,13 +17,14 @@ def shapes_of(kind: type[PreTrainedModel], config: PretrainedConfig) -> PreTrain
         return kind(config)
 
 
-def give_memory(model: nn.Module) -> None:
+def give_memory(model: Any) -> None:
     """Let weights without memory have some, in place; what they hold is left to whoever writes them.
 
     A parameter that stands in several modules stays one. Buffers get what a new model has in them: positions are counted, all
-    others are 0.
+    others are 0, but for the frequencies of rotary positions, which the model computes.
     """
     made: dict[int, nn.Parameter] = {}
+    computed: set[nn.Module] = set()
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
             if parameter.is_meta:
@@ -34,6 +35,9 @@ def give_memory(model: nn.Module) -> None:
         for name, buffer in list(module.named_buffers(recurse=False)):
             if buffer.is_meta:
                 module._buffers[name] = _as_new(name, buffer)
+                computed |= {module} if name.endswith("inv_freq") else set()
+    for module in computed:  # of rotary positions
+        model._init_weights(module)
 
 
 def _as_new(name: str, buffer: torch.Tensor) -> torch.Tensor:

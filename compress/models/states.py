@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.models.attention.segments import joined, segments_of
+from compress.models.families import family_of
 from compress.models.layout import encoder_layers, head_count, projections_of
 
 Kind = Literal["hidden", "first", "query", "key", "value", "scores"]
@@ -39,6 +40,11 @@ def recorded(model: PreTrainedModel, wanted: Collection[State]) -> Iterator[Stat
     """
     found: States = {}
     layers = list(encoder_layers(model))
+    if any(kind == "scores" for kind, _ in wanted) and family_of(model).positions != "absolute":
+        raise InputError(
+            f"the attention scores of a {model.config.model_type} depend on positions besides queries and keys; leave out the "
+            "objectives attention and attention_scores, or use relations or value_relations."
+        )
     with contextlib.ExitStack() as stack:
         if any(kind not in ("hidden", "first") for kind, _ in wanted) and segments_of(model) is not None:
             stack.callback(layers[0].register_forward_pre_hook(_one_segment, with_kwargs=True).remove)

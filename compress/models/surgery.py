@@ -78,8 +78,14 @@ def keep_neurons(model: PreTrainedModel, keep: Sequence[Indices]) -> PreTrainedM
     """
     student = _cut_copy(model, keep, "neurons", [neuron_count(layer) for layer in distinct_layers(model)])
     for layer, neurons in zip(distinct_layers(student), keep, strict=True):
-        first, second = family_of_layer(layer).feed_forward
-        _keep(layer, (head_count(layer), len(neurons)), (first,), second, torch.tensor(neurons, dtype=torch.long))
+        family = family_of_layer(layer)
+        _keep(
+            layer,
+            (head_count(layer), len(neurons)),
+            family.neurons,
+            family.feed_forward[1],
+            torch.tensor(neurons, dtype=torch.long),
+        )
     return student
 
 
@@ -98,11 +104,13 @@ def _cut_copy(model: PreTrainedModel, keep: Sequence[Indices], what: str, counts
 @torch.no_grad()
 def _keep(layer: Any, widths: tuple[int, int], readers: Sequence[str], writer: str, columns: torch.Tensor) -> None:
     """Resize a layer to (heads, neurons) and give it back these rows of its readers and columns of the Linear behind them."""
-    rows = [(layer.get_submodule(name).weight[columns], layer.get_submodule(name).bias[columns]) for name in readers]
+    old: list[Any] = [layer.get_submodule(name) for name in readers]
+    rows = [(one.weight[columns], None if one.bias is None else one.bias[columns]) for one in old]
     behind = layer.get_submodule(writer)
     weight, bias = behind.weight[:, columns], behind.bias
     resize(layer, widths[0], head_size(layer), widths[1])
     for name, values in [*zip(readers, rows, strict=True), (writer, (weight, bias))]:
         linear = layer.get_submodule(name)
         linear.weight.copy_(values[0])
-        linear.bias.copy_(values[1])
+        if values[1] is not None:
+            linear.bias.copy_(values[1])

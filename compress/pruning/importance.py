@@ -41,8 +41,10 @@ def neuron_norms(model: PreTrainedModel) -> list[torch.Tensor]:
     """The norm of what a neuron reads by times that of what it writes by, over the mean of its layer, (neurons,) each."""
     found = []
     for layer in distinct_layers(model):
-        first, second = (layer.get_submodule(name) for name in family_of_layer(layer).feed_forward)
-        norms = first.weight.norm(dim=1).double() * second.weight.norm(dim=0).double()
+        family = family_of_layer(layer)
+        norms = layer.get_submodule(family.feed_forward[1]).weight.norm(dim=0).double()
+        for name in family.neurons:
+            norms = norms * layer.get_submodule(name).weight.norm(dim=1).double()
         found.append(norms / norms.mean() if len(norms) else norms)
     return found
 

@@ -92,9 +92,8 @@ def with_masks(
     if shape == "head_row":
         for layer in layers:
             family = family_of_layer(layer)
-            first, second = family.feed_forward
             _share(layer, head_count(layer), "head", family.projections, family.context, learned=learned)
-            _share(layer, neuron_count(layer), "neuron", (first,), second, learned=learned)
+            _share(layer, neuron_count(layer), "neuron", family.neurons, family.feed_forward[1], learned=learned)
         return student
     rows, columns = block if shape == "block" else (1, 1)
     linears = [one for layer in layers for one in layer.modules() if isinstance(one, nn.Linear) and one.weight.numel()]

@@ -38,18 +38,18 @@ class _Stream:
     Args:
         layers: The model's.
         states: What the next layer reads, for each batch, (batch, length, width).
-        options: What else every layer is called with.
+        options: What else each layer is called with, for each batch.
         masks: (batch, length), true for tokens.
     """
 
     layers: list[Any]
     states: list[torch.Tensor]
-    options: list[tuple[tuple[Any, ...], dict[str, Any]]]
+    options: list[list[tuple[tuple[Any, ...], dict[str, Any]]]]
     masks: list[torch.Tensor]
 
     def through(self, index: int, number: int) -> torch.Tensor:
         """What the layer answers to a batch."""
-        args, options = self.options[number]
+        args, options = self.options[number][index]
         output = self.layers[index](self.states[number], *args, **options)
         answer: torch.Tensor = output[0] if isinstance(output, tuple) else output
         return answer
@@ -57,10 +57,6 @@ class _Stream:
     def tokens(self, values: torch.Tensor, number: int) -> torch.Tensor:
         """The rows of a batch's values that are no padding, (tokens, width); of the last layer often the first ones alone."""
         return values[self.masks[number][:, : values.shape[1]]]
-
-
-class _Reached(Exception):
-    """Ends a forward pass at the first layer."""
 
 
 @torch.no_grad()
@@ -98,14 +94,13 @@ def fitted_scales(
     with first_token_only(student), first_token_only(teacher):
         own, told = _begun(student, batches), _begun(teacher, batches)
         for index, layer in enumerate(own.layers):
-            names = [(family.context, family.attention_norm), (family.feed_forward[1], family.output_norm)]
-            wanted = _told(told, index, [norm for _, norm in names])
+            wanted = _told(told, index, [reader for _, reader in family.sums])
             sizes = (head_size(layer), 1)
-            for gates, (linear, norm), size in zip((heads, neurons), names, sizes, strict=True):
+            for gates, (linear, reader), size in zip((heads, neurons), family.sums, sizes, strict=True):
                 if (gates is heads and not index) or not len(gates[index]):
                     continue
                 with gated(student, heads, neurons):
-                    scales = _fitted(own, index, linear, norm, wanted[norm], size)
+                    scales = _fitted(own, index, linear, reader, wanted[reader], size)
                 if not bool((scales.abs() <= LARGEST_SCALE).all()):
                     logger.info(
                         "scaling ends at layer %d of %d, where a scale is %.3g",
@@ -125,35 +120,36 @@ def _begun(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) -
     """The batches where the model's first layer reads them."""
     stream = _Stream(encoder_layers(model), [], [], [batch["attention_mask"].bool() for batch in batches])
 
-    def stop(_: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    def note(_: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         options = dict(options)
-        stream.states.append(args[0] if args else options.pop("hidden_states"))
-        stream.options.append((args[1:], options))
-        raise _Reached
+        states = args[0] if args else options.pop("hidden_states")
+        if not stream.options[-1]:
+            stream.states.append(states)
+        stream.options[-1].append((args[1:], options))
 
-    handle = stream.layers[0].register_forward_pre_hook(stop, with_kwargs=True)
-    try:
+    with contextlib.ExitStack() as stack:
+        for layer in stream.layers:
+            stack.callback(layer.register_forward_pre_hook(note, with_kwargs=True).remove)
         for batch in batches:
-            with contextlib.suppress(_Reached):
-                model(**batch)
-    finally:
-        handle.remove()
+            stream.options.append([])
+            model(**batch)
     return stream
 
 
-def _told(told: _Stream, index: int, norms: Sequence[str]) -> dict[str, list[torch.Tensor]]:
-    """What the teacher's normalizations read of each batch, (tokens, width); its states go on to the next layer."""
-    found: dict[str, list[torch.Tensor]] = {norm: [] for norm in norms}
+def _told(told: _Stream, index: int, readers: Sequence[str]) -> dict[str, list[torch.Tensor]]:
+    """What these modules of the teacher's layer read of each batch, (tokens, width); its states go on to the next layer."""
+    found: dict[str, list[torch.Tensor]] = {reader: [] for reader in readers}
     for number in range(len(told.states)):
-        with _inputs(told.layers[index], norms) as seen:
+        with _inputs(told.layers[index], readers) as seen:
             told.states[number] = told.through(index, number)
-        for norm in norms:
-            found[norm].append(told.tokens(seen[norm], number))
+        for reader in readers:
+            found[reader].append(told.tokens(seen[reader], number))
     return found
 
 
-def _fitted(own: _Stream, index: int, linear: str, norm: str, wanted: Sequence[torch.Tensor], size: int) -> torch.Tensor:
-    """Scales of one Linear's input, a scale for `size` columns, with which the normalization reads most nearly what is wanted.
+def _fitted(own: _Stream, index: int, linear: str, reader: str, wanted: Sequence[torch.Tensor], size: int) -> torch.Tensor:
+    """Scales of one Linear's input, a scale for `size` columns, with which the module behind the sum reads most nearly what is
+    wanted.
 
     With A the answers of each column and r what is missing at scales of 1, the scales are 1 + (A'A + damping)^-1 A'r.
     """
@@ -162,11 +158,11 @@ def _fitted(own: _Stream, index: int, linear: str, norm: str, wanted: Sequence[t
     products = torch.zeros(count, count, dtype=torch.float64, device=weight.device)
     missing = torch.zeros(count, dtype=torch.float64, device=weight.device)
     for number in range(len(own.states)):
-        with _inputs(own.layers[index], (linear, norm)) as seen:
+        with _inputs(own.layers[index], (linear, reader)) as seen:
             own.through(index, number)
         read = own.tokens(seen[linear], number)  # (tokens, columns)
         products += read.T @ read
-        missing += ((wanted[number] - own.tokens(seen[norm], number)) @ weight * read).sum(0)
+        missing += ((wanted[number] - own.tokens(seen[reader], number)) @ weight * read).sum(0)
     products *= weight.T @ weight
     products = products.view(count // size, size, count // size, size).sum((1, 3))
     missing = missing.view(-1, size).sum(1)
@@ -176,10 +172,13 @@ def _fitted(own: _Stream, index: int, linear: str, norm: str, wanted: Sequence[t
 
 @contextlib.contextmanager
 def _inputs(layer: Any, names: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
-    """Collect what these modules of a layer read in the pass inside, gates multiplied in."""
+    """Collect what these modules of a layer read in the pass inside, gates multiplied in; by no name its answer."""
     found: dict[str, torch.Tensor] = {}
     with contextlib.ExitStack() as stack:
         for name in names:
+            if not name:
+                stack.callback(layer.register_forward_hook(lambda _, __, answer: found.update({"": answer})).remove)
+                continue
 
             def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
                 found[name] = inputs[0]

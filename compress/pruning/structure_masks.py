@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -58,12 +58,17 @@ def layer_costs(model: PreTrainedModel) -> list[LayerCosts]:
 def _costs_of(layer: Any, model: PreTrainedModel) -> LayerCosts:
     family, size = family_of(model), head_size(layer)
     readers = [layer.get_submodule(path) for path in family.projections]
-    context, first, second = (layer.get_submodule(path) for path in (family.context, *family.feed_forward))
-    head = Cost(size * (sum(one.in_features for one in readers) + context.out_features), size * len(readers))
-    neuron = Cost(first.in_features + second.out_features, 1)
+    context, behind = (layer.get_submodule(path) for path in (family.context, family.feed_forward[1]))
+    before = [layer.get_submodule(path) for path in family.neurons]
+    head = Cost(size * (sum(one.in_features for one in readers) + context.out_features), size * _biased(readers))
+    neuron = Cost(sum(one.in_features for one in before) + behind.out_features, _biased(before))
     heads, neurons = head_count(layer), neuron_count(layer)
     rest = parameter_count(layer) - heads * (head.weights + head.biases) - neurons * (neuron.weights + neuron.biases)
     return LayerCosts(heads, neurons, head, neuron, Cost(rest))
+
+
+def _biased(linears: Sequence[Any]) -> int:
+    return sum(one.bias is not None for one in linears)
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ def test_students_and_teachers_that_do_not_fit_are_refused(model: PreTrainedMode
     with pytest.raises(InputError, match="different vocabularies, but prune_cofi compares them token by token"):
         prune_cofi(model, teacher=other, task=toy, fraction=0.5)
     albert = tiny_of("albert")
-    with pytest.raises(InputError, match=r"prune_cofi\.width is true, but the width of albert cannot be cut"):
+    with pytest.raises(InputError, match=r"prune_cofi\.width is true, but the width of a albert cannot be cut"):
         prune_cofi(albert, teacher=albert, task=toy, fraction=0.5, width=True)
 
 

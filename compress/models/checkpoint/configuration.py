@@ -40,6 +40,7 @@ MUST_BE_FALSE = {
     "is_causal": "attention to what stands before alone",
     "per_layer_config": "a configuration for each layer",
 }
+ACTIVATIONS = ("hidden_act", "activation", "hidden_activation")
 OWN_WEIGHTS = ("prelu", "xielu")
 """Activations that learn, or that need a package of their own."""
 LARGEST_RANGE = 10.0
@@ -109,7 +110,7 @@ def _without_switches(path: Path, values: Mapping[str, Any], family: Family | En
     kept: dict[str, Any] = {}
     for key, value in values.items():
         own = names.get(key, key)
-        if own not in fields or own in NOT_READ:
+        if (own not in fields and own not in family.other_keys) or own in NOT_READ:
             continue
         if own in kept and kept[own] != value:
             raise InputError(
@@ -161,20 +162,21 @@ def _allowed(key: str, pieces: int) -> str | None:
         "normalization_type": "no_norm, layer_norm",
         "hidden_act": ", ".join(_activations()),
     }
-    return known.get("hidden_act" if key == "activation" else key)
+    alike = "hidden_act" if key in ACTIVATIONS else "layer_norm_eps" if key == "norm_eps" else key
+    return known.get(alike)
 
 
 def _is_allowed(key: str, value: Any, pieces: int) -> bool:
     if key.endswith("_token_id"):
         ids = value if isinstance(value, list) else [value]
         return value is None or all(type(one) is int and 0 <= one < pieces for one in ids)
-    if key in ("hidden_act", "activation"):
+    if key in ACTIVATIONS:
         return isinstance(value, str) and value in _activations()
     if key == "normalization_type":
         return value in ("no_norm", "layer_norm")
     if type(value) not in (int, float):
         return False
-    if key == "layer_norm_eps":
+    if key in ("layer_norm_eps", "norm_eps"):
         return 0 < value <= 1
     return 0 <= value <= (LARGEST_RANGE if key == "initializer_range" else 1)
 

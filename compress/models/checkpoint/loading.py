@@ -23,6 +23,7 @@ from compress.models.checkpoint.tokenizer import read_tokenizer
 from compress.models.checkpoint.weights import read_weights, renamed, unwrapped
 from compress.models.families import KNOWN
 from compress.models.families.family import Family
+from compress.models.fused import take_apart
 from compress.models.head import Head
 from compress.models.layout import encoder_layers, head_count, head_size, neuron_count
 from compress.models.memory import begin_anew, give_memory, shapes_of
@@ -153,7 +154,7 @@ def _without_memory(
             "weights; restore the original file."
         )
     try:
-        model = shapes_of(kind, config)
+        model = take_apart(shapes_of(kind, config))
     except Exception as err:
         raise InputError(
             f"{folder / CONFIG} is no {config.model_type} configuration: {first_line(err)}. Restore the original file."
@@ -173,7 +174,7 @@ def _with_memory(model: PreTrainedModel, weights: Weights, folder: Path, pruned:
     structure = _structure(folder)
     with _seeded(seed), libraries_silenced():
         if missing and structure is None and not pruned:
-            return type(model)(model.config)  # which draws all weights, so that a head is the same as ever
+            return take_apart(type(model)(model.config))  # which draws all weights, so that a head is the same as ever
         give_memory(model)
         begin_anew(model, missing)
     if structure is not None:

@@ -13,6 +13,8 @@ from transformers import PreTrainedModel
 
 from compress.models.checkpoint.companions import write_companions
 from compress.models.checkpoint.folders import new_folder
+from compress.models.families import known_family
+from compress.models.fused import unparted
 from compress.models.structure import read_structure, refuse_untold, told_by_structure
 
 WEIGHTS, STRUCTURE = "model.safetensors", "structure.json"
@@ -41,7 +43,7 @@ def write_model(model: PreTrainedModel, folder: Path) -> None:
     state = {
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items() if name not in told
     }
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(unparted(state, known_family(model)), folder / WEIGHTS, metadata={"format": "pt"})
     model.config.dtype = _precision(state.values())
     write_companions(model, folder)
     (folder / STRUCTURE).write_text(json.dumps(read_structure(model), indent=1) + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from compress.models.checkpoint.foreign import refuse_no_weights
 from compress.models.checkpoint.json_file import read_object, why_absent
 from compress.models.checkpoint.saving import WEIGHTS
 from compress.models.families.family import EncoderFree, Family
+from compress.models.fused import parted
 from compress.models.head import SEQUENCE
 
 INDEX = f"{WEIGHTS}.index.json"
@@ -24,8 +25,6 @@ WRAPPERS = frozenset(
     {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_ddp_module", "_model"}
 )
 """Modules that torch.compile, DDP, FSDP, activation checkpointing and trainers put around others."""
-MARKS = ("embeddings.position_embeddings.weight", "embeddings.weight")
-"""A weight that every model has, with an encoder and without: what stands before its name stands before all names."""
 
 
 def read_weights(folder: Path, values: Mapping[str, Any] | None = None) -> dict[str, torch.Tensor]:
@@ -107,7 +106,7 @@ def unwrapped(weights: Mapping[str, torch.Tensor], family: Family | EncoderFree,
 
 
 def _beginnings(names: Iterable[str], family: Family | EncoderFree) -> set[str]:
-    mark = MARKS[isinstance(family, EncoderFree)]
+    mark = family.mark
     own = family.prefix if isinstance(family, Family) else ""
     found = {name.removesuffix(mark) for name in names if name == mark or name.endswith(f".{mark}")}
     return {begin.removesuffix(own) if own and f".{begin}".endswith(f".{own}") else begin for begin in found}
@@ -120,14 +119,14 @@ def renamed(
     if isinstance(family, EncoderFree):
         return dict(weights)
     found = {}
-    own = family.head if architecture == SEQUENCE else ("classifier.",)
+    own = family.head if architecture == SEQUENCE else family.token_head
     others = tuple(set(family.head) - set(own))
     for name, tensor in weights.items():
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        if name.startswith(("embeddings.", f"{family.layers.partition('.')[0]}.", "pooler.")):
+        if name.startswith(("embeddings.", f"{family.layers.partition('.')[0]}.", *family.base_parts)):
             name = f"{family.prefix}{name}"
         if name.startswith(others):
             continue
         if name.startswith((family.prefix, *own)) and not name.endswith(("position_ids", "token_type_ids")):
             found[name] = tensor
-    return found
+    return parted(found, family)

@@ -21,6 +21,7 @@ FAMILIES = with_plugins(
         "distilbert": "compress.models.families.distilbert",
         "mobilebert": "compress.models.families.mobilebert",
         "albert": "compress.models.families.albert",
+        "modernbert": "compress.models.families.modernbert",
         "bilstm": "compress.models.families.bilstm",
         "static": "compress.models.families.static",
     },

@@ -79,7 +79,10 @@ class Family:
         fused: Paths of Linears that stand for several, each with what the parts are called, in order. They are taken apart
             when a model is made, so that paths above may lead to parts (`attn.Wqkv.query`), and are one again in saved and in
             exported files.
-        head: Where the names of the weights begin that a new head is made of.
+        head: Where the names of the weights begin that a new head for sequences is made of.
+        token_head: The same of a head for each token.
+        base_parts: Where the names of a base model's weights begin besides those of its embeddings and its layers.
+        mark: A weight that every base model of the family has: what stands before its name stands before all names.
         heads: Attribute of the attention module that counts its heads; None where it has none.
         head_size: Its attribute that tells the width of a head.
         embeddings_norm: Path from the base model to the normalization of the embeddings' sum.
@@ -91,6 +94,7 @@ class Family:
         sizes: Keys of the configuration that count something, besides SIZES.
         attention_width: Key of the configuration for the width that the heads divide.
         distinct_layers: Keys of the configuration whose product counts the layers that have weights of their own.
+        layers_differ: Whether layers of equal sizes compute differently, so that none can stand in for another.
         executed: What of the held layers runs, in order, from the configuration.
         kept: Gives a copy of a model these of its layers, where that takes more than a list of them; None where it does not.
         headless: What the attention module answers when it has no heads any more.
@@ -100,6 +104,7 @@ class Family:
         abilities: See Ability.
         why_not: For an ability that it lacks, why, as the end of a message, where more than its name is to be said.
         own_keys: Keys that config.json of this family alone has.
+        other_keys: Keys that its configuration reads although they are no fields of it.
         check: What is wrong with a configuration, as the end of a message; None where nothing is.
         prunes_by_config: Whether a checkpoint of transformers 4 tells pruned heads in its configuration so that they can be
             read.
@@ -123,6 +128,9 @@ class Family:
     output_norm: str
     read_alike: tuple[tuple[str, ...], ...]
     head: tuple[str, ...]
+    token_head: tuple[str, ...] = ("classifier.",)
+    base_parts: tuple[str, ...] = ("pooler.",)
+    mark: str = "embeddings.position_embeddings.weight"
     gate: str | None = None
     fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     heads: str | None = "num_attention_heads"
@@ -135,6 +143,7 @@ class Family:
     sizes: tuple[str, ...] = ("intermediate_size", "type_vocab_size")
     attention_width: str = "hidden_size"
     distinct_layers: tuple[str, ...] = ("num_hidden_layers",)
+    layers_differ: bool = False
     executed: Callable[[Any, Sequence[Any]], list[nn.Module]] = _each_once
     kept: Callable[[PreTrainedModel, list[nn.Module]], PreTrainedModel] | None = None
     headless: Callable[[Any, torch.Tensor], tuple[torch.Tensor, None]] = _headless
@@ -143,6 +152,7 @@ class Family:
     abilities: frozenset[Ability] = frozenset()
     why_not: Mapping[Ability, str] = field(default_factory=dict)
     own_keys: tuple[str, ...] = ()
+    other_keys: tuple[str, ...] = ()
     check: Callable[[Any], str | None] = lambda _: None
     prunes_by_config: bool = True
     masked_words: tuple[type[PreTrainedModel], str] | None = None
@@ -176,6 +186,15 @@ class Family:
         return (self.feed_forward[0], *([self.gate] if self.gate else []))
 
     @property
+    def sums(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """For attention and for the (last) feed-forward part the path of the Linear that ends it, and of the module that reads
+        what it adds to; empty where that is the layer's answer."""
+        first, second = self.context, self.feed_forward[1]
+        if self.norms_behind:
+            return (first, self.attention_norm), (second, self.output_norm)
+        return (first, self.output_norm), (second, "")
+
+    @property
     def repeats_layers(self) -> bool:
         """Whether a layer may run several times."""
         return self.executed is not _each_once
@@ -207,6 +226,9 @@ class EncoderFree:
     head: tuple[str, ...] = ("dense.", "classifier.")
     inputs: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")
     own_keys: tuple[str, ...] = ()
+    other_keys: tuple[str, ...] = ()
+    mark: str = "embeddings.weight"
+    fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     other_sizes: Mapping[str, Size] = field(default_factory=dict)
 
     @property

@@ -27,6 +27,7 @@ from compress.models.attention.long_attention import example_length
 from compress.models.bilstm import lstm_as_node
 from compress.models.families import inputs_of
 from compress.models.first_token import first_token_only
+from compress.models.fused import joined
 from compress.models.layout import encoder_layers
 from compress.models.sharing import shared_parameters
 from compress.models.static import weights_folded
@@ -102,7 +103,7 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
     if "token_type_ids" in example:
         example["token_type_ids"].zero_()
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.config.max_position_embeddings)}
-    with attention_kernel(model, "eager"), first_token_only(model), lstm_as_node(model), weights_folded(model):
+    with attention_kernel(model, "eager"), first_token_only(model), joined(model), lstm_as_node(model), weights_folded(model):
         write_module(
             _Logits(model).eval(),
             tuple(example[name] for name in names),

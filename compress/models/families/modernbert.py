@@ -1,0 +1,91 @@
+"""ModernBERT: rotary positions, gated feed-forward parts, normalization before each part, and layers that see a window alone.
+
+Source: Warner et al. 2024, "Smarter, Better, Faster, Longer", arXiv 2412.13663. Ettin and mmBERT are of this family.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from transformers import (
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+    ModernBertForTokenClassification,
+    PreTrainedModel,
+)
+from transformers.models.modernbert.modeling_modernbert import ModernBertEncoderLayer
+
+from compress.errors import InputError
+from compress.models.families.family import Family
+from compress.models.head import SEQUENCE, TOKENS
+
+FULL, WINDOW = "full_attention", "sliding_attention"
+
+
+def _kept(student: PreTrainedModel, kept: list[nn.Module]) -> PreTrainedModel:
+    """Keep what each layer sees; the first one alone reads the embeddings as they are, which it cannot learn from another."""
+    base: Any = student.base_model
+    held = list(base.layers)
+    if kept[0] is not held[0]:
+        raise InputError(
+            "the first layer of a modernbert normalizes nothing before its attention, and the others do; keep layer 0."
+        )
+    base.layers = nn.ModuleList(kept)
+    for index, layer in enumerate(base.layers):
+        layer.layer_idx = layer.attn.layer_idx = index
+    student.config.layer_types = [layer.attention_type for layer in base.layers]
+    student.config.num_hidden_layers = len(kept)
+    return student
+
+
+def _headless(attention: Any, hidden_states: Any) -> Any:
+    return attention.out_drop(attention.Wo(hidden_states)), None
+
+
+def _check(config: Any) -> str | None:
+    kinds = config.layer_types
+    if not isinstance(kinds, list) or len(kinds) != config.num_hidden_layers or not {*kinds} <= {FULL, WINDOW}:
+        return f"layer_types must name {FULL} or {WINDOW} for each of {config.num_hidden_layers} layers"
+    if type(config.local_attention) is not int or not 2 <= config.local_attention < 1 << 24:
+        return f"local_attention is {config.local_attention!r}; a whole number from 2 on is needed"
+    told = config.rope_parameters or {}
+    wrong = [one for one in told.values() if not isinstance(one, dict) or one.get("rope_type", "default") != "default"]
+    if wrong:
+        return f"rope_parameters has {wrong[0]!r}; plain rotary positions alone (rope_type default) are read"
+    return None
+
+
+FAMILY = Family(
+    config=ModernBertConfig,
+    classes={SEQUENCE: ModernBertForSequenceClassification, TOKENS: ModernBertForTokenClassification},
+    layer=ModernBertEncoderLayer,
+    layers="layers",
+    attention="attn",
+    projections=("attn.Wqkv.query", "attn.Wqkv.key", "attn.Wqkv.value"),
+    context="attn.Wo",
+    attention_norm="attn_norm",
+    feed_forward=("mlp.Wi.value", "mlp.Wo"),
+    gate="mlp.Wi.gate",
+    activation="mlp.act",
+    output_norm="mlp_norm",
+    read_alike=(("attn.Wqkv.query", "attn.Wqkv.key", "attn.Wqkv.value"), ("mlp.Wi.value", "mlp.Wi.gate")),
+    fused={"attn.Wqkv": ("query", "key", "value"), "mlp.Wi": ("value", "gate")},
+    head=("classifier.", "head."),
+    token_head=("classifier.", "head."),
+    base_parts=("final_norm.",),
+    mark="embeddings.tok_embeddings.weight",
+    heads=None,
+    head_size="head_dim",
+    embeddings_norm="embeddings.norm",
+    norms_behind=False,
+    positions="rotary",
+    sizes=("intermediate_size",),
+    layers_differ=True,
+    kept=_kept,
+    headless=_headless,
+    reads_types=False,
+    own_keys=("local_attention", "classifier_pooling"),
+    other_keys=("global_attn_every_n_layers", "global_rope_theta", "local_rope_theta"),
+    check=_check,
+)
