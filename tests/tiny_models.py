@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from compress.models.families import KNOWN, fitted_tokenizer
 from compress.models.fused import take_apart
@@ -108,6 +108,15 @@ SHAPES: dict[str, dict[str, Any]] = {
 """The sizes of a tiny model of each family."""
 
 
+def _tokenizer_of(kind: str) -> Any:
+    """Of the class that transformers gives to a checkpoint of the family."""
+    plain = tiny_tokenizer()
+    if kind != "modernbert":
+        return plain
+    named = {name: str(getattr(plain, name)) for name in ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")}
+    return PreTrainedTokenizerFast(tokenizer_object=plain.backend_tokenizer, model_max_length=LONGEST, **named)
+
+
 def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, **changes: Any) -> PreTrainedModel:
     """A random classifier of a family in evaluation mode, as `tiny_bert` is one of BERT.
 
@@ -138,7 +147,7 @@ def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, **changes: Any) -> Pre
             for name, parameter in model.named_parameters():
                 if name.endswith("bias") or "norm" in name.lower():
                     parameter.add_(torch.randn_like(parameter) * 0.2)
-    model.tokenizer, model.label, model.has_new_head = fitted_tokenizer(tiny_tokenizer(), config), "tiny", False
+    model.tokenizer, model.label, model.has_new_head = fitted_tokenizer(_tokenizer_of(kind), config), "tiny", False
     return model.eval()
 
 

@@ -16,9 +16,9 @@ from compress.models.from_teacher import student_of
 from compress.models.init_from_teacher import InitFromTeacher
 from compress.models.layout import encoder_layers
 from compress.models.principal import Batches, seen_by
-from compress.models.sharing import why_not_cut
 from compress.models.structure import read_structure
 from compress.models.students import StudentShape, new_student, spread_layers
+from compress.models.traits import why_not_cut
 from compress.tasks.labelled import Task
 from compress.training.batches import sorted_batches
 from compress.training.predict import on_device

@@ -13,8 +13,8 @@ from compress.arguments import fits_together, one_of_two, within_range
 from compress.errors import InputError, NoEffect
 from compress.models.factors import embedding_rank, set_embedding_rank
 from compress.models.families import family_of
-from compress.models.sharing import why_too_late
 from compress.models.surgery import copy_of
+from compress.models.traits import why_too_late
 from compress.tasks.labelled import Task
 from compress.tasks.words import counted, texts_of
 from compress.training.step_context import StepContext

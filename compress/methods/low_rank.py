@@ -19,8 +19,9 @@ from compress.errors import InputError, NoEffect, raise_together
 from compress.models.factors import set_rank
 from compress.models.families import family_of, family_of_layer
 from compress.models.layout import Parts, distinct_layers, encoder_layers, linear_paths
-from compress.models.sharing import share, why_too_late
+from compress.models.sharing import share
 from compress.models.surgery import copy_of
+from compress.models.traits import why_too_late
 from compress.pruning.break_even import faster_below
 from compress.pruning.deployed import Examples, Target, Threads, Tokens, not_timed
 from compress.pruning.fisher import drawn_examples, row_information

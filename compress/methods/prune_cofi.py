@@ -17,8 +17,8 @@ from compress.arguments import within_range
 from compress.errors import InputError
 from compress.models.families import can, family_of
 from compress.models.layout import distinct_layers, encoder_layers
-from compress.models.sharing import why_not_cut
 from compress.models.surgery import keep_heads, keep_neurons
+from compress.models.traits import why_not_cut
 from compress.objectives.logits import logits
 from compress.pruning.gates import fold_gates
 from compress.pruning.guesses import with_fewer

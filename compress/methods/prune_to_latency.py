@@ -18,8 +18,8 @@ from compress.benchmark.block_times import BlockTimes, Setting, Shape, model_tim
 from compress.errors import raise_together
 from compress.models.head import SINGLE_LABEL_HEAD
 from compress.models.layout import encoder_layers
-from compress.models.sharing import why_not_cut
 from compress.models.surgery import copy_of, keep_layers
+from compress.models.traits import why_not_cut
 from compress.pruning.deployed import Examples, Target, Threads, Tokens, not_timed, times_of
 from compress.pruning.guesses import with_fewer
 from compress.pruning.latency_target import budgets_of, tell_what_pays, wrong_times

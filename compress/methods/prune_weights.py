@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 from compress.arguments import fits_together, within_range
 from compress.errors import InputError, NoEffect
 from compress.models.layout import distinct_layers, head_count, neuron_count
-from compress.models.sharing import why_not_cut
 from compress.models.surgery import copy_of
+from compress.models.traits import why_not_cut
 from compress.objectives.outputs import Batch, Outputs
 from compress.pruning.guesses import cut_to, left_unevenly
 from compress.pruning.masks import SCORES, Mask, Shape, burn_in, masked_linears, with_masks

@@ -16,8 +16,8 @@ from compress.errors import InputError, NoEffect
 from compress.models.families import family_of, why_not
 from compress.models.heads import check_reads_whole
 from compress.models.layout import distinct_layers
-from compress.models.sharing import why_not_cut
 from compress.models.surgery import copy_of
+from compress.models.traits import why_not_cut
 from compress.pruning.fisher import drawn_examples
 from compress.pruning.residual import Place, channel_sums, coupled_places, keep_channels, narrow, refit_stream
 from compress.pruning.width import of_width

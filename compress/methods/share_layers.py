@@ -21,9 +21,10 @@ from compress.models.families import family_of, why_not
 from compress.models.heads import head_of
 from compress.models.layout import Parts, encoder_layers, head_count, layer_parts, neuron_count, parameter_count
 from compress.models.principal import Activations, Batches, fit_norms, observe, seen_by
-from compress.models.sharing import share, shared_parameters, why_too_late
+from compress.models.sharing import share, shared_parameters
 from compress.models.structure import read_structure
 from compress.models.surgery import copy_of
+from compress.models.traits import why_too_late
 from compress.pruning.fisher import drawn_examples
 from compress.tasks.labelled import Task
 from compress.training.batches import sorted_batches

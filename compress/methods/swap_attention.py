@@ -17,9 +17,9 @@ from compress.models.attention.long_attention import DEFAULTS, Reformer, attenti
 from compress.models.families import why_not
 from compress.models.heads import check_reads_whole
 from compress.models.layout import encoder_layers, head_count
-from compress.models.sharing import why_too_late
 from compress.models.states import Kind, recorded
 from compress.models.surgery import copy_of
+from compress.models.traits import why_too_late
 from compress.models.vocabulary import extend_positions
 from compress.tasks.labelled import Task
 from compress.training.step_context import StepContext

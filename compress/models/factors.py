@@ -105,3 +105,8 @@ def set_embedding_rank(model: PreTrainedModel, rank: int) -> FactorizedEmbedding
         new = FactorizedEmbedding(old.num_embeddings, width, rank, old.padding_idx)
     model.set_input_embeddings(new.requires_grad_(old.weight.requires_grad))
     return new
+
+
+def is_width(told: Any) -> bool:
+    """Whether something read from a file is a width that a matrix may have."""
+    return type(told) is int and 0 < told <= 1 << 20

@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 from compress.errors import InputError
 from compress.models.families import family_of, family_of_layer
 from compress.models.layout import attention_of, distinct_layers, encoder_layers, head_count, head_size, neuron_count
-from compress.models.sharing import why_not_cut
-from compress.models.structure import resize
+from compress.models.traits import why_not_cut
+from compress.models.traits.layers import resize
 
 Indices = Sequence[int]
 

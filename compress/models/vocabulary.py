@@ -18,8 +18,8 @@ from compress.errors import InputError
 from compress.log import libraries_silenced
 from compress.models.factors import word_table
 from compress.models.families import family_of, fitted_tokenizer
-from compress.models.sharing import why_too_late
 from compress.models.surgery import copy_of
+from compress.models.traits import why_too_late
 
 POSITIONS = ("position_ids", "token_type_ids")
 """Buffers of the embeddings that are as long as the table of positions."""

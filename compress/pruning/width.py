@@ -19,9 +19,9 @@ from compress.errors import InputError
 from compress.models.families import family_of, why_not
 from compress.models.heads import check_reads_whole
 from compress.models.layout import distinct_layers
-from compress.models.sharing import why_not_cut
 from compress.models.structure import apply_structure, read_structure
 from compress.models.surgery import copy_of
+from compress.models.traits import why_not_cut
 from compress.pruning.residual import coupled_places, fitting_heads, keep_channels, narrow
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
-from compress.models.sharing import why_not_cut
+from compress.models.traits import why_not_cut
 
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task

@@ -13,7 +13,7 @@ from compress.errors import InputError
 from compress.models.attention.kernel import attention_kernel
 from compress.models.families import ENCODERS, KNOWN
 from compress.models.first_token import first_token_only
-from compress.models.layout import attention_of, encoder_layers, head_count, projections_of, reads_first_token_only, same_input
+from compress.models.layout import encoder_layers, head_count, head_size, projections_of, reads_first_token_only, same_input
 from compress.models.quantizers import quantized_linears, with_quantizers
 from compress.models.structure import apply_structure, read_structure
 from compress.models.surgery import keep_layers
@@ -21,7 +21,7 @@ from compress.training.step_context import StepContext
 from tests.tiny_models import differences, logits_of, state_of, tiny_of, tokens, toy_task
 
 every_family = pytest.mark.parametrize("kind", ENCODERS)
-HEADS = {"bert": (4, 4), "distilbert": (4, 4), "mobilebert": (2, 4), "albert": (4, 4)}
+HEADS = {"bert": (4, 4), "distilbert": (4, 4), "mobilebert": (2, 4), "albert": (4, 4), "modernbert": (4, 4)}
 """Heads and their size."""
 
 
@@ -48,7 +48,7 @@ def test_a_shared_layer_stands_as_often_as_it_runs() -> None:
 @every_family
 def test_heads_and_projections_are_found(kind: str) -> None:
     for layer in encoder_layers(tiny_of(kind)):
-        assert (head_count(layer), attention_of(layer).attention_head_size) == HEADS[kind]
+        assert (head_count(layer), head_size(layer)) == HEADS[kind]
         assert [module.out_features for module in projections_of(layer)] == [HEADS[kind][0] * HEADS[kind][1]] * 3
 
 
@@ -116,7 +116,7 @@ def test_uneven_layers_are_told_and_made_again(kind: str) -> None:
     told = read_structure(model)
     heads, size = HEADS[kind]
     assert told["layers"] == [{"heads": heads, "head_size": size, "intermediate": 24}] * 2
-    narrow = {"heads": 1, "head_size": 3, "intermediate": 5}
+    narrow = {"heads": 1, "head_size": size if KNOWN[kind].positions == "rotary" else 3, "intermediate": 5}
     told["layers"] = [narrow, narrow if kind == "albert" else told["layers"][1]]
     apply_structure(model, told)
     assert read_structure(model) == told

@@ -15,9 +15,10 @@ import compress as cp
 from compress.errors import InputError
 from compress.models.factors import set_embedding_rank, set_rank
 from compress.models.quantizers import with_quantizers
-from compress.models.sharing import share, shared_parameters, why_not_cut
+from compress.models.sharing import share, shared_parameters
 from compress.models.structure import apply_structure, read_structure
 from compress.models.surgery import keep_heads, keep_layers, keep_neurons
+from compress.models.traits import why_not_cut
 from compress.pruning.width import keep_width
 from tests.tiny_models import logits_of, tiny_bert, tokens
 

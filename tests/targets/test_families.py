@@ -27,6 +27,7 @@ WIDE: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 32, "hidden_dim": 64},
     "mobilebert": {"hidden_size": 32, "intermediate_size": 64, "intra_bottleneck_size": 16, "embedding_size": 16},
     "albert": {"hidden_size": 32, "intermediate_size": 64, "embedding_size": 16},
+    "modernbert": {"hidden_size": 32, "intermediate_size": 64},
 }
 """Wide enough for eight bits to mean something."""
 TARGETS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -27,7 +27,8 @@ from compress.models.fused import take_apart
 from compress.models.head import Head
 from compress.models.layout import encoder_layers, head_count, head_size, neuron_count
 from compress.models.memory import begin_anew, give_memory, shapes_of
-from compress.models.structure import apply_structure, resize, set_ranges, told_by_structure
+from compress.models.structure import apply_structure, finish_structure, told_by_structure
+from compress.models.traits.layers import resize
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 SMALL_HEAD = 1 << 20  # weights that a new head may always have
@@ -154,7 +155,7 @@ def _without_memory(
             "weights; restore the original file."
         )
     try:
-        model = take_apart(shapes_of(kind, config))
+        model = shapes_of(kind, config)
     except Exception as err:
         raise InputError(
             f"{folder / CONFIG} is no {config.model_type} configuration: {first_line(err)}. Restore the original file."
@@ -178,7 +179,7 @@ def _with_memory(model: PreTrainedModel, weights: Weights, folder: Path, pruned:
         give_memory(model)
         begin_anew(model, missing)
     if structure is not None:
-        set_ranges(model, structure)
+        finish_structure(model, structure)
     return model
 
 

@@ -35,6 +35,7 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "mobilebert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
     "albert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24},
+    "modernbert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24},
     "bilstm": {"hidden_size": 12, "num_hidden_layers": 1, "lstm_size": 6},
     "static": {"hidden_size": 8, "num_hidden_layers": 0, "embedding_size": 8},
 }

@@ -98,7 +98,7 @@ def test_a_switch_changes_neither_the_answers_nor_what_is_saved(
 def test_every_family_is_freed_of_all_switches_at_once(kind: str, tmp_path: Path) -> None:
     model = tiny_of(kind)
     folder = save(model, tmp_path / "saved")
-    told = {key: values[0] for key, values in SWITCHES.items()} | GENERATION
+    told = {key: values[0] for key, values in SWITCHES.items() if key not in SHAPES[kind]} | GENERATION
     set_json(folder / "config.json", **told, **({"sinusoidal_pos_embds": True} if kind == "distilbert" else {}))
     batch = {"input_ids": torch.arange(5, 12)[None], "attention_mask": torch.ones((1, 7), dtype=torch.long)}
     loaded = load(folder)

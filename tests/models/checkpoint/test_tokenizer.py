@@ -68,7 +68,7 @@ SPECIAL = {
 # -- the class and the files
 
 
-@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("kind", [kind for kind in SHAPES if kind != "modernbert"])  # whose checkpoints have a tokenizer.json
 @pytest.mark.parametrize(
     "settings",
     [

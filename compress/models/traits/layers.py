@@ -1,0 +1,85 @@
+"""The widths of each encoder layer: its heads, their size, and its neurons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from compress.errors import InputError
+from compress.models.empty import Headless, linear_of
+from compress.models.families import family_of_layer
+from compress.models.layout import attention_of, encoder_layers, head_count, head_size, neuron_count
+from compress.models.traits.trait import Trait
+
+
+def _read(model: PreTrainedModel) -> list[dict[str, int]]:
+    """`heads`, `head_size` and `intermediate` (width of the feed-forward part) of each layer; where heads or intermediate is
+    0, that part of the layer answers its output's bias alone."""
+    return [_layer_structure(layer) for layer in encoder_layers(model)]
+
+
+def _apply(model: PreTrainedModel, told: Any, _: int | None) -> None:
+    layers = encoder_layers(model)
+    if not isinstance(told, list) or len(told) != len(layers):
+        raise InputError(
+            f"structure.json does not describe this model: schema 1 with {len(layers)} layers is expected; save the model "
+            "again with compress.save, or restore the file; without it a model may answer otherwise."
+        )
+    for index, (layer, shape) in enumerate(zip(layers, told, strict=True)):
+        told_numbers = [shape.get(key) if isinstance(shape, dict) else None for key in ("heads", "head_size", "intermediate")]
+        numbers = [number for number in told_numbers if type(number) is int and 0 <= number <= 1 << 20]
+        if len(numbers) < len(told_numbers) or not numbers[1]:
+            raise InputError(
+                f"structure.json, layer {index}: {shape!r} must give heads, head_size and intermediate as whole numbers, "
+                "head_size above 0; restore the file from where the model was saved."
+            )
+        if family_of_layer(layer).positions == "rotary" and numbers[1] != head_size(layer):
+            raise InputError(
+                f"structure.json, layer {index}: head_size is {numbers[1]}, but heads that rotary positions turn stay "
+                f"{head_size(layer)} wide; restore the file from where the model was saved."
+            )
+        if shape != _layer_structure(layer):
+            resize(layer, *numbers)
+
+
+def _layer_structure(layer: Any) -> dict[str, int]:
+    return {
+        "heads": head_count(layer),
+        "head_size": head_size(layer),
+        "intermediate": neuron_count(layer),
+    }
+
+
+def resize(layer: Any, heads: int, size: int, intermediate: int) -> None:
+    """Give a layer, in place, other widths; the Linears that they change are new ones, of random weights.
+
+    Args:
+        layer: Of a family's encoder.
+        heads: How many; 0 for no attention.
+        size: Width of each.
+        intermediate: Width of the (last) feed-forward part; 0 for none.
+    """
+    family, attention = family_of_layer(layer), attention_of(layer)
+    widths: list[tuple[str, int | None, int | None]]
+    widths = [(name, None, heads * size) for name in family.projections]
+    widths += [(name, None, intermediate) for name in family.neurons]
+    widths += [(family.context, heads * size, None), (family.feed_forward[1], intermediate, None)]
+    for name, inputs, outputs in widths:
+        old = layer.get_submodule(name)
+        wanted = (old.in_features if inputs is None else inputs, old.out_features if outputs is None else outputs)
+        if wanted != (old.in_features, old.out_features):
+            with torch.device(old.weight.device):
+                layer.set_submodule(name, linear_of(*wanted, bias=old.bias is not None))
+    if family.heads is not None:
+        setattr(attention, family.heads, heads)
+    setattr(attention, family.head_size, size)
+    attention.scaling = size**-0.5
+    if hasattr(attention, "all_head_size"):
+        attention.all_head_size = heads * size
+    if not heads and not isinstance(attention, Headless):
+        layer.set_submodule(family.attention, Headless(attention, family.headless))
+
+
+TRAIT = Trait(key="layers", read=_read, apply=_apply)

@@ -1,0 +1,43 @@
+"""Parameters that stand in several modules, by their names; see `compress.models.sharing`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from compress.errors import InputError
+from compress.models.sharing import share, shared_parameters
+from compress.models.traits.trait import Trait
+
+
+def _left_out(model: PreTrainedModel) -> set[str]:
+    return set(shared_parameters(model))
+
+
+def _apply(model: PreTrainedModel, told: Any, _: int | None) -> None:
+    held = dict(model.named_parameters())
+    pairs = told.items() if isinstance(told, dict) else [("shared", told)]
+    wrong = [
+        name
+        for name, known in pairs
+        if name not in held
+        or not isinstance(known, str)
+        or known not in held
+        or known in told
+        or held[name].shape != held[known].shape
+    ]
+    if wrong:
+        raise InputError(
+            f"structure.json: shared names {wrong[0]}, which is not two parameters of one shape; restore the file."
+        )
+    share(model, told)
+
+
+TRAIT = Trait(
+    key="shared",
+    read=shared_parameters,
+    apply=_apply,
+    left_out=_left_out,
+    made_by=("share_layers", "layers of the model share their weights"),
+)
