@@ -28,6 +28,7 @@ from compress.augmentation.word_candidates import (
     nearest_words,
     whole_words,
 )
+from compress.dependencies import Checkpoint
 from compress.errors import InputError, NoEffect, raise_together
 from compress.log import Progress, no_progress
 from compress.models.checkpoint.masked_lm import load_masked_lm
@@ -53,7 +54,7 @@ class AugmentOptions(TypedDict, total=False):
     window: Annotated[float | None, Field(ge=0, le=1, description="that a window is left of a copy, masking only")]
     window_words: Annotated[int | None, Field(ge=1, le=1000, description="of the longest window, masking only")]
     masked_lm: Annotated[
-        str | None, Field(description="checkpoint with a head for masked words, whose words are offered; tinybert only")
+        Checkpoint | None, Field(description="checkpoint with a head for masked words, whose words are offered; tinybert only")
     ]
 
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.augmentation.sentences import Augment, AugmentOptions, augmented, check_words
+from compress.dependencies import Checkpoint, InputFile
 from compress.errors import InputError
 from compress.models.layout import encoder_layers
 from compress.objectives.layer_map import LayerMap
@@ -36,10 +37,10 @@ from compress.training.step_context import StepContext
 from compress.training.teaching import (
     Distillation,
     LastTokens,
+    Objectives,
     RelationHeads,
     TeacherCacheBytes,
     Temperature,
-    Weight,
     training_loss_of,
 )
 
@@ -51,7 +52,7 @@ def distill(
     *,
     teacher: PreTrainedModel,
     task: Task,
-    objectives: Annotated[dict[str, Weight], Field(min_length=1, description="objective -> weight in the sum")],
+    objectives: Objectives,
     temperature: Temperature = 2.0,
     layers: LayerMap = "uniform",
     last_tokens: LastTokens = "all",
@@ -59,8 +60,8 @@ def distill(
     project: bool = True,
     progressive: bool = False,
     augment: Annotated[AugmentOptions | None, Field(description="copies of texts with other words to learn from too")] = None,
-    text: Annotated[str | None, Field(description="file of texts without labels to learn from instead of the task's")] = None,
-    masked_lm: Annotated[str | None, Field(description="checkpoint whose head tells hidden words")] = None,
+    text: Annotated[InputFile | None, Field(description="texts without labels to learn from instead of the task's")] = None,
+    masked_lm: Annotated[Checkpoint | None, Field(description="checkpoint whose head tells hidden words")] = None,
     mlm_probability: Annotated[float, Field(gt=0, lt=1, description="fraction of the words that are hidden")] = 0.15,
     teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
     max_length: MaxLength = None,

@@ -8,6 +8,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
+from compress.dependencies import Checkpoint
 from compress.errors import NoEffect
 from compress.models.checkpoint.loading import load
 from compress.models.heads import head_of, label_names
@@ -18,7 +19,7 @@ from compress.training.step_context import StepContext
 def load_student(
     model: PreTrainedModel,
     *,
-    checkpoint: Annotated[str, Field(min_length=1, description="a folder, package:NAME or a hub name")],
+    checkpoint: Annotated[Checkpoint, Field(min_length=1, description="a folder, package:NAME or a hub name")],
     run: StepContext | None = None,
 ) -> PreTrainedModel:
     """Go on with another checkpoint as the student, which may have a tokenizer of its own; the model stays its teacher.

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
 from compress.benchmark.block_times import Setting
+from compress.dependencies import DependsOn
 from compress.errors import InputError, NoEffect, raise_together
 from compress.models.factors import set_rank
 from compress.models.families import family_of, family_of_layer
@@ -107,6 +108,7 @@ def low_rank(
     break_even: Annotated[
         Literal["weights", "measured"],
         Field(description="above which rank a Linear stays whole: where two have more weights, or are no faster here"),
+        DependsOn("machine", when=("measured",)),
     ] = "weights",
     target: Target = "onnxruntime-cpu",
     batch: Examples = 1,

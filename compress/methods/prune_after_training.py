@@ -16,7 +16,7 @@ from compress.models.costs import Costs, encoder_macs
 from compress.models.layout import distinct_layers, encoder_layers, neuron_count
 from compress.models.surgery import copy_of, keep_heads, keep_neurons
 from compress.pruning.budget import Kept, kept_under
-from compress.pruning.deployed import Examples, Target, Threads, Tokens, not_timed, times_of
+from compress.pruning.deployed import Examples, Speedup, Target, Threads, Tokens, not_timed, times_of
 from compress.pruning.fisher import GateGradients, drawn_examples, gate_gradients, importance, rearranged
 from compress.pruning.gates import fold_gates
 from compress.pruning.guesses import with_fewer
@@ -43,9 +43,7 @@ def prune_after_training(
     macs: Annotated[
         float | None, Field(gt=0, lt=1, description="fraction of the encoder's multiply-adds that stays; or give speedup")
     ] = None,
-    speedup: Annotated[
-        float | None, Field(gt=1, description="how many times faster than today, by measured times; or give macs")
-    ] = None,
+    speedup: Speedup = None,
     target: Target = "onnxruntime-cpu",
     batch: Examples = 1,
     length: Tokens = 32,

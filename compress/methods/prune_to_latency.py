@@ -20,7 +20,7 @@ from compress.models.head import SINGLE_LABEL_HEAD
 from compress.models.layout import encoder_layers
 from compress.models.surgery import copy_of, keep_layers
 from compress.models.traits import why_not_cut
-from compress.pruning.deployed import Examples, Target, Threads, Tokens, not_timed, times_of
+from compress.pruning.deployed import Examples, Milliseconds, Speedup, Target, Threads, Tokens, not_timed, times_of
 from compress.pruning.guesses import with_fewer
 from compress.pruning.latency_target import budgets_of, tell_what_pays, wrong_times
 from compress.pruning.stitching import Batches, Parts, kept_layers, parts_of, stitched
@@ -91,8 +91,8 @@ def prune_to_latency(
     model: PreTrainedModel,
     *,
     task: Task,
-    speedup: Annotated[float | None, Field(gt=1, description="how many times faster than today; or give p50_ms")] = None,
-    p50_ms: Annotated[float | None, Field(gt=0, description="median milliseconds of a call; or give speedup")] = None,
+    speedup: Speedup = None,
+    p50_ms: Milliseconds = None,
     target: Target = "onnxruntime-cpu",
     batch: Examples = 1,
     length: Tokens = 32,

@@ -47,7 +47,7 @@ from compress.training.settings import (
     WeightDecay,
 )
 from compress.training.step_context import Guess, StepContext
-from compress.training.teaching import Distillation, Temperature, Weight, training_loss_of
+from compress.training.teaching import Distillation, Objectives, Temperature, training_loss_of
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def prune_weights(
         list[Side] | None, Field(min_length=2, max_length=2, description="rows and columns of a block, for shape block")
     ] = None,
     teacher: PreTrainedModel | None = None,
-    objectives: Annotated[dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")] = None,
+    objectives: Objectives | None = None,
     temperature: Temperature = 2.0,
     penalty: Annotated[
         float | None, Field(ge=0, description="weight of the scores' mean sigmoid, for soft_movement; null: 100")

@@ -30,7 +30,7 @@ from compress.training.settings import (
     WeightDecay,
 )
 from compress.training.step_context import StepContext
-from compress.training.teaching import Distillation, Temperature, Weight, training_loss_of
+from compress.training.teaching import Distillation, Objectives, Temperature, training_loss_of
 
 
 @within_range
@@ -40,7 +40,7 @@ def quantize_aware(
     *,
     task: Task,
     teacher: PreTrainedModel | None = None,
-    objectives: Annotated[dict[str, Weight] | None, Field(min_length=1, description="objective -> weight in the sum")] = None,
+    objectives: Objectives | None = None,
     temperature: Temperature = 2.0,
     per_channel: Annotated[bool, Field(description="one weight scale per output channel instead of one per weight")] = True,
     symmetric: Annotated[bool, Field(description="activation ranges as wide below 0 as above")] = True,

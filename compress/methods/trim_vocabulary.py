@@ -11,6 +11,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
+from compress.dependencies import InputFile
 from compress.errors import InputError, NoEffect
 from compress.models.vocabulary import basic_pieces, keep_pieces, keep_positions, refuse_vocabulary
 from compress.tasks.labelled import Task
@@ -30,7 +31,7 @@ def trim_vocabulary(
     *,
     task: Task,
     min_count: Annotated[int, Field(ge=1, description="times that a piece must occur in the texts to stay")] = 1,
-    text: Annotated[str | None, Field(description="file of more texts, one a line, whose pieces stay")] = None,
+    text: Annotated[InputFile | None, Field(description="file of more texts, one a line, whose pieces stay")] = None,
     max_length: Annotated[int | None, Field(ge=4, description="positions that stay; null: all")] = None,
     run: StepContext | None = None,
 ) -> PreTrainedModel:

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from compress.benchmark.machine import machine_key
 from compress.benchmark.worker import peak_memory_bytes
+from compress.dependencies import What, dependencies
 from compress.disk import remove
 from compress.errors import CompressError
 from compress.log import Progress
@@ -32,7 +33,7 @@ from compress.pipeline.cache import Cache
 from compress.pipeline.keys import EXPORT_VERSIONS, VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.processes import broadcast, is_main, wait_for_all
 from compress.recipe.plan import INPUT_MODEL, Plan, Step
-from compress.recipe.signatures import load_function
+from compress.recipe.signatures import load_function, names_a_step, recipe_parameters
 from compress.targets import TARGETS
 from compress.training.step_context import StepContext
 
@@ -126,8 +127,8 @@ def call_of(execution: Execution, step: Step, run: StepContext) -> Callable[[Pre
     function = load_function(METHODS, step.method)
     wants = inspect.signature(function).parameters
     arguments = dict(step.arguments)
-    if arguments.get("teacher"):
-        arguments["teacher"] = execution.stops[arguments["teacher"]].model()
+    for name in [name for name, value in arguments.items() if value and names_a_step(name)]:
+        arguments[name] = execution.stops[arguments[name]].model()
     supplied = {"task": execution.task, "run": run}
     return partial(function, **arguments, **{name: supplied[name] for name in supplied.keys() & wants.keys()})
 
@@ -174,38 +175,36 @@ def _key_of(execution: Execution, step: Step, before: StepOutput) -> str:
 
 
 def _key(execution: Execution, step: Step, before: StepOutput) -> str:
-    wants = inspect.signature(load_function(METHODS, step.method)).parameters
-    teacher = step.arguments.get("teacher")
-    objectives = [OBJECTIVES[name] for name in step.arguments.get("objectives") or OBJECTIVES]
+    function = load_function(METHODS, step.method)
+    wants = inspect.signature(function).parameters
+    needs: dict[What, list[Any]] = {}
+    for name, parameter in recipe_parameters(function).items():
+        for what, value in dependencies(parameter.annotation, step.arguments.get(name)):
+            needs.setdefault(what, []).append(value)
+    objectives = [name for given in needs.get("objectives", [OBJECTIVES]) for name in given]
+    models = {name: value for name, value in step.arguments.items() if value and names_a_step(name)}
     return digest(
         {
             "parent": before.key,
             "method": step.method,
             "arguments": step.arguments,
-            "teacher": execution.stops[teacher].key if teacher else None,
-            "text": _once(execution, _file_digest, step.arguments.get("text")),
-            "masked_lm": [
-                _once(execution, _model_digest, one.get("masked_lm"))
-                for one in (step.arguments, step.arguments.get("augment") or {})
-            ],
-            "checkpoint": _once(execution, _model_digest, step.arguments.get("checkpoint")),
+            "models": {name: execution.stops[value].key for name, value in models.items()},
+            "files": [_once(execution, _file_digest, path) for path in needs.get("file", [])],
+            "checkpoints": [_once(execution, _model_digest, name) for name in needs.get("checkpoint", [])],
             "seed": execution.plan.seed if "run" in wants else None,
             "data": execution.task.fingerprint if "task" in wants else None,
-            "source": source_digest(METHODS[step.method], *objectives),
+            "source": source_digest(METHODS[step.method], *(OBJECTIVES[name] for name in objectives)),
             "versions": versions(VERSIONS),
             "max_steps": execution.max_steps,
-            "machine": _machine(step),
+            "machine": _machine(needs.get("target", [])) if "machine" in needs else None,
             "device": execution.device if "run" in wants else None,
         }
     )
 
 
-def _machine(step: Step) -> dict[str, Any] | None:
-    """What a step that is asked for a speed depends on besides: the machine, the runtimes, how files are written for them."""
-    asked = any(step.arguments.get(name) for name in ("speedup", "p50_ms"))
-    if not asked and step.arguments.get("break_even") != "measured":
-        return None
-    source = source_digest(TARGETS[step.arguments["target"]])
+def _machine(targets: Sequence[str]) -> dict[str, Any]:
+    """What a step that is asked for a speed depends on: the machine, the runtimes, how files are written for them."""
+    source = source_digest(*(TARGETS[target] for target in targets))
     return {"machine": machine_key(), "versions": versions(EXPORT_VERSIONS), "source": source}
 
 

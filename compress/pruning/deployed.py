@@ -8,6 +8,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.benchmark.block_times import BlockTimes, Setting, block_times
+from compress.dependencies import DependsOn
 from compress.models.families import ENCODERS, encoder_family, family_of
 from compress.targets.exporting import check_runtime
 from compress.tasks.labelled import Task
@@ -16,7 +17,12 @@ from compress.training.step_context import StepContext
 Target = Annotated[
     Literal["onnxruntime-cpu", "onnxruntime-cpu-int8", "openvino-cpu", "openvino-cpu-int8"],
     Field(description="what will run it; times are of its files, with its default options"),
+    DependsOn("target"),
 ]
+Speedup = Annotated[
+    float | None, Field(gt=1, description="how many times faster than today, by measured times"), DependsOn("machine")
+]
+Milliseconds = Annotated[float | None, Field(gt=0, description="median milliseconds of a call"), DependsOn("machine")]
 Examples = Annotated[int, Field(ge=1, description="examples in a call")]
 Tokens = Annotated[int, Field(ge=1, description="tokens of each example")]
 Threads = Annotated[int, Field(ge=1, description="threads of the runtime")]

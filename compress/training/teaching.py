@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.dependencies import DependsOn
 from compress.errors import InputError, raise_together
 from compress.models.checkpoint.masked_lm import load_masked_lm
 from compress.models.heads import head_of
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
 Weight = Annotated[float, Field(gt=0)]
+Objectives = Annotated[
+    dict[str, Weight], Field(min_length=1, description="objective -> weight in the sum"), DependsOn("objectives")
+]
 Temperature = Annotated[float, Field(gt=0, le=100, description="softens both answers in the logits objective")]
 RelationHeads = Annotated[
     int | None, Field(ge=1, le=1024, description="into how many slices relations split queries; null: the teacher's heads")

@@ -13,6 +13,7 @@ ROOT = Path(compress.__file__).parent
 LADDER = (
     (
         "arguments",
+        "dependencies",
         "disk",
         "errors",
         "facts",

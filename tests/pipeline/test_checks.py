@@ -281,10 +281,10 @@ def test_a_teacher_that_reads_less_than_the_task_s_texts_is_told_where_its_state
 @pytest.mark.parametrize(
     "work",
     [
-        "train.loop._prepare",
+        "training.loop._prepare",
         "methods.distill.augmented",
         "methods.build_student.seen_by",
-        "train.teaching.fitted_projection",
+        "training.teaching.fitted_projection",
         "methods.swap_attention._seen",
     ],
 )

@@ -49,7 +49,7 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> None:
     spec.loader.exec_module(module)
     rooms = {
         "methods": ("METHODS", ("fine_tune", "drop_layers", "distill")),
-        "export": ("TARGETS", ("onnxruntime-cpu", "onnxruntime-cpu-int8")),
+        "targets": ("TARGETS", ("onnxruntime-cpu", "onnxruntime-cpu-int8")),
         "objectives": ("OBJECTIVES", ("labels", "logits", "hidden")),
         "tasks": ("TASKS", ("text-classification",)),
     }

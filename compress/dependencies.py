@@ -1,0 +1,60 @@
+"""What a result depends on besides the values of its arguments, as their annotations say it. Imports nothing of ours.
+
+A method's argument that names a file is `Annotated[str, ...]` of one of these kinds, and whoever keeps results asks for them
+all: what the file holds counts, not its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from typing_extensions import is_typeddict
+
+What = Literal["file", "checkpoint", "machine", "target", "objectives"]
+
+
+@dataclass(frozen=True)
+class DependsOn:
+    """What an argument brings in.
+
+    Args:
+        what: "file", the content of the file that it names; "checkpoint", the files of the model that it names; "machine", how
+            fast this machine is; "target", how files are written for the target that it names, where the machine counts;
+            "objectives", the source of those that it names.
+        when: Values for which it does; None for all but null.
+    """
+
+    what: What
+    when: tuple[Any, ...] | None = None
+
+
+InputFile = Annotated[str, DependsOn("file")]
+Checkpoint = Annotated[str, DependsOn("checkpoint")]
+
+
+def dependencies(annotation: Any, value: Any) -> Iterator[tuple[What, Any]]:
+    """What a value of an annotation brings in, each with the value that says which; inside of mappings and lists too.
+
+    Args:
+        annotation: Of the argument, evaluated.
+        value: That was given; null brings in nothing.
+    """
+    if value is None:
+        return
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        for one in arguments[1:]:
+            if isinstance(one, DependsOn) and (one.when is None or value in one.when):
+                yield one.what, value
+        yield from dependencies(arguments[0], value)
+    elif is_typeddict(annotation) and isinstance(value, Mapping):
+        for name, held in get_type_hints(annotation, include_extras=True).items():
+            yield from dependencies(held, value.get(name))
+    elif isinstance(value, Sequence) and not isinstance(value, str) and len(arguments) == 1:
+        for one in value:
+            yield from dependencies(arguments[0], one)
+    else:  # a union, or no part of it
+        for one in arguments:
+            yield from dependencies(one, value)
