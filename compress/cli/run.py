@@ -48,8 +48,16 @@ def run(
         pipeline.results_path(plan)
     folder = pipeline.run_folder(plan, out, tiny)
     with LiveView(plan.name, stages_of(plan), quiet=quiet) as view, kept_from_stdout(sys.stderr):
-        around = pipeline.RunOptions(folder, cache, device, tiny, view, tuple(log_with or ()), force=force)
-        records = pipeline.run_seeds(plan, numbers, around) if numbers else [pipeline.run(plan, around)]
+        options = pipeline.RunOptions(
+            out=folder,
+            cache=cache,
+            device=device,
+            tiny=tiny,
+            progress=view,
+            log_with=tuple(log_with or ()),
+            force=force,
+        )
+        records = pipeline.run_seeds(plan, numbers, options) if numbers else [pipeline.run(plan, options)]
     if not all(records):  # under accelerate, a process that is not the first
         return
     written = pipeline.write_results(plan, records) if keep else None

@@ -69,10 +69,10 @@ def _rehearse_once(execution: Execution, start: StepOutput, guess: Guess) -> Non
             teacher = ahead.stops.get(step.arguments.get("teacher") or "")
             kept = execution.cache.root / "answers" if teacher is not None and teacher.folder is None else None
             run = StepContext(
-                execution.plan.seed,
-                execution.device,
+                seed=execution.plan.seed,
+                device=execution.options.device,
                 answers=kept,
-                tiny=execution.max_steps is not None,
+                tiny=execution.options.tiny,
                 rehearsal=True,
                 guess=guess,
             )
@@ -137,7 +137,7 @@ def check_teachers(execution: Execution, start: StepOutput) -> None:
     model = aligned(model, labels, rules.head, who=f"the model {execution.plan.model}")
     task = execution.task.read_by(model)
     encoded = task.encode(task.selection.require("selection").take(EXAMPLES), model.tokenizer)
-    answers = predict(model, encoded, progress=execution.progress, what="check the labels")
+    answers = predict(model, encoded, progress=execution.options.progress, what="check the labels")
     rules.check_answers(answers, encoded.labels, labels, trains=trains)
 
 
@@ -147,7 +147,7 @@ def check_runtimes(execution: Execution) -> None:
     kinds = {"openvino" if one.target.startswith(OPENVINO) else "onnx" for one in execution.plan.exports}
     check_device(execution.plan.benchmark.device, {"torch", *kinds})
     installed = [str(one) for one in get_available_trackers()]
-    for name in execution.log_with:
+    for name in execution.options.log_with:
         if name not in ("all", *installed):
             raise InputError(
                 f"the tracker {name!r} is not known or not installed; allowed here: all, {', '.join(installed)}. "

@@ -183,7 +183,7 @@ def _measured(execution: Execution, exports: dict[str, Path]) -> tuple[dict[str,
 
 def _measure(execution: Execution, stops: Sequence[StepOutput], exports: dict[str, Path], key: str) -> Path:
     def progress(what: str, done: int, total: int) -> None:
-        execution.progress(f"measure: {what}", done, total)
+        execution.options.progress(f"measure: {what}", done, total)
 
     logger.info("measuring starts")
     begun = time.perf_counter()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from compress.benchmark.machine import commit
 from compress.errors import GateMissed
-from compress.log import Progress, no_progress
 from compress.models.checkpoint.loading import load
 from compress.models.checkpoint.model_source import find_model
 from compress.models.head import Head
@@ -19,46 +18,22 @@ from compress.pipeline.cache import cache_folder, cache_loss_told, disk_errors_t
 from compress.pipeline.checks import begins_anew, check_exports, check_runtimes, check_teachers, check_texts, rehearse
 from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, source_digest, versions
 from compress.pipeline.measuring import measure_run
+from compress.pipeline.options import RunOptions
 from compress.pipeline.processes import is_main, join_processes
 from compress.pipeline.run_files import LOGS, SCHEMA, check_apart, check_out, claimed
 from compress.pipeline.run_log import logged
 from compress.pipeline.steps import Execution, StepOutput, execute_steps
-from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_model, tiny_plan, tiny_sizes
+from compress.pipeline.tiny import EXAMPLES, tiny_model, tiny_plan, tiny_sizes
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.targets import TARGETS
 from compress.targets.exporting import check_runtime, export
 from compress.tasks import task as read_task
-from compress.training.device import keep_freed_memory, pick_device
+from compress.training.device import freed_memory_kept, pick_device
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """How to run a plan; nothing here changes a result, but for `tiny`.
-
-    Args:
-        out: The run folder; `runs/<name>` if None, `runs/<name>-tiny` for a tiny run.
-        cache: Where results of steps are kept; `.cache` beside the run folder if None, and in there if it is someone else's.
-        device: auto, cpu or cuda.
-        tiny: Random model, a few examples and steps.
-        progress: Told how far the running step is.
-        log_with: Trackers that accelerate knows.
-        checkpoint_seconds: Time between two checkpoints of a step that trains.
-        force: Take over a run folder that is not empty and not ours; what it holds stays, if need be under another name.
-    """
-
-    out: Path | None = None
-    cache: Path | None = None
-    device: str = "auto"
-    tiny: bool = False
-    progress: Progress = no_progress
-    log_with: tuple[str, ...] = ()
-    checkpoint_seconds: float = 60.0
-    force: bool = False
-
-
-def run(plan: Plan, surroundings: RunOptions | None = None) -> dict[str, Any]:
+def run(plan: Plan, options: RunOptions | None = None) -> dict[str, Any]:
     """Run a plan and leave a run folder; steps that were made before are taken from the cache.
 
     Returns:
@@ -68,49 +43,39 @@ def run(plan: Plan, surroundings: RunOptions | None = None) -> dict[str, Any]:
         InputError: Model, data or arguments are wrong; nothing was written.
         CompressError: The work failed; finished steps are kept.
     """
-    around = surroundings or RunOptions()
-    out = run_folder(plan, around.out, around.tiny)
-    folder = cache_folder(around.cache, out)
-    plan = tiny_plan(plan) if around.tiny else plan
+    options = options or RunOptions()
+    out = run_folder(plan, options.out, options.tiny)
+    folder = cache_folder(options.cache, out)
+    plan = tiny_plan(plan) if options.tiny else plan
     targets = [wanted.target for wanted in plan.exports]
     if is_main():
-        check_out(out, targets, force=around.force)
+        check_out(out, targets, force=options.force)
         check_apart(out, folder, plan.model)
     for target in targets:
         check_runtime(target)
-    device = pick_device(around.device)
+    device = pick_device(options.device)
     join_processes(device)
-    keep_freed_memory()  # checking and measuring long texts gains as training does
-    with disk_errors_told(out), logged() as log:
+    # checking and measuring long texts gains from kept memory as training does
+    with freed_memory_kept(), disk_errors_told(out), logged() as log:
         cache = open_cache(folder, out)
         started, clock = datetime.now(UTC), time.perf_counter()
         task = read_task(**plan.task)
-        if around.tiny:
+        if options.tiny:
             task = task.capped(EXAMPLES)
-        execution = Execution(
-            plan,
-            task,
-            cache,
-            device,
-            around.progress,
-            STEPS if around.tiny else None,
-            around.log_with,
-            around.checkpoint_seconds,
-            logs=out / LOGS,
-        )
+        execution = Execution(plan, task, cache, replace(options, device=device), logs=out / LOGS)
         with cache_loss_told(cache):
-            start = _start(execution, around.tiny)
+            start = _start(execution, options.tiny)
             check_exports(execution, start)
             check_runtimes(execution)
             check_texts(execution)
-            if not around.tiny:
+            if not options.tiny:
                 check_teachers(execution, start)
                 rehearse(execution, start)
-            with claimed(out, targets, log, force=around.force, has_worked=lambda: bool(execution.records)):
+            with claimed(out, targets, log, force=options.force, has_worked=lambda: bool(execution.records)):
                 execute_steps(execution, start)
                 if not is_main():
                     return {}
-                shipped = _export_all(execution, around.tiny)
+                shipped = _export_all(execution, options.tiny)
                 record = {
                     "schema": SCHEMA,
                     "name": plan.name,
@@ -200,10 +165,10 @@ def _export_one(execution: Execution, target: str, options: dict[str, Any], key:
             found = execution.cache.find("exports", key)
             if found is None:
                 logger.info("export to %s starts", target)
-                execution.progress(f"export: {target}", 0, 1)
+                execution.options.progress(f"export: {target}", 0, 1)
                 unmade = execution.cache.unmade("exports", key)
                 started = time.perf_counter()
                 export(execution.last.model(), unmade, target=target, task=execution.task, **options)
                 found = execution.cache.finish("exports", key, {"seconds": time.perf_counter() - started})
-                execution.progress(f"export: {target}", 1, 1)
+                execution.options.progress(f"export: {target}", 1, 1)
     return found

@@ -13,8 +13,9 @@ from compress.errors import InputError
 from compress.marks import read_own
 from compress.pipeline.cache import cache_folder
 from compress.pipeline.measuring import write_json
+from compress.pipeline.options import RunOptions
 from compress.pipeline.run_files import SCHEMA
-from compress.pipeline.running import RunOptions, run, run_folder
+from compress.pipeline.running import run, run_folder
 from compress.recipe.checking import LARGEST_SEED
 from compress.recipe.plan import Plan
 
@@ -25,7 +26,7 @@ SEED = "seed"
 RECIPES, RESULTS = "recipes", "results"
 
 
-def run_seeds(plan: Plan, seeds: Sequence[int], surroundings: RunOptions | None = None) -> list[dict[str, Any]]:
+def run_seeds(plan: Plan, seeds: Sequence[int], options: RunOptions | None = None) -> list[dict[str, Any]]:
     """Run a plan once per seed, each in `<out>/seed-<n>`, all with one cache.
 
     Returns:
@@ -39,14 +40,14 @@ def run_seeds(plan: Plan, seeds: Sequence[int], surroundings: RunOptions | None 
     wrong = [seed for seed in seeds if not 0 <= seed <= LARGEST_SEED]
     if wrong:
         raise InputError(f"seeds are {', '.join(map(str, seeds))}, but {wrong[0]} is none; use 0 to {LARGEST_SEED}.")
-    around = surroundings or RunOptions()
-    out = run_folder(plan, around.out, around.tiny)
-    cache = cache_folder(around.cache, out)
+    options = options or RunOptions()
+    out = run_folder(plan, options.out, options.tiny)
+    cache = cache_folder(options.cache, out)
     records = []
     for number, seed in enumerate(seeds):
         logger.info("seed %d starts", seed)
-        around.progress(SEED, number, len(seeds))
-        records.append(run(replace(plan, seed=seed), replace(around, out=out / f"seed-{seed}", cache=cache)))
+        options.progress(SEED, number, len(seeds))
+        records.append(run(replace(plan, seed=seed), replace(options, out=out / f"seed-{seed}", cache=cache)))
     return records
 
 

@@ -31,6 +31,7 @@ from compress.models.layout import parameter_count
 from compress.objectives import OBJECTIVES
 from compress.pipeline.cache import Cache
 from compress.pipeline.keys import EXPORT_VERSIONS, VERSIONS, digest, folder_digest, source_digest, versions
+from compress.pipeline.options import RunOptions
 from compress.pipeline.processes import broadcast, is_main, wait_for_all
 from compress.recipe.plan import INPUT_MODEL, Plan, Step
 from compress.recipe.signatures import load_function, names_a_step, recipe_parameters
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+STEPS = 3
+"""Of the optimizer, in a step of a tiny run."""
 CHECKED_EXAMPLES = 8
 TOLERANCE = 1e-5
 CHECKPOINT = "checkpoint"
@@ -75,18 +78,14 @@ class StepOutput:
 class Execution:
     """What the steps share, and what they left behind: `stops` by name, `records` for run.json, `logs` for trackers.
 
-    The `keys` of the steps, and the `digests` of the files and checkpoints that they name, are worked out once in a run, by
-    whoever looks at a step first.
+    The device of the `options` is one that is there. The `keys` of the steps, and the `digests` of the files and checkpoints
+    that they name, are worked out once in a run, by whoever looks at a step first.
     """
 
     plan: Plan
     task: Task
     cache: Cache
-    device: str
-    progress: Progress
-    max_steps: int | None
-    log_with: tuple[str, ...]
-    checkpoint_seconds: float
+    options: RunOptions
     stops: dict[str, StepOutput] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
@@ -153,7 +152,7 @@ def _run_step(execution: Execution, step: Step, before: StepOutput) -> StepOutpu
         **facts,
     }
     execution.records.append(record)
-    execution.progress(f"{step.name}: {'reused' if reused else 'done'}", 1, 1)
+    execution.options.progress(f"{step.name}: {'reused' if reused else 'done'}", 1, 1)
     said = "reused" if reused else f"{time.perf_counter() - started:.1f} s"
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
     logger.info(
@@ -195,9 +194,9 @@ def _key(execution: Execution, step: Step, before: StepOutput) -> str:
             "data": execution.task.fingerprint if "task" in wants else None,
             "source": source_digest(METHODS[step.method], *(OBJECTIVES[name] for name in objectives)),
             "versions": versions(VERSIONS),
-            "max_steps": execution.max_steps,
+            "tiny": STEPS if execution.options.tiny else None,
             "machine": _machine(needs.get("target", [])) if "machine" in needs else None,
-            "device": execution.device if "run" in wants else None,
+            "device": execution.options.device if "run" in wants else None,
         }
     )
 
@@ -262,21 +261,22 @@ def _keep(execution: Execution, model: PreTrainedModel, facts: dict[str, Any], u
 
 
 def _apply(execution: Execution, step: Step, before: StepOutput, checkpoint: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
+    options = execution.options
     run = StepContext(
-        execution.plan.seed,
-        execution.device,
-        checkpoint,
-        execution.cache.root / "answers",
-        _named(execution.progress, step.name),
-        execution.max_steps,
-        execution.checkpoint_seconds,
-        execution.log_with,
+        seed=execution.plan.seed,
+        device=options.device,
+        folder=checkpoint,
+        answers=execution.cache.root / "answers",
+        progress=_named(options.progress, step.name),
+        max_steps=STEPS if options.tiny else None,
+        checkpoint_seconds=options.checkpoint_seconds,
+        log_with=options.log_with,
         logs=execution.logs and execution.logs / step.name,
-        tiny=execution.max_steps is not None,
+        tiny=options.tiny,
     )
     call, model = call_of(execution, step, run), before.model()
     logger.info("%s (%s) starts", step.name, step.method)
-    execution.progress(f"{step.name}: starts", 0, 1)
+    execution.options.progress(f"{step.name}: starts", 0, 1)
     started = time.perf_counter()
     changed = call(model)
     facts: dict[str, Any] = {

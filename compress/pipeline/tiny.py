@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
 EXAMPLES = 64
-STEPS = 3
 WORDS = 500
 POSITIONS = 128
 

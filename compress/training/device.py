@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
+from collections.abc import Iterator
 
 import torch
 
@@ -13,7 +15,8 @@ from compress.errors import InputError
 logger = logging.getLogger(__name__)
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
-KEEP_BYTES = 1 << 30
+KEEP_BYTES, GLIBC_BYTES = 1 << 30, 128 << 10  # the latter are where glibc begins
+_inside = 0
 
 
 def pick_device(device: str) -> str:
@@ -39,16 +42,30 @@ def has_fast_bf16(device: str) -> bool:
     return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
 
 
-def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks up to 1 GiB instead of mapping them anew for each tensor.
+@contextlib.contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Let glibc keep freed blocks up to 1 GiB inside, instead of mapping them anew for each tensor.
 
     A training step on a CPU frees and allocates the same hundreds of megabytes over and over; fetching them from the
-    kernel each time, page by page, took up to a fifth of the step. Elsewhere than on glibc nothing happens.
+    kernel each time, page by page, took up to a fifth of the step. Behind the outermost one, glibc's own limits hold again.
+    Elsewhere than on glibc nothing happens.
     """
+    global _inside
+    _inside += 1
+    _set_limits(KEEP_BYTES)
+    try:
+        yield
+    finally:
+        _inside -= 1
+        if not _inside:
+            _set_limits(GLIBC_BYTES)
+
+
+def _set_limits(size: int) -> None:
     if os.name == "posix":
         try:
             mallopt = ctypes.CDLL(None).mallopt
         except (AttributeError, OSError):
             return
-        mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)
-        mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
+        mallopt(M_MMAP_THRESHOLD, size)
+        mallopt(M_TRIM_THRESHOLD, size)

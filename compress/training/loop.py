@@ -34,7 +34,7 @@ from compress.training.average import Weights, sample_number, standing_in, taken
 from compress.training.batches import epoch_batches
 from compress.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from compress.training.compatibility import check_fit
-from compress.training.device import has_fast_bf16, keep_freed_memory, pick_device
+from compress.training.device import freed_memory_kept, has_fast_bf16, pick_device
 from compress.training.masking import Masking
 from compress.training.optimizer import optimizer_of
 from compress.training.predict import on_device, predict
@@ -110,13 +110,12 @@ def train(
         InputError: Model and task do not fit, or more than a third of the text is unknown to the tokenizer.
         CompressError: The loss is not finite.
     """
-    keep_freed_memory()
     check_fit(model, task)
     check_known(task.train, model.tokenizer, model.label, allow_unknown=task.allow_unknown)
     task = task.read_by(model)
     if run.is_rehearsal:
         return copy_of(model).eval()
-    with torch.random.fork_rng(devices=[]), ExitStack() as stack:
+    with freed_memory_kept(), torch.random.fork_rng(devices=[]), ExitStack() as stack:
         training = _prepare(model, task, settings, goal, run, before_step, stack)
         if training.accelerator.device.type == "cpu":
             stack.enter_context(sixteen_bits())

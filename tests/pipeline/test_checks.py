@@ -102,7 +102,7 @@ def ahead(tmp_path: Path, toy: Task) -> Ahead:
     def made(steps: str) -> tuple[Execution, StepOutput]:
         overrides = [f"model={tmp_path / 'model'}", "task.max_length=24", "benchmark.length=[8]"]
         plan = read_recipe(write_recipe(tmp_path, steps=steps), overrides)
-        execution = Execution(plan, toy, Cache(tmp_path / "cache"), "cpu", lambda *_, **__: None, None, (), 60.0)
+        execution = Execution(plan, toy, Cache(tmp_path / "cache"), RunOptions(device="cpu"))
         return execution, StepOutput("model", "key", tmp_path / "model")
 
     return made

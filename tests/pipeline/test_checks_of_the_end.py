@@ -10,6 +10,7 @@ import pytest
 
 from compress.errors import InputError
 from compress.models.checkpoint.saving import write_model
+from compress.pipeline import RunOptions
 from compress.pipeline.cache import Cache
 from compress.pipeline.checks import check_runtimes, rehearse
 from compress.pipeline.steps import Execution, StepOutput
@@ -28,7 +29,7 @@ def made(
     (folder / "model").mkdir()
     write_model(tiny_bert(), folder / "model")
     plan = Plan("x", 1, "m", {}, (TRAINED, *steps), exports, Benchmark(**{"length": (8,), **changes}))
-    return Execution(plan, task, Cache(folder / "cache"), "cpu", lambda *_, **__: None, None, (), 60.0), StepOutput(
+    return Execution(plan, task, Cache(folder / "cache"), RunOptions(device="cpu")), StepOutput(
         INPUT_MODEL, "key", folder / "model"
     )
 
@@ -111,6 +112,6 @@ def test_a_device_to_measure_on_that_is_not_there_is_told_before_the_first_step(
 
 def test_a_tracker_that_is_not_installed_is_told_before_the_first_step(tmp_path: Path, toy: Task) -> None:
     execution, _ = made(tmp_path, toy)
-    execution.log_with = ("nothing-of-that-name",)
+    execution.options = RunOptions(device="cpu", log_with=("nothing-of-that-name",))
     with pytest.raises(InputError, match="the tracker 'nothing-of-that-name' is not known or not installed; allowed"):
         check_runtimes(execution)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from compress.errors import InputError
+from compress.pipeline import RunOptions
 from compress.pipeline.cache import Cache
 from compress.pipeline.checks import rehearse
 from compress.pipeline.steps import Execution, StepOutput
-from compress.pipeline.tiny import EXAMPLES, STEPS, tiny_model, tiny_plan
+from compress.pipeline.tiny import EXAMPLES, tiny_model, tiny_plan
 from compress.recipe import read_recipe
 from compress.recipe.plan import INPUT_MODEL
 from compress.tasks import task as read_task
@@ -35,7 +36,7 @@ def test_a_recipe_passes_its_rehearsal(name: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("compress.training.loop._prepare", lambda *_, **__: pytest.fail("a step trained"))
     plan = tiny_plan(read_recipe(ROOT / name))
     task = read_task(kind="text-classification", data={"train": str(write_data(tmp_path, rows=400))}).capped(EXAMPLES)
-    execution = Execution(plan, task, Cache(tmp_path / "cache"), "cpu", lambda *_, **__: None, STEPS, (), 60.0)
+    execution = Execution(plan, task, Cache(tmp_path / "cache"), RunOptions(device="cpu", tiny=True))
     model = tiny_model(plan, task, plan.seed)
     model.register_forward_pre_hook(_one_example, with_kwargs=True)
     rehearse(execution, StepOutput(INPUT_MODEL, "key", None, model))
@@ -52,11 +53,7 @@ def test_what_a_recipe_s_last_step_gets_wrong_is_told(tmp_path: Path) -> None:
         replace(plan, steps=(*plan.steps[:-1], last)),
         task,
         Cache(tmp_path / "cache"),
-        "cpu",
-        lambda *_, **__: None,
-        STEPS,
-        (),
-        60.0,
+        RunOptions(device="cpu", tiny=True),
     )
     with pytest.raises(InputError, match="layers"):
         rehearse(execution, StepOutput(INPUT_MODEL, "key", None, tiny_model(plan, task, plan.seed)))

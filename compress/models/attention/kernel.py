@@ -26,8 +26,11 @@ def _full(*_: Any, **__: Any) -> Any:
     raise InputError("a layer with full attention stands in a model for long inputs; load the model with compress.load.")
 
 
-AttentionMaskInterface.register(TOKENS, _tokens)
-AttentionInterface.register(TOKENS, _full)
+def use_tokens(model: PreTrainedModel) -> None:
+    """Let a model's modules compute attention as they say, and be told which tokens are no padding."""
+    AttentionMaskInterface.register(TOKENS, _tokens)
+    AttentionInterface.register(TOKENS, _full)
+    model.config._attn_implementation = TOKENS
 
 
 def hiding(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.models.attention.hashing import hashed, rotations
-from compress.models.attention.kernel import TOKENS, LongAttention, hiding
+from compress.models.attention.kernel import LongAttention, hiding, use_tokens
 from compress.models.attention.segments import ChunkAndPool, TransformerXL, read_in_segments
 from compress.models.attention.windows import windowed
 from compress.models.families import family_of
@@ -183,4 +183,4 @@ def swap(model: PreTrainedModel, told: Mapping[str, Any]) -> None:
             layer.set_submodule(family.attention, KINDS[told["kind"]](attention_of(layer), family, **options))
     if "segment" in options:
         read_in_segments(model, options["segment"])
-    model.config._attn_implementation = TOKENS
+    use_tokens(model)
