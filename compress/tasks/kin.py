@@ -11,7 +11,6 @@ import unicodedata
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -21,6 +20,8 @@ ALIKE = 0.8
 """Near copies share this part of their tokens and pairs of tokens, counted together: of 20 tokens one may be another."""
 ANCHOR = 8
 """Tokens of a text that are looked up; longer ones are compared from there."""
+MOST_HOLDERS = 64
+"""A short text that stands in more texts is no phrase of one of them."""
 BANDS, BAND_ROWS = 16, 6
 """Of MinHash: of the pairs that are alike to 0.8, 1 - (1 - 0.8^6)^16 = 99 % are found; each is then counted exactly."""
 _LETTER_IS_WORD = "\u0e00-\u0edf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -44,17 +45,20 @@ class Kin:
         rows: For each mention of a text its row, (mentions,).
         texts: The text that is mentioned, by its number, (mentions,).
         links: Pairs of texts that are kin, (links, 2), the one that stands in the other first.
-        weights: Of each text its tokens; of a whole pair more than any text has, (texts,).
+        weights: Of each text its tokens; of a whole row more than any text has, (texts,).
+        within: Rows that are too short to be kin of others, each with a text that holds it, (pairs, 2).
     """
 
     rows: np.ndarray
     texts: np.ndarray
     links: np.ndarray
     weights: np.ndarray
+    within: np.ndarray
 
     def touches(self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Tell of each row whether it is kin of one of the other rows, (rows,)."""
-        held = self._texts_of(others)
+        held = np.zeros(len(self.weights), dtype=bool)
+        held[self.texts[self.mentions_of(others)]] = True
         near = held.copy()
         near[self.links[held[self.links[:, 1]], 0]] = True
         near[self.links[held[self.links[:, 0]], 1]] = True
@@ -62,15 +66,14 @@ class Kin:
         touched[self.rows[near[self.texts]]] = True
         return touched[rows]
 
-    def _texts_of(self, rows: np.ndarray) -> np.ndarray:
+    def mentions_of(self, rows: np.ndarray) -> np.ndarray:
+        """Tell of each mention whether it is one of these rows', (mentions,)."""
         chosen = np.zeros(int(self.rows.max(initial=-1)) + 1, dtype=bool)
         chosen[rows] = True
-        held = np.zeros(len(self.weights), dtype=bool)
-        held[self.texts[chosen[self.rows]]] = True
-        return held
+        return chosen[self.rows]
 
 
-def find_kin(columns: Sequence[Sequence[str]]) -> Kin:
+def find_kin(columns: Sequence[Sequence[str]], indexed: int | None = None) -> Kin:
     """Find the kin among rows of one text, or of several.
 
     Rows are kin whose whole text is the same, whatever its length. Rows of which one text has at least FEWEST_TOKENS tokens
@@ -78,31 +81,57 @@ def find_kin(columns: Sequence[Sequence[str]]) -> Kin:
 
     Args:
         columns: The texts of the rows, a column for each text of a pair.
+        indexed: Near copies of so many first rows' texts alone are looked for; None looks for all.
     """
     words: dict[str, int] = {}
     numbers: dict[Tokens, int] = {}
     rows: list[int] = []
     mentioned: list[int] = []
-    wholes: dict[tuple[int, ...], int] = {}
-    whole_of: list[int] = []
+    whole_of: list[tuple[int, ...]] = []
+    looked_up = 0
     for row, texts in enumerate(zip(*columns, strict=True)):
         held = [tuple(words.setdefault(word, len(words)) for word in tokens_of(text)) for text in texts]
-        own = [numbers.setdefault(tokens, len(numbers)) for tokens in held]
+        own = tuple(numbers.setdefault(tokens, len(numbers)) for tokens in held)
         for tokens, number in zip(held, own, strict=True):
             if len(tokens) >= FEWEST_TOKENS:
                 rows.append(row)
                 mentioned.append(number)
-        whole_of.append(wholes.setdefault(tuple(own), len(wholes)))
-    texts_found = list(numbers)
-    links = np.array(sorted(_contained(texts_found) | _near_copies(texts_found, list(words))), dtype=np.int64).reshape(-1, 2)
-    lengths = np.array([len(tokens) for tokens in texts_found], dtype=np.int64)
-    most = np.full(len(wholes), lengths.max(initial=0) + 1)
+        whole_of.append(own)
+        if indexed is None or row < indexed:
+            looked_up = len(numbers)
+    found = list(numbers)
+    links = _contained(found) | _near_copies(found, list(words), looked_up)
+    wholes = {whole: len(found) + number for number, whole in enumerate(dict.fromkeys(whole_of))}
+    lengths = [len(tokens) for tokens in found]
+    within: list[tuple[int, int]] = []
+    if len(columns) == 1:
+        holders = _holders(found)
+        within = [(row, text) for row, (own,) in enumerate(whole_of) for text in sorted(holders.get(own, ()))]
     return Kin(
         np.array([*rows, *range(len(whole_of))], dtype=np.int64),
-        np.array([*mentioned, *(number + len(texts_found) for number in whole_of)], dtype=np.int64),
-        links,
-        np.concatenate([lengths, most]),
+        np.array([*mentioned, *(wholes[own] for own in whole_of)], dtype=np.int64),
+        np.array(sorted(links), dtype=np.int64).reshape(-1, 2),
+        np.array([*lengths, *[max(lengths, default=0) + 1] * len(wholes)], dtype=np.int64),
+        np.array(within, dtype=np.int64).reshape(-1, 2),
     )
+
+
+def _holders(texts: Sequence[Tokens]) -> dict[int, set[int]]:
+    """Of each text that is too short to be kin of others those in which it stands, where they are few."""
+    short = {tokens: number for number, tokens in enumerate(texts) if len(tokens) < FEWEST_TOKENS}
+    begins = {tokens[0] for tokens in short}
+    found: dict[int, set[int]] = {number: set() for number in short.values()}
+    for number, tokens in enumerate(texts):
+        if len(tokens) < FEWEST_TOKENS:
+            continue
+        for start, token in enumerate(tokens):
+            if token not in begins:
+                continue
+            for size in range(1, FEWEST_TOKENS):
+                other = short.get(tokens[start : start + size])
+                if other is not None and len(found[other]) <= MOST_HOLDERS:
+                    found[other].add(number)
+    return {number: held for number, held in found.items() if len(held) <= MOST_HOLDERS}
 
 
 def _contained(texts: Sequence[Tokens]) -> set[tuple[int, int]]:
@@ -132,8 +161,9 @@ def _contained(texts: Sequence[Tokens]) -> set[tuple[int, int]]:
     return found
 
 
-def _near_copies(texts: Sequence[Tokens], words: Sequence[str]) -> set[tuple[int, int]]:
-    """Pairs of texts that share at least ALIKE of their tokens and pairs of tokens, the shorter first."""
+def _near_copies(texts: Sequence[Tokens], words: Sequence[str], indexed: int) -> set[tuple[int, int]]:
+    """Pairs of texts that share at least ALIKE of their tokens and pairs of tokens, the shorter first; one of the two is among
+    the first `indexed`."""
     from datasketch import MinHash, MinHashLSH
 
     hashes = np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], dtype=np.uint32)
@@ -149,7 +179,8 @@ def _near_copies(texts: Sequence[Tokens], words: Sequence[str]) -> set[tuple[int
             if shared >= ALIKE * (len(own) + len(shingles[other]) - shared):
                 pair = (number, other) if len(texts[number]) < len(texts[other]) else (other, number)
                 found.add(pair)
-        index.insert(number, sketch, check_duplication=False)
+        if number < indexed:
+            index.insert(number, sketch, check_duplication=False)
     return found
 
 
