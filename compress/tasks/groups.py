@@ -9,7 +9,7 @@ import numpy as np
 
 from compress.tasks.cutting import cut, row_order
 from compress.tasks.kin import Kin, find_kin
-from compress.tasks.split import Split
+from compress.tasks.split import Role, Split
 
 MOST_OF_ROWS, FEWEST_ROWS_OF_MOST = 0.01, 10
 """A group grows to this part of the rows, or to so many where that is less; copies of one row stay together whatever they are.
@@ -54,7 +54,7 @@ class Grouped:
             return list(parts), 0
         return kept, left_out
 
-    def figures(self, parts: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    def figures(self, parts: Mapping[Role, np.ndarray]) -> dict[str, dict[str, Any]]:
         """Count the groups of each part, and of each but the training part the share that is kin of a training row: `leak`."""
         told: dict[str, dict[str, Any]] = {}
         for role, rows in parts.items():

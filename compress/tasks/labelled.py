@@ -38,8 +38,7 @@ class Task:
         selection: Picks epochs; cut from the training data.
         calibration: Sentences for quantization and parity checks; cut from the training data.
         evaluation: Measured on, and nothing else.
-        further: Measured on beside the evaluation part, and nothing else; cut from the training data. None where none was asked
-            for.
+        further: Measured on beside the evaluation part, and nothing else; cut from the training data if it is asked for.
         fingerprint: A hash of every example, its role and label, the label names and the length.
         told: Lengths of the task and of a model that reads less, of which was told already.
         source: Where the data came from.

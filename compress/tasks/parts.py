@@ -57,8 +57,10 @@ def cut_parts(
         InputError: The rows are too few.
     """
     if len(train) < FEWEST_ROWS:
-        what = "has {} rows; at least {} are needed to cut it into parts" if held is None else (
-            "leaves {} rows to learn from; at least {} are needed"
+        what = (
+            "has {} rows; at least {} are needed to cut it into parts"
+            if held is None
+            else ("leaves {} rows to learn from; at least {} are needed")
         )
         raise InputError(f"{train.source} {what.format(len(train), FEWEST_ROWS)}.")
     others = Rows(train.source, (), None if train.pairs is None else (), (), ()) if held is None else held
@@ -142,5 +144,8 @@ def _tell(source: str, kin: dict[str, dict[str, Any]], left_out: int, *, is_offi
                 else "too many rows are like one another to be taken apart; remove copies from the data"
             )
             logger.warning(
-                "%.1f %% of the rows for %s contain a training row, stand in one or nearly copy one: %s.", leak * 100, role, cure
+                "%.1f %% of the rows for %s contain a training row, stand in one or nearly copy one: %s.",
+                leak * 100,
+                role,
+                cure,
             )

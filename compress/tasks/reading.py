@@ -41,7 +41,7 @@ def read_task(
     metric: str | None,
     rows: int | None,
     allow_unknown: bool,
-    evaluation: Mapping[str, int] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
 ) -> Task:
     """Read and cut; see `compress.tasks.task`."""
     if kind not in TASKS:
@@ -93,14 +93,14 @@ def read_task(
     )
 
 
-def _further(evaluation: Mapping[str, int]) -> int:
+def _further(evaluation: Mapping[str, Any]) -> int:
     unknown = [key for key in evaluation if key != FROM_TRAIN]
     count = evaluation.get(FROM_TRAIN)
     if unknown or type(count) is not int or count < FEWEST_FURTHER:
         raise InputError(
-            f"task.evaluation is {shown(evaluation)}; allowed: {{{FROM_TRAIN}: N}}, a whole number of {FEWEST_FURTHER} or more."
+            f"task.evaluation is {shown(evaluation)}; allowed: {{{FROM_TRAIN}: N}}, a whole number at least {FEWEST_FURTHER}."
         )
-    return count
+    return int(count)
 
 
 def read_evaluation(
