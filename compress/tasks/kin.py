@@ -27,6 +27,8 @@ BANDS, BAND_ROWS = 16, 6
 _LETTER_IS_WORD = "\u0e00-\u0edf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Thai, Lao, Japanese, Chinese: written without spaces between words."""
 _TOKEN = re.compile(rf"[{_LETTER_IS_WORD}]|[^\W{_LETTER_IS_WORD}]+")
+MOST_CANDIDATES = 256
+"""A text that may be near so many others is not looked up by later ones: lines of a log would cost the square of their number."""
 
 Tokens = tuple[int, ...]
 
@@ -167,19 +169,21 @@ def _near_copies(texts: Sequence[Tokens], words: Sequence[str], indexed: int) ->
     from datasketch import MinHash, MinHashLSH
 
     hashes = np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], dtype=np.uint32)
-    chosen = [number for number, tokens in enumerate(texts) if len(tokens) >= FEWEST_TOKENS]
-    shingles = {number: _shingles(hashes[list(texts[number])]) for number in chosen}
+    content = {number: hashes[list(tokens)] for number, tokens in enumerate(texts) if len(tokens) >= FEWEST_TOKENS}
+    chosen = sorted(content, key=lambda number: (number >= indexed, content[number].tobytes()))  # not by the file's order
+    shingles = {number: _shingles(content[number]) for number in chosen}
     index = MinHashLSH(num_perm=BANDS * BAND_ROWS, params=(BANDS, BAND_ROWS))
     sketches = MinHash.generator((shingles[number] for number in chosen), num_perm=BANDS * BAND_ROWS, hashfunc=_itself)
     found: set[tuple[int, int]] = set()
     for number, sketch in zip(chosen, sketches, strict=True):
         own = shingles[number]
-        for other in index.query(sketch):
+        candidates = index.query(sketch)
+        for other in candidates:
             shared = len(own & shingles[other])
             if shared >= ALIKE * (len(own) + len(shingles[other]) - shared):
                 pair = (number, other) if len(texts[number]) < len(texts[other]) else (other, number)
                 found.add(pair)
-        if number < indexed:
+        if number < indexed and len(candidates) < MOST_CANDIDATES:
             index.insert(number, sketch, check_duplication=False)
     return found
 

@@ -131,7 +131,7 @@ def _cut_rest(
 
 def _tell(source: str, kin: dict[str, dict[str, Any]], left_out: int, *, is_official: bool) -> None:
     groups = sum(told["groups"] for role, told in kin.items() if role != "evaluation" or not is_official)
-    logger.info("%s: cut by %s groups of rows that are kin", source, f"{groups:,}")
+    logger.debug("%s: cut by %s groups of rows that are kin", source, f"{groups:,}")
     if left_out:
         logger.warning("%s rows of %s are kin of rows in a part kept apart; they are left out.", f"{left_out:,}", source)
     for role, told in kin.items():
