@@ -17,6 +17,7 @@ What links it to more is cut: a sentence that stands in hundreds of rows makes n
 MOST_LEFT_OUT = 0.1
 """Rows that are kin of a part kept apart are left out while they are no more than this part of all: where most rows are kin of
 most others, such as lines of a log, no cut takes them apart."""
+MOST_OFF = 0.5
 
 
 class Grouped:
@@ -36,9 +37,16 @@ class Grouped:
         self.leaders = np.concatenate([lead(self.kin, part, order) for part in (rows[:shared], rows[shared:])])
 
     def cut(self, rows: np.ndarray, purpose: str, *shares: float) -> list[np.ndarray]:
-        """Cut rows into one part per share and the rest, groups whole; see `compress.tasks.cutting.cut`."""
-        order = row_order(self.texts, self.pairs, purpose)
-        return [rows[part] for part in cut(order[self.leaders[rows]], *shares)]
+        """Cut rows into one part per share and the rest, groups whole; see `compress.tasks.cutting.cut`.
+
+        Where groups are so large or few that a part is off by more than half of its share, all are filled by the groups' ranks.
+        """
+        order = row_order(self.texts, self.pairs, purpose)[self.leaders[rows]]
+        parts = cut(order, *shares)
+        off = max(abs(len(part) / len(rows) / share - 1) for part, share in zip(parts, shares, strict=False))
+        if off > MOST_OFF and len(np.unique(order)) < len(rows):
+            parts = cut(_middles(order), *shares)
+        return [rows[part] for part in parts]
 
     def taken_apart(self, *parts: np.ndarray) -> tuple[list[np.ndarray], int]:
         """Leave rows out of later parts that are kin of rows in earlier ones.
@@ -62,6 +70,13 @@ class Grouped:
             if role != "train" and len(rows):
                 told[role]["leak"] = round(float(self.kin.touches(rows, parts["train"]).mean()), 4)
         return told
+
+
+def _middles(order: np.ndarray) -> np.ndarray:
+    """For each row where the middle of its group is among all rows, between 0 and 1."""
+    _, group, sizes = np.unique(order, return_inverse=True, return_counts=True)
+    middles: np.ndarray = ((np.cumsum(sizes) - sizes / 2) / len(order))[group]
+    return middles
 
 
 def figures_of(splits: Sequence[Split]) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,7 @@ _LETTER_IS_WORD = "\u0e00-\u0edf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\u
 """Thai, Lao, Japanese, Chinese: written without spaces between words."""
 _TOKEN = re.compile(rf"[{_LETTER_IS_WORD}]|[^\W{_LETTER_IS_WORD}]+")
 MOST_CANDIDATES = 256
-"""A text that may be near so many others is not looked up by later ones: lines of a log would cost the square of their number."""
+"""A text that may be near so many others is not looked up by later ones: lines of a log would cost their number's square."""
 
 Tokens = tuple[int, ...]
 
