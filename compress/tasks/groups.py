@@ -39,7 +39,7 @@ class Grouped:
     def cut(self, rows: np.ndarray, purpose: str, *shares: float) -> list[np.ndarray]:
         """Cut rows into one part per share and the rest, groups whole; see `compress.tasks.cutting.cut`.
 
-        Where groups are so large or few that a part is off by more than half of its share, all are filled by the groups' ranks.
+        Where groups are so large or few that a part is off by more than half, all are filled by the groups' ranks.
         """
         order = row_order(self.texts, self.pairs, purpose)[self.leaders[rows]]
         parts = cut(order, *shares)
