@@ -88,6 +88,7 @@ def results_table(runs: Sequence[Run]) -> str:
         "model",
         f"{metric}, %",
         f"drop, points{'' if len(runs) > 1 else ' (95 %)'}",
+        *further_head(runs, metric),
         "MB",
         "MB in memory",
         "MACs",
@@ -192,12 +193,33 @@ def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, w
         name,
         spread([finite(part(subject, "metrics").get(metric)) for _, subject in found]),
         MISSING if is_baseline else _with_ends(record.points(drop), [part(one, "drop").get("ci95") for _, one in found]),
+        *([] if not further_head(runs, metric) else further_cells([one for _, one in found], metric, is_baseline=is_baseline)),
         MISSING if size is None else record.number(size / 1e6, 1),
         MISSING if memory is None else record.number(memory / 1e6, 0),
         record.count(mean(lambda subject: subject.get("macs"))),
         record.milliseconds(mean(lambda subject: record.latency_at(subject, setting).get("p50_ms"))).removesuffix(" ms"),
         record.times(mean_of([record.speedup_at(subject, record.subjects_of(run)[0], setting) for run, subject in found])),
         record.number(mean(lambda subject: record.latency_at(subject, widest).get("examples_per_second")), 0),
+    ]
+
+
+def further_head(runs: Sequence[Run], metric: str) -> list[str]:
+    """The columns of further rows that were kept apart of the training data; none where no run has them."""
+    told = [part(subject, "further") for run in runs for subject in record.subjects_of(run)]
+    counts = [one.get("examples") for one in told if one]
+    if not counts:
+        return []
+    return [f"{metric}, % of {record.number(counts[0], 0)} further rows", "drop there, points"]
+
+
+def further_cells(subjects: Sequence[dict[str, Any]], metric: str, *, is_baseline: bool) -> list[str]:
+    """What they hold, means over the seeds."""
+    told = [part(subject, "further") for subject in subjects]
+    drop = record.points(mean_of([part(one, "drop").get("value") for one in told]))
+    intervals = [part(one, "drop").get("ci95") for one in told]
+    return [
+        spread([finite(part(one, "metrics").get(metric)) for one in told]),
+        MISSING if is_baseline else _with_ends(drop, intervals),
     ]
 
 

@@ -131,7 +131,7 @@ def measure(
                 progress(f"evaluate {one.name}", done, len(found))
             answered[one.name] = _answer(one, task, device, grid.length[0], time_limit)
         timed = time_subjects(found, grid, baseline=reference, progress=progress)
-        entries = [_entry(one, task, answered[one.name], answered[reference].answers, timed[one.name]) for one in found]
+        entries = [_entry(one, task, answered[one.name], answered[reference], timed[one.name]) for one in found]
     return Measurement(
         entries,
         {name: _confusion(one, task) for name, one in answered.items()},
@@ -227,6 +227,7 @@ class _Answers:
     flips: int
     counts: dict[str, int]
     unknown: float
+    further: tuple[np.ndarray, Encoded] | None
 
 
 def _answer(subject: Subject, task: Task, device: str, length: int | None, time_limit: float) -> _Answers:
@@ -239,13 +240,25 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
     split = task.evaluation.require("evaluation")
     unknown = check_known(split, runner.tokenizer, repr(subject.name), allow_unknown=task.allow_unknown)
     encoded = read.encode(split, runner.tokenizer)
+    further = None if read.further is None else read.encode(read.further.require("further"), runner.tokenizer)
     answers = predict(runner, encoded)
+    evaluated = len(answers)
+    if further is not None:
+        answers = np.concatenate([answers, predict(runner, further)])
     names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers.shape[1])
     answers = answers[:, check_names(repr(subject.name), names, task.labels, "use a model of this task.")]
     answers = settled(answers, runner, subject, read)
     counts = {} if length is None else _counts(subject, runner, length)
     flips = invariance(runner, encoded).flips
-    return _Answers(answers, encoded, read.max_length, flips, counts, unknown)
+    return _Answers(
+        answers[:evaluated],
+        encoded,
+        read.max_length,
+        flips,
+        counts,
+        unknown,
+        None if further is None else (answers[evaluated:], further),
+    )
 
 
 def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
@@ -261,7 +274,7 @@ def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
     }
 
 
-def _entry(subject: Subject, task: Task, found: _Answers, baseline: np.ndarray, timing: Timing) -> dict[str, Any]:
+def _entry(subject: Subject, task: Task, found: _Answers, baseline: _Answers, timing: Timing) -> dict[str, Any]:
     stage = read_facts(subject.path).last_accepted_stage
     return {
         "name": subject.name,
@@ -275,7 +288,8 @@ def _entry(subject: Subject, task: Task, found: _Answers, baseline: np.ndarray, 
         "max_length": found.max_length,
         "unknown_tokens": round(found.unknown, 6),
         **task.rules.judge(found.answers, found.encoded.labels, task.metric),
-        **task.rules.compare(baseline, found.answers, found.encoded.labels, task.metric),
+        **task.rules.compare(baseline.answers, found.answers, found.encoded.labels, task.metric),
+        **_further(task, found, baseline),
         "parity": _parity(subject, found.flips),
         "processors": _processors(subject),
         "integer_ops": stage.get("integer_ops", found.counts["integer_ops"]),
@@ -283,6 +297,19 @@ def _entry(subject: Subject, task: Task, found: _Answers, baseline: np.ndarray, 
         "peak_memory_bytes": timing.peak_memory_bytes,
         "latency": timing.rows,
     }
+
+
+def _further(task: Task, found: _Answers, baseline: _Answers) -> dict[str, Any]:
+    """The same scores on the further part, where the task has one."""
+    if task.further is None or found.further is None or baseline.further is None:
+        return {}
+    answers, encoded = found.further
+    told = {
+        "examples": len(task.further),
+        **task.rules.judge(answers, encoded.labels, task.metric),
+        **task.rules.compare(baseline.further[0], answers, encoded.labels, task.metric),
+    }
+    return {"further": told}
 
 
 def _processors(subject: Subject) -> dict[str, str]:

@@ -36,7 +36,15 @@ def run_text(run: Mapping[str, Any]) -> str:
     text = table_text(("name", metric, "95 % interval", "points lost", "size", "p50", "speed-up"), rows)
     if setting:
         text += f"\n{record.setting_words(setting)}; points lost and speed-up against {subjects[0].get('name')}"
-    return text
+    return text + _further_text(subjects, metric)
+
+
+def _further_text(subjects: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """A line about the rows that were kept apart of the training data, where the task has them."""
+    told = [(one.get("name"), record.part(one, "further")) for one in subjects]
+    scores = [f"{name} {record.percent(record.part(part, 'metrics').get(metric))}" for name, part in told if part]
+    examples = record.number(told[0][1].get("examples"), 0) if scores else ""
+    return f"\n{metric} on {examples} further rows: {', '.join(scores)}" if scores else ""
 
 
 def latencies_text(rows: Sequence[Mapping[str, Any]]) -> str:

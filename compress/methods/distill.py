@@ -103,7 +103,8 @@ def distill(
         augment: What copies of the texts, with other words in them, are learned from too; the teacher answers them. Its keys
             are the fields of `Augment`: kind ("tinybert" or "masking"), copies, probability, candidates, ...
         text: A file of plain text (a text per line), or a table, whose texts are learned from instead of the task's, before
-            the task: no objective may look at labels. The task's own evaluation texts are left out of it.
+            the task: no objective may look at labels. The task's own texts to select and to measure on are left out of it, and
+            texts that are kin of them.
         masked_lm: The checkpoint that the teacher was pre-trained as, for masked_words and masked_logits; its head tells
             hidden words from the last states of both.
         mlm_probability: Which fraction of the words these hide, anew in each step.
@@ -135,7 +136,7 @@ def distill(
     if text is not None:
         if "labels" in objectives:
             raise InputError("distill.objectives names 'labels', but distill.text has none; remove one of them.")
-        texts = task.train.take(1) if run.is_rehearsal else read_unlabelled(text, apart_from=task.evaluation).split
+        texts = task.train.take(1) if run.is_rehearsal else read_unlabelled(text, apart_from=task.apart()).split
         task = replace(
             task, train=task.rules.without_labels(texts)
         )  # a rehearsal does not read the file, which may be large: the step itself does

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
+from typing_extensions import get_type_hints, is_typeddict
 
 from compress.recipe.mistakes import shown
 
@@ -45,9 +46,18 @@ def in_words(annotation: Any, many: bool = False) -> str:
         return f"{'mappings' if many else 'a mapping'} of names to {value}"
     if isinstance(origin, type) and issubclass(origin, Sequence | set | frozenset):
         return f"{'lists' if many else 'a list'} of {in_words(arguments[0], many=True)}"
+    if is_typeddict(annotation):
+        return _keys(get_type_hints(annotation, include_extras=True))
     if annotation in _PLAIN:
         return _PLAIN[annotation][many]
     return getattr(annotation, "__name__", str(annotation))
+
+
+def _keys(hints: Mapping[str, Any]) -> str:
+    """A mapping with keys of its own; what the value may be, where it is one."""
+    if len(hints) > 1:
+        return f"a mapping with the keys {', '.join(hints)}"
+    return f"a mapping {{{', '.join(f'{key}: {in_words(hint)}' for key, hint in hints.items())}}}"
 
 
 def choices(annotation: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,25 @@ def _results(run: Mapping[str, Any]) -> str:
     if setting is not None:
         cpu = part(run, "machine").get("gpu" if setting[0].startswith("cuda") else "cpu") or "an unknown machine"
         told += f" Latency is for {record.setting_words(setting)}, on {record.markdown_text(cpu)}."
+    told += _further(subjects, metric)
     return f"## Results\n\n{record.markdown_table([COLUMNS[0], metric, *COLUMNS[1:]], rows)}\n\n{told}"
+
+
+def _further(subjects: Sequence[dict[str, Any]], metric: str) -> str:
+    """What is deployed on the rows that were kept apart of the training data, where the task has them."""
+    told = part(subjects[-1], "further")
+    if not told:
+        return ""
+    ends = interval(part(told, "metrics_ci95").get(metric))
+    text = (
+        f"\n\nOn {record.number(told.get('examples'), 0)} further rows, kept apart of the training data with all rows that "
+        f"contain one of them, stand in one or nearly copy one, {_code(record.name_of(subjects[-1]))} reaches "
+        f"{record.percent(part(told, 'metrics').get(metric))} {metric}"
+    )
+    text += f" (95 % interval {record.points(ends[0])} to {record.points(ends[1])} %)" if ends else ""
+    if len(subjects) > 1:
+        text += f"; the drop there is {record.points(part(told, 'drop').get('value'))} points"
+    return text + "."
 
 
 def _making(run: Mapping[str, Any]) -> str:

@@ -71,6 +71,7 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
         "notes": [str(note) for note in extras.get("notes") or []],
         "panels": [_panel(run, setting, metric, setting == main) for setting in settings],
         "choices": _choices(settings, main),
+        "further": _further(run, metric),
         "quality": [_quality_row(subject, metric, index, len(subjects)) for index, subject in enumerate(subjects)],
         "steps": step_rows(run),
         "curves": _curves(run, extras),
@@ -203,6 +204,15 @@ def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_co
             MISSING if is_torch else record.number(parity.get("label_flips"), 0),
         ],
     }
+
+
+def _further(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """The same for rows that were kept apart of the training data, where the task has them; empty where it has none."""
+    subjects = [subject for subject in record.subjects_of(run) if part(subject, "further")]
+    if not subjects:
+        return {}
+    rows = [_quality_row(one | one["further"], metric, index, len(subjects)) for index, one in enumerate(subjects)]
+    return {"examples": record.number(subjects[0]["further"].get("examples"), 0), "rows": rows}
 
 
 def _kind(subject: Mapping[str, Any]) -> str:

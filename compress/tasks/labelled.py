@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.tasks.groups import figures_of
 from compress.tasks.kind import TaskKind, load_kind
 from compress.tasks.split import Split
 
@@ -36,11 +38,13 @@ class Task:
         selection: Picks epochs; cut from the training data.
         calibration: Sentences for quantization and parity checks; cut from the training data.
         evaluation: Measured on, and nothing else.
+        further: Measured on beside the evaluation part, and nothing else; cut from the training data if it is asked for.
         fingerprint: A hash of every example, its role and label, the label names and the length.
         told: Lengths of the task and of a model that reads less, of which was told already.
         source: Where the data came from.
         licence: As stated there, None if it is not known.
         removed: How many rows were left out, by reason.
+        kin: Of each part the `groups` of rows that are kin, and the share of its rows that are kin of training rows, `leak`.
         allow_unknown: Go on where a tokenizer does not know more than a third of the text.
     """
 
@@ -55,7 +59,9 @@ class Task:
     evaluation: Split
     source: str
     licence: str | None = None
+    further: Split | None = None
     removed: dict[str, int] = field(default_factory=dict)
+    kin: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fingerprint: str = ""
     allow_unknown: bool = False
     told: set[tuple[int, int]] = field(default_factory=set, repr=False)
@@ -70,7 +76,12 @@ class Task:
 
     def splits(self) -> tuple[Split, ...]:
         """All parts."""
-        return (self.train, self.selection, self.calibration, self.evaluation)
+        parts = (self.train, self.selection, self.calibration, self.evaluation)
+        return parts if self.further is None else (*parts, self.further)
+
+    def apart(self) -> tuple[Split, ...]:
+        """The parts that nothing may be learned from."""
+        return tuple(split for split in self.splits() if split.role in ("selection", "evaluation", "further"))
 
     def encode(self, split: Split, tokenizer: Any) -> Encoded:
         """Turn a part into token ids of at most `max_length`."""
@@ -109,7 +120,8 @@ class Task:
     def capped(self, count: int) -> Task:
         """The same task with about `count` examples in each part, every label kept, and short ones."""
         parts: dict[str, Any] = {split.role: split.pick(self.rules.few(split, count)) for split in self.splits()}
-        return replace(self, **parts, max_length=min(self.max_length, TINY_LENGTH), allow_unknown=True)
+        kin = figures_of(list(parts.values()))
+        return replace(self, **parts, kin=kin, max_length=min(self.max_length, TINY_LENGTH), allow_unknown=True)
 
     def describe(self) -> dict[str, Any]:
         """Counts of examples by part and label, mean words, source and licence."""
@@ -124,6 +136,7 @@ class Task:
             "splits": {
                 split.role: {
                     "examples": len(split),
+                    **self.kin.get(split.role, {}),
                     **self.rules.counts(split, self.labels),
                     "mean_words": round(sum(len(text.split()) for text in split.texts) / max(1, len(split)), 1),
                 }

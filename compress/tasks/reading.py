@@ -10,23 +10,22 @@ from typing import Any
 import numpy as np
 
 from compress.errors import InputError, shown
-from compress.tasks import DEFAULT_KIND, TASKS
-from compress.tasks.cutting import cut, row_order
+from compress.tasks import DEFAULT_KIND, FEWEST_FURTHER, TASKS
+from compress.tasks.cutting import row_order
 from compress.tasks.data.files import FORMATS, listed, shown_path, stem_of
 from compress.tasks.data.rows import Rows
 from compress.tasks.kind import TaskKind, load_kind, read_rows
 from compress.tasks.known import Found, find
 from compress.tasks.labelled import Task
-from compress.tasks.split import Role
+from compress.tasks.parts import FEWEST_ROWS, cut_parts
+from compress.tasks.split import Role, Split
 
 logger = logging.getLogger(__name__)
 
 IN_BOTH = "also in the evaluation data"
 COLUMNS = ("text", "pair", "label")
-EVALUATION_SHARE = 0.2
-SELECTION_SHARE, MOST_SELECTION = 0.1, 2000
-CALIBRATION_SHARE, MOST_CALIBRATION = 0.05, 500
-FEWEST_ROWS = 16
+FROM_TRAIN = "from_train"
+KIN_OF_PARTS = "kin of rows that are kept apart"
 
 
 def read_task(
@@ -42,6 +41,7 @@ def read_task(
     metric: str | None,
     rows: int | None,
     allow_unknown: bool,
+    evaluation: Mapping[str, Any] | None = None,
 ) -> Task:
     """Read and cut; see `compress.tasks.task`."""
     if kind not in TASKS:
@@ -50,31 +50,57 @@ def read_task(
     rules.check_names(labels)
     if metric is not None and metric not in rules.metrics:
         raise InputError(f"task.metric is {shown(metric)}; a task of {kind} is judged by {' or '.join(rules.metrics)}.")
+    further = None if evaluation is None else _further(evaluation)
     found = find(data, data_dir, rules) if isinstance(data, str) else _files(data, data_dir, rules)
     if labels is None or set(labels) == set(found.labels or ()):
         found = found.with_names()
     names = tuple(labels) if labels is not None else found.labels or rules.names(found.train)
     metric = metric or rules.metrics[0]
     rules.check_metric(metric, names)
-    train, evaluation, removed = _apart(found, rows)
-    targets, evaluation_targets = rules.targets(train, names), rules.targets(evaluation, names)
-    _check_targets(rules, train, targets, names, removed)
-    lone = rules.lone(evaluation_targets, names)
+    train, removed = _learned_from(found, rows)
+    held = found.validation
+    parts = cut_parts(train, held, selection=selection, calibration=calibration, further=further)
+    if parts.left_out:
+        removed[KIN_OF_PARTS] = parts.left_out
+    targets = rules.targets(train, names)
+    held_targets = targets[parts.rows["evaluation"]] if held is None else rules.targets(held, names)
+    learned = np.concatenate([parts.rows[role] for role in ("selection", "calibration", "train")])
+    _check_targets(rules, train, targets[learned], names, removed)
+    if rules.lone(targets[parts.rows["train"]], names) is not None:
+        raise InputError(f"{train.source}: {len(learned)} rows leave too few for the train part; give more rows.")
+    lone = rules.lone(held_targets, names)
     if lone is not None:
-        logger.warning("%s: every row to measure on has the %s %s.", evaluation.source, rules.noun, shown(lone))
+        logger.warning("%s: every row to measure on has the %s %s.", (held or train).source, rules.noun, shown(lone))
+
+    def part(role: Role, rows: np.ndarray) -> Split:
+        if role == "evaluation" and held is not None:
+            return rules.split(role, held, held_targets, names)
+        return rules.split(role, train.pick(rows.tolist()), targets[rows], names)
+
+    splits: dict[str, Any] = {role: part(role, rows) for role, rows in parts.rows.items()}
     return Task(
         name=name or (data if isinstance(data, str) else stem_of(Path(data["train"]))),
         kind=kind,
         labels=names,
         max_length=max_length,
         metric=metric,
-        **_cut_train(rules, train, targets, names, selection, calibration),
-        evaluation=rules.split("evaluation", evaluation, evaluation_targets, names),
+        **splits,
         source=found.source,
         licence=found.licence,
         removed=removed,
+        kin=parts.kin,
         allow_unknown=allow_unknown,
     )
+
+
+def _further(evaluation: Mapping[str, Any]) -> int:
+    unknown = [key for key in evaluation if key != FROM_TRAIN]
+    count = evaluation.get(FROM_TRAIN)
+    if unknown or type(count) is not int or count < FEWEST_FURTHER:
+        raise InputError(
+            f"task.evaluation is {shown(evaluation)}; allowed: {{{FROM_TRAIN}: N}}, a whole number at least {FEWEST_FURTHER}."
+        )
+    return int(count)
 
 
 def read_evaluation(
@@ -157,21 +183,12 @@ def _check_targets(
         )
 
 
-def _apart(found: Found, most: int | None) -> tuple[Rows, Rows, dict[str, int]]:
-    """Training and evaluation rows without a row on both sides, and what was left out."""
+def _learned_from(found: Found, most: int | None) -> tuple[Rows, dict[str, int]]:
+    """The training rows that are not evaluation rows too, and what was left out."""
     removed = {reason: count for reason, count in found.removed.items() if count}
     train = _fewer(found.train, most)
     if found.validation is None:
-        if len(train) < FEWEST_ROWS:
-            raise InputError(f"{train.source} has {len(train)} rows; at least {FEWEST_ROWS} are needed to cut it into parts.")
-        share = max(EVALUATION_SHARE, min(0.3, 10 / len(train)))
-        held, rest = cut(row_order(train.texts, train.pairs, "evaluation"), share)
-        if not len(held) or not len(rest):
-            raise InputError(
-                f"{train.source}: {len(train)} rows have only {len(set(train.keys()))} different texts, which is too few to "
-                "keep some apart to measure on; give more texts, or a validation file."
-            )
-        return train.pick(rest.tolist()), train.pick(held.tolist()), removed
+        return train, removed
     measured = set(found.validation.keys())
     kept = [index for index, key in enumerate(train.keys()) if key not in measured]
     both = len(train) - len(kept)
@@ -190,7 +207,7 @@ def _apart(found: Found, most: int | None) -> tuple[Rows, Rows, dict[str, int]]:
     if both:
         removed[IN_BOTH] = both
         logger.warning("%d rows of %s stand in %s too; they are not learned from.", both, train.source, evaluated)
-    return train.pick(kept), found.validation, removed
+    return train.pick(kept), removed
 
 
 def _fewer(rows: Rows, most: int | None) -> Rows:
@@ -198,26 +215,3 @@ def _fewer(rows: Rows, most: int | None) -> Rows:
         return rows
     chosen = np.sort(np.argsort(row_order(rows.texts, rows.pairs, "fewer"), kind="stable")[:most])
     return rows.pick(chosen.tolist())
-
-
-def _cut_train(
-    rules: TaskKind,
-    train: Rows,
-    targets: np.ndarray,
-    names: tuple[str, ...],
-    selection: float | None,
-    calibration: float | None,
-) -> dict[str, Any]:
-    if len(train) < FEWEST_ROWS:
-        raise InputError(f"{train.source} leaves {len(train)} rows to learn from; at least {FEWEST_ROWS} are needed.")
-    least = min(0.25, 10 / len(train))
-    selection = selection or max(least, min(SELECTION_SHARE, MOST_SELECTION / len(train)))
-    calibration = calibration or max(least, min(CALIBRATION_SHARE, MOST_CALIBRATION / len(train)))
-    indices = cut(row_order(train.texts, train.pairs, "selection"), selection, calibration)
-    roles: tuple[Role, ...] = ("selection", "calibration", "train")
-    parts: dict[str, Any] = {}
-    for role, chosen in zip(roles, indices, strict=True):
-        if not len(chosen) or (role == "train" and rules.lone(targets[chosen], names) is not None):
-            raise InputError(f"{train.source}: {len(train)} rows leave too few for the {role} part; give more rows.")
-        parts[role] = rules.split(role, train.pick(chosen.tolist()), targets[chosen], names)
-    return parts

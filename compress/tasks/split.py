@@ -9,7 +9,7 @@ import numpy as np
 
 from compress.errors import InputError
 
-Role = Literal["train", "selection", "calibration", "evaluation"]
+Role = Literal["train", "selection", "calibration", "evaluation", "further"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +17,7 @@ class Split:
     """Examples with one role.
 
     Args:
-        role: What they are for. Only "evaluation" counts as a result, and it is for nothing else.
+        role: What they are for. Only "evaluation" counts as a result, and it is for nothing else; "further" is told beside it.
         texts: The sentences, or the first of each pair.
         pairs: The second sentences; None for single sentences.
         labels: The targets, one for each example; what they are is the kind's, such as label ids, (examples,), int64.

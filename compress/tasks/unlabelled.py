@@ -17,6 +17,7 @@ from compress.tasks.cutting import row_order
 from compress.tasks.data.characters import decoded, text_lines
 from compress.tasks.data.files import FORMATS, check_path, read_file
 from compress.tasks.data.packing import ZIP, first_bytes, read_bytes, unpacked_name
+from compress.tasks.kin import find_kin
 from compress.tasks.split import Split
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def read_unlabelled(
     pair: str | None = None,
     quoting: str | None = None,
     rows: int | None = None,
-    apart_from: Split | None = None,
+    apart_from: Split | Sequence[Split] = (),
 ) -> Unlabelled:
     """Read texts that a teacher may answer, each of them once.
 
@@ -68,7 +69,8 @@ def read_unlabelled(
         pair: Column of the second text of a pair.
         quoting: As in `read_file`.
         rows: Use so many at most, chosen by their text.
-        apart_from: Texts that must not be learned from, such as a task's evaluation part; they are left out, with a warning.
+        apart_from: Texts that must not be learned from, such as a task's evaluation part, or several parts; they are left out,
+            with a warning, and so are texts that contain one of them, stand in one or nearly copy one.
 
     Returns:
         The texts in the file's order, white space at their ends removed.
@@ -90,7 +92,7 @@ def read_unlabelled(
     else:
         read = read_file(path, columns, quoting, labelled=False)
         texts, pairs = read.texts, read.pairs
-    return _chosen(str(path), texts, pairs, rows, apart_from)
+    return _chosen(str(path), texts, pairs, rows, [apart_from] if isinstance(apart_from, Split) else apart_from)
 
 
 def check_unlabelled(path: str | Path) -> None:
@@ -150,19 +152,30 @@ def _plain(path: Path, parted_by: str) -> list[str]:
 
 
 def _chosen(
-    source: str, texts: Sequence[str], pairs: Sequence[str] | None, rows: int | None, apart_from: Split | None
+    source: str, texts: Sequence[str], pairs: Sequence[str] | None, rows: int | None, apart_from: Sequence[Split]
 ) -> Unlabelled:
     seconds = pairs or [""] * len(texts)
     first: dict[tuple[str, str], int] = {}
     for index, row in enumerate(zip(texts, seconds, strict=True)):
         first.setdefault(row, index)
     removed = {"copies": len(texts) - len(first)}
-    if apart_from is not None:
-        measured = zip(apart_from.texts, apart_from.pairs or [""] * len(apart_from), strict=True)
+    for split in apart_from:
+        measured = zip(split.texts, split.pairs or [""] * len(split), strict=True)
         both = [first.pop(row) for row in {(one.strip(), other.strip()) for one, other in measured} if row in first]
         if both:
-            removed[f"also in the {apart_from.role} data"] = len(both)
-            logger.warning("%d texts of %s stand in the %s data too; they are left out.", len(both), source, apart_from.role)
+            removed[f"also in the {split.role} data"] = len(both)
+            logger.warning("%d texts of %s stand in the %s data too; they are left out.", len(both), source, split.role)
+    kin = _kin([*first], apart_from)
+    for row in kin:
+        del first[row]
+    if kin:
+        removed["kin of rows that are kept apart"] = len(kin)
+        logger.warning(
+            "%d texts of %s contain a row of the %s data, stand in one or nearly copy one; they are left out.",
+            len(kin),
+            source,
+            " or ".join(split.role for split in apart_from),
+        )
     if not first:
         raise InputError(f"{source} holds no text that is not in the data to measure on; give other texts.")
     chosen = Split("train", tuple(texts), None if pairs is None else tuple(pairs), np.full(len(texts), NO_LABEL))
@@ -171,6 +184,17 @@ def _chosen(
         order = row_order(chosen.texts, chosen.pairs, "fewer")
         chosen = chosen.pick(np.sort(np.argsort(order, kind="stable")[:rows]))
     return Unlabelled(chosen, source, {reason: count for reason, count in removed.items() if count})
+
+
+def _kin(rows: Sequence[tuple[str, str]], apart_from: Sequence[Split]) -> list[tuple[str, str]]:
+    """The rows that contain one that is kept apart, stand in one or nearly copy one."""
+    held = [row for split in apart_from for row in zip(split.texts, split.pairs or [""] * len(split), strict=True)]
+    if not held or not rows:
+        return []
+    texts, pairs = zip(*held, *rows, strict=True)
+    kin = find_kin([texts, pairs] if any(pairs) else [texts], indexed=len(held))
+    numbers = np.arange(len(held), len(texts))
+    return [rows[index] for index in np.flatnonzero(kin.touches(numbers, np.arange(len(held)))).tolist()]
 
 
 def _fingerprint(split: Split) -> str:

@@ -18,6 +18,15 @@ def test_the_closing_table_tells_every_subject_of_a_run() -> None:
     assert lines[-1].startswith("batch 1, length 32, 1 thread;")
 
 
+def test_the_closing_table_ends_with_the_scores_on_further_rows_where_there_are_some() -> None:
+    run = json.loads((EXAMPLES / "example_run.json").read_text("utf-8"))
+    for subject in run["subjects"]:
+        subject["further"] = {"examples": 2805, "metrics": {"accuracy": 0.871}}
+    last = run_text(run).splitlines()[-1]
+    assert last.startswith("accuracy on 2,805 further rows: teacher 87.1 %, ")
+    assert last.count("87.1 %") == len(run["subjects"])
+
+
 def test_a_run_without_subjects_has_an_empty_table() -> None:
     assert len(run_text({"subjects": []}).splitlines()) == 1
 

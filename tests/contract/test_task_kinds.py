@@ -23,12 +23,13 @@ from compress.tasks.kind import kind_for, load_kind
 from tests.cli.calling import call
 from tests.tasks.kinds import ROWS
 from tests.tiny_models import tiny_tokenizer
+from tools.reference.run_record import KEYS, unknown_keys
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
 name: tiny
 model: any
-task: {{kind: {kind}, data: {{train: {path}}}, max_length: 24}}
+task: {{kind: {kind}, data: {{train: {path}}}, max_length: 24, evaluation: {{from_train: 50}}}}
 steps:
   - fine_tune: {{epochs: 1, batch_size: 16}}
     as: teacher
@@ -45,7 +46,7 @@ export:
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path, dict[str, Any]]:
     """A kind, its rows, and a run of a tiny model on them."""
     kind, folder = str(request.param), tmp_path_factory.mktemp(str(request.param))
-    path = ROWS[kind](folder, 120)
+    path = ROWS[kind](folder, 240)
     plan = read_recipe_text(RECIPE.format(kind=kind, path=path))
     return kind, path, folder / "out", run(plan, RunOptions(out=folder / "out", device="cpu", tiny=True))
 
@@ -77,6 +78,29 @@ def test_a_kind_is_measured_by_its_first_metric_and_reads_back(made: tuple[str, 
 
 
 @pytest.mark.slow
+def test_a_kind_is_measured_on_further_rows_beside_the_others(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
+    kind, _, out, record = made
+    metric, splits = load_kind(kind).metrics[0], record["data"]["splits"]
+    assert list(splits) == ["train", "selection", "calibration", "evaluation", "further"]
+    assert all(splits[role]["leak"] == 0.0 for role in list(splits)[1:])
+    assert 20 < splits["further"]["examples"] <= 64 + 4
+    for number, subject in enumerate(record["subjects"]):
+        told = subject["further"]
+        assert list(told) == ["examples", "metrics", "metrics_ci95", "drop", "agreement"]
+        assert told["examples"] == splits["further"]["examples"]
+        assert list(told["metrics"]) == list(subject["metrics"])
+        low, high = told["metrics_ci95"][metric]
+        assert low - 1e-9 <= told["metrics"][metric] <= high + 1e-9
+        before = record["subjects"][0]["further"]["metrics"][metric]
+        assert told["drop"]["value"] == pytest.approx(before - told["metrics"][metric], abs=1e-6)
+        assert number or told["agreement"] == 1.0
+    facts = {key for step in record["steps"] for key in step if f"steps[].{key}" not in KEYS}
+    assert {key for key in unknown_keys(record, frozenset(facts)) if "further" in key or "leak" in key} == set()
+    assert f"On {told['examples']} further rows, kept apart" in (out / "README.md").read_text(encoding="utf-8")
+    assert f"Quality on {told['examples']} further rows" in (out / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_a_shipped_folder_tells_everyone_what_it_is_for(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
     kind, path, out, _ = made
     folder = out / "export" / "onnxruntime-cpu"
@@ -87,7 +111,7 @@ def test_a_shipped_folder_tells_everyone_what_it_is_for(made: tuple[str, Path, P
     assert kind_for(head) == kind
     names = [told["id2label"][str(index)] for index in range(len(told["id2label"]))]
     found = evaluate(folder, task=evaluation_task(path, labels=names, max_length=24, kind=kind, allow_unknown=True))
-    assert found["examples"] == 120
+    assert found["examples"] == 240
     assert load_kind(kind).metrics[0] in scores_text(found)
 
 
@@ -143,7 +167,7 @@ def test_eval_reads_the_kind_off_the_folder(made: tuple[str, Path, Path, dict[st
     assert ended.exit_code == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert next(iter(found["metrics"])) == load_kind(kind).metrics[0]
-    assert found["examples"] == 120
+    assert found["examples"] == 240
 
 
 @pytest.mark.parametrize("kind", TASKS)

@@ -6,9 +6,11 @@ import enum
 from typing import Annotated, Any, Literal
 
 import pytest
+from compress.train.augmentation import AugmentOptions
 from pydantic import Field
 
 from compress.recipe.words import choices, in_words
+from compress.tasks import Evaluation
 
 
 class Size(enum.Enum):
@@ -35,6 +37,11 @@ class Size(enum.Enum):
         (Literal["a", "b", 3], "'a', 'b' or 3"),
         (Literal["auto"] | int, "'auto' or a whole number"),
         (Size, "'small' or 'large'"),
+        (Evaluation, "a mapping {from_train: a whole number at least 50}"),
+        (
+            AugmentOptions | None,
+            "a mapping with the keys kind, copies, probability, candidates, mask, window, window_words, masked_lm or null",
+        ),
         (Any, "Any"),
     ],
 )

@@ -74,6 +74,18 @@ def test_the_results_stand_in_a_table(run: dict[str, Any]) -> None:
     assert "Latency is for batch 1, length 32, 1 thread, on Example CPU 2.0 GHz." in card
 
 
+def test_further_rows_are_told_where_there_are_some(run: dict[str, Any]) -> None:
+    assert "further rows" not in card_text(run)
+    run["subjects"][-1]["further"] = {
+        "examples": 2805,
+        "metrics": {"accuracy": 0.871},
+        "metrics_ci95": {"accuracy": [0.858, 0.883]},
+        "drop": {"value": 0.0123, "ci95": [0.002, 0.022]},
+    }
+    told = "reaches 87.1 % accuracy (95 % interval 85.8 to 88.3 %); the drop there is 1.2 points."
+    assert re.search(rf"On 2,805 further rows, [^.]*`onnxruntime-cpu-int8` {re.escape(told)}", card_text(run))
+
+
 def test_the_steps_are_told_with_their_arguments(run: dict[str, Any]) -> None:
     card = card_text(run)
     assert "1. `fine_tune(epochs=3, learning_rate=0.0001)`\n" in card

@@ -111,6 +111,22 @@ def test_every_section_is_there_with_its_numbers(run: dict[str, Any], details: d
     assert "drop_layers: {keep: [0, 2, 5]}" in shown.texts["recipe"]
 
 
+def test_further_rows_have_a_table_of_their_own(run: dict[str, Any]) -> None:
+    assert "further rows" not in page(run, {}).texts["quality"]
+    for subject, right in zip(run["subjects"], (0.9, 0.9, 0.9, 0.88), strict=True):
+        subject["further"] = {
+            "examples": 2805,
+            "metrics": {"accuracy": right},
+            "metrics_ci95": {"accuracy": [right - 0.01, right + 0.01]},
+            "drop": {"value": 0.9 - right, "ci95": [0.9 - right - 0.01, 0.9 - right + 0.01], "p": 0.5},
+            "agreement": 0.97,
+        }
+    told = page(run, {}).texts["quality"]
+    assert "Quality on 2,805 further rows" in told
+    assert "onnxruntime-cpu-int8 88.0 % 87.0 to 89.0 2.0 1.0 to 3.0 0.500 97.0 %" in told
+    assert "teacher 90.0 % 89.0 to 91.0 \u2013 \u2013 \u2013 \u2013" in told
+
+
 def test_the_baseline_has_no_drop_against_itself(run: dict[str, Any]) -> None:
     assert "teacher baseline 91.7 % 89.7 to 93.4 \u2013 \u2013 \u2013 \u2013 0" in page(run, {}).texts["quality"]
 

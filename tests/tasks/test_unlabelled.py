@@ -48,6 +48,32 @@ def test_copies_are_left_out_and_counted_and_the_first_of_them_keeps_its_place(t
     assert found.removed == {"copies": 3}
 
 
+def test_texts_that_are_kin_of_rows_kept_apart_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    zeros = np.zeros(1, dtype=np.int64)
+    measured = Split("evaluation", ("the plot of this film is thin",), None, zeros)
+    selected = Split("selection", ("A fine film, she said.",), None, zeros)
+    lines = [
+        "it is said the plot of this film is thin again",
+        "plot of this film",
+        "a FINE film she said",
+        "fine film",
+        "others",
+    ]
+    with caplog.at_level(logging.WARNING, "compress"):
+        found = read_unlabelled(_write(tmp_path, "\n".join(lines)), apart_from=(measured, selected))
+    assert found.split.texts == ("fine film", "others")
+    assert found.removed == {"kin of rows that are kept apart": 3}
+    assert "3 texts" in caplog.text
+    assert "evaluation or selection data" in caplog.text
+
+
+def test_pairs_without_labels_are_kin_of_pairs_that_are_kept_apart(tmp_path: Path) -> None:
+    measured = Split("further", ("two women hold a child",), ("they are sisters",), np.zeros(1, dtype=np.int64))
+    path = _write(tmp_path, "text\tpair\nboth run\tTwo women hold a child\nboth run\tthey are sisters\n", "pairs.tsv")
+    found = read_unlabelled(path, apart_from=measured)
+    assert (found.split.texts, found.split.pairs) == (("both run",), ("they are sisters",))
+
+
 def test_texts_of_the_data_to_measure_on_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     measured = Split("evaluation", ("b ", "x", "c"), None, np.zeros(3, dtype=np.int64))
     path = _write(tmp_path, "a\nb\nb\nc\nd\n")

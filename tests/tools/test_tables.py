@@ -48,6 +48,19 @@ def test_one_seed_shows_its_drop_with_the_interval(run: dict[str, Any]) -> None:
     assert shipped[1:] == ["89.9", "1.8 (0.1 to 3.6)", "17.6", "42", "171 M", "0.80", "8.0\u00d7", "1,561"]
 
 
+def test_further_rows_have_columns_where_there_are_some(run: dict[str, Any]) -> None:
+    for subject in run["subjects"]:
+        subject["further"] = {
+            "examples": 2805,
+            "metrics": {"accuracy": 0.871},
+            "drop": {"value": 0.012, "ci95": [0.002, 0.022]},
+        }
+    table = results_table([run])
+    assert "| drop, points (95 %) | accuracy, % of 2,805 further rows | drop there, points | MB |" in table
+    assert row_of(table, "onnxruntime-cpu-int8")[3:5] == ["87.1", "1.2 (0.2 to 2.2)"]
+    assert row_of(table, "teacher")[3:5] == ["87.1", "\u2013"]
+
+
 def test_the_baseline_has_no_drop(run: dict[str, Any]) -> None:
     assert row_of(results_table([run]), "teacher")[1:] == [
         "91.7",

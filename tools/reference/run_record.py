@@ -9,7 +9,13 @@ from tools.reference.prose import cell, page, table
 
 OPEN = {"recipe", "versions", "steps[].arguments", "steps[].epochs[]", "data.removed", "steps[].metrics"}
 """What holds names that a recipe, a method or a task chooses, so that its keys are not told one by one."""
-METRICS = ("subjects[].metrics", "subjects[].metrics_ci95", "data.splits")
+METRICS = (
+    "subjects[].metrics",
+    "subjects[].metrics_ci95",
+    "subjects[].further.metrics",
+    "subjects[].further.metrics_ci95",
+    "data.splits",
+)
 """What holds one value for each name: their keys are told as NAME."""
 
 KEYS = {
@@ -27,9 +33,12 @@ KEYS = {
     "data.labels": "Names, in the order of the outputs.",
     "data.max_length": "Tokens at which texts are cut.",
     "data.removed": "Rows that were left out, counted by reason.",
-    "data.splits": "The parts: train, selection, calibration, evaluation.",
+    "data.splits": "The parts: train, selection, calibration, evaluation, and further where a recipe asks for it.",
     "data.splits.NAME": "One part.",
     "data.splits.NAME.examples": "How many.",
+    "data.splits.NAME.groups": "How many groups of rows that contain or nearly copy one another; a row may be one of its own.",
+    "data.splits.NAME.leak": "Share of its rows that contain a training row, stand in one or nearly copy one; of the training "
+    "part none is told.",
     "data.splits.NAME.per_label": "How many of each label.",
     "data.splits.NAME.mean_words": "Words in a text, on average.",
     "machine": "Where it was measured.",
@@ -79,6 +88,17 @@ KEYS = {
     "subjects[].drop.ci95": "Paired, 95 %.",
     "subjects[].drop.p": "McNemar's, exact, for labels.",
     "subjects[].agreement": "Share of the examples that the baseline answers in the same way.",
+    "subjects[].further": "On the rows that `task.evaluation: {from_train: N}` keeps apart; not there without it.",
+    "subjects[].further.examples": "How many.",
+    "subjects[].further.metrics": "As on the evaluation part.",
+    "subjects[].further.metrics.NAME": "As a fraction of 1.",
+    "subjects[].further.metrics_ci95": "Their 95 % intervals, each row taken for itself.",
+    "subjects[].further.metrics_ci95.NAME": "Low and high.",
+    "subjects[].further.drop": "Against the baseline on the same rows.",
+    "subjects[].further.drop.value": "As a fraction.",
+    "subjects[].further.drop.ci95": "Paired, 95 %.",
+    "subjects[].further.drop.p": "McNemar's, exact, for labels.",
+    "subjects[].further.agreement": "Share of the rows that the baseline answers in the same way.",
     "subjects[].parity": "Of an exported file with the torch model that it came from, on real sentences.",
     "subjects[].parity.max_abs_error": "Of the outputs.",
     "subjects[].parity.label_flips": "Share of the examples whose answer changed.",
