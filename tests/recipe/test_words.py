@@ -6,7 +6,7 @@ import enum
 from typing import Annotated, Any, Literal
 
 import pytest
-from compress.train.augmentation import AugmentOptions
+from compress.augmentation.sentences import AugmentOptions
 from pydantic import Field
 
 from compress.recipe.words import choices, in_words
