@@ -9,13 +9,13 @@ from typing import Any
 from compress import record
 from compress.facts import FACTS, MANIFEST
 from compress.record import MISSING, finite, interval, part
-from compress.runtimes.runtime import Usage
-from compress.runtimes.table import DEFAULT, RUNTIMES, is_exported, load_runtime
+from compress.runtimes.runtime import Runtime
+from compress.runtimes.table import RUNTIMES, is_exported, load_runtime
 from compress.tasks import DEFAULT_KIND, TASKS
 from compress.tasks.kind import TaskKind, load_kind
 
 CARD = "README.md"
-TAGS = ("bert", "model-compression", "knowledge-distillation", "quantization", "onnxruntime")
+TAGS = ("bert", "model-compression", "knowledge-distillation", "quantization")
 COLUMNS = ("model", "drop, points", "95 % interval", "size", "p50", "speed-up")
 EXAMPLE = """\
 ```python
@@ -90,6 +90,8 @@ def _header(run: Mapping[str, Any], name: str) -> str:
 
     rules = rules_of(run)
     tags = [rules.pipeline_tag, *(tag for tag in TAGS if tag in ("bert", "model-compression") or _says(run, tag))]
+    runtime = _runtime(_shipped(run))
+    tags += [runtime.tag] if runtime is not None and runtime.tag else []
     results = _eval_results(run)
     header = ModelCardData(
         library_name="onnx" if _is_exported(run) else "transformers",
@@ -108,7 +110,6 @@ def _says(run: Mapping[str, Any], tag: str) -> bool:
     claims = {
         "knowledge-distillation": "distill" in methods,
         "quantization": bool(finite(shipped.get("integer_ops"))),
-        "onnxruntime": shipped.get("kind") == DEFAULT,
     }
     return claims[tag]
 
@@ -234,8 +235,9 @@ def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
     length, labels = finite(data.get("max_length")), [str(label) for label in data.get("labels") or []]
     if _is_exported(run):
         told, example = _told(run, known_to_transformers), ""
-        usage = _usage_of(shipped)
-        if usage is not None:
+        runtime = _runtime(shipped)
+        if runtime is not None and runtime.usage is not None:
+            usage = runtime.usage
             example = EXAMPLE.format(
                 module=usage.module,
                 opened=usage.opened,
@@ -254,15 +256,16 @@ def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
     return "\n\n".join(["## How to use it", told, *([example] if example else [])])
 
 
-def _usage_of(shipped: Mapping[str, Any]) -> Usage | None:
-    """How the file is run; None where its runtime does not say, or is not installed here."""
+def _runtime(shipped: Mapping[str, Any]) -> Runtime | None:
+    """What runs what is shipped; None where that is not installed here."""
     kind = shipped.get("kind")
-    return load_runtime(kind).usage if kind in RUNTIMES else None
+    return load_runtime(kind) if kind in RUNTIMES else None
 
 
 def _told(run: Mapping[str, Any], known_to_transformers: bool) -> str:
     """What an exported folder needs."""
-    usage = _usage_of(_shipped(run))
+    runtime = _runtime(_shipped(run))
+    usage = None if runtime is None else runtime.usage
     told = (
         f"The folder is run by {_shipped(run).get('kind')}"
         if usage is None

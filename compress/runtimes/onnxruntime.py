@@ -272,6 +272,7 @@ RUNTIME = Runtime(
         'logits = session.run(["logits"], inputs)[0]',
         loaded_by="optimum's `ORTModelFor{architecture}` and transformers' `ExportedModel`",
     ),
+    tag="onnxruntime",
     instead="",
     diagnose=diagnose,
 )

@@ -104,6 +104,7 @@ class Runtime:
         options: Of a target's options those that `open` is told too, and their allowed values.
         file: What it opens in a folder; None for the folder itself, in this process, with the torch model in it.
         usage: For the model card.
+        tag: What the hub calls files that it runs, on the card; empty for nothing.
         instead: What to do where it is not installed, but for installing it.
         diagnose: Says for `doctor` what is installed and what that means, given what looks up a distribution's version; None
             for the version of the first distribution and `purpose`.
@@ -122,6 +123,7 @@ class Runtime:
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     file: str | None = "model.onnx"
     usage: Usage | None = None
+    tag: str = ""
     instead: str = ", or choose an onnxruntime target"
     diagnose: Callable[[Version], tuple[str, str]] | None = None
 

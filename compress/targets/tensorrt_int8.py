@@ -102,9 +102,13 @@ def executed(path: Path) -> Session:
     """Check a file, and run its operators one after the other on the CPU."""
     count = check_explicit_quantization(path)
     opened = in_onnxruntime(path, as_written=True)
-    graph = onnx.load(path).graph
+    return Session(opened.run, count, opened.fused_ops, left_float(onnx.load(path).graph))
+
+
+def left_float(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Names of the products with constant weights that TensorRT will not run on integers."""
     whole = {node.name for node in _whole_products(graph)}
-    return Session(opened.run, count, opened.fused_ops, tuple(name for name in float_products(graph) if name not in whole))
+    return tuple(name for name in float_products(graph) if name not in whole)
 
 
 def check_explicit_quantization(path: Path) -> int:
