@@ -24,7 +24,7 @@ from compress.recipe.plan import Step
 from compress.record import write_whole
 from compress.reporting.card import CARD, card_text
 from compress.reporting.report import REPORT, render_report
-from compress.runtimes.table import RUNTIMES, TRAINED, is_exported
+from compress.runtimes.table import RUNTIMES, TRAINED, is_exported, load_runtime
 from compress.targets import runtime_of
 from compress.tasks.labelled import Task
 
@@ -141,7 +141,7 @@ def notes(subjects: Sequence[dict[str, Any]], unit: str = "examples") -> list[st
         if is_exported(subject["kind"]) and not subject["fused_ops"]:
             said.append(
                 f"{name} runs no fused operator; a model without LayerNorm and GELU has none, for any other check the "
-                "version of onnxruntime with bert-compress doctor."
+                f"version of {load_runtime(subject['kind']).title} with bert-compress doctor."
             )
         slow = [row for row in subject["latency"] if row["speedup"] < 1]
         if is_exported(subject["kind"]) and slow:
