@@ -33,8 +33,8 @@ import numpy as np
 import compress as cp
 from compress.benchmark.latency import Grid, ask_worker
 from compress.benchmark.machine import commit, machine, versions
-from compress.benchmark.runners import load_torch
 from compress.benchmark.subjects import Subject, subject_of
+from compress.benchmark.torch_runtime import load_torch
 from compress.benchmark.worker import peak_memory_bytes, random_inputs, time_calls
 from compress.record import write_whole
 from compress.runtimes.process import worker_environment

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import InputError
-from compress.runtimes.openvino_session import PRECISIONS
 
 FACTS, MANIFEST = "bert_compress.json", "export.json"
 SCHEMA = 1
@@ -72,11 +71,6 @@ class Facts:
     segment: SegmentFacts | None = None
 
     @property
-    def precision(self) -> str:
-        """In what OpenVINO computes what is not integers, as it was exported; "auto" where nothing tells."""
-        return str(self.options.get("precision", "auto"))
-
-    @property
     def last_accepted_stage(self) -> Mapping[str, Any]:
         """The stage that lies in the folder as model.onnx; empty where nothing tells."""
         accepted = [stage for stage in self.stages if stage.get("accepted") and stage.get("name") != SEGMENT_STAGE]
@@ -100,16 +94,13 @@ def read_facts(folder: Path) -> Facts:
         f"install the bert-compress that wrote {path.name}, or export the model again",
     )
     assert schema in (None, SCHEMA)
-    options = checked.table("options")
-    if "precision" in options and options["precision"] not in ("auto", *PRECISIONS):
-        checked.refuse("precision", options["precision"], f"auto, {', '.join(PRECISIONS)}")
     segment = checked.table("segment")
     return Facts(
         path,
         target=checked.value("target", lambda value: isinstance(value, str) and value != "", "the name of a target"),
         kind=checked.value("kind", lambda value: isinstance(value, str) and value != "", "the name of a kind of task"),
         settled=tuple(checked.value("settled", _are_numbers, "a list of numbers") or ()),
-        options=options,
+        options=checked.table("options"),
         inputs=checked.names("inputs"),
         labels=checked.names("labels"),
         max_length=checked.value("max_length", _is_length, f"a whole number from {SHORTEST} to {LONGEST}"),

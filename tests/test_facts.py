@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from compress.benchmark.measurement import evaluate
-from compress.benchmark.subjects import precision_of, subject_of
+from compress.benchmark.subjects import subject_of
 from compress.errors import InputError
 from compress.facts import FACTS, MANIFEST, Facts, SegmentFacts, read_facts
 from compress.runtimes.segment_reader import SegmentReader
+from compress.runtimes.table import load_runtime, settings_of
 from tests.cli.calling import call
 
 STAGES = [
@@ -49,11 +50,6 @@ WRONG: list[tuple[str, Any, str]] = [
     ("options", ["precision"], "options is .*allowed: an object"),
     ("options", "float32", "options is 'float32'"),
     ("options", 3, "options is 3"),
-    ("options", {"precision": None}, "precision is None; allowed: auto, float32, bfloat16"),
-    ("options", {"precision": "float16"}, "precision is 'float16'"),
-    ("options", {"precision": ["float32"]}, "precision is"),
-    ("options", {"precision": ""}, "precision is ''"),
-    ("options", {"precision": 32}, "precision is 32"),
     ("target", ["onnxruntime-cpu"], "target is .*allowed: the name of a target"),
     ("target", 3, "target is 3"),
     ("target", "", "target is ''"),
@@ -102,7 +98,6 @@ def test_everything_that_was_written_is_read(tmp_path: Path) -> None:
     )
     assert facts.integers == {"weight_bits": "7", "safe_on": "all"}
     assert facts.options == {"precision": "float32", "memory": True}
-    assert facts.precision == "float32"
     assert facts.segment == SegmentFacts(10, {"1": 0.01, "64": 0.02})
     assert len(facts.stages) == 4
 
@@ -116,7 +111,6 @@ def test_the_last_accepted_stage_is_that_of_model_onnx(tmp_path: Path) -> None:
 def test_what_is_not_told_is_empty(tmp_path: Path, told: Any) -> None:
     facts = read_facts(written(tmp_path, told))
     assert facts.last_accepted_stage == {}
-    assert facts.precision == "auto"
     assert (facts.target, facts.max_length, facts.segment) == (None, None, None)
 
 
@@ -138,7 +132,7 @@ def test_measuring_finds_the_runtime_under_either_name(tmp_path: Path, name: str
         (tmp_path / file).write_text("{}")
     subject = subject_of(written(tmp_path, {"target": "openvino-cpu", "options": {"precision": "bfloat16"}}, name))
     assert (subject.kind, subject.target) == ("openvino", "openvino-cpu")
-    assert precision_of(tmp_path) == "bfloat16"
+    assert settings_of(load_runtime(subject.kind), tmp_path) == {"precision": "bfloat16"}
 
 
 def test_a_folder_with_the_manifest_of_transformers_alone_runs_in_onnxruntime(tmp_path: Path) -> None:
@@ -190,11 +184,15 @@ def _segment_reader(folder: Path) -> Any:
     return SegmentReader(folder)
 
 
+def _settings(folder: Path) -> Any:
+    return settings_of(load_runtime("openvino"), folder)
+
+
 def _evaluated(folder: Path) -> Any:
     return evaluate(folder, task=None)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("read", [subject_of, precision_of, _segment_reader, _evaluated])
+@pytest.mark.parametrize("read", [subject_of, _settings, _segment_reader, _evaluated])
 @pytest.mark.parametrize(("field", "value", "message"), [one for one in WRONG if one[1] in ("x", 1, 2, "export")])
 def test_every_reader_refuses_it(tmp_path: Path, read: Callable[[Path], Any], field: str, value: Any, message: str) -> None:
     for name in ("model.onnx", "config.json", "segment.onnx"):

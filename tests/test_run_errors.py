@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import InputError
 from compress.run_errors import refuse_run
-from compress.runtimes.openvino_session import open_openvino
 from compress.runtimes.segment_reader import SegmentFile, open_segment_file
 from compress.targets.onnx.graph import in_onnxruntime
+from compress.targets.openvino_cpu import in_openvino
 
 POSITIONS = 6
-OPENERS: dict[str, Callable[[Path], Any]] = {"onnxruntime": in_onnxruntime, "openvino": open_openvino}
+OPENERS: dict[str, Callable[[Path], Any]] = {"onnxruntime": in_onnxruntime, "openvino": in_openvino}
 
 
 def write_positions(folder: Path, config: Any = None, name: str = "model.onnx") -> Path:

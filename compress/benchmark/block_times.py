@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 
 from compress.benchmark.latency import Grid, time_subjects
 from compress.benchmark.machine import machine_key, versions
-from compress.benchmark.subjects import ONNX, OPENVINO, Subject
+from compress.benchmark.subjects import ONNX, Subject
 from compress.disk import Damaged, lock_of, read_sealed, write_sealed
 from compress.errors import CompressError
 from compress.log import Progress, libraries_silenced, no_progress
@@ -38,7 +38,7 @@ from compress.models.layout import reads_first_token_only
 from compress.models.structure import read_structure
 from compress.models.surgery import keep_heads, keep_layers, keep_neurons
 from compress.quantization.calibration import FEWEST
-from compress.targets import TARGETS
+from compress.targets import TARGETS, runtime_of
 
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
@@ -381,4 +381,4 @@ def _exported(name: str, model: PreTrainedModel, folder: Path, task: Task, targe
         raise CompressError(f"{target} wrote no file of {name!r}, whose time is needed; choose another target.")
     with libraries_silenced():
         model.config.save_pretrained(folder)
-    return Subject(name, "openvino" if target.startswith(OPENVINO) else "onnx", target, folder)
+    return Subject(name, runtime_of(target), target, folder)

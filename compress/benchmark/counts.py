@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.benchmark.subjects import ONNX, Subject, weight_files
+from compress.benchmark.subjects import Subject, weight_files
 from compress.errors import InputError, first_line
 from compress.runtimes.external_data import external_files
+from compress.runtimes.onnxruntime import INTEGER_OPS, check_inputs, feeds, loaded
 from compress.runtimes.process import RuntimeProcess
-from compress.runtimes.sessions import LOGITS, check_inputs, feeds, loaded
+from compress.runtimes.runtime import LOGITS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,10 +42,9 @@ Shape = list[int]
 
 def size_bytes(subject: Subject) -> int:
     """The bytes of the files that hold the model: model.onnx and its external data, or the safetensors files."""
-    if subject.kind == "torch":
-        return sum(path.stat().st_size for path in weight_files(subject.path))
-    path = subject.path / ONNX
-    return sum(file.stat().st_size for file in [path, *external_files(path)])
+    path = subject.file
+    files = weight_files(subject.path) if path is None else [path, *external_files(path)]
+    return sum(file.stat().st_size for file in files)
 
 
 def torch_macs(model: PreTrainedModel, length: int) -> int:
@@ -110,8 +110,6 @@ def onnx_counts(path: Path, length: int, process: RuntimeProcess | None = None) 
         parameters: elements of all initializers (scales and zero points of quantized weights included);
         integer_ops: operators that multiply integers; macs: multiply-adds, see `onnx_macs`.
     """
-    from compress.targets.onnx.graph import INTEGER_OPS
-
     graph = _graph(path)
     integers = sum(node.op_type in INTEGER_OPS for node in graph.node)
     elements = sum(math.prod(tensor.dims) for tensor in graph.initializer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import platform
 from collections.abc import Collection
@@ -11,6 +10,8 @@ from pathlib import Path
 
 from compress.benchmark.machine import gpu_names, machine
 from compress.processor import FLAGS_THAT_MATTER, processor_flags
+from compress.runtimes.runtime import Runtime
+from compress.runtimes.table import RUNTIMES, load_runtime
 from compress.targets.onnx.saturation import sums_saturate
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
@@ -54,10 +55,8 @@ def diagnose(flags: Collection[str] | None = None, architecture: str | None = No
         _sixteen_bits(flags),
         _memory(facts["memory_bytes"]),
         _gpu(gpu_names(), _version("torch")),
-        _torch(_version("torch")),
-        _onnxruntime(),
-        _runtime("openvino", "runs the openvino targets, the fastest int8 on x86", "'bert-compress[openvino]'"),
-        _runtime("tensorrt", "needs an NVIDIA GPU"),
+        *(_runtime(load_runtime(name)) for name in RUNTIMES),
+        _tensorrt(_version("tensorrt")),
     ]
 
 
@@ -146,43 +145,18 @@ def _gpu(names: list[str], torch_version: str | None) -> Finding:
     return Finding("GPU", ", ".join(names), meaning)
 
 
-def _torch(version: str | None) -> Finding:
-    if version is None:
-        return Finding("torch", "missing", "needed for all but `list` and `check`: pip install torch")
-    return Finding("torch", version, "trains and exports")
+def _runtime(runtime: Runtime) -> Finding:
+    return Finding(runtime.title.lower(), *runtime.diagnosis(_version))
 
 
-def _onnxruntime() -> Finding:
-    found = {name: version for name in ("onnxruntime", "onnxruntime-gpu") if (version := _version(name))}
-    if not found:
-        return Finding("onnxruntime", "missing", "needed to export and measure: pip install onnxruntime")
-    value = ", ".join(version if name == "onnxruntime" else f"{name} {version}" for name, version in found.items())
-    try:
-        providers = importlib.import_module("onnxruntime").get_available_providers()
-    except Exception as err:  # a broken installation is what is looked for here
-        return Finding(
-            "onnxruntime", value, f"cannot be imported ({err}); install it again: pip install --force-reinstall onnxruntime"
-        )
-    value += f" ({', '.join(name.removesuffix('ExecutionProvider') for name in providers)})"
-    if len(found) > 1:
-        return Finding(
-            "onnxruntime",
-            value,
-            "two packages share one folder and overwrite each other: uninstall both, then install the one you need",
-        )
-    has_cuda = "CUDAExecutionProvider" in providers
-    return Finding(
-        "onnxruntime",
-        value,
-        "runs on CPU and GPU" if has_cuda else "runs on the CPU; for a GPU install onnxruntime-gpu in its place",
+def _tensorrt(version: str | None) -> Finding:
+    """Not a runtime here, but what a target writes for."""
+    purpose = "needs an NVIDIA GPU"
+    return (
+        Finding("tensorrt", version, purpose)
+        if version
+        else Finding("tensorrt", "missing", f"optional: pip install tensorrt ({purpose})")
     )
-
-
-def _runtime(name: str, purpose: str, package: str | None = None) -> Finding:
-    version = _version(name)
-    if version is None:
-        return Finding(name, "missing", f"optional: pip install {package or name} ({purpose})")
-    return Finding(name, version, purpose)
 
 
 def _version(name: str) -> str | None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from compress.benchmark.counts import WORKER
-from compress.benchmark.subjects import ONNX, Subject, input_limits, label_count
+from compress.benchmark.subjects import Subject, input_limits, label_count
 from compress.errors import CompressError, InputError
 from compress.run_errors import SMALLER
 from compress.runtimes.external_data import external_files
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
 from compress.runtimes.process import RuntimeProcess
+from compress.runtimes.table import load_runtime, module_of, settings_of
 from compress.statistics import percentile
 
 logger = logging.getLogger(__name__)
@@ -79,8 +80,8 @@ def check_grid(grid: Grid, subjects: Sequence[Subject]) -> None:
         raise InputError(f"seconds is {grid.seconds!r}; a number above 0 is allowed: correct it, or leave it out.")
     check_time_limit(grid.time_limit)
     for subject in subjects:
-        if subject.kind != "torch":
-            external_files(subject.path / ONNX)
+        if subject.file is not None:
+            external_files(subject.file)
         label_count(subject)
         longest = input_limits(subject)[1]
         if max(grid.length) > longest:
@@ -167,7 +168,8 @@ def ask_worker(subject: Subject, grid: Grid, threads: int) -> dict[str, Any]:
     """Let a fresh process time a subject at every shape of the grid, and check what it answers."""
     request = {
         "do": "time",
-        "kind": subject.kind,
+        "module": module_of(subject.kind),
+        "options": settings_of(load_runtime(subject.kind), subject.path),
         "path": str(subject.path.resolve()),
         "device": grid.device,
         "threads": threads,

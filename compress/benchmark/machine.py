@@ -13,19 +13,11 @@ from typing import Any
 import psutil
 
 from compress.processor import core_count, flags_that_matter, processor_name
+from compress.runtimes.table import RUNTIMES, load_runtime
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
-DISTRIBUTIONS = (
-    "torch",
-    "transformers",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "onnx",
-    "tokenizers",
-    "numpy",
-    "bert-compress",
-)
+DISTRIBUTIONS = ("transformers", "onnx", "tokenizers", "numpy", "bert-compress")
+"""Beside those of the runtimes."""
 
 
 def machine() -> dict[str, Any]:
@@ -49,7 +41,8 @@ def machine() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """The installed versions of what a result depends on, read without importing any; what is missing is left out."""
     found = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
+    ran = [name for runtime in RUNTIMES for name in load_runtime(runtime).distributions]
+    for name in [*ran, *DISTRIBUTIONS]:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

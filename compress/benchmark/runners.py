@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.benchmark.counts import WORKER
-from compress.benchmark.subjects import CONFIG, ONNX, Subject, input_limits, label_count, precision_of
+from compress.benchmark.subjects import CONFIG, Subject, input_limits, label_count
 from compress.errors import InputError
 from compress.log import libraries_silenced
 from compress.runtimes.foreign_file import ForeignFile
 from compress.runtimes.limits import TIME_LIMIT_SECONDS
-from compress.runtimes.openvino_session import need_openvino
 from compress.runtimes.process import RuntimeProcess
-from compress.runtimes.sessions import check_onnx_device
+from compress.runtimes.runtime import LOGITS
+from compress.runtimes.table import RUNTIMES, load_runtime, settings_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,39 +57,13 @@ def check_device(device: str, kinds: set[str]) -> None:
     """Raise InputError unless every kind of subject can run on the device."""
     if device.partition(":")[0] not in ("cpu", "cuda") or not _is_device(device):
         raise InputError(f"device is {device!r}; allowed: cpu, cuda, cuda:N. Correct it.")
-    if "onnx" in kinds:
-        check_onnx_device(device)
-    if "openvino" in kinds:
-        need_openvino()
-        if device != "cpu":
-            raise InputError(f"device is {device!r}, but openvino files run on the CPU here; measure them on cpu.")
-    if "torch" in kinds and device != "cpu":
-        check_torch_device(device)
+    for kind in sorted(kinds, key=list(RUNTIMES).index):
+        load_runtime(kind).need_device(device)
 
 
 def _is_device(device: str) -> bool:
     kind, colon, number = device.partition(":")
     return not colon or (kind == "cuda" and number.isdecimal())
-
-
-def check_torch_device(device: str) -> None:
-    """Raise InputError when torch does not see the device."""
-    import torch
-
-    if device != "cpu" and torch.cuda.device_count() <= int(device.partition(":")[2] or 0):
-        raise InputError(
-            f"device is {device!r}, but torch sees {torch.cuda.device_count()} GPUs; measure on cpu, or install a CUDA "
-            "build of torch."
-        )
-
-
-def load_torch(folder: Path, device: str = "cpu") -> PreTrainedModel:
-    """Load a saved torch model for inference, quietly."""
-    with libraries_silenced():
-        from compress.models.checkpoint import load
-    model = load(folder)
-    model.to(device)
-    return model
 
 
 def open_runner(subject: Subject, device: str = "cpu", *, time_limit: float = TIME_LIMIT_SECONDS) -> Runner:
@@ -105,15 +79,14 @@ def open_runner(subject: Subject, device: str = "cpu", *, time_limit: float = TI
         CompressError: The runtime crashed over it, or took too long.
     """
     limits = input_limits(subject)
-    if subject.kind == "torch":
-        model = load_torch(subject.path, device)
-        return Runner(_within(limits, subject, _torch_run(model, device)), model.tokenizer, model)
+    runtime = load_runtime(subject.kind)
+    place, how = runtime.place(subject.path), {"device": device, **settings_of(runtime, subject.path)}
+    if runtime.file is None:
+        session = runtime.open(place, **how)
+        own = _within(limits, subject, lambda batch: session.run(batch)[LOGITS])
+        return Runner(own, session.model.tokenizer, session.model)
     tokenizer, labels = load_tokenizer(subject.path), label_count(subject)
-    path = subject.path / ONNX
-    if subject.kind == "openvino":
-        file = ForeignFile(path, "openvino", module=WORKER, time_limit=time_limit, precision=precision_of(subject.path))
-    else:
-        file = ForeignFile(path, "onnxruntime", module=WORKER, time_limit=time_limit, device=device)
+    file = ForeignFile(place, subject.kind, module=WORKER, time_limit=time_limit, **how)
     return Runner(_within(limits, subject, lambda batch: file.run(batch, labels)), tokenizer, process=file.process)
 
 
@@ -150,15 +123,3 @@ def load_tokenizer(folder: Path) -> Any:
     with libraries_silenced():
         from compress.models.checkpoint.tokenizer import open_tokenizer
     return open_tokenizer(folder)
-
-
-def _torch_run(model: PreTrainedModel, device: str) -> Run:
-    import torch
-
-    def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        with torch.inference_mode():
-            logits = model(**{name: torch.from_numpy(values).to(device) for name, values in batch.items()}).logits
-        found: np.ndarray = logits.float().cpu().numpy()
-        return found
-
-    return run

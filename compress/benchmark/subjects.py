@@ -8,15 +8,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from compress.errors import InputError, shown
 from compress.facts import read_facts
 from compress.facts import read_json as read_json
+from compress.runtimes.table import DEFAULT, TRAINED, is_exported
+from compress.targets import runtime_of
 
 ONNX, WEIGHTS, CONFIG = "model.onnx", "model.safetensors", "config.json"
-Kind = Literal["torch", "onnx", "openvino"]
-OPENVINO = "openvino-"
 AFTER_PADDING = (
     "roberta",
     "xlm-roberta",
@@ -37,17 +37,22 @@ class Subject:
 
     Args:
         name: What it is called in tables; no two are called alike.
-        kind: What runs it: "torch", "onnx" (onnxruntime) or "openvino".
+        kind: What runs it, of `compress.runtimes.table`: "torch", "onnx" (onnxruntime), "openvino", ...
         target: What it was exported for; "torch" for a torch model, "onnx" where nothing tells.
         path: The folder.
         in_memory: The folder is only there for the time of measuring.
     """
 
     name: str
-    kind: Kind
+    kind: str
     target: str
     path: Path
     in_memory: bool = False
+
+    @property
+    def file(self) -> Path | None:
+        """The ONNX file that was exported; None of a torch model."""
+        return self.path / ONNX if is_exported(self.kind) else None
 
 
 def subject_of(folder: str | Path, name: str | None = None) -> Subject:
@@ -62,11 +67,11 @@ def subject_of(folder: str | Path, name: str | None = None) -> Subject:
     called = name or Path(os.path.abspath(path)).name
     if (path / ONNX).is_file():
         _need_config(path, ONNX)
-        target = read_facts(path).target or "onnx"
-        return Subject(called, "openvino" if target.startswith(OPENVINO) else "onnx", target, path)
+        target = read_facts(path).target or DEFAULT
+        return Subject(called, runtime_of(target), target, path)
     if weight_files(path):
         _need_config(path, WEIGHTS)
-        return Subject(called, "torch", "torch", path)
+        return Subject(called, TRAINED, TRAINED, path)
     held = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
     raise InputError(
         f"{path} holds {held}; a folder with {ONNX}, or with {CONFIG} and {WEIGHTS}, can be measured. "
@@ -126,7 +131,7 @@ def _subject(one: Any, room: Path) -> Subject:
             )
         save(one, room)
         label = str(getattr(one, "label", "") or "model")
-        return Subject(label, "torch", "torch", room, in_memory=True)
+        return Subject(label, TRAINED, TRAINED, room, in_memory=True)
     raise InputError(f"{type(one).__name__} cannot be measured; give a model, a folder or what compress.export returned.")
 
 
@@ -140,15 +145,6 @@ def _free_name(name: str, taken: set[str]) -> str:
 def _need_config(folder: Path, beside: str) -> None:
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} has {beside} but no {CONFIG}; copy it from the model that the file was made of.")
-
-
-def precision_of(folder: Path) -> str:
-    """In what an OpenVINO file computes what is not integers, as it was exported; "auto" where nothing tells.
-
-    Raises:
-        InputError: What the folder tells of itself is damaged.
-    """
-    return read_facts(folder).precision
 
 
 def input_limits(subject: Subject) -> tuple[int, int]:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compress.runtimes.answering import OpenFile
+from compress.runtimes.answering import OpenFile, runtime_in
 from compress.runtimes.answers import check_finite, check_shape
 from compress.runtimes.frames import Arrays
+from compress.runtimes.runtime import LOGITS, Call
 from compress.runtimes.serving import Answer, Handler, serve
 
 FEWEST_SAMPLES = 3
-Call = Callable[[], object]
 
 
 def handlers() -> dict[str, Handler]:
@@ -35,23 +34,22 @@ def time_subject(request: dict[str, Any], arrays: Arrays) -> Answer:
     The first answer to each shape is looked at: what answers nonsense is not worth timing.
 
     Args:
-        request: `kind`, `path`, `device`, `threads`, `shapes` (pairs of batch and length), `vocabulary` (size), `labels` (or
-            None), `warm_up`, `samples`, `seconds` (or None) and `seed`.
+        request: `module` (of the runtime), `options` (the runtime's), `path` (the folder), `device`, `threads`, `shapes`
+            (pairs of batch and length), `vocabulary` (size), `labels` (or None), `warm_up`, `samples`, `seconds` (or None) and
+            `seed`.
         arrays: None are needed.
     """
-    prepare = {"onnx": _open_onnx, "openvino": _open_openvino, "torch": _open_torch}[request["kind"]](request)
+    runtime = runtime_in(request["module"])
+    how = {"threads": request["threads"], "device": request["device"], **request["options"]}
+    session = runtime.open(runtime.place(Path(request["path"])), **how)
     samples = []
     for batch, length in request["shapes"]:
-        call = prepare(random_inputs(request["vocabulary"], batch, length, request["seed"]))
-        _check(call(), batch, length, request["labels"])
-        samples.append(time_calls(call, request["warm_up"] - 1, request["samples"], request["seconds"]))
+        inputs = random_inputs(request["vocabulary"], batch, length, request["seed"])
+        logits = session.run(inputs)[LOGITS]
+        check_shape(logits.shape, batch, request["labels"], length=length)
+        check_finite(logits)
+        samples.append(time_calls(session.call_of(inputs), request["warm_up"] - 1, request["samples"], request["seconds"]))
     return {"samples": samples, "peak_memory_bytes": peak_memory_bytes()}, {}
-
-
-def _check(answer: Any, examples: int, length: int, labels: int | None) -> None:
-    logits = answer if isinstance(answer, np.ndarray) else answer.float().cpu().numpy()
-    check_shape(logits.shape, examples, labels, length=length)
-    check_finite(logits)
 
 
 def profile(request: dict[str, Any], arrays: Arrays) -> Answer:
@@ -108,62 +106,6 @@ def peak_memory_bytes() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _open_onnx(request: Mapping[str, Any]) -> Callable[[dict[str, np.ndarray]], Call]:
-    from compress.run_errors import refuse_run
-    from compress.runtimes.sessions import LOGITS, feeds, open_session
-
-    path = Path(request["path"]) / "model.onnx"
-    session = open_session(path, threads=request["threads"], device=request["device"])
-
-    def prepare(inputs: dict[str, np.ndarray]) -> Call:
-        given = feeds(session, inputs)
-
-        def call() -> Any:
-            try:
-                return session.run([LOGITS], given)[0]
-            except Exception as err:  # onnxruntime's errors have no common class of their own
-                refuse_run(err, path, inputs)
-
-        return call
-
-    return prepare
-
-
-def _open_openvino(request: Mapping[str, Any]) -> Callable[[dict[str, np.ndarray]], Call]:
-    from compress.benchmark.subjects import precision_of
-    from compress.runtimes.openvino_session import open_openvino
-
-    folder = Path(request["path"])
-    compiled = open_openvino(folder / "model.onnx", threads=request["threads"], precision=precision_of(folder))
-    return lambda inputs: lambda: compiled.run(inputs)
-
-
-def _open_torch(request: Mapping[str, Any]) -> Callable[[dict[str, np.ndarray]], Call]:
-    import torch
-
-    from compress.benchmark.runners import check_torch_device, load_torch
-
-    check_torch_device(request["device"])
-    torch.set_num_threads(request["threads"])
-    torch.set_num_interop_threads(1)
-    model = load_torch(Path(request["path"]), request["device"])
-    device = torch.device(request["device"])
-
-    def prepare(inputs: dict[str, np.ndarray]) -> Call:
-        given = {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
-
-        def call() -> Any:
-            with torch.inference_mode():
-                logits = model(**given).logits
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            return logits
-
-        return call
-
-    return prepare
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ EXAMPLE = "bert-compress list methods"
 
 
 def list_entries(
-    kind: Annotated[str | None, typer.Argument(help="methods, objectives, targets or tasks; all if left out.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="methods, objectives, targets, tasks or runtimes; all if left out.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -27,10 +29,11 @@ def list_entries(
     from compress.methods import METHODS
     from compress.objectives import OBJECTIVES
     from compress.recipe import summaries
+    from compress.runtimes.table import RUNTIMES
     from compress.targets import TARGETS
     from compress.tasks import TASKS
 
-    tables = {"methods": METHODS, "objectives": OBJECTIVES, "targets": TARGETS, "tasks": TASKS}
+    tables = {"methods": METHODS, "objectives": OBJECTIVES, "targets": TARGETS, "tasks": TASKS, "runtimes": RUNTIMES}
     if kind is not None and kind not in tables:
         raise InputError(f"{shown(kind)} cannot be listed; allowed: {', '.join(tables)}. Leave it out to list all.")
     found = {name: summaries(table) for name, table in tables.items() if kind in (None, name)}

@@ -110,7 +110,7 @@ def low_rank(
         Field(description="above which rank a Linear stays whole: where two have more weights, or are no faster here"),
         DependsOn("machine", when=("measured",)),
     ] = "weights",
-    target: Target = "onnxruntime-cpu",
+    target: Target = "onnxruntime-cpu",  # type: ignore[valid-type]
     batch: Examples = 1,
     length: Tokens = 32,
     threads: Threads = 1,

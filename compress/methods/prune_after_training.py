@@ -44,7 +44,7 @@ def prune_after_training(
         float | None, Field(gt=0, lt=1, description="fraction of the encoder's multiply-adds that stays; or give speedup")
     ] = None,
     speedup: Speedup = None,
-    target: Target = "onnxruntime-cpu",
+    target: Target = "onnxruntime-cpu",  # type: ignore[valid-type]
     batch: Examples = 1,
     length: Tokens = 32,
     threads: Threads = 1,

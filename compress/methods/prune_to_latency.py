@@ -93,7 +93,7 @@ def prune_to_latency(
     task: Task,
     speedup: Speedup = None,
     p50_ms: Milliseconds = None,
-    target: Target = "onnxruntime-cpu",
+    target: Target = "onnxruntime-cpu",  # type: ignore[valid-type]
     batch: Examples = 1,
     length: Tokens = 32,
     threads: Threads = 1,

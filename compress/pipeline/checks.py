@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from accelerate.tracking import get_available_trackers
 
 from compress.benchmark.runners import check_device
-from compress.benchmark.subjects import OPENVINO
 from compress.errors import InputError
 from compress.labels import order_of
 from compress.models.attention.long_attention import attention_kind
@@ -20,7 +19,8 @@ from compress.pipeline.steps import Execution, StepOutput, call_of, stops_ahead
 from compress.quantization.calibration import check_calibration_part
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.recipe.signatures import load_function
-from compress.targets import TARGETS
+from compress.runtimes.table import TRAINED
+from compress.targets import TARGETS, runtime_of
 from compress.targets.exporting import check_runtime
 from compress.targets.onnx.ranges import refuse_unread, source_of_ranges
 from compress.targets.onnx.segment import refuse_memory
@@ -144,8 +144,8 @@ def check_teachers(execution: Execution, start: StepOutput) -> None:
 def check_runtimes(execution: Execution) -> None:
     """Raise InputError when a step measures in a runtime that is not installed, when the benchmark's device is not there, or
     when a tracker is not, before the first step trains."""
-    kinds = {"openvino" if one.target.startswith(OPENVINO) else "onnx" for one in execution.plan.exports}
-    check_device(execution.plan.benchmark.device, {"torch", *kinds})
+    kinds = {runtime_of(one.target) for one in execution.plan.exports}
+    check_device(execution.plan.benchmark.device, {TRAINED, *kinds})
     installed = [str(one) for one in get_available_trackers()]
     for name in execution.options.log_with:
         if name not in ("all", *installed):

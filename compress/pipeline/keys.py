@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import compress
+from compress.runtimes.table import DEFAULT, RUNTIMES, load_runtime
+from compress.targets import TARGETS, runtime_of
 
 ROOT = Path(compress.__file__).parent
 VERSIONS = ("torch", "transformers", "tokenizers", "accelerate")
-EXPORT_VERSIONS = (*VERSIONS, "onnxruntime", "onnx", "onnxscript", "onnx-ir", "openvino")
+WRITERS = ("onnx", "onnxscript", "onnx-ir")
+"""What writes files, besides torch."""
 
 
 def digest(value: Any) -> str:
@@ -33,6 +36,15 @@ def versions(names: Iterable[str]) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def shipping_of(target: str) -> dict[str, Any]:
+    """What a target's files, and their speed, depend on beside the model: the versions of what writes, proves and runs them,
+    and the code that does."""
+    ran = dict.fromkeys((DEFAULT, runtime_of(target)))  # each file is proved in onnxruntime first
+    names = (*VERSIONS, *WRITERS, *(name for one in ran for name in load_runtime(one).distributions))
+    source = source_digest(TARGETS[target], "compress.targets.exporting", *(RUNTIMES[one] for one in ran))
+    return {"versions": versions(names), "source": source}
 
 
 def folder_digest(folder: Path) -> str:

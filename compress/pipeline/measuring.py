@@ -24,6 +24,8 @@ from compress.recipe.plan import Step
 from compress.record import write_whole
 from compress.reporting.card import CARD, card_text
 from compress.reporting.report import REPORT, render_report
+from compress.runtimes.table import RUNTIMES, TRAINED, is_exported, load_runtime
+from compress.targets import runtime_of
 from compress.tasks.labelled import Task
 
 logger = logging.getLogger(__name__)
@@ -136,13 +138,13 @@ def notes(subjects: Sequence[dict[str, Any]], unit: str = "examples") -> list[st
                 f"{name} runs no integer operator: its tables are smaller and nothing is faster; ship a float target where "
                 "size does not matter."
             )
-        if subject["kind"] != "torch" and not subject["fused_ops"]:
+        if is_exported(subject["kind"]) and not subject["fused_ops"]:
             said.append(
                 f"{name} runs no fused operator; a model without LayerNorm and GELU has none, for any other check the "
-                "version of onnxruntime with bert-compress doctor."
+                f"version of {load_runtime(subject['kind']).title} with bert-compress doctor."
             )
         slow = [row for row in subject["latency"] if row["speedup"] < 1]
-        if subject["kind"] != "torch" and slow:
+        if is_exported(subject["kind"]) and slow:
             row = min(slow, key=lambda one: one["speedup"])
             said.append(
                 f"{name} is slower than {subjects[0]['name']} at batch {row['batch']}, length {row['length']}, "
@@ -160,6 +162,7 @@ def notes(subjects: Sequence[dict[str, Any]], unit: str = "examples") -> list[st
 def _measured(execution: Execution, exports: dict[str, Path]) -> tuple[dict[str, Any], dict[str, Any]]:
     stops = list({stop.name: stop for stop in (execution.baseline, execution.last)}.values())
     benchmark = execution.plan.benchmark
+    runtimes = sorted({RUNTIMES[name] for name in (TRAINED, *map(runtime_of, exports))})
     key = digest(
         {
             "subjects": [(stop.name, execution.cache.files(stop.folder) if stop.folder else stop.key) for stop in stops],
@@ -167,7 +170,7 @@ def _measured(execution: Execution, exports: dict[str, Path]) -> tuple[dict[str,
             "data": execution.task.fingerprint,
             "benchmark": replace(benchmark, baseline=execution.baseline.name).__dict__,
             "source": source_digest(
-                "compress.benchmark.measurement", "compress.benchmark.worker", "compress.benchmark.read_back"
+                "compress.benchmark.measurement", "compress.benchmark.worker", "compress.benchmark.read_back", *runtimes
             ),
             "machine": machine_key(),
             "versions": measured_versions(),
@@ -191,7 +194,7 @@ def _measure(execution: Execution, stops: Sequence[StepOutput], exports: dict[st
     for stop in stops:
         if stop.folder is None:
             stop.model().label = stop.name
-        given.append(Subject(stop.name, "torch", "torch", stop.folder) if stop.folder else stop.model())
+        given.append(Subject(stop.name, TRAINED, TRAINED, stop.folder) if stop.folder else stop.model())
     given += [subject_of(folder, target) for target, folder in exports.items()]
     benchmark = execution.plan.benchmark
     result = measure(
@@ -241,7 +244,7 @@ def _set_paths(execution: Execution, subjects: Sequence[dict[str, Any]]) -> None
     """Let every path be relative to the run folder; the model that came in is called as the recipe calls it."""
     folders = {step.name: f"{STEPS}/{folder_name(number, step)}" for number, step in enumerate(execution.plan.steps, 1)}
     for subject in subjects:
-        if subject["kind"] == "torch":
-            subject["path"] = folders.get(subject["name"], execution.plan.model)
-        else:
+        if is_exported(subject["kind"]):
             subject["path"] = f"{EXPORT}/{subject['target']}"
+        else:
+            subject["path"] = folders.get(subject["name"], execution.plan.model)

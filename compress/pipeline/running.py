@@ -16,7 +16,7 @@ from compress.models.checkpoint.model_source import find_model
 from compress.models.head import Head
 from compress.pipeline.cache import cache_folder, cache_loss_told, disk_errors_told, open_cache
 from compress.pipeline.checks import begins_anew, check_exports, check_runtimes, check_teachers, check_texts, rehearse
-from compress.pipeline.keys import EXPORT_VERSIONS, digest, folder_digest, source_digest, versions
+from compress.pipeline.keys import digest, folder_digest, shipping_of, source_digest
 from compress.pipeline.measuring import measure_run
 from compress.pipeline.options import RunOptions
 from compress.pipeline.processes import is_main, join_processes
@@ -25,7 +25,6 @@ from compress.pipeline.run_log import logged
 from compress.pipeline.steps import Execution, StepOutput, execute_steps
 from compress.pipeline.tiny import EXAMPLES, tiny_model, tiny_plan, tiny_sizes
 from compress.recipe.plan import INPUT_MODEL, Plan
-from compress.targets import TARGETS
 from compress.targets.exporting import check_runtime, export
 from compress.tasks import task as read_task
 from compress.training.device import freed_memory_kept, pick_device
@@ -150,8 +149,7 @@ def _export_all(execution: Execution, tiny: bool) -> dict[str, Path]:
                 "target": wanted.target,
                 "options": options,
                 "data": execution.task.fingerprint,
-                "source": source_digest(TARGETS[wanted.target], "compress.targets.exporting"),
-                "versions": versions(EXPORT_VERSIONS),
+                **shipping_of(wanted.target),
             }
         )
         shipped[wanted.target] = _export_one(execution, wanted.target, options, key)

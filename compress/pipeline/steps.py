@@ -30,12 +30,11 @@ from compress.models.checkpoint.saving import write_model
 from compress.models.layout import parameter_count
 from compress.objectives import OBJECTIVES
 from compress.pipeline.cache import Cache
-from compress.pipeline.keys import EXPORT_VERSIONS, VERSIONS, digest, folder_digest, source_digest, versions
+from compress.pipeline.keys import VERSIONS, digest, folder_digest, shipping_of, source_digest, versions
 from compress.pipeline.options import RunOptions
 from compress.pipeline.processes import broadcast, is_main, wait_for_all
 from compress.recipe.plan import INPUT_MODEL, Plan, Step
 from compress.recipe.signatures import load_function, names_a_step, recipe_parameters
-from compress.targets import TARGETS
 from compress.training.step_context import StepContext
 
 if TYPE_CHECKING:
@@ -203,8 +202,7 @@ def _key(execution: Execution, step: Step, before: StepOutput) -> str:
 
 def _machine(targets: Sequence[str]) -> dict[str, Any]:
     """What a step that is asked for a speed depends on: the machine, the runtimes, how files are written for them."""
-    source = source_digest(*(TARGETS[target] for target in targets))
-    return {"machine": machine_key(), "versions": versions(EXPORT_VERSIONS), "source": source}
+    return {"machine": machine_key(), "files": [shipping_of(target) for target in targets]}
 
 
 def _once(execution: Execution, digest_of: Callable[[str], str | None], name: str | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import compress.methods as methods
 import compress.tasks as tasks
 from compress import targets
 from compress.arguments import wrong_together
+from compress.errors import InputError
 from compress.recipe.document import Document
 from compress.recipe.mistakes import KeyPath, Mistakes, shown, stands_for, unknown
 from compress.recipe.plan import Benchmark, Export, Gates, Plan, Step
@@ -23,6 +24,7 @@ from compress.recipe.signatures import (
     takes_any_key,
 )
 from compress.recipe.steps import StepNames, check_exports, check_steps
+from compress.runtimes.table import load_runtime, module_of
 from compress.targets.onnx.ranges import unread_options
 
 DEFAULT_SEED = 13
@@ -61,11 +63,7 @@ def check_structure(document: Document, default_name: str, path: Path | None) ->
     if not data.get("steps") and not data.get("export"):
         mistakes.add((), "there are no steps and no exports, so there is nothing to do; add a list of either")
     benchmark = _benchmark(data.get("benchmark"), names, mistakes)
-    for one in exports:
-        if one.target.startswith("openvino-") and benchmark.device != "cpu":
-            said = f"{shown(benchmark.device)} is not allowed: {one.target} runs on the CPU; use cpu, or other targets"
-            mistakes.add(("benchmark", "device"), said)
-            break
+    _check_runtimes(exports, benchmark.device, mistakes)
     task, gates = _task(data, mistakes), Gates(**_section(Gates, data.get("gates"), "gates", mistakes, _HINTS))
     kind = task.get("kind", DEFAULT_KIND)
     if gates.min_accuracy is not None and kind in tasks.TASKS and "accuracy" not in tasks.metrics_of(kind):
@@ -82,6 +80,23 @@ def check_structure(document: Document, default_name: str, path: Path | None) ->
         gates=gates,
         path=path,
     )
+
+
+def _check_runtimes(exports: Sequence[Export], device: str, mistakes: Mistakes) -> None:
+    """Note a target whose runtime is not known here, and the first that does not run on the benchmark's device."""
+    for one in exports:
+        try:
+            module_of(targets.runtime_of(one.target))
+        except InputError as err:
+            mistakes.add(("export", one.index, one.target), str(err).rstrip("."))
+            continue
+        if device == "cpu":  # so that no runtime's module is imported where it need not be
+            continue
+        runtime = load_runtime(targets.runtime_of(one.target))
+        if not runtime.runs_on(device) and ("benchmark", "device") not in mistakes.closed:
+            said = f"{shown(device)} is not allowed: {one.target} runs on {runtime.places}; use cpu, or other targets"
+            mistakes.add(("benchmark", "device"), said)
+            mistakes.closed.add(("benchmark", "device"))
 
 
 def check_signatures(plan: Plan, mistakes: Mistakes) -> Plan:

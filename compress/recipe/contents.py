@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compress.recipe.signatures import public_name
-from compress.recipe.sources import tree_of
+from compress.sources import tree_of
 
 _LABEL = re.compile(r"\*?([A-Z][A-Za-z /]*)\*?:\s*")
 
@@ -27,7 +27,7 @@ class Entry:
 
 
 def summaries(table: Mapping[str, str]) -> list[Entry]:
-    """Describe every entry of a table (METHODS, OBJECTIVES, TARGETS, TASKS), in its order.
+    """Describe every entry of a table (METHODS, OBJECTIVES, TARGETS, TASKS, RUNTIMES), in its order.
 
     An entry whose module has no file yet is listed with empty texts.
     """

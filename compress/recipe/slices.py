@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from compress.recipe.sources import PACKAGE, tree_of
+from compress.sources import PACKAGE, tree_of
 
 
 def sliced(module: str, function: str, skips: Callable[[str], bool]) -> Callable[..., Any] | None:

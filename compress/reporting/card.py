@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from compress import record
-from compress.facts import MANIFEST
+from compress.facts import FACTS, MANIFEST
 from compress.record import MISSING, finite, interval, part
+from compress.runtimes.runtime import Runtime
+from compress.runtimes.table import RUNTIMES, is_exported, load_runtime
 from compress.tasks import DEFAULT_KIND, TASKS
 from compress.tasks.kind import TaskKind, load_kind
 
 CARD = "README.md"
-TAGS = ("bert", "model-compression", "knowledge-distillation", "quantization", "onnxruntime")
+TAGS = ("bert", "model-compression", "knowledge-distillation", "quantization")
 COLUMNS = ("model", "drop, points", "95 % interval", "size", "p50", "speed-up")
 EXAMPLE = """\
 ```python
 import numpy as np
-import {runtime}
+import {module}
 from tokenizers import Tokenizer
 
 folder, labels = {folder!r}, {labels!r}
@@ -37,18 +39,6 @@ columns = {{
 {run}
 {printed}
 ```"""
-ONNXRUNTIME = {
-    "runtime": "onnxruntime",
-    "opened": 'session = onnxruntime.InferenceSession(f"{folder}/model.onnx", providers=["CPUExecutionProvider"])',
-    "run": "inputs = {one.name: np.array(columns[one.name], dtype=np.int64) for one in session.get_inputs()}\n"
-    'logits = session.run(["logits"], inputs)[0]',
-}
-OPENVINO = {
-    "runtime": "openvino",
-    "opened": 'model = openvino.Core().compile_model(f"{folder}/model.onnx", "CPU")',
-    "run": "inputs = {one.any_name: np.array(columns[one.any_name], dtype=np.int64) for one in model.inputs}\n"
-    'logits = model(inputs)["logits"]',
-}
 TORCH_EXAMPLE = """\
 ```python
 import compress
@@ -100,6 +90,8 @@ def _header(run: Mapping[str, Any], name: str) -> str:
 
     rules = rules_of(run)
     tags = [rules.pipeline_tag, *(tag for tag in TAGS if tag in ("bert", "model-compression") or _says(run, tag))]
+    runtime = _runtime(_shipped(run))
+    tags += [runtime.tag] if runtime is not None and runtime.tag else []
     results = _eval_results(run)
     header = ModelCardData(
         library_name="onnx" if _is_exported(run) else "transformers",
@@ -118,7 +110,6 @@ def _says(run: Mapping[str, Any], tag: str) -> bool:
     claims = {
         "knowledge-distillation": "distill" in methods,
         "quantization": bool(finite(shipped.get("integer_ops"))),
-        "onnxruntime": shipped.get("kind") == "onnx",
     }
     return claims[tag]
 
@@ -155,7 +146,7 @@ def _shipped(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_exported(run: Mapping[str, Any]) -> bool:
-    return _shipped(run).get("kind") in ("onnx", "openvino")
+    return is_exported(_shipped(run).get("kind"))
 
 
 def _what(run: Mapping[str, Any]) -> str:
@@ -261,25 +252,46 @@ def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
     data, shipped = part(run, "data"), _shipped(run)
     length, labels = finite(data.get("max_length")), [str(label) for label in data.get("labels") or []]
     if _is_exported(run):
-        runtime = OPENVINO if shipped.get("kind") == "openvino" else ONNXRUNTIME
-        told = f"The folder needs {runtime['runtime']} and tokenizers alone"
-        if known_to_transformers and runtime is ONNXRUNTIME:
-            told += f"; optimum's `ORTModelFor{rules_of(run).head.architecture}` and transformers' `ExportedModel` load it too"
-        told += ". `bert_compress.json` in it tells how the file was made and proved."
-        example = EXAMPLE.format(
-            **runtime,
-            folder=_place(run),
-            labels=labels,
-            max_length=int(length or 512),
-            printed=rules_of(run).snippet(labels),
-        )
+        told, example = _told(run, known_to_transformers), ""
+        runtime = _runtime(shipped)
+        if runtime is not None and runtime.usage is not None:
+            usage = runtime.usage
+            example = EXAMPLE.format(
+                module=usage.module,
+                opened=usage.opened,
+                run=usage.run,
+                folder=_place(run),
+                labels=labels,
+                max_length=int(length or 512),
+                printed=rules_of(run).snippet(labels),
+            )
     else:
         steps = run.get("steps") or []
         if not steps or not shipped:
             return ""
         told = "The folder loads with bert-compress."
         example = TORCH_EXAMPLE.format(folder=f"steps/{len(steps)}-{steps[-1].get('method')}")
-    return f"## How to use it\n\n{told}\n\n{example}"
+    return "\n\n".join(["## How to use it", told, *([example] if example else [])])
+
+
+def _runtime(shipped: Mapping[str, Any]) -> Runtime | None:
+    """What runs what is shipped; None where that is not installed here."""
+    kind = shipped.get("kind")
+    return load_runtime(kind) if kind in RUNTIMES else None
+
+
+def _told(run: Mapping[str, Any], known_to_transformers: bool) -> str:
+    """What an exported folder needs."""
+    runtime = _runtime(_shipped(run))
+    usage = None if runtime is None else runtime.usage
+    told = (
+        f"The folder is run by {_shipped(run).get('kind')}"
+        if usage is None
+        else f"The folder needs {usage.module} and tokenizers alone"
+    )
+    if usage is not None and usage.loaded_by and known_to_transformers:
+        told += f"; {usage.loaded_by.format(architecture=rules_of(run).head.architecture)} load it too"
+    return f"{told}. `{FACTS}` in it tells how the file was made and proved."
 
 
 def _limits(run: Mapping[str, Any]) -> str:

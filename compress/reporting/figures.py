@@ -29,7 +29,7 @@ class Point:
         low: Lower end of its interval in percent, or None.
         high: Upper end, or None.
         size_bytes: Its file's size, or None; drawn as the marker's area.
-        kind: torch, onnx or openvino.
+        kind: What runs it, of `compress.runtimes.table`.
         is_shipped: Whether this is the deployed file.
         tip: The text that hovering shows.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,20 @@ from compress import record
 from compress.record import MISSING, Setting, finite, interval, part
 from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, step_rows
 from compress.reporting.figures import NARROW, WIDE, Point, front_figure, loss_curve, size_key
+from compress.runtimes.table import RUNTIMES, TRAINED, is_exported
 
 REPORT = "report.html"
 TEMPLATE = "report.html.jinja"
-KINDS = ("torch", "onnx", "openvino")
+OTHER = "other"
+"""What stands for a runtime that is not installed where the report is written."""
+COLORS = (
+    ("#7c8692", "#95a0ab"),
+    ("#1d5fc2", "#7db1ff"),
+    ("#7d4cc0", "#c29cff"),
+    ("#a8660a", "#e0a84f"),
+    ("#0f7a80", "#5cc4c9"),
+)
+"""Of the runtimes in the order of their table, on light and on dark; further ones begin anew."""
 
 
 def write_report(run: Mapping[str, Any], folder: Path, extras: Mapping[str, Any] | None = None) -> Path:
@@ -65,6 +76,7 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": str(run.get("name") or "run"),
         "metric": metric,
+        "kinds": _kinds(),
         "headline": headline(run),
         "tiles": _tiles(run),
         "gates": gate_rows(run),
@@ -104,7 +116,7 @@ def headline(run: Mapping[str, Any]) -> str:
     metric, baseline, shipped = record.metric_of(run), subjects[0], subjects[-1]
     size = record.megabytes(shipped.get("size_bytes"))
     name = f"{record.name_of(shipped)} ({size})" if size != MISSING else record.name_of(shipped)
-    if shipped.get("kind") == "torch":
+    if _is_trained(shipped):
         name += ", not exported,"
     sentence = f"{name} reaches {record.percent(part(shipped, 'metrics').get(metric))} {metric}"
     if len(subjects) > 1:
@@ -180,7 +192,7 @@ def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_co
     """A row of the table of qualities; every value is text."""
     drop, parity = part(subject, "drop"), part(subject, "parity")
     ends, spread = interval(drop.get("ci95")), interval(part(subject, "metrics_ci95").get(metric))
-    is_torch, is_baseline = subject.get("kind") == "torch", index == 0 and subject_count > 1
+    is_torch, is_baseline = _is_trained(subject), index == 0 and subject_count > 1
     return {
         "name": record.name_of(subject),
         "kind": _kind(subject),
@@ -216,8 +228,18 @@ def _further(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
 
 
 def _kind(subject: Mapping[str, Any]) -> str:
-    kind = str(subject.get("kind") or "")
-    return kind if kind in KINDS else "torch"
+    kind = str(subject.get("kind") or TRAINED)
+    return kind if kind in RUNTIMES else OTHER
+
+
+def _is_trained(subject: Mapping[str, Any]) -> bool:
+    return subject.get("kind") is not None and not is_exported(subject["kind"])
+
+
+def _kinds() -> list[dict[str, str]]:
+    """The kinds of subjects with their colours."""
+    pairs = zip((*RUNTIMES, OTHER), itertools.cycle(COLORS), strict=False)
+    return [{"name": name, "light": light, "dark": dark} for name, (light, dark) in pairs]
 
 
 def _choices(settings: Sequence[Setting], main: Setting | None) -> list[dict[str, Any]]:
@@ -249,7 +271,7 @@ def _panel(run: Mapping[str, Any], setting: Setting, metric: str, is_main: bool)
         if drawn
         else [],
         "sizes": [{"text": record.megabytes(key["size_bytes"]), "r": key["r"]} for key in size_key(drawn, NARROW)],
-        "kinds": [kind for kind in KINDS if kind in {point.kind for point in drawn}],
+        "kinds": [kind for kind in (*RUNTIMES, OTHER) if kind in {point.kind for point in drawn}],
         "described": "; ".join(point.tip.replace("\n", ", ") for point in drawn),
         "undrawn": [record.name_of(subject) for subject in subjects if record.name_of(subject) not in names],
         "rows": [_speed_row(subject, subjects[0], setting) for subject in subjects],
@@ -279,7 +301,7 @@ def _point(subject: Mapping[str, Any], setting: Setting, metric: str, is_last: b
         None if high is None else high * 100,
         finite(subject.get("size_bytes")),
         _kind(subject),
-        is_last and _kind(subject) != "torch",
+        is_last and is_exported(_kind(subject)),
         tip,
     )
 

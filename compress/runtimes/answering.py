@@ -5,7 +5,8 @@ Run as `python -m compress.runtimes.answering`. Imports as little as the file ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,102 +14,57 @@ import numpy as np
 
 from compress.runtimes.answers import check_shape
 from compress.runtimes.frames import Arrays
+from compress.runtimes.runtime import LOGITS, Runtime, Session
 from compress.runtimes.serving import Answer, Handler, serve
 
-Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+
+def runtime_in(module: str) -> Runtime:
+    """The runtime of a module."""
+    found: Runtime = importlib.import_module(module).RUNTIME
+    return found
 
 
 class OpenFile:
     """The one file that this process has open."""
 
     def __init__(self) -> None:
-        self._run: Run | None = None
+        self._session: Session | None = None
 
     def handlers(self) -> dict[str, Handler]:
         """What it can be asked."""
-        return {"open": self.open, "run": self.run, "optimize": optimize}
+        return {"open": self.open, "run": self.run, "kernels": self.kernels}
 
     def open(self, request: dict[str, Any], arrays: Arrays) -> Answer:
-        """Open `path` in `runtime`, whose own options are the rest; tell the operators of a compiled graph."""
-        openers: dict[str, Callable[..., tuple[Run, dict[str, Any]]]] = {
-            "onnxruntime": _onnxruntime,
-            "openvino": _openvino,
-            "segments": _segments,
-            "as written": _as_written,
-        }
-        self._run, told = openers[request.pop("runtime")](Path(request.pop("path")), **request)
-        return told, {}
+        """Open `path` in the runtime of `module`, whose own options are the rest; with `segment`, a file that reads so many
+        tokens, so that it reads whole texts."""
+        runtime, path = runtime_in(request.pop("module")), Path(request.pop("path"))
+        segment = request.pop("segment", None)
+        if segment is None:
+            self._session = runtime.open(path, **request)
+        else:
+            self._session = _of_whole_texts(runtime.graph(path, **request), path, segment)
+        return {}, {}
 
     def run(self, request: dict[str, Any], arrays: Arrays) -> Answer:
         """Give the logits of a batch."""
-        assert self._run is not None
-        logits = np.asarray(self._run(arrays), dtype="<f4")
+        assert self._session is not None
+        logits = np.asarray(self._session.run(arrays)[LOGITS], dtype="<f4")
         examples, length = arrays["input_ids"].shape
         check_shape(logits.shape, examples, request.get("labels"), length=length)
-        return {}, {"logits": logits}
+        return {}, {LOGITS: logits}
+
+    def kernels(self, request: dict[str, Any], arrays: Arrays) -> Answer:
+        """Tell what the runtime made of the file's operators."""
+        assert self._session is not None
+        return asdict(self._session.kernels()), {}
 
 
-def optimize(request: dict[str, Any], arrays: Arrays) -> Answer:
-    """Write the graph that onnxruntime really runs on the CPU, after its own fusions, to `to`."""
-    import onnxruntime
+def _of_whole_texts(session: Session, path: Path, segment: int) -> Session:
+    """A file that reads segments, as one that reads whole texts."""
+    from compress.runtimes.segment_reader import SegmentFile
 
-    from compress.runtimes.sessions import loaded
-
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = request["to"]
-    loaded(Path(request["path"]), options)
-    return {}, {}
-
-
-def _onnxruntime(path: Path, *, device: str) -> tuple[Run, dict[str, Any]]:
-    from compress.run_errors import refuse_run
-    from compress.runtimes.sessions import LOGITS, feeds, open_session
-
-    session = open_session(path, device=device, spinning=False)
-
-    def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        try:
-            return np.asarray(session.run([LOGITS], feeds(session, batch))[0], dtype=np.float32)
-        except Exception as err:  # onnxruntime's errors have no common class of their own
-            refuse_run(err, path, batch)
-
-    return run, {}
-
-
-def _as_written(path: Path, *, fused: bool) -> tuple[Run, dict[str, Any]]:
-    """A file of ours, with onnxruntime's own options, and with or without its fusions."""
-    import onnxruntime
-
-    from compress.run_errors import refuse_run
-    from compress.runtimes.sessions import feeds, loaded
-
-    options = onnxruntime.SessionOptions()
-    if not fused:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = loaded(path, options)
-
-    def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        try:
-            return np.asarray(session.run(None, feeds(session, batch))[0], dtype=np.float32)
-        except Exception as err:  # onnxruntime's errors have no common class of their own
-            refuse_run(err, path, batch)
-
-    return run, {}
-
-
-def _openvino(path: Path, *, precision: str) -> tuple[Run, dict[str, Any]]:
-    from compress.runtimes.openvino_session import open_openvino
-
-    compiled = open_openvino(path, precision=precision)
-    return compiled.run, {"operators": compiled.operators}
-
-
-def _segments(path: Path, *, segment: int, in_runtime: str, precision: str) -> tuple[Run, dict[str, Any]]:
-    """A file that reads segments, so that it reads whole texts."""
-    from compress.runtimes.segment_reader import open_segment_file
-
-    file = open_segment_file(path, runtime=in_runtime, precision=precision)  # type: ignore[arg-type]
-    return lambda batch: file.read_batch(batch, segment), {"operators": file.operators}
+    file = SegmentFile(session.inputs, session.run, path)
+    return Session(lambda batch: {LOGITS: file.read_batch(batch, segment)}, kernels=session.kernels)
 
 
 if __name__ == "__main__":

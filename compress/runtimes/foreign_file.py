@@ -13,6 +13,8 @@ from compress.runtimes import answering
 from compress.runtimes.external_data import external_files
 from compress.runtimes.limits import TIME_LIMIT_SECONDS
 from compress.runtimes.process import RuntimeProcess
+from compress.runtimes.runtime import Kernels
+from compress.runtimes.table import module_of
 
 AGAIN = "export the model again"
 
@@ -22,10 +24,11 @@ class ForeignFile:
 
     Args:
         path: The file.
-        runtime: "onnxruntime", "openvino", "segments" or "as written", which are those of `compress.runtimes.answering`.
-        module: What the process runs: that one, or one that can do more.
+        runtime: What opens it, of `compress.runtimes.table`.
+        module: What the process runs: `compress.runtimes.answering`, or one that can do more.
         time_limit: Seconds that opening it, and the answer to a batch, may take each.
-        options: The runtime's.
+        options: The runtime's; and `segment`, of a file that reads segments: so many tokens at once, so that it reads whole
+            texts.
 
     Raises:
         InputError: It cannot be loaded, or names files outside its folder.
@@ -44,9 +47,9 @@ class ForeignFile:
         external_files(path)
         self.path = path
         self.process = RuntimeProcess(module, time_limit=time_limit)
-        request = {"do": "open", "path": str(path), "runtime": runtime, **options}
+        request = {"do": "open", "path": str(path), "module": module_of(runtime), **options}
         try:
-            self.told, _ = self.process.ask(f"opening {path}", request, cure=AGAIN)
+            self.process.ask(f"opening {path}", request, cure=AGAIN)
         except BaseException:
             self.process.end()
             raise
@@ -63,6 +66,7 @@ class ForeignFile:
         arrays = {name: np.asarray(values, dtype="<i8") for name, values in batch.items()}
         return self.process.ask(what, {"do": "run", "labels": labels}, arrays, cure=f"{SMALLER}, {AGAIN}")[1]["logits"]
 
-    def write_optimized(self, path: Path) -> None:
-        """Write the graph that onnxruntime really runs on the CPU: after its own fusions."""
-        self.process.ask(f"opening {self.path}", {"do": "optimize", "path": str(self.path), "to": str(path)}, cure=AGAIN)
+    def kernels(self) -> Kernels:
+        """What the runtime made of the file's operators."""
+        told, _ = self.process.ask(f"opening {self.path}", {"do": "kernels"}, cure=AGAIN)
+        return Kernels(told["integer_ops"], told["fused_ops"], tuple(told["stayed_float"]))

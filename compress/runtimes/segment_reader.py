@@ -11,23 +11,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
 from compress.errors import InputError
 from compress.facts import read_facts
 from compress.run_errors import refuse_run
-from compress.runtimes.openvino_session import INPUTS, compiled_for_cpu, operators_of
+from compress.runtimes.runtime import INPUTS, Shape
+from compress.runtimes.table import load_runtime, settings_of
 
 SEGMENT_FILE = "segment.onnx"
 PAST, PRESENT = "past.", "present."
 PIECE = 1 << 14
 """Characters that are cut into tokens at once."""
-QUIET = 4
 
 State = dict[str, np.ndarray]
-Runtime = Literal["onnxruntime", "openvino"]
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,11 @@ class SegmentFile:
         inputs: What it asks for: names and shapes, None for sizes that are free.
         run: Turns named arrays into named arrays.
         path: The file, for messages.
-        operators: Of the compiled graph, where OpenVINO runs it; see `compress.runtimes.openvino_session.Compiled`.
     """
 
-    inputs: Mapping[str, tuple[int | None, ...]]
+    inputs: Mapping[str, Shape]
     run: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
     path: Path = Path(SEGMENT_FILE)
-    operators: tuple[tuple[str, str, str], ...] = ()
 
     def start(self, batch: int) -> State:
         """What reading `batch` texts begins with."""
@@ -95,44 +92,20 @@ class SegmentFile:
         return np.asarray(logits, dtype=np.float32)
 
 
-def open_segment_file(
-    path: Path, *, runtime: Runtime = "onnxruntime", threads: int = 0, precision: str = "auto"
-) -> SegmentFile:
+def open_segment_file(path: Path, *, runtime: str = "onnxruntime", threads: int = 0, **options: Any) -> SegmentFile:
     """Open a segment.onnx.
 
     Args:
         path: The file.
-        runtime: What runs it, on the CPU.
+        runtime: What runs it, on the CPU; see `compress.runtimes.table`.
         threads: Threads inside an operator; 0 is one per core.
-        precision: Of OpenVINO, see `compress.runtimes.openvino_session.open_openvino`.
+        options: The runtime's own.
 
     Raises:
         InputError: It cannot be loaded.
     """
-    if runtime == "openvino":
-        compiled = compiled_for_cpu(path, threads=threads, precision=precision)
-        shapes = {
-            one.get_any_name(): tuple(None if size.is_dynamic else size.get_length() for size in one.partial_shape)
-            for one in compiled.inputs
-        }
-        outputs, request = [one.get_any_name() for one in compiled.outputs], compiled.create_infer_request()
-
-        def infer(given: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-            found = request.infer(dict(given))
-            return {name: np.array(found[name], dtype=np.float32) for name in outputs}
-
-        return SegmentFile(shapes, infer, path, operators_of(compiled))
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, QUIET
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as err:  # onnxruntime's errors have no common class of their own
-        raise InputError(f"{path} cannot be loaded by onnxruntime: {str(err).strip()}. Export the model again.") from err
-    names = [one.name for one in session.get_outputs()]
-    shapes = {one.name: tuple(size if isinstance(size, int) else None for size in one.shape) for one in session.get_inputs()}
-    return SegmentFile(shapes, lambda given: dict(zip(names, session.run(names, dict(given)), strict=True)), path)
+    session = load_runtime(runtime).graph(path, threads=threads, **options)
+    return SegmentFile(session.inputs, session.run, path)
 
 
 class SegmentReader:
@@ -140,14 +113,14 @@ class SegmentReader:
 
     Args:
         folder: That a model with `swap_attention: {kind: transformer_xl}` was exported to, with `memory: true`.
-        runtime: "onnxruntime" or "openvino".
+        runtime: "onnxruntime", "openvino", or another that reads such files; see `bert-compress list runtimes`.
         threads: Of the runtime; 0 is one per core.
 
     Raises:
         InputError: The folder holds no such file, or what it tells of itself or its tokenizer is damaged.
     """
 
-    def __init__(self, folder: str | Path, *, runtime: Runtime = "onnxruntime", threads: int = 0) -> None:
+    def __init__(self, folder: str | Path, *, runtime: str = "onnxruntime", threads: int = 0) -> None:
         from tokenizers import Tokenizer
 
         folder = Path(folder)
@@ -158,7 +131,8 @@ class SegmentReader:
                 "transformer_xl or chunk_and_pool, with memory: true."
             )
         self.segment, self.labels = facts.segment.tokens, facts.labels
-        self._file = open_segment_file(folder / SEGMENT_FILE, runtime=runtime, threads=threads, precision=facts.precision)
+        settings = settings_of(load_runtime(runtime), facts)
+        self._file = open_segment_file(folder / SEGMENT_FILE, runtime=runtime, threads=threads, **settings)
         path = folder / "tokenizer.json"
         try:
             self._tokenizer = Tokenizer.from_file(str(path))

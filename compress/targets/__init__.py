@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from compress.plugins import with_plugins
+from compress.runtimes.table import DEFAULT
+from compress.sources import text_of
 
 TARGETS = with_plugins(
     "targets",
@@ -15,3 +17,16 @@ TARGETS = with_plugins(
         "onnxruntime-cuda-fp16": "compress.targets.onnxruntime_cuda_fp16",
     },
 )
+
+
+def runtime_of(target: str) -> str:
+    """The runtime of a target's file: RUNTIME in the target's module, which is not imported, since a recipe is checked fast.
+
+    Where it does not say, or nobody knows the target here, it is the runtime that all files are ONNX for.
+    """
+    return (text_of(TARGETS[target], "RUNTIME") if target in TARGETS else None) or DEFAULT
+
+
+def timed_targets() -> tuple[str, ...]:
+    """The targets whose files are for the CPU: those whose module does not name another DEVICE."""
+    return tuple(target for target, module in TARGETS.items() if text_of(module, "DEVICE") is None)

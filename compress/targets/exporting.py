@@ -20,9 +20,9 @@ from compress.models.checkpoint.folders import new_folder
 from compress.models.checkpoint.labels import in_order
 from compress.models.heads import aligned
 from compress.models.quantizers import quantized_linears
-from compress.runtimes.openvino_session import need_openvino
-from compress.runtimes.segment_reader import SEGMENT_FILE, Runtime
-from compress.targets import TARGETS
+from compress.runtimes.segment_reader import SEGMENT_FILE
+from compress.runtimes.table import load_runtime
+from compress.targets import TARGETS, runtime_of
 from compress.targets.manifest import write_manifest
 from compress.targets.onnx.graph import FILE, facts_in_file, input_names
 from compress.targets.onnx.parity import ParityCheck
@@ -39,8 +39,7 @@ logger = logging.getLogger(__name__)
 
 def check_runtime(target: str) -> None:
     """Raise InputError when the runtime that a target needs is not installed."""
-    if target.startswith("openvino-"):
-        need_openvino()
+    load_runtime(runtime_of(target)).need()
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,9 @@ def _segment_facts(
     assert encoder is not None
     told: dict[str, Any] = {"file": SEGMENT_FILE, "tokens": encoder.segment}
     if "weight_bits" in facts_in_file(folder / SEGMENT_FILE):
-        runtime: Runtime = "openvino" if target.startswith("openvino-") else "onnxruntime"
-        told["drift"] = drift(model, folder, task=task, runtime=runtime, precision=options.get("precision", "auto"))
+        runtime = load_runtime(runtime_of(target))
+        settings = {name: options[name] for name in runtime.options if name in options}
+        told["drift"] = drift(model, folder, task=task, runtime=runtime.name, **settings)
         logger.info(
             "%s: relative error of the logits after a number of segments: %s",
             target,

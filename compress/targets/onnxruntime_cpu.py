@@ -21,6 +21,7 @@ from compress.targets.onnx.versions import save_for_old_runtimes
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
+RUNTIME = "onnx"
 TOLERANCE = 1e-3
 
 

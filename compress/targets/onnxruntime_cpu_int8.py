@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
 TARGET = "onnxruntime-cpu-int8"
+RUNTIME = "onnx"
 
 
 @within_range

@@ -20,6 +20,9 @@ from compress.targets.onnx.versions import lower_versions
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
+RUNTIME = "onnx"
+DEVICE = "cuda"
+
 
 @within_range
 def onnxruntime_cuda_fp16(

@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import onnx
 from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.facts import SEGMENT_STAGE
 from compress.models.quantizers import quantizers_off
-from compress.runtimes.foreign_file import ForeignFile
-from compress.runtimes.openvino_session import Compiled, need_openvino
 from compress.runtimes.segment_reader import SEGMENT_FILE
-from compress.targets.onnx.graph import FILE, Session, in_onnxruntime, write_graph
+from compress.runtimes.table import load_runtime
+from compress.targets.onnx.graph import FILE, Session, in_onnxruntime, in_runtime, write_graph
 from compress.targets.onnx.parity import ParityCheck, Reference
 from compress.targets.onnx.segment import Memory, in_segments, write_float_segment
 from compress.targets.onnx.versions import lower_versions
@@ -24,6 +22,7 @@ from compress.targets.onnxruntime_cpu import TOLERANCE
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
+RUNTIME = "openvino"
 BF16_ERROR, BF16_FLIPS = 0.05, 0.02
 
 Precision = Annotated[
@@ -53,7 +52,7 @@ def openvino_cpu(
     Raises:
         InputError: OpenVINO is not installed, or there is no memory to hand on.
     """
-    need_openvino()
+    load_runtime(RUNTIME).need()
     with quantizers_off(model):
         write_graph(model, folder / FILE)
         lower_versions(folder / FILE)
@@ -66,18 +65,11 @@ def openvino_cpu(
             stages.append(reference.judge("openvino", opened, max_relative_error=error, max_flips=flips))
             if memory:
                 write_float_segment(model, folder / SEGMENT_FILE)
-                opened = in_segments(model, folder, runtime="openvino", precision=precision)
+                opened = in_segments(model, folder, runtime=RUNTIME, precision=precision)
                 stages.append(reference.judge(SEGMENT_STAGE, opened, max_relative_error=error, max_flips=flips))
         return stages
 
 
 def in_openvino(path: Path, precision: str = "auto") -> Session:
-    """Open a file in OpenVINO on the CPU, in a process of its own; OpenVINO calls the product that gives an output by that,
-    and here it has its own name."""
-    file = ForeignFile(path, "openvino", precision=precision)
-    compiled = Compiled(file.run, tuple((kind, number, name) for kind, number, name in file.told["operators"]))
-    graph = onnx.load(path).graph
-    outputs = {one.name for one in graph.output}
-    own = {node.output[0]: node.name.removesuffix(".bias") for node in graph.node if node.output[0] in outputs}
-    stayed_float = tuple(own.get(name) or name for name in compiled.stayed_float)
-    return Session(compiled.run, compiled.integer_ops, compiled.fused_ops, stayed_float)
+    """Open a file in OpenVINO on the CPU, in a process of its own."""
+    return in_runtime(path, RUNTIME, precision=precision)

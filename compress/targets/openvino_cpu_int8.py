@@ -12,7 +12,7 @@ from compress.arguments import within_range
 from compress.processor import int8_processors
 from compress.quantization.calibration import Calibrated, Smooth
 from compress.quantization.histogram import Calibration, Percentile
-from compress.runtimes.openvino_session import need_openvino
+from compress.runtimes.table import load_runtime
 from compress.targets.onnx.integers import (
     QMAX,
     EmbeddingBits,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
 TARGET = "openvino-cpu-int8"
+RUNTIME = "openvino"
 
 
 @within_range
@@ -86,11 +87,11 @@ def openvino_cpu_int8(
         InputError: OpenVINO is not installed, or there is no memory to hand on.
         NoEffect: No operator of the compiled graph multiplies integers.
     """
-    need_openvino()
+    load_runtime(RUNTIME).need()
     bits = safe_bits() if weight_bits == "auto" else weight_bits
     facts = {"weight_bits": str(bits), "activations": "static", **int8_processors(bits, unsigned=True)}
     lower, opened = partial(lower_to_qdq, unsigned=True), partial(in_openvino, precision=precision)
-    reader = partial(in_segments, runtime="openvino", precision=precision)
+    reader = partial(in_segments, runtime=RUNTIME, precision=precision)
     form = QuantizedFormat(TARGET, lower, opened, facts, QMAX[bits], embedding_bits, in_segments=reader)
     how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias)
     return write_static(

@@ -15,7 +15,8 @@ from compress.errors import CompressError, InputError
 from compress.models.quantizers import quantized_linears
 from compress.quantization.calibration import Calibrated, Smooth
 from compress.quantization.histogram import Calibration, Percentile
-from compress.targets.onnx.graph import Session, float_products, in_onnxruntime
+from compress.runtimes.onnxruntime import float_products
+from compress.targets.onnx.graph import Session, in_onnxruntime
 from compress.targets.onnx.integers import MaxDrop, MaxFlips, MaxRelativeError, QuantizedFormat, write_static
 from compress.targets.onnx.lowering import lower_to_qdq
 from compress.targets.onnx.parity import ParityCheck
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
 TARGET = "tensorrt-int8"
+RUNTIME = "onnx"
+"""TensorRT itself is not run here: onnxruntime runs the file's operators one after the other in its place."""
+DEVICE = "cuda"
 FACTS = {
     "weight_bits": "8",
     "activations": "static",
@@ -98,9 +102,13 @@ def executed(path: Path) -> Session:
     """Check a file, and run its operators one after the other on the CPU."""
     count = check_explicit_quantization(path)
     opened = in_onnxruntime(path, as_written=True)
-    graph = onnx.load(path).graph
+    return Session(opened.run, count, opened.fused_ops, left_float(onnx.load(path).graph))
+
+
+def left_float(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Names of the products with constant weights that TensorRT will not run on integers."""
     whole = {node.name for node in _whole_products(graph)}
-    return Session(opened.run, count, opened.fused_ops, tuple(name for name in float_products(graph) if name not in whole))
+    return tuple(name for name in float_products(graph) if name not in whole)
 
 
 def check_explicit_quantization(path: Path) -> int:

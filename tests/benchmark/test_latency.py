@@ -186,8 +186,9 @@ def test_a_real_process_times_a_file(subject: Subject) -> None:
 def test_the_request_reaches_the_process_on_stdin(subject: Subject, worker_says: Callable[[str], None]) -> None:
     worker_says(
         "import json, sys; told = json.loads(sys.stdin.readline());"
-        "wanted = {'do': 'time', 'kind': 'onnx', 'device': 'cpu', 'threads': 2, 'shapes': [[1, 8], [2, 8]], 'vocabulary': 12,"
-        " 'labels': None, 'warm_up': 3, 'samples': 7, 'seconds': 0.5, 'seed': 13, 'path': told['path']};"
+        "wanted = {'do': 'time', 'module': 'compress.runtimes.onnxruntime', 'options': {}, 'device': 'cpu', "
+        "'threads': 2, 'shapes': [[1, 8], [2, 8]], 'vocabulary': 12, 'labels': None, "
+        "'warm_up': 3, 'samples': 7, 'seconds': 0.5, 'seed': 13, 'path': told['path']};"
         "assert told == wanted, told;"
         "print(json.dumps({'samples': [[1.0], [2]], 'peak_memory_bytes': None}))"
     )

@@ -10,8 +10,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from compress.benchmark.runners import check_device, check_torch_device, load_tokenizer, open_runner
+from compress.benchmark.runners import check_device, load_tokenizer, open_runner
 from compress.benchmark.subjects import subject_of
+from compress.benchmark.torch_runtime import check_torch_device
 from compress.errors import InputError
 
 Folder = Callable[..., Path]

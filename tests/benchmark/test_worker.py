@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,18 @@ from compress.benchmark.counts import WORKER
 from compress.benchmark.latency import Grid, ask_worker
 from compress.benchmark.subjects import subject_of
 from compress.errors import InputError
-from compress.runtimes.process import worker_command, worker_environment
+from compress.runtimes import openvino
+from compress.runtimes.process import RuntimeProcess, worker_command, worker_environment
+from compress.runtimes.runtime import Session
 
 Folder = Callable[..., Path]
+OPENVINO = "compress.runtimes.openvino"
 
 
 def request_for(folder: Path, **changes: Any) -> dict[str, Any]:
     request = {
-        "kind": "onnx",
+        "module": "compress.runtimes.onnxruntime",
+        "options": {},
         "path": str(folder),
         "device": "cpu",
         "threads": 1,
@@ -187,30 +191,57 @@ def test_timing_an_openvino_file_imports_neither_torch_nor_onnxruntime(onnx_fold
         "print([name for name in ('torch', 'transformers', 'onnxruntime', 'onnx') if name in sys.modules])"
     )
     folder = onnx_folder(facts={"target": "openvino-cpu"})
-    assert answer_of(code, request_for(folder, kind="openvino")).stdout.strip() == "[]"
+    assert answer_of(code, request_for(folder, module=OPENVINO)).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(("precision", "threads"), [("float32", 1), ("auto", 2)])
-def test_openvino_gets_the_threads_asked_for_and_the_precision_of_the_export(
-    onnx_folder: Folder, monkeypatch: pytest.MonkeyPatch, precision: str, threads: int
+@pytest.mark.parametrize(("options", "threads"), [({"precision": "float32"}, 1), ({}, 2)])
+def test_a_runtime_gets_the_threads_asked_for_and_its_options(
+    onnx_folder: Folder, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], threads: int
 ) -> None:
     asked: list[Any] = []
 
-    def open_openvino(path: Path, **how: Any) -> Any:
+    def open_file(path: Path, **how: Any) -> Session:
         asked.append((path, how))
-        return SimpleNamespace(run=lambda inputs: inputs["input_ids"].astype(np.float32))
+        return Session(lambda inputs: {"logits": inputs["input_ids"].astype(np.float32)})
 
-    monkeypatch.setattr("compress.runtimes.openvino_session.open_openvino", open_openvino)
-    folder = onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": precision}})
-    answer, _ = worker.time_subject(request_for(folder, kind="openvino", threads=threads), {})
-    assert asked == [(folder / "model.onnx", {"threads": threads, "precision": precision})]
+    monkeypatch.setattr(openvino, "RUNTIME", replace(openvino.RUNTIME, open=open_file))
+    folder = onnx_folder()
+    answer, _ = worker.time_subject(request_for(folder, module=OPENVINO, options=options, threads=threads), {})
+    assert asked == [(folder / "model.onnx", {"threads": threads, "device": "cpu", **options})]
     assert [len(taken) for taken in answer["samples"]] == [5, 5]
 
 
-def test_an_openvino_file_with_an_unknown_precision_is_answered_with_an_error(onnx_folder: Folder) -> None:
-    folder = onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": "int4"}})
-    with pytest.raises(InputError, match="precision is 'int4'"):
-        worker.time_subject(request_for(folder, kind="openvino"), {})
+def test_what_is_prepared_once_is_not_timed(onnx_folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[tuple[int, ...]] = []
+    calls: list[int] = []
+
+    def prepare(inputs: Any) -> Any:
+        prepared.append(inputs["input_ids"].shape)
+        return lambda: calls.append(1)
+
+    ready = Session(lambda inputs: {"logits": inputs["input_ids"].astype(np.float32)}, prepare=prepare)
+    monkeypatch.setattr(openvino, "RUNTIME", replace(openvino.RUNTIME, open=lambda path, **how: ready))
+    worker.time_subject(request_for(onnx_folder(), module=OPENVINO, warm_up=3), {})
+    assert prepared == [(1, 4), (3, 8)]
+    assert len(calls) == 2 * (2 + 5)
+
+
+def test_the_precision_of_the_export_is_asked_for_and_an_unknown_one_refused(
+    onnx_folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    def ask(self: Any, what: str, request: dict[str, Any], **_: Any) -> Any:
+        told.append((request["module"], request["options"]))
+        return {"samples": [[1.0]], "peak_memory_bytes": 1}, {}
+
+    monkeypatch.setattr(RuntimeProcess, "ask", ask)
+    folder = onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": "float32", "memory": False}})
+    ask_worker(subject_of(folder), Grid(length=(8,)), 1)
+    assert told == [(OPENVINO, {"precision": "float32"})]
+    folder = onnx_folder("other", facts={"target": "openvino-cpu", "options": {"precision": "int4"}})
+    with pytest.raises(InputError, match="precision is 'int4'; allowed: auto, float32, bfloat16"):
+        ask_worker(subject_of(folder), Grid(length=(8,)), 1)
 
 
 @pytest.mark.slow

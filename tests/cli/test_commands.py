@@ -99,7 +99,7 @@ def test_list_shows_every_table_with_summary_and_source() -> None:
     from compress.methods import METHODS
 
     told = json.loads(call("list", "--json").stdout)
-    assert list(told) == ["methods", "objectives", "targets", "tasks"]
+    assert list(told) == ["methods", "objectives", "targets", "tasks", "runtimes"]
     assert [entry["name"] for entry in told["methods"]] == list(METHODS)
     assert all(entry["summary"] for entries in told.values() for entry in entries)
     assert list(json.loads(call("list", "targets", "--json").stdout)) == ["targets"]

@@ -25,6 +25,7 @@ LADDER = (
         "record",
         "run_errors",
         "runtimes",
+        "sources",
         "statistics",
     ),
     ("models",),

@@ -1,9 +1,11 @@
-"""A package from outside brings a method, an objective, a target and a kind of task, without a change here."""
+"""A package from outside brings a method, an objective, targets, a kind of task and a runtime, without a change here."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -16,7 +18,8 @@ from compress.errors import InputError
 from compress.plugins import with_plugins
 from tests.tasks.kinds import ROWS
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending" / "packages.md"
+PAGES = Path(__file__).parents[2] / "docs" / "extending"
+BLOCK = re.compile(r"```(?:python|toml)\n# (\S+)\n(.*?)```", re.DOTALL)
 RECIPE = """
 name: outside
 model: any
@@ -27,15 +30,20 @@ steps:
   - distill: {{teacher: teacher, objectives: {{logits: 1.0, squared_gap: 0.5}}, epochs: 1}}
 export:
   - plain-onnx: {{}}
+  - onnx-reference-cpu: {{}}
+benchmark: {{rounds: 1}}
 """
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of the page, as it would be installed."""
+    """The package of the page, with the files of the page on runtimes, as it would be installed."""
     folder = tmp_path_factory.mktemp("site")
-    blocks = re.findall(r"```(?:python|toml)\n# (\S+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    for name, code in blocks:
+    told_here, told_there = (
+        BLOCK.findall((PAGES / page).read_text(encoding="utf-8")) for page in ("packages.md", "runtime.md")
+    )
+    moved = [(f"their_package/{Path(name).name}", code) for name, code in told_there if name.startswith("compress/")]
+    for name, code in [*told_here, *moved]:
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(code, encoding="utf-8")
@@ -60,7 +68,7 @@ def called(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_tables_list_what_the_package_brings(package: Path) -> None:
     ended = called(package, "list")
     assert ended.returncode == 0, ended.stderr
-    for name in ("halve_biases", "squared_gap", "plain-onnx", "sentiment"):
+    for name in ("halve_biases", "squared_gap", "plain-onnx", "sentiment", "onnx-reference-cpu", "onnx-reference "):
         assert name in ended.stdout
 
 
@@ -74,6 +82,7 @@ def test_a_recipe_runs_with_them_and_is_checked_by_their_signatures(package: Pat
     ended = called(package, "run", str(recipe), "--tiny", "--out", str(tmp_path / "out"))
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert (tmp_path / "out" / "export" / "plain-onnx" / "model.onnx").is_file()
+    _check_runtime(tmp_path / "out")
     again = called(package, "run", str(recipe), "--tiny", "--out", str(tmp_path / "out"))
     assert "halve_biases" in again.stderr
     assert "reused" in again.stderr
@@ -81,6 +90,45 @@ def test_a_recipe_runs_with_them_and_is_checked_by_their_signatures(package: Pat
     method.write_text(method.read_text(encoding="utf-8").replace("* factor", "* factor * 1.0"), encoding="utf-8")
     changed = called(package, "run", str(recipe), "--tiny", "--out", str(tmp_path / "out"))
     assert re.search(r"halve_biases\)? starts", changed.stderr)  # other code, another result
+
+
+def _check_runtime(out: Path) -> None:
+    """The runtime has proved, answered, timed and told of its file."""
+    told = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert [one["kind"] for one in told["subjects"]] == ["torch", "onnx", "onnx-reference"]
+    plain, reference = told["subjects"][-2:]
+    assert reference["metrics"] == plain["metrics"]
+    assert reference["latency"][0]["p50_ms"] > plain["latency"][0]["p50_ms"]  # operator by operator, in numpy
+    facts = json.loads((out / "export" / "onnx-reference-cpu" / "bert_compress.json").read_text(encoding="utf-8"))
+    assert [(stage["name"], stage["accepted"]) for stage in facts["stages"]] == [("reference", True)]
+    assert "kind-onnx-reference" in (out / "report.html").read_text(encoding="utf-8")
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert 'session = onnx.reference.ReferenceEvaluator(f"{folder}/model.onnx")' in card
+
+
+def test_its_runtime_is_shown_by_the_doctor_and_refused_where_it_does_not_run(package: Path, tmp_path: Path) -> None:
+    told = {one["name"]: one for one in json.loads(called(package, "doctor", "--json").stdout)}
+    assert told["onnx"]["meaning"] == "runs each operator as the standard says it, slowly"
+    recipe = tmp_path / "outside.yaml"
+    recipe.write_text(RECIPE.format(rows=ROWS["text-classification"](tmp_path, 200)), encoding="utf-8")
+    assert called(package, "check", str(recipe)).returncode == 0
+    ended = called(package, "check", str(recipe), "benchmark.device=cuda")
+    assert ended.returncode == 2
+    assert "onnx-reference-cpu runs on the CPU; use cpu" in ended.stderr
+
+
+def test_a_target_of_a_runtime_that_is_not_here_is_refused_by_name(package: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "site"
+    shutil.copytree(package, alone)
+    entries = alone / "their_package-1.0.dist-info" / "entry_points.txt"
+    entries.write_text(
+        entries.read_text(encoding="utf-8").replace("bert_compress.runtimes", "other.runtimes"), encoding="utf-8"
+    )
+    recipe = tmp_path / "outside.yaml"
+    recipe.write_text(RECIPE.format(rows=ROWS["text-classification"](tmp_path, 200)), encoding="utf-8")
+    ended = called(alone, "check", str(recipe))
+    assert ended.returncode == 2
+    assert "runtime 'onnx-reference' is unknown; allowed: torch, onnx, openvino" in ended.stderr
 
 
 def test_a_name_that_is_taken_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

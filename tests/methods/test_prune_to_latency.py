@@ -239,7 +239,7 @@ def test_what_makes_no_sense_is_refused_before_any_forward_pass(toy: Task, argum
 
 
 def test_a_runtime_that_is_missing_is_named(toy: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compress.runtimes.openvino_session.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("compress.runtimes.runtime.importlib.util.find_spec", lambda name: None)
     _refused(tiny_bert(), toy, r"pip install 'bert-compress\[openvino\]'", speedup=2.0, target="openvino-cpu")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compress.pipeline import keys
-from compress.pipeline.keys import EXPORT_VERSIONS, source_digest, versions
+from compress.pipeline.keys import shipping_of, source_digest, versions
 
 MODULE = '''"""What it is for."""
 from compress.other import helper
@@ -40,7 +40,8 @@ def test_versions_of_what_is_not_installed_are_left_out() -> None:
 
 
 def test_an_export_depends_on_every_runtime_that_proved_it() -> None:
-    assert {"onnxruntime", "onnx", "onnx-ir", "openvino", "torch"} <= set(EXPORT_VERSIONS)
+    assert {"onnxruntime", "onnx", "onnx-ir", "openvino", "torch"} <= set(shipping_of("openvino-cpu")["versions"])
+    assert "openvino" not in shipping_of("onnxruntime-cpu")["versions"]
 
 
 def test_comments_and_docstrings_do_not_count(package: Path) -> None:

@@ -194,3 +194,20 @@ def test_the_card_names_who_else_loads_the_folder_where_they_do(run: dict[str, A
     assert "The folder needs onnxruntime and tokenizers alone. `bert_compress.json` in it tells" in text
     (shipped / "export.json").write_text("{}")
     assert others in write_card(run, tmp_path).read_text(encoding="utf-8")
+
+
+def test_a_file_of_another_runtime_is_shown_in_that_one(run: dict[str, Any]) -> None:
+    run["subjects"][-1]["kind"] = "openvino"
+    card = card_text(run)
+    assert "The folder needs openvino and tokenizers alone." in card
+    assert "ExportedModel" not in card
+    assert 'model = openvino.Core().compile_model(f"{folder}/model.onnx", "CPU")' in code_of(card)
+    assert "onnxruntime" not in ModelCard(card).data.tags
+
+
+def test_a_runtime_that_is_not_installed_here_is_named_without_code(run: dict[str, Any]) -> None:
+    run["subjects"][-1]["kind"] = "of another package"
+    card = card_text(run)
+    assert ModelCard(card).data.library_name == "onnx"
+    assert "The folder is run by of another package. `bert_compress.json` in it tells" in card
+    assert "```python" not in card

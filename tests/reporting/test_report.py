@@ -93,6 +93,19 @@ def test_the_headline_says_what_is_known(subjects: list[dict[str, Any]], words: 
     assert words in headline({"subjects": subjects})
 
 
+def test_a_runtime_that_is_not_installed_here_is_not_taken_for_torch(run: dict[str, Any]) -> None:
+    run["subjects"][-1]["kind"] = "of another package"
+    marks = [one["class"] for one in page(run, {}).all("g") if str(one.get("class")).startswith("mark")]
+    assert "mark kind-other shipped" in marks
+    assert not any("package" in str(mark) for mark in marks)
+
+
+def test_each_runtime_has_a_colour_on_light_and_on_dark(run: dict[str, Any]) -> None:
+    text = render_report(run, {})
+    for kind, light, dark in (("torch", "7c8692", "95a0ab"), ("onnx", "1d5fc2", "7db1ff"), ("openvino", "7d4cc0", "c29cff")):
+        assert text.index(f".kind-{kind} {{ color: #{light}; }}") < text.index(f".kind-{kind} {{ color: #{dark}; }}")
+
+
 def test_every_section_is_there_with_its_numbers(run: dict[str, Any], details: dict[str, Any]) -> None:
     shown = page(run, details)
     assert [attributes["id"] for attributes in shown.all("section")] == list(SECTIONS)

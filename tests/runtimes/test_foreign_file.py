@@ -16,6 +16,7 @@ from compress.errors import CompressError, InputError
 from compress.runtimes.answering import OpenFile
 from compress.runtimes.foreign_file import ForeignFile
 from compress.runtimes.process import worker_environment
+from compress.runtimes.runtime import Kernels
 from tests.runtimes.files import endless, endless_to_open, few_positions, greedy, nonsense, sequence, sums, unknown_operator
 
 IDS = np.array([[2, 5, 3, 0], [2, 6, 7, 3]])
@@ -23,7 +24,7 @@ BATCH = {"input_ids": IDS, "attention_mask": (IDS > 0).astype(np.int64)}
 
 
 def opened(path: Path, **how: Any) -> ForeignFile:
-    return ForeignFile(path, "onnxruntime", device="cpu", **how)
+    return ForeignFile(path, "onnx", device="cpu", **how)
 
 
 def test_answers_are_those_of_onnxruntime_in_this_process_bit_by_bit(tmp_path: Path) -> None:
@@ -56,11 +57,10 @@ def test_a_loop_that_ends_is_none_of_these(tmp_path: Path) -> None:
     assert opened(endless(tmp_path / "model.onnx", times=3)).run(BATCH).tolist() == [[13, 13], [21, 21]]
 
 
-@pytest.mark.parametrize("runtime", [{"runtime": "onnxruntime", "device": "cpu"}, {"runtime": "as written", "fused": True}])
-def test_a_file_that_is_never_open_is_given_up(tmp_path: Path, runtime: dict[str, Any]) -> None:
+def test_a_file_that_is_never_open_is_given_up(tmp_path: Path) -> None:
     """onnxruntime computes what is constant when it loads a file."""
     with pytest.raises(CompressError, match=r"opening .*model\.onnx took more than 2 seconds and was stopped; export the"):
-        ForeignFile(endless_to_open(tmp_path / "model.onnx"), time_limit=2, **runtime)
+        ForeignFile(endless_to_open(tmp_path / "model.onnx"), "onnx", time_limit=2)
 
 
 def test_memory_that_is_not_there_is_said_so(tmp_path: Path) -> None:
@@ -123,10 +123,11 @@ def test_the_process_of_a_file_that_cannot_be_opened_ends(tmp_path: Path, monkey
     assert started[0].returncode is not None
 
 
-def test_an_openvino_file_tells_its_operators(tmp_path: Path) -> None:
-    file = ForeignFile(sums(tmp_path / "model.onnx"), "openvino", precision="float32")
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_a_file_tells_what_its_runtime_made_of_it(tmp_path: Path, runtime: str) -> None:
+    file = ForeignFile(sums(tmp_path / "model.onnx"), runtime)
     assert file.run(BATCH).tolist() == [[10, 10], [18, 18]]
-    assert all(len(operator) == 3 for operator in file.told["operators"])
+    assert file.kernels() == Kernels()  # sums alone: no product, and nothing that is put together
 
 
 def test_what_answers_says_nothing_else_on_stdout(tmp_path: Path) -> None:
@@ -149,4 +150,4 @@ def test_what_answers_says_nothing_else_on_stdout(tmp_path: Path) -> None:
 
 
 def test_what_answers_can_be_asked_by_name() -> None:
-    assert set(OpenFile().handlers()) == {"open", "run", "optimize"}
+    assert set(OpenFile().handlers()) == {"open", "run", "kernels"}

@@ -13,7 +13,6 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from compress.runtimes.foreign_file import ForeignFile
 from compress.targets.onnx.lowering import SCOPES
 from tests.tiny_models import tiny_bert
 
@@ -77,11 +76,6 @@ def write_bag_of_words(
     graph = helper.make_graph(nodes, "bag", given, [output], tensors)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
-
-
-def opened(path: Path) -> ForeignFile:
-    """A file of ours, open in a process of its own."""
-    return ForeignFile(path, "as written", fused=True)
 
 
 def deployed_answers(path: Path, batch: dict[str, np.ndarray]) -> np.ndarray:

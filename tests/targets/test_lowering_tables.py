@@ -13,7 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import CompressError
 from compress.targets.onnx.lowering import lower_tables, sums_before_norms
-from tests.targets.graphs import opened
 from tests.targets.linears import answers, operators, save_graph
 
 IDS = np.array([[0, 3, 3], [6, 1, 5]])
@@ -176,10 +175,10 @@ def test_sums_before_norms_leave_the_answers(tmp_path: Path, as_written: bool) -
 
 def test_onnxruntime_keeps_the_sum_apart_from_the_norm(tmp_path: Path) -> None:
     """That is the point of it: of Add and LayerNormalization it makes one slow kernel."""
-    from compress.targets.onnx.graph import running_graph
+    from compress.runtimes.onnxruntime import running_graph
 
     model = write_residuals(tmp_path / "model.onnx", count=3)
-    assert "SkipLayerNormalization" in [node.op_type for node in running_graph(opened(tmp_path / "model.onnx")).node]
+    assert "SkipLayerNormalization" in [node.op_type for node in running_graph(tmp_path / "model.onnx").node]
     sums_before_norms(model)
     ir.save(model, tmp_path / "changed.onnx")
-    assert "SkipLayerNormalization" not in [node.op_type for node in running_graph(opened(tmp_path / "changed.onnx")).node]
+    assert "SkipLayerNormalization" not in [node.op_type for node in running_graph(tmp_path / "changed.onnx").node]

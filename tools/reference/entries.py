@@ -12,7 +12,8 @@ from compress.recipe.contents import docstring, parameter_texts
 from compress.recipe.signatures import load_signature, public_name, recipe_parameters
 from compress.recipe.words import in_words
 from compress.record import MISSING
-from compress.targets import TARGETS
+from compress.runtimes.table import load_runtime
+from compress.targets import TARGETS, runtime_of
 from compress.tasks import TASKS
 from compress.tasks.kind import load_kind
 from tools.reference.prose import cell, page, prose, table, value
@@ -83,7 +84,8 @@ def _entry(name: str, entry: str, module: str) -> list[str]:
         for key, one in parameters.items()
     ]
     keys = table(("key", "allowed", "default", "what it means"), rows) if rows else "It has no keys."
-    return [heading, prose(told), keys, prose(returns)]
+    where = [f"What runs its file: {load_runtime(runtime_of(entry)).title}."] if name == "targets" else []
+    return [heading, prose(told), *where, keys, prose(returns)]
 
 
 def _facts(entry: str) -> str:

@@ -73,7 +73,7 @@ KEYS = {
     "steps[].FACT": "What a method tells of its own, such as `heads`, `neurons`, `latency`, `vocabulary`, `ranks`.",
     "subjects": "What was measured, in the order of the flow: the baseline first, the file that is shipped last.",
     "subjects[].name": "Of the step or the target.",
-    "subjects[].kind": "torch, onnx or openvino.",
+    "subjects[].kind": "What runs it: torch, onnx (onnxruntime), openvino, or a runtime that another package brings.",
     "subjects[].target": "The target; torch for a model.",
     "subjects[].path": "In the run folder.",
     "subjects[].size_bytes": "Of the file, with what it needs beside it.",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,41 +30,9 @@ from compress.models.layout import encoder_layers
 from compress.models.sharing import shared_parameters
 from compress.models.static import weights_folded
 from compress.runtimes.foreign_file import ForeignFile
+from compress.runtimes.table import DEFAULT
 
 FILE = "model.onnx"
-INTEGER_OPS = frozenset(
-    {
-        "MatMulInteger",
-        "MatMulIntegerToFloat",
-        "DynamicQuantizeMatMul",
-        "QLinearMatMul",
-        "QGemm",
-        "QAttention",
-        "QEmbedLayerNormalization",
-        "ConvInteger",
-        "QLinearConv",
-        "DynamicQuantizeLSTM",
-    }
-)
-FUSED_OPS = frozenset(
-    {
-        "Attention",
-        "MultiHeadAttention",
-        "QAttention",
-        "SkipLayerNormalization",
-        "EmbedLayerNormalization",
-        "QEmbedLayerNormalization",
-        "BiasGelu",
-        "FastGelu",
-        "FusedMatMul",
-        "FusedGemm",
-        "MatMulIntegerToFloat",
-        "DynamicQuantizeMatMul",
-        "LayerNormalization",
-        "Gelu",
-    }
-)
-FLOAT_PRODUCTS = frozenset({"MatMul", "FusedMatMul", "Gemm", "FusedGemm"})
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -215,6 +181,23 @@ class Session:
     stayed_float: tuple[str, ...]
 
 
+def in_runtime(path: Path, runtime: str, **options: Any) -> Session:
+    """Open a file in a runtime, in a process of its own.
+
+    Args:
+        path: The ONNX file.
+        runtime: Its name, see `compress.runtimes.table`.
+        options: The runtime's own; and `segment`, see `ForeignFile`.
+
+    Raises:
+        InputError: The runtime cannot load it.
+        CompressError: The runtime crashed over it, or took too long.
+    """
+    file = ForeignFile(path, runtime, **options)
+    kernels = file.kernels()
+    return Session(file.run, kernels.integer_ops, kernels.fused_ops, kernels.stayed_float)
+
+
 def in_onnxruntime(path: Path, *, as_written: bool = False) -> Session:
     """Open a file in onnxruntime on the CPU, in a process of its own.
 
@@ -226,35 +209,11 @@ def in_onnxruntime(path: Path, *, as_written: bool = False) -> Session:
         CompressError: onnxruntime cannot load it, crashed over it, or took too long.
     """
     try:
-        file = ForeignFile(path, "as written", fused=not as_written)
+        return in_runtime(path, DEFAULT, fused=not as_written)
     except InputError as err:  # it is our own
         raise CompressError(str(err)) from err
-    return counted(file)
-
-
-def counted(file: ForeignFile) -> Session:
-    """What runs a file in onnxruntime, with what that makes of its operators."""
-    graph = running_graph(file)
-    operators = Counter(node.op_type for node in graph.node)
-    integer_ops, fused_ops = (sum(operators[op] for op in ops) for ops in (INTEGER_OPS, FUSED_OPS))
-    return Session(file.run, integer_ops, fused_ops, float_products(graph))
-
-
-def running_graph(file: ForeignFile) -> onnx.GraphProto:
-    """The graph that onnxruntime really runs on the CPU: after its own fusions."""
-    with tempfile.TemporaryDirectory() as folder:
-        file.write_optimized(Path(folder) / FILE)
-        return onnx.load(Path(folder) / FILE, load_external_data=False).graph
 
 
 def facts_in_file(path: Path) -> dict[str, str]:
     """What the file's own metadata tells, for whoever finds it alone."""
     return {one.key: one.value for one in onnx.load(path, load_external_data=False).metadata_props}
-
-
-def float_products(graph: onnx.GraphProto) -> tuple[str, ...]:
-    """Names of the products of floats with constant weights, as they were before onnxruntime fused them."""
-    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
-    weights |= {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    found = (node.name for node in graph.node if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)
-    return tuple(name.removeprefix("fused ").partition("/")[0] for name in found)

@@ -17,10 +17,9 @@ from compress.errors import InputError
 from compress.models.attention.long_attention import DEFAULTS
 from compress.models.attention.segments import Carried, Segments, carried, nothing_read, segments_of
 from compress.models.sharing import shared_parameters
-from compress.runtimes.foreign_file import ForeignFile
-from compress.runtimes.openvino_session import Compiled
-from compress.runtimes.segment_reader import PAST, PRESENT, SEGMENT_FILE, Runtime, SegmentFile, open_segment_file
-from compress.targets.onnx.graph import Session, counted, input_names, tidy, write_module
+from compress.runtimes.segment_reader import PAST, PRESENT, SEGMENT_FILE, SegmentFile, open_segment_file
+from compress.runtimes.table import DEFAULT
+from compress.targets.onnx.graph import Session, in_runtime, input_names, tidy, write_module
 from compress.targets.onnx.lowering import sums_before_norms
 from compress.targets.onnx.versions import save_for_old_runtimes
 
@@ -127,14 +126,9 @@ def write_float_segment(model: PreTrainedModel, path: Path) -> None:
     save_for_old_runtimes(graph, path)
 
 
-def in_segments(model: PreTrainedModel, folder: Path, *, runtime: Runtime = "onnxruntime", precision: str = "auto") -> Session:
+def in_segments(model: PreTrainedModel, folder: Path, *, runtime: str = DEFAULT, **options: Any) -> Session:
     """Open the model's segment.onnx, in a process of its own, so that it reads whole texts, one segment after the other."""
-    segment = _encoder(model).segment
-    file = ForeignFile(folder / SEGMENT_FILE, "segments", segment=segment, in_runtime=runtime, precision=precision)
-    if runtime == "onnxruntime":
-        return counted(file)
-    compiled = Compiled(file.run, tuple((kind, number, name) for kind, number, name in file.told["operators"]))
-    return Session(file.run, compiled.integer_ops, compiled.fused_ops, compiled.stayed_float)
+    return in_runtime(folder / SEGMENT_FILE, runtime, segment=_encoder(model).segment, **options)
 
 
 def in_torch(model: PreTrainedModel) -> SegmentFile:
@@ -154,9 +148,7 @@ def in_torch(model: PreTrainedModel) -> SegmentFile:
     return SegmentFile(shapes, run)
 
 
-def drift(
-    model: PreTrainedModel, folder: Path, *, task: Task, runtime: Runtime = "onnxruntime", precision: str = "auto"
-) -> dict[str, float]:
+def drift(model: PreTrainedModel, folder: Path, *, task: Task, runtime: str = DEFAULT, **options: Any) -> dict[str, float]:
     """Measure how far the answers of a segment.onnx move from the torch model's as a text grows.
 
     Both read the task's calibration texts, one behind the other, segment by segment, each with its own memory.
@@ -166,14 +158,14 @@ def drift(
         folder: That it was exported to.
         task: Its calibration part gives the texts.
         runtime: What runs the file.
-        precision: Of OpenVINO.
+        options: The runtime's own.
 
     Returns:
         For 1, 4, 16 and 64 segments the relative error of the logits after so many, as `onnx.parity` measures it.
     """
     segment = _encoder(model).segment
     first, rows = _long_texts(model, task, DRIFT[-1] * (segment - 1))
-    files = in_torch(model), open_segment_file(folder / SEGMENT_FILE, runtime=runtime, precision=precision)
+    files = in_torch(model), open_segment_file(folder / SEGMENT_FILE, runtime=runtime, **options)
     states, found = [file.start(TEXTS) for file in files], {}
     for number in range(DRIFT[-1]):
         part = rows[:, number * (segment - 1) : (number + 1) * (segment - 1)]

@@ -14,10 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 from transformers import PreTrainedModel
 
 from compress.errors import CompressError
-from compress.targets.onnx.graph import facts_in_file, in_onnxruntime, running_graph, write_graph
+from compress.runtimes.onnxruntime import kernels_of, running_graph
+from compress.targets.onnx.graph import facts_in_file, in_onnxruntime, write_graph
 from compress.targets.onnx.lowering import QuantParams, lower_to_kernels, products
 from compress.targets.openvino_cpu import in_openvino
-from tests.targets.graphs import BagOfWords, opened, write_bag_of_words
+from tests.targets.graphs import BagOfWords, write_bag_of_words
 from tests.targets.linears import Linear, random_linear, save_graph, write_linears
 
 
@@ -50,12 +51,12 @@ def test_operators_are_counted_after_onnxruntime_s_own_fusions(tmp_path: Path) -
         helper.make_graph(nodes, "sum", [x], [y], [weight, bias]), opset_imports=[helper.make_opsetid("", 17)], ir_version=9
     )
     onnx.save(proto, tmp_path / "model.onnx")
-    assert [node.op_type for node in running_graph(opened(tmp_path / "model.onnx")).node] == ["Gemm"]
+    assert [node.op_type for node in running_graph(tmp_path / "model.onnx").node] == ["Gemm"]
 
 
 def test_counting_operators_leaves_the_folder_as_it_was(bag: Path) -> None:
     content = bag.read_bytes()
-    assert [node.op_type for node in running_graph(opened(bag)).node].count("Gather") == 1
+    assert [node.op_type for node in running_graph(bag).node].count("Gather") == 1
     assert [path.name for path in bag.parent.iterdir()] == ["model.onnx"]
     assert bag.read_bytes() == content
 
@@ -79,9 +80,9 @@ def test_products_on_integers_are_counted_and_those_left_out_are_named(tmp_path:
     chosen = [product for product in products(model) if product.module == "bert.a"]
     lower_to_kernels(model, chosen, {"bert.a": QuantParams(np.float32(0.1), 0, None)}, per_channel=True)
     ir.save(model, path)
-    opened = in_onnxruntime(path)
-    assert opened.integer_ops == 1
-    assert opened.stayed_float == ("bert.b", "classifier")
+    found = kernels_of(path)
+    assert found.integer_ops == 1
+    assert found.stayed_float == ("bert.b", "classifier")
 
 
 def test_openvino_s_name_for_the_product_that_gives_an_output_is_its_module(bag: Path) -> None:
@@ -103,14 +104,14 @@ def test_a_gemm_that_stays_float_keeps_its_name(tmp_path: Path, form: str) -> No
     model = ir.load(path)
     assert [product.node.name for product in products(model)] == ["bert.a"]
     ir.save(model, path)
-    assert in_onnxruntime(path).stayed_float == ("bert.a", "classifier")
+    assert kernels_of(path).stayed_float == ("bert.a", "classifier")
 
 
 def test_products_of_two_inputs_are_no_weights_that_stayed_float(tmp_path: Path) -> None:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", "rows"])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", "rows"])
     save_graph(tmp_path / "model.onnx", [helper.make_node("MatMul", ["x", "x"], ["y"], name="scores")], [x], [y], [])
-    assert in_onnxruntime(tmp_path / "model.onnx").stayed_float == ()
+    assert kernels_of(tmp_path / "model.onnx").stayed_float == ()
 
 
 def test_inputs_that_the_tokenizer_does_not_give_are_zeros(bag: Path) -> None:

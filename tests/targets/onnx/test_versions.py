@@ -14,11 +14,11 @@ import pytest
 from compress.models.bilstm import BilstmConfig, BilstmForSequenceClassification
 from compress.models.families import WITHOUT_ENCODER
 from compress.models.static import StaticConfig, StaticForSequenceClassification
+from compress.runtimes.onnxruntime import running_graph
 from compress.targets import TARGETS
 from compress.targets.exporting import export
-from compress.targets.onnx.graph import running_graph
 from compress.targets.onnx.versions import WITHOUT_EFFECT, lowest_ir_version, lowest_opset, save_for_old_runtimes, versions_of
-from tests.targets.graphs import deployed_answers, opened
+from tests.targets.graphs import deployed_answers
 from tests.targets.quantized import wide_bert
 from tests.tiny_models import LONGEST, PIECES, tiny_of, tiny_tokenizer, tokens, toy_task
 
@@ -163,5 +163,5 @@ def test_a_family_without_new_operators_asks_for_an_older_opset_and_runs_alike(k
     onnx.save(proto, newer)
     batch = {name: values.numpy() for name, values in tokens().items()}
     np.testing.assert_array_equal(deployed_answers(path, batch), deployed_answers(newer, batch))
-    operators = [Counter((node.domain, node.op_type) for node in running_graph(opened(file)).node) for file in (path, newer)]
+    operators = [Counter((node.domain, node.op_type) for node in running_graph(file).node) for file in (path, newer)]
     assert operators[0] == operators[1]

@@ -17,10 +17,22 @@ def tree_of(module: str) -> ast.Module | None:
     return ast.parse(path.read_text(encoding="utf-8")) if path else None
 
 
+def text_of(module: str, name: str) -> str | None:
+    """Read the text that a module binds to a name at its top, `NAME = "text"`; None where it does not."""
+    tree = tree_of(module)
+    for node in tree.body if tree else []:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(one, ast.Name) and one.id == name for one in targets):
+            assert isinstance(node, ast.Assign)
+            found = node.value.value if isinstance(node.value, ast.Constant) else None
+            return found if isinstance(found, str) else None
+    return None
+
+
 def _file(module: str) -> Path | None:
     package, _, rest = module.partition(".")
     if package == PACKAGE:
-        path = Path(__file__).parents[1].joinpath(*rest.split("."))
+        path = Path(__file__).parent.joinpath(*rest.split("."))
         return next((one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None)
     spec = importlib.util.find_spec(module)
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from compress.errors import InputError, first_line
-from compress.runtimes.sessions import check_onnx_device, feeds, open_session, providers
+from compress.runtimes.onnxruntime import check_onnx_device, feeds, open_session, providers
 
 
 def write_sum(path: Path, *names: str, kind: int = TensorProto.INT64, output: str = "logits") -> Path:
@@ -124,7 +124,7 @@ def test_an_error_without_a_message_is_told_by_its_class() -> None:
 
 def test_opening_a_file_imports_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from compress.runtimes.sessions import open_session;"
+        "import sys; from pathlib import Path; from compress.runtimes.onnxruntime import open_session;"
         "open_session(Path(sys.argv[1])); print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     command: list[Any] = [sys.executable, "-c", code, write_sum(tmp_path / "model.onnx", "input_ids")]

@@ -18,7 +18,8 @@ import compress as cp
 from compress.cli import app
 from compress.errors import InputError
 from compress.pipeline import running
-from compress.runtimes.openvino_session import Compiled, need_openvino, open_openvino
+from compress.runtimes.openvino import RUNTIME, counted, kernels_of, open_openvino
+from compress.runtimes.runtime import Kernels
 from tests.pipeline.conftest import write_data, write_recipe
 from tests.targets.graphs import NAMES, BagOfWords, plain_answers, write_bag_of_words
 from tests.tiny_models import tiny_bert, tokens, toy_task
@@ -50,7 +51,7 @@ def batch_of(*lengths: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.usefixtures("missing")
 def test_a_missing_openvino_comes_with_the_command_that_installs_it(bag: Path) -> None:
-    for ask in (need_openvino, lambda: open_openvino(bag)):
+    for ask in (RUNTIME.need, lambda: open_openvino(bag)):
         with pytest.raises(InputError) as caught:
             ask()
         assert COMMAND in str(caught.value)
@@ -58,7 +59,8 @@ def test_a_missing_openvino_comes_with_the_command_that_installs_it(bag: Path) -
 
 
 def test_an_openvino_that_is_installed_is_no_news() -> None:
-    need_openvino()
+    assert RUNTIME.available()
+    RUNTIME.need()
 
 
 @pytest.mark.usefixtures("missing")
@@ -121,7 +123,7 @@ def test_a_recipe_without_openvino_targets_does_not_need_it(tmp_path: Path, monk
 def test_a_file_answers_as_the_model_at_every_size(bag: Path) -> None:
     compiled = open_openvino(bag, precision="float32")
     for lengths in ((1,), (24,), (9, 4, 1, 7), (3,)):
-        found = compiled.run(batch_of(*lengths))
+        found = compiled.run(batch_of(*lengths))["logits"]
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, plain_answers(BagOfWords(), batch_of(*lengths)), atol=1e-4)
 
@@ -129,7 +131,7 @@ def test_a_file_answers_as_the_model_at_every_size(bag: Path) -> None:
 def test_answers_are_kept_when_the_next_batch_runs(bag: Path) -> None:
     """OpenVINO reuses the memory of its results."""
     compiled = open_openvino(bag, precision="float32")
-    first = compiled.run(batch_of(9, 4))
+    first = compiled.run(batch_of(9, 4))["logits"]
     kept = first.copy()
     compiled.run(batch_of(4, 9))
     np.testing.assert_array_equal(first, kept)
@@ -140,7 +142,9 @@ def test_token_types_that_are_not_given_are_zeros(tmp_path: Path) -> None:
     path = write_bag_of_words(tmp_path / "model.onnx", model.table, model.matrix, inputs=NAMES)
     batch = batch_of(5, 2)
     given = {name: values for name, values in batch.items() if name != "token_type_ids"}
-    np.testing.assert_allclose(open_openvino(path, precision="float32").run(given), plain_answers(model, batch), atol=1e-4)
+    np.testing.assert_allclose(
+        open_openvino(path, precision="float32").run(given)["logits"], plain_answers(model, batch), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph at all", None])
@@ -181,33 +185,38 @@ def test_threads_and_precision_are_passed_on(bag: Path, monkeypatch: pytest.Monk
 
 
 def test_products_are_counted_by_what_they_multiply() -> None:
-    compiled = Compiled(
-        lambda batch: batch["input_ids"],
-        (
-            ("FullyConnected", "i8", "a"),
-            ("FullyConnected", "u8", "b"),
-            ("FullyConnected", "f32", "c"),
-            ("FullyConnected", "bf16", "d"),
-            ("MatMul", "f32", "e"),
-            ("Eltwise", "u8", "f"),
-            ("MVN", "f32", "g"),
-            ("Subgraph", "f32", "h"),
-        ),
+    operators = (
+        ("FullyConnected", "i8", "a"),
+        ("FullyConnected", "u8", "b"),
+        ("FullyConnected", "f32", "c"),
+        ("FullyConnected", "bf16", "d"),
+        ("MatMul", "f32", "e"),
+        ("Eltwise", "u8", "f"),
+        ("MVN", "f32", "g"),
+        ("Subgraph", "f32", "h"),
     )
-    assert compiled.integer_ops == 2
-    assert compiled.stayed_float == ("c", "d")
-    assert compiled.fused_ops == 6  # all with constant weights, the norm and the subgraph
+    assert counted(operators) == Kernels(2, 6, ("c", "d"))  # all with constant weights, the norm and the subgraph
+
+
+def test_a_product_that_gives_an_output_is_called_by_its_own_name(bag: Path) -> None:
+    proto = onnx.load(bag)
+    proto.graph.node[-1].name = "classifier.bias"
+    onnx.save(proto, bag)
+    assert kernels_of((("FullyConnected", "f32", "logits"), ("FullyConnected", "f32", "a")), bag).stayed_float == (
+        "classifier",
+        "a",
+    )
 
 
 def test_a_float_file_runs_no_integers(bag: Path) -> None:
-    compiled = open_openvino(bag)
-    assert compiled.integer_ops == 0
-    assert compiled.operators
+    kernels = open_openvino(bag).kernels()
+    assert kernels.integer_ops == 0
+    assert len(kernels.stayed_float) == 1
 
 
 def test_importing_it_imports_neither_torch_nor_openvino() -> None:
     code = (
-        "import sys; import compress.runtimes.openvino_session; "
+        "import sys; import compress.runtimes.openvino; "
         "sys.exit(bool({'torch', 'openvino', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,278 @@
+"""onnxruntime: on every CPU, and on NVIDIA GPUs.
+
+Source: https://onnxruntime.ai/docs/api/python/api_summary.html
+
+Imports no torch, and onnxruntime itself when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import InputError, first_line
+from compress.run_errors import refuse_out_of_memory, refuse_run
+from compress.runtimes.runtime import INPUTS, LOGITS, Kernels, Runtime, Session, Usage, Version
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+    from compress.runtimes.runtime import Batch
+
+QUIET = 4
+INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+UNKNOWN_OPERATOR = "is not a registered function/op"
+FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
+INTEGER_OPS = frozenset(
+    {
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+        "QLinearMatMul",
+        "QGemm",
+        "QAttention",
+        "QEmbedLayerNormalization",
+        "ConvInteger",
+        "QLinearConv",
+        "DynamicQuantizeLSTM",
+    }
+)
+FUSED_OPS = frozenset(
+    {
+        "Attention",
+        "MultiHeadAttention",
+        "QAttention",
+        "SkipLayerNormalization",
+        "EmbedLayerNormalization",
+        "QEmbedLayerNormalization",
+        "BiasGelu",
+        "FastGelu",
+        "FusedMatMul",
+        "FusedGemm",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+        "LayerNormalization",
+        "Gelu",
+    }
+)
+FLOAT_PRODUCTS = frozenset({"MatMul", "FusedMatMul", "Gemm", "FusedGemm"})
+
+
+def check_onnx_device(device: str) -> None:
+    """Raise InputError when onnxruntime has no provider for the device ("cpu", "cuda", "cuda:N")."""
+    kind = device.partition(":")[0]
+    if kind == "cpu":
+        return
+    import onnxruntime
+
+    provider = {"cuda": "CUDAExecutionProvider"}.get(kind)
+    if provider is None or provider not in onnxruntime.get_available_providers():
+        raise InputError(
+            f"device is {device!r}, but this onnxruntime cannot use it; it has: "
+            f"{', '.join(onnxruntime.get_available_providers())}. Measure on cpu, or install onnxruntime-gpu."
+        )
+
+
+def open_classifier(path: Path, *, threads: int = 0, device: str = "cpu", fused: bool = True) -> Session:
+    """Open a classifier, see `Runtime.open`.
+
+    Args:
+        path: model.onnx.
+        threads: 0 is one per core, which leave the processor to others while they wait; pinned ones, as for timing, do not.
+        device: cpu, cuda or cuda:N.
+        fused: Let onnxruntime put operators together; off, they run as they are written.
+    """
+    session = open_session(path, threads=threads, device=device, spinning=threads > 0, fused=fused)
+
+    def prepare(batch: Batch) -> Callable[[], np.ndarray]:
+        given = feeds(session, batch)
+
+        def call() -> np.ndarray:
+            try:
+                found: np.ndarray = session.run([LOGITS], given)[0]
+            except Exception as err:  # onnxruntime's errors have no common class of their own
+                refuse_run(err, path, batch)
+            return found
+
+        return call
+
+    def run(batch: Batch) -> dict[str, np.ndarray]:
+        return {LOGITS: np.asarray(prepare(batch)(), dtype=np.float32)}
+
+    return Session(run, shapes_of(session), kernels=lambda: kernels_of(path), prepare=prepare)
+
+
+def open_graph(path: Path, *, threads: int = 0) -> Session:
+    """Open a file of any ends on the CPU, see `Runtime.open_graph`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = loaded(path, options)
+    names = tuple(one.name for one in session.get_outputs())
+    return Session(
+        lambda given: dict(zip(names, session.run(names, dict(given)), strict=True)),
+        shapes_of(session),
+        names,
+        lambda: kernels_of(path),
+    )
+
+
+def shapes_of(session: onnxruntime.InferenceSession) -> dict[str, tuple[int | None, ...]]:
+    """Names and shapes of the inputs, None for sizes that are free."""
+    return {one.name: tuple(size if isinstance(size, int) else None for size in one.shape) for one in session.get_inputs()}
+
+
+def open_session(path: Path, *, threads: int = 0, device: str = "cpu", spinning: bool = True, fused: bool = True) -> Any:
+    """Open an ONNX file with pinned threads, quietly.
+
+    Args:
+        path: model.onnx.
+        threads: Threads inside an operator; 0 is one per core. Operators run one after the other.
+        device: cpu, cuda or cuda:N.
+        spinning: Let idle threads wait busily, which is onnxruntime's default; off, they leave the processor to others.
+        fused: Let onnxruntime put operators together; off, they run as they are written.
+
+    Raises:
+        InputError: The file cannot be loaded, asks for unknown inputs, or the device is not there.
+        CompressError: Memory ran out.
+    """
+    import onnxruntime
+
+    check_onnx_device(device)
+    if device != "cpu":
+        onnxruntime.preload_dlls()  # of CUDA, which torch brings where it is imported
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    if not fused:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = loaded(path, options, device=device)
+    if device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise InputError(f"onnxruntime fell back from {device} to the CPU; check the CUDA libraries, or measure on cpu.")
+    check_inputs(session, path)
+    return session
+
+
+def loaded(path: Path, options: Any, *, device: str = "cpu") -> Any:
+    """Load an ONNX file with onnxruntime's own options, quietly; see `open_session`."""
+    import onnxruntime
+
+    options.log_severity_level = QUIET
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers(device))
+    except Exception as err:  # onnxruntime's errors have no common class of their own
+        refuse_out_of_memory(err, f"loading {path}")
+        cure = " with standard operators alone" if UNKNOWN_OPERATOR in str(err) else ""
+        told = first_line(err)
+        raise InputError(f"{path} cannot be loaded by onnxruntime: {told}. Export the model again{cure}.") from err
+
+
+def providers(device: str) -> list[Any]:
+    """The execution providers for a device."""
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    number = int(device.partition(":")[2] or 0)
+    return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
+
+
+def check_inputs(session: onnxruntime.InferenceSession, path: Path) -> None:
+    """Raise InputError when a file asks for inputs that the toolkit cannot give, or has no `logits` of floats."""
+    wrong = [f"{one.name} {one.type}" for one in session.get_inputs() if one.name not in INPUTS or one.type not in INTEGERS]
+    if wrong:
+        raise InputError(
+            f"{path} asks for {', '.join(wrong)}; allowed are integer inputs {', '.join(INPUTS)}. Export it again."
+        )
+    if LOGITS not in [one.name for one in session.get_outputs()]:
+        given = ", ".join(one.name for one in session.get_outputs())
+        raise InputError(f"{path} gives {given}; an output called logits is needed. Export it again.")
+    kind = next(one.type for one in session.get_outputs() if one.name == LOGITS)
+    if kind not in FLOATS:
+        raise InputError(f"{path} gives logits as {kind}; allowed: {', '.join(FLOATS)}. Export it again.")
+
+
+def feeds(session: onnxruntime.InferenceSession, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Pick the inputs that the file asks for, in its types; token types that are missing are zeros."""
+    ids = batch["input_ids"]
+    chosen = {}
+    for one in session.get_inputs():
+        values = batch[one.name] if one.name in batch else np.zeros_like(ids)
+        chosen[one.name] = np.ascontiguousarray(values, dtype=INTEGERS[one.type])
+    return chosen
+
+
+def kernels_of(path: Path) -> Kernels:
+    """What onnxruntime makes of a file's operators on the CPU."""
+    graph = running_graph(path)
+    operators = Counter(node.op_type for node in graph.node)
+    integer_ops, fused_ops = (sum(operators[op] for op in ops) for ops in (INTEGER_OPS, FUSED_OPS))
+    return Kernels(integer_ops, fused_ops, float_products(graph))
+
+
+def running_graph(path: Path) -> onnx.GraphProto:
+    """The graph that onnxruntime really runs on the CPU: after its own fusions."""
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory(prefix="compress-graph-") as folder:
+        options, written = onnxruntime.SessionOptions(), Path(folder) / "model.onnx"
+        options.optimized_model_filepath = str(written)
+        loaded(path, options)
+        return onnx.load(written, load_external_data=False).graph
+
+
+def float_products(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Names of the products of floats with constant weights, as they were before onnxruntime fused them."""
+    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+    weights |= {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    found = (node.name for node in graph.node if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)
+    return tuple(name.removeprefix("fused ").partition("/")[0] for name in found)
+
+
+def diagnose(version: Version) -> tuple[str, str]:
+    """What is installed, see `Runtime.diagnose`; it is imported, since its devices are told by nothing else."""
+    found = {name: one for name in RUNTIME.distributions if (one := version(name))}
+    if not found:
+        return "missing", f"needed to export and measure: {RUNTIME.install}"
+    value = ", ".join(one if name == "onnxruntime" else f"{name} {one}" for name, one in found.items())
+    try:
+        available = importlib.import_module("onnxruntime").get_available_providers()
+    except Exception as err:  # a broken installation is what is looked for here
+        return value, f"cannot be imported ({err}); install it again: pip install --force-reinstall onnxruntime"
+    value += f" ({', '.join(name.removesuffix('ExecutionProvider') for name in available)})"
+    if len(found) > 1:
+        return value, "two packages share one folder and overwrite each other: uninstall both, then install the one you need"
+    has_cuda = "CUDAExecutionProvider" in available
+    return value, "runs on CPU and GPU" if has_cuda else "runs on the CPU; for a GPU install onnxruntime-gpu in its place"
+
+
+RUNTIME = Runtime(
+    name="onnx",
+    title="onnxruntime",
+    package="onnxruntime",
+    install="pip install onnxruntime",
+    distributions=("onnxruntime", "onnxruntime-gpu"),
+    purpose="runs the onnxruntime targets",
+    open=open_classifier,
+    open_graph=open_graph,
+    devices=("cpu", "cuda"),
+    check_device=check_onnx_device,
+    usage=Usage(
+        module="onnxruntime",
+        opened='session = onnxruntime.InferenceSession(f"{folder}/model.onnx", providers=["CPUExecutionProvider"])',
+        run="inputs = {one.name: np.array(columns[one.name], dtype=np.int64) for one in session.get_inputs()}\n"
+        'logits = session.run(["logits"], inputs)[0]',
+        loaded_by="optimum's `ORTModelFor{architecture}` and transformers' `ExportedModel`",
+    ),
+    tag="onnxruntime",
+    instead="",
+    diagnose=diagnose,
+)
