@@ -1,4 +1,4 @@
-"""A package from outside brings a method, an objective, targets, a kind of task, a family and a runtime, without a change here."""
+"""A package from outside brings entries for every table, without a change here."""
 
 from __future__ import annotations
 
