@@ -47,24 +47,37 @@ print(json.dumps(told))
 """
 
 
-@pytest.fixture(scope="module")
-def optimum_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python with optimum-onnx and the transformers that it pins in front of everything that is installed here."""
-    folder = tmp_path_factory.mktemp("optimum") / "environment"
+def python_with(folder: Path, *packages: str) -> Path:
+    """Python of an environment with these packages in front of everything that is installed here."""
     venv.create(folder, with_pip=True)
-    packages = next((folder / "lib").glob("python*")) / "site-packages"
-    (packages / "parent.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
+    held = next((folder / "lib").glob("python*")) / "site-packages"
+    (held / "parent.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
     python = folder / "bin" / "python"
-    command = [str(python), "-m", "pip", "install", "--quiet", "optimum-onnx==0.1.*"]
+    command = [str(python), "-m", "pip", "install", "--quiet", *packages]
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     except subprocess.TimeoutExpired:
         ended = subprocess.CompletedProcess(command, 1, "", "pip took more than 400 seconds")
     if ended.returncode:
         if os.environ.get("BERT_COMPRESS_NEED_OPTIMUM") == "1":
-            pytest.fail(f"optimum-onnx could not be installed: {ended.stderr[-500:]}")
-        pytest.skip("optimum-onnx could not be installed")
+            pytest.fail(f"{packages[-1]} could not be installed: {ended.stderr[-500:]}")
+        pytest.skip(f"{packages[-1]} could not be installed")
     return python
+
+
+@pytest.fixture(scope="module")
+def optimum_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python with optimum-onnx and the transformers that it pins."""
+    return python_with(tmp_path_factory.mktemp("optimum") / "environment", "optimum-onnx==0.1.*")
+
+
+@pytest.fixture(scope="module")
+def intel_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python with optimum-intel and what it pins of ours; without nncf and torchvision, which it asks for and does not need
+    to open a file."""
+    pins = ("transformers<5.6", "tokenizers<=0.23", "huggingface-hub<1.22", "datasets<5", "optimum~=2.3.0")
+    folder = tmp_path_factory.mktemp("intel") / "environment"
+    return python_with(folder, "--no-deps", "httpx", "httpcore", "h11", "anyio", "requests", *pins, "optimum-intel==2.2.*")
 
 
 @pytest.mark.slow
@@ -94,12 +107,28 @@ def test_a_shipped_folder_answers_the_same_in_optimum(optimum_python: Path, tmp_
 @pytest.mark.skipif(sys.platform == "win32", reason="the folders of an environment are called differently there")
 @pytest.mark.parametrize("kind", mostly_matrix(TASKS, always=["token-classification"]))
 def test_a_folder_of_every_kind_of_task_opens_in_its_class_of_optimum(optimum_python: Path, tmp_path: Path, kind: str) -> None:
+    _check_answers(optimum_python, tmp_path, kind, SCRIPT.replace("ORTModelForSequenceClassification", "ORTModelForHEAD"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the folders of an environment are called differently there")
+@pytest.mark.parametrize("kind", mostly_matrix(TASKS, always=["token-classification"]))
+def test_a_folder_of_every_kind_of_task_opens_in_its_class_of_openvino(intel_python: Path, tmp_path: Path, kind: str) -> None:
+    script = SCRIPT.replace("optimum.onnxruntime", "optimum.intel").replace(
+        "ORTModelForSequenceClassification", "OVModelForHEAD"
+    )
+    options = 'folder, file_name="model.onnx", ov_config={"INFERENCE_PRECISION_HINT": "f32"}'
+    exact = script.replace("from_pretrained(folder)", f"from_pretrained({options})", 1)
+    _check_answers(intel_python, tmp_path, kind, exact)
+
+
+def _check_answers(python: Path, tmp_path: Path, kind: str, script: str) -> None:
+    """What a class of optimum answers with a shipped folder is what the model answers, by the task's names."""
     read = cp.task({"train": str(ROWS[kind](tmp_path, 120))}, kind=kind, max_length=LONGEST, allow_unknown=True)
     model = tiny_for(read)
     shipped = cp.export(model, tmp_path / "out", target="onnxruntime-cpu", task=read)
-    script = SCRIPT.replace("ORTModelForSequenceClassification", f"ORTModelFor{read.rules.head.architecture}")
     ended = subprocess.run(
-        [str(optimum_python), "-c", script, str(shipped.path), *SENTENCES],
+        [str(python), "-c", script.replace("ForHEAD", f"For{read.rules.head.architecture}"), str(shipped.path), *SENTENCES],
         capture_output=True,
         text=True,
         check=False,
