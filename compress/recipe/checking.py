@@ -189,6 +189,7 @@ def _task(data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
         mistakes.add(("task",), f"{shown(task)} is no task; {said}")
         return {}
     kind = task.get("kind", DEFAULT_KIND)
+    kind = tasks.kind_named(kind) if isinstance(kind, str) else kind
     if not isinstance(kind, str) or kind not in tasks.TASKS:
         said = unknown("kind of task", str(kind), tasks.TASKS)
         mistakes.add(("task", "kind"), f"{shown(kind)} is an {said}")

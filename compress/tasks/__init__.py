@@ -27,6 +27,18 @@ TASKS = with_plugins(
 )
 
 DEFAULT_KIND = "text-classification"
+SYNONYMS = {
+    "sequence-classification": "text-classification",
+    "sentiment-analysis": "text-classification",
+    "ner": "token-classification",
+}
+"""What others call a kind: the pipelines of transformers, the hub, optimum."""
+
+
+def kind_named(name: str) -> str:
+    """The kind that a name stands for: its own, or what others call it."""
+    return SYNONYMS.get(name, name)
+
 
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 
@@ -88,7 +100,7 @@ def task(
             in .gz, .bz2, .xz or .zip after that), `text`, `pair` and `label` (columns), `quoting` ("csv", or "none" for files
             whose quotation marks mean nothing; the latter is the default for .tsv). Without `validation`, a fifth of `train`
             is kept apart to be measured on.
-        kind: See `bert-compress list tasks`.
+        kind: See `bert-compress list tasks`; what the pipelines of transformers call it will do ("ner").
         name: For tables; the data's name if None.
         data_dir: Folder of the files; for sst2 and mrpc one that holds sst2/train.tsv and so on. The environment variable
             BERT_COMPRESS_DATA stands for it where a known name is asked for.
@@ -113,7 +125,7 @@ def task(
 
     return read_task(
         data,
-        kind=kind,
+        kind=kind_named(kind),
         name=name,
         data_dir=data_dir,
         labels=labels,
@@ -158,4 +170,4 @@ def evaluation_task(
 
     columns = {"text": text, "pair": pair, "label": label}
     chosen = {key: value for key, value in columns.items() if value}
-    return read_evaluation(Path(path), chosen, labels, max_length, allow_unknown, kind)
+    return read_evaluation(Path(path), chosen, labels, max_length, allow_unknown, kind_named(kind))

@@ -17,7 +17,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 import compress as cp
-from compress.tasks import TASKS
+from compress.tasks import SYNONYMS, TASKS
+from compress.tasks.kind import load_kind
 from tests.tasks.kinds import ROWS
 from tests.tiers import mostly_matrix
 from tests.tiny_models import LONGEST, PIECES, tiny_bert, tiny_for, tiny_of, toy_task
@@ -174,3 +175,19 @@ def test_a_saved_folder_loads_in_transformers_4(optimum_python: Path, tmp_path: 
         batch = model.tokenizer(sentences, padding=True, return_tensors="pt")
         expected = model(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits.numpy()
     assert np.abs(np.array(told["logits"]) - expected).max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the folders of an environment are called differently there")
+def test_kinds_and_their_heads_are_those_that_optimum_knows_by_these_names(intel_python: Path) -> None:
+    script = (
+        "from optimum.exporters.tasks import TasksManager as T; import json, sys; "
+        "print(json.dumps([[T.map_from_synonym(name), T.get_model_class_for_task(kind).__name__] "
+        "for name, kind in json.loads(sys.argv[1])]))"
+    )
+    asked = [["sequence-classification", "text-classification"], ["token-classification", "token-classification"]]
+    ended = subprocess.run([str(intel_python), "-c", script, json.dumps(asked)], capture_output=True, text=True, check=True)
+    found = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert [name for name, _ in found] == [SYNONYMS.get(name, name) for name, _ in asked]
+    heads = [f"AutoModelFor{load_kind(kind).head.architecture}" for _, kind in asked]
+    assert [head for _, head in found] == heads

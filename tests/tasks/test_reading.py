@@ -11,7 +11,9 @@ import pytest
 
 import compress as cp
 from compress.errors import InputError
-from compress.tasks import evaluation_task
+from compress.recipe import read_recipe_text
+from compress.tasks import SYNONYMS, TASKS, evaluation_task
+from tests.tasks.kinds import ROWS
 
 
 def _file(folder: Path, rows: Sequence[tuple[str, str]], name: str = "train.tsv") -> str:
@@ -267,3 +269,13 @@ def test_a_file_can_be_measured_on_alone(tmp_path: Path) -> None:
     task = evaluation_task(_file(tmp_path, _rows(6, labels=("0", "1"))), labels=["bad", "good"])
     assert [len(split) for split in task.splits()] == [0, 0, 0, 6]
     assert task.evaluation.labels.tolist() == [0, 1, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("name", SYNONYMS)
+def test_a_kind_goes_by_the_names_that_others_have_for_it(name: str, tmp_path: Path) -> None:
+    assert SYNONYMS[name] in TASKS
+    assert name not in TASKS
+    data = {"train": str(ROWS[SYNONYMS[name]](tmp_path, 120))}
+    assert cp.task(data, kind=name, allow_unknown=True).rules.name == SYNONYMS[name]
+    recipe = f"model: m\ntask: {{kind: {name}, data: {data}}}\nsteps:\n  - fine_tune: {{}}\n"
+    assert read_recipe_text(recipe).task["kind"] == SYNONYMS[name]
