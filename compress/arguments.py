@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from compress.errors import InputError, raise_together
+from compress.knobs import signature_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,11 +21,13 @@ STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 def within_range(function: Callable[P, R]) -> Callable[P, R]:
     """Refuse arguments that the signature does not allow, all of them at once, before anything runs.
 
+    `inspect.signature` shows the knobs of what is returned as keywords of their own.
+
     Raises (when called):
         InputError: A value is out of range or of another type, or there is no such argument.
     """
-    name = function.__name__
-    parameters = inspect.signature(function).parameters
+    name, signature = function.__name__, signature_of(function)
+    parameters = signature.parameters
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -42,6 +45,7 @@ def within_range(function: Callable[P, R]) -> Callable[P, R]:
         )
         return function(*args, **kwargs)
 
+    checked.__signature__ = signature  # type: ignore[attr-defined]
     return checked
 
 
@@ -57,7 +61,7 @@ def fits_together(wrong: Callable[..., list[str]]) -> Callable[[Callable[P, R]],
     """
 
     def decorated(function: Callable[P, R]) -> Callable[P, R]:
-        signature = inspect.signature(function)
+        signature = signature_of(function)
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:

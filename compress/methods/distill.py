@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from pydantic import Field
 from transformers import PreTrainedModel
@@ -19,20 +19,7 @@ from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
 from compress.training.compatibility import labels_aligned, shortened
 from compress.training.loop import train
-from compress.training.settings import (
-    Accumulate,
-    Average,
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    LearningRate,
-    MaxLength,
-    Patience,
-    Schedule,
-    Settings,
-    Warmup,
-    WeightDecay,
-)
+from compress.training.settings import Epochs, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
 from compress.training.teaching import (
     Distillation,
@@ -67,15 +54,8 @@ def distill(
     max_length: MaxLength = None,
     epochs: Epochs = 3,
     learning_rate: LearningRate = 2e-4,
-    batch_size: BatchSize = 64,
-    accumulate: Accumulate = 1,
-    schedule: Schedule = "linear",
-    warmup: Warmup = 0.1,
-    weight_decay: WeightDecay = 0.01,
-    clip_norm: ClipNorm = 1.0,
-    average: Average = 0.0,
-    patience: Patience = None,
     run: StepContext | None = None,
+    **knobs: Unpack[TrainingKnobs],
 ) -> PreTrainedModel:
     """Train a copy of the student on a weighted sum of objectives that look at the teacher.
 
@@ -114,15 +94,8 @@ def distill(
             teacher read.
         epochs: Passes over the training part.
         learning_rate: Highest rate of AdamW.
-        batch_size: Examples per forward pass.
-        accumulate: Batches per optimizer step.
-        schedule: How the rate falls after warm-up.
-        warmup: Fraction of the steps in which the rate rises.
-        weight_decay: Decoupled decay of all weights but biases and LayerNorm.
-        clip_norm: Largest gradient norm.
-        average: Last fraction of the steps whose weights are averaged into the result.
-        patience: Epochs without a better selection metric before stopping.
         run: Seed, device, checkpoints and progress.
+        **knobs: How to train; see `TrainingKnobs`.
 
     Returns:
         The trained copy.
@@ -153,14 +126,12 @@ def distill(
         temperature, layers, relation_heads, project, progressive, teacher_cache_bytes, masked_lm, mlm_probability, last_tokens
     )
     goal = training_loss_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)
-    if not goal.teaches_logits and patience is not None:
+    settings = settings_of(epochs, learning_rate, **knobs)
+    if not goal.teaches_logits and settings.patience is not None:
         raise InputError(
-            f"distill.patience is {patience}, but these objectives do not teach the logits, so that no selection metric "
-            "tells when to stop; remove it, or add logits or labels."
+            f"distill.patience is {settings.patience}, but these objectives do not teach the logits, so that no selection "
+            "metric tells when to stop; remove it, or add logits or labels."
         )
-    settings = Settings(
-        epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
-    )
     before_step = partial(_freeze_lower_layers, goal.stages) if progressive else None
     student = train(model, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
     student.requires_grad_(True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from pydantic import Field
 from transformers import PreTrainedModel
@@ -15,20 +15,7 @@ from compress.objectives.labels import labels
 from compress.tasks.labelled import Task
 from compress.training.compatibility import labels_aligned, shortened
 from compress.training.loop import train
-from compress.training.settings import (
-    Accumulate,
-    Average,
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    LearningRate,
-    MaxLength,
-    Patience,
-    Schedule,
-    Settings,
-    Warmup,
-    WeightDecay,
-)
+from compress.training.settings import Epochs, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
 from compress.training.training_loss import TrainingLoss
 
@@ -45,15 +32,8 @@ def fine_tune(
     max_length: MaxLength = None,
     epochs: Epochs = 3,
     learning_rate: LearningRate = 1e-4,
-    batch_size: BatchSize = 64,
-    accumulate: Accumulate = 1,
-    schedule: Schedule = "linear",
-    warmup: Warmup = 0.1,
-    weight_decay: WeightDecay = 0.01,
-    clip_norm: ClipNorm = 1.0,
-    average: Average = 0.0,
-    patience: Patience = None,
     run: StepContext | None = None,
+    **knobs: Unpack[TrainingKnobs],
 ) -> PreTrainedModel:
     """Fine-tune every weight of the model on the task's labels.
 
@@ -69,15 +49,8 @@ def fine_tune(
         max_length: Tokens of each text to read while it learns, where the task's texts have more than the model reads.
         epochs: Passes over the training part.
         learning_rate: Highest rate of AdamW.
-        batch_size: Examples per forward pass.
-        accumulate: Batches per optimizer step.
-        schedule: How the rate falls after warm-up.
-        warmup: Fraction of the steps in which the rate rises.
-        weight_decay: Decoupled decay of all weights but biases and LayerNorm.
-        clip_norm: Largest gradient norm.
-        average: Last fraction of the steps whose weights are averaged into the result.
-        patience: Epochs without a better selection metric before stopping.
         run: Seed, device, checkpoints and progress.
+        **knobs: How to train; see `TrainingKnobs`.
 
     Returns:
         The fine-tuned copy.
@@ -86,9 +59,7 @@ def fine_tune(
         InputError: The model does not read so many tokens.
         CompressError: The loss is not finite.
     """
-    settings = Settings(
-        epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
-    )
+    settings = settings_of(epochs, learning_rate, **knobs)
     run = run or StepContext()
     task = shortened("fine_tune", task, max_length, model)
     if new_head:

@@ -6,7 +6,7 @@ import logging
 import math
 from contextlib import ExitStack
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from pydantic import Field
@@ -29,17 +29,7 @@ from compress.tasks.labelled import Task
 from compress.training.compatibility import check_fit, labels_aligned
 from compress.training.loop import train
 from compress.training.projection import fitted_projection
-from compress.training.settings import (
-    Accumulate,
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    LearningRate,
-    Schedule,
-    Settings,
-    Warmup,
-    WeightDecay,
-)
+from compress.training.settings import Epochs, LearningRate, StepKnobs, settings_of
 from compress.training.step_context import Guess, StepContext
 from compress.training.teaching import (
     Distillation,
@@ -85,13 +75,8 @@ def prune_cofi(
     teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
     epochs: Epochs = 5,
     learning_rate: LearningRate = 1e-4,
-    batch_size: BatchSize = 64,
-    accumulate: Accumulate = 1,
-    schedule: Schedule = "linear",
-    warmup: Warmup = 0.1,
-    weight_decay: WeightDecay = 0.01,
-    clip_norm: ClipNorm = 1.0,
     run: StepContext | None = None,
+    **knobs: Unpack[StepKnobs],
 ) -> PreTrainedModel:
     """Prune attentions, heads, feed-forward parts and neurons to a given size, learning under a teacher which of them can go.
 
@@ -123,13 +108,9 @@ def prune_cofi(
         teacher_cache_bytes: The largest teacher's answers that are kept on disk; see `distill`.
         epochs: Passes over the training part; the paper takes 20, and 100 for small tasks.
         learning_rate: Highest rate of AdamW, for the weights.
-        batch_size: Examples per forward pass.
-        accumulate: Batches per optimizer step.
-        schedule: How the rates fall after warm-up.
-        warmup: Fraction of the steps in which the rates rise.
         weight_decay: Decoupled decay of all weights but biases, LayerNorm and masks.
-        clip_norm: Largest gradient norm.
         run: Seed, device, checkpoints and progress.
+        **knobs: How to train; see `StepKnobs`.
 
     Returns:
         The smaller copy, with layers of different sizes.
@@ -149,9 +130,7 @@ def prune_cofi(
     masks = StructureMasks(model, width=width, multiple_of=multiple_of, seed=run.seed)
     how = Distillation(temperature, teacher_cache_bytes=teacher_cache_bytes)
     goal = _goal(model, teacher, task, masks, layers, alpha, mask_learning_rate, how, run)
-    settings = Settings(
-        epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average=0.0, patience=None
-    )
+    settings = settings_of(epochs, learning_rate, **knobs)
     with ExitStack() as stack:
         before_step = partial(
             _before_step, masks, stack, fraction=fraction, reached_by=reached_by, width=width, multiple_of=multiple_of

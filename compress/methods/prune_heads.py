@@ -27,7 +27,7 @@ from compress.tasks.labelled import Task
 from compress.training.compatibility import check_prunable, labels_aligned
 from compress.training.device import pick_device
 from compress.training.loop import train
-from compress.training.settings import BatchSize, Epochs, LearningRate, Settings
+from compress.training.settings import BatchSize, Epochs, LearningRate, Settings, settings_of
 from compress.training.step_context import StepContext
 from compress.training.training_loss import TrainingLoss
 
@@ -92,7 +92,7 @@ def prune_heads(
         counts = [head_count(layer) for layer in distinct_layers(model)]
         return cut_to(model, left_unevenly(counts, count, run.guess.among(len(counts)), at_least=at_least))
     if learn:
-        settings = Settings(epochs, learning_rate, batch_size, 1, "linear", 0.1, 0.01, 1.0, 0.0, None)
+        settings = settings_of(epochs, learning_rate, batch_size=batch_size)
         pruned = _learned(model, task, count, at_least, penalty, gate_learning_rate, settings, run)
     else:
         pruned = _in_rounds(model, drawn_examples(model, task, examples, run.seed), count, at_least, run)

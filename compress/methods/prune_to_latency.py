@@ -31,7 +31,7 @@ from compress.training.batches import sorted_batches
 from compress.training.compatibility import check_fit, labels_aligned
 from compress.training.loop import train
 from compress.training.predict import on_device
-from compress.training.settings import Average, BatchSize, Epochs, LearningRate, Settings
+from compress.training.settings import Average, BatchSize, Epochs, LearningRate, Settings, settings_of
 from compress.training.step_context import StepContext
 from compress.training.teaching import Distillation, TeacherCacheBytes, training_loss_of
 from compress.training.training_loss import TrainingLoss
@@ -174,7 +174,7 @@ def prune_to_latency(
     depth = len(encoder_layers(model))
     told = _log_probabilities(dense, judged)
     search = _Search(dense, dense_ms, depth, task, judged, told, times, setting, trials, examples, run)
-    settings = Settings(epochs, learning_rate, batch_size, 1, "linear", 0.1, 0.01, 1.0, average, None)
+    settings = settings_of(epochs, learning_rate, batch_size=batch_size, average=average)
     student, layers, cuts = copy_of(model).eval(), list(range(depth)), []
     for number, budget_ms in enumerate(budgets, 1):
         is_last = number == len(budgets)

@@ -6,7 +6,7 @@ import logging
 import zlib
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from pydantic import Field
@@ -33,19 +33,7 @@ from compress.pruning.unused import without_unused
 from compress.tasks.labelled import Task
 from compress.training.compatibility import check_fit, labels_aligned
 from compress.training.loop import train
-from compress.training.settings import (
-    Accumulate,
-    Average,
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    LearningRate,
-    Patience,
-    Schedule,
-    Settings,
-    Warmup,
-    WeightDecay,
-)
+from compress.training.settings import Epochs, LearningRate, TrainingKnobs, settings_of
 from compress.training.step_context import Guess, StepContext
 from compress.training.teaching import Distillation, Objectives, Temperature, training_loss_of
 
@@ -91,15 +79,8 @@ def prune_weights(
     pruned_by: Annotated[float, Field(gt=0, le=1, description="fraction of the steps after which all are removed")] = 0.7,
     epochs: Epochs = 5,
     learning_rate: LearningRate = 1e-4,
-    batch_size: BatchSize = 64,
-    accumulate: Accumulate = 1,
-    schedule: Schedule = "linear",
-    warmup: Warmup = 0.1,
-    weight_decay: WeightDecay = 0.01,
-    clip_norm: ClipNorm = 1.0,
-    average: Average = 0.0,
-    patience: Patience = None,
     run: StepContext | None = None,
+    **knobs: Unpack[TrainingKnobs],
 ) -> PreTrainedModel:
     """Train a copy while ever more weights of its encoder become zero, one by one, in blocks, or by whole heads and neurons.
 
@@ -132,15 +113,10 @@ def prune_weights(
         pruned_by: From here on the fraction stays and the rest settles.
         epochs: Passes over the training part.
         learning_rate: Highest rate of AdamW.
-        batch_size: Examples per forward pass.
-        accumulate: Batches per optimizer step.
-        schedule: How the rate falls after warm-up.
-        warmup: Fraction of the steps in which the rate rises.
-        weight_decay: Decoupled decay of all weights but biases and LayerNorm.
-        clip_norm: Largest gradient norm.
         average: Last fraction of the steps whose weights are averaged into the result, under the last masks.
         patience: Epochs without a better selection metric before stopping; they count once all is removed.
         run: Seed, device, checkpoints and progress.
+        **knobs: How to train; see `TrainingKnobs`.
 
     Returns:
         The trained copy with its zeros.
@@ -172,9 +148,7 @@ def prune_weights(
     if importance == "soft_movement":
         terms["penalty"] = (100.0 if penalty is None else penalty, partial(_penalty, live))
     goal = replace(goal, terms=terms, rates={SCORES: score_learning_rate}, picks_from=pruned_by)
-    settings = Settings(
-        epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
-    )
+    settings = settings_of(epochs, learning_rate, **knobs)
     before_step = partial(_mask, live, importance=importance, fraction=fraction, begin=pruned_from, end=pruned_by)
     trained = train(student, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
     burn_in(trained)

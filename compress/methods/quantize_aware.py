@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from pydantic import Field
 from transformers import PreTrainedModel
@@ -16,19 +16,7 @@ from compress.quantization.calibration import Calibrated, calibrated, check_cali
 from compress.tasks.labelled import Task
 from compress.training.compatibility import labels_aligned
 from compress.training.loop import train
-from compress.training.settings import (
-    Accumulate,
-    Average,
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    LearningRate,
-    Patience,
-    Schedule,
-    Settings,
-    Warmup,
-    WeightDecay,
-)
+from compress.training.settings import Epochs, LearningRate, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
 from compress.training.teaching import Distillation, Objectives, Temperature, training_loss_of
 
@@ -50,15 +38,8 @@ def quantize_aware(
     freeze: Annotated[float, Field(ge=0, lt=1, description="last fraction of the steps in which ranges stay")] = 0.2,
     epochs: Epochs = 1,
     learning_rate: LearningRate = 2e-5,
-    batch_size: BatchSize = 64,
-    accumulate: Accumulate = 1,
-    schedule: Schedule = "linear",
-    warmup: Warmup = 0.1,
-    weight_decay: WeightDecay = 0.01,
-    clip_norm: ClipNorm = 1.0,
-    average: Average = 0.0,
-    patience: Patience = None,
     run: StepContext | None = None,
+    **knobs: Unpack[TrainingKnobs],
 ) -> PreTrainedModel:
     """Train a copy whose Linears and embeddings compute with eight-bit numbers, so that its int8 file answers as it does.
 
@@ -85,15 +66,8 @@ def quantize_aware(
         freeze: In the last steps the ranges stay and the weights settle into them.
         epochs: Passes over the training part.
         learning_rate: Highest rate of AdamW.
-        batch_size: Examples per forward pass.
-        accumulate: Batches per optimizer step.
-        schedule: How the rate falls after warm-up.
-        warmup: Fraction of the steps in which the rate rises.
-        weight_decay: Decoupled decay of all weights but biases and LayerNorm.
-        clip_norm: Largest gradient norm.
-        average: Last fraction of the steps whose weights are averaged into the result.
-        patience: Epochs without a better selection metric before stopping.
         run: Seed, device, checkpoints and progress.
+        **knobs: How to train; see `TrainingKnobs`.
 
     Returns:
         The trained copy, which quantizes.
@@ -104,7 +78,8 @@ def quantize_aware(
         CompressError: The loss is not finite.
     """
     run = run or StepContext()
-    epoch_steps = math.ceil(math.ceil(len(task.train) / batch_size) / accumulate)
+    settings = settings_of(epochs, learning_rate, **knobs)
+    epoch_steps = math.ceil(math.ceil(len(task.train) / settings.batch_size) / settings.accumulate)
     first = min(epoch_steps, math.ceil(epochs * epoch_steps), run.max_steps or epoch_steps)
     if start_step >= max(1, first):
         raise InputError(
@@ -122,9 +97,6 @@ def quantize_aware(
         student = calibrated(model, task, Calibrated("mse", symmetric=symmetric, per_channel=per_channel))
         for linear in quantized_linears(student).values():
             linear.learn_ranges()
-    settings = Settings(
-        epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
-    )
     before_step = partial(_before_step, decay=None if lsq else decay, start_step=start_step, freeze=freeze)
     trained = train(student, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
     _set_quantizers(trained, on=True, decay=None)

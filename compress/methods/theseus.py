@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 import torch
@@ -22,19 +22,7 @@ from compress.tasks.labelled import Task
 from compress.training.compatibility import labels_aligned
 from compress.training.device import pick_device
 from compress.training.loop import train
-from compress.training.settings import (
-    Accumulate,
-    Average,
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    LearningRate,
-    Patience,
-    Schedule,
-    Settings,
-    Warmup,
-    WeightDecay,
-)
+from compress.training.settings import Epochs, LearningRate, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
 from compress.training.training_loss import TrainingLoss
 
@@ -54,15 +42,8 @@ def theseus(
     start_from: Annotated[Literal["first", "uniform"], Field(description="which layers the successor begins with")] = "first",
     epochs: Epochs = 3,
     learning_rate: LearningRate = 1e-4,
-    batch_size: BatchSize = 64,
-    accumulate: Accumulate = 1,
-    schedule: Schedule = "linear",
-    warmup: Warmup = 0.1,
-    weight_decay: WeightDecay = 0.01,
-    clip_norm: ClipNorm = 1.0,
-    average: Average = 0.0,
-    patience: Patience = None,
     run: StepContext | None = None,
+    **knobs: Unpack[TrainingKnobs],
 ) -> PreTrainedModel:
     """Train a successor of fewer layers in the place of the model's own, with the task's loss alone.
 
@@ -85,15 +66,8 @@ def theseus(
         start_from: The predecessor's first layers, as in the paper, or evenly spread ones, the last included.
         epochs: Passes over the training part.
         learning_rate: Highest rate of AdamW.
-        batch_size: Examples per forward pass.
-        accumulate: Batches per optimizer step.
-        schedule: How the rate falls after warm-up.
-        warmup: Fraction of the steps in which the rate rises.
-        weight_decay: Decoupled decay of all weights but biases and LayerNorm.
-        clip_norm: Largest gradient norm.
-        average: Last fraction of the steps whose weights are averaged into the result.
-        patience: Epochs without a better selection metric before stopping.
         run: Seed, device, checkpoints and progress.
+        **knobs: How to train; see `TrainingKnobs`.
 
     Returns:
         The successor.
@@ -120,9 +94,7 @@ def theseus(
     group = depth // modules
     kept = list(range(modules)) if start_from == "first" else [group * (index + 1) - 1 for index in range(modules)]
     predecessor = nn.ModuleList(encoder_layers(copy_of(model))).to(pick_device(run.device)).requires_grad_(False).eval()
-    settings = Settings(
-        epochs, learning_rate, batch_size, accumulate, schedule, warmup, weight_decay, clip_norm, average, patience
-    )
+    settings = settings_of(epochs, learning_rate, **knobs)
     rises = replacing == "linear"
     before_step = partial(_replace, predecessor, seed=run.seed, rate=rate, replaced_by=replaced_by, rises=rises)
     goal = TrainingLoss({"labels": (1.0, labels)})

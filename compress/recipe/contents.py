@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from compress.knobs import docstrings_of, knobs_of
 from compress.recipe.signatures import public_name
 from compress.sources import tree_of
 
@@ -60,6 +62,13 @@ def parameter_texts(text: str, names: list[str]) -> dict[str, str]:
         else:
             current = ""
     return found
+
+
+def meanings(function: Callable[..., Any], text: str, names: list[str]) -> dict[str, str]:
+    """Return what is written about each parameter: in the function's docstring `text`, else in that of its knobs."""
+    knobs = knobs_of(function)
+    shared = parameter_texts(docstrings_of(knobs), names) if knobs else {}
+    return shared | parameter_texts(text, names)
 
 
 def _entry(name: str, module: str) -> Entry:

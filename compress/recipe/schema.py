@@ -11,7 +11,7 @@ import compress.objectives as objectives
 import compress.tasks as tasks
 from compress import targets
 from compress.recipe.checking import DATA_KEYS, DEFAULT_KIND, DEFAULT_SEED, LARGEST_SEED
-from compress.recipe.contents import docstring, parameter_texts
+from compress.recipe.contents import docstring, meanings
 from compress.recipe.plan import Benchmark, Gates
 from compress.recipe.signatures import Table, argument_model, load_signature, names_a_step, public_name, takes_any_key
 from compress.tasks.data.files import listed
@@ -94,11 +94,11 @@ def _items(table: Table, beside: Mapping[str, Schema], definitions: Schema) -> l
 
 
 def _arguments(function: Callable[..., Any], text: str, definitions: Schema, leave_out: tuple[str, ...] = ()) -> Schema:
-    """Return the schema of a function's arguments, with what its docstring says about each."""
+    """Return the schema of a function's arguments, with what is written about each."""
     schema = argument_model(function, leave_out).model_json_schema(ref_template="#/$defs/{model}")
     definitions.update(schema.pop("$defs", {}))
     properties = schema.setdefault("properties", {})
-    texts = parameter_texts(text, list(properties))
+    texts = meanings(function, text, list(properties))
     for name, said in properties.items():
         said.pop("title", None)
         if name in texts:

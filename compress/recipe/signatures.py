@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from compress.knobs import signature_of
 from compress.recipe.mistakes import KeyPath, Mistakes, nearest, shown, stands_for, unknown
 from compress.recipe.slices import sliced
 from compress.recipe.words import choices, in_words
@@ -54,9 +55,9 @@ def recipe_parameters(function: Callable[..., Any]) -> dict[str, inspect.Paramet
     """Return the parameters that a recipe may give, with annotations evaluated.
 
     Left out are the first positional parameter (the model), `*args`, `**kwargs` and what the pipeline
-    supplies; their annotations are not evaluated. Models are given as the names of steps.
+    supplies; their annotations are not evaluated. Knobs are parameters like others. Models are given as the names of steps.
     """
-    found = list(inspect.signature(function).parameters.values())
+    found = list(signature_of(function).parameters.values())
     if found and found[0].kind is not inspect.Parameter.KEYWORD_ONLY and not inspect.isclass(function):
         found = found[1:]
     skipped = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -65,8 +66,8 @@ def recipe_parameters(function: Callable[..., Any]) -> dict[str, inspect.Paramet
 
 
 def takes_any_key(function: Callable[..., Any]) -> bool:
-    """Say whether a function has `**kwargs`, so that its signature cannot tell which keys are wrong."""
-    return any(one.kind is inspect.Parameter.VAR_KEYWORD for one in inspect.signature(function).parameters.values())
+    """Say whether a function has `**kwargs` that are no knobs, so that its signature cannot tell which keys are wrong."""
+    return any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature_of(function).parameters.values())
 
 
 def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:

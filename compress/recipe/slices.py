@@ -47,7 +47,8 @@ def sliced(module: str, function: str, skips: Callable[[str], bool]) -> Callable
 
 def _annotations(arguments: ast.arguments, skips: Callable[[str], bool]) -> Iterator[ast.AST]:
     positional = [*arguments.posonlyargs, *arguments.args][1:]
-    for one in [*positional, *arguments.kwonlyargs]:
+    knobs = [arguments.kwarg] if arguments.kwarg else []
+    for one in [*positional, *arguments.kwonlyargs, *knobs]:
         if one.annotation is not None and not skips(one.arg):
             yield one.annotation
 

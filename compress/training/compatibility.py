@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec
 
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.knobs import signature_of
 from compress.models.traits import why_not_cut
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def labels_aligned(*, trains: bool = False) -> Callable[[Method[P]], Method[P]]:
     """
 
     def decorated(method: Method[P]) -> Method[P]:
-        signature = inspect.signature(method)
+        signature = signature_of(method)
 
         @functools.wraps(method)
         def with_aligned(*args: P.args, **kwargs: P.kwargs) -> PreTrainedModel:

@@ -1,11 +1,14 @@
-"""The knobs of the training loop, one type for each, shared by the methods that train."""
+"""The knobs of the training loop, shared by the methods that train: types, ranges, defaults and meaning, each told once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from typing_extensions import TypedDict, Unpack
+
+from compress.knobs import defaults_of
 
 Epochs = Annotated[float, Field(gt=0, le=1000, description="passes over the training part; more costs time in proportion")]
 LearningRate = Annotated[float, Field(gt=0, lt=1, description="highest learning rate of AdamW, reached after warm-up")]
@@ -13,24 +16,46 @@ MaxLength = Annotated[
     int | None, Field(ge=4, le=1 << 20, description="tokens of each text to read; null: all that the task gives")
 ]
 BatchSize = Annotated[int, Field(ge=1, le=65536, description="examples per forward pass, over all processes")]
-Accumulate = Annotated[int, Field(ge=1, le=4096, description="batches per optimizer step")]
-Schedule = Annotated[Literal["linear", "cosine", "constant"], Field(description="how the learning rate falls after warm-up")]
-Warmup = Annotated[float, Field(ge=0, lt=1, description="fraction of all optimizer steps in which the rate rises")]
-WeightDecay = Annotated[float, Field(ge=0, lt=1, description="decoupled decay; biases and LayerNorm are left out")]
 Average = Annotated[
-    float,
-    Field(ge=0, le=1, description="last fraction of the steps whose weights are averaged into the result; 0 takes the last"),
+    float, Field(ge=0, le=1, description="last fraction of the steps whose weights are averaged into the result")
 ]
-ClipNorm = Annotated[float, Field(gt=0, description="largest norm of the gradient over all parameters")]
-Patience = Annotated[
-    int | None,
-    Field(ge=1, description="stop after so many epochs without a better selection metric; null never stops early"),
-]
+
+
+class StepKnobs(TypedDict, total=False):
+    """How AdamW goes through the training part; a method that trains takes them as `**knobs: Unpack[StepKnobs]`.
+
+    Args:
+        batch_size: Examples per forward pass, over all processes.
+        accumulate: Batches per optimizer step.
+        schedule: How the rate falls after warm-up.
+        warmup: Fraction of the steps in which the rate rises.
+        weight_decay: Decoupled decay of all weights but biases and LayerNorm.
+        clip_norm: Largest norm of the gradient over all parameters.
+    """
+
+    batch_size: Annotated[BatchSize, Field(default=64)]
+    accumulate: Annotated[int, Field(default=1, ge=1, le=4096)]
+    schedule: Annotated[Literal["linear", "cosine", "constant"], Field(default="linear")]
+    warmup: Annotated[float, Field(default=0.1, ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(default=0.01, ge=0, lt=1)]
+    clip_norm: Annotated[float, Field(default=1.0, gt=0)]
+
+
+class TrainingKnobs(StepKnobs, total=False):
+    """The same, and which of the weights on the way become the result.
+
+    Args:
+        average: Last fraction of the steps whose weights are averaged into the result; 0 takes the last.
+        patience: Epochs without a better selection metric before stopping; null never stops early.
+    """
+
+    average: Annotated[Average, Field(default=0.0)]
+    patience: Annotated[int | None, Field(default=None, ge=1)]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; the fields are those of the methods' signatures."""
+    """How to train; the fields are those of the methods' signatures, see `TrainingKnobs`."""
 
     epochs: float
     learning_rate: float
@@ -42,3 +67,9 @@ class Settings:
     clip_norm: float
     average: float
     patience: int | None
+
+
+def settings_of(epochs: float, learning_rate: float, **knobs: Unpack[TrainingKnobs]) -> Settings:
+    """Return how to train, where a knob that is not given has its default."""
+    chosen: dict[str, Any] = {**defaults_of(TrainingKnobs), **knobs}
+    return Settings(epochs, learning_rate, **chosen)

@@ -17,6 +17,7 @@ LADDER = (
         "disk",
         "errors",
         "facts",
+        "knobs",
         "labels",
         "log",
         "marks",

@@ -20,7 +20,7 @@ import compress.runtimes
 import compress.targets
 import compress.tasks
 from compress.recipe import read_recipe_text
-from compress.recipe.contents import parameter_texts
+from compress.recipe.contents import meanings
 from compress.recipe.signatures import public_name
 from compress.runtimes.table import RUNTIMES
 from tests.pages import PAGES, blocks
@@ -91,7 +91,7 @@ def test_an_example_owes_what_every_entry_owes(example: str) -> None:
         text = inspect.getdoc(told) or ""
         assert re.search(r"^Source: .*(\d{4}|https://)", text, re.MULTILINE)
         parameters = list(inspect.signature(told).parameters) if callable(told) else []
-        described = parameter_texts(text, parameters)
+        described = meanings(told, text, parameters) if parameters else {}
         assert [parameter for parameter in parameters if not described.get(parameter)] == []
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from compress import methods, objectives, targets, tasks
-from compress.recipe.contents import parameter_texts, summaries
+from compress.recipe.contents import meanings, summaries
 from compress.recipe.signatures import argument_model, public_name
 
 TABLES = {
@@ -80,7 +80,7 @@ def test_an_entry_says_what_it_does_where_it_is_from_and_what_each_parameter_mea
     assert text.splitlines()[0].endswith(".")
     assert re.search(r"^Source: .*(\d{4}|https://)", text, re.MULTILINE | re.DOTALL)
     parameters = list(inspect.signature(entry).parameters) if callable(entry) else []
-    described = parameter_texts(text, parameters)
+    described = meanings(entry, text, parameters) if parameters else {}
     assert [parameter for parameter in parameters if not described.get(parameter)] == []
 
 

@@ -6,11 +6,13 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
 from compress.recipe import Entry, summaries
-from compress.recipe.contents import parameter_texts
+from compress.recipe.contents import meanings, parameter_texts
+from compress.training.settings import StepKnobs
 
 
 def test_an_entry_has_its_first_line_and_its_source_over_several_lines() -> None:
@@ -55,3 +57,15 @@ def test_listing_the_real_tables_imports_none_of_their_modules() -> None:
 def test_what_a_docstring_says_about_a_parameter_is_joined_over_its_lines() -> None:
     text = "Do it.\n\nArgs:\n    one: First,\n        and more.\n    two: Second.\n\n    three: no parameter\n"
     assert parameter_texts(text, ["one", "two"]) == {"one": "First, and more.", "two": "Second."}
+
+
+def _trains(model: str, *, rate: float, **knobs: Unpack[StepKnobs]) -> None: ...
+
+
+def test_a_knob_means_what_is_written_where_it_is_shared_unless_the_function_says_more() -> None:
+    text = "Args:\n    rate: How fast.\n    warmup: Hours.\n"
+    assert meanings(_trains, text, ["rate", "warmup", "accumulate"]) == {
+        "rate": "How fast.",
+        "warmup": "Hours.",
+        "accumulate": "Batches per optimizer step.",
+    }

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from compress.arguments import wrong_together
+from compress.knobs import signature_of
 from compress.recipe.slices import sliced
 
 HEAVY = """\
@@ -22,7 +23,7 @@ from __future__ import annotations
 import no_such_library
 from no_such_library import Model
 from slices_heavy import Task
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Unpack
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
@@ -42,6 +43,14 @@ class Options(TypedDict, total=False):
 
 
 Options.__pydantic_config__ = ConfigDict(extra="forbid")
+
+
+class Knobs(Options, total=False):
+    """More of it."""
+
+    rate: Annotated[float, Field(default=0.5)]
+
+
 MEANINGS = {"first": 1}
 MEANINGS["second"] = 2
 
@@ -66,6 +75,9 @@ def method(model: Model, *, task: Task, count: Count = MEANINGS["second"], optio
 
 
 async def waits(model): ...
+
+
+def trains(model: Model, **knobs: Unpack[Knobs]) -> Model: ...
 
 
 method_of = method
@@ -106,6 +118,18 @@ def test_types_of_the_module_are_made_with_all_that_is_said_about_them(modules: 
     assert set(get_type_hints(names["Options"])) == {"how", "count"}
     assert names["Count"].__metadata__[0].metadata[1].le == 9
     assert "Task" not in names
+
+
+def test_knobs_are_made_with_what_they_extend(modules: str) -> None:
+    function = sliced(modules, "trains", _skips)
+    assert function is not None
+    assert [(one.name, one.default) for one in signature_of(function).parameters.values()] == [
+        ("model", inspect.Parameter.empty),
+        ("how", inspect.Parameter.empty),
+        ("count", inspect.Parameter.empty),
+        ("rate", 0.5),
+    ]
+    assert "Model" not in function.__globals__
 
 
 def test_what_is_checked_together_runs_with_the_functions_that_it_calls(modules: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from compress.knobs import docstrings_of, knobs_of, spelled_out
 from compress.methods import METHODS
 from compress.objectives import OBJECTIVES
 from compress.recipe import summaries
@@ -16,6 +17,7 @@ from compress.runtimes.table import load_runtime
 from compress.targets import TARGETS, runtime_of
 from compress.tasks import TASKS
 from compress.tasks.kind import load_kind
+from compress.training.settings import TrainingKnobs
 from tools.reference.prose import cell, page, prose, table, value
 
 KINDS: dict[str, tuple[str, Mapping[str, str]]] = {
@@ -24,6 +26,7 @@ KINDS: dict[str, tuple[str, Mapping[str, str]]] = {
     "targets": ("target", TARGETS),
     "tasks": ("task", TASKS),
 }
+KNOBS = "Training knobs"
 DETAILED = ("methods", "objectives", "targets", "tasks")
 INTRODUCTIONS = {
     "methods": "A method is a step of a recipe and a function of Python: a torch model in, another torch model out. The keys "
@@ -58,7 +61,8 @@ def entries_page(name: str) -> str:
     """Tell of every entry of a table: what it does, where it is from, its keys with defaults and meaning."""
     _, entries = KINDS[name]
     parts = [part for entry, module in entries.items() for part in _entry(name, entry, module)]
-    return page(name.capitalize(), INTRODUCTIONS[name], *parts)
+    shared = _training_knobs() if name == "methods" else []
+    return page(name.capitalize(), INTRODUCTIONS[name], *parts, *shared)
 
 
 def _entry(name: str, entry: str, module: str) -> list[str]:
@@ -73,7 +77,16 @@ def _entry(name: str, entry: str, module: str) -> list[str]:
         return [heading, prose(text), _facts(entry), f"More: [{entry}](../tasks/{entry}.md)."]
     function = load_signature(entries_of(name), entry)
     parameters = recipe_parameters(function)
+    knobs = knobs_of(function)
     texts = parameter_texts(text, list(parameters))
+    shared = [one.name for one in spelled_out(knobs) if one.name not in texts] if knobs else []
+    own = {key: one for key, one in parameters.items() if key not in shared}
+    keys = _keys(own, texts) if own else "It has no keys."
+    where = [f"What runs its file: {load_runtime(runtime_of(entry)).title}."] if name == "targets" else []
+    return [heading, prose(told), *where, keys, *([_link(shared)] if shared else []), prose(returns)]
+
+
+def _keys(parameters: Mapping[str, inspect.Parameter], texts: Mapping[str, str]) -> str:
     rows = [
         (
             f"`{key}`",
@@ -83,9 +96,18 @@ def _entry(name: str, entry: str, module: str) -> list[str]:
         )
         for key, one in parameters.items()
     ]
-    keys = table(("key", "allowed", "default", "what it means"), rows) if rows else "It has no keys."
-    where = [f"What runs its file: {load_runtime(runtime_of(entry)).title}."] if name == "targets" else []
-    return [heading, prose(told), *where, keys, prose(returns)]
+    return table(("key", "allowed", "default", "what it means"), rows)
+
+
+def _link(shared: Sequence[str]) -> str:
+    return f"And [training knobs](#{KNOBS.lower().replace(' ', '-')}): {', '.join(f'`{key}`' for key in shared)}."
+
+
+def _training_knobs() -> list[str]:
+    """What the methods that train share, told once."""
+    parameters = {one.name: one for one in spelled_out(TrainingKnobs)}
+    told = "Keys that mean the same, with the same defaults, in every method that names them; what one adds stands there."
+    return [f"## {KNOBS}", told, _keys(parameters, parameter_texts(docstrings_of(TrainingKnobs), list(parameters)))]
 
 
 def _facts(entry: str) -> str:

@@ -19,7 +19,11 @@ def python_page() -> str:
     others = [name for name in compress.__all__ if name not in METHODS]
     named = sorted(others, key=lambda name: FLOW.index(name) if name in FLOW else len(FLOW))
     parts = [part for name in named for part in _told(name)]
-    parts += ["## Methods", "Each takes a model and keyword arguments, and returns a new model; the first one stays as it is."]
+    parts += [
+        "## Methods",
+        "Each takes a model and keyword arguments, and returns a new model; the first one stays as it is. `**knobs` are the "
+        "[training knobs](methods.md#training-knobs), each a keyword argument.",
+    ]
     for name in METHODS:
         function = getattr(compress, name)
         first = (inspect.getdoc(function) or "").partition("\n")[0]
@@ -43,9 +47,9 @@ def _told(name: str) -> list[str]:
 
 
 def signature(name: str, function: Callable[..., Any]) -> str:
-    """A signature as code, one parameter to a line where it is long; annotations as the source has them, limits left out."""
+    """A signature as code, one parameter to a line where it is long; as the source has it, annotations left out."""
     parameters, seen_keyword = [], False
-    for one in inspect.signature(function).parameters.values():
+    for one in inspect.signature(inspect.unwrap(function)).parameters.values():
         if one.name == "self":
             continue
         if one.kind is one.KEYWORD_ONLY and not seen_keyword:
