@@ -11,11 +11,21 @@ from hypothesis import settings
 from transformers import PreTrainedModel
 
 from compress.tasks.labelled import Task
+from tests.exported_once import exported_once
 from tests.tiny_models import tiny_bert, toy_task
 
 settings.register_profile("default", max_examples=150, deadline=None, derandomize=True, database=None)
 settings.register_profile("thorough", max_examples=2000, deadline=None, print_blob=True, database=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Export each tiny model once, in whichever process first needs it."""
+    room = tmp_path_factory.getbasetemp()
+    shared = room.parent if "PYTEST_XDIST_WORKER" in os.environ else room
+    with exported_once(shared / "graphs"):
+        yield
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCHEMA = 2
-Shape = tuple[int, int]
+LayerShape = tuple[int, int]
 """Heads and neurons of a layer."""
 Points = tuple[tuple[int, float], ...]
 """(count, milliseconds) from count 0 on, counts and times rising."""
@@ -107,12 +107,12 @@ class BlockTimes:
     parts_ms: float = 1.0
     stretch: float = 1.0
 
-    def layer_ms(self, shape: Shape, *, last: bool = False) -> float:
+    def layer_ms(self, shape: LayerShape, *, last: bool = False) -> float:
         """What a layer with so many heads and neurons takes alone."""
         heads, neurons = (self.last_heads, self.last_neurons) if last else (self.heads, self.neurons)
         return _between(heads, shape[0]) + _between(neurons, shape[1])
 
-    def model_ms(self, shapes: Sequence[Shape]) -> float:
+    def model_ms(self, shapes: Sequence[LayerShape]) -> float:
         """What a model of layers with so many heads and neurons takes."""
         alone = sum(self.layer_ms(one, last=one_is_last) for one, one_is_last in _marked(shapes))
         return self.together_ms(alone)
@@ -121,7 +121,7 @@ class BlockTimes:
         """What a model takes whose parts take so long alone."""
         return self.base_ms + alone_ms * (1 + self._growth * alone_ms)
 
-    def refitted(self, seen: Sequence[tuple[Sequence[Shape], float]]) -> BlockTimes:
+    def refitted(self, seen: Sequence[tuple[Sequence[LayerShape], float]]) -> BlockTimes:
         """The table with all attention, and all feed-forward parts, taking so many times as long as fits what whole models
         were measured to take; near to as long as before where these do not tell.
 
@@ -159,7 +159,7 @@ class BlockTimes:
     def _growth(self) -> float:
         return (self.stretch - 1) / self.parts_ms
 
-    def costs(self, shapes: Sequence[Shape]) -> Costs:
+    def costs(self, shapes: Sequence[LayerShape]) -> Costs:
         """What a model of such layers takes, by part, with fewer heads and neurons, in milliseconds."""
         tables = [(self.last_heads, self.last_neurons) if last else (self.heads, self.neurons) for _, last in _marked(shapes)]
         heads, neurons = (
@@ -172,7 +172,7 @@ class BlockTimes:
         return Costs(heads, neurons, self.base_ms)
 
 
-def _marked(shapes: Sequence[Shape]) -> list[tuple[Shape, bool]]:
+def _marked(shapes: Sequence[LayerShape]) -> list[tuple[LayerShape, bool]]:
     return [(shape, number == len(shapes)) for number, shape in enumerate(shapes, 1)]
 
 
@@ -184,7 +184,7 @@ def _between(points: Points, count: int) -> float:
     return float(np.interp(count, counts, times))
 
 
-def shapes_of(model: PreTrainedModel) -> list[Shape]:
+def shapes_of(model: PreTrainedModel) -> list[LayerShape]:
     """Heads and neurons of each layer."""
     return [(layer["heads"], layer["intermediate"]) for layer in read_structure(model)["layers"]]
 
@@ -260,7 +260,7 @@ def _measured(model: PreTrainedModel, task: Task, setting: Setting, progress: Pr
     return assembled(taken, shapes, alike=alike, first=first)
 
 
-def measured_counts(shapes: Sequence[Shape], *, quick: bool = False) -> tuple[list[int], list[int]]:
+def measured_counts(shapes: Sequence[LayerShape], *, quick: bool = False) -> tuple[list[int], list[int]]:
     """The numbers of heads and of neurons that are measured: all, a part of them, and almost none."""
     heads, neurons = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
     if quick:
@@ -273,7 +273,7 @@ def measured_counts(shapes: Sequence[Shape], *, quick: bool = False) -> tuple[li
 Parts = list[tuple[int, int, int]]
 
 
-def _parts(shapes: Sequence[Shape], counts: tuple[list[int], list[int]], alike: int, first: bool) -> dict[str, Parts]:
+def _parts(shapes: Sequence[LayerShape], counts: tuple[list[int], list[int]], alike: int, first: bool) -> dict[str, Parts]:
     """What each file is made of: (layer of the model, heads, neurons) of each of its layers."""
     attentive = max(range(len(shapes)), key=lambda layer: shapes[layer][0])
     broad = max(range(len(shapes)), key=lambda layer: shapes[layer][1])
@@ -296,7 +296,7 @@ def _cut(model: PreTrainedModel, parts: Parts) -> PreTrainedModel:
     return keep_neurons(fewer, [range(neurons) for _, _, neurons in parts])
 
 
-def assembled(taken: Mapping[str, float], shapes: Sequence[Shape], *, alike: int, first: bool) -> BlockTimes:
+def assembled(taken: Mapping[str, float], shapes: Sequence[LayerShape], *, alike: int, first: bool) -> BlockTimes:
     """Make the table of what the files took.
 
     Args:

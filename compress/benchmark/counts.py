@@ -37,7 +37,7 @@ PRODUCTS = frozenset(
         "QGemm",
     }
 )
-Shape = list[int]
+Dimensions = list[int]
 
 
 def size_bytes(subject: Subject) -> int:
@@ -164,7 +164,7 @@ def _node_macs(node: dict[str, Any]) -> int:
     return 0
 
 
-def _shapes(told: list[dict[str, Shape]]) -> list[Shape]:
+def _shapes(told: list[dict[str, Dimensions]]) -> list[Dimensions]:
     return [next(iter(one.values()), []) for one in told]
 
 

@@ -46,10 +46,10 @@ SHAPES: dict[str, dict[str, int]] = {
     "albert_base": {"layers": 12, "width": 768, "intermediate": 3072, "heads": 12, "embedding": 128, "groups": 1},
 }
 """TinyBERT's, MiniLM's, those of Turc et al. 2019, MobileBERT's and ALBERT's."""
-Kind = Annotated[
+StudentKind = Annotated[
     Literal["bert", "distilbert", "mobilebert", "albert", "bilstm", "static"], Field(description="family of the student")
 ]
-Shape = Literal[
+ShapeName = Literal[
     "tinybert4", "tinybert6", "minilm6", "minilm12", "bert_tiny", "bert_mini", "bert_small", "mobilebert", "albert_base"
 ]
 Count = Annotated[int | None, Field(ge=1, le=1 << 16)]
@@ -60,8 +60,8 @@ LayerIndex = Annotated[int, Field(ge=0)]
 def build_student(
     model: PreTrainedModel,
     *,
-    kind: Kind = "bert",
-    shape: Shape | None = None,
+    kind: StudentKind = "bert",
+    shape: ShapeName | None = None,
     layers: Count = None,
     width: Count = None,
     intermediate: Count = None,

@@ -55,7 +55,7 @@ def factorize_embedding(
     pieces occur; and LayerNorm stays behind the Linear, where the table's own LayerNorm was.
 
     Args:
-        model: A BERT, DistilBERT, MobileBERT or ALBERT; stays as it is.
+        model: Any with an encoder; stays as it is.
         task: The texts of its training part tell how often pieces occur; the evaluation split is not touched.
         rank: Columns of the table; give this or `energy`. Multiples of 8 suit the kernels, even numbers 4-bit tables.
         energy: The share of the rows' weighted spread about their mean that the rank is to keep; give this or `rank`.

@@ -14,7 +14,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, within_range
-from compress.benchmark.block_times import BlockTimes, Setting, Shape, model_times, shapes_of
+from compress.benchmark.block_times import BlockTimes, LayerShape, Setting, model_times, shapes_of
 from compress.errors import raise_together
 from compress.models.head import SINGLE_LABEL_HEAD
 from compress.models.layout import encoder_layers
@@ -298,12 +298,12 @@ def _measured(models: Mapping[str, PreTrainedModel], search: _Search) -> dict[st
 
 def _best_structure(
     student: PreTrainedModel, parts: Sequence[Parts], budget: Budget, search: _Search, random: np.random.Generator
-) -> tuple[list[Shape], float]:
+) -> tuple[list[LayerShape], float]:
     """The structure whose answers are nearest to the incoming model's, of those that are best for some weights of the layers.
 
     The first trial weighs all layers alike, others draw weights at random, and the rest draw some of the best ones anew.
     """
-    tried: dict[tuple[Shape, ...], float] = {}
+    tried: dict[tuple[LayerShape, ...], float] = {}
     best_weights, best = np.ones((len(parts), 2)), torch.inf
     for trial in range(search.trials):
         weights = best_weights

@@ -19,7 +19,7 @@ from compress.models.surgery import copy_of
 from compress.models.traits import why_not_cut
 from compress.objectives.outputs import Batch, Outputs
 from compress.pruning.guesses import cut_to, left_unevenly
-from compress.pruning.masks import SCORES, Mask, Shape, burn_in, masked_linears, with_masks
+from compress.pruning.masks import SCORES, Mask, UnitShape, burn_in, masked_linears, with_masks
 from compress.pruning.sparsity import (
     Importance,
     count_removed,
@@ -64,7 +64,7 @@ def prune_weights(
     task: Task,
     fraction: Annotated[float, Field(gt=0, lt=1, description="of the units of the encoder that is removed in the end")],
     importance: Annotated[Importance, Field(description="what tells which units go")] = "magnitude",
-    shape: Annotated[Shape, Field(description="units: weights, blocks, or whole heads and neurons")] = "weight",
+    shape: Annotated[UnitShape, Field(description="units: weights, blocks, or whole heads and neurons")] = "weight",
     block: Annotated[
         list[Side] | None, Field(min_length=2, max_length=2, description="rows and columns of a block, for shape block")
     ] = None,
@@ -158,7 +158,9 @@ def prune_weights(
     return result.eval()
 
 
-def _rehearsed(model: PreTrainedModel, importance: Importance, shape: Shape, fraction: float, guess: Guess) -> PreTrainedModel:
+def _rehearsed(
+    model: PreTrainedModel, importance: Importance, shape: UnitShape, fraction: float, guess: Guess
+) -> PreTrainedModel:
     """The copy without the heads and neurons that go: so many of each layer, or nobody knows of which, or none at all."""
     layers = distinct_layers(model)
     heads, neurons = [head_count(layer) for layer in layers], [neuron_count(layer) for layer in layers]

@@ -17,7 +17,7 @@ from compress.models.attention.long_attention import DEFAULTS, Reformer, attenti
 from compress.models.families import why_not
 from compress.models.heads import check_reads_whole
 from compress.models.layout import encoder_layers, head_count
-from compress.models.states import Kind, recorded
+from compress.models.states import StateKind, recorded
 from compress.models.surgery import copy_of
 from compress.models.traits import why_too_late
 from compress.models.vocabulary import extend_positions
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 TEXTS, TOKENS, RECALLED = 4, 1024, 8
 """How many texts, tokens of each, and tokens that a query attends to most, are looked at for what hashing finds."""
-ENDS: tuple[Kind, Kind] = ("query", "key")
+ENDS: tuple[StateKind, StateKind] = ("query", "key")
 
 
 def _wrong(

@@ -45,7 +45,7 @@ def trim_vocabulary(
     Differs: what a vocabulary misses is counted on texts that it was not made of.
 
     Args:
-        model: A BERT, DistilBERT, MobileBERT or ALBERT with a WordPiece tokenizer; it stays as it is, its tokenizer too.
+        model: Any with an encoder and a WordPiece tokenizer; it stays as it is, its tokenizer too.
         task: The pieces of its training part stay; those of its selection part tell what is missed. The evaluation split is
             not touched.
         min_count: Fewer occurrences, and the piece goes.

@@ -20,11 +20,11 @@ from compress.models.attention.segments import joined, segments_of
 from compress.models.families import family_of
 from compress.models.layout import encoder_layers, head_count, projections_of
 
-Kind = Literal["hidden", "first", "query", "key", "value", "scores"]
-State = tuple[Kind, int]
+StateKind = Literal["hidden", "first", "query", "key", "value", "scores"]
+State = tuple[StateKind, int]
 States = dict[State, torch.Tensor]
 
-PROJECTIONS: tuple[Kind, ...] = ("query", "key", "value")
+PROJECTIONS: tuple[StateKind, ...] = ("query", "key", "value")
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ def recorded(model: PreTrainedModel, wanted: Collection[State]) -> Iterator[Stat
 
     Args:
         model: Is left as it is.
-        wanted: Kind and layer of each. hidden: a layer's output, (batch, length, width); first: its first token alone,
+        wanted: StateKind and layer of each. hidden: a layer's output, (batch, length, width); first: its first token alone,
             (batch, 1, width); query, key, value: a projection's output, (batch, length, heads * head size); scores: the
             products of queries and keys over the root of the head's size, before mask and softmax,
             (batch, heads, length, length).
@@ -106,7 +106,7 @@ def _kept(found: States, state: State) -> Callable[[Any], None]:
     return keep
 
 
-def _hidden_kept(found: States, kind: Kind, number: int) -> Callable[[Any], None]:
+def _hidden_kept(found: States, kind: StateKind, number: int) -> Callable[[Any], None]:
     def keep(value: Any) -> None:
         state: torch.Tensor = value[0] if isinstance(value, tuple) else value
         found[kind, number] = state[:, :1] if kind == "first" else state

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from compress.models.states import Kind
+from compress.models.states import StateKind
 from compress.objectives.layer_map import each_layer
 from compress.objectives.outputs import Batch, Outputs, Pairs, mean_over
 
@@ -47,7 +47,7 @@ def compared(
     the first tokens alone where no others were computed."""
     for own, wanted in batch.taught(pairs):
         is_whole = ("hidden", own) in student.states and ("hidden", wanted) in teacher.states
-        kind: Kind = "hidden" if is_whole else "first"
+        kind: StateKind = "hidden" if is_whole else "first"
         yield projected(student.states[kind, own], projection), teacher.states[kind, wanted].float()
 
 

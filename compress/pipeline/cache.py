@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 KIND = "cache"
 FACTS = "facts.json"
 WAIT_SECONDS = 2.0
-KINDS = ("steps", "exports", "measurements", "answers")
+ROOMS = ("steps", "exports", "measurements", "answers")
 READ_BY_LOADERS = (".json", ".safetensors", ".txt", ".model", ".onnx", ".data", ".bin", ".jinja")
 _OF_KEY = re.compile(r"[0-9a-f]{24}(\.lock|\.partial.*|\.kept.*)?|times")
 
@@ -273,7 +273,7 @@ def _why_foreign(folder: Path) -> str | None:
         return f"is the folder of a {kind}"
     if kind is None and not _is_unmarked_cache(folder):
         return f"is no cache of ours, since it holds {held(folder)}"
-    linked = [name for name in KINDS if (folder / name).is_symlink()]
+    linked = [name for name in ROOMS if (folder / name).is_symlink()]
     return f"holds a link, {linked[0]}, and links are not followed" if linked else None
 
 
@@ -281,7 +281,7 @@ def _is_unmarked_cache(folder: Path) -> bool:
     """Whether a folder holds what caches held before they were marked, and nothing else."""
     kinds = [entry for entry in folder.iterdir() if not entry.name.startswith(".probe.")]
     return all(
-        one.name in KINDS and one.is_dir() and all(_OF_KEY.fullmatch(entry.name) for entry in one.iterdir()) for one in kinds
+        one.name in ROOMS and one.is_dir() and all(_OF_KEY.fullmatch(entry.name) for entry in one.iterdir()) for one in kinds
     )
 
 

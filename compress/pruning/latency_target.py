@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from compress.arguments import one_of_two
-from compress.benchmark.block_times import BlockTimes, Setting, Shape
+from compress.benchmark.block_times import BlockTimes, LayerShape, Setting
 from compress.errors import InputError
 from compress.pruning.time_budget import fastest_ms
 
@@ -90,7 +90,7 @@ def budgets_of(
     return [*cuts, wanted]
 
 
-def tell_what_pays(times: BlockTimes, setting: Setting, shapes: Sequence[Shape]) -> None:
+def tell_what_pays(times: BlockTimes, setting: Setting, shapes: Sequence[LayerShape]) -> None:
     """Say aloud when narrower layers are hardly faster, so that only fewer of them are."""
     shape = max(shapes)
     whole, half = times.layer_ms(shape), times.layer_ms((shape[0] // 2, shape[1] // 2))

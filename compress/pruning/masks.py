@@ -15,7 +15,7 @@ from compress.models.families import family_of_layer
 from compress.models.layout import distinct_layers, head_count, neuron_count
 from compress.models.surgery import copy_of
 
-Shape = Literal["weight", "block", "head_row"]
+UnitShape = Literal["weight", "block", "head_row"]
 SCORES = ".scores"
 """How the names of learned scores end."""
 
@@ -72,7 +72,7 @@ class Masked(nn.Module):
 
 
 def with_masks(
-    model: PreTrainedModel, *, shape: Shape, block: Sequence[int] = (1, 1), learned: bool = False
+    model: PreTrainedModel, *, shape: UnitShape, block: Sequence[int] = (1, 1), learned: bool = False
 ) -> PreTrainedModel:
     """Copy the model with masks, all open, over the Linears of its encoder.
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.benchmark.block_times import LANES, Shape
+from compress.benchmark.block_times import LANES, LayerShape
 from compress.log import Progress
 from compress.models.families import family_of_layer
 from compress.models.layout import encoder_layers, head_count, head_size, neuron_count, reads_first_token_only
@@ -130,13 +130,13 @@ def _taking(
     return hook
 
 
-def kept_layers(structure: Sequence[Shape]) -> list[int]:
+def kept_layers(structure: Sequence[LayerShape]) -> list[int]:
     """The layers that are not dropped."""
     return [index for index, shape in enumerate(structure) if shape != DROPPED]
 
 
 @torch.no_grad()
-def stitched(model: PreTrainedModel, parts: Sequence[Parts], structure: Sequence[Shape]) -> PreTrainedModel:
+def stitched(model: PreTrainedModel, parts: Sequence[Parts], structure: Sequence[LayerShape]) -> PreTrainedModel:
     """A copy of the model with so many heads and neurons in each layer, the output Linears as pruning has left them.
 
     Args:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compress.benchmark.block_times import BlockTimes, Shape
+from compress.benchmark.block_times import BlockTimes, LayerShape
 from compress.errors import InputError
 
 BUCKETS = 2000
-DROPPED: Shape = (0, 0)
+DROPPED: LayerShape = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Losses:
     neurons: dict[int, float]
 
     @property
-    def shapes(self) -> list[Shape]:
+    def shapes(self) -> list[LayerShape]:
         """Every shape that the layer may take; without heads and neurons it goes as a whole, norms included."""
         return [(heads, neurons) for heads in self.heads for neurons in self.neurons]
 
@@ -65,7 +65,7 @@ class Budget:
             for shapes in self.shapes
         ]
 
-    def best(self, weights: np.ndarray) -> list[Shape]:
+    def best(self, weights: np.ndarray) -> list[LayerShape]:
         """The shape of each layer, where a layer's losses in attention and feed-forward part count `weights`, (layers, 2)."""
         losses = [
             np.array([weight[0] * one.heads[heads] + weight[1] * one.neurons[neurons] for heads, neurons in shapes])
@@ -87,7 +87,7 @@ class Budget:
         end = min(range(len(ends)), key=lambda layer: ends[layer][0])
         return self._traced(chosen, end, ends[end][1])
 
-    def _traced(self, chosen: Sequence[np.ndarray], end: int, shape: int) -> list[Shape]:
+    def _traced(self, chosen: Sequence[np.ndarray], end: int, shape: int) -> list[LayerShape]:
         structure = [DROPPED] * len(self.shapes)
         structure[end] = self.shapes[end][shape]
         left = BUCKETS - int(self.last[end][shape])

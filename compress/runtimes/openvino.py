@@ -14,7 +14,7 @@ import numpy as np
 
 from compress.errors import InputError, last_line
 from compress.run_errors import refuse_run
-from compress.runtimes.runtime import INPUTS, LOGITS, Kernels, Runtime, Session, Shape, Usage
+from compress.runtimes.runtime import INPUTS, LOGITS, Dimensions, Kernels, Runtime, Session, Usage
 
 if TYPE_CHECKING:
     from compress.runtimes.runtime import Batch
@@ -67,7 +67,7 @@ def open_graph(path: Path, *, threads: int = 0, precision: str = "auto") -> Sess
     return Session(run, shapes_of(compiled), outputs, lambda: kernels_of(operators_of(compiled), path))
 
 
-def shapes_of(compiled: Any) -> dict[str, Shape]:
+def shapes_of(compiled: Any) -> dict[str, Dimensions]:
     """Names and shapes of the inputs, None for sizes that are free."""
     return {
         one.get_any_name(): tuple(None if size.is_dynamic else size.get_length() for size in one.partial_shape)

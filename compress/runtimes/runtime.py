@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LOGITS = "logits"
-Shape = tuple[int | None, ...]
+Dimensions = tuple[int | None, ...]
 Call = Callable[[], object]
 Version = Callable[[str], str | None]
 PLACES = {"cpu": "the CPU", "cuda": "a GPU"}
@@ -56,7 +56,7 @@ class Session:
     """
 
     run: Callable[[Batch], Mapping[str, np.ndarray]]
-    inputs: Mapping[str, Shape] = field(default_factory=dict)
+    inputs: Mapping[str, Dimensions] = field(default_factory=dict)
     outputs: tuple[str, ...] = (LOGITS,)
     kernels: Callable[[], Kernels] = Kernels
     prepare: Callable[[Batch], Call] | None = None

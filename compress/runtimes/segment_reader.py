@@ -18,7 +18,7 @@ import numpy as np
 from compress.errors import InputError
 from compress.facts import read_facts
 from compress.run_errors import refuse_run
-from compress.runtimes.runtime import INPUTS, Shape
+from compress.runtimes.runtime import INPUTS, Dimensions
 from compress.runtimes.table import load_runtime, settings_of
 
 SEGMENT_FILE = "segment.onnx"
@@ -39,7 +39,7 @@ class SegmentFile:
         path: The file, for messages.
     """
 
-    inputs: Mapping[str, Shape]
+    inputs: Mapping[str, Dimensions]
     run: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
     path: Path = Path(SEGMENT_FILE)
 

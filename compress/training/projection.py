@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.models.states import Kind
+from compress.models.states import StateKind
 from compress.objectives.outputs import Pairs
 from compress.training.answers import answered
 from compress.training.batches import sorted_batches
@@ -25,7 +25,7 @@ RIDGE = 1e-3
 
 
 def fitted_projection(
-    student: PreTrainedModel, teacher: PreTrainedModel, task: Task, pairs: Pairs, kind: Kind, run: StepContext
+    student: PreTrainedModel, teacher: PreTrainedModel, task: Task, pairs: Pairs, kind: StateKind, run: StepContext
 ) -> nn.Linear:
     """A Linear from the student's width to the teacher's that maps the states of some training examples by least squares.
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from compress.benchmark.block_times import BlockTimes, Shape
+from compress.benchmark.block_times import BlockTimes, LayerShape
 from compress.errors import InputError
 from compress.pruning.time_budget import BUCKETS, DROPPED, Budget, Losses, fastest_ms
 
@@ -31,11 +31,11 @@ def _losses(layers: int, seed: int) -> list[Losses]:
     return found
 
 
-def _ms(structure: list[Shape] | tuple[Shape, ...]) -> float:
+def _ms(structure: list[LayerShape] | tuple[LayerShape, ...]) -> float:
     return TIMES.model_ms([shape for shape in structure if shape != DROPPED])
 
 
-def _loss(losses: list[Losses], structure: tuple[Shape, ...] | list[Shape], weights: np.ndarray) -> float:
+def _loss(losses: list[Losses], structure: tuple[LayerShape, ...] | list[LayerShape], weights: np.ndarray) -> float:
     return sum(
         weight[0] * one.heads[heads] + weight[1] * one.neurons[neurons]
         for one, (heads, neurons), weight in zip(losses, structure, weights, strict=True)

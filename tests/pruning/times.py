@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel
 
-from compress.benchmark.block_times import BlockTimes, Shape, shapes_of
+from compress.benchmark.block_times import BlockTimes, LayerShape, shapes_of
 
 HEAD_MS, NEURON_MS, NORM_MS, BASE_MS = 0.5, 0.1, 0.05, 1.0
 
@@ -39,5 +39,5 @@ def stand_in_for_timing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ms_of(model: PreTrainedModel, dense: PreTrainedModel) -> float:
     """What a pruned model takes by the table of the one that it was."""
-    shapes: list[Shape] = shapes_of(model)
+    shapes: list[LayerShape] = shapes_of(model)
     return table_of(dense).model_ms(shapes)

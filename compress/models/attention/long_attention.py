@@ -123,7 +123,7 @@ class Reformer(LongAttention):
         return hashed(query, key, value, mask, self.turns, chunk=self.chunk, dropout=self.dropout.p, training=self.training)
 
 
-KINDS: dict[str, type[LongAttention]] = {one.kind: one for one in (Longformer, Reformer, TransformerXL, ChunkAndPool)}
+ATTENTIONS: dict[str, type[LongAttention]] = {one.kind: one for one in (Longformer, Reformer, TransformerXL, ChunkAndPool)}
 DEFAULTS: dict[str, dict[str, int | bool]] = {
     "longformer": {"window": 256, "global_tokens": 1},
     "reformer": {"chunk": 64, "buckets": 64, "rounds": 2, "shared": False, "seed": 0},
@@ -157,8 +157,8 @@ def checked_attention(told: Any) -> dict[str, Any]:
     alike = options.keys() == wanted.keys() and all(type(options[name]) is type(value) for name, value in wanted.items())
     if not (wanted and alike) or any(not LEAST.get(name, 0) <= value <= LARGEST for name, value in options.items()):
         raise InputError(
-            f"structure.json: attention is {told!r}; kind must be {' or '.join(KINDS)}, with whole numbers for its sizes: "
-            "restore the file from where the model was saved."
+            f"structure.json: attention is {told!r}; kind must be {' or '.join(ATTENTIONS)}, with whole numbers for its "
+            "sizes: restore the file from where the model was saved."
         )
     return {"kind": kind, **options}
 
@@ -180,7 +180,7 @@ def swap(model: PreTrainedModel, told: Mapping[str, Any]) -> None:
     options = {name: value for name, value in told.items() if name != "kind"}
     for layer in encoder_layers(model):
         if head_count(layer):
-            layer.set_submodule(family.attention, KINDS[told["kind"]](attention_of(layer), family, **options))
+            layer.set_submodule(family.attention, ATTENTIONS[told["kind"]](attention_of(layer), family, **options))
     if "segment" in options:
         read_in_segments(model, options["segment"])
     use_tokens(model)

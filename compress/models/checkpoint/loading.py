@@ -43,7 +43,7 @@ def load(
     seed: int = 13,
     new_head: bool = False,
 ) -> PreTrainedModel:
-    """Load a classifier of the BERT family (BERT, DistilBERT, MobileBERT, ALBERT), or one without a head that then gets a new
+    """Load a classifier of the BERT family (BERT, DistilBERT, MobileBERT, ALBERT, ModernBERT), or one without a head that then gets a new
     one.
 
     Switches in config.json that say how someone ran the model (`return_dict`, `output_attentions`, `torch_dtype` and the like)

@@ -1,0 +1,89 @@
+"""Let torch's exporter, which takes most of the time of a tiny export, work once for modules that are the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig
+
+NAMES = {"label", "tokenizer", "has_new_head", "warnings_issued", "_load_state_dict_post_hooks"}
+"""Attributes that no graph depends on."""
+KEYS = {"_name_or_path", "transformers_version", "id2label", "label2id", "architectures", "dtype", "problem_type"}
+"""The same of a configuration; how many labels there are is told by the weights."""
+
+
+def identity(module: nn.Module, *given: Any) -> str:
+    """What a module's graph depends on, as a hash: its classes, its tensors and what its attributes say.
+
+    Args:
+        module: The one that is exported.
+        given: What the exporter is called with besides.
+    """
+    told = hashlib.sha256()
+    for name, part in module.named_modules():
+        told.update(f"{name} {type(part).__module__}.{type(part).__qualname__}".encode())
+        for key, value in sorted(vars(part).items(), key=lambda one: one[0]):
+            if key not in NAMES and not key.startswith("_"):
+                _tell(told, key, value)
+        for key, tensor in [*part._parameters.items(), *part._buffers.items()]:
+            _tell(told, key, tensor)
+    for one in given:
+        _tell(told, "", one)
+    return told.hexdigest()
+
+
+def _tell(told: Any, key: str, value: Any) -> None:
+    told.update(key.encode())
+    if isinstance(value, torch.Tensor):
+        told.update(f"{value.dtype} {tuple(value.shape)} {value.device}".encode())
+        told.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    elif isinstance(value, PretrainedConfig):
+        told.update(repr(sorted((name, repr(one)) for name, one in value.to_dict().items() if name not in KEYS)).encode())
+        told.update(str(value._attn_implementation).encode())
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            _tell(told, str(name), one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            _tell(told, "", one)
+    elif callable(value):
+        told.update(str(getattr(value, "__qualname__", type(value).__qualname__)).encode())
+    else:
+        told.update(repr(value).encode())
+
+
+@contextlib.contextmanager
+def exported_once(folder: Path) -> Iterator[None]:
+    """Take graphs that were exported before from a folder, which processes may share.
+
+    Args:
+        folder: Where they are kept.
+    """
+    folder.mkdir(exist_ok=True)
+    original: Callable[..., Any] = torch.onnx.export
+
+    def export(module: nn.Module, example: tuple[Any, ...], path: str, **options: Any) -> Any:
+        kept = folder / f"{identity(module, example, sorted(options.items(), key=lambda one: one[0]))}.onnx"
+        if not kept.is_file():
+            original(module, example, path, **options)
+            if Path(f"{path}.data").exists():
+                return
+            partial = folder / f"{kept.name}.{os.getpid()}"
+            shutil.copyfile(path, partial)
+            partial.rename(kept)
+            return
+        shutil.copyfile(kept, path)
+
+    torch.onnx.export = export
+    try:
+        yield
+    finally:
+        torch.onnx.export = original
