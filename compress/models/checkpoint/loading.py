@@ -43,7 +43,7 @@ def load(
     seed: int = 13,
     new_head: bool = False,
 ) -> PreTrainedModel:
-    """Load a classifier of a family that is known (BERT, ModernBERT, ...), or a model without a head, which then gets a new one.
+    """Load a classifier of a known family (BERT, ModernBERT, ...), or a model without a head, which then gets a new one.
 
     Switches in config.json that say how someone ran the model (`return_dict`, `output_attentions`, `torch_dtype` and the like)
     are set to the same for everyone. Nothing that a folder claims asks for more memory than its weights have.
