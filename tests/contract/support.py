@@ -1,0 +1,296 @@
+"""Task × family × method × target: what becomes of each cell. docs/reference/support.json has it, and the tests compare.
+
+    python -m tests.contract.support             # write the file anew, in as many processes as there are processors
+    python -m tests.contract.support methods     # the methods alone; what became of exports stays as it is written
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+from transformers import PreTrainedModel
+
+import compress as cp
+from compress.errors import InputError
+from compress.methods import METHODS
+from compress.models.families import ENCODERS, FAMILIES, KNOWN, WITHOUT_ENCODER, inputs_of
+from compress.models.from_teacher import student_of
+from compress.models.quantizers import quantizers_off
+from compress.targets import TARGETS
+from compress.targets.refusing import refuse_shape
+from compress.tasks import TASKS, task
+from compress.tasks.encoding import rows_of
+from compress.tasks.kind import load_kind
+from compress.tasks.labelled import Task
+from compress.training.step_context import StepContext
+from tests.contract.test_methods import EXAMPLES
+from tests.pruning.times import stand_in_for_timing
+from tests.tasks.kinds import ROWS
+from tests.tiny_models import LONGEST, differences, state_of, tiny_of, tokens
+
+FILE = Path(__file__).parents[2] / "docs" / "reference" / "support.json"
+RUNS = "runs"
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **EXAMPLES,
+    "drop_layers": {"keep": [0]},
+    "distill": {"epochs": 1, "batch_size": 8, "objectives": {"logits": 0.5, "labels": 0.5}},
+    "trim_vocabulary": {"max_length": LONGEST},
+}
+"""Those that ask least of a model."""
+EXACT, HALF, INTEGERS = 1e-3, 0.05, 0.5
+"""Root mean square of an answer's error over that of the answers, at most: that of each target's own parity check."""
+ALLOWED = {"onnxruntime-cpu": EXACT, "openvino-cpu": EXACT, "onnxruntime-cuda-fp16": HALF}
+LENGTHS = ((1,), (LONGEST,), (5, 5, 5), (9, 4, 1, 7))
+
+
+class Export(NamedTuple):
+    """A file that is made: of a tiny model, or of what a method makes of it."""
+
+    kind: str
+    family: str
+    method: str | None
+    target: str
+
+
+@cache
+def task_of(kind: str) -> Task:
+    """A few rows of a kind of task."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = ROWS[kind](Path(folder), 120)
+        return task({"train": str(path)}, kind=kind, max_length=LONGEST, allow_unknown=True, name=kind).capped(16)
+
+
+def has_head(kind: str, family: str) -> bool:
+    """Whether a family has the head that a kind of task needs."""
+    return load_kind(kind).head.architecture in KNOWN[family].classes
+
+
+def model_of(kind: str, family: str, *, seed: int = 3, **changes: Any) -> PreTrainedModel:
+    """A random model of a family with the head for a kind of task."""
+    if family in WITHOUT_ENCODER:
+        return student_of(tiny_of("bert", seed=seed, task=task_of(kind)), family, random=True, seed=seed, **changes)
+    return tiny_of(family, seed=seed, task=task_of(kind), **changes)
+
+
+def no_head(kind: str, family: str, folder: Path) -> str:
+    """What a folder of a family says when a kind of task asks for a head that the family has not."""
+    other = next(one for one in TASKS if has_head(one, family))
+    path = cp.save(model_of(other, family), folder / "saved")
+    with pytest.raises(InputError) as refused:
+        cp.load(path, labels=task_of(kind).labels, head=load_kind(kind).head)
+    return str(refused.value).removeprefix(f"{path}: ")
+
+
+def applied(kind: str, family: str, method: str, model: PreTrainedModel, run: StepContext, folder: Path) -> PreTrainedModel:
+    """What a method makes of a model."""
+    function = getattr(importlib.import_module(METHODS[method]), method)
+    arguments = {"task": task_of(kind), **ARGUMENTS[method]}
+    if method == "load_student":
+        arguments = {"checkpoint": str(cp.save(_smaller(kind, family), folder / f"small-{run.rehearsal}"))}
+    if method in ("distill", "prune_cofi"):
+        arguments["teacher"] = model_of(kind, family if family in ENCODERS else "bert", seed=8)
+    changed: PreTrainedModel = function(model, **arguments, run=run)
+    return changed
+
+
+def _smaller(kind: str, family: str) -> PreTrainedModel:
+    width = {"distilbert": "dim", "bilstm": "lstm_size", "static": "head_size"}.get(family, "hidden_size")
+    return model_of(kind, family, seed=9, **{width: 8})
+
+
+@contextlib.contextmanager
+def passes() -> Iterator[list[str]]:
+    """Note the models that compute something."""
+    found: list[str] = []
+    handle = register_module_forward_pre_hook(
+        lambda module, _: found.append(type(module).__name__) if isinstance(module, PreTrainedModel) else None
+    )
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def untimed() -> Iterator[None]:
+    """Let a table stand in for what a method times."""
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in_for_timing(patch)
+        yield
+
+
+def method_outcome(kind: str, family: str, method: str, folder: Path) -> str:
+    """Apply a method: RUNS where all is kept that it owes, or what it refuses, before any model computed anything."""
+    model = model_of(kind, family)
+    before, batch = state_of(model), batch_for(model)
+    told = answers(model, batch)
+    refused = {}
+    for rehearsal in (True, False):
+        with passes() as found, untimed():
+            try:
+                changed = applied(kind, family, method, model, StepContext(device="cpu", rehearsal=rehearsal), folder)
+            except InputError as err:
+                refused[rehearsal] = " ".join(str(err).split())
+                assert not found, f"{found[0]} ran before {method} said: {err}"
+    assert not differences(before, state_of(model))
+    if refused:
+        assert len(refused) == 2, f"refused in one of rehearsal and work alone: {refused}"
+        assert refused[True] == refused[False]
+        return refused[False]
+    batch = batch_for(changed)
+    after = answers(changed, batch)
+    assert after.shape == told.shape
+    again = cp.load(cp.save(changed, folder / "saved"))
+    assert np.array_equal(answers(again, batch), after)
+    return RUNS
+
+
+def batch_for(model: PreTrainedModel, lengths: Sequence[int] = LENGTHS[-1]) -> dict[str, torch.Tensor]:
+    """Random pieces that a model knows, and no input that it does not read."""
+    given = tokens(lengths=tuple(lengths))
+    most = model.config.vocab_size
+    given["input_ids"] = torch.where(given["input_ids"] < most, given["input_ids"], most - 1)
+    return {name: given[name] for name in inputs_of(model.config)}
+
+
+def answers(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> np.ndarray:
+    """The logits of what is no padding."""
+    with torch.no_grad():
+        return rows_of(model(**batch).logits.numpy(), batch["attention_mask"].numpy())
+
+
+def export_outcome(cell: Export, folder: Path) -> str:
+    """Export: RUNS where the file answers as the model does at other sizes too, or what refuses it by its shape alone."""
+    model = model_of(cell.kind, cell.family)
+    if cell.method is not None:
+        with untimed():
+            model = applied(cell.kind, cell.family, cell.method, model, StepContext(device="cpu"), folder)
+    try:
+        refuse_shape(cell.target, {}, model)
+    except InputError as err:
+        with pytest.raises(InputError):
+            cp.export(model, folder / "out", target=cell.target, task=task_of(cell.kind))
+        return " ".join(str(err).split())
+    shipped = cp.export(model, folder / "out", target=cell.target, task=task_of(cell.kind))
+    assert all(stage.accepted for stage in shipped.stages)
+    opened = onnxruntime.InferenceSession(str(shipped.path / "model.onnx"), providers=["CPUExecutionProvider"])
+    is_float = cell.target in ALLOWED
+    for lengths in LENGTHS:
+        batch = batch_for(model, lengths)
+        (logits,) = opened.run(["logits"], {name: values.numpy() for name, values in batch.items()})
+        with quantizers_off(model) if is_float else contextlib.nullcontext():
+            told = answers(model, batch)
+        found = rows_of(logits.astype(np.float32), batch["attention_mask"].numpy())
+        assert found.shape == told.shape
+        error = np.sqrt(np.mean((found - told) ** 2) / np.mean(told**2))
+        assert error <= ALLOWED.get(cell.target, INTEGERS), f"{lengths}: relative error {error:.3g}"
+    return RUNS
+
+
+def method_cells() -> list[tuple[str, str, str]]:
+    """Kind, family and method of every model that there is."""
+    return [
+        (kind, family, method) for kind in TASKS for family in FAMILIES if has_head(kind, family) for method in METHODS
+    ]
+
+
+def export_cells(methods: dict[str, dict[str, dict[str, str]]]) -> list[Export]:
+    """A rotation: every method with every target, on another kind and family each time, and what is left of kind with target
+    and of head and family with target.
+
+    Args:
+        methods: What became of each kind, family and method.
+    """
+    models = [(kind, family) for kind in TASKS for family in FAMILIES if has_head(kind, family)]
+    heads = {kind: load_kind(kind).head.architecture for kind in TASKS}
+    chosen: list[Export] = []
+
+    def news(kind: str, family: str, method: str | None, target: str) -> tuple[int, ...]:
+        """What a cell would add, weightiest first; and how seldom its parts have been taken."""
+        return (
+            all((one.family, one.method) != (family, method) for one in chosen),
+            all((heads[one.kind], one.family, one.target) != (heads[kind], family, target) for one in chosen),
+            all((one.kind, one.target) != (kind, target) for one in chosen),
+            all((one.kind, one.family, one.target) != (kind, family, target) for one in chosen),
+            -sum(one.family == family for one in chosen),
+            -sum(one.kind == kind for one in chosen),
+        )
+
+    for method in METHODS:
+        able = [(kind, family) for kind, family in models if methods[kind][family][method] == RUNS]
+        for target in TARGETS:
+            if able:
+                kind, family = max(able, key=lambda one: news(*one, method, target))
+                chosen.append(Export(kind, family, method, target))
+    for target in TARGETS:
+        for kind, family in models:
+            if any(news(kind, family, None, target)[1:3]):
+                chosen.append(Export(kind, family, None, target))
+    return chosen
+
+
+def read() -> dict[str, Any]:
+    """What is recorded: `methods` by kind, family and method, and `exports`."""
+    told: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return told
+
+
+def _method(cell: tuple[str, str, str]) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        return method_outcome(*cell, Path(folder))
+
+
+def _export(cell: Export) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        return export_outcome(cell, Path(folder))
+
+
+def _in_order(found: Iterator[str], cells: Sequence[tuple[Any, ...]]) -> list[str]:
+    """What becomes of cells, each told as it comes; the first that breaks ends it."""
+    told = []
+    for cell in cells:
+        told.append(next(found))
+        print(*cell, told[-1], sep=" | ", flush=True)
+    return told
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the file anew."""
+    told: dict[str, Any] = {"methods": {kind: {family: {} for family in FAMILIES} for kind in TASKS}, "exports": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in TASKS:
+            for family in FAMILIES:
+                if not has_head(kind, family):
+                    told["methods"][kind][family] = no_head(kind, family, Path(folder) / kind / family)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        cells = method_cells()
+        for (kind, family, method), outcome in zip(cells, _in_order(pool.map(_method, cells), cells), strict=True):
+            told["methods"][kind][family][method] = outcome
+        if "methods" in arguments:
+            told["exports"] = read()["exports"] if FILE.is_file() else []
+        else:
+            exports = export_cells(told["methods"])
+            outcomes = _in_order(pool.map(_export, exports), exports)
+            told["exports"] = [[*cell, outcome] for cell, outcome in zip(exports, outcomes, strict=True)]
+    lines = json.dumps(told["methods"], indent=1, ensure_ascii=False)
+    exports = ",\n".join(json.dumps(one, ensure_ascii=False) for one in told["exports"])
+    FILE.write_text(f'{{"methods": {lines},\n"exports": [\n{exports}\n]}}\n', encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
