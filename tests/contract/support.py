@@ -49,9 +49,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     **EXAMPLES,
     "drop_layers": {"keep": [0]},
     "distill": {"epochs": 1, "batch_size": 8, "objectives": {"logits": 0.5, "labels": 0.5}},
-    "trim_vocabulary": {"max_length": LONGEST},
+    "prune_cofi": {**EXAMPLES["prune_cofi"], "fraction": 0.3},
+    "trim_vocabulary": {},
 }
 """Those that ask least of a model."""
+OF_FAMILY: dict[tuple[str, str], dict[str, Any]] = {("prune_after_training", "albert"): {"tune": False}}
+"""Others, without which a family is refused."""
 EXACT, HALF, INTEGERS = 1e-3, 0.05, 0.5
 """Root mean square of an answer's error over that of the answers, at most: that of each target's own parity check."""
 ALLOWED = {"onnxruntime-cpu": EXACT, "openvino-cpu": EXACT, "onnxruntime-cuda-fp16": HALF}
@@ -72,7 +75,7 @@ def task_of(kind: str) -> Task:
     """A few rows of a kind of task."""
     with tempfile.TemporaryDirectory() as folder:
         path = ROWS[kind](Path(folder), 120)
-        return task({"train": str(path)}, kind=kind, max_length=LONGEST, allow_unknown=True, name=kind).capped(16)
+        return task({"train": str(path)}, kind=kind, max_length=LONGEST, calibration=0.3, allow_unknown=True).capped(24)
 
 
 def has_head(kind: str, family: str) -> bool:
@@ -99,7 +102,7 @@ def no_head(kind: str, family: str, folder: Path) -> str:
 def applied(kind: str, family: str, method: str, model: PreTrainedModel, run: StepContext, folder: Path) -> PreTrainedModel:
     """What a method makes of a model."""
     function = getattr(importlib.import_module(METHODS[method]), method)
-    arguments = {"task": task_of(kind), **ARGUMENTS[method]}
+    arguments = {"task": task_of(kind), **ARGUMENTS[method], **OF_FAMILY.get((method, family), {})}
     if method == "load_student":
         arguments = {"checkpoint": str(cp.save(_smaller(kind, family), folder / f"small-{run.rehearsal}"))}
     if method in ("distill", "prune_cofi"):
