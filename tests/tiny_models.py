@@ -118,9 +118,7 @@ def _tokenizer_of(kind: str) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=plain.backend_tokenizer, model_max_length=LONGEST, **named)
 
 
-def tiny_of(
-    kind: str, *, seed: int = 3, layers: int = 2, task: Task | None = None, **changes: Any
-) -> PreTrainedModel:
+def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, task: Task | None = None, **changes: Any) -> PreTrainedModel:
     """A random classifier of a family in evaluation mode, as `tiny_bert` is one of BERT.
 
     Args:

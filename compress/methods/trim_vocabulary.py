@@ -103,8 +103,8 @@ def _guessed(model: PreTrainedModel, texts: Sequence[str], min_count: int, run: 
 def _check_length(model: PreTrainedModel, task: Task, max_length: int | None) -> None:
     if max_length is not None and family_of(model).positions != "absolute":
         raise InputError(
-            f"trim_vocabulary.max_length is {max_length}, but a {model.config.model_type} has no table of positions that could "
-            "be cut; leave it out."
+            f"trim_vocabulary.max_length is {max_length}, but a {model.config.model_type} has no table of positions that "
+            "could be cut; leave it out."
         )
     most = model.config.max_position_embeddings
     if max_length is not None and not task.max_length <= max_length <= most:

@@ -1,7 +1,7 @@
-"""Task × family × method × target: what becomes of each cell. docs/reference/support.json has it, and the tests compare.
+"""What becomes of each kind of task with each family, method and target; docs/reference/support.json has it.
 
-    python -m tests.contract.support             # write the file anew, in as many processes as there are processors
-    python -m tests.contract.support methods     # the methods alone; what became of exports stays as it is written
+python -m tests.contract.support             # write the file anew, in as many processes as there are processors
+python -m tests.contract.support methods     # the methods alone; what became of exports stays as it is written
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from tests.tiny_models import LONGEST, differences, state_of, tiny_of, tokens
 
 FILE = Path(__file__).parents[2] / "docs" / "reference" / "support.json"
 RUNS = "runs"
+BROKEN = "BROKEN"
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **EXAMPLES,
     "drop_layers": {"keep": [0]},
@@ -53,7 +54,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "trim_vocabulary": {},
 }
 """Those that ask least of a model."""
-OF_FAMILY: dict[tuple[str, str], dict[str, Any]] = {("prune_after_training", "albert"): {"tune": False}}
+OF_FAMILY: dict[str, dict[str, dict[str, Any]]] = {"prune_after_training": {"albert": {"tune": False}}}
 """Others, without which a family is refused."""
 EXACT, HALF, INTEGERS = 1e-3, 0.05, 0.5
 """Root mean square of an answer's error over that of the answers, at most: that of each target's own parity check."""
@@ -102,7 +103,7 @@ def no_head(kind: str, family: str, folder: Path) -> str:
 def applied(kind: str, family: str, method: str, model: PreTrainedModel, run: StepContext, folder: Path) -> PreTrainedModel:
     """What a method makes of a model."""
     function = getattr(importlib.import_module(METHODS[method]), method)
-    arguments = {"task": task_of(kind), **ARGUMENTS[method], **OF_FAMILY.get((method, family), {})}
+    arguments = {"task": task_of(kind), **ARGUMENTS[method], **OF_FAMILY.get(method, {}).get(family, {})}
     if method == "load_student":
         arguments = {"checkpoint": str(cp.save(_smaller(kind, family), folder / f"small-{run.rehearsal}"))}
     if method in ("distill", "prune_cofi"):
@@ -142,25 +143,30 @@ def method_outcome(kind: str, family: str, method: str, folder: Path) -> str:
     model = model_of(kind, family)
     before, batch = state_of(model), batch_for(model)
     told = answers(model, batch)
-    refused = {}
+    refused, changed = [], model
     for rehearsal in (True, False):
-        with passes() as found, untimed():
+        with passes() as ran, untimed():
             try:
                 changed = applied(kind, family, method, model, StepContext(device="cpu", rehearsal=rehearsal), folder)
             except InputError as err:
-                refused[rehearsal] = " ".join(str(err).split())
-                assert not found, f"{found[0]} ran before {method} said: {err}"
+                refused.append((_said(err), tuple(ran)))
     assert not differences(before, state_of(model))
     if refused:
-        assert len(refused) == 2, f"refused in one of rehearsal and work alone: {refused}"
-        assert refused[True] == refused[False]
-        return refused[False]
+        (said, ran_before), *others = refused
+        assert not ran_before, f"{ran_before[0]} ran before {method} said: {said}"
+        assert others == [refused[0]], f"said in one of rehearsal and work alone: {said}"
+        return said
     batch = batch_for(changed)
     after = answers(changed, batch)
     assert after.shape == told.shape
     again = cp.load(cp.save(changed, folder / "saved"))
     assert np.array_equal(answers(again, batch), after)
     return RUNS
+
+
+def _said(err: InputError) -> str:
+    """Its problems, one a line."""
+    return "\n".join(line.strip() for line in str(err).splitlines())
 
 
 def batch_for(model: PreTrainedModel, lengths: Sequence[int] = LENGTHS[-1]) -> dict[str, torch.Tensor]:
@@ -188,7 +194,7 @@ def export_outcome(cell: Export, folder: Path) -> str:
     except InputError as err:
         with pytest.raises(InputError):
             cp.export(model, folder / "out", target=cell.target, task=task_of(cell.kind))
-        return " ".join(str(err).split())
+        return _said(err)
     shipped = cp.export(model, folder / "out", target=cell.target, task=task_of(cell.kind))
     assert all(stage.accepted for stage in shipped.stages)
     opened = onnxruntime.InferenceSession(str(shipped.path / "model.onnx"), providers=["CPUExecutionProvider"])
@@ -207,9 +213,7 @@ def export_outcome(cell: Export, folder: Path) -> str:
 
 def method_cells() -> list[tuple[str, str, str]]:
     """Kind, family and method of every model that there is."""
-    return [
-        (kind, family, method) for kind in TASKS for family in FAMILIES if has_head(kind, family) for method in METHODS
-    ]
+    return [(kind, family, method) for kind in TASKS for family in FAMILIES if has_head(kind, family) for method in METHODS]
 
 
 def export_cells(methods: dict[str, dict[str, dict[str, str]]]) -> list[Export]:
@@ -253,27 +257,27 @@ def read() -> dict[str, Any]:
     return told
 
 
-def _method(cell: tuple[str, str, str]) -> str:
+def outcome(cell: Export | tuple[str, str, str]) -> str:
+    """What becomes of a cell; one that breaks is told after BROKEN."""
     with tempfile.TemporaryDirectory() as folder:
-        return method_outcome(*cell, Path(folder))
+        try:
+            is_export = isinstance(cell, Export)
+            return export_outcome(cell, Path(folder)) if is_export else method_outcome(*cell, Path(folder))
+        except Exception as err:
+            return f"{BROKEN} {type(err).__name__}: {err}"
 
 
-def _export(cell: Export) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        return export_outcome(cell, Path(folder))
-
-
-def _in_order(found: Iterator[str], cells: Sequence[tuple[Any, ...]]) -> list[str]:
-    """What becomes of cells, each told as it comes; the first that breaks ends it."""
+def _outcomes(pool: ProcessPoolExecutor, cells: Sequence[tuple[Any, ...]]) -> list[str]:
+    """What becomes of cells, each told as it comes."""
     told = []
-    for cell in cells:
-        told.append(next(found))
-        print(*cell, told[-1], sep=" | ", flush=True)
+    for cell, found in zip(cells, pool.map(outcome, cells), strict=True):
+        told.append(found)
+        print(*cell, found, sep=" | ", flush=True)
     return told
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the file anew."""
+    """Write the file anew, unless a cell breaks."""
     told: dict[str, Any] = {"methods": {kind: {family: {} for family in FAMILIES} for kind in TASKS}, "exports": []}
     with tempfile.TemporaryDirectory() as folder:
         for kind in TASKS:
@@ -282,17 +286,20 @@ def main(arguments: Sequence[str]) -> None:
                     told["methods"][kind][family] = no_head(kind, family, Path(folder) / kind / family)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         cells = method_cells()
-        for (kind, family, method), outcome in zip(cells, _in_order(pool.map(_method, cells), cells), strict=True):
-            told["methods"][kind][family][method] = outcome
+        for (kind, family, method), found in zip(cells, _outcomes(pool, cells), strict=True):
+            told["methods"][kind][family][method] = found
         if "methods" in arguments:
             told["exports"] = read()["exports"] if FILE.is_file() else []
         else:
             exports = export_cells(told["methods"])
-            outcomes = _in_order(pool.map(_export, exports), exports)
-            told["exports"] = [[*cell, outcome] for cell, outcome in zip(exports, outcomes, strict=True)]
-    lines = json.dumps(told["methods"], indent=1, ensure_ascii=False)
+            told["exports"] = [[*cell, found] for cell, found in zip(exports, _outcomes(pool, exports), strict=True)]
+    heads = {"arguments": ARGUMENTS, "of_family": OF_FAMILY, "methods": told["methods"]}
+    lines = json.dumps(heads, indent=1, ensure_ascii=False).removesuffix("\n}")
     exports = ",\n".join(json.dumps(one, ensure_ascii=False) for one in told["exports"])
-    FILE.write_text(f'{{"methods": {lines},\n"exports": [\n{exports}\n]}}\n', encoding="utf-8")
+    text = f'{lines},\n "exports": [\n{exports}\n]}}\n'
+    if BROKEN in text:
+        sys.exit("cells broke; the file stays as it was.")
+    FILE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

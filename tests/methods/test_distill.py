@@ -208,7 +208,9 @@ def test_another_width_is_refused_where_no_projection_may_be_learned(model: PreT
 
 
 def test_answers_for_tokens_that_are_not_kept_on_disk_teach_the_same(tmp_path: Path, exact: None) -> None:
-    rows = task({"train": str(token_classification(tmp_path, 60))}, kind="token-classification", allow_unknown=True, max_length=24)
+    rows = task(
+        {"train": str(token_classification(tmp_path, 60))}, kind="token-classification", allow_unknown=True, max_length=24
+    )
     teacher, student = (tiny_of("bert", seed=seed, task=rows, **without_dropout()) for seed in (8, 9))
     learned = [
         distill(

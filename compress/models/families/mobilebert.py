@@ -77,7 +77,7 @@ FAMILY = Family(
     attention_width="true_hidden_size",
     own_keys=("intra_bottleneck_size", "trigram_input"),
     why_not={
-        "narrow": "a MobileBERT computes in its bottlenecks, which stay as they are where the stream between its layers narrows"
+        "narrow": "a MobileBERT computes in its bottlenecks, which the stream between its layers does not narrow"
     },
     student=Student(
         values=_values,
