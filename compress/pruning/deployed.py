@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from compress.benchmark.block_times import BlockTimes, Setting, block_times
 from compress.dependencies import DependsOn
-from compress.models.families import ENCODERS, encoder_family, family_of
+from compress.models.families import encoder_family, encoders, family_of
 from compress.targets import timed_targets
 from compress.targets.exporting import check_runtime
 from compress.tasks.labelled import Task
@@ -43,7 +43,7 @@ def not_timed(method: str, model: PreTrainedModel, setting: Setting) -> list[str
     """
     check_runtime(setting.target)
     if family_of(model).after_attention is None:
-        known = [kind for kind in ENCODERS if encoder_family(kind).after_attention is not None]
+        known = [kind for kind in encoders() if encoder_family(kind).after_attention is not None]
         return [
             f"{method}: a {model.config.model_type} cannot be timed part by part; allowed: {', '.join(known)}. Use "
             "build_student for another shape."

@@ -1,4 +1,4 @@
-"""A package from outside brings a method, an objective, targets, a kind of task and a runtime, without a change here."""
+"""A package from outside brings entries for every table, without a change here."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ benchmark: {{rounds: 1}}
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of the page, with the files of the page on runtimes, as it would be installed."""
+    """The package of the page, with the files of the pages on runtimes and families, as it would be installed."""
     folder = tmp_path_factory.mktemp("site")
-    told_here, told_there = (
-        BLOCK.findall((PAGES / page).read_text(encoding="utf-8")) for page in ("packages.md", "runtime.md")
+    told_here, *pages = (
+        BLOCK.findall((PAGES / page).read_text(encoding="utf-8")) for page in ("packages.md", "runtime.md", "family.md")
     )
+    told_there = [file for page in pages for file in page]
     moved = [(f"their_package/{Path(name).name}", code) for name, code in told_there if name.startswith("compress/")]
     for name, code in [*told_here, *moved]:
         path = folder / name
@@ -129,6 +130,38 @@ def test_a_target_of_a_runtime_that_is_not_here_is_refused_by_name(package: Path
     ended = called(alone, "check", str(recipe))
     assert ended.returncode == 2
     assert "runtime 'onnx-reference' is unknown; allowed: torch, onnx, openvino" in ended.stderr
+
+
+ERNIE = """
+import sys
+from pathlib import Path
+import compress as cp
+from tests.tiny_models import logits_of, tiny_tokenizer, toy_task
+from transformers import ErnieConfig, ErnieForSequenceClassification
+
+folder, task = Path(sys.argv[1]), toy_task()
+config = ErnieConfig(vocab_size=17, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24)
+plain = ErnieForSequenceClassification(config).eval()
+plain.save_pretrained(folder / "ernie")
+tiny_tokenizer().save_pretrained(folder / "ernie")
+model = cp.load(folder / "ernie", labels=task.labels)
+assert (logits_of(model) - logits_of(plain)).abs().max() < 1e-6
+pruned = cp.prune_heads(model, task=task, fraction=0.5)
+print(cp.export(pruned, folder / "out", target="onnxruntime-cpu", task=task).path)
+"""
+
+
+@pytest.mark.slow
+def test_its_family_is_loaded_pruned_and_shipped(package: Path, tmp_path: Path) -> None:
+    around = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(PAGES.parents[1]), *sys.path])}
+    command = [sys.executable, "-c", ERNIE, str(tmp_path)]
+    ended = subprocess.run(command, env=around, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert (tmp_path / "out" / "model.onnx").is_file()
+    without = subprocess.run(
+        command, env={**around, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, check=False
+    )
+    assert b"model_type is 'ernie'; allowed: bert, distilbert" in without.stderr
 
 
 def test_a_name_that_is_taken_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

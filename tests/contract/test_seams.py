@@ -63,7 +63,7 @@ def test_a_family_s_paths_lead_to_parts_of_its_layer() -> None:
     from compress.models.layout import encoder_layers
     from tests.tiny_models import tiny_of
 
-    for name in families.ENCODERS:
+    for name in families.encoders():
         family = KNOWN[name]
         assert isinstance(family, Family)
         layer = encoder_layers(tiny_of(name))[0]

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import compress as cp
 from compress.errors import InputError
 from compress.models.attention.kernel import attention_kernel
-from compress.models.families import ENCODERS, KNOWN
+from compress.models.families import KNOWN, encoders
 from compress.models.first_token import first_token_only
 from compress.models.layout import encoder_layers, head_count, head_size, projections_of, reads_first_token_only, same_input
 from compress.models.quantizers import quantized_linears, with_quantizers
@@ -20,7 +20,7 @@ from compress.models.surgery import keep_layers
 from compress.training.step_context import StepContext
 from tests.tiny_models import differences, logits_of, state_of, tiny_of, tokens, toy_task
 
-every_family = pytest.mark.parametrize("kind", ENCODERS)
+every_family = pytest.mark.parametrize("kind", encoders())
 HEADS = {"bert": (4, 4), "distilbert": (4, 4), "mobilebert": (2, 4), "albert": (4, 4), "modernbert": (4, 4)}
 """Heads and their size."""
 

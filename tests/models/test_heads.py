@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from compress.errors import InputError
-from compress.models.families import ENCODERS
+from compress.models.families import encoders
 from compress.models.from_teacher import student_of
 from compress.models.head import SINGLE_LABEL
 from compress.models.heads import aligned, label_names, with_new_head
 from tests.tiny_models import LABELS, differences, state_of, tiny_bert, tiny_of, tokens
 
 
-@pytest.mark.parametrize("kind", [*ENCODERS, "bilstm", "static"])
+@pytest.mark.parametrize("kind", [*encoders(), "bilstm", "static"])
 def test_rows_go_with_their_names_in_every_family(kind: str) -> None:
-    model = tiny_of(kind) if kind in ENCODERS else student_of(tiny_bert(), kind, embedding_size=8)
+    model = tiny_of(kind) if kind in encoders() else student_of(tiny_bert(), kind, embedding_size=8)
     read, names = model.tokenizer.model_input_names, label_names(model)
     batch = {name: values for name, values in tokens().items() if name in read}
     turned = aligned(model, names[::-1])

@@ -6,9 +6,9 @@ import enum
 from typing import Annotated, Any, Literal
 
 import pytest
-from compress.augmentation.sentences import AugmentOptions
 from pydantic import Field
 
+from compress.augmentation.sentences import AugmentOptions
 from compress.recipe.words import choices, in_words
 from compress.tasks import Evaluation
 

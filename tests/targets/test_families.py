@@ -13,7 +13,7 @@ import torch
 
 import compress as cp
 from compress.benchmark.counts import onnx_macs, torch_macs
-from compress.models.families import ENCODERS, KNOWN
+from compress.models.families import KNOWN, encoders
 from compress.targets.exporting import export
 from compress.targets.onnx.graph import in_onnxruntime
 from compress.training.step_context import StepContext
@@ -21,7 +21,7 @@ from tests.tiers import mostly_matrix
 from tests.tiny_models import logits_of, tiny_of, tokens, toy_task
 
 pytestmark = pytest.mark.slow
-OTHERS = [kind for kind in ENCODERS if kind != "bert"]  # which every other test here ships
+OTHERS = [kind for kind in encoders() if kind != "bert"]  # which every other test here ships
 WIDE: dict[str, dict[str, Any]] = {
     "bert": {"hidden_size": 32, "intermediate_size": 64},
     "distilbert": {"dim": 32, "hidden_dim": 64},

@@ -27,7 +27,6 @@ FAMILIES = with_plugins(
     },
 )
 WITHOUT_ENCODER = ("bilstm", "static")
-ENCODERS = tuple(name for name in FAMILIES if name not in WITHOUT_ENCODER)
 
 
 CANNOT: dict[Ability, str] = {
@@ -64,6 +63,11 @@ class _Known(Mapping[str, Family | EncoderFree]):
 KNOWN = _Known()
 
 
+def encoders() -> list[str]:
+    """The names of the families with an encoder."""
+    return [name for name in FAMILIES if name not in WITHOUT_ENCODER]
+
+
 def encoder_family(kind: str) -> Family:
     """The family of a name, which has an encoder."""
     family = KNOWN[kind]
@@ -93,13 +97,13 @@ def family_of(model: PreTrainedModel) -> Family:
     """
     family = known_family(model)
     if isinstance(family, EncoderFree):
-        raise InputError(f"a {model.config.model_type} has no encoder; start from a checkpoint of {', '.join(ENCODERS)}.")
+        raise InputError(f"a {model.config.model_type} has no encoder; start from a checkpoint of {', '.join(encoders())}.")
     return family
 
 
 @cache
 def _family_of_layers(layer: Any) -> Family:
-    return next(family for family in map(encoder_family, ENCODERS) if issubclass(layer, family.layer))
+    return next(family for family in map(encoder_family, encoders()) if issubclass(layer, family.layer))
 
 
 def family_of_layer(layer: nn.Module) -> Family:
@@ -119,7 +123,7 @@ def why_not(model: PreTrainedModel, ability: Ability) -> str | None:
     family = family_of(model)
     if ability in family.abilities:
         return None
-    others = [kind for kind in ENCODERS if ability in encoder_family(kind).abilities]
+    others = [kind for kind in encoders() if ability in encoder_family(kind).abilities]
     why = family.why_not.get(ability, CANNOT[ability].format(kind=model.config.model_type))
     return f"{why}; start from a {' or '.join(others)}."
 

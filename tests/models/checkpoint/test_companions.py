@@ -17,7 +17,7 @@ from compress.methods.prune_ffn import prune_ffn
 from compress.methods.swap_attention import swap_attention
 from compress.models.checkpoint import load, save
 from compress.models.checkpoint.companions import write_companions
-from compress.models.families import ENCODERS, KNOWN, fitted_tokenizer
+from compress.models.families import KNOWN, encoders, fitted_tokenizer
 from tests.targets.onnx.test_versions import model_of
 from tests.tiny_models import LONGEST, PIECES, logits_of, tiny_bert, tiny_of, toy_task
 
@@ -94,7 +94,7 @@ def test_every_family_s_folder_is_what_its_readers_ask_for(kind: str, tmp_path: 
     assert len(second.ids) == len(first.ids) == LONGEST
 
 
-@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("kind", encoders())
 def test_transformers_reads_the_same_configuration(kind: str, tmp_path: Path) -> None:
     model = model_of(kind)
     folder = save(model, tmp_path / "model")
