@@ -1,4 +1,4 @@
-"""Write the reference in docs/ from the code: what there is and what runs together, recipe keys, commands, Python, run.json."""
+"""Write the reference in docs/ from the code: what there is, what runs together, recipe keys, commands, Python, run.json."""
 
 from __future__ import annotations
 
