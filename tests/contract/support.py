@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -235,8 +236,8 @@ def method_cells() -> list[tuple[str, str, str]]:
 
 
 def export_cells(methods: dict[str, dict[str, dict[str, str]]]) -> list[Export]:
-    """A rotation: every method with every target, on another kind and family each time, and what is left of kind with target
-    and of head and family with target.
+    """A rotation: every method with every target, on another kind and family each time, and what is left of kind with target,
+    of head and family with target, and of family with method.
 
     Args:
         methods: What became of each kind, family and method.
@@ -266,6 +267,11 @@ def export_cells(methods: dict[str, dict[str, dict[str, str]]]) -> list[Export]:
         for kind, family in models:
             if any(news(kind, family, None, target)[1:3]):
                 chosen.append(Export(kind, family, None, target))
+    for method, family in product(METHODS, FAMILIES):
+        kinds = [kind for kind, one in models if one == family and methods[kind][family][method] == RUNS]
+        if kinds and news(kinds[0], family, method, "")[0]:
+            kind, target = max(product(kinds, TARGETS), key=lambda one: news(one[0], family, method, one[1]))
+            chosen.append(Export(kind, family, method, target))
     return chosen
 
 

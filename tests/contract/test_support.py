@@ -25,7 +25,7 @@ SAMPLE = [
     ("multi-label-classification", "mobilebert", "prune_to_latency"),
     ("text-classification", "static", "prune_heads"),
 ]
-ALWAYS = Export("multi-label-classification", "bilstm", None, "openvino-cpu")
+ALWAYS = Export("text-classification", "bilstm", None, "onnxruntime-cpu")
 AGAIN = "where that is meant, `python -m tests.contract.support` and `python -m tools.docs` write it down"
 
 
