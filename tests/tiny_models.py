@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 from compress.models.families import KNOWN, fitted_tokenizer
 from compress.models.fused import take_apart
+from compress.models.head import SINGLE_LABEL_HEAD
 from compress.models.heads import set_names
 from compress.tasks.labelled import Task
 from compress.tasks.split import Role, Split
@@ -117,16 +118,17 @@ def _tokenizer_of(kind: str) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=plain.backend_tokenizer, model_max_length=LONGEST, **named)
 
 
-def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, **changes: Any) -> PreTrainedModel:
+def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, task: Task | None = None, **changes: Any) -> PreTrainedModel:
     """A random classifier of a family in evaluation mode, as `tiny_bert` is one of BERT.
 
     Args:
-        kind: The family.
+        kind: The family, which has an encoder.
         seed: For the weights.
         layers: That are executed.
+        task: Tells labels and head, if not `LABELS` of sentences.
         changes: Other values of the configuration.
     """
-    family = KNOWN[kind]
+    family, head = KNOWN[kind], task.rules.head if task else SINGLE_LABEL_HEAD
     values = {
         "vocab_size": len(PIECES),
         "num_hidden_layers": layers,
@@ -139,10 +141,12 @@ def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, **changes: Any) -> Pre
     if "layer_types" in values:
         values["layer_types"] = [values["layer_types"][index % 2] for index in range(layers)]
     config = family.config(**{**values, **changes})
+    if task:
+        set_names(config, task.labels, head)
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = take_apart(family.classifier(config))
+        model = take_apart(family.classes[head.architecture](config))
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name.endswith("bias") or "norm" in name.lower():

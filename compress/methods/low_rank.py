@@ -26,7 +26,7 @@ from compress.models.traits import why_too_late
 from compress.pruning.break_even import faster_below
 from compress.pruning.deployed import Examples, Target, Threads, Tokens, not_timed
 from compress.pruning.fisher import drawn_examples, row_information
-from compress.pruning.obs import DAMPING, Inputs
+from compress.pruning.obs import DAMPING, Inputs, damped_root
 from compress.pruning.stitching import inputs_of
 from compress.tasks.labelled import Task
 from compress.training.batches import sorted_batches
@@ -264,8 +264,7 @@ def _directions(
     seen = weight
     if read:
         products = torch.stack([one.centred() for one in read]).sum(0) / sum(one.rows for one in read)
-        damping = DAMPING * products.diagonal().mean().clamp(min=torch.finfo(products.dtype).tiny)
-        root = torch.linalg.cholesky(products + damping * torch.eye(len(products), dtype=products.dtype))
+        root = damped_root(products, DAMPING, max(float(products.diagonal().mean()), torch.finfo(products.dtype).tiny))
         seen = weight @ root
     if rows is not None:
         strength = (rows / rows.mean().clamp(min=torch.finfo(rows.dtype).tiny)).sqrt().clamp(min=DAMPING)[:, None]

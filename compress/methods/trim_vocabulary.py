@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.dependencies import InputFile
 from compress.errors import InputError, NoEffect
+from compress.models.families import family_of
 from compress.models.vocabulary import basic_pieces, keep_pieces, keep_positions, refuse_vocabulary
 from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
@@ -51,7 +52,7 @@ def trim_vocabulary(
         min_count: Fewer occurrences, and the piece goes.
         text: For words that are to be expected besides: plain text, a text on each line.
         max_length: Cuts the table of positions, so that the model reads so many tokens at most; no less than the task's
-            max_length.
+            max_length. Not of a family without such a table.
         run: Its facts take up the report.
 
     Returns:
@@ -100,6 +101,11 @@ def _guessed(model: PreTrainedModel, texts: Sequence[str], min_count: int, run: 
 
 
 def _check_length(model: PreTrainedModel, task: Task, max_length: int | None) -> None:
+    if max_length is not None and family_of(model).positions != "absolute":
+        raise InputError(
+            f"trim_vocabulary.max_length is {max_length}, but a {model.config.model_type} has no table of positions that "
+            "could be cut; leave it out."
+        )
     most = model.config.max_position_embeddings
     if max_length is not None and not task.max_length <= max_length <= most:
         raise InputError(

@@ -139,11 +139,17 @@ def _inverse(products: torch.Tensor, dead: torch.Tensor, damping: float) -> torc
     diagonal = products.diagonal()
     diagonal[dead] = 1.0
     typical = float(diagonal[~dead].mean()) if bool((~dead).any()) else 1.0
+    return torch.cholesky_inverse(damped_root(products, damping, typical))
+
+
+def damped_root(products: torch.Tensor, damping: float, typical: float) -> torch.Tensor:
+    """The lower triangular root of products with so much of a typical one added to the diagonal, and more where rounding has
+    left them no root: that of few rows, or of inputs that are sums of others."""
     while True:
         damped = products + damping * typical * torch.eye(len(products), dtype=products.dtype)
         factor, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
-            return torch.cholesky_inverse(factor)
+            return factor
         damping = max(damping, 1e-8) * MORE_DAMPING
 
 

@@ -371,7 +371,7 @@ def answers_of(
         )
         if known is not None:
             return known
-    if wanted:
+    if wanted or encoded.places is not None:  # of answers for tokens, predict keeps those of words alone
         return LiveAnswers(teacher, wanted, encoded)
     teacher.to(device)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,23 @@ from compress.methods.fine_tune import fine_tune
 from compress.models.surgery import copy_of
 from compress.objectives import OBJECTIVES
 from compress.objectives.layer_map import all_but_last
+from compress.tasks import task
 from compress.tasks.labelled import Task
 from compress.training.predict import predict
 from compress.training.step_context import StepContext
 from tests.methods.ranges import OUT_OF_RANGE, forbid_forward_passes
-from tests.tiny_models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task, without_dropout
+from tests.tasks.kinds import token_classification
+from tests.tiny_models import (
+    PIECES,
+    differences,
+    logits_of,
+    state_of,
+    tiny_bert,
+    tiny_of,
+    tiny_tokenizer,
+    toy_task,
+    without_dropout,
+)
 
 QUICK = {"epochs": 1, "batch_size": 8}
 MODULES = {name: import_module(module) for name, module in OBJECTIVES.items()}
@@ -192,3 +205,26 @@ def test_another_width_is_refused_where_no_projection_may_be_learned(model: PreT
     student = forbid_forward_passes(tiny_bert(hidden_size=width))
     with pytest.raises(InputError, match=rf"'hidden', which compares states of width {width} \(student\) with 16 \(teacher\)"):
         distill(student, teacher=forbid_forward_passes(model), task=toy, objectives={"hidden": 1.0}, project=False, **QUICK)
+
+
+def test_answers_for_tokens_that_are_not_kept_on_disk_teach_the_same(tmp_path: Path, exact: None) -> None:
+    rows = task(
+        {"train": str(token_classification(tmp_path, 60))}, kind="token-classification", allow_unknown=True, max_length=24
+    )
+    teacher, student = (tiny_of("bert", seed=seed, task=rows, **without_dropout()) for seed in (8, 9))
+    learned = [
+        distill(
+            student,
+            teacher=teacher,
+            task=rows,
+            objectives={"logits": 1.0},
+            teacher_cache_bytes=size_bytes,
+            **QUICK,
+            run=StepContext(device="cpu", answers=tmp_path / "answers"),
+        )
+        for size_bytes in (1 << 20, 0)
+    ]
+    kept, live = (state_of(one) for one in learned)
+    assert differences(kept, state_of(student))
+    for name, values in kept.items():
+        assert torch.allclose(values, live[name], atol=1e-5), name

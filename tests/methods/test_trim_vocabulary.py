@@ -18,7 +18,7 @@ from compress.tasks.split import Role, Split
 from compress.tasks.words import counted
 from compress.training.step_context import StepContext
 from tests.methods.ranges import forbid_forward_passes
-from tests.tiny_models import PIECES, logits_of, tiny_bert, toy_task
+from tests.tiny_models import PIECES, logits_of, tiny_bert, tiny_of, toy_task
 
 SPECIAL = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"}
 """With the tests' only word of one character."""
@@ -84,6 +84,15 @@ def test_what_makes_no_sense_is_refused(toy: Task, arguments: dict[str, Any], sa
     with pytest.raises(InputError, match=said) as caught:
         trim_vocabulary(forbid_forward_passes(tiny_bert()), task=toy, **arguments)
     assert caught.value.exit_code == 2
+
+
+def test_a_family_without_a_table_of_positions_is_refused_where_it_is_to_be_cut(toy: Task) -> None:
+    model = tiny_of("modernbert")
+    with pytest.raises(InputError, match="max_length is 24, but a modernbert has no table of positions that could be cut"):
+        trim_vocabulary(forbid_forward_passes(model), task=toy, max_length=24)
+    trimmed = trim_vocabulary(model, task=task_of("good film"))
+    assert trimmed.config.vocab_size == len(SPECIAL) + 2
+    assert trimmed.config.max_position_embeddings == 24
 
 
 def test_a_model_that_quantizes_is_refused(toy: Task) -> None:

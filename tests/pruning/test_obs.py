@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.pruning.obs import FLUSH, Inputs, snapshots
+from compress.pruning.obs import DAMPING, FLUSH, Inputs, damped_root, snapshots
 
 
 def _case(inputs: int = 8, rows: int = 60, outputs: int = 5, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -120,3 +120,17 @@ def test_rows_count_as_often_as_their_weight_says() -> None:
         twice.add(rows)
     torch.testing.assert_close(told.centred(), twice.centred())
     torch.testing.assert_close(told.mean, rows.mean(0))
+
+
+def test_products_without_a_root_get_one_that_is_near() -> None:
+    """Rounding in float32 leaves products of few rows a negative eigenvalue."""
+    column = torch.arange(1.0, 5.0, dtype=torch.float64)
+    products = torch.outer(column, column) - 0.05 * torch.eye(4, dtype=torch.float64)
+    assert torch.linalg.eigvalsh(products)[0] < -DAMPING * products.diagonal().mean()
+    root = damped_root(products, DAMPING, float(products.diagonal().mean()))
+    assert torch.equal(root, root.tril())
+    off = root @ root.T - products
+    assert torch.allclose(off, off[0, 0] * torch.eye(4, dtype=torch.float64))
+    assert 0.05 < off[0, 0] < 1.0
+    whole = damped_root(torch.eye(3, dtype=torch.float64), DAMPING, 1.0)
+    assert torch.allclose(whole @ whole.T, (1 + DAMPING) * torch.eye(3, dtype=torch.float64))

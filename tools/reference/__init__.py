@@ -1,4 +1,4 @@
-"""Write the reference in docs/ from the code: what there is, recipe keys, commands, Python, run.json."""
+"""Write the reference in docs/ from the code: what there is, what runs together, recipe keys, commands, Python, run.json."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from tools.reference.entries import DETAILED, entries_page, overview_page
 from tools.reference.python import python_page
 from tools.reference.recipe_keys import recipe_page
 from tools.reference.run_record import run_record_page
+from tools.reference.support import support_page
 
 
 def reference_pages() -> dict[str, str]:
@@ -17,5 +18,6 @@ def reference_pages() -> dict[str, str]:
         "reference/command-line.md": commands_page(),
         "reference/python.md": python_page(),
         "reference/run-json.md": run_record_page(),
+        "reference/support.md": support_page(),
     }
     return pages | {f"reference/{name}.md": entries_page(name) for name in DETAILED}

@@ -76,10 +76,7 @@ FAMILY = Family(
     ),
     attention_width="true_hidden_size",
     own_keys=("intra_bottleneck_size", "trigram_input"),
-    why_not={
-        "narrow": "a MobileBERT computes in its bottlenecks, which the stream between its layers does not narrow; use "
-        "build_student with a smaller bottleneck, or"
-    },
+    why_not={"narrow": "a MobileBERT computes in its bottlenecks, which the stream between its layers does not narrow"},
     student=Student(
         values=_values,
         begin=_begin,

@@ -1,0 +1,133 @@
+"""The page of what runs together, from what became of every cell when the tests last wrote it down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compress.methods import METHODS
+from compress.models.families import FAMILIES
+from compress.targets import TARGETS
+from compress.tasks import TASKS
+from compress.tasks.kind import load_kind
+from tools.reference.prose import cell, page, table
+
+FILE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "support.json"
+RUNS = "runs"
+DONE, INFERRED = "✓", "(✓)"
+INTRODUCTION = (
+    "Every kind of task with every family, method and target, as tested on random models of a few thousand weights. ✓ "
+    "stands for what was run; a number for what is refused, in [the words](#refusals) of that number, before any model "
+    "computes anything. `make test-matrix` does all of it again and compares it with `docs/reference/support.json`, which "
+    "this page is made of, so that a cell that starts to run, or stops, fails a test; `python -m tests.contract.support` "
+    "writes that file anew. What a ✓ says is that the parts fit, not how good the model is; what has been measured stands "
+    "in [the results](../results/benchmarks.md)."
+)
+METHODS_TOLD = (
+    "In each cell a method was applied to a model of the family with the head that the kind needs, and rehearsed before. "
+    "The input stayed as it was, the answers kept their shape, and the result was saved, loaded, and answered bit for bit "
+    "the same. A ✓ is for the arguments [below](#arguments); others may be refused, such as an objective that compares what "
+    "a student does not have. The tokenizers are WordPiece; `trim_vocabulary` refuses others, ModernBERT's own among them. "
+    "`build_student` makes the other families out of a BERT."
+)
+TARGETS_TOLD = (
+    "In each cell with ✓ a model that had learned for some steps, or what a method made of it, was written to a file, which "
+    "answered as the torch model does to batches of 1, 3 and 4 texts, of 1 token up to the most that the model reads, with "
+    "padding and without. The root mean square of the error was a thousandth of the answers' at most in float32, a "
+    "twentieth in float16, and half in integers: so small a model says little about rounding, so that a file of integers is "
+    "tested here for its structure. (✓) is inferred: kinds of task with the same head ({same}) differ in the number of "
+    "outputs and in the loss, not in the graph, so that at least one of them was run for each family and target, and each "
+    "of them for each target. Files for NVIDIA GPUs were run by onnxruntime on a CPU."
+)
+PAIRS_TOLD = (
+    "Every method's result was shipped to every target, in each cell from the family and for the kind of task that are "
+    "named. These take turns, so that the result of each method for each family was shipped somewhere, if not everywhere. "
+    "The whole product of four is not run: that a result ships from another family or kind than the one that is named is "
+    "inferred from these tables, in which each two of method, family and target, and each kind with each target, stand "
+    "together."
+)
+
+
+def support_page() -> str:
+    """Show for each kind of task families with methods and with targets, and methods with targets."""
+    told = json.loads(FILE.read_text(encoding="utf-8"))
+    said: list[str] = []
+    parts = ["## Methods", METHODS_TOLD]
+    for kind in TASKS:
+        parts += [f"### {kind}", _methods(told["methods"][kind], said)]
+    parts += ["## Targets", TARGETS_TOLD.format(same=", ".join(_like(next(iter(TASKS)))))]
+    for kind in TASKS:
+        parts += [f"### {kind} on targets", _targets(kind, told, said)]
+    parts += ["## Methods on targets", PAIRS_TOLD, _pairs(told["exports"], said)]
+    parts += ["## Refusals", "\n".join(f"{number}. {cell(text)}" for number, text in enumerate(said, 1))]
+    parts += ["## Arguments", _arguments(told)]
+    return page("What runs together", INTRODUCTION, *parts)
+
+
+def _shown(outcome: str, said: list[str]) -> str:
+    """A cell: that it runs, or the numbers of what was said."""
+    if outcome == RUNS:
+        return DONE
+    lines = outcome.splitlines()
+    said += [line for line in lines if line not in said]
+    return ", ".join(str(said.index(line) + 1) for line in lines)
+
+
+def _methods(told: Mapping[str, Any], said: list[str]) -> str:
+    rows = []
+    for method in METHODS:
+        outcomes = [told[family] if isinstance(told[family], str) else told[family][method] for family in FAMILIES]
+        rows.append((f"[`{method}`](methods.md#{method})", *(_shown(outcome, said) for outcome in outcomes)))
+    return table(("method", *FAMILIES), rows)
+
+
+def _like(kind: str) -> list[str]:
+    """The kinds of task that need a head of the same class."""
+    return [one for one in TASKS if load_kind(one).head.architecture == load_kind(kind).head.architecture]
+
+
+def _targets(kind: str, told: Mapping[str, Any], said: list[str]) -> str:
+    def shown(family: str, target: str) -> str:
+        refused = told["methods"][kind][family]
+        if isinstance(refused, str):
+            return _shown(refused, said)
+        found = [one[-1] for one in told["exports"] if one[:2] == [kind, family] and one[3] == target]
+        if RUNS in found or (found and not _runs_elsewhere(kind, family, target, told["exports"])):
+            return _shown(RUNS if RUNS in found else found[0], said)
+        assert _runs_elsewhere(kind, family, target, told["exports"]), (kind, family, target)
+        return INFERRED
+
+    rows = [(f"[`{target}`](targets.md#{target})", *(shown(family, target) for family in FAMILIES)) for target in TARGETS]
+    return table(("target", *FAMILIES), rows)
+
+
+def _runs_elsewhere(kind: str, family: str, target: str, exports: Sequence[Sequence[Any]]) -> bool:
+    """Whether a model of the family with the same class of head was shipped to a target."""
+    return any(one[0] in _like(kind) and (one[1], one[3], one[4]) == (family, target, RUNS) for one in exports)
+
+
+def _pairs(exports: Sequence[Sequence[Any]], said: list[str]) -> str:
+    rows = []
+    for method in METHODS:
+        row = []
+        for target in TARGETS:
+            kind, family, *_, outcome = next(one for one in exports if one[2:4] == [method, target])
+            on = f"{family}, {kind.removesuffix('-classification')}"
+            row.append(f"{_shown(outcome, said)} {on}")
+        rows.append((f"`{method}`", *row))
+    return table(("method", *TARGETS), rows)
+
+
+def _arguments(told: Mapping[str, Any]) -> str:
+    rows = []
+    for method in METHODS:
+        given = [_written(told["arguments"][method])]
+        given += [f"of {family}: {_written(others)}" for family, others in told["of_family"].get(method, {}).items()]
+        rows.append((f"`{method}`", "; ".join(given)))
+    return table(("method", "arguments"), rows)
+
+
+def _written(arguments: Mapping[str, Any]) -> str:
+    return f"`{json.dumps(arguments)}`" if arguments else "those by default"
