@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import compress
+from compress import tasks
+from compress.models import families, traits
 from compress.runtimes.table import DEFAULT, RUNTIMES, load_runtime
 from compress.targets import TARGETS, runtime_of
 
@@ -61,8 +63,10 @@ def folder_digest(folder: Path) -> str:
 def source_digest(*modules: str) -> str:
     """A hash of the code of these modules of ours and of every module of ours that they import, however far.
 
-    Comments, docstrings and layout do not count.
+    Of the tables whose entries are imported when one is asked for, families, traits and kinds of tasks, all entries count.
+    Comments, docstrings and layout do not.
     """
+    tables = {families.__name__: families.FAMILIES, traits.__name__: traits.TRAITS, tasks.__name__: tasks.TASKS}
     seen: dict[str, str] = {}
     waiting = list(modules)
     while waiting:
@@ -70,7 +74,7 @@ def source_digest(*modules: str) -> str:
         path = _module_path(name)
         if name not in seen and path is not None:
             seen[name], imported = _read(path)
-            waiting += imported
+            waiting += [*imported, *tables.get(name, {}).values()]
     return digest(sorted(seen.items()))
 
 

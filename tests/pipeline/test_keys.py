@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from compress.methods import METHODS
 from compress.pipeline import keys
 from compress.pipeline.keys import shipping_of, source_digest, versions
 
@@ -55,3 +56,24 @@ def test_code_counts_wherever_it_is_imported_from(package: Path) -> None:
     assert digest_with(package, "work.py", MODULE.replace("helper(count)", "helper(count) + 1")) != before
     assert digest_with(package, "work.py", MODULE) == before
     assert digest_with(package, "other.py", "def helper(count):\n    return count + 2\n") != before
+
+
+@pytest.mark.parametrize(
+    ("method", "file"),
+    [
+        ("distill", "models/families/bert.py"),
+        ("fine_tune", "models/families/modernbert.py"),
+        ("prune_heads", "models/traits/layers.py"),
+        ("fine_tune", "tasks/token_classification.py"),
+    ],
+)
+def test_the_code_of_families_traits_and_kinds_counts_too(method: str, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = source_digest(METHODS[method])
+    read = keys._read
+
+    def changed(path: Path) -> tuple[str, tuple[str, ...]]:
+        told, imported = read(path)
+        return ("other" if path == keys.ROOT / file else told), imported
+
+    monkeypatch.setattr(keys, "_read", changed)
+    assert source_digest(METHODS[method]) != before
