@@ -108,7 +108,8 @@ class StaticForSequenceClassification(PreTrainedModel):
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if self.training and self.config.token_dropout:
             mask = mask * (torch.rand(mask.shape, device=mask.device) >= self.config.token_dropout)
-        parts = part_masks(mask, token_type_ids, pairs=self.config.pairs).float()  # (batch, sentences, length)
+        parts = part_masks(mask, token_type_ids, pairs=self.config.pairs)  # (batch, sentences, length)
+        parts = parts.to(self.embeddings.weight.dtype)
         rows = self.embeddings(input_ids)
         if self.token_weights is not None:
             rows = rows * nn.functional.embedding(input_ids, self.token_weights)

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
+from torch import nn
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
+from compress.errors import InputError
 from compress.facts import SEGMENT_STAGE
 from compress.models.quantizers import quantizers_off
 from compress.runtimes.segment_reader import SEGMENT_FILE
@@ -50,9 +52,10 @@ def openvino_cpu(
         The stages with their parity: the file in onnxruntime, and in OpenVINO.
 
     Raises:
-        InputError: OpenVINO is not installed, or there is no memory to hand on.
+        InputError: OpenVINO is not installed, the model has an LSTM, or there is no memory to hand on.
     """
     load_runtime(RUNTIME).need()
+    refuse(model)
     with quantizers_off(model):
         write_graph(model, folder / FILE)
         lower_versions(folder / FILE)
@@ -68,6 +71,15 @@ def openvino_cpu(
                 opened = in_segments(model, folder, runtime=RUNTIME, precision=precision)
                 stages.append(reference.judge(SEGMENT_STAGE, opened, max_relative_error=error, max_flips=flips))
         return stages
+
+
+def refuse(model: PreTrainedModel) -> None:
+    """Raise InputError where a model has an LSTM: OpenVINO reads past the lengths that ONNX's operator is told."""
+    if any(isinstance(module, nn.LSTM) for module in model.modules()):
+        raise InputError(
+            f"openvino-cpu: a {model.config.model_type} has an LSTM, which OpenVINO lets read the padding of shorter texts; "
+            "export it to onnxruntime-cpu or onnxruntime-cpu-int8."
+        )
 
 
 def in_openvino(path: Path, precision: str = "auto") -> Session:

@@ -235,6 +235,16 @@ def method_cells() -> list[tuple[str, str, str]]:
     return [(kind, family, method) for kind in TASKS for family in FAMILIES if has_head(kind, family) for method in METHODS]
 
 
+@cache
+def refuses(target: str, family: str) -> bool:
+    """Whether a target cannot write a family's models, whatever a method makes of them."""
+    try:
+        refuse_shape(target, OPTIONS.get(target, {}), model_of(next(iter(TASKS)), family))
+    except InputError:
+        return True
+    return False
+
+
 def export_cells(methods: dict[str, dict[str, dict[str, str]]]) -> list[Export]:
     """A rotation: every method with every target, on another kind and family each time, and what is left of kind with target,
     of head and family with target, and of family with method.
@@ -260,8 +270,9 @@ def export_cells(methods: dict[str, dict[str, dict[str, str]]]) -> list[Export]:
     for method in METHODS:
         able = [(kind, family) for kind, family in models if methods[kind][family][method] == RUNS]
         for target in TARGETS:
-            if able:
-                kind, family = max(able, key=lambda one: news(*one, method, target))
+            takers = [one for one in able if not refuses(target, one[1])]
+            if takers:
+                kind, family = max(takers, key=lambda one: news(*one, method, target))
                 chosen.append(Export(kind, family, method, target))
     for target in TARGETS:
         for kind, family in models:
@@ -270,7 +281,8 @@ def export_cells(methods: dict[str, dict[str, dict[str, str]]]) -> list[Export]:
     for method, family in product(METHODS, FAMILIES):
         kinds = [kind for kind, one in models if one == family and methods[kind][family][method] == RUNS]
         if kinds and news(kinds[0], family, method, "")[0]:
-            kind, target = max(product(kinds, TARGETS), key=lambda one: news(one[0], family, method, one[1]))
+            takers = product(kinds, [target for target in TARGETS if not refuses(target, family)])
+            kind, target = max(takers, key=lambda one: news(one[0], family, method, one[1]))
             chosen.append(Export(kind, family, method, target))
     return chosen
 

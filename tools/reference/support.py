@@ -16,7 +16,7 @@ from tools.reference.prose import cell, page, table
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "support.json"
 RUNS = "runs"
-DONE, INFERRED = "✓", "(✓)"
+DONE = "✓"
 INTRODUCTION = (
     "Every kind of task with every family, method and target, as tested on random models of a few thousand weights. ✓ "
     "stands for what was run; a number for what is refused, in [the words](#refusals) of that number, before any model "
@@ -37,9 +37,9 @@ TARGETS_TOLD = (
     "answered as the torch model does to batches of 1, 3 and 4 texts, of 1 token up to the most that the model reads, with "
     "padding and without. The root mean square of the error was a thousandth of the answers' at most in float32, a "
     "twentieth in float16, and half in integers: so small a model says little about rounding, so that a file of integers is "
-    "tested here for its structure. (✓) is inferred: kinds of task with the same head ({same}) differ in the number of "
-    "outputs and in the loss, not in the graph, so that at least one of them was run for each family and target, and each "
-    "of them for each target. Files for NVIDIA GPUs were run by onnxruntime on a CPU."
+    "tested here for its structure. What stands in brackets is inferred: kinds of task with the same head ({same}) differ "
+    "in the number of outputs and in the loss, not in the graph, so that at least one of them was run for each family and "
+    "target, and each of them for each target. Files for NVIDIA GPUs were run by onnxruntime on a CPU."
 )
 PAIRS_TOLD = (
     "Every method's result was shipped to every target, in each cell from the family and for the kind of task that are "
@@ -93,19 +93,15 @@ def _targets(kind: str, told: Mapping[str, Any], said: list[str]) -> str:
         refused = told["methods"][kind][family]
         if isinstance(refused, str):
             return _shown(refused, said)
-        found = [one[-1] for one in told["exports"] if one[:2] == [kind, family] and one[3] == target]
-        if RUNS in found or (found and not _runs_elsewhere(kind, family, target, told["exports"])):
-            return _shown(RUNS if RUNS in found else found[0], said)
-        assert _runs_elsewhere(kind, family, target, told["exports"]), (kind, family, target)
-        return INFERRED
+        like = _like(kind)
+        found = [one for one in told["exports"] if one[0] in like and (one[1], one[3]) == (family, target)]
+        own = [one[-1] for one in found if one[0] == kind]
+        outcomes = own or [one[-1] for one in found]
+        outcome = _shown(RUNS if RUNS in outcomes else outcomes[0], said)
+        return outcome if own else f"({outcome})"
 
     rows = [(f"[`{target}`](targets.md#{target})", *(shown(family, target) for family in FAMILIES)) for target in TARGETS]
     return table(("target", *FAMILIES), rows)
-
-
-def _runs_elsewhere(kind: str, family: str, target: str, exports: Sequence[Sequence[Any]]) -> bool:
-    """Whether a model of the family with the same class of head was shipped to a target."""
-    return any(one[0] in _like(kind) and (one[1], one[3], one[4]) == (family, target, RUNS) for one in exports)
 
 
 def _pairs(exports: Sequence[Sequence[Any]], said: list[str]) -> str:
