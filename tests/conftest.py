@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from compress.tasks.labelled import Task
 from tests.exported_once import exported_once
+from tests.promotion import exports_looked_at
 from tests.tiny_models import tiny_bert, toy_task
 
 settings.register_profile("default", max_examples=150, deadline=None, derandomize=True, database=None)
@@ -21,10 +22,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 @pytest.fixture(scope="session", autouse=True)
 def _graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Export each tiny model once, in whichever process first needs it."""
+    """Export each tiny model once, in whichever process first needs it, and look at what torch made of it."""
     room = tmp_path_factory.getbasetemp()
     shared = room.parent if "PYTEST_XDIST_WORKER" in os.environ else room
-    with exported_once(shared / "graphs"):
+    with exports_looked_at(), exported_once(shared / "graphs"):
         yield
 
 

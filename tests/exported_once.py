@@ -72,15 +72,15 @@ def exported_once(folder: Path) -> Iterator[None]:
 
     def export(module: nn.Module, example: tuple[Any, ...], path: str, **options: Any) -> Any:
         kept = folder / f"{identity(module, example, sorted(options.items(), key=lambda one: one[0]))}.onnx"
-        if not kept.is_file():
-            original(module, example, path, **options)
-            if Path(f"{path}.data").exists():
-                return
+        if kept.is_file():
+            shutil.copyfile(kept, path)
+            return None
+        made = original(module, example, path, **options)
+        if not Path(f"{path}.data").exists():
             partial = folder / f"{kept.name}.{os.getpid()}"
             shutil.copyfile(path, partial)
             partial.rename(kept)
-            return
-        shutil.copyfile(kept, path)
+        return made
 
     torch.onnx.export = export
     try:

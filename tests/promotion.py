@@ -1,11 +1,11 @@
-"""Every export that a test here makes is looked at for what torch's exporters before 2.13 cannot translate."""
+"""Every export that a test makes is looked at for what torch's exporters before 2.13 cannot translate."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 import torch
 
 PROMOTED = ("aten.scalar_tensor.default", "prims.convert_element_type.default")
@@ -27,8 +27,9 @@ def weights_beside_other_types(program: torch.export.ExportedProgram) -> list[st
     return found
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _exports_that_torch_2_11_can_make() -> Iterator[None]:
+@contextlib.contextmanager
+def exports_looked_at() -> Iterator[None]:
+    """Refuse, inside, each export that torch 2.11 could not make."""
     export: Any = torch.onnx.export
 
     def looked_at(*args: Any, **options: Any) -> Any:
@@ -37,6 +38,8 @@ def _exports_that_torch_2_11_can_make() -> Iterator[None]:
         assert not found, f"torch 2.11 cannot export {'; '.join(found)}"
         return program
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torch.onnx.export", looked_at)
+    torch.onnx.export = looked_at
+    try:
         yield
+    finally:
+        torch.onnx.export = export
