@@ -125,10 +125,11 @@ STEPS = {
 
 
 def write_data(folder: Path) -> None:
-    """Rows whose label is told by one word, for training and for measuring."""
+    """Rows whose label is told by one word, for training and for measuring; no two of them alike enough to be kin."""
     for name, count in (("train", 160), ("dev", 48)):
         rows = [
-            f"the film {('plot', 'was', 'very')[index % 3]} {LABELS[index % 2]} a it and the {'a ' * (index % 7)}{index}"
+            f"the film {('plot', 'was', 'very')[index % 3]} {LABELS[index % 2]} a it and the {'a ' * (index % 7)}"
+            f"{index} x{index} y{index} z{index}"
             f"\t{LABELS[index % 2]}"
             for index in range(count)
         ]
