@@ -8,12 +8,13 @@ import importlib.util
 from pathlib import Path
 
 PACKAGE = __name__.partition(".")[0]
+ROOT = Path(__file__).parent
 
 
 @functools.cache
 def tree_of(module: str) -> ast.Module | None:
     """Parse the source of a module; None where it has no file of Python."""
-    path = _file(module)
+    path = path_of(module)
     return ast.parse(path.read_text(encoding="utf-8")) if path else None
 
 
@@ -29,10 +30,11 @@ def text_of(module: str, name: str) -> str | None:
     return None
 
 
-def _file(module: str) -> Path | None:
+def path_of(module: str) -> Path | None:
+    """Find the file of a module, of this package or of another; None where it has none of Python."""
     package, _, rest = module.partition(".")
     if package == PACKAGE:
-        path = Path(__file__).parent.joinpath(*rest.split("."))
+        path = ROOT.joinpath(*rest.split("."))
         return next((one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None)
     spec = importlib.util.find_spec(module)
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None

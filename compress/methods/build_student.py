@@ -200,7 +200,8 @@ def _settled(
     """The student's sizes, and the teacher layers that its own come from, if it takes any."""
     config, depth = model.config, len(encoder_layers(model))
     groups, bottleneck = student.takes == "groups", student.bottleneck
-    told = {key: size for key, size in named.items() if key not in _own_sizes() or key in student.own_sizes}
+    shared = named.keys() - _own_sizes().keys()
+    told = {key: size for key, size in named.items() if key in shared or key in student.own_sizes}
     told |= {key: size for key, size in given.items() if size is not None}
     width = told.get("width", config.hidden_size)
     inside = told.get("bottleneck", max(1, width // 4))

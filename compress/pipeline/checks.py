@@ -15,7 +15,7 @@ from compress.models.attention.long_attention import attention_kind
 from compress.models.checkpoint.saving import STRUCTURE
 from compress.models.heads import aligned, label_names
 from compress.models.quantizers import quantized_linears
-from compress.pipeline.steps import Execution, StepOutput, call_of, stops_ahead
+from compress.pipeline.steps import Execution, StepOutput, call_of, models_named, stops_ahead
 from compress.quantization.calibration import check_calibration_part
 from compress.recipe.plan import INPUT_MODEL, Plan
 from compress.recipe.signatures import load_function
@@ -66,19 +66,19 @@ def _rehearse_once(execution: Execution, start: StepOutput, guess: Guess) -> Non
         return  # nothing is left to train
     for number, (step, before, stop) in enumerate(zip(execution.plan.steps, stops, stops[1:], strict=False), 1):
         if stop.folder is None:
-            teacher = ahead.stops.get(step.arguments.get("teacher") or "")
-            kept = execution.cache.root / "answers" if teacher is not None and teacher.folder is None else None
+            is_new = any(ahead.stops[made].folder is None for made in models_named(step).values())
             run = StepContext(
                 seed=execution.plan.seed,
                 device=execution.options.device,
-                answers=kept,
+                answers=execution.cache.root / "answers" if is_new else None,
                 tiny=execution.options.tiny,
                 rehearsal=True,
                 guess=guess,
             )
             with _without_news():
                 stop.loaded = call_of(ahead, step, run)(before.model())
-        asked_later = {one.arguments.get("teacher") for one in execution.plan.steps[number:]} | {ahead.baseline.name}
+        asked_later = {made for one in execution.plan.steps[number:] for made in models_named(one).values()}
+        asked_later.add(ahead.baseline.name)
         if before is not start and before.name not in asked_later:
             before.loaded = None  # so that large models of many steps do not fill the memory
     _check_end(ahead)
@@ -116,7 +116,7 @@ def begins_anew(plan: Plan) -> bool:
 
 
 def _is_teacher(plan: Plan) -> bool:
-    return any(step.arguments.get("teacher") == INPUT_MODEL for step in plan.steps)
+    return any(INPUT_MODEL in models_named(step).values() for step in plan.steps)
 
 
 def check_teachers(execution: Execution, start: StepOutput) -> None:

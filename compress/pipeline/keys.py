@@ -7,19 +7,17 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import compress
 from compress import tasks
 from compress.models import families, traits
 from compress.runtimes.table import DEFAULT, RUNTIMES, load_runtime
+from compress.sources import path_of
 from compress.targets import TARGETS, runtime_of
 
-ROOT = Path(compress.__file__).parent
 VERSIONS = ("torch", "transformers", "tokenizers", "accelerate")
 WRITERS = ("onnx", "onnxscript", "onnx-ir")
 """What writes files, besides torch."""
@@ -71,7 +69,7 @@ def source_digest(*modules: str) -> str:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        path = _module_path(name)
+        path = path_of(name)
         if name not in seen and path is not None:
             seen[name], imported = _read(path)
             waiting += [*imported, *tables.get(name, {}).values()]
@@ -91,14 +89,3 @@ def _read(path: Path) -> tuple[str, tuple[str, ...]]:
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
             del body[0]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imported)
-
-
-def _module_path(name: str) -> Path | None:
-    if name.partition(".")[0] != compress.__name__:  # an entry that another package brings
-        spec = importlib.util.find_spec(name)
-        return Path(spec.origin) if spec is not None and spec.origin else None
-    base = ROOT.joinpath(*name.split(".")[1:])
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return None

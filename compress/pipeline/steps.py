@@ -59,11 +59,6 @@ class StepOutput:
     folder: Path | None
     loaded: PreTrainedModel | None = None
 
-    @property
-    def is_known(self) -> bool:
-        """Whether there is a model to load."""
-        return self.folder is not None or self.loaded is not None
-
     def model(self) -> PreTrainedModel:
         """The model, from memory or from its folder."""
         if self.loaded is None:
@@ -120,13 +115,17 @@ def stops_ahead(execution: Execution, start: StepOutput) -> Execution:
     return ahead
 
 
+def models_named(step: Step) -> dict[str, str]:
+    """Which of a step's arguments are models, each with the step that makes it."""
+    return {name: value for name, value in step.arguments.items() if value and names_a_step(name)}
+
+
 def call_of(execution: Execution, step: Step, run: StepContext) -> Callable[[PreTrainedModel], PreTrainedModel]:
     """The step's method with all of its arguments; it is to be called with the model."""
     function = load_function(METHODS, step.method)
     wants = inspect.signature(function).parameters
-    arguments = dict(step.arguments)
-    for name in [name for name, value in arguments.items() if value and names_a_step(name)]:
-        arguments[name] = execution.stops[arguments[name]].model()
+    models = {name: execution.stops[made].model() for name, made in models_named(step).items()}
+    arguments = step.arguments | models
     supplied = {"task": execution.task, "run": run}
     return partial(function, **arguments, **{name: supplied[name] for name in supplied.keys() & wants.keys()})
 
@@ -180,13 +179,12 @@ def _key(execution: Execution, step: Step, before: StepOutput) -> str:
         for what, value in dependencies(parameter.annotation, step.arguments.get(name)):
             needs.setdefault(what, []).append(value)
     objectives = [name for given in needs.get("objectives", [OBJECTIVES]) for name in given]
-    models = {name: value for name, value in step.arguments.items() if value and names_a_step(name)}
     return digest(
         {
             "parent": before.key,
             "method": step.method,
             "arguments": step.arguments,
-            "models": {name: execution.stops[value].key for name, value in models.items()},
+            "models": {name: execution.stops[made].key for name, made in models_named(step).items()},
             "files": [_once(execution, _file_digest, path) for path in needs.get("file", [])],
             "checkpoints": [_once(execution, _model_digest, name) for name in needs.get("checkpoint", [])],
             "seed": execution.plan.seed if "run" in wants else None,

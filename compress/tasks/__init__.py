@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from compress.plugins import with_plugins
+from compress.sources import tree_of
 
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
@@ -58,10 +58,8 @@ Evaluation.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type
 
 def metrics_of(kind: str) -> tuple[str, ...]:
     """The metrics that may decide in a kind of task, read off its file without importing it: a recipe is checked fast."""
-    spec = importlib.util.find_spec(TASKS[kind])
-    assert spec is not None
-    assert spec.origin is not None
-    for node in ast.walk(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))):
+    tree = tree_of(TASKS[kind])
+    for node in ast.walk(tree) if tree else ():
         if (
             isinstance(node, ast.AnnAssign)
             and isinstance(node.target, ast.Name)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from compress import sources
 from compress.methods import METHODS
 from compress.pipeline import keys
 from compress.pipeline.keys import shipping_of, source_digest, versions
@@ -22,7 +23,7 @@ def work(count):
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package of two modules in the toolkit's place; each test has its own, since what was read is remembered."""
-    monkeypatch.setattr(keys, "ROOT", tmp_path)
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
     (tmp_path / "work.py").write_text(MODULE)
     (tmp_path / "other.py").write_text("def helper(count):\n    return count + 1\n")
     return tmp_path
@@ -73,7 +74,7 @@ def test_the_code_of_families_traits_and_kinds_counts_too(method: str, file: str
 
     def changed(path: Path) -> tuple[str, tuple[str, ...]]:
         told, imported = read(path)
-        return ("other" if path == keys.ROOT / file else told), imported
+        return ("other" if path == sources.ROOT / file else told), imported
 
     monkeypatch.setattr(keys, "_read", changed)
     assert source_digest(METHODS[method]) != before
