@@ -169,7 +169,7 @@ class QuantizedLinear(nn.Linear):
 
     @torch.no_grad()
     def _follow(self, values: torch.Tensor) -> None:
-        low, high = (one.float() for one in values.aminmax())
+        low, high = (bound.float() for bound in values.aminmax())
         if self.has_range:
             assert self.decay is not None
             low, high = torch.lerp(low, self.low, self.decay), torch.lerp(high, self.high, self.decay)
@@ -261,11 +261,13 @@ def lend_ranges(model: PreTrainedModel) -> None:
 @contextlib.contextmanager
 def quantizers_off(model: nn.Module) -> Iterator[None]:
     """Let the model compute in float for a while."""
-    quantizing = [one for one in model.modules() if isinstance(one, QuantizedLinear | QuantizedEmbedding) and one.on]
-    for one in quantizing:
-        one.on = False
+    quantizing = [
+        module for module in model.modules() if isinstance(module, QuantizedLinear | QuantizedEmbedding) and module.on
+    ]
+    for module in quantizing:
+        module.on = False
     try:
         yield
     finally:
-        for one in quantizing:
-            one.on = True
+        for module in quantizing:
+            module.on = True

@@ -66,8 +66,8 @@ def metrics_of(kind: str) -> tuple[str, ...]:
             and node.target.id == "metrics"
             and node.value
         ):
-            found: tuple[str, ...] = ast.literal_eval(node.value)
-            return found
+            metrics: tuple[str, ...] = ast.literal_eval(node.value)
+            return metrics
     raise AssertionError(f"{TASKS[kind]} has no metrics")
 
 

@@ -108,10 +108,10 @@ class TaskKind(Protocol):
 
     # -- answers ------------------------------------------------------------------------------------------------------------
 
-    def relative_error(self, told: np.ndarray, found: np.ndarray) -> float:
+    def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compute the root mean square of the differences of answers over that of what the first ones say."""
 
-    def flips(self, told: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def flips(self, baseline: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """Tell of each row whether the second answer is another one than the first, (rows,)."""
 
     def settle(self, answers: np.ndarray, targets: Any) -> tuple[float, ...]:
@@ -143,7 +143,7 @@ class TaskKind(Protocol):
     # -- what people see ----------------------------------------------------------------------------------------------------
 
     def differing(
-        self, told: np.ndarray, found: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
+        self, baseline: np.ndarray, answers: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
     ) -> list[dict[str, Any]]:
         """Find the examples on which two subjects are farthest apart: {text, pair, label, teacher, student}."""
 

@@ -81,7 +81,7 @@ class WordLabels:
     def ends(self) -> np.ndarray:
         """Where each text's words end among all of them."""
         counts = np.zeros(int(self.owners.max(initial=-1)) + 1, dtype=np.int64)
-        np.add.at(counts, self.owners, [len(one) for one in self.ids])
+        np.add.at(counts, self.owners, [len(ids) for ids in self.ids])
         return np.cumsum(counts)
 
 
@@ -95,10 +95,10 @@ def _statistics(answers: np.ndarray, targets: WordLabels) -> np.ndarray:
     """For each text: entities right, answered and true, words right, and words, (texts, 5)."""
     said, true = answers.argmax(1), targets.flat
     rows = []
-    for told, wanted in zip(_texts_of(said, targets), _texts_of(true, targets), strict=True):
-        found, held = entities(told), entities(wanted)
-        same = sum(one == other for one, other in zip(told, wanted, strict=True))
-        rows.append([len(found & held), len(found), len(held), same, len(wanted)])
+    for tags, wanted in zip(_texts_of(said, targets), _texts_of(true, targets), strict=True):
+        predicted, expected = entities(tags), entities(wanted)
+        same = sum(tag == wanted_tag for tag, wanted_tag in zip(tags, wanted, strict=True))
+        rows.append([len(predicted & expected), len(predicted), len(expected), same, len(wanted)])
     return np.array(rows, dtype=np.int64)
 
 
@@ -112,8 +112,8 @@ SCORES = {
 
 def _scores(names: Sequence[str], metric: str) -> dict[str, Any]:
     """The scores that tags of these names have, the one that decides first."""
-    held = SCORES if is_bio(names) else {"accuracy": SCORES["accuracy"]}
-    return {metric: SCORES[metric], **held}
+    scores = SCORES if is_bio(names) else {"accuracy": SCORES["accuracy"]}
+    return {metric: SCORES[metric], **scores}
 
 
 class TokenClassification:
@@ -157,19 +157,19 @@ class TokenClassification:
         index = {name: number for number, name in enumerate(names)}
         if not any(name.isdecimal() for name in names):
             index |= {str(number): number for number in range(len(names))}
-        found, wrong = np.empty(len(rows), dtype=object), []
+        ids, wrong = np.empty(len(rows), dtype=object), []
         for row, (line, (_, tags)) in enumerate(zip(rows.lines, rows.labels, strict=True)):
             wrong += [f"  {rows.unit} {line}, column {rows.label_column!r}: {shown(tag)}" for tag in tags if tag not in index]
-            found[row] = np.array([index.get(tag, 0) for tag in tags], dtype=np.int64)
+            ids[row] = np.array([index.get(tag, 0) for tag in tags], dtype=np.int64)
         if wrong:
-            told = f"{rows.source} has tags that are unknown; allowed: {names_shown(names)}. Correct them:"
-            raise InputError("\n".join([told, *first_of(wrong)]))
-        return found
+            heading = f"{rows.source} has tags that are unknown; allowed: {names_shown(names)}. Correct them:"
+            raise InputError("\n".join([heading, *first_of(wrong)]))
+        return ids
 
     def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:
         """Name the tag that all words have."""
-        held = np.unique(np.concatenate(list(targets))) if len(targets) else np.zeros(0)
-        return names[int(held[0])] if len(held) == 1 else None
+        tags = np.unique(np.concatenate(list(targets))) if len(targets) else np.zeros(0)
+        return names[int(tags[0])] if len(tags) == 1 else None
 
     def split(self, role: Role, rows: Rows, targets: np.ndarray, names: tuple[str, ...]) -> Split:
         """Keep words and ids."""
@@ -179,7 +179,7 @@ class TokenClassification:
         """Cut texts into words without labels."""
         words = tuple(tuple(PARTS.findall(text)) or ("",) for text in split.texts)
         labels = np.empty(len(words), dtype=object)
-        labels[:] = [np.zeros(len(one), dtype=np.int64) for one in words]
+        labels[:] = [np.zeros(len(sentence), dtype=np.int64) for sentence in words]
         return replace(split, pairs=None, words=words, labels=labels)
 
     def few(self, split: Split, count: int) -> np.ndarray:
@@ -194,8 +194,8 @@ class TokenClassification:
 
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
         """Count the words of each tag, and all words."""
-        held = np.concatenate([np.zeros(0, dtype=np.int64), *split.labels])
-        return {"per_label": np.bincount(held, minlength=len(names)).tolist(), "words": len(held)}
+        tags = np.concatenate([np.zeros(0, dtype=np.int64), *split.labels])
+        return {"per_label": np.bincount(tags, minlength=len(names)).tolist(), "words": len(tags)}
 
     def encode(self, split: Split, tokenizer: Any, max_length: int) -> Encoded:
         """Tokenize words, in windows where a text has more than `max_length` tokens; each word is answered in one of them."""
@@ -206,27 +206,27 @@ class TokenClassification:
         places, labels, owners = [], [], []
         for start in range(0, len(windows), 1000):
             part = windows[start : start + 1000]
-            words = [list(split.words[one.text][one.first : one.end]) for one in part]  # type: ignore[index]
-            told = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
-            ids += told["input_ids"]
-            types += told.get("token_type_ids") or []
-            for one, encoding in zip(part, told.encodings, strict=True):
-                places.append(places_of_words(encoding.word_ids, one))
-                labels.append(split.labels[one.text][one.answers : one.answered])
-                owners.append(one.text)
-        told_labels = WordLabels(labels, np.array(owners, dtype=np.int64), split.names)
-        held = types if types or not windows else None
-        return Encoded(ids, held, told_labels, 0, padding, split.role, places, NAME)
+            words = [list(split.words[window.text][window.first : window.end]) for window in part]  # type: ignore[index]
+            encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
+            ids += encoded["input_ids"]
+            types += encoded.get("token_type_ids") or []
+            for window, encoding in zip(part, encoded.encodings, strict=True):
+                places.append(places_of_words(encoding.word_ids, window))
+                labels.append(split.labels[window.text][window.answers : window.answered])
+                owners.append(window.text)
+        word_labels = WordLabels(labels, np.array(owners, dtype=np.int64), split.names)
+        token_types = types if types or not windows else None
+        return Encoded(ids, token_types, word_labels, 0, padding, split.role, places, NAME)
 
     def collate(self, encoded: Encoded, indices: np.ndarray, length: int) -> torch.Tensor:
         """Put the ids at the first pieces of their words, and IGNORED elsewhere, (batch, length)."""
         import torch
 
         assert encoded.places is not None
-        found = torch.full((len(indices), length), IGNORED, dtype=torch.long)
+        labels = torch.full((len(indices), length), IGNORED, dtype=torch.long)
         for row, index in enumerate(indices):
-            found[row, torch.from_numpy(encoded.places[index])] = torch.from_numpy(encoded.labels.ids[index])
-        return found
+            labels[row, torch.from_numpy(encoded.places[index])] = torch.from_numpy(encoded.labels.ids[index])
+        return labels
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
         """Cross-entropy over the words."""
@@ -249,13 +249,13 @@ class TokenClassification:
         kept = mask.bool()
         return (student[kept].float() - teacher[kept].float()).square().sum(-1).mean()
 
-    def relative_error(self, told: np.ndarray, found: np.ndarray) -> float:
+    def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compare with the spread of each word's logits, whose mean says nothing."""
-        return texts.relative_error(told, found, told.mean(axis=1, keepdims=True))
+        return texts.relative_error(baseline, answers, baseline.mean(axis=1, keepdims=True))
 
-    def flips(self, told: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def flips(self, baseline: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """Compare the tags."""
-        return np.asarray(told.argmax(1) != found.argmax(1))
+        return np.asarray(baseline.argmax(1) != answers.argmax(1))
 
     def settle(self, answers: np.ndarray, targets: WordLabels) -> tuple[float, ...]:
         """Choose nothing: the largest output is the answer."""
@@ -276,7 +276,7 @@ class TokenClassification:
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: WordLabels, metric: str) -> dict[str, Any]:
         """The drop of the deciding score; agreement is the share of words with the same tag."""
-        before, after = (_statistics(one, targets) for one in (baseline, answers))
+        before, after = (_statistics(logits, targets) for logits in (baseline, answers))
         return {
             "drop": drop(SCORES[metric], before, after),
             "agreement": float((baseline.argmax(1) == answers.argmax(1)).mean()),
@@ -302,12 +302,12 @@ class TokenClassification:
             )
 
     def differing(
-        self, told: np.ndarray, found: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
+        self, baseline: np.ndarray, answers: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
     ) -> list[dict[str, Any]]:
         """The texts in which most words have other tags."""
         ends = encoded.labels.ends
-        flips = np.array([part.sum() for part in np.split(self.flips(told, found), ends[:-1])])
-        said = [_texts_of(answers.argmax(1), encoded.labels) for answers in (told, found)]
+        flips = np.array([part.sum() for part in np.split(self.flips(baseline, answers), ends[:-1])])
+        said = [_texts_of(logits.argmax(1), encoded.labels) for logits in (baseline, answers)]
         return [
             {
                 **texts.shown(split, index),
@@ -361,8 +361,8 @@ def _shown_tags(split: Split, index: int, tags: Sequence[str]) -> str:
     assert split.words is not None
     words = split.words[index]
     if is_bio([*split.names, OUTSIDE]):
-        found = sorted(entities(tags), key=lambda one: one[1])
-        return "; ".join(f"{kind}: {' '.join(words[start:end])}" for kind, start, end in found) or "none"
+        spans = sorted(entities(tags), key=lambda span: span[1])
+        return "; ".join(f"{kind}: {' '.join(words[start:end])}" for kind, start, end in spans) or "none"
     return " ".join(f"{word}/{tag}" for word, tag in zip(words, tags, strict=True))[: texts.SHOWN_LETTERS]
 
 

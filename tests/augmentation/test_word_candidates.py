@@ -50,7 +50,7 @@ def masked_lm() -> PreTrainedModel:
 
 def _found(text: str) -> list[tuple[str, int, bool]]:
     words = find_words([text], TOKENIZER)
-    places = zip(words.starts, words.ends, words.pieces, words.free, strict=True)
+    places = zip(words.starts, words.ends, words.token_ids, words.free, strict=True)
     return [(text[start:end], int(piece), bool(free)) for start, end, piece, free in places]
 
 
@@ -79,7 +79,7 @@ def test_words_are_told_by_their_text_and_a_part_of_the_texts_has_its_own() -> N
     assert words.bounds.tolist() == [0, 2, 2, 2, 3]
     part = words.of(2, 4)
     assert part.bounds.tolist() == [0, 0, 1]
-    assert part.pieces.tolist() == [ID["bad"]]
+    assert part.token_ids.tolist() == [ID["bad"]]
 
 
 def test_a_tokenizer_that_was_told_to_cut_and_pad_still_shows_every_word() -> None:

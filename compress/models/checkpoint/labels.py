@@ -42,9 +42,9 @@ def settle_labels(
     """
     weight = weights.get(f"{HEAD}weight")
     count = weight.shape[0] if weight is not None and weight.ndim else 0
-    told = wanted or Head(architecture, _problem_type(config, architecture, count), architecture == TOKENS)
+    head = wanted or Head(architecture, _problem_type(config, architecture, count), architecture == TOKENS)
     if weight is None:
-        set_names(config, list(labels) if labels is not None else ["0", "1"], told)
+        set_names(config, list(labels) if labels is not None else ["0", "1"], head)
         return
     if wanted is not None and config.problem_type not in (None, wanted.problem_type):
         raise InputError(
@@ -58,7 +58,7 @@ def settle_labels(
             "this task, or a base checkpoint without a head, or let fine_tune begin with a new one (new_head: true)."
         )
     try:
-        set_names(config, read_names(config, count), told)
+        set_names(config, read_names(config, count), head)
     except InputError as err:
         raise InputError(f"{folder}: {err}") from err
 
@@ -86,8 +86,8 @@ def head_in_folder(values: Mapping[str, Any]) -> Head:
     Args:
         values: The content of config.json.
     """
-    told = values.get("architectures")
-    if isinstance(told, list) and told and str(told[0]).endswith(f"For{TOKENS}"):
+    architectures = values.get("architectures")
+    if isinstance(architectures, list) and architectures and str(architectures[0]).endswith(f"For{TOKENS}"):
         return Head(TOKENS, None, reads_tokens=True)
     names, kind = values.get("id2label"), values.get("problem_type")
     count = len(names) if isinstance(names, dict) else 2
@@ -106,10 +106,10 @@ def names_in_folder(folder: Path, values: dict[str, Any], outputs: int | None = 
         InputError: It is no configuration, or its names do not fit each other.
     """
     family = KNOWN.get(str(values.get("model_type")))
-    told = {key: value for key, value in values.items() if key in ("id2label", "label2id", "num_labels")}
+    label_values = {key: value for key, value in values.items() if key in ("id2label", "label2id", "num_labels")}
     try:
         with libraries_silenced():
-            config = (family.config if family else PretrainedConfig).from_dict(told)
+            config = (family.config if family else PretrainedConfig).from_dict(label_values)
         return read_names(config, outputs)
     except InputError as err:
         raise InputError(f"{folder}: {err}") from err

@@ -169,8 +169,8 @@ def _size(weights: Weights) -> int:
 
 def _with_memory(model: PreTrainedModel, weights: Weights, folder: Path, pruned: PrunedHeads, seed: int) -> PreTrainedModel:
     """The same model with memory for its weights; those that the file does not have are a new model's."""
-    told = told_by_structure(model)
-    missing = {name for name in model.state_dict() if name not in weights and name not in told}
+    left_out = told_by_structure(model)
+    missing = {name for name in model.state_dict() if name not in weights and name not in left_out}
     structure = _structure(folder)
     with _seeded(seed), libraries_silenced():
         if missing and structure is None and not pruned:
@@ -183,8 +183,8 @@ def _with_memory(model: PreTrainedModel, weights: Weights, folder: Path, pruned:
 
 
 def _check_weights(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
-    told, head = told_by_structure(model), KNOWN[model.config.model_type].head
-    expected = {name: tensor for name, tensor in model.state_dict().items() if name not in told}
+    left_out, head = told_by_structure(model), KNOWN[model.config.model_type].head
+    expected = {name: tensor for name, tensor in model.state_dict().items() if name not in left_out}
     problems = [f"  {name} is missing" for name in expected if name not in weights and not name.startswith(head)]
     if "classifier.weight" in weights:
         problems += [f"  {name} is missing" for name in expected if name.startswith(head) and name not in weights]

@@ -34,9 +34,9 @@ from compress.models.students import (
 MOST_RUNS = 1024  # of layers that share their weights, so that no number of weights bounds them
 
 
-def _executed(config: Any, held: Sequence[Any]) -> list[nn.Module]:
+def _executed(config: Any, layer_groups: Sequence[Any]) -> list[nn.Module]:
     executions, groups = config.num_hidden_layers, config.num_hidden_groups
-    chosen = [held[int(index / (executions / groups))] for index in range(executions)]  # as transformers rounds
+    chosen = [layer_groups[int(index / (executions / groups))] for index in range(executions)]  # as transformers rounds
     return [layer for group in chosen for layer in group.albert_layers]
 
 
@@ -107,8 +107,8 @@ def _take_norms(teacher: PreTrainedModel, layer: Any, family: Family, basis: tor
         to_norm.bias.copy_(basis.T @ from_norm.bias.double())
 
 
-def _values(told: Any, shape: StudentShape) -> dict[str, Any]:
-    return values_like_bert(told, shape) | {
+def _values(config: Any, shape: StudentShape) -> dict[str, Any]:
+    return values_like_bert(config, shape) | {
         "embedding_size": shape.embedding,
         "num_hidden_groups": shape.groups,
         "bos_token_id": None,

@@ -24,13 +24,13 @@ def _headless(attention: Any, hidden_states: torch.Tensor) -> tuple[torch.Tensor
     return attention.out_lin(hidden_states), None
 
 
-def _values(told: Any, shape: StudentShape) -> dict[str, Any]:
-    dropout = told.hidden_dropout_prob if told.classifier_dropout is None else told.classifier_dropout
+def _values(config: Any, shape: StudentShape) -> dict[str, Any]:
+    dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
     return {
         "hidden_dim": shape.intermediate,
-        "activation": told.hidden_act,
-        "dropout": told.hidden_dropout_prob,
-        "attention_dropout": told.attention_probs_dropout_prob,
+        "activation": config.hidden_act,
+        "dropout": config.hidden_dropout_prob,
+        "attention_dropout": config.attention_probs_dropout_prob,
         "seq_classif_dropout": dropout,
     }
 

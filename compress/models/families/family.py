@@ -32,8 +32,8 @@ def _headless(_: Any, hidden_states: torch.Tensor) -> tuple[torch.Tensor, None]:
     return hidden_states[..., :0], None
 
 
-def _each_once(_: Any, held: Sequence[nn.Module]) -> list[nn.Module]:
-    return list(held)
+def _each_once(_: Any, layers: Sequence[nn.Module]) -> list[nn.Module]:
+    return list(layers)
 
 
 @dataclass(frozen=True, kw_only=True)
