@@ -63,6 +63,9 @@ class TaskKind(Protocol):
     def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
         """Name a model's outputs for rows to measure on, where the model's own names may be mere numbers."""
 
+    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Name what has a precision and a recall of its own, see `by_class`; nothing where there is no such thing."""
+
     def check_names(self, names: Sequence[str] | None) -> None:
         """Raise InputError where the names that a recipe gives to the outputs cannot be theirs."""
 
@@ -126,6 +129,9 @@ class TaskKind(Protocol):
 
     def judge(self, answers: np.ndarray, targets: Any, metric: str) -> dict[str, Any]:
         """Score answers with intervals: `metrics` and `metrics_ci95`, by name."""
+
+    def by_class(self, answers: np.ndarray, targets: Any, names: tuple[str, ...]) -> np.ndarray:
+        """Count for each example and class how often it is answered rightly, answered, and true, (examples, classes, 3)."""
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: Any, metric: str) -> dict[str, Any]:
         """Compare answers with a baseline's to the same examples: `drop` {value, ci95, p} of the metric, positive is worse,

@@ -173,6 +173,10 @@ class MultiLabelClassification:
         """Keep the model's names."""
         return names
 
+    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Take the labels."""
+        return tuple(names)
+
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse what is not at least two names, each once."""
         check_label_names(names)
@@ -276,6 +280,10 @@ class MultiLabelClassification:
     def judge(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """Both with bootstrap intervals."""
         return judged(first(metric, SCORES), _sums(answers, targets))
+
+    def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        """Take each label as it is."""
+        return np.stack(_by_label(_sums(answers, targets)), axis=-1)
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop of the deciding F1; agreement is the share of texts with the same labels."""

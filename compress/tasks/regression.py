@@ -104,6 +104,10 @@ class Regression:
         """Keep the model's name."""
         return names
 
+    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Name nothing."""
+        return ()
+
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse more than one name."""
         if names is not None and (isinstance(names, str) or len(names) != 1 or not isinstance(names[0], str)):
@@ -194,6 +198,10 @@ class Regression:
         """Both with bootstrap intervals."""
         each = [judged({name: correlation}, moments) for name, moments in _statistics(answers, targets).items()]
         return {key: first(metric, {**each[0][key], **each[1][key]}) for key in ("metrics", "metrics_ci95")}
+
+    def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        """Count nothing."""
+        return np.zeros((len(answers), 0, 3), dtype=np.int64)
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop of the deciding correlation; agreement is the share of examples with nearly the baseline's score."""

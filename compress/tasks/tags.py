@@ -47,6 +47,11 @@ def names_of(tags: Iterable[str]) -> tuple[str, ...]:
     return (OUTSIDE, *(f"{start}{kind}" for kind in kinds for start in ("B-", "I-")))
 
 
+def types_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Name the types of entities that tags tell, sorted; none where they tell no entities."""
+    return tuple(sorted({name[2:] for name in names if name != OUTSIDE})) if is_bio(names) else ()
+
+
 def entities(tags: Sequence[str]) -> set[Entity]:
     """Find the entities of a text, strictly: each begins with B- and goes on with I- of its type; an I- without is none.
 

@@ -61,6 +61,10 @@ class TextClassification:
         """Take the rows' labels where a model has only numbers."""
         return names_of_outputs(rows, names)
 
+    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Take the labels."""
+        return tuple(names)
+
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse what is not at least two names, each once."""
         check_label_names(names)
@@ -155,6 +159,12 @@ class TextClassification:
         if metric == "f1":
             intervals["f1"] = list(middle_95(f1_resamples(targets, said)))
         return {"metrics": self.score(answers, targets, metric), "metrics_ci95": intervals}
+
+    def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        """Mark each example's label and answer."""
+        labels = np.arange(len(names))
+        said, true = answers.argmax(axis=1)[:, None] == labels, targets[:, None] == labels
+        return np.stack([said & true, said, true], axis=-1).astype(np.int64)
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop's paired bootstrap interval; `p` is McNemar's, exact, of how often each is right."""

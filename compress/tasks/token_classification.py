@@ -27,9 +27,9 @@ from compress.tasks.encoding import Encoded, padding_of
 from compress.tasks.kind import Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.labels import check_label_names, names_shown
-from compress.tasks.scores import drop, f1, judged
+from compress.tasks.scores import LABEL_SCORES, drop, judged
 from compress.tasks.split import Role, Split
-from compress.tasks.tags import OUTSIDE, entities, is_bio, names_of
+from compress.tasks.tags import OUTSIDE, entities, is_bio, names_of, types_of
 from compress.tasks.windows import places_of_words, windows_of_words
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ def _statistics(answers: np.ndarray, targets: WordLabels) -> np.ndarray:
 
 
 SCORES = {
-    "f1": lambda sums: f1(sums[..., 0], sums[..., 1], sums[..., 2]),
-    "precision": lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1),
-    "recall": lambda sums: sums[..., 0] / np.maximum(sums[..., 2], 1),
+    **{name: LABEL_SCORES[name] for name in ("f1", "precision", "recall")},
     "accuracy": lambda sums: sums[..., 3] / np.maximum(sums[..., 4], 1),
 }
 
@@ -140,6 +138,10 @@ class TokenClassification:
     def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
         """Keep the model's names."""
         return names
+
+    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Name the types of entities."""
+        return types_of(names)
 
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse what is not at least two names, each once."""
@@ -274,6 +276,18 @@ class TokenClassification:
         """All of them with bootstrap intervals over the texts."""
         return judged(_scores(targets.names, metric), _statistics(answers, targets))
 
+    def by_class(self, answers: np.ndarray, targets: WordLabels, names: tuple[str, ...]) -> np.ndarray:
+        """Count entities by type, over the texts."""
+        index = {kind: number for number, kind in enumerate(self.classes(names))}
+        counts = np.zeros((len(targets.ends), len(index), 3), dtype=np.int64)
+        answered, true = (_texts_of(ids, targets) for ids in (answers.argmax(1), targets.flat))
+        for text, (tags, wanted) in enumerate(zip(answered, true, strict=True)):
+            predicted, expected = entities(tags), entities(wanted)
+            for place, spans in enumerate((predicted & expected, predicted, expected)):
+                for kind, _, _ in spans:
+                    counts[text, index[kind], place] += 1
+        return counts
+
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: WordLabels, metric: str) -> dict[str, Any]:
         """The drop of the deciding score; agreement is the share of words with the same tag."""
         before, after = (_statistics(logits, targets) for logits in (baseline, answers))
@@ -321,8 +335,8 @@ class TokenClassification:
 
     def sentence(self, names: Sequence[str]) -> str:
         """Name the entities, or the tags."""
-        kinds = sorted({name[2:] for name in names if name != OUTSIDE}) if is_bio(names) else names
-        return f"tagger of {'entities' if is_bio(names) else 'words'}: {texts.listed(kinds)}"
+        types = types_of(names)
+        return f"tagger of {'entities' if types else 'words'}: {texts.listed(types or names)}"
 
     def snippet(self, names: Sequence[str]) -> str:
         """Print the entities with the characters that they stand at, or each word with its tag."""
