@@ -47,14 +47,14 @@ def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
         raise InputError("there are no examples to measure on; give an evaluation split with at least one row.")
     answers = Gathered(encoded)
     for indices in sorted_batches(encoded.lengths, BATCH_SIZE):
-        found = runner.run(encoded.batch(indices.tolist()))
-        check_shape(found.shape, len(indices), of_tokens=encoded.places is not None)
-        if answers.rows is not None and found.shape[-1] != answers.rows.shape[1]:
+        logits = runner.run(encoded.batch(indices.tolist()))
+        check_shape(logits.shape, len(indices), of_tokens=encoded.places is not None)
+        if answers.rows is not None and logits.shape[-1] != answers.rows.shape[1]:
             raise CompressError(
-                f"the model gives {answers.rows.shape[1]} logits to one example and {found.shape[-1]} to another; each needs "
+                f"the model gives {answers.rows.shape[1]} logits to one example and {logits.shape[-1]} to another; each needs "
                 "one for each label. Export or save it again."
             )
-        answers.put(indices, found)
+        answers.put(indices, logits)
     assert answers.rows is not None
     check_finite(answers.rows)
     return answers.rows

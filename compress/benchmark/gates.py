@@ -50,11 +50,11 @@ def judge(gates: Any, subject: Mapping[str, Any], beside: Sequence[Mapping[str, 
         passed = value >= limit if name.startswith("min_") else value <= limit
         judged.append({"name": name, "limit": limit, "value": value, "passed": bool(passed)})
     if not allow_slower:
-        others = [one for one in beside if one is not subject]
-        for one in (*others, subject):
-            speed = speed_over_float(one, beside)
+        others = [other for other in beside if other is not subject]
+        for candidate in (*others, subject):
+            speed = speed_over_float(candidate, beside)
             if speed is not None:
-                name = "min_speedup_over_float" + ("" if one is subject else f" ({one.get('name')})")
+                name = "min_speedup_over_float" + ("" if candidate is subject else f" ({candidate.get('name')})")
                 judged.append({"name": name, "limit": 1.0, "value": speed, "passed": speed >= 1})
     return judged
 

@@ -34,11 +34,11 @@ def answers_told(subject: Subject, task: Task, max_length: int) -> tuple[np.ndar
     names = _names_as_transformers_reads_them(subject)
     with open_runner(subject) as runner:
         encoded = task.rules.encode(task.evaluation.require("evaluation"), runner.tokenizer, max_length)
-        found = predict(runner, encoded)
-        never = np.full((len(found), 1), found.min() - 1, dtype=found.dtype)
-        columns = {name: found[:, index : index + 1] for index, name in names.items() if index < found.shape[1]}
-        found = np.concatenate([columns.get(label, never) for label in task.labels], axis=1)
-        return settled(found, runner, subject, task.up_to(max_length)), encoded.labels
+        answers = predict(runner, encoded)
+        never = np.full((len(answers), 1), answers.min() - 1, dtype=answers.dtype)
+        columns = {name: answers[:, index : index + 1] for index, name in names.items() if index < answers.shape[1]}
+        answers = np.concatenate([columns.get(label, never) for label in task.labels], axis=1)
+        return settled(answers, runner, subject, task.up_to(max_length)), encoded.labels
 
 
 def _names_as_transformers_reads_them(subject: Subject) -> dict[int, str]:

@@ -76,10 +76,10 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
 
 def diagnose(version: Version) -> tuple[str, str]:
     """What is installed, see `Runtime.diagnose`."""
-    found = version(RUNTIME.package)
-    if found is None:
+    installed = version(RUNTIME.package)
+    if installed is None:
         return "missing", f"needed for all but `list` and `check`: {RUNTIME.install}"
-    return found, RUNTIME.purpose
+    return installed, RUNTIME.purpose
 
 
 RUNTIME = Runtime(

@@ -159,14 +159,16 @@ def _importances(
         targets = encoded.rules.collate(encoded, rows, logits.shape[1]).to(device)
         torch.autograd.backward(encoded.rules.loss(logits, targets, "sum"))
         if importance == "fisher":
-            sums = [one.to(device) + channel_sums(places, _squared_change) for one, places in zip(sums, groups, strict=True)]
+            sums = [
+                total.to(device) + channel_sums(places, _squared_change) for total, places in zip(sums, groups, strict=True)
+            ]
             student.zero_grad()
         run.progress("importance", done, len(batches))
     if importance == "taylor":
         sums = [channel_sums(places, _change) for places in groups]
     student.zero_grad()
     student.to("cpu")
-    return [one.cpu() for one in sums]
+    return [total.cpu() for total in sums]
 
 
 def _change(weight: nn.Parameter) -> torch.Tensor:

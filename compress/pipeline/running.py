@@ -157,16 +157,16 @@ def _export_all(execution: Execution, tiny: bool) -> dict[str, Path]:
 
 
 def _export_one(execution: Execution, target: str, options: dict[str, Any], key: str) -> Path:
-    found = execution.cache.find("exports", key)
-    if found is None:
+    folder = execution.cache.find("exports", key)
+    if folder is None:
         with execution.cache.alone("exports", key):
-            found = execution.cache.find("exports", key)
-            if found is None:
+            folder = execution.cache.find("exports", key)
+            if folder is None:
                 logger.info("export to %s starts", target)
                 execution.options.progress(f"export: {target}", 0, 1)
                 unmade = execution.cache.unmade("exports", key)
                 started = time.perf_counter()
                 export(execution.last.model(), unmade, target=target, task=execution.task, **options)
-                found = execution.cache.finish("exports", key, {"seconds": time.perf_counter() - started})
+                folder = execution.cache.finish("exports", key, {"seconds": time.perf_counter() - started})
                 execution.options.progress(f"export: {target}", 1, 1)
-    return found
+    return folder

@@ -58,8 +58,10 @@ def coupled_places(model: PreTrainedModel) -> tuple[list[Place], list[Place]]:
         [Place(dep.target.module, *CUTS[dep.handler]) for dep, _ in graph.get_pruning_group(*root, [0]) if dep.handler in CUTS]
         for root in roots
     )
-    silent = [one for one in model.modules() if isinstance(one, EmptyLinear) and not one.out_features]  # nothing to trace
-    return [*stream, *(Place(one, *CUTS[torch_pruning.prune_linear_in_channels]) for one in silent)], pooled
+    silent = [
+        module for module in model.modules() if isinstance(module, EmptyLinear) and not module.out_features
+    ]  # nothing to trace
+    return [*stream, *(Place(module, *CUTS[torch_pruning.prune_linear_in_channels]) for module in silent)], pooled
 
 
 def channel_sums(places: Sequence[Place], value: Callable[[nn.Parameter], torch.Tensor]) -> torch.Tensor:

@@ -180,8 +180,8 @@ def _correct_biases(model: PreTrainedModel, batches: Sequence[dict[str, torch.Te
         if linear.bias is None or not seen[name]:
             continue
         plain, rounded = sums[name] / seen[name]
-        told = functional.linear(plain, linear.smoothed_weight())
-        lost.setdefault(linear.bias, []).append(told - functional.linear(rounded, linear.rounded_weight()))
+        expected = functional.linear(plain, linear.smoothed_weight())
+        lost.setdefault(linear.bias, []).append(expected - functional.linear(rounded, linear.rounded_weight()))
     for bias, errors in lost.items():
         bias.add_(torch.stack(errors).mean(0))
 

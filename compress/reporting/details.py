@@ -154,21 +154,21 @@ def example_rows(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[dict
 def _true_index(label: Any, labels: Sequence[Any]) -> int | None:
     if isinstance(label, str):
         return list(map(str, labels)).index(label) if label in map(str, labels) else None
-    found = finite(label)
-    return None if found is None else int(found)
+    index = finite(label)
+    return None if index is None else int(index)
 
 
 def _answer(probabilities: Any, true: int | None, labels: Sequence[Any]) -> dict[str, Any]:
     if isinstance(probabilities, str):
         return {"label": probabilities, "percent": "", "share": 0.0, "verdict": ""}
-    found = [finite(value) or 0.0 for value in probabilities or []]
-    if not found:
+    shares = [finite(value) or 0.0 for value in probabilities or []]
+    if not shares:
         return {"label": MISSING, "percent": "", "share": 0.0, "verdict": ""}
-    said = max(range(len(found)), key=found.__getitem__)
+    said = max(range(len(shares)), key=shares.__getitem__)
     return {
         "label": _label(said, labels),
-        "percent": record.percent(found[said], 0),
-        "share": round(min(max(found[said], 0.0), 1.0), 3),
+        "percent": record.percent(shares[said], 0),
+        "share": round(min(max(shares[said], 0.0), 1.0), 3),
         "verdict": "" if true is None else "right" if said == true else "wrong",
     }
 
@@ -232,9 +232,9 @@ def _data_facts(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _fact(value: Any) -> str:
-    if isinstance(value, list | tuple) and all(isinstance(one, str | int) for one in value):
+    if isinstance(value, list | tuple) and all(isinstance(entry, str | int) for entry in value):
         more = [f"and {len(value) - MOST_LISTED:,} more"] if len(value) > MOST_LISTED else []
         return ", ".join([*map(str, value[:MOST_LISTED]), *more])
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_fact(one)}" for key, one in value.items())
+        return ", ".join(f"{key} {_fact(entry)}" for key, entry in value.items())
     return str(value)

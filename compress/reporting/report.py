@@ -97,8 +97,8 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
 
 def _curves(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The loss curves by step: those of the extras, else those that the steps carry."""
-    told = {record.name_of(step): step.get("curve") for step in run.get("steps") or []} | part(extras, "curves")
-    drawn = {name: loss_curve(rows or []) for name, rows in told.items()}
+    curves = {record.name_of(step): step.get("curve") for step in run.get("steps") or []} | part(extras, "curves")
+    drawn = {name: loss_curve(rows or []) for name, rows in curves.items()}
     return {name: curve for name, curve in drawn.items() if curve}
 
 
@@ -125,7 +125,7 @@ def headline(run: Mapping[str, Any]) -> str:
         factor = record.speedup_at(shipped, baseline, setting)
         if factor is not None and setting is not None:
             pace = f"{record.times(factor)} faster" if factor >= 1 else f"slower ({record.times(factor)} the speed)"
-            times = [record.milliseconds(record.latency_at(one, setting).get("p50_ms")) for one in (shipped, baseline)]
+            times = [record.milliseconds(record.latency_at(subject, setting).get("p50_ms")) for subject in (shipped, baseline)]
             sentence += f", and answers {pace}: {times[0]} instead of {times[1]} at {record.setting_words(setting)}"
     return sentence + "."
 
@@ -223,7 +223,7 @@ def _further(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
     subjects = [subject for subject in record.subjects_of(run) if part(subject, "further")]
     if not subjects:
         return {}
-    rows = [_quality_row(one | one["further"], metric, index, len(subjects)) for index, one in enumerate(subjects)]
+    rows = [_quality_row(subject | subject["further"], metric, index, len(subjects)) for index, subject in enumerate(subjects)]
     return {"examples": record.number(subjects[0]["further"].get("examples"), 0), "rows": rows}
 
 

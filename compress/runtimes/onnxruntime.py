@@ -96,10 +96,10 @@ def open_classifier(path: Path, *, threads: int = 0, device: str = "cpu", fused:
 
         def call() -> np.ndarray:
             try:
-                found: np.ndarray = session.run([LOGITS], given)[0]
+                logits: np.ndarray = session.run([LOGITS], given)[0]
             except Exception as err:  # onnxruntime's errors have no common class of their own
                 refuse_run(err, path, batch)
-            return found
+            return logits
 
         return call
 
@@ -116,7 +116,7 @@ def open_graph(path: Path, *, threads: int = 0) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = loaded(path, options)
-    names = tuple(one.name for one in session.get_outputs())
+    names = tuple(output.name for output in session.get_outputs())
     return Session(
         lambda given: dict(zip(names, session.run(names, dict(given)), strict=True)),
         shapes_of(session),
@@ -127,7 +127,7 @@ def open_graph(path: Path, *, threads: int = 0) -> Session:
 
 def shapes_of(session: onnxruntime.InferenceSession) -> dict[str, tuple[int | None, ...]]:
     """Names and shapes of the inputs, None for sizes that are free."""
-    return {one.name: tuple(size if isinstance(size, int) else None for size in one.shape) for one in session.get_inputs()}
+    return {node.name: tuple(size if isinstance(size, int) else None for size in node.shape) for node in session.get_inputs()}
 
 
 def open_session(path: Path, *, threads: int = 0, device: str = "cpu", spinning: bool = True, fused: bool = True) -> Any:
@@ -172,8 +172,8 @@ def loaded(path: Path, options: Any, *, device: str = "cpu") -> Any:
     except Exception as err:  # onnxruntime's errors have no common class of their own
         refuse_out_of_memory(err, f"loading {path}")
         cure = " with standard operators alone" if UNKNOWN_OPERATOR in str(err) else ""
-        told = first_line(err)
-        raise InputError(f"{path} cannot be loaded by onnxruntime: {told}. Export the model again{cure}.") from err
+        reason = first_line(err)
+        raise InputError(f"{path} cannot be loaded by onnxruntime: {reason}. Export the model again{cure}.") from err
 
 
 def providers(device: str) -> list[Any]:
@@ -186,15 +186,17 @@ def providers(device: str) -> list[Any]:
 
 def check_inputs(session: onnxruntime.InferenceSession, path: Path) -> None:
     """Raise InputError when a file asks for inputs that the toolkit cannot give, or has no `logits` of floats."""
-    wrong = [f"{one.name} {one.type}" for one in session.get_inputs() if one.name not in INPUTS or one.type not in INTEGERS]
+    wrong = [
+        f"{node.name} {node.type}" for node in session.get_inputs() if node.name not in INPUTS or node.type not in INTEGERS
+    ]
     if wrong:
         raise InputError(
             f"{path} asks for {', '.join(wrong)}; allowed are integer inputs {', '.join(INPUTS)}. Export it again."
         )
-    if LOGITS not in [one.name for one in session.get_outputs()]:
-        given = ", ".join(one.name for one in session.get_outputs())
+    if LOGITS not in [output.name for output in session.get_outputs()]:
+        given = ", ".join(output.name for output in session.get_outputs())
         raise InputError(f"{path} gives {given}; an output called logits is needed. Export it again.")
-    kind = next(one.type for one in session.get_outputs() if one.name == LOGITS)
+    kind = next(output.type for output in session.get_outputs() if output.name == LOGITS)
     if kind not in FLOATS:
         raise InputError(f"{path} gives logits as {kind}; allowed: {', '.join(FLOATS)}. Export it again.")
 
@@ -203,9 +205,9 @@ def feeds(session: onnxruntime.InferenceSession, batch: Mapping[str, np.ndarray]
     """Pick the inputs that the file asks for, in its types; token types that are missing are zeros."""
     ids = batch["input_ids"]
     chosen = {}
-    for one in session.get_inputs():
-        values = batch[one.name] if one.name in batch else np.zeros_like(ids)
-        chosen[one.name] = np.ascontiguousarray(values, dtype=INTEGERS[one.type])
+    for node in session.get_inputs():
+        values = batch[node.name] if node.name in batch else np.zeros_like(ids)
+        chosen[node.name] = np.ascontiguousarray(values, dtype=INTEGERS[node.type])
     return chosen
 
 
@@ -233,22 +235,22 @@ def float_products(graph: onnx.GraphProto) -> tuple[str, ...]:
     """Names of the products of floats with constant weights, as they were before onnxruntime fused them."""
     weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
     weights |= {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    found = (node.name for node in graph.node if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)
-    return tuple(name.removeprefix("fused ").partition("/")[0] for name in found)
+    products = (node.name for node in graph.node if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)
+    return tuple(name.removeprefix("fused ").partition("/")[0] for name in products)
 
 
 def diagnose(version: Version) -> tuple[str, str]:
     """What is installed, see `Runtime.diagnose`; it is imported, since its devices are told by nothing else."""
-    found = {name: one for name in RUNTIME.distributions if (one := version(name))}
-    if not found:
+    installed = {name: release for name in RUNTIME.distributions if (release := version(name))}
+    if not installed:
         return "missing", f"needed to export and measure: {RUNTIME.install}"
-    value = ", ".join(one if name == "onnxruntime" else f"{name} {one}" for name, one in found.items())
+    value = ", ".join(number if name == "onnxruntime" else f"{name} {number}" for name, number in installed.items())
     try:
         available = importlib.import_module("onnxruntime").get_available_providers()
     except Exception as err:  # a broken installation is what is looked for here
         return value, f"cannot be imported ({err}); install it again: pip install --force-reinstall onnxruntime"
     value += f" ({', '.join(name.removesuffix('ExecutionProvider') for name in available)})"
-    if len(found) > 1:
+    if len(installed) > 1:
         return value, "two packages share one folder and overwrite each other: uninstall both, then install the one you need"
     has_cuda = "CUDAExecutionProvider" in available
     return value, "runs on CPU and GPU" if has_cuda else "runs on the CPU; for a GPU install onnxruntime-gpu in its place"

@@ -149,7 +149,7 @@ class Runtime:
     @property
     def places(self) -> str:
         """The devices that it runs on, in words."""
-        return " and ".join(PLACES[one] for one in self.devices)
+        return " and ".join(PLACES[device] for device in self.devices)
 
     def runs_on(self, device: str) -> bool:
         """Whether it runs on such a device, if that is there."""
@@ -173,5 +173,5 @@ class Runtime:
         """What `doctor` says: what is installed, and what that means."""
         if self.diagnose is not None:
             return self.diagnose(version)
-        found = version(self.distributions[0])
-        return (found, self.purpose) if found else ("missing", f"optional: {self.install} ({self.purpose})")
+        installed = version(self.distributions[0])
+        return (installed, self.purpose) if installed else ("missing", f"optional: {self.install} ({self.purpose})")

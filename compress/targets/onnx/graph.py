@@ -216,4 +216,4 @@ def in_onnxruntime(path: Path, *, as_written: bool = False) -> Session:
 
 def facts_in_file(path: Path) -> dict[str, str]:
     """What the file's own metadata tells, for whoever finds it alone."""
-    return {one.key: one.value for one in onnx.load(path, load_external_data=False).metadata_props}
+    return {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}

@@ -72,7 +72,7 @@ def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> l
     Every one is called by its module from now on, and its bias by that and ".bias", those left out too.
     """
     out = frozenset(left_out)
-    found = []
+    matmuls = []
     runs: Counter[str] = Counter()
     for node in model.graph:
         if node.op_type not in ("MatMul", "Gemm"):
@@ -91,8 +91,8 @@ def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> l
         if bias is not None and module:
             bias[0].name = f"{module}{run}.bias"
         if module not in out:
-            found.append(MatMul(node, module, weight, bias))
-    return found
+            matmuls.append(MatMul(node, module, weight, bias))
+    return matmuls
 
 
 def module_of(node: ir.Node) -> str:
@@ -103,10 +103,10 @@ def module_of(node: ir.Node) -> str:
 
 def _as_product(model: ir.Model, node: ir.Node, weight: np.ndarray) -> tuple[ir.Node, np.ndarray]:
     """Write a Gemm as a MatMul and an Add."""
-    told = {name: attribute.value for name, attribute in node.attributes.items()}
-    if told.get("transA", 0) or told.get("alpha", 1.0) != 1.0 or told.get("beta", 1.0) != 1.0:
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
         raise CompressError(f"the product {node.name} has factors that cannot be lowered; export to a float target instead.")
-    weight = weight.T if told.get("transB", 0) else weight
+    weight = weight.T if attributes.get("transB", 0) else weight
     product = ir.node("MatMul", [node.inputs[0], constant(model, f"{node.name}.weight", weight)], name=node.name)
     product.metadata_props.update(node.metadata_props)
     nodes, result = [product], product.outputs[0]

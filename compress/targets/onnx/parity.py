@@ -94,12 +94,12 @@ class Reference:
             max_flips: The fraction of labels that may change.
         """
         answers = [rows_of(opened.run(batch), batch["attention_mask"]) for batch in self.batches]
-        told, found = np.concatenate(self.answers), np.concatenate(answers)
-        errors, relative = found - told, self.rules.relative_error(told, found)
-        flips = int(self.rules.flips(told, found).sum())
-        accepted = bool(np.isfinite(found).all()) and relative <= max_relative_error and flips <= max_flips * len(told)
+        expected, actual = np.concatenate(self.answers), np.concatenate(answers)
+        errors, relative = actual - expected, self.rules.relative_error(expected, actual)
+        flips = int(self.rules.flips(expected, actual).sum())
+        accepted = bool(np.isfinite(actual).all()) and relative <= max_relative_error and flips <= max_flips * len(expected)
         why = (
-            f"relative error {relative:.2g} (allowed {max_relative_error:g}), {flips} of {len(told)} labels flipped "
+            f"relative error {relative:.2g} (allowed {max_relative_error:g}), {flips} of {len(expected)} labels flipped "
             f"(allowed {max_flips:.0%})"
         )
         return ParityCheck(
@@ -107,7 +107,7 @@ class Reference:
             float(np.abs(errors).max()),
             relative,
             flips,
-            len(told),
+            len(expected),
             opened.fused_ops,
             opened.integer_ops,
             accepted,
