@@ -20,6 +20,7 @@ from compress.facts import read_facts
 from compress.labels import check_names
 from compress.models.checkpoint.labels import names_in_folder
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
+from compress.tasks.scores import by_label
 from compress.tasks.unknown import check_known
 
 if TYPE_CHECKING:
@@ -196,8 +197,8 @@ def evaluate(
 
     Returns:
         name, kind, target, path, examples, truncated (examples that were cut), max_length (tokens of each that were read),
-        unknown_tokens (a fraction of the texts' tokens), labels, metrics, metrics_ci95, confusion (true by predicted) and
-        parity.
+        unknown_tokens (a fraction of the texts' tokens), labels, metrics, metrics_ci95, by_label (where the task has labels or
+        types of entities), confusion (true by predicted) and parity.
     """
     check_time_limit(time_limit)
     with subjects_on_disk([subject]) as (stored,):
@@ -213,7 +214,7 @@ def evaluate(
             "max_length": measured.max_length,
             "unknown_tokens": round(measured.unknown, 6),
             "labels": list(task.labels),
-            **task.rules.judge(measured.answers, measured.encoded.labels, task.metric),
+            **_judged(task, measured.answers, measured.encoded),
             "confusion": _confusion(measured, task),
             "parity": _parity(stored, measured.flips),
         }
@@ -289,7 +290,7 @@ def _entry(subject: Subject, task: Task, measured: _Answers, baseline: _Answers,
         "truncated": measured.encoded.truncated,
         "max_length": measured.max_length,
         "unknown_tokens": round(measured.unknown, 6),
-        **task.rules.judge(measured.answers, measured.encoded.labels, task.metric),
+        **_judged(task, measured.answers, measured.encoded),
         **task.rules.compare(baseline.answers, measured.answers, measured.encoded.labels, task.metric),
         **_further(task, measured, baseline),
         "parity": _parity(subject, measured.flips),
@@ -301,6 +302,15 @@ def _entry(subject: Subject, task: Task, measured: _Answers, baseline: _Answers,
     }
 
 
+def _judged(task: Task, answers: np.ndarray, encoded: Encoded) -> dict[str, Any]:
+    """Scores with intervals, and those of each class where the task has such."""
+    rules, classes = task.rules, task.rules.classes(task.labels)
+    scores = rules.judge(answers, encoded.labels, task.metric)
+    if not classes:
+        return scores
+    return {**scores, "by_label": by_label(classes, rules.by_class(answers, encoded.labels, task.labels))}
+
+
 def _further(task: Task, measured: _Answers, baseline: _Answers) -> dict[str, Any]:
     """The same scores on the further part, where the task has one."""
     if task.further is None or measured.further is None or baseline.further is None:
@@ -308,7 +318,7 @@ def _further(task: Task, measured: _Answers, baseline: _Answers) -> dict[str, An
     answers, encoded = measured.further
     scores = {
         "examples": len(task.further),
-        **task.rules.judge(answers, encoded.labels, task.metric),
+        **_judged(task, answers, encoded),
         **task.rules.compare(baseline.further[0], answers, encoded.labels, task.metric),
     }
     return {"further": scores}

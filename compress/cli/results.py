@@ -15,6 +15,7 @@ from compress.record import number
 MOST_LABELS = 12
 """Of a matrix that is printed; of more labels the worst ones are."""
 WORST = 10
+MOST_CLASSES = 40
 LONGEST_LABEL = 40
 
 
@@ -78,12 +79,33 @@ def scores_text(evaluation: Mapping[str, Any]) -> str:
     ]
     labels, confusion = [_brief(str(name)) for name in evaluation["labels"]], evaluation["confusion"]
     text = table_text((evaluation["name"], "score", "95 % interval"), scores)
+    by_label = evaluation.get("by_label") or {}
+    if by_label.keys() != set(evaluation["labels"]) or confusion is None:
+        text += _by_label_text(by_label)
     if confusion is None:
         return text
     if len(labels) > MOST_LABELS:
         return "\n\n".join([text, _found_least(labels, confusion), _confused_most(labels, confusion)])
     counts = [(name, *map(str, row)) for name, row in zip(labels, confusion, strict=True)]
     return f"{text}\n\n{table_text(('true label, by answer', *labels), counts)}"
+
+
+def _by_label_text(by_label: Mapping[str, Mapping[str, Any]]) -> str:
+    """Each class' own scores, those first of which the least is found where they are many."""
+    order = list(by_label)
+    if len(order) > MOST_CLASSES:
+        order = heapq.nsmallest(MOST_CLASSES, order, key=lambda name: (by_label[name]["recall"] is None, by_label[name]["recall"]))
+    rows = [
+        (
+            _brief(name),
+            str(by_label[name]["support"]),
+            *(record.percent(by_label[name][score]) for score in ("precision", "recall", "f1")),
+            _interval(by_label[name]["ci95"]["recall"]),
+        )
+        for name in order
+    ]
+    head = ("label" if len(order) == len(by_label) else f"found least, of {len(by_label):,} labels", "there", "precision")
+    return f"\n\n{table_text((*head, 'recall', 'f1', '95 % interval of the recall'), rows)}" if rows else ""
 
 
 def _brief(label: str) -> str:

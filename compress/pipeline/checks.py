@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from accelerate.tracking import get_available_trackers
 
 from compress.benchmark.runners import check_device
-from compress.errors import InputError
+from compress.errors import InputError, shown
 from compress.labels import order_of
 from compress.models.attention.long_attention import attention_kind
 from compress.models.checkpoint.saving import STRUCTURE
@@ -25,6 +25,7 @@ from compress.targets.exporting import check_runtime
 from compress.targets.onnx.ranges import refuse_unread, source_of_ranges
 from compress.targets.onnx.segment import refuse_memory
 from compress.targets.refusing import refuse_shape
+from compress.tasks.labels import names_shown
 from compress.tasks.unlabelled import check_unlabelled
 from compress.training.predict import predict
 from compress.training.step_context import Guess, StepContext
@@ -139,6 +140,15 @@ def check_teachers(execution: Execution, start: StepOutput) -> None:
     encoded = task.encode(task.selection.require("selection").take(EXAMPLES), model.tokenizer)
     answers = predict(model, encoded, progress=execution.options.progress, what="check the labels")
     rules.check_answers(answers, encoded.labels, labels, trains=trains)
+
+
+def check_gates(execution: Execution) -> None:
+    """Raise InputError where a gate names a label, or a type of entity, that the task does not have."""
+    classes = execution.task.rules.classes(execution.task.labels)
+    for label in execution.plan.gates.min_recall or ():
+        if label not in classes:
+            allowed = names_shown(classes) if classes else f"nothing, since a task of {execution.task.kind} has no labels"
+            raise InputError(f"gates.min_recall names {shown(label)}; allowed: {allowed}.")
 
 
 def check_runtimes(execution: Execution) -> None:

@@ -15,7 +15,7 @@ from compress.models.checkpoint.loading import load
 from compress.models.checkpoint.model_source import find_model
 from compress.models.head import Head
 from compress.pipeline.cache import cache_folder, cache_loss_told, disk_errors_told, open_cache
-from compress.pipeline.checks import begins_anew, check_exports, check_runtimes, check_teachers, check_texts, rehearse
+from compress.pipeline.checks import begins_anew, check_exports, check_gates, check_runtimes, check_teachers, check_texts, rehearse
 from compress.pipeline.keys import digest, folder_digest, shipping_of, source_digest
 from compress.pipeline.measuring import measure_run
 from compress.pipeline.options import RunOptions
@@ -65,6 +65,7 @@ def run(plan: Plan, options: RunOptions | None = None) -> dict[str, Any]:
         with cache_loss_told(cache):
             start = _start(execution, options.tiny)
             check_exports(execution, start)
+            check_gates(execution)
             check_runtimes(execution)
             check_texts(execution)
             if not options.tiny:

@@ -17,6 +17,8 @@ from compress.tasks.kind import TaskKind, load_kind
 CARD = "README.md"
 TAGS = ("bert", "model-compression", "knowledge-distillation", "quantization")
 COLUMNS = ("model", "drop, points", "95 % interval", "size", "p50", "speed-up")
+LABEL_SCORES = ("precision", "recall", "f1")
+MOST_CLASSES = 40
 EXAMPLE = """\
 ```python
 import numpy as np
@@ -190,7 +192,7 @@ def _results(run: Mapping[str, Any]) -> str:
     if setting is not None:
         cpu = part(run, "machine").get("gpu" if setting[0].startswith("cuda") else "cpu") or "an unknown machine"
         text += f" Latency is for {record.setting_words(setting)}, on {record.markdown_text(cpu)}."
-    text += _further(subjects, metric)
+    text += _further(subjects, metric) + _by_label(subjects[-1])
     return f"## Results\n\n{record.markdown_table([COLUMNS[0], metric, *COLUMNS[1:]], rows)}\n\n{text}"
 
 
@@ -209,6 +211,18 @@ def _further(subjects: Sequence[dict[str, Any]], metric: str) -> str:
     if len(subjects) > 1:
         text += f"; the drop there is {record.points(part(further, 'drop').get('value'))} points"
     return text + "."
+
+
+def _by_label(shipped: Mapping[str, Any]) -> str:
+    """Each label's own scores, of what is deployed."""
+    by_label = part(shipped, "by_label")
+    if not by_label or len(by_label) > MOST_CLASSES:
+        return ""
+    rows = [
+        [name, record.number(scores.get("support"), 0), *(record.percent(scores.get(key)) for key in LABEL_SCORES)]
+        for name, scores in by_label.items()
+    ]
+    return f"\n\nBy label, {_code(record.name_of(shipped))}:\n\n{record.markdown_table(['label', 'there', *LABEL_SCORES], rows)}"
 
 
 def _making(run: Mapping[str, Any]) -> str:

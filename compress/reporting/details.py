@@ -12,6 +12,7 @@ from compress.record import MISSING, finite, part
 
 MOST_LABELS = 16  # a larger matrix is no picture any more; its largest confusions are listed instead
 MOST_CONFUSIONS = 15
+MOST_CLASSES = 40
 MOST_LISTED = 40  # of a list among the facts, such as the labels
 
 
@@ -76,6 +77,29 @@ def _brief(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def label_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each class' own scores, of the baseline and of what is shipped; of many classes those of which most is lost."""
+    subjects = [subject for subject in record.subjects_of(run) if part(subject, "by_label")]
+    if not subjects:
+        return []
+    before, after = (part(subject, "by_label") for subject in (subjects[0], subjects[-1]))
+    names = list(after)
+    if len(names) > MOST_CLASSES:
+        lost = {name: (finite(part(before, name).get("f1")) or 0) - (finite(part(after, name).get("f1")) or 0) for name in names}
+        names = heapq.nlargest(MOST_CLASSES, names, key=lost.__getitem__)
+    return [_label_row(name, part(before, name), part(after, name)) for name in names]
+
+
+def _label_row(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    ends = record.interval(part(after, "ci95").get("recall"))
+    return {
+        "name": name,
+        "support": record.number(after.get("support"), 0),
+        "cells": [record.percent(scores.get(key)) for key in ("recall", "precision", "f1") for scores in (before, after)],
+        "interval": f"{record.points(ends[0])} to {record.points(ends[1])}" if ends else MISSING,
+    }
 
 
 def _labels(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[str]:
@@ -145,10 +169,25 @@ def example_rows(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[dict
                 "text": str(example.get("text") or ""),
                 "pair": str(example["pair"]) if example.get("pair") else "",
                 "label": _label(true, labels) if true is not None else str(example.get("label") or MISSING),
+                "marked": _marked(str(example.get("text") or ""), example.get("spans") or {}),
                 "answers": [{"who": who, **_answer(example.get(who), true, labels)} for who in ("teacher", "student")],
             }
         )
     return rows
+
+
+def _marked(text: str, spans: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The text once for what is true and once for each answer, in parts: plain ones, and those that are entities."""
+    rows = []
+    for who, key in (("true", "label"), ("teacher", "teacher"), ("student", "student")):
+        parts, at = [], 0
+        for start, end, kind, verdict in spans.get(key) or []:
+            parts += [{"text": text[at:start], "kind": "", "verdict": ""}] if start > at else []
+            parts.append({"text": text[start:end], "kind": str(kind), "verdict": "" if who == "true" else str(verdict)})
+            at = end
+        parts += [{"text": text[at:], "kind": "", "verdict": ""}] if at < len(text) else []
+        rows.append({"who": who, "parts": parts})
+    return rows if spans else []
 
 
 def _true_index(label: Any, labels: Sequence[Any]) -> int | None:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from compress import record
 from compress.record import MISSING, Setting, finite, interval, part
-from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, step_rows
+from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, label_rows, step_rows
 from compress.reporting.figures import NARROW, WIDE, Point, front_figure, loss_curve, size_key
 from compress.runtimes.table import RUNTIMES, TRAINED, is_exported
 
@@ -38,7 +38,8 @@ def write_report(run: Mapping[str, Any], folder: Path, extras: Mapping[str, Any]
         run: The content of run.json, schema 1; keys that are missing show as a dash.
         folder: An existing folder.
         extras: What run.json does not carry, all of it optional: `confusion` {subject: rows of counts, one per true
-            label}, `labels` [names], `differing` [{text, pair, label, teacher: [probabilities], student: [...]}],
+            label}, `labels` [names], `differing` [{text, pair, label, teacher: [probabilities] or a text, student: [...],
+            spans: {label, teacher, student: [[first, end, type, verdict]]}}],
             `curves` {step: [[step, loss], ...]}, `recipe_yaml`, `notes` [sentences that deserve attention].
 
     Returns:
@@ -85,6 +86,7 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
         "choices": _choices(settings, main),
         "further": _further(run, metric),
         "quality": [_quality_row(subject, metric, index, len(subjects)) for index, subject in enumerate(subjects)],
+        "by_label": label_rows(run),
         "steps": step_rows(run),
         "curves": _curves(run, extras),
         "confusions": confusion_tables(run, extras),

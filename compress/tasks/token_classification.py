@@ -322,16 +322,18 @@ class TokenClassification:
         ends = encoded.labels.ends
         flips = np.array([part.sum() for part in np.split(self.flips(baseline, answers), ends[:-1])])
         said = [_texts_of(logits.argmax(1), encoded.labels) for logits in (baseline, answers)]
-        return [
-            {
-                **texts.shown(split, index),
-                "label": _shown_tags(split, index, [names[tag] for tag in split.labels[index]]),
-                "teacher": _shown_tags(split, index, said[0][index]),
-                "student": _shown_tags(split, index, said[1][index]),
+        rows = []
+        for index in np.argsort(-flips, kind="stable")[:count]:
+            tags = {
+                "label": [names[tag] for tag in split.labels[index]],
+                "teacher": said[0][index],
+                "student": said[1][index],
             }
-            for index in np.argsort(-flips, kind="stable")[:count]
-            if flips[index]
-        ]
+            row = {**texts.shown(split, index), **{who: _shown_tags(split, index, own) for who, own in tags.items()}}
+            if types_of(names):
+                row["spans"] = {who: _spans(split, index, own, tags["label"]) for who, own in tags.items()}
+            rows += [row] if flips[index] else []
+        return rows
 
     def sentence(self, names: Sequence[str]) -> str:
         """Name the entities, or the tags."""
@@ -369,6 +371,23 @@ for text, read, row in zip(texts, found, logits.argmax(axis=2)):
             first, label = words.get(word, (start, labels[answer]))[0], words.get(word, (start, labels[answer]))[-1]
             words[word] = (first, end, label)
     print([(text[first:end], label) for first, end, label in words.values()])"""
+
+
+def _spans(split: Split, index: int, tags: Sequence[str], true: Sequence[str]) -> list[tuple[int, int, str, str]]:
+    """The entities of a text in its characters, (first, end, type, verdict), in order: "right" or "wrong", and those that are
+    "missed" where nothing was found."""
+    assert split.words is not None
+    predicted, expected = entities(tags), entities(true)
+    verdicts = {span: "right" if span in expected else "wrong" for span in predicted}
+    taken = {word for _, start, end in predicted for word in range(start, end)}
+    verdicts |= {span: "missed" for span in expected if taken.isdisjoint(range(span[1], span[2]))}
+    words = split.words[index]
+    ends = np.cumsum([len(word) + 1 for word in words]) - 1  # the text is its words with a space between two
+    return [
+        (int(ends[start] - len(words[start])), int(ends[end - 1]), kind, verdicts[kind, start, end])
+        for kind, start, end in sorted(verdicts, key=lambda span: span[1])
+        if ends[end - 1] <= texts.SHOWN_LETTERS
+    ]
 
 
 def _shown_tags(split: Split, index: int, tags: Sequence[str]) -> str:
