@@ -117,9 +117,9 @@ def test_an_int8_file_is_held_against_the_float_file_on_the_geometric_mean(
     target: str, middles: tuple[float, ...], value: float, passed: bool
 ) -> None:
     subject = timed(target, *middles)
-    (found,) = judge({}, subject, [TORCH, FLOAT, subject])
-    assert (found["name"], found["limit"], found["passed"]) == ("min_speedup_over_float", 1.0, passed)
-    assert found["value"] == pytest.approx(value)
+    (gate,) = judge({}, subject, [TORCH, FLOAT, subject])
+    assert (gate["name"], gate["limit"], gate["passed"]) == ("min_speedup_over_float", 1.0, passed)
+    assert gate["value"] == pytest.approx(value)
 
 
 @pytest.mark.parametrize("beside", [[TORCH, FLOAT], [FLOAT, TORCH], [timed("openvino-cpu", 20.0, 50.0), FLOAT, TORCH]])
@@ -183,8 +183,8 @@ def test_the_gate_on_float_comes_after_those_of_the_recipe() -> None:
 
 def test_every_int8_file_is_held_against_float_and_the_gate_tells_whose_it_is() -> None:
     slow, shipped = timed("openvino-cpu-int8", 400.0, 900.0), timed(INT8, 2.0, 3.0)
-    found = judge(Gates(), shipped, [FLOAT, slow, shipped])
-    assert [(one["name"], one["passed"]) for one in found] == [
+    gates = judge(Gates(), shipped, [FLOAT, slow, shipped])
+    assert [(one["name"], one["passed"]) for one in gates] == [
         ("min_speedup_over_float (openvino-cpu-int8)", False),
         ("min_speedup_over_float", True),
     ]

@@ -89,8 +89,8 @@ def test_shards_are_those_that_the_index_names(tmp_path: Path) -> None:
 
 def test_folders_with_one_name_are_told_apart_by_number(onnx_folder: Folder) -> None:
     folder = onnx_folder()
-    with subjects_on_disk([folder, folder, str(folder)]) as found:
-        assert [one.name for one in found] == ["words", "words-2", "words-3"]
+    with subjects_on_disk([folder, folder, str(folder)]) as subjects:
+        assert [one.name for one in subjects] == ["words", "words-2", "words-3"]
 
 
 def test_two_named_subjects_with_one_name_are_refused(onnx_folder: Folder) -> None:
@@ -120,11 +120,14 @@ def test_what_an_export_returns_keeps_its_name(onnx_folder: Folder) -> None:
 def test_a_model_in_memory_is_saved_for_the_time_and_loads_again(bert: Any) -> None:
     from compress.models.checkpoint import load
 
-    with subjects_on_disk([bert, bert]) as found:
-        assert [(one.name, one.kind, one.in_memory) for one in found] == [("tiny", "torch", True), ("tiny-2", "torch", True)]
-        weight = load(found[0].path).classifier.weight
+    with subjects_on_disk([bert, bert]) as subjects:
+        assert [(one.name, one.kind, one.in_memory) for one in subjects] == [
+            ("tiny", "torch", True),
+            ("tiny-2", "torch", True),
+        ]
+        weight = load(subjects[0].path).classifier.weight
         assert weight.tolist() == bert.classifier.weight.tolist()
-    assert not found[0].path.exists()
+    assert not subjects[0].path.exists()
 
 
 def test_a_model_without_a_tokenizer_is_refused(bert: Any) -> None:

@@ -60,13 +60,13 @@ def test_the_package_imports_what_setup_cfg_asks_for_and_nothing_else(tool: Modu
     stated = tool.floors().keys()
     packages = packages_of(imported(Path(compress.__file__).parent), tool)
     assert {"torch", "openvino", "pydantic_core", "yaml"} <= packages.keys()
-    assert {module: found for module, found in packages.items() if not found & stated} == {}
+    assert {module: imports for module, imports in packages.items() if not imports & stated} == {}
 
 
 def test_the_tests_import_what_setup_cfg_asks_for_and_nothing_else(tool: ModuleType) -> None:
     beside = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} | {path.stem for path in (ROOT / "tools").glob("*.py")}
     packages = packages_of(imported(ROOT / "tests") - beside, tool)
-    assert {module: found for module, found in packages.items() if not found & tool.floors().keys()} == {}
+    assert {module: imports for module, imports in packages.items() if not imports & tool.floors().keys()} == {}
 
 
 @pytest.mark.parametrize(("one", "other"), [("5.17", "5.17.0"), ("2.13.0+cpu", "2.13"), ("26", "26.0.0")])

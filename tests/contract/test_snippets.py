@@ -90,8 +90,8 @@ def test_a_recipe_passes_its_check(page: str, number: int, block: str) -> None:
 
 def test_all_python_is_run() -> None:
     """README's five lines by test_readme.py, those of long inputs below, those of extending by test_extending.py."""
-    found = {block: page for page in PAGES if not page.startswith(EXTENDING) for block in blocks(page, "python")}
-    assert found.keys() == {*blocks("README.md", "python"), *blocks("docs/guides/long-inputs.md", "python")}
+    pages = {block: page for page in PAGES if not page.startswith(EXTENDING) for block in blocks(page, "python")}
+    assert pages.keys() == {*blocks("README.md", "python"), *blocks("docs/guides/long-inputs.md", "python")}
     assert README.count("```python") == 1
 
 
@@ -110,5 +110,5 @@ def test_a_book_is_read_as_the_page_of_long_inputs_says(tmp_path: Path, monkeypa
     (block,) = blocks("docs/guides/long-inputs.md", "python")
     exec(block, names)
     with torch.inference_mode():
-        told = student(**student.tokenizer(text, return_tensors="pt")).logits[0]
-    torch.testing.assert_close(torch.from_numpy(names["logits"]), told, atol=1e-4, rtol=0.0)
+        expected = student(**student.tokenizer(text, return_tensors="pt")).logits[0]
+    torch.testing.assert_close(torch.from_numpy(names["logits"]), expected, atol=1e-4, rtol=0.0)

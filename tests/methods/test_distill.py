@@ -53,8 +53,8 @@ def student(model: PreTrainedModel) -> PreTrainedModel:
 
 def distance(student: PreTrainedModel, teacher: PreTrainedModel, task: Task) -> float:
     """Mean Kullback-Leibler divergence of the student's answers to sentences that it did not learn from."""
-    said, told = (predict(one, task.encode(task.evaluation, one.tokenizer)) for one in (student, teacher))
-    q, p = (np.exp(values) / np.exp(values).sum(1, keepdims=True) for values in (said, told))
+    said, target = (predict(one, task.encode(task.evaluation, one.tokenizer)) for one in (student, teacher))
+    q, p = (np.exp(values) / np.exp(values).sum(1, keepdims=True) for values in (said, target))
     return float((p * np.log(p / q)).sum(1).mean())
 
 
@@ -124,12 +124,12 @@ def test_objectives_count_by_their_weight_and_the_temperature_arrives(toy: Task,
         run=run,
     )
     encoded = toy.encode(toy.train, student.tokenizer)
-    said, told = (predict(one, encoded).astype(np.float64) for one in (student, teacher))
+    said, target = (predict(one, encoded).astype(np.float64) for one in (student, teacher))
 
     def softmax(values: np.ndarray) -> np.ndarray:
         return np.exp(values) / np.exp(values).sum(1, keepdims=True)
 
-    p, q = softmax(told / 3), softmax(said / 3)
+    p, q = softmax(target / 3), softmax(said / 3)
     divergence = 9 * (p * np.log(p / q)).sum(1).mean()
     entropy = -np.log(softmax(said)[np.arange(40), toy.train.labels]).mean()
     assert run.facts["epochs"][0]["loss"] == pytest.approx(0.25 * entropy + 2 * divergence, rel=1e-4)

@@ -78,19 +78,19 @@ def test_lower_layers_stay_while_a_higher_one_learns(
     model: PreTrainedModel, toy: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten steps, five for each layer; the embeddings learn with the first."""
-    told = []
+    learning = []
 
     def watched(student: PreTrainedModel, **options: Any) -> PreTrainedModel:
         for step in range(10):
             options["before_step"](student, step, 10)
             layers = student.bert.encoder.layer
             parts = (student.bert.embeddings, *layers)
-            told.append([all(parameter.requires_grad for parameter in part.parameters()) for part in parts])
+            learning.append([all(parameter.requires_grad for parameter in part.parameters()) for part in parts])
         return student
 
     monkeypatch.setattr("compress.methods.distill.train", watched)
     learned = distill(tiny_bert(seed=9), teacher=model, task=toy, objectives={"feature_map": 1.0}, progressive=True)
-    assert told == [[True, True, True]] * 5 + [[False, False, True]] * 5
+    assert learning == [[True, True, True]] * 5 + [[False, False, True]] * 5
     assert all(parameter.requires_grad for parameter in learned.parameters())
 
 

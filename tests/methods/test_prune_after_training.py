@@ -57,10 +57,10 @@ def test_the_encoder_costs_no_more_than_the_fraction_and_not_much_less(
 def test_without_tuning_what_is_left_is_as_it_was(toy: Task) -> None:
     model = tiny_bert()
     pruned = prune_after_training(model, task=toy, macs=0.6, tune=False, multiple_of=1)
-    for own, told in zip(distinct_layers(pruned), distinct_layers(model), strict=True):
-        rows = {tuple(row) for row in told.intermediate.dense.weight.tolist()}
+    for own, layer in zip(distinct_layers(pruned), distinct_layers(model), strict=True):
+        rows = {tuple(row) for row in layer.intermediate.dense.weight.tolist()}
         assert all(tuple(row) in rows for row in own.intermediate.dense.weight.tolist())
-        columns = {tuple(column) for column in told.output.dense.weight.T.tolist()}
+        columns = {tuple(column) for column in layer.output.dense.weight.T.tolist()}
         assert all(tuple(column) in columns for column in own.output.dense.weight.T.tolist())
 
 
@@ -70,8 +70,8 @@ def test_tuning_scales_columns_and_touches_nothing_else(toy: Task) -> None:
     moved = differences(state_of(plain), state_of(tuned))
     assert moved
     assert all(name.endswith(("attention.output.dense.weight", ".output.dense.weight")) for name in moved)
-    for own, told in zip(distinct_layers(tuned), distinct_layers(plain), strict=True):
-        ratio = own.output.dense.weight / told.output.dense.weight
+    for own, layer in zip(distinct_layers(tuned), distinct_layers(plain), strict=True):
+        ratio = own.output.dense.weight / layer.output.dense.weight
         torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-4, atol=1e-5)
 
 

@@ -130,12 +130,12 @@ def test_stopped_and_resumed_equals_uninterrupted(model: PreTrainedModel, toy: T
     expected = prune_cofi(model, **options)
     with pytest.raises(Stopped):
         prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=stop_at(step), checkpoint_seconds=0.0))
-    told: list[int] = []
-    found = prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=steps_told(told)))
-    assert told[0] == step
-    assert not differences(state_of(found), state_of(expected))
-    again = prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=steps_told(told)))
-    assert told[-1] == 10
+    steps: list[int] = []
+    resumed = prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=steps_told(steps)))
+    assert steps[0] == step
+    assert not differences(state_of(resumed), state_of(expected))
+    again = prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=steps_told(steps)))
+    assert steps[-1] == 10
     assert not differences(state_of(again), state_of(expected))
 
 
@@ -158,9 +158,9 @@ def test_a_run_with_other_options_starts_anew(
     options = {**QUICK, "teacher": model, "task": toy}
     with pytest.raises(Stopped):
         prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=stop_at(4), checkpoint_seconds=0.0))
-    told: list[int] = []
-    prune_cofi(model, **{**options, **other}, run=StepContext(folder=tmp_path, progress=steps_told(told)))
-    assert told == [1, 2, 3, 4, 5]
+    steps: list[int] = []
+    prune_cofi(model, **{**options, **other}, run=StepContext(folder=tmp_path, progress=steps_told(steps)))
+    assert steps == [1, 2, 3, 4, 5]
 
 
 def test_a_missed_target_is_told(model: PreTrainedModel, toy: Task, caplog: pytest.LogCaptureFixture) -> None:

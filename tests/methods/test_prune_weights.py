@@ -153,7 +153,7 @@ def build_copy(model: PreTrainedModel) -> PreTrainedModel:
 @pytest.mark.parametrize("importance", ["magnitude", "movement"])
 def test_pruning_equals_the_plain_loop_spelled_out(toy: Task, exact: None, importance: str) -> None:
     model = tiny_bert(**without_dropout())
-    found = prune_weights(
+    pruned = prune_weights(
         model,
         task=toy,
         fraction=0.5,
@@ -169,7 +169,7 @@ def test_pruning_equals_the_plain_loop_spelled_out(toy: Task, exact: None, impor
         run=StepContext(seed=6),
     )
     expected = state_of(spelled_out(model, toy, importance, 6))
-    for name, tensor in state_of(found).items():
+    for name, tensor in state_of(pruned).items():
         if name.endswith("key.bias") or "word_embeddings" in name:
             continue  # on the former nothing depends, and of the latter rows that no text reads are not decayed
         zeros = ((tensor == 0) != (expected[name] == 0)).sum()
@@ -211,11 +211,11 @@ def test_stopped_and_resumed_equals_uninterrupted(toy: Task, tmp_path: Path, imp
     expected = prune_weights(tiny_bert(), run=StepContext(), **options)
     with pytest.raises(Stopped):
         prune_weights(tiny_bert(), run=StepContext(folder=tmp_path, progress=stop, checkpoint_seconds=0.0), **options)
-    told: list[int] = []
-    run = StepContext(folder=tmp_path, progress=lambda what, done, total, **_: told.append(done) if what == "train" else None)
-    found = prune_weights(tiny_bert(), run=run, **options)
-    assert told[0] == 7
-    assert not differences(state_of(found), state_of(expected))
+    steps: list[int] = []
+    run = StepContext(folder=tmp_path, progress=lambda what, done, total, **_: steps.append(done) if what == "train" else None)
+    resumed = prune_weights(tiny_bert(), run=run, **options)
+    assert steps[0] == 7
+    assert not differences(state_of(resumed), state_of(expected))
 
 
 @pytest.mark.parametrize("max_steps", [1, 2, 3])

@@ -33,11 +33,11 @@ def toy() -> Task:
 
 def tied(model: Any) -> dict[int, set[str]]:
     """Of each layer, the tensors that an earlier one has as well, by their paths in it."""
-    found: dict[int, set[str]] = {}
+    paths: dict[int, set[str]] = {}
     for name in shared_parameters(model):
         index, _, path = name.split(".layer.")[1].partition(".")
-        found.setdefault(int(index), set()).add(path)
-    return found
+        paths.setdefault(int(index), set()).add(path)
+    return paths
 
 
 def weights(*paths: str, biases: bool = False) -> set[str]:
@@ -105,8 +105,8 @@ def test_kept_norms_give_each_layer_the_spread_that_it_had(toy: Task) -> None:
     students = {kept: share_layers(model, task=toy, group=4, initial="mean", keep_norms=kept) for kept in (True, False)}
     for name, one in {"model": model, **students}.items():
         with torch.no_grad():
-            found = one(**batch, output_hidden_states=True).hidden_states[1:]
-        states[name] = torch.stack(found)[:, batch["attention_mask"].bool()]
+            hidden = one(**batch, output_hidden_states=True).hidden_states[1:]
+        states[name] = torch.stack(hidden)[:, batch["attention_mask"].bool()]
     lost = {kept: float((states[kept] - states["model"]).square().mean()) for kept in (True, False)}
     torch.testing.assert_close(states[True].mean(1), states["model"].mean(1), rtol=1e-3, atol=1e-3)
     assert lost[True] < 0.8 * lost[False]

@@ -117,11 +117,11 @@ def test_checkpoints_as_transformers_saves_them_are_read(model: PreTrainedModel,
 
 def test_old_keys_of_the_configuration_are_read(model: PreTrainedModel, tmp_path: Path) -> None:
     folder = cp.save(model, tmp_path / "saved")
-    told = json.loads((folder / "config.json").read_text())
+    content = json.loads((folder / "config.json").read_text())
     for key in ("layer_types", "rope_parameters"):
-        told.pop(key)
-    told |= {"global_attn_every_n_layers": 2, "local_rope_theta": 500.0}
-    (folder / "config.json").write_text(json.dumps(told))
+        content.pop(key)
+    content |= {"global_attn_every_n_layers": 2, "local_rope_theta": 500.0}
+    (folder / "config.json").write_text(json.dumps(content))
     config = cp.load(folder).config
     assert config.layer_types == ["full_attention", "sliding_attention", "full_attention"]
     assert config.rope_parameters["sliding_attention"]["rope_theta"] == 500.0
@@ -130,7 +130,7 @@ def test_old_keys_of_the_configuration_are_read(model: PreTrainedModel, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"layer_types": ["full_attention"]}, "layer_types"),
         ({"layer_types": ["full_attention", "sliding_attention", "linear"]}, "layer_types"),
@@ -140,11 +140,11 @@ def test_old_keys_of_the_configuration_are_read(model: PreTrainedModel, tmp_path
     ],
 )
 def test_values_that_cannot_be_are_refused(
-    wrong: dict[str, object], told: str, model: PreTrainedModel, tmp_path: Path
+    wrong: dict[str, object], message: str, model: PreTrainedModel, tmp_path: Path
 ) -> None:
     folder = cp.save(model, tmp_path / "saved")
     set_json(folder / "config.json", **wrong)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         cp.load(folder)
 
 
@@ -160,9 +160,9 @@ def test_layers_keep_what_they_see(model: PreTrainedModel, tmp_path: Path) -> No
 
 def test_heads_that_positions_turn_keep_their_width(model: PreTrainedModel, tmp_path: Path) -> None:
     folder = cp.save(model, tmp_path / "saved")
-    told = json.loads((folder / "structure.json").read_text())
-    told["layers"][1] |= {"heads": 2, "head_size": 8}
-    (folder / "structure.json").write_text(json.dumps(told))
+    structure = json.loads((folder / "structure.json").read_text())
+    structure["layers"][1] |= {"heads": 2, "head_size": 8}
+    (folder / "structure.json").write_text(json.dumps(structure))
     with pytest.raises(InputError, match="layer 1: head_size is 8, but heads that rotary positions turn stay 4 wide"):
         cp.load(folder)
 
@@ -183,8 +183,8 @@ def test_what_the_family_cannot_do_is_refused_by_name(model: PreTrainedModel) ->
         "a modernbert cannot be timed part by part": lambda: cp.prune_to_latency(model, task=task, speedup=2.0),
         "build_student starts from a BERT classifier": lambda: cp.build_student(model, task=task, layers=1),
     }
-    for told, call in refused.items():
-        with pytest.raises(InputError, match=told):
+    for message, call in refused.items():
+        with pytest.raises(InputError, match=message):
             call()
 
 

@@ -60,8 +60,8 @@ def test_the_range_of_an_input_learns_as_lsq_says(stretch: float) -> None:
         one.stretch.fill_(stretch)
     values = (torch.tensor([[3.2], [1000.0], [-1000.0]]) * scale).float().requires_grad_()
     (one(values) * torch.tensor([[2.0], [1.0], [0.5]])).sum().backward()
-    told = (2.0 * -0.2 + 127 - 0.5 * 128) * scale / np.sqrt(3 * 127)
-    assert one.stretch.grad.item() == pytest.approx(told, rel=1e-5)
+    gradient = (2.0 * -0.2 + 127 - 0.5 * 128) * scale / np.sqrt(3 * 127)
+    assert one.stretch.grad.item() == pytest.approx(gradient, rel=1e-5)
     torch.testing.assert_close(values.grad, torch.tensor([[2.0], [0.0], [0.0]]))  # nothing outside of the range
 
 
@@ -70,8 +70,8 @@ def test_the_range_of_an_asymmetric_input_learns_with_its_zero_in_place() -> Non
     one = learner([[1.0]], -1.0, 4.1, symmetric=False)
     values = (torch.tensor([[3.2], [1000.0], [-1000.0]]) * 0.02).requires_grad_()
     (one(values) * torch.tensor([[2.0], [1.0], [0.5]])).sum().backward()
-    told = (2.0 * -0.2 + 205 - 0.5 * 50) * 0.02 / np.sqrt(3 * 127)
-    assert one.stretch.grad.item() == pytest.approx(told, rel=1e-4)
+    gradient = (2.0 * -0.2 + 205 - 0.5 * 50) * 0.02 / np.sqrt(3 * 127)
+    assert one.stretch.grad.item() == pytest.approx(gradient, rel=1e-4)
     torch.testing.assert_close(values.grad, torch.tensor([[2.0], [0.0], [0.0]]))
 
 
@@ -84,8 +84,8 @@ def test_the_range_of_a_weight_learns_as_lsq_says(per_channel: bool) -> None:
     values, upstream = torch.tensor([[0.5, 0.7]]), torch.tensor([[1.0, 3.0]])
     (one(values) * upstream).sum().backward()
     rows = np.array([0.5 * 127 - 0.7 * 0.2, 3 * (0.5 * -127 - 0.7 * 0.2)]) * 0.5 / 127
-    told = rows / np.sqrt(2 * 127) if per_channel else rows.sum() / np.sqrt(4 * 127)
-    np.testing.assert_allclose(one.ceiling.grad.flatten().numpy(), np.atleast_1d(told), rtol=1e-4)
+    gradient = rows / np.sqrt(2 * 127) if per_channel else rows.sum() / np.sqrt(4 * 127)
+    np.testing.assert_allclose(one.ceiling.grad.flatten().numpy(), np.atleast_1d(gradient), rtol=1e-4)
     torch.testing.assert_close(one.weight.grad, torch.tensor([[0.0, 0.7], [0.0, 2.1]]))
 
 
@@ -103,8 +103,8 @@ def test_the_range_of_a_weight_learns_whole_from_where_it_starts(lift: float) ->
     whole = one(values).detach()
     one(values).sum().backward()
     first = 0.0 if lift else 127.0
-    told = (0.5 * first + 0.7 * (-38 + 38.1)) * largest[:, None] / 127 / np.sqrt(2 * 127)  # -0.3 * 127 = -38.1 steps
-    torch.testing.assert_close(one.ceiling.grad, told, rtol=2e-3, atol=0)
+    gradient = (0.5 * first + 0.7 * (-38 + 38.1)) * largest[:, None] / 127 / np.sqrt(2 * 127)  # -0.3 * 127 = -38.1 steps
+    torch.testing.assert_close(one.ceiling.grad, gradient, rtol=2e-3, atol=0)
     torch.testing.assert_close(one.weight.grad, torch.tensor([[0.5 if lift else 0.0, 0.7]]).expand(200, 2))
     one.ceiling = one.stretch = None
     torch.testing.assert_close(one(values).detach(), whole, rtol=1e-6, atol=0)
@@ -113,10 +113,10 @@ def test_the_range_of_a_weight_learns_whole_from_where_it_starts(lift: float) ->
 @pytest.mark.parametrize(("per_channel", "symmetric"), FORMS)
 def test_learning_starts_from_the_same_answers(per_channel: bool, symmetric: bool) -> None:
     one, values = linear(per_channel=per_channel, symmetric=symmetric), numbers(9, 6)
-    told = one(values).detach()
+    output = one(values).detach()
     one.learn_ranges()
     assert {name for name, _ in one.named_parameters()} == {"weight", "bias", "stretch", "ceiling"}
-    torch.testing.assert_close(one(values).detach(), told, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(one(values).detach(), output, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("divisor", [None, DIVISOR])
@@ -132,15 +132,15 @@ def test_settled_ranges_answer_the_same_and_learn_no_more(
     with torch.no_grad():
         one.stretch.fill_(stretch)
         one.ceiling.sub_(torch.tensor([[0.4], [0.0], [-0.4], [0.2], [0.1]]) if per_channel else 0.4)
-    told = one(values).detach()
+    output = one(values).detach()
     one.settle_ranges()
-    assert not torch.allclose(told, before, atol=1e-2)
-    torch.testing.assert_close(one(values).detach(), told, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(output, before, atol=1e-2)
+    torch.testing.assert_close(one(values).detach(), output, rtol=1e-5, atol=1e-5)
     assert set(one.state_dict()) == {"weight", "bias", "low", "high"}
     if symmetric:
         assert one.high.item() == pytest.approx(HIGH * np.exp(stretch), rel=1e-6)
     one.settle_ranges()  # nothing is left to settle
-    torch.testing.assert_close(one(values).detach(), told, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(one(values).detach(), output, rtol=1e-5, atol=1e-5)
 
 
 # -- following ranges
@@ -150,11 +150,11 @@ def test_the_first_batch_sets_the_range_and_later_ones_are_followed() -> None:
     one = linear(symmetric=False, low=0.0, high=0.0).train()
     one.decay = 0.75
     batches = ((-1.0, 3.0), (-3.0, 7.0), (1.0, 2.0))
-    found = []
+    ranges = []
     for low, high in batches:
         one(torch.tensor([[low, high, 1.5, 1.5, 1.5, 1.5]]))
-        found.append((one.low.item(), one.high.item()))
-    assert found == [(-1.0, 3.0), (-1.5, 4.0), (-0.875, 3.5)]  # a quarter of the way to each batch's ends
+        ranges.append((one.low.item(), one.high.item()))
+    assert ranges == [(-1.0, 3.0), (-1.5, 4.0), (-0.875, 3.5)]  # a quarter of the way to each batch's ends
 
 
 def test_a_symmetric_range_follows_the_largest_size() -> None:

@@ -20,7 +20,7 @@ def test_the_mean_runs_over_examples_and_layers_and_the_sum_over_the_width() -> 
     student, teacher = outputs(1, ("first", 1), ("first", 2)), outputs(2, ("first", 2), ("first", 4))
     errors = []
     for own, wanted in ((1, 2), (2, 4)):
-        said, told = student.states["first", own].numpy(), teacher.states["first", wanted].numpy()
-        said, told = (one / np.linalg.norm(one, axis=-1, keepdims=True) for one in (said, told))
-        errors.append(((said - told) ** 2).sum(-1).mean())
+        said, target = student.states["first", own].numpy(), teacher.states["first", wanted].numpy()
+        said, target = (one / np.linalg.norm(one, axis=-1, keepdims=True) for one in (said, target))
+        errors.append(((said - target) ** 2).sum(-1).mean())
     assert first_token(student, teacher, batch(), pairs=((1, 2), (2, 4))).item() == close(np.mean(errors))

@@ -108,9 +108,9 @@ def test_facts_that_say_nothing_are_made_anew(tmp_path: Path, text: str, caplog:
 
 def test_a_figure_that_was_edited_is_noticed(tmp_path: Path) -> None:
     folder = _made(Cache(tmp_path), "measurements")
-    told = json.loads((folder / FACTS).read_text())
-    told["facts"]["metrics"]["accuracy"] = 0.99
-    (folder / FACTS).write_text(json.dumps(told))
+    record = json.loads((folder / FACTS).read_text())
+    record["facts"]["metrics"]["accuracy"] = 0.99
+    (folder / FACTS).write_text(json.dumps(record))
     with pytest.raises(Damaged, match="has other contents than were written"):
         read_entry(folder)
 
@@ -253,17 +253,17 @@ def test_a_run_makes_a_damaged_step_anew_and_the_same(
         second = run(plan, _tiny(tmp_path / "out"))
     assert [step["status"] for step in second["steps"]] == ["reused", "reused", "computed"]
     assert caplog.text.count("is damaged: model.safetensors") == 1
-    found = weights_of(tmp_path / "out")
-    assert all(torch.equal(weights[name], found[name]) for name in weights)
+    again = weights_of(tmp_path / "out")
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
 @pytest.mark.usefixtures("unmeasured")
 def test_a_run_with_an_edited_metric_in_the_cache_tells_the_right_one(plan: Plan, tmp_path: Path) -> None:
     first = run(plan, _tiny(tmp_path / "out"))
     facts = tmp_path / ".cache" / "steps" / first["steps"][0]["key"] / FACTS
-    told = json.loads(facts.read_text())
-    told["facts"]["metrics"] = {"selection_accuracy": 0.999}
-    facts.write_text(json.dumps(told))
+    record = json.loads(facts.read_text())
+    record["facts"]["metrics"] = {"selection_accuracy": 0.999}
+    facts.write_text(json.dumps(record))
     second = run(plan, _tiny(tmp_path / "out"))
     assert [step["metrics"] for step in second["steps"]] == [step["metrics"] for step in first["steps"]]
 
@@ -367,9 +367,11 @@ def test_a_cache_that_goes_away_while_a_run_works_is_told(
         write(model, folder)
 
     monkeypatch.setattr(steps, "write_model", losing)
-    with pytest.raises(CompressError, match=r"\.cache.* went away while the run worked.*Run the same\s+command again") as told:
+    with pytest.raises(
+        CompressError, match=r"\.cache.* went away while the run worked.*Run the same\s+command again"
+    ) as raised:
         run(plan, _tiny(tmp_path / "out"))
-    assert "free some space" not in str(told.value).lower()
+    assert "free some space" not in str(raised.value).lower()
     monkeypatch.setattr(steps, "write_model", write)
     assert run(plan, _tiny(tmp_path / "out"))["steps"]
 

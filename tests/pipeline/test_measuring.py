@@ -49,10 +49,10 @@ def slower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
         teacher, _, plain, int8 = copy.deepcopy(subjects)
         for row, other in zip(int8["latency"], plain["latency"], strict=True):
             row["p50_ms"] = other["p50_ms"] * how["factor"]
-        found = [teacher, plain, int8]
-        logits = {one["name"]: np.zeros((16, 2)) for one in found}
+        measured = [teacher, plain, int8]
+        logits = {one["name"]: np.zeros((16, 2)) for one in measured}
         return Measurement(
-            found, {name: [[8, 0], [0, 8]] for name in logits}, logits, dict.fromkeys(logits), {"cpu": "a CPU"}, {}
+            measured, {name: [[8, 0], [0, 8]] for name in logits}, logits, dict.fromkeys(logits), {"cpu": "a CPU"}, {}
         )
 
     def export_all(execution: Any, tiny: bool) -> dict[str, Path]:
@@ -136,16 +136,16 @@ def test_every_target_is_exported_measured_and_reused(tmp_path: Path, monkeypatc
 def test_an_int8_file_without_integer_operators_is_said_to_be_smaller_alone() -> None:
     *_, int8 = json.loads(EXAMPLE.read_text(encoding="utf-8"))["subjects"]
     assert not any("integer operator" in note for note in measuring.notes([int8]))
-    found = measuring.notes([int8 | {"integer_ops": 0}])
-    assert any("runs no integer operator: its tables are smaller" in note for note in found)
+    notes = measuring.notes([int8 | {"integer_ops": 0}])
+    assert any("runs no integer operator: its tables are smaller" in note for note in notes)
 
 
 def test_a_model_that_reads_less_than_the_texts_is_told_of() -> None:
     *_, file = json.loads(EXAMPLE.read_text(encoding="utf-8"))["subjects"]
     assert not any("longer than" in note for note in measuring.notes([file]))
     models = [{**file, "name": name, "truncated": count} for name, count in (("a", 37), ("b", 1), ("c", 37))]
-    told = [note.partition(", judged")[0] for note in measuring.notes(models) if "longer than" in note]
-    assert told == [
+    notes = [note.partition(", judged")[0] for note in measuring.notes(models) if "longer than" in note]
+    assert notes == [
         "texts of the evaluation part that are longer than what a, c may read: 37",
         "texts of the evaluation part that are longer than what b may read: 1",
     ]

@@ -24,21 +24,21 @@ def random_gates(model: PreTrainedModel) -> tuple[list[torch.Tensor], list[torch
 @pytest.mark.parametrize("kind", KINDS)
 def test_open_gates_change_nothing(kind: str) -> None:
     model = tiny_of(kind)
-    told = logits_of(model)
+    logits = logits_of(model)
     with gated(model, *open_gates(model)):
-        assert torch.equal(logits_of(model), told)
+        assert torch.equal(logits_of(model), logits)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_folded_gates_answer_as_the_gated_model_does(kind: str) -> None:
     model = tiny_of(kind)
-    before, told, gates = state_of(model), logits_of(model), random_gates(model)
+    before, logits, gates = state_of(model), logits_of(model), random_gates(model)
     with gated(model, *gates):
         expected = logits_of(model)
-    assert not torch.allclose(expected, told, atol=1e-3)
+    assert not torch.allclose(expected, logits, atol=1e-3)
     torch.testing.assert_close(logits_of(fold_gates(model, *gates)), expected, rtol=1e-5, atol=1e-5)
     assert not differences(before, state_of(model))
-    assert torch.equal(logits_of(model), told)  # the hooks are gone
+    assert torch.equal(logits_of(model), logits)  # the hooks are gone
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,8 +79,8 @@ def test_each_example_can_have_gates_of_its_own(model: PreTrainedModel) -> None:
     gates = torch.tensor([[1.0, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0], [2, 1, 1, 0]])
     whole = torch.ones(4, 24)
     with gated(model, [gates, torch.ones(4, 4)], [whole, whole]), first_token_only(model):
-        found = logits_of(model, **batch)
+        logits = logits_of(model, **batch)
     for row in range(4):
         with gated(model, [gates[row], torch.ones(4)]):
             expected = logits_of(model, **batch)[row]
-        torch.testing.assert_close(found[row], expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(logits[row], expected, rtol=1e-5, atol=1e-5)

@@ -21,11 +21,11 @@ def _silent(*_: object, **__: object) -> None:
     ("neurons", "first", "count"), [(3072, [0, 32, 48], 39), (24, [0, 1, 2], 18), (1, [0, 1], 2), (0, [0], 1)]
 )
 def test_neurons_fall_by_a_tenth_each_time_down_to_none(neurons: int, first: list[int], count: int) -> None:
-    found = neuron_counts(neurons)
-    assert found[: len(first)] == first
-    assert found[-1] == neurons
-    assert abs(len(found) - count) <= 3
-    assert all(later <= 2 * earlier for earlier, later in pairwise(found[1:]))
+    counts = neuron_counts(neurons)
+    assert counts[: len(first)] == first
+    assert counts[-1] == neurons
+    assert abs(len(counts) - count) <= 3
+    assert all(later <= 2 * earlier for earlier, later in pairwise(counts[1:]))
 
 
 def test_wide_layers_keep_multiples_of_sixteen() -> None:

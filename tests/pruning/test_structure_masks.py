@@ -65,7 +65,7 @@ def test_costs_of_a_bert_by_hand() -> None:
 def test_the_expected_sparsity_is_the_mean_over_draws(width: bool) -> None:
     """Each part of a draw is counted as there or not, in a loop over every part."""
     masks = scatter(masks_of(tiny_bert(), width=width))
-    total, found = encoder_size(tiny_bert()), []
+    total, sparsities = encoder_size(tiny_bert()), []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(4)
         for _ in range(4000):
@@ -74,8 +74,8 @@ def test_the_expected_sparsity_is_the_mean_over_draws(width: bool) -> None:
             heads = sum(int((one > 0).sum()) for one in gates.heads)
             neurons = sum(int((one > 0).sum()) for one in gates.neurons)
             left = heads * (4 * 4 * dimensions + 12) + neurons * (2 * dimensions + 1) + 2 * 6 * dimensions
-            found.append(1 - left / total)
-    spread = torch.tensor(found)
+            sparsities.append(1 - left / total)
+    spread = torch.tensor(sparsities)
     assert masks.expected_sparsity().item() == pytest.approx(spread.mean().item(), abs=4 * spread.std().item() / 4000**0.5)
 
 
@@ -101,13 +101,13 @@ def test_gates_that_are_settled_for_sure_have_the_sparsity_of_the_cut_model(widt
 @pytest.mark.parametrize("kind", KINDS)
 def test_masks_of_1_are_the_model_itself(kind: str) -> None:
     model = tiny_of(kind, **({} if kind == "distilbert" else without_dropout()))
-    told, masks = logits_of(model), masks_of(model, width=kind in ("bert", "distilbert"))
+    logits, masks = logits_of(model), masks_of(model, width=kind in ("bert", "distilbert"))
     with torch.no_grad():
         for parameter in masks.parameters():
             parameter.fill_(FAR)
     with masks.applied(model):
-        torch.testing.assert_close(logits_of(model), told, rtol=1e-5, atol=1e-5)
-    assert torch.equal(logits_of(model), told)
+        torch.testing.assert_close(logits_of(model), logits, rtol=1e-5, atol=1e-5)
+    assert torch.equal(logits_of(model), logits)
 
 
 @pytest.mark.parametrize("multiple_of", [1, 4])
@@ -140,9 +140,9 @@ def test_as_much_is_gone_as_draws_leave_out_on_average(seed: int, width: bool) -
         for parameter in (masks.heads, masks.neurons, *([] if masks.width is None else [masks.width])):
             parameter.copy_(torch.randn(parameter.shape, generator=random))
         masks.attention[seed % 2] = -1.0  # of which 0.64 is open on average, but none or all of it stays
-    found = 1 - encoder_size(materialised(model, masks.settled())) / encoder_size(model)
+    sparsity = 1 - encoder_size(materialised(model, masks.settled())) / encoder_size(model)
     expected = masks.expected_sparsity().item()
-    assert expected - 1e-6 <= found <= expected + 2 * 33 / encoder_size(model)
+    assert expected - 1e-6 <= sparsity <= expected + 2 * 33 / encoder_size(model)
 
 
 def test_training_passes_draw_anew_and_evaluation_draws_nothing() -> None:
@@ -163,10 +163,10 @@ def test_training_passes_draw_anew_and_evaluation_draws_nothing() -> None:
 
 def test_hooks_go_when_a_pass_fails_too() -> None:
     model = tiny_bert()
-    told, masks = logits_of(model), masks_of(model, width=True)
+    logits, masks = logits_of(model), masks_of(model, width=True)
     with masks.applied(model), pytest.raises(IndexError):
         model(input_ids=torch.tensor([[10**6]]))
-    assert torch.equal(logits_of(model), told)
+    assert torch.equal(logits_of(model), logits)
 
 
 def test_the_penalty_falls_by_the_gates_and_rises_by_the_multipliers() -> None:

@@ -27,8 +27,8 @@ from compress.reporting.figures import (
 
 
 def point(name: str, milliseconds: float, metric: float, **changes: Any) -> Point:
-    told = {"low": metric - 2, "high": metric + 2, "size_bytes": 1e6, "kind": "onnx", "is_shipped": False, "tip": name}
-    return Point(name, milliseconds, metric, **(told | changes))
+    facts = {"low": metric - 2, "high": metric + 2, "size_bytes": 1e6, "kind": "onnx", "is_shipped": False, "tip": name}
+    return Point(name, milliseconds, metric, **(facts | changes))
 
 
 def test_the_front_holds_what_no_other_beats() -> None:

@@ -25,15 +25,15 @@ HOSTILE = "<script>alert(1)</script>\"'>&amp;"
 @pytest.fixture
 def run() -> dict[str, Any]:
     """A run of three steps with two torch models and two files, timed at four settings."""
-    told: dict[str, Any] = json.loads((EXAMPLES / "example_run.json").read_text(encoding="utf-8"))
-    return told
+    record: dict[str, Any] = json.loads((EXAMPLES / "example_run.json").read_text(encoding="utf-8"))
+    return record
 
 
 @pytest.fixture
 def details() -> dict[str, Any]:
     """What the run's measuring tells besides run.json."""
-    told: dict[str, Any] = json.loads((EXAMPLES / "example_details.json").read_text(encoding="utf-8"))
-    return told
+    record: dict[str, Any] = json.loads((EXAMPLES / "example_details.json").read_text(encoding="utf-8"))
+    return record
 
 
 class Page(HTMLParser):
@@ -134,10 +134,10 @@ def test_further_rows_have_a_table_of_their_own(run: dict[str, Any]) -> None:
             "drop": {"value": 0.9 - right, "ci95": [0.9 - right - 0.01, 0.9 - right + 0.01], "p": 0.5},
             "agreement": 0.97,
         }
-    told = page(run, {}).texts["quality"]
-    assert "Quality on 2,805 further rows" in told
-    assert "onnxruntime-cpu-int8 88.0 % 87.0 to 89.0 2.0 1.0 to 3.0 0.500 97.0 %" in told
-    assert "teacher 90.0 % 89.0 to 91.0 \u2013 \u2013 \u2013 \u2013" in told
+    text = page(run, {}).texts["quality"]
+    assert "Quality on 2,805 further rows" in text
+    assert "onnxruntime-cpu-int8 88.0 % 87.0 to 89.0 2.0 1.0 to 3.0 0.500 97.0 %" in text
+    assert "teacher 90.0 % 89.0 to 91.0 \u2013 \u2013 \u2013 \u2013" in text
 
 
 def test_the_baseline_has_no_drop_against_itself(run: dict[str, Any]) -> None:
@@ -231,10 +231,10 @@ def without(run: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
 def test_a_run_without_any_one_of_its_keys_is_shown(
     run: dict[str, Any], details: dict[str, Any], place: tuple[Any, ...]
 ) -> None:
-    found: Any = run
+    value: Any = run
     for key in place:
-        found = found[key]
-    for path in [(*place, key) for key in found]:
+        value = value[key]
+    for path in [(*place, key) for key in value]:
         text = render_report(without(run, path), details)
         assert text.endswith("</html>"), path
         assert "None" not in text, path
@@ -263,12 +263,12 @@ def test_the_report_is_written_over_the_old_one(run: dict[str, Any], details: di
 @pytest.fixture
 def browser() -> str:
     """The path of a Chromium."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
         needed = os.environ.get("BERT_COMPRESS_NEED_CHROMIUM") == "1"
         (pytest.fail if needed else pytest.skip)(f"none of {', '.join(BROWSERS)} is installed")
-    assert found is not None
-    return found
+    assert path is not None
+    return path
 
 
 def opened(browser: str, page: Path, room: Path) -> tuple[str, list[str]]:

@@ -74,14 +74,14 @@ def write_linears(path: Path, linears: Mapping[str, Linear], *, constants: Seque
     columns = width.weight.shape[1 if width.form == "Gemm transB" else 0]
     sizes = ["batch", "length", None][-rank:]
     given = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [*sizes[:-1], columns])
-    told = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes) for name in linears]
-    save_graph(path, nodes, [given], told, tensors)
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes) for name in linears]
+    save_graph(path, nodes, [given], outputs, tensors)
     return path
 
 
-def save_graph(path: Path, nodes: Any, given: Any, told: Any, tensors: Any) -> None:
+def save_graph(path: Path, nodes: Any, given: Any, outputs: Any, tensors: Any) -> None:
     """Write a checked model in the opset of the exporter."""
-    graph = helper.make_graph(nodes, "linears", given, told, tensors)
+    graph = helper.make_graph(nodes, "linears", given, outputs, tensors)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)

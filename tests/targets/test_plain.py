@@ -67,11 +67,11 @@ def test_a_damaged_students_folder_is_refused(kind: str, tmp_path: Path) -> None
 def test_a_static_student_learns_the_pairs_that_its_text_holds_and_no_other(exact: None) -> None:
     task, model = toy_task(), student("static", bigram_buckets=997)
     encoded = task.encode(task.train, model.tokenizer)
-    held = {(one * FACTOR + two) % 997 for row in encoded.input_ids for one, two in itertools.pairwise(row)}
+    pairs = {(one * FACTOR + two) % 997 for row in encoded.input_ids for one, two in itertools.pairwise(row)}
     trained = train(model, task=task, settings=settings(weight_decay=0.0), goal=LABELS_LOSS, run=StepContext())
     changed = (trained.bigrams.weight != model.bigrams.weight).any(1).nonzero()[:, 0].tolist()
-    assert set(changed) <= held
-    assert len(changed) > 0.9 * len(held)  # a step may not see a word, and its pairs with it
+    assert set(changed) <= pairs
+    assert len(changed) > 0.9 * len(pairs)  # a step may not see a word, and its pairs with it
 
 
 @BOTH
@@ -89,8 +89,8 @@ def test_the_float_file_answers_as_torch_at_every_size(kind: str, pairs: bool, t
     opened = in_onnxruntime(shipped.path / "model.onnx")
     for lengths in LENGTHS:
         batch = tokens(lengths=lengths)
-        found = opened.run({name: values.numpy() for name, values in batch.items()})
-        np.testing.assert_allclose(found, logits_of(model, **batch).numpy(), atol=1e-5)
+        logits = opened.run({name: values.numpy() for name, values in batch.items()})
+        np.testing.assert_allclose(logits, logits_of(model, **batch).numpy(), atol=1e-5)
     assert onnx_macs(shipped.path / "model.onnx", 10) == torch_macs(model, 10)
 
 

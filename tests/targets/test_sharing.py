@@ -51,11 +51,11 @@ def test_a_weight_is_written_once_for_all_layers_that_share_it(form: str, tmp_pa
     target, options = TARGETS[form]
     shipped = export(shared(), tmp_path / "out", target=target, task=toy_task(), **options)
     assert all(stage.accepted for stage in shipped.stages)
-    found = [one for one in matrices(shipped.path / "model.onnx") if one.size >= WIDTH * WIDTH]
+    weights = [one for one in matrices(shipped.path / "model.onnx") if one.size >= WIDTH * WIDTH]
     # query, key, value, the answer of attention, the pooler, and in the last layer maybe key and value once more, transposed
-    assert 5 <= sum(one.size == WIDTH * WIDTH for one in found) <= 7
-    assert sum(one.size == WIDTH * NEURONS for one in found) == 2
-    assert {one.dtype for one in found} == ({np.dtype("float32")} if form == "float" else {np.dtype("int8")})
+    assert 5 <= sum(one.size == WIDTH * WIDTH for one in weights) <= 7
+    assert sum(one.size == WIDTH * NEURONS for one in weights) == 2
+    assert {one.dtype for one in weights} == ({np.dtype("float32")} if form == "float" else {np.dtype("int8")})
     assert not any(
         node.op_type == "Transpose" and node.input[0] in names_of(shipped.path / "model.onnx")
         for node in onnx.load(shipped.path / "model.onnx").graph.node

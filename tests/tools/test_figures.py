@@ -48,15 +48,15 @@ def test_texts_stay_texts_and_tips_stand_where_they_belong() -> None:
 
 
 def test_places_are_told_in_the_frame_s_pixels() -> None:
-    told = []
+    places = []
 
     def paint(axes: Axes) -> dict[str, str]:
         axes.set(xlim=(0, 10), ylim=(0, 1))
-        told.extend([place(axes, 0, 0), place(axes, 5, 1)])
+        places.extend([place(axes, 0, 0), place(axes, 5, 1)])
         return {}
 
     drawn(FRAME, "title", paint)
-    assert told == [pytest.approx((20, 60)), pytest.approx((95, 10))]
+    assert places == [pytest.approx((20, 60)), pytest.approx((95, 10))]
 
 
 def test_settings_of_the_user_neither_matter_nor_change() -> None:

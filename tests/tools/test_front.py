@@ -19,8 +19,8 @@ EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 @pytest.fixture
 def run() -> dict[str, Any]:
     """A teacher of 800 right answers in 872, its student of half the work: 789 in the float file, 784 in the int8 file."""
-    told: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    return told
+    record: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    return record
 
 
 def write(folder: Path, name: str, *runs: Any) -> None:

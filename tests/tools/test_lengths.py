@@ -24,8 +24,8 @@ def content(**lines: dict[int, float]) -> dict[str, Any]:
     names = {"dense": "full attention, onnxruntime-cpu", "long": "longformer, onnxruntime-cpu", "theirs": "theirs"}
     rows = [
         {"name": names[name], "length": length, "p50_ms": ms, "peak_memory_bytes": length * 1000}
-        for name, found in lines.items()
-        for length, ms in found.items()
+        for name, times in lines.items()
+        for length, ms in times.items()
     ]
     return {
         "schema": 1,
@@ -60,9 +60,9 @@ def test_a_way_that_is_always_or_never_faster_breaks_even_nowhere() -> None:
 
 def test_the_last_crossing_counts() -> None:
     own, other = {1: 1.0, 2: 3.0, 4: 1.0, 8: 1.0}, dict.fromkeys((1, 2, 4, 8), 2.0)
-    told = break_even(own, other)
-    assert told is not None
-    assert 2 < told < 4
+    length = break_even(own, other)
+    assert length is not None
+    assert 2 < length < 4
 
 
 def test_a_page_shows_table_figure_and_break_even(path: Path) -> None:
@@ -98,8 +98,8 @@ def test_a_single_measurement_is_drawn() -> None:
 
 
 def test_on_a_gpu_torch_is_the_runtime(path: Path) -> None:
-    told = json.loads(path.read_text().replace("onnxruntime-cpu", "torch"))
-    path.write_text(json.dumps({**told, "device": "cuda", "machine": {"cpu": "A CPU", "gpu": "A GPU"}, "rounds": 1}))
+    record = json.loads(path.read_text().replace("onnxruntime-cpu", "torch"))
+    path.write_text(json.dumps({**record, "device": "cuda", "machine": {"cpu": "A CPU", "gpu": "A GPU"}, "rounds": 1}))
     text, figures = lengths_block(path, "results/long.json")
     assert list(figures) == ["long_torch.svg"]
     assert figures["long_torch.svg"].count("stroke-dasharray") == 1  # theirs

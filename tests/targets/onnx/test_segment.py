@@ -68,8 +68,8 @@ def test_the_integer_file_reads_on_as_the_model_does(form: str, kind: str, tmp_p
         assert facts.segment.drift["64"] < 2 * max(facts.segment.drift["1"], facts.segment.drift["4"])
     reader = cp.SegmentReader(shipped.path, runtime=runtime_of(target), threads=1)
     texts = list(task.evaluation.texts)
-    told = [logits_of(student, **student.tokenizer(text, return_tensors="pt")).argmax().item() for text in texts]
-    same = np.mean([reader.read(text).argmax() == label for text, label in zip(texts, told, strict=True)])
+    labels = [logits_of(student, **student.tokenizer(text, return_tensors="pt")).argmax().item() for text in texts]
+    same = np.mean([reader.read(text).argmax() == label for text, label in zip(texts, labels, strict=True)])
     assert same >= (0.5 if form == "four bits" else 0.9)
 
 
