@@ -30,13 +30,13 @@ def identity(module: nn.Module, *given: Any) -> str:
     digest = hashlib.sha256()
     for name, part in module.named_modules():
         digest.update(f"{name} {type(part).__module__}.{type(part).__qualname__}".encode())
-        for key, value in sorted(vars(part).items(), key=lambda one: one[0]):
+        for key, value in sorted(vars(part).items(), key=lambda pair: pair[0]):
             if key not in NAMES and not key.startswith("_"):
                 _tell(digest, key, value)
         for key, tensor in [*part._parameters.items(), *part._buffers.items()]:
             _tell(digest, key, tensor)
-    for one in given:
-        _tell(digest, "", one)
+    for argument in given:
+        _tell(digest, "", argument)
     return digest.hexdigest()
 
 
@@ -46,14 +46,16 @@ def _tell(digest: Any, key: str, value: Any) -> None:
         digest.update(f"{value.dtype} {tuple(value.shape)} {value.device}".encode())
         digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     elif isinstance(value, PretrainedConfig):
-        digest.update(repr(sorted((name, repr(one)) for name, one in value.to_dict().items() if name not in KEYS)).encode())
+        digest.update(
+            repr(sorted((name, repr(setting)) for name, setting in value.to_dict().items() if name not in KEYS)).encode()
+        )
         digest.update(str(value._attn_implementation).encode())
     elif isinstance(value, dict):
-        for name, one in value.items():
-            _tell(digest, str(name), one)
+        for name, element in value.items():
+            _tell(digest, str(name), element)
     elif isinstance(value, list | tuple):
-        for one in value:
-            _tell(digest, "", one)
+        for element in value:
+            _tell(digest, "", element)
     elif callable(value):
         digest.update(str(getattr(value, "__qualname__", type(value).__qualname__)).encode())
     else:
@@ -71,7 +73,7 @@ def exported_once(folder: Path) -> Iterator[None]:
     original: Callable[..., Any] = torch.onnx.export
 
     def export(module: nn.Module, example: tuple[Any, ...], path: str, **options: Any) -> Any:
-        kept = folder / f"{identity(module, example, sorted(options.items(), key=lambda one: one[0]))}.onnx"
+        kept = folder / f"{identity(module, example, sorted(options.items(), key=lambda pair: pair[0]))}.onnx"
         if kept.is_file():
             shutil.copyfile(kept, path)
             return None

@@ -21,9 +21,9 @@ def weights_beside_other_types(program: torch.export.ExportedProgram) -> list[st
     """
     weights, places = set(program.graph_signature.inputs_to_parameters), []
     for node in program.graph.nodes:
-        if node.op == "call_function" and any(one.name in weights for one in node.all_input_nodes):
+        if node.op == "call_function" and any(source.name in weights for source in node.all_input_nodes):
             where = node.meta.get("stack_trace", "?").strip().splitlines()[-1].strip()
-            places += [f"{node.target} at {where}" for one in node.all_input_nodes if str(one.target) in PROMOTED]
+            places += [f"{node.target} at {where}" for source in node.all_input_nodes if str(source.target) in PROMOTED]
     return places
 
 

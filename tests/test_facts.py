@@ -195,7 +195,7 @@ def _evaluated(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("read", [subject_of, _settings, _segment_reader, _evaluated])
-@pytest.mark.parametrize(("field", "value", "message"), [one for one in WRONG if one[1] in ("x", 1, 2, "export")])
+@pytest.mark.parametrize(("field", "value", "message"), [row for row in WRONG if row[1] in ("x", 1, 2, "export")])
 def test_every_reader_refuses_it(tmp_path: Path, read: Callable[[Path], Any], field: str, value: Any, message: str) -> None:
     for name in ("model.onnx", "config.json", "segment.onnx"):
         (tmp_path / name).write_text("{}")

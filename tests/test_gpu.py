@@ -22,7 +22,7 @@ def test_long_attention_answers_as_on_a_cpu(kind: Any) -> None:
     student = swap_attention(tiny_bert(), task=toy_task(), kind=kind, max_length=60, **KINDS[kind])
     batch = tokens(lengths=(60, 37, 5))
     expected = logits_of(student, **batch)
-    there = {name: one.to("cuda") for name, one in batch.items()}
+    there = {name: tensor.to("cuda") for name, tensor in batch.items()}
     with torch.inference_mode():
         logits = student.to("cuda")(**there).logits
         halved = student.to(torch.bfloat16)(**there).logits

@@ -115,10 +115,10 @@ def test_the_nearest_words_are_those_at_the_smallest_angles(monkeypatch: pytest.
     table = torch.randn(30, 6, generator=torch.Generator().manual_seed(1)) * torch.arange(1, 31)[:, None]
     asked, allowed = np.array([4, 9, 2, 17]), np.array([1, 2, 3, 5, 8, 9, 13, 17, 21, 29])
     expected = []
-    for one in asked:
+    for word in asked:
         angles = {}
-        for other in set(allowed.tolist()) - {int(one)}:
-            first, second = table[int(one)].double().numpy(), table[other].double().numpy()
+        for other in set(allowed.tolist()) - {int(word)}:
+            first, second = table[int(word)].double().numpy(), table[other].double().numpy()
             angles[other] = np.arccos(first @ second / np.sqrt((first @ first) * (second @ second)))
         expected.append(sorted(sorted(angles, key=angles.__getitem__)[:4]))
     assert nearest_words(table, asked, allowed, 4).tolist() == expected

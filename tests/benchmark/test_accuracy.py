@@ -42,7 +42,7 @@ def padding_counter(batch: Batch) -> np.ndarray:
 def test_logits_come_back_in_the_order_of_the_examples(rows: Callable[..., Any]) -> None:
     ids = [[index + 1] * (1 + index * 7 % 11) for index in range(70)]
     logits = predict(Runner(sums, None), rows(ids))
-    assert logits.tolist() == [[float(sum(one)), float(len(one))] for one in ids]
+    assert logits.tolist() == [[float(sum(row)), float(len(row))] for row in ids]
 
 
 def test_no_batch_holds_more_than_32_examples_and_each_example_runs_once(rows: Callable[..., Any]) -> None:

@@ -108,10 +108,10 @@ def test_a_table_is_refitted_to_whole_models() -> None:
     }
     true = BlockTimes(1.0, 0.0, **doubled, parts_ms=6.0, stretch=1.5)
     shapes = [[(4, 16), (2, 64)], [(1, 64), (4, 64), (1, 8)]]
-    refitted = times.refitted([(one, true.model_ms(one)) for one in shapes])
-    for one in ([(4, 16), (4, 16)], *shapes):
-        assert refitted.model_ms(one) == pytest.approx(true.model_ms(one), rel=0.1)
-        assert abs(times.model_ms(one) / true.model_ms(one) - 1) > 0.1
+    refitted = times.refitted([(shape, true.model_ms(shape)) for shape in shapes])
+    for shape in ([(4, 16), (4, 16)], *shapes):
+        assert refitted.model_ms(shape) == pytest.approx(true.model_ms(shape), rel=0.1)
+        assert abs(times.model_ms(shape) / true.model_ms(shape) - 1) > 0.1
     once = times.refitted([(shapes[0], 1.2 * times.model_ms(shapes[0]))])
     assert once.model_ms(shapes[0]) == pytest.approx(1.2 * times.model_ms(shapes[0]), rel=0.01)
     same = times.refitted([(shapes[1], times.model_ms(shapes[1]))])
@@ -151,8 +151,8 @@ class _Clock:
 
     def timed(self, makers: Any, task: Task, setting: Setting, progress: Any) -> dict[str, float]:
         models = {name: make() for name, make in makers.items()}
-        self.made.append({name: shapes_of(one) for name, one in models.items()})
-        return {name: sum(one.numel() for one in made.parameters()) / 1e3 for name, made in models.items()}
+        self.made.append({name: shapes_of(model) for name, model in models.items()})
+        return {name: sum(parameter.numel() for parameter in made.parameters()) / 1e3 for name, made in models.items()}
 
 
 @pytest.fixture

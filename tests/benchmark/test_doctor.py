@@ -14,7 +14,7 @@ MACHINE = {"cpu": "A CPU", "flags": [], "cores": 4, "threads": 8, "gpu": None, "
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
-    return {one.name: one for one in findings}
+    return {finding.name: finding for finding in findings}
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def plain_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_everything_is_looked_at_once_and_in_order() -> None:
-    names = [one.name for one in diagnose()]
+    names = [finding.name for finding in diagnose()]
     assert names == [
         "processor",
         "cores",

@@ -99,7 +99,7 @@ def test_more_threads_than_processors_are_said_aloud(subject: Subject, caplog: p
 
 def test_turns_rotate_so_that_none_is_always_first(subject: Subject) -> None:
     every = [replace(subject, name=name) for name in "abc"]
-    orders = ["".join(one.name for one in order) for order in turns(every, 4)]
+    orders = ["".join(timed.name for timed in order) for order in turns(every, 4)]
     assert orders == ["abc", "bca", "cab", "abc"]
 
 
@@ -172,7 +172,7 @@ def test_memory_that_no_process_tells_is_none(subject: Subject, monkeypatch: pyt
 def test_progress_is_told_before_each_turn_and_at_the_end(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, {"words": [answer([1.0]), answer([1.0])]})
     steps: list[tuple[str, int, int]] = []
-    time_subjects([subject], Grid(rounds=2), baseline="words", progress=lambda *one: steps.append(one))
+    time_subjects([subject], Grid(rounds=2), baseline="words", progress=lambda *step: steps.append(step))
     assert steps == [("time words", 0, 2), ("time words", 1, 2), ("time", 2, 2)]
 
 

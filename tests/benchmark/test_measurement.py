@@ -161,7 +161,7 @@ def test_a_model_in_memory_is_measured_beside_a_file(bert: Any, pair: list[Path]
 
 def test_subjects_with_one_name_are_told_apart(pair: list[Path], task: Any) -> None:
     measurement = measure([pair[0], pair[0]], task=task)
-    assert [one["name"] for one in measurement.subjects] == ["right", "right-2"]
+    assert [subject["name"] for subject in measurement.subjects] == ["right", "right-2"]
     assert set(measurement.predictions) == {"right", "right-2"}
 
 
@@ -200,8 +200,8 @@ def test_a_device_that_is_not_there_is_refused_before_anything_runs(
     monkeypatch.setattr(foreign_file, "RuntimeProcess", None)
     steps: list[Any] = []
     for call in (
-        lambda: measure(pair, task=task, device=device, progress=lambda *one: steps.append(one)),
-        lambda: latencies(pair, device=device, progress=lambda *one: steps.append(one)),
+        lambda: measure(pair, task=task, device=device, progress=lambda *step: steps.append(step)),
+        lambda: latencies(pair, device=device, progress=lambda *step: steps.append(step)),
         lambda: evaluate(pair[0], task=task, device=device),
     ):
         with pytest.raises(InputError, match=f"device is '{device}'"):
@@ -219,7 +219,7 @@ def test_a_length_that_is_too_long_is_refused_before_anything_runs(
 
 def test_progress_is_told_for_each_subject(pair: list[Path], task: Any) -> None:
     steps: list[tuple[str, int, int]] = []
-    measure(pair, task=task, rounds=1, progress=lambda *one: steps.append(one))
+    measure(pair, task=task, rounds=1, progress=lambda *step: steps.append(step))
     assert steps == [
         ("evaluate right", 0, 2),
         ("evaluate wrong", 1, 2),
@@ -231,7 +231,7 @@ def test_progress_is_told_for_each_subject(pair: list[Path], task: Any) -> None:
 
 def test_latencies_need_no_data_and_keep_the_order(pair: list[Path]) -> None:
     rows = latencies(pair[::-1], batch=[1, 2], baseline="right")
-    cells = [(one["name"], one["kind"], one["batch"], one["p50_ms"], one["speedup"], one["peak_memory_bytes"]) for one in rows]
+    cells = [(row["name"], row["kind"], row["batch"], row["p50_ms"], row["speedup"], row["peak_memory_bytes"]) for row in rows]
     assert cells == [
         ("wrong", "onnx", 1, 2.0, 4.0, 5_000_000),
         ("wrong", "onnx", 2, 4.0, 4.0, 5_000_000),
@@ -295,7 +295,7 @@ def test_a_teacher_and_its_two_exports_are_measured_end_to_end(bert: Any, task: 
     )
     measurement = cp.measure([bert, whole, small], task=task, batch=[1, 2], length=[10], rounds=2, samples=4)
     teacher, float_file, int8_file = measurement.subjects
-    assert [(one["name"], one["kind"], one["target"]) for one in measurement.subjects] == [
+    assert [(subject["name"], subject["kind"], subject["target"]) for subject in measurement.subjects] == [
         ("tiny", "torch", "torch"),
         ("float", "onnx", "onnxruntime-cpu"),
         ("int8", "onnx", "onnxruntime-cpu-int8"),
@@ -314,9 +314,9 @@ def test_a_teacher_and_its_two_exports_are_measured_end_to_end(bert: Any, task: 
     assert int8_file["parity"]["max_abs_error"] == small.stages[-1].max_abs_error
     assert float_file["parity"]["batch_invariance_flips"] == 0
     assert float_file["size_bytes"] == (whole.path / "model.onnx").stat().st_size
-    for one in measurement.subjects:
-        assert [(row["batch"], len(row["samples"])) for row in one["latency"]] == [(1, 8), (2, 8)]
-        assert one["peak_memory_bytes"] > 10_000_000
-    middles = [np.median(one["latency"][1]["samples"]) for one in measurement.subjects]
+    for subject in measurement.subjects:
+        assert [(row["batch"], len(row["samples"])) for row in subject["latency"]] == [(1, 8), (2, 8)]
+        assert subject["peak_memory_bytes"] > 10_000_000
+    middles = [np.median(subject["latency"][1]["samples"]) for subject in measurement.subjects]
     assert int8_file["latency"][1]["speedup"] == pytest.approx(middles[0] / middles[2], abs=1e-3)
     assert teacher["peak_memory_bytes"] > float_file["peak_memory_bytes"]  # torch against onnxruntime alone

@@ -116,8 +116,8 @@ def test_a_saved_torch_model_gives_the_logits_of_the_model(bert: Any, torch_fold
 def test_a_file_for_one_batch_size_alone_is_refused_when_it_meets_another(onnx_folder: Folder) -> None:
     folder = onnx_folder(tokenizer=True)
     stored = onnx.load(folder / "model.onnx")
-    for one in stored.graph.input:
-        one.type.tensor_type.shape.dim[0].dim_value = 1
+    for node in stored.graph.input:
+        node.type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(stored, folder / "model.onnx")
     runner = open_runner(subject_of(folder))
     with pytest.raises(InputError, match=r"model\.onnx cannot run 2 examples of 5 tokens: .* free batch size and length"):

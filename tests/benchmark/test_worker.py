@@ -58,7 +58,7 @@ def answer_of(code: str, request: dict[str, Any]) -> subprocess.CompletedProcess
 def test_every_shape_gets_as_many_samples_as_were_asked_for(onnx_folder: Folder) -> None:
     answer, _ = worker.time_subject(request_for(onnx_folder()), {})
     assert [len(taken) for taken in answer["samples"]] == [5, 5]
-    assert all(one > 0 for taken in answer["samples"] for one in taken)
+    assert all(sample > 0 for taken in answer["samples"] for sample in taken)
 
 
 def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_an_openvino_file_is_timed_in_a_process_of_its_own(onnx_folder: Folder) 
     subject = subject_of(onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": "float32"}}))
     answer = ask_worker(subject, Grid(batch=(1, 2), length=(8,), samples=4), 1)
     assert [len(taken) for taken in answer["samples"]] == [4, 4]
-    assert all(one > 0 for taken in answer["samples"] for one in taken)
+    assert all(sample > 0 for taken in answer["samples"] for sample in taken)
     assert answer["peak_memory_bytes"] > 20_000_000
 
 

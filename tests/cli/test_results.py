@@ -14,7 +14,9 @@ from tests.cli.calling import EXAMPLES
 def test_the_closing_table_tells_every_subject_of_a_run() -> None:
     run = json.loads((EXAMPLES / "example_run.json").read_text("utf-8"))
     lines = run_text(run).splitlines()
-    assert [line.split()[0] for line in lines[1 : 1 + len(run["subjects"])]] == [one["name"] for one in run["subjects"]]
+    assert [line.split()[0] for line in lines[1 : 1 + len(run["subjects"])]] == [
+        subject["name"] for subject in run["subjects"]
+    ]
     assert lines[-1].startswith("batch 1, length 32, 1 thread;")
 
 

@@ -111,7 +111,7 @@ def model_of(kind: str, family: str, *, seed: int = 3, **changes: Any) -> PreTra
 
 def no_head(kind: str, family: str, folder: Path) -> str:
     """What a folder of a family says when a kind of task asks for a head that the family has not."""
-    other = next(one for one in TASKS if has_head(one, family))
+    other = next(name for name in TASKS if has_head(name, family))
     path = cp.save(model_of(other, family), folder / "saved")
     with pytest.raises(InputError) as refused:
         cp.load(path, labels=task_of(kind).labels, head=load_kind(kind).head)
@@ -259,30 +259,30 @@ def export_cells(methods: dict[str, dict[str, dict[str, str]]]) -> list[Export]:
     def news(kind: str, family: str, method: str | None, target: str) -> tuple[int, ...]:
         """What a cell would add, weightiest first; and how seldom its parts have been taken."""
         return (
-            all((one.family, one.method) != (family, method) for one in chosen),
-            all((heads[one.kind], one.family, one.target) != (heads[kind], family, target) for one in chosen),
-            all((one.kind, one.target) != (kind, target) for one in chosen),
-            all((one.kind, one.family, one.target) != (kind, family, target) for one in chosen),
-            -sum(one.family == family for one in chosen),
-            -sum(one.kind == kind for one in chosen),
+            all((export.family, export.method) != (family, method) for export in chosen),
+            all((heads[export.kind], export.family, export.target) != (heads[kind], family, target) for export in chosen),
+            all((export.kind, export.target) != (kind, target) for export in chosen),
+            all((export.kind, export.family, export.target) != (kind, family, target) for export in chosen),
+            -sum(export.family == family for export in chosen),
+            -sum(export.kind == kind for export in chosen),
         )
 
     for method in METHODS:
         able = [(kind, family) for kind, family in models if methods[kind][family][method] == RUNS]
         for target in TARGETS:
-            takers = [one for one in able if not refuses(target, one[1])]
+            takers = [pair for pair in able if not refuses(target, pair[1])]
             if takers:
-                kind, family = max(takers, key=lambda one: news(*one, method, target))
+                kind, family = max(takers, key=lambda pair: news(*pair, method, target))
                 chosen.append(Export(kind, family, method, target))
     for target in TARGETS:
         for kind, family in models:
             if any(news(kind, family, None, target)[1:3]):
                 chosen.append(Export(kind, family, None, target))
     for method, family in product(METHODS, FAMILIES):
-        kinds = [kind for kind, one in models if one == family and methods[kind][family][method] == RUNS]
+        kinds = [kind for kind, name in models if name == family and methods[kind][family][method] == RUNS]
         if kinds and news(kinds[0], family, method, "")[0]:
             takers = product(kinds, [target for target in TARGETS if not refuses(target, family)])
-            kind, target = max(takers, key=lambda one: news(one[0], family, method, one[1]))
+            kind, target = max(takers, key=lambda pair: news(pair[0], family, method, pair[1]))
             chosen.append(Export(kind, family, method, target))
     return chosen
 
@@ -331,7 +331,7 @@ def main(arguments: Sequence[str]) -> None:
             record["exports"] = [[*cell, result] for cell, result in zip(exports, _outcomes(pool, exports), strict=True)]
     heads = {"arguments": ARGUMENTS, "of_family": OF_FAMILY, "methods": record["methods"]}
     lines = json.dumps(heads, indent=1, ensure_ascii=False).removesuffix("\n}")
-    exports = ",\n".join(json.dumps(one, ensure_ascii=False) for one in record["exports"])
+    exports = ",\n".join(json.dumps(export, ensure_ascii=False) for export in record["exports"])
     text = f'{lines},\n "exports": [\n{exports}\n]}}\n'
     if BROKEN in text:
         sys.exit("cells broke; the file stays as it was.")

@@ -58,8 +58,8 @@ def test_seeds_are_averaged_and_compared_with_the_dense_model_of_the_same_seed()
 @pytest.mark.parametrize("data", ["bbc_news", "movie_reviews_long"])
 def test_the_pages_tell_the_means_of_the_seeds(data: str) -> None:
     record = json.loads((ROOT / "benchmarks" / "results" / "long_tasks.json").read_text(encoding="utf-8"))
-    means = [one for one in record["means"] if one["data"] == data]
-    cells = [f"{points(one['accuracy'])} ({points(one['lowest'])} to {points(one['highest'])})" for one in means]
+    means = [row for row in record["means"] if row["data"] == data]
+    cells = [f"{points(row['accuracy'])} ({points(row['lowest'])} to {points(row['highest'])})" for row in means]
     assert f"| {' | '.join(cells)} |" in EVERYTHING
 
 
@@ -68,5 +68,5 @@ def test_a_recipe_is_run_whole_and_without_each_objective() -> None:
     plan = read_recipe(ROOT / "recipes" / "sst2" / "tinybert.yaml")
     plans = list(variants(plan))
     assert plans[0] == ("", "whole recipe", plan)
-    assert all(replace(one, steps=plan.steps) == plan and one != plan for _, _, one in plans[1:])
+    assert all(replace(variant, steps=plan.steps) == plan and variant != plan for _, _, variant in plans[1:])
     assert len({name for _, name, _ in plans}) == len(plans) > 3

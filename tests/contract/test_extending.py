@@ -48,7 +48,7 @@ def _page(example: str) -> str:
 
 def _files(example: str, folder: str) -> list[str]:
     """The blocks that a page shows as files in a folder of the repository."""
-    return [one for one in blocks(_page(example), "python") if one.startswith(f"# {folder}/")]
+    return [block for block in blocks(_page(example), "python") if block.startswith(f"# {folder}/")]
 
 
 @pytest.fixture(params=EXAMPLES)

@@ -89,7 +89,8 @@ def test_a_teacher_in_another_order_teaches_the_same(name: str) -> None:
     teacher = tiny_bert(seed=8)
     more = {"objectives": {"logits": 1.0}} if name != "prune_cofi" else {}
     before, after = (
-        logits_of(changed_by(name, tiny_bert(), teacher=one, **more)) for one in (teacher, aligned(teacher, LABELS[::-1]))
+        logits_of(changed_by(name, tiny_bert(), teacher=source, **more))
+        for source in (teacher, aligned(teacher, LABELS[::-1]))
     )
     assert torch.equal(before, after)
 
@@ -102,7 +103,7 @@ def right_by_name(folder: Path, texts: Sequence[str], names: Sequence[str], max_
     )
     if (folder / "model.onnx").is_file():
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-        logits = session.run(["logits"], {one.name: read[one.name].astype(np.int64) for one in session.get_inputs()})[0]
+        logits = session.run(["logits"], {node.name: read[node.name].astype(np.int64) for node in session.get_inputs()})[0]
     else:
         model = AutoModelForSequenceClassification.from_pretrained(folder)
         with torch.inference_mode():

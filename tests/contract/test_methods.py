@@ -154,8 +154,8 @@ def test_a_pruned_model_can_be_pruned_again(first: str, second: str, tmp_path: P
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_gives_the_same_result(name: str) -> None:
-    one, two = (_applied(name, tiny_bert()) for _ in range(2))
-    assert not differences(state_of(one), state_of(two))
+    first, second = (_applied(name, tiny_bert()) for _ in range(2))
+    assert not differences(state_of(first), state_of(second))
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def test_a_recipe_runs_with_them_and_is_checked_by_their_signatures(package: Pat
 def _check_runtime(out: Path) -> None:
     """The runtime has proved, answered, timed and told of its file."""
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    assert [one["kind"] for one in record["subjects"]] == ["torch", "onnx", "onnx-reference"]
+    assert [subject["kind"] for subject in record["subjects"]] == ["torch", "onnx", "onnx-reference"]
     plain, reference = record["subjects"][-2:]
     assert reference["metrics"] == plain["metrics"]
     assert reference["latency"][0]["p50_ms"] > plain["latency"][0]["p50_ms"]  # operator by operator, in numpy
@@ -108,7 +108,7 @@ def _check_runtime(out: Path) -> None:
 
 
 def test_its_runtime_is_shown_by_the_doctor_and_refused_where_it_does_not_run(package: Path, tmp_path: Path) -> None:
-    findings = {one["name"]: one for one in json.loads(called(package, "doctor", "--json").stdout)}
+    findings = {finding["name"]: finding for finding in json.loads(called(package, "doctor", "--json").stdout)}
     assert findings["onnx"]["meaning"] == "runs each operator as the standard says it, slowly"
     recipe = tmp_path / "outside.yaml"
     recipe.write_text(RECIPE.format(rows=ROWS["text-classification"](tmp_path, 200)), encoding="utf-8")

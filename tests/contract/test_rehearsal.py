@@ -87,7 +87,7 @@ def shape_of(model: PreTrainedModel) -> dict[str, Any]:
 
 def numbers_of(model: PreTrainedModel) -> tuple[int, int]:
     layers = read_structure(model)["layers"]
-    return sum(one["heads"] for one in layers), sum(one["intermediate"] for one in layers)
+    return sum(layer["heads"] for layer in layers), sum(layer["intermediate"] for layer in layers)
 
 
 @pytest.mark.parametrize(("name", "arguments"), ALL)

@@ -63,7 +63,7 @@ def test_every_kind_has_rows_a_recipe_and_a_page() -> None:
 def test_a_kind_is_measured_by_its_first_metric_and_reads_back(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
     kind, _, out, record = made
     rules = load_kind(kind)
-    assert [one["target"] for one in record["subjects"]] == ["torch", "torch", "onnxruntime-cpu", "onnxruntime-cpu-int8"]
+    assert [entry["target"] for entry in record["subjects"]] == ["torch", "torch", "onnxruntime-cpu", "onnxruntime-cpu-int8"]
     for subject in record["subjects"]:
         assert next(iter(subject["metrics"])) == rules.metrics[0]
         for name, (low, high) in subject["metrics_ci95"].items():

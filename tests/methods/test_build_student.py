@@ -56,7 +56,7 @@ def test_a_student_has_its_class_and_its_teacher_s_labels_and_words(teacher: Pre
     assert student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
     assert set(teacher.tokenizer("a film")) == set(KNOWN["bert"].inputs)
     assert not differences(before, state_of(teacher))
-    assert not {one.data_ptr() for one in teacher.parameters()} & {one.data_ptr() for one in student.parameters()}
+    assert not {tensor.data_ptr() for tensor in teacher.parameters()} & {tensor.data_ptr() for tensor in student.parameters()}
     assert torch.isfinite(logits_of(student)).all()
 
 
@@ -73,8 +73,8 @@ def test_copied_layers_are_those_that_are_named(teacher: PreTrainedModel) -> Non
         student = built(teacher, kind=kind, keep=[1, 3])
         kept = [list(layer.parameters()) for layer in encoder_layers(student)]
         for tensors, index in zip(kept, (1, 3), strict=True):
-            expected = sorted(one.detach().double().sum().item() for one in encoder_layers(teacher)[index].parameters())
-            assert sorted(one.detach().double().sum().item() for one in tensors) == expected
+            expected = sorted(tensor.detach().double().sum().item() for tensor in encoder_layers(teacher)[index].parameters())
+            assert sorted(tensor.detach().double().sum().item() for tensor in tensors) == expected
 
 
 def test_all_layers_in_distilbert_say_what_the_teacher_says_in_front_of_the_head(teacher: PreTrainedModel) -> None:

@@ -47,12 +47,12 @@ def test_the_last_layer_can_be_compared_at_its_first_token_alone(
     cut: list[PreTrainedModel] = []
     for place in ("compress.training.loop", "compress.training.answers"):
         used = importlib.import_module(place).first_token_only
-        monkeypatch.setattr(f"{place}.first_token_only", lambda one, used=used: (cut.append(one), used(one))[1])
+        monkeypatch.setattr(f"{place}.first_token_only", lambda network, used=used: (cut.append(network), used(network))[1])
     student = tiny_bert(seed=9, **without_dropout())
     run = StepContext(answers=tmp_path, max_steps=1)
     wanted = {"hidden": 1.0, "cosine": 1.0, "feature_map": 1.0, "feature_statistics": 1.0, "embedding": 1.0}
     distill(student, teacher=model, task=toy, objectives=wanted, last_tokens=last_tokens, **QUICK, run=run)
-    assert len({id(one) for one in cut}) == computed
+    assert len({id(network) for network in cut}) == computed
     kept = {path.name for path in tmp_path.glob("*/*") if path.suffix == ""} - {"lock"}
     assert kept == {"logits", "hidden_0", "hidden_1", "hidden_2" if last_tokens == "all" else "first_2"}
 

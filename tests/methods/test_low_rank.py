@@ -51,7 +51,7 @@ def test_a_weight_of_that_rank_is_kept_whole(toy: Task, weighting: Any) -> None:
     model: Any = tiny_bert()
     with torch.no_grad():
         for layer in encoder_layers(model):
-            for linear in (one for one in layer.modules() if isinstance(one, torch.nn.Linear)):
+            for linear in (module for module in layer.modules() if isinstance(module, torch.nn.Linear)):
                 left, values, right = torch.linalg.svd(linear.weight, full_matrices=False)
                 linear.weight.copy_(left[:, :3] * values[:3] @ right[:3])
     student = low_rank(model, task=toy, rank=3, weighting=weighting)

@@ -77,7 +77,9 @@ def test_tuning_scales_columns_and_touches_nothing_else(toy: Task) -> None:
 
 def test_exchanges_keep_the_numbers_and_change_the_choice() -> None:
     task, model = toy_task(train=64), tiny_bert(seed=9)
-    plain, exchanged = (prune_after_training(model, task=task, macs=0.5, tune=False, rearrange=one) for one in (False, True))
+    plain, exchanged = (
+        prune_after_training(model, task=task, macs=0.5, tune=False, rearrange=rearrange) for rearrange in (False, True)
+    )
     assert counts(plain) == counts(exchanged)
     assert differences(state_of(plain), state_of(exchanged))
 
@@ -107,9 +109,9 @@ def test_examples_are_drawn_by_the_seed_and_no_more_than_asked_for(toy: Task) ->
     def drawn(seed: int) -> PreTrainedModel:
         return prune_after_training(tiny_bert(), task=toy, macs=0.5, examples=7, run=StepContext(seed=seed))
 
-    one, again, other = drawn(1), drawn(1), drawn(2)
-    assert not differences(state_of(one), state_of(again))
-    assert differences(state_of(one), state_of(other))
+    first, again, other = drawn(1), drawn(1), drawn(2)
+    assert not differences(state_of(first), state_of(again))
+    assert differences(state_of(first), state_of(other))
     model = tiny_bert()
     model.register_forward_pre_hook(lambda _, args, options: seen.append(len(options["input_ids"])), with_kwargs=True)
     prune_after_training(model, task=toy, macs=0.5, examples=7, tune=False)

@@ -220,7 +220,7 @@ def test_a_narrow_model_ships(kind: str, target: str, most: float, toy: Task, tm
     shipped = cp.export(student, tmp_path / "out", target=target, task=toy)
     session = onnxruntime.InferenceSession(str(shipped.path / "model.onnx"), providers=["CPUExecutionProvider"])
     batch = {name: values.numpy() for name, values in tokens().items()}
-    (logits,) = session.run(["logits"], {one.name: batch[one.name] for one in session.get_inputs()})
+    (logits,) = session.run(["logits"], {node.name: batch[node.name] for node in session.get_inputs()})
     assert np.abs(logits - logits_of(student).numpy()).max() < most
 
 

@@ -61,13 +61,13 @@ def test_it_learns_a_task_that_one_word_decides(toy: Task, way: dict[str, Any]) 
 
 def test_the_model_that_comes_in_and_its_teacher_stay_bit_for_bit(model: PreTrainedModel, toy: Task) -> None:
     teacher = tiny_bert(seed=8)
-    before, said = [state_of(one) for one in (model, teacher)], [logits_of(one) for one in (model, teacher)]
+    before, said = [state_of(network) for network in (model, teacher)], [logits_of(network) for network in (model, teacher)]
     tuned = quantize_aware(model, teacher=teacher, task=toy, **QUICK)
     pointers = {parameter.data_ptr() for parameter in tuned.parameters()}
-    for one, state, answer in zip((model, teacher), before, said, strict=True):
-        assert not differences(state_of(one), state)
-        assert torch.equal(logits_of(one), answer)
-        assert not pointers & {parameter.data_ptr() for parameter in one.parameters()}
+    for network, state, answer in zip((model, teacher), before, said, strict=True):
+        assert not differences(state_of(network), state)
+        assert torch.equal(logits_of(network), answer)
+        assert not pointers & {parameter.data_ptr() for parameter in network.parameters()}
     assert not tuned.training
     with quantizers_off(tuned):
         assert not torch.allclose(logits_of(tuned), said[0])
@@ -95,7 +95,7 @@ def test_the_result_quantizes_with_ranges_that_stay(model: PreTrainedModel, toy:
     for linear in quantized_linears(tuned).values():
         assert linear.has_range
         assert linear.on
-    assert all(one.on for one in tuned.modules() if isinstance(one, QuantizedEmbedding))
+    assert all(module.on for module in tuned.modules() if isinstance(module, QuantizedEmbedding))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -140,7 +140,7 @@ def test_the_first_loss_is_that_of_the_float_model_before_quantization_begins(to
     quantize_aware(student, teacher=teacher, task=toy, temperature=3.0, start_step=1, epochs=1, batch_size=20, run=run)
     encoded = toy.encode(toy.train, student.tokenizer)
     first = epoch_batches(encoded.lengths, 20, run.seed, 0)[0]
-    said, target = (predict(one, encoded).astype(np.float64)[first] for one in (student, teacher))
+    said, target = (predict(network, encoded).astype(np.float64)[first] for network in (student, teacher))
 
     def softmax(values: np.ndarray) -> np.ndarray:
         return np.exp(values) / np.exp(values).sum(1, keepdims=True)

@@ -103,9 +103,9 @@ def test_kept_norms_give_each_layer_the_spread_that_it_had(toy: Task) -> None:
     model, states = tiny_bert(layers=4), {}
     batch = {name: torch.from_numpy(rows) for name, rows in toy.encode(toy.train, model.tokenizer).batch(range(64)).items()}
     students = {kept: share_layers(model, task=toy, group=4, initial="mean", keep_norms=kept) for kept in (True, False)}
-    for name, one in {"model": model, **students}.items():
+    for name, network in {"model": model, **students}.items():
         with torch.no_grad():
-            hidden = one(**batch, output_hidden_states=True).hidden_states[1:]
+            hidden = network(**batch, output_hidden_states=True).hidden_states[1:]
         states[name] = torch.stack(hidden)[:, batch["attention_mask"].bool()]
     lost = {kept: float((states[kept] - states["model"]).square().mean()) for kept in (True, False)}
     torch.testing.assert_close(states[True].mean(1), states["model"].mean(1), rtol=1e-3, atol=1e-3)
@@ -136,7 +136,7 @@ def test_groups_can_grow_step_by_step_and_one_part_after_the_other(toy: Task) ->
 def test_a_shared_model_is_saved_small_and_loads_again(toy: Task, tmp_path: Path) -> None:
     model = tiny_bert(layers=4)
     student = share_layers(model, task=toy, group=4)
-    folders = [cp.save(one, tmp_path / name) for one, name in ((model, "dense"), (student, "shared"))]
+    folders = [cp.save(network, tmp_path / name) for network, name in ((model, "dense"), (student, "shared"))]
     again = cp.load(folders[1])
     assert torch.equal(logits_of(again), logits_of(student))
     assert shared_parameters(again) == shared_parameters(student)

@@ -81,7 +81,7 @@ def test_a_rising_rate_reaches_one_and_draws_are_of_the_step_and_the_seed_alone(
             options["before_step"](student, step, 100)
             layers = student.bert.encoder.layer
             drawn.append([layer.forward.__closure__ is not None and _is_own(layer) for layer in layers])
-        replaced.append([one for row in drawn for one in row])
+        replaced.append([index for row in drawn for index in row])
         return student
 
     def _is_own(layer: Any) -> bool:

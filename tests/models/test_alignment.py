@@ -88,7 +88,7 @@ def test_neurons_that_are_aligned_correlate_more() -> None:
 
     def likeness() -> float:
         neurons = [seen_by(model, index)["neurons"] for index in range(2)]
-        centred = [(one - one.mean(0)) / (one - one.mean(0)).norm(dim=0).clamp(min=1e-9) for one in neurons]
+        centred = [(values - values.mean(0)) / (values - values.mean(0)).norm(dim=0).clamp(min=1e-9) for values in neurons]
         return float((centred[0] * centred[1]).sum())
 
     before = likeness()

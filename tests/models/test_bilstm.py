@@ -70,8 +70,8 @@ def test_two_sentences_are_read_apart() -> None:
     model, single = student(pairs=True), student()
     single.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if "dense" not in name}, strict=False)
     seen: list[torch.Tensor] = []
-    for one in (model, single):
-        one.dense.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for network in (model, single):
+        network.dense.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     ids, types = torch.tensor([[2, 7, 9, 3, 8, 6, 3]]), torch.tensor([[0, 0, 0, 0, 1, 1, 1]])
     logits_of(model, input_ids=ids, attention_mask=torch.ones_like(ids), token_type_ids=types)
     for part in (ids[:, :4], ids[:, 4:]):

@@ -81,8 +81,8 @@ def test_what_is_frozen_stays_frozen() -> None:
     model = tiny_bert()
     model.get_submodule(QUERY).requires_grad_(False)
     model.get_input_embeddings().requires_grad_(False)
-    assert not any(one.requires_grad for one in set_rank(model, QUERY, 2).parameters())
-    assert not any(one.requires_grad for one in set_embedding_rank(model, 2).parameters())
+    assert not any(parameter.requires_grad for parameter in set_rank(model, QUERY, 2).parameters())
+    assert not any(parameter.requires_grad for parameter in set_embedding_rank(model, 2).parameters())
 
 
 def test_structure_tells_ranks_and_a_saved_model_answers_the_same(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_last_layer_computes_its_first_token_alone_with_projections_of_low_r
 def test_everything_of_a_factorized_model_learns() -> None:
     model = factorized().train()
     model(**tokens()).logits.sum().backward()
-    idle = [name for name, one in model.named_parameters() if one.grad is None]
+    idle = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert not idle
 
 

@@ -61,7 +61,7 @@ def test_linears_that_are_named_together_read_the_same_values(kind: str) -> None
     logits_of(model)
     for names in same_input(model):
         for name in names:
-            assert all(torch.equal(one, other) for one, other in zip(read[name], read[names[0]], strict=True))
+            assert all(torch.equal(values, other) for values, other in zip(read[name], read[names[0]], strict=True))
 
 
 @every_family

@@ -42,9 +42,9 @@ def test_the_teachers_tokenizer_stays_as_it_is(kind: str) -> None:
 
 @BOTH
 def test_the_seed_decides_the_other_weights(kind: str, model: PreTrainedModel) -> None:
-    one, same, other = (student_of(model, kind, embedding_size=6, seed=seed) for seed in (1, 1, 2))
-    assert not differences(state_of(one), state_of(same))
-    assert "dense.weight" in differences(state_of(one), state_of(other))
+    first, same, other = (student_of(model, kind, embedding_size=6, seed=seed) for seed in (1, 1, 2))
+    assert not differences(state_of(first), state_of(same))
+    assert "dense.weight" in differences(state_of(first), state_of(other))
 
 
 @BOTH

@@ -36,7 +36,7 @@ def test_a_model_that_was_taken_apart_answers_as_before(model: PreTrainedModel) 
     state = whole.state_dict()
     before = logits_of(whole)
     apart = take_apart(whole)
-    assert [type(one).__name__ for one in apart.modules()].count("Joined") == 6
+    assert [type(module).__name__ for module in apart.modules()].count("Joined") == 6
     torch.testing.assert_close(logits_of(apart), before)
     assert not differences(unparted(apart.state_dict(), FAMILY), state)
     assert not differences(parted(state, FAMILY), apart.state_dict())
@@ -79,16 +79,18 @@ def test_all_heads_of_a_layer_can_go(model: PreTrainedModel, tmp_path: Path) -> 
 
 def test_an_exported_graph_multiplies_once_where_the_family_does(model: PreTrainedModel, tmp_path: Path) -> None:
     write_graph(model, tmp_path / "model.onnx")
-    widths = Counter(tuple(one.dims) for one in onnx.load(tmp_path / "model.onnx").graph.initializer if len(one.dims) == 2)
+    widths = Counter(
+        tuple(tensor.dims) for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer if len(tensor.dims) == 2
+    )
     assert widths[16, 48] + widths[48, 16] == 6  # query, key and value, and the neurons with their gate, in three layers
-    assert any(isinstance(one, Joined) for one in model.modules())
+    assert any(isinstance(module, Joined) for module in model.modules())
 
 
 def test_parts_that_are_no_plain_linears_stay_apart(model: PreTrainedModel) -> None:
     low = cp.low_rank(model, task=toy_task(), rank=3)
     before = logits_of(low)
     with joined(low):
-        kept = sum(isinstance(one, Joined) for one in low.modules())
+        kept = sum(isinstance(module, Joined) for module in low.modules())
         torch.testing.assert_close(logits_of(low), before)
     assert kept
 

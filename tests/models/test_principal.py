@@ -108,17 +108,17 @@ def test_a_basis_holds_the_directions_of_most_spread() -> None:
 
 def test_fewer_directions_are_the_nearest_product() -> None:
     left, right, roots = random(6, 9, seed=1), random(6, 9, seed=2), [random(9, 9, seed=seed).tril() for seed in (3, 4)]
-    one, other = _fewer_directions(left, right, 3, *roots)
-    product = roots[0].T @ one.T @ other @ roots[1]
+    first, other = _fewer_directions(left, right, 3, *roots)
+    product = roots[0].T @ first.T @ other @ roots[1]
     vectors, strengths, co_vectors = torch.linalg.svd(roots[0].T @ left.T @ right @ roots[1])
     torch.testing.assert_close(product, vectors[:, :3] * strengths[:3] @ co_vectors[:3], atol=1e-8, rtol=1e-8)
 
 
 def test_more_directions_keep_the_product_and_can_learn() -> None:
     left, right = random(3, 5, seed=1), random(3, 5, seed=2)
-    one, other = _fewer_directions(left, right, 4, torch.eye(5), None)
-    torch.testing.assert_close(one.T @ other, left.T @ right)
-    assert one[3].abs().min() > 0
+    first, other = _fewer_directions(left, right, 4, torch.eye(5), None)
+    torch.testing.assert_close(first.T @ other, left.T @ right)
+    assert first[3].abs().min() > 0
 
 
 def test_a_regression_finds_the_line() -> None:

@@ -37,8 +37,10 @@ def mean_of(model: StaticForSequenceClassification, ids: list[int]) -> np.ndarra
 
 
 def head(model: StaticForSequenceClassification, features: np.ndarray) -> np.ndarray:
-    one, two = ([part.detach().numpy() for part in (layer.weight, layer.bias)] for layer in (model.dense, model.classifier))
-    return np.asarray(np.maximum(features @ one[0].T + one[1], 0) @ two[0].T + two[1])
+    dense, classifier = (
+        [part.detach().numpy() for part in (layer.weight, layer.bias)] for layer in (model.dense, model.classifier)
+    )
+    return np.asarray(np.maximum(features @ dense[0].T + dense[1], 0) @ classifier[0].T + classifier[1])
 
 
 def test_the_answer_is_the_heads_to_the_mean_of_words_and_pairs() -> None:

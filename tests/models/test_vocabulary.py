@@ -55,9 +55,9 @@ def test_texts_whose_pieces_stay_are_answered_the_same(kind: str, tmp_path: Path
     before = state_of(model)
     trimmed = keep_pieces(model, KEPT)
     texts = ["a film good bad", "plot plot [MASK] a", "good"]
-    inputs, own = (one.tokenizer(texts, padding=True, return_tensors="pt") for one in (model, trimmed))
+    inputs, own = (network.tokenizer(texts, padding=True, return_tensors="pt") for network in (model, trimmed))
     assert own["input_ids"].max() < len(KEPT) <= trimmed.config.vocab_size == len(trimmed.get_input_embeddings().weight)
-    assert own["input_ids"].tolist() == [[KEPT.index(one) for one in row] for row in inputs["input_ids"].tolist()]
+    assert own["input_ids"].tolist() == [[KEPT.index(piece) for piece in row] for row in inputs["input_ids"].tolist()]
     torch.testing.assert_close(logits_of(trimmed, **own), logits_of(model, **inputs), rtol=0, atol=0)
     again = cp.load(cp.save(trimmed, tmp_path / "saved"))
     assert again.tokenizer.get_vocab() == trimmed.tokenizer.get_vocab()
@@ -87,7 +87,7 @@ def test_real_text_in_every_script_is_cut_as_before(real: Any, text: str) -> Non
     used = real(text, "and a pair")["input_ids"]
     kept = sorted({*basic_pieces(real), *used})
     own = renumbered(real, numbered(real, kept))
-    before, after = (one(text, "and a pair", return_offsets_mapping=True) for one in (real, own))
+    before, after = (tokenizer(text, "and a pair", return_offsets_mapping=True) for tokenizer in (real, own))
     assert [kept[index] for index in after["input_ids"]] == before["input_ids"]
     assert after["offset_mapping"] == before["offset_mapping"]
     assert after["token_type_ids"] == before["token_type_ids"]
@@ -99,11 +99,11 @@ def test_real_text_in_every_script_is_cut_as_before(real: Any, text: str) -> Non
 @pytest.mark.parametrize("text", SCRIPTS)
 def test_what_is_left_out_is_spelled_and_never_becomes_unknown(real: Any, text: str) -> None:
     own = renumbered(real, numbered(real, basic_pieces(real)))
-    before, after = (one(text, add_special_tokens=False)["input_ids"] for one in (real, own))
+    before, after = (tokenizer(text, add_special_tokens=False)["input_ids"] for tokenizer in (real, own))
     assert after.count(own.unk_token_id) <= before.count(real.unk_token_id)
     joined = [
-        "".join(piece.removeprefix("##") for piece in one.convert_ids_to_tokens(ids))
-        for one, ids in ((real, before), (own, after))
+        "".join(piece.removeprefix("##") for piece in tokenizer.convert_ids_to_tokens(ids))
+        for tokenizer, ids in ((real, before), (own, after))
     ]
     assert joined[0] == joined[1]
 
@@ -178,13 +178,13 @@ def test_a_vocabulary_that_repeats_a_piece_is_cut_with_tokens_that_were_added(
     tokenizer.save_pretrained(folder)
     model: Any = cp.load(folder)
     texts = ["the film good <new>", "<newer> Film a", "b <new> ##s films"]
-    used = {one for row in model.tokenizer(texts).input_ids for one in row}
+    used = {piece for row in model.tokenizer(texts).input_ids for piece in row}
     trimmed: Any = keep_pieces(model, sorted({*basic_pieces(model.tokenizer), *used}))
     again: Any = cp.load(cp.save(trimmed, tmp_path / "trimmed"))
-    for one in (trimmed, again):
-        table, before = one.get_input_embeddings().weight, model.get_input_embeddings().weight
+    for network in (trimmed, again):
+        table, before = network.get_input_embeddings().weight, model.get_input_embeddings().weight
         for text in texts:
-            original, cut = model.tokenizer(text), one.tokenizer(text)
+            original, cut = model.tokenizer(text), network.tokenizer(text)
             assert model.tokenizer.convert_ids_to_tokens(original.input_ids)[0] == "[CLS]"
             assert torch.equal(table[cut.input_ids], before[original.input_ids])
     ids = list(trimmed.tokenizer.get_vocab().values())

@@ -48,7 +48,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 def divergence(teacher: list[np.ndarray], said: list[np.ndarray]) -> float:
     """Mean over heads and rows of sum p log(p / q), p and q softmaxes of scores, (heads, length, length) each."""
     p, q = ([softmax(scores) for scores in side] for side in (teacher, said))
-    rows = [(one * np.log(one / other)).sum(-1).reshape(-1) for one, other in zip(p, q, strict=True)]
+    rows = [(target * np.log(target / other)).sum(-1).reshape(-1) for target, other in zip(p, q, strict=True)]
     return float(np.concatenate(rows).mean())
 
 
@@ -57,7 +57,7 @@ def relations(values: list[np.ndarray], heads: int) -> list[np.ndarray]:
     products = []
     for rows in values:
         slices = np.split(rows, heads, axis=1)
-        products.append(np.stack([one @ one.T / np.sqrt(one.shape[1]) for one in slices]))
+        products.append(np.stack([part @ part.T / np.sqrt(part.shape[1]) for part in slices]))
     return products
 
 

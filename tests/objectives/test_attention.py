@@ -15,7 +15,7 @@ from tests.objectives.rows import batch, close, divergence, outputs, unpadded
 def test_the_value_worked_out_by_hand() -> None:
     """Each token looks at two: the teacher as 3 to 1, the student evenly."""
     scores = torch.tensor([math.log(3.0), 0.0, 50.0]).expand(1, 1, 3, 3)
-    student, teacher = (Outputs(torch.zeros(1, 2), {("scores", 1): one}) for one in (torch.zeros(1, 1, 3, 3), scores))
+    student, teacher = (Outputs(torch.zeros(1, 2), {("scores", 1): values}) for values in (torch.zeros(1, 1, 3, 3), scores))
     only_two = Batch(torch.zeros(1), torch.tensor([[1, 1, 0]]))
     expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
     assert attention(student, teacher, only_two, pairs=((1, 1),)).item() == close(expected)

@@ -13,7 +13,7 @@ from tests.objectives.rows import batch, close, outputs, token_mean
 
 def states(*values: float, width: int = 2, tokens: int = 3) -> Outputs:
     """One example whose hidden state of each layer is one number everywhere; the embeddings' output first."""
-    return Outputs(torch.zeros(1, 2), {("hidden", n): torch.full((1, tokens, width), one) for n, one in enumerate(values)})
+    return Outputs(torch.zeros(1, 2), {("hidden", n): torch.full((1, tokens, width), value) for n, value in enumerate(values)})
 
 
 def mask(*rows: list[int]) -> Batch:
@@ -55,7 +55,7 @@ def test_where_first_tokens_alone_were_computed_these_are_compared() -> None:
 def test_a_projection_carries_the_student_into_the_teacher_s_width() -> None:
     student, teacher = outputs(1, ("hidden", 1), width=3), outputs(2, ("hidden", 1), width=5)
     projection = torch.nn.Linear(3, 5)
-    weight, bias = (one.detach().numpy() for one in (projection.weight, projection.bias))
+    weight, bias = (parameter.detach().numpy() for parameter in (projection.weight, projection.bias))
 
     def error(own: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return ((own @ weight.T + bias - wanted) ** 2).mean(-1)

@@ -47,7 +47,7 @@ def test_the_teacher_s_answers_are_learned_at_a_temperature_through_a_projection
     projection = torch.nn.Linear(4, 6)
     with torch.no_grad():
         wide = projection(student.states["hidden", 2])
-    q, p = (softmax(answers(one, linear, masked) / 3) for one in (wide, teacher.states["hidden", 4]))
+    q, p = (softmax(answers(states, linear, masked) / 3) for states in (wide, teacher.states["hidden", 4]))
     expected = 9 * (p * np.log(p / q)).sum(-1).mean()
     loss = masked_logits(student, teacher, masked, pairs=((2, 4),), head=linear, projection=projection, temperature=3.0)
     assert loss.item() == close(expected)

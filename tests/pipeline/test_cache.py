@@ -90,7 +90,7 @@ def test_a_damaged_result_is_told_of_and_made_anew(
     cache = Cache(tmp_path)
     assert cache.find("steps", KEY) is None
     assert cache.find("steps", KEY) is None
-    (said,) = [one.getMessage() for one in caplog.records]
+    (said,) = [record.getMessage() for record in caplog.records]
     assert f"{folder} is damaged: {name}" in said
     assert said.endswith("It is made anew.")
     assert _made(cache) == folder
@@ -275,12 +275,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     teacher, *_, int8 = json.loads(EXAMPLE.read_text(encoding="utf-8"))["subjects"]
 
     def measure(given: list[Any], **_: Any) -> Measurement:
-        seen.append({one.target: (one.path / "model.onnx").read_text() for one in given if one.target != "torch"})
+        seen.append(
+            {subject.target: (subject.path / "model.onnx").read_text() for subject in given if subject.target != "torch"}
+        )
         return Measurement([dict(teacher), dict(int8)], {}, {}, {}, {"cpu": "a CPU"}, {})
 
     def export(model: Any, folder: Path, **_: Any) -> None:
         folder.mkdir()
-        (folder / "model.onnx").write_text(f"{sum(float(one.double().sum()) for one in model.state_dict().values())}")
+        (folder / "model.onnx").write_text(f"{sum(float(tensor.double().sum()) for tensor in model.state_dict().values())}")
         (folder / "config.json").write_text("{}")
 
     monkeypatch.setattr(measuring, "measure", measure)
@@ -320,7 +322,7 @@ def test_another_file_under_the_same_key_is_measured_anew(tmp_path: Path, measur
     (partial / "config.json").write_text("{}")
     cache.finish("exports", entry.parent.name, {"seconds": 1.0})
     run(plan, _tiny(tmp_path / "out"))
-    assert [list(one.values()) for one in measured][1:] == [["another"]]
+    assert [list(content.values()) for content in measured][1:] == [["another"]]
     assert shipped.read_text() == "another"
 
 
@@ -330,7 +332,7 @@ def test_a_file_that_is_damaged_while_it_is_measured_is_not_delivered(
     plan, measure = _with_export(tmp_path), measuring.measure
 
     def damaging(given: list[Any], **rest: Any) -> Any:
-        _flipped(next(one.path for one in given if one.target != "torch") / "model.onnx")
+        _flipped(next(subject.path for subject in given if subject.target != "torch") / "model.onnx")
         return measure(given, **rest)
 
     monkeypatch.setattr(measuring, "measure", damaging)

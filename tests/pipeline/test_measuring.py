@@ -50,19 +50,19 @@ def slower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
         for row, other in zip(int8["latency"], plain["latency"], strict=True):
             row["p50_ms"] = other["p50_ms"] * how["factor"]
         measured = [teacher, plain, int8]
-        logits = {one["name"]: np.zeros((16, 2)) for one in measured}
+        logits = {subject["name"]: np.zeros((16, 2)) for subject in measured}
         return Measurement(
             measured, {name: [[8, 0], [0, 8]] for name in logits}, logits, dict.fromkeys(logits), {"cpu": "a CPU"}, {}
         )
 
     def export_all(execution: Any, tiny: bool) -> dict[str, Path]:
         folders = {}
-        for one in execution.plan.exports:
-            folder = execution.cache.partial("exports", one.target)
+        for export in execution.plan.exports:
+            folder = execution.cache.partial("exports", export.target)
             (folder / "model.onnx").write_bytes(b"")
             (folder / "config.json").write_text("{}")
-            (folder / "bert_compress.json").write_text(json.dumps({"target": one.target}))
-            folders[one.target] = execution.cache.finish("exports", one.target, {})
+            (folder / "bert_compress.json").write_text(json.dumps({"target": export.target}))
+            folders[export.target] = execution.cache.finish("exports", export.target, {})
         return folders
 
     monkeypatch.setattr(measuring, "measure", measure)
@@ -117,14 +117,14 @@ def test_every_target_is_exported_measured_and_reused(tmp_path: Path, monkeypatc
     monkeypatch.setattr(conftest, "write_data", lambda folder: write_data(folder, 400))
     recipe = read_recipe(write_recipe(tmp_path, f"[{', '.join(EVERY_TARGET)}]", STEPS))
     record = run(recipe, _tiny(tmp_path / "out"))
-    assert [one["name"] for one in record["subjects"]] == ["teacher", *EVERY_TARGET]
-    assert [one["kind"] for one in record["subjects"]] == ["torch", "onnx", "openvino", "onnx", "onnx", "openvino", "onnx"]
-    for one in record["subjects"][1:]:
-        assert one["path"] == f"export/{one['target']}" == f"export/{one['name']}"
-        assert (tmp_path / "out" / one["path"] / "model.onnx").is_file()
-        assert (one["integer_ops"] > 0) is ("int8" in one["target"])
-        assert bool(one["processors"]) is ("int8" in one["target"])
-        assert len(one["latency"]) == 1
+    assert [entry["name"] for entry in record["subjects"]] == ["teacher", *EVERY_TARGET]
+    assert [entry["kind"] for entry in record["subjects"]] == ["torch", "onnx", "openvino", "onnx", "onnx", "openvino", "onnx"]
+    for subject in record["subjects"][1:]:
+        assert subject["path"] == f"export/{subject['target']}" == f"export/{subject['name']}"
+        assert (tmp_path / "out" / subject["path"] / "model.onnx").is_file()
+        assert (subject["integer_ops"] > 0) is ("int8" in subject["target"])
+        assert bool(subject["processors"]) is ("int8" in subject["target"])
+        assert len(subject["latency"]) == 1
     assert record["gates"] == []
     exported = {path: path.stat().st_mtime_ns for path in (tmp_path / ".cache" / "exports").glob("*/model.onnx")}
     assert len(exported) == len(EVERY_TARGET)

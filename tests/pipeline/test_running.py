@@ -56,16 +56,16 @@ def test_another_seed_makes_everything_anew_but_gives_other_weights(plan: Plan, 
     run(plan, _tiny(tmp_path / "one"))
     record = run(replace(plan, seed=plan.seed + 1), _tiny(tmp_path / "two"))
     assert _statuses(record) == ["computed"] * 3
-    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
-    assert any(not torch.equal(one[name], two[name]) for name in one)
+    first, second = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert any(not torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.usefixtures("unmeasured")
 def test_the_same_seed_gives_the_same_weights_without_cache(plan: Plan, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(plan, _tiny(tmp_path / name, cache=tmp_path / f"cache-{name}"))
-    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    first, second = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -211,9 +211,9 @@ def test_two_processes_share_one_cache(tmp_path: Path) -> None:
     ]
     ended = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0, 0], ended
-    one, two = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
-    assert [step["key"] for step in one["steps"]] == [step["key"] for step in two["steps"]]
-    for mine, other in zip(one["steps"], two["steps"], strict=True):
+    first, second = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
+    assert [step["key"] for step in first["steps"]] == [step["key"] for step in second["steps"]]
+    for mine, other in zip(first["steps"], second["steps"], strict=True):
         assert sorted([mine["status"], other["status"]]) in (["computed", "reused"], ["reused", "reused"])
 
 

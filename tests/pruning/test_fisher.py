@@ -37,8 +37,8 @@ def gradients_one_by_one(model: Any, task: Task) -> tuple[list[torch.Tensor], li
         inputs = {name: torch.from_numpy(values) for name, values in encoded.batch([index]).items()}
         loss = functional.cross_entropy(model(**inputs).logits, torch.from_numpy(encoded.labels[[index]]))
         gradients = torch.autograd.grad(loss, [*gates[0], *gates[1]], allow_unused=True, materialize_grads=True)
-        rows[0].append([one[:, 0] for one in gradients[: len(gates[0])]])
-        rows[1].append([one[:, 0] for one in gradients[len(gates[0]) :]])
+        rows[0].append([gradient[:, 0] for gradient in gradients[: len(gates[0])]])
+        rows[1].append([gradient[:, 0] for gradient in gradients[len(gates[0]) :]])
         for handle in handles:
             handle.remove()
     heads, neurons = ([torch.stack(layer) for layer in zip(*side, strict=True)] for side in rows)
@@ -59,7 +59,7 @@ def test_gradients_are_those_of_each_example_alone(kind: str) -> None:
 def test_layers_without_heads_or_neurons_have_no_gradients() -> None:
     model, task = keep_neurons(keep_heads(tiny_bert(), [[], [1, 3]]), [[2], []]), toy_task(train=5)
     gradients = gate_gradients(model, task.encode(task.train, model.tokenizer))
-    assert [tuple(one.shape) for one in [*gradients.heads, *gradients.neurons]] == [(5, 0), (5, 2), (5, 1), (5, 0)]
+    assert [tuple(gradient.shape) for gradient in [*gradients.heads, *gradients.neurons]] == [(5, 0), (5, 2), (5, 1), (5, 0)]
     assert gradients.heads[1].abs().min() > 0
 
 

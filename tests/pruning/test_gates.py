@@ -17,7 +17,7 @@ KINDS = ("bert", "distilbert", "mobilebert", "albert")
 def random_gates(model: PreTrainedModel) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Gates from -1 to 2."""
     random = torch.Generator().manual_seed(4)
-    heads, neurons = ([torch.rand(len(one), generator=random) * 3 - 1 for one in gates] for gates in open_gates(model))
+    heads, neurons = ([torch.rand(len(layer), generator=random) * 3 - 1 for layer in gates] for gates in open_gates(model))
     return heads, neurons
 
 
@@ -48,13 +48,13 @@ def test_closed_gates_are_heads_and_neurons_that_are_gone(kind: str) -> None:
     for index in range(len(heads)):
         heads[index][index] = 0
         neurons[index][3:9] = 0
-    kept = [[[number for number, gate in enumerate(one) if gate] for one in gates] for gates in (heads, neurons)]
+    kept = [[[number for number, gate in enumerate(layer) if gate] for layer in gates] for gates in (heads, neurons)]
     with gated(model, heads, neurons):
         expected = logits_of(model)
     cut = keep_neurons(keep_heads(model, kept[0]), kept[1])
     torch.testing.assert_close(logits_of(cut), expected, rtol=1e-5, atol=1e-5)
-    assert [len(one) for one in open_gates(cut)[0]] == [len(one) for one in kept[0]]
-    assert [len(one) for one in open_gates(cut)[1]] == [len(one) for one in kept[1]]
+    assert [len(layer) for layer in open_gates(cut)[0]] == [len(layer) for layer in kept[0]]
+    assert [len(layer) for layer in open_gates(cut)[1]] == [len(layer) for layer in kept[1]]
 
 
 def test_the_gradient_of_a_gate_is_that_of_what_it_lets_through(model: PreTrainedModel) -> None:

@@ -37,7 +37,7 @@ def test_a_neuron_s_norm_is_that_of_both_of_its_weights() -> None:
     layer = model.bert.encoder.layer[0]
     norms, none = neuron_norms(model)
     reads, writes = layer.intermediate.dense.weight.detach(), layer.output.dense.weight.detach()
-    products = [float(reads[one].norm() * writes[:, one].norm()) for one in range(24)]
+    products = [float(reads[neuron].norm() * writes[:, neuron].norm()) for neuron in range(24)]
     expected = torch.tensor(products, dtype=torch.float64) / (sum(products) / 24)
     torch.testing.assert_close(norms, expected, rtol=1e-5, atol=0)
     assert len(none) == 0

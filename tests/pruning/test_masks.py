@@ -81,7 +81,7 @@ def test_open_masks_change_nothing_and_the_model_is_left_alone(
 def test_only_the_linears_of_the_encoder_are_covered() -> None:
     student = with_masks(tiny_of("albert"), shape="weight")
     covered = {linear for linears in masked_linears(student).values() for linear, _ in linears}
-    encoder = {one for layer in encoder_layers(student) for one in layer.modules() if isinstance(one, nn.Linear)}
+    encoder = {module for layer in encoder_layers(student) for module in layer.modules() if isinstance(module, nn.Linear)}
     assert covered == encoder
     assert len(encoder) == 6
 

@@ -41,26 +41,26 @@ def test_what_is_left_is_the_least_squares_fit_and_the_error_is_its_error(size: 
     weight, bias, rows = _case()
     fits = snapshots(weight, bias, _told(rows), counts=range(0, 8 // size + 1), size=size, damping=0.0)
     assert sorted(fits) == list(range(0, 8 // size + 1))
-    for count, one in fits.items():
-        columns = [group * size + number for group in one.keep for number in range(size)]
-        assert len(one.keep) == count
-        assert list(one.keep) == sorted(set(one.keep))
+    for count, fit in fits.items():
+        columns = [group * size + number for group in fit.keep for number in range(size)]
+        assert len(fit.keep) == count
+        assert list(fit.keep) == sorted(set(fit.keep))
         fitted, error = _refit(weight, bias, rows, columns)
-        np.testing.assert_allclose(one.weight, fitted[:, :-1], atol=1e-8)
-        np.testing.assert_allclose(one.bias, fitted[:, -1], atol=1e-8)
-        assert one.error == pytest.approx(error, abs=1e-10)
+        np.testing.assert_allclose(fit.weight, fitted[:, :-1], atol=1e-8)
+        np.testing.assert_allclose(fit.bias, fitted[:, -1], atol=1e-8)
+        assert fit.error == pytest.approx(error, abs=1e-10)
 
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_the_first_to_go_is_the_one_whose_loss_is_least(size: int) -> None:
     weight, bias, rows = _case(seed=4)
     groups = 8 // size
-    one = snapshots(weight, bias, _told(rows), counts=[groups - 1], size=size, damping=0.0)[groups - 1]
+    fit = snapshots(weight, bias, _told(rows), counts=[groups - 1], size=size, damping=0.0)[groups - 1]
     errors = {}
     for keep in itertools.combinations(range(groups), groups - 1):
         columns = [group * size + number for group in keep for number in range(size)]
         errors[keep] = _refit(weight, bias, rows, columns)[1]
-    assert one.keep == min(errors, key=errors.__getitem__)
+    assert fit.keep == min(errors, key=errors.__getitem__)
 
 
 def test_many_columns_go_one_by_one_as_if_each_were_taken_alone() -> None:
@@ -90,10 +90,10 @@ def test_all_is_what_it_was_and_none_answers_with_the_mean() -> None:
 def test_inputs_that_never_move_go_first_and_cost_nothing() -> None:
     weight, bias, rows = _case()
     rows[:, [2, 5]] = torch.tensor([0.0, 3.0], dtype=torch.float64)
-    one = snapshots(weight, bias, _told(rows), counts=[6], damping=0.0)[6]
-    assert one.keep == (0, 1, 3, 4, 6, 7)
-    assert one.error == pytest.approx(0.0, abs=1e-12)
-    torch.testing.assert_close(rows[:, list(one.keep)] @ one.weight.T + one.bias, rows @ weight.T + bias)
+    fit = snapshots(weight, bias, _told(rows), counts=[6], damping=0.0)[6]
+    assert fit.keep == (0, 1, 3, 4, 6, 7)
+    assert fit.error == pytest.approx(0.0, abs=1e-12)
+    torch.testing.assert_close(rows[:, list(fit.keep)] @ fit.weight.T + fit.bias, rows @ weight.T + bias)
 
 
 def test_of_two_inputs_that_are_one_and_the_same_only_one_goes_for_nothing() -> None:
@@ -108,7 +108,7 @@ def test_of_two_inputs_that_are_one_and_the_same_only_one_goes_for_nothing() -> 
 def test_fewer_rows_than_inputs_are_enough() -> None:
     weight, bias, rows = _case(12, rows=4)
     fits = snapshots(weight.float(), bias.float(), _told(rows), counts=range(13))
-    assert all(torch.isfinite(one.weight).all() for one in fits.values())
+    assert all(torch.isfinite(fit.weight).all() for fit in fits.values())
     assert fits[3].error < 0.5
 
 

@@ -146,6 +146,6 @@ def test_layers_without_heads_or_neurons_are_passed_over() -> None:
     teacher = tiny_bert(layers=3)
     student = keep_neurons(keep_heads(teacher, [[], [0, 1], []]), [list(range(9)), [], list(range(7))])
     heads, neurons = fitted_scales(student, teacher, encoded(student))
-    assert [len(one) for one in heads] == [0, 2, 0]
-    assert [len(one) for one in neurons] == [9, 0, 7]
+    assert [len(layer) for layer in heads] == [0, 2, 0]
+    assert [len(layer) for layer in neurons] == [9, 0, 7]
     assert (neurons[2] - 1).abs().max() > 1e-3

@@ -137,7 +137,7 @@ def test_norms_and_linears_are_fitted_to_what_the_model_s_own_answer(kind: str) 
     stream, _ = coupled_places(student)
     keep_channels(stream, keep)
     refit_stream(model, student, keep, batches)
-    wanted, said = (_means(one, kind, batches) for one in (model, student))
+    wanted, said = (_means(network, kind, batches) for network in (model, student))
     for name, how in places_of(kind)[0].items():
         if how == "norm":
             torch.testing.assert_close(said[name], wanted[name][keep], atol=1e-5, rtol=0)

@@ -37,15 +37,15 @@ def _ms(structure: list[LayerShape] | tuple[LayerShape, ...]) -> float:
 
 def _loss(losses: list[Losses], structure: tuple[LayerShape, ...] | list[LayerShape], weights: np.ndarray) -> float:
     return sum(
-        weight[0] * one.heads[heads] + weight[1] * one.neurons[neurons]
-        for one, (heads, neurons), weight in zip(losses, structure, weights, strict=True)
+        weight[0] * layer.heads[heads] + weight[1] * layer.neurons[neurons]
+        for layer, (heads, neurons), weight in zip(losses, structure, weights, strict=True)
     )
 
 
 def _least(losses: list[Losses], budget_ms: float, weights: np.ndarray) -> float:
     """The least loss of every structure whose last layer has a head, tried one by one."""
     totals = []
-    for structure in itertools.product(*(one.shapes for one in losses)):
+    for structure in itertools.product(*(layer.shapes for layer in losses)):
         kept = [shape for shape in structure if shape != DROPPED]
         if kept and kept[-1][0] and _ms(structure) <= budget_ms:
             totals.append(_loss(losses, structure, weights))

@@ -294,7 +294,7 @@ def test_corrected_biases_leave_no_mean_error_on_the_calibration_data(
     plain, corrected = (calibrated(model, toy, replace(how, correct_bias=correct)) for correct in (False, True))
     assert ranges_of(plain) == ranges_of(corrected)
     for name, values in inputs_of(model, toy).items():
-        before, after = (error_of(one, model, name, values).mean(0).abs().max() for one in (plain, corrected))
+        before, after = (error_of(network, model, name, values).mean(0).abs().max() for network in (plain, corrected))
         assert before > 1e-4, name
         assert after < min(2e-5, 0.05 * before), name
     changed = differences(state_of(plain), state_of(corrected))

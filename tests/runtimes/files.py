@@ -71,7 +71,7 @@ def endless(path: Path, *, times: int = 2**62) -> Path:
 def endless_to_open(path: Path, *, size: int = 8192, products: int = 200) -> Path:
     """Products of large constants, which a runtime computes when it opens the file."""
     nodes = [helper.make_node("ConstantOfShape", ["large"], ["x0"], value=constant("value", [1e-4]))]
-    nodes += [helper.make_node("MatMul", [f"x{one}", f"x{one}"], [f"x{one + 1}"]) for one in range(products)]
+    nodes += [helper.make_node("MatMul", [f"x{number}", f"x{number}"], [f"x{number + 1}"]) for number in range(products)]
     nodes += [
         helper.make_node("ReduceMax", [f"x{products}"], ["most"], keepdims=0),
         helper.make_node("Add", ["sums", "pair"], ["both"]),

@@ -29,9 +29,9 @@ TARGETS: dict[str, Any] = {"onnxruntime-cpu": {}, "openvino-cpu": {"precision": 
 @pytest.fixture(scope="module", params=mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
 def student(request: pytest.FixtureRequest) -> Any:
     model = swap_attention(tiny_bert(), task=toy_task(max_length=600), max_length=600, kind=request.param, segment=10)
-    for one in model.modules():
-        if isinstance(one, TransformerXL):
-            torch.nn.init.normal_(one.memory_bias)
+    for module in model.modules():
+        if isinstance(module, TransformerXL):
+            torch.nn.init.normal_(module.memory_bias)
     return model
 
 

@@ -96,7 +96,7 @@ def test_padding_does_not_change_the_float_file_s_answers(shipped: Any, target: 
     _, exported = shipped[target]
     batch = batch_of((9, 4))
     alone = {name: values[1:, :4] for name, values in batch.items()}
-    answers = [deployed_answers(exported.path / "model.onnx", one)[-1] for one in (batch, alone)]
+    answers = [deployed_answers(exported.path / "model.onnx", inputs)[-1] for inputs in (batch, alone)]
     np.testing.assert_allclose(*answers, atol=1e-4 if target == "onnxruntime-cpu" else 0.3)
 
 
@@ -159,7 +159,7 @@ def test_integers_are_multiplied_in_the_int8_file_alone(shipped: Any) -> None:
 def test_the_int8_file_is_smaller_says_its_bits_and_keeps_to_them(shipped: Any) -> None:
     path = shipped["onnxruntime-cpu-int8"][1].path / "model.onnx"
     proto = onnx.load(path)
-    assert {one.key: one.value for one in proto.metadata_props}.items() >= {
+    assert {note.key: note.value for note in proto.metadata_props}.items() >= {
         "weight_bits": "7",
         "activations": "dynamic",
         "safe_on": "every processor",
@@ -270,8 +270,8 @@ def test_half_precision_halves_the_weights(others: Any, shipped: Any) -> None:
     """The bytes of all constants with a fraction; those of the float file take twice as many."""
     sizes = []
     for path in (others["onnxruntime-cuda-fp16"][1].path, shipped["onnxruntime-cpu"][1].path):
-        tensors = [onnx.numpy_helper.to_array(one) for one in onnx.load(path / "model.onnx").graph.initializer]
-        sizes.append(sum(one.nbytes for one in tensors if one.dtype.kind == "f" and one.ndim == 2))
+        tensors = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path / "model.onnx").graph.initializer]
+        sizes.append(sum(tensor.nbytes for tensor in tensors if tensor.dtype.kind == "f" and tensor.ndim == 2))
     assert sizes[0] * 2 == sizes[1]
 
 
@@ -280,7 +280,7 @@ def test_static_answers_do_not_change_in_a_padded_batch(others: Any) -> None:
     _, exported = others["static"]
     batch = batch_of((9, 4))
     alone = {name: values[1:, :4] for name, values in batch.items()}
-    answers = [deployed_answers(exported.path / "model.onnx", one)[-1] for one in (batch, alone)]
+    answers = [deployed_answers(exported.path / "model.onnx", inputs)[-1] for inputs in (batch, alone)]
     np.testing.assert_allclose(*answers, atol=1e-5)
 
 
@@ -309,8 +309,8 @@ def test_half_as_many_bits_make_the_tables_half_as_large(others: Any, shipped: A
     sizes = []
     for path in (shipped["onnxruntime-cpu-int8"][1].path, others["four bits"][1].path):
         tensors = onnx.load(path / "model.onnx").graph.initializer
-        tables = [one for one in tensors if "embeddings" in one.name and one.name.endswith(("_int8", "_int4"))]
-        sizes.append(sum(onnx.numpy_helper.to_array(one).nbytes for one in tables))
+        tables = [tensor for tensor in tensors if "embeddings" in tensor.name and tensor.name.endswith(("_int8", "_int4"))]
+        sizes.append(sum(onnx.numpy_helper.to_array(tensor).nbytes for tensor in tables))
     assert sizes[1] * 2 == sizes[0]
 
 

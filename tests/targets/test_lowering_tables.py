@@ -88,7 +88,7 @@ def test_the_file_shrinks_to_the_bits_of_the_numbers(
     assert (tmp_path / "model.onnx").stat().st_size >= rows.nbytes
     expected = rows.size * bytes_per_number + len(rows) * (5 if in_pairs else 4)
     assert expected < (tmp_path / "lowered.onnx").stat().st_size < expected + 2000
-    assert not [one for one in onnx.load(tmp_path / "lowered.onnx").graph.initializer if one.name == "words.weight"]
+    assert not [tensor for tensor in onnx.load(tmp_path / "lowered.onnx").graph.initializer if tensor.name == "words.weight"]
 
 
 def test_a_byte_of_four_bits_holds_a_number_of_either_half_of_the_row(tmp_path: Path) -> None:

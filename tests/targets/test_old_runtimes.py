@@ -109,7 +109,7 @@ def answers_of_today(path: Path, given: dict[str, np.ndarray]) -> np.ndarray:
         file = open_segment_file(path)
         return file.read({name: values[:, :SEGMENT] for name, values in given.items()}, file.start(4))[0]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    answer: np.ndarray = session.run(["logits"], {one.name: given[one.name] for one in session.get_inputs()})[0]
+    answer: np.ndarray = session.run(["logits"], {node.name: given[node.name] for node in session.get_inputs()})[0]
     return answer
 
 

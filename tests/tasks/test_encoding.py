@@ -85,10 +85,10 @@ def test_cuts_have_the_size_of_their_shares_and_cover_everything() -> None:
 
 
 def test_the_order_depends_on_text_pair_and_purpose_alone() -> None:
-    one = row_order(["a", "b"], None, "x")
-    assert row_order(["b", " a "], None, "x").tolist() == one.tolist()[::-1]
-    assert row_order(["a", "b"], None, "y").tolist() != one.tolist()
-    assert row_order(["a", "b"], ["1", "2"], "x").tolist() != one.tolist()
+    order = row_order(["a", "b"], None, "x")
+    assert row_order(["b", " a "], None, "x").tolist() == order.tolist()[::-1]
+    assert row_order(["a", "b"], None, "y").tolist() != order.tolist()
+    assert row_order(["a", "b"], ["1", "2"], "x").tolist() != order.tolist()
 
 
 def test_f1_is_that_of_label_one() -> None:

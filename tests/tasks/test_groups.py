@@ -19,7 +19,7 @@ ROWS = (
 
 def groups_of(texts: tuple[str, ...] | list[str], pairs: list[str] | None = None) -> list[set[int]]:
     leaders = Grouped(texts, pairs).leaders.tolist()
-    return sorted(({row for row, one in enumerate(leaders) if one == leader} for leader in set(leaders)), key=min)
+    return sorted(({row for row, start in enumerate(leaders) if start == leader} for leader in set(leaders)), key=min)
 
 
 def phrases(sentences: int, words: int = 9) -> list[str]:

@@ -128,7 +128,7 @@ def test_a_threshold_gives_its_label_the_best_f1_and_stands_between_two_answers(
     logits = (true * 1.5 - 2.5 + random.normal(0, 1.0, 200)).astype(np.float32)
     threshold = _threshold(logits, true)
     at = np.log(threshold / (1 - threshold))
-    best = max(f1_score(true, logits >= one) for one in logits)
+    best = max(f1_score(true, logits >= logit) for logit in logits)
     assert f1_score(true, logits > at) == pytest.approx(best)
     assert abs(logits - at).min() > 1e-6
     moved = KIND.settled(logits[:, None], [threshold])

@@ -65,9 +65,9 @@ def test_every_kind_is_cut_by_groups_and_has_a_further_part(kind: str, tmp_path:
     splits = task.describe()["splits"]
     assert list(splits) == ["train", "selection", "calibration", "evaluation", "further"]
     assert 30 <= splits["further"]["examples"] <= 95
-    assert sum(one["examples"] for one in splits.values()) == 400
-    assert [one.get("leak") for one in splits.values()] == [None, 0.0, 0.0, 0.0, 0.0]
-    assert all(one["groups"] == one["examples"] for one in splits.values())  # no two are kin
+    assert sum(figures["examples"] for figures in splits.values()) == 400
+    assert [figures.get("leak") for figures in splits.values()] == [None, 0.0, 0.0, 0.0, 0.0]
+    assert all(figures["groups"] == figures["examples"] for figures in splits.values())  # no two are kin
 
 
 def test_the_leak_of_official_rows_is_told_and_none_of_them_is_moved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -160,8 +160,8 @@ def test_a_recipe_with_a_wrong_further_part_ends_with_code_2(tmp_path: Path, val
 def test_a_few_examples_of_each_part_tell_their_own_figures(tmp_path: Path) -> None:
     task = cp.task({"train": _file(tmp_path, phrases(300))}, evaluation={"from_train": 400}).capped(12)
     splits = task.describe()["splits"]
-    assert {role: one["examples"] for role, one in splits.items()} == dict.fromkeys(splits, 12)
-    assert all(0 < one["groups"] <= 12 for one in splits.values())
+    assert {role: figures["examples"] for role, figures in splits.items()} == dict.fromkeys(splits, 12)
+    assert all(0 < figures["groups"] <= 12 for figures in splits.values())
     assert json.loads(json.dumps(splits)) == splits
     assert isinstance(task.further, Split)
     assert task.further.labels.dtype == np.int64

@@ -152,7 +152,7 @@ def test_names_have_both_tags_of_each_type_after_outside() -> None:
 
 def encoded(words: list[list[str]], max_length: int) -> Any:
     labels = np.empty(len(words), dtype=object)
-    labels[:] = [np.arange(len(one), dtype=np.int64) for one in words]
+    labels[:] = [np.arange(len(row), dtype=np.int64) for row in words]
 
     split = Split("evaluation", tuple(map(" ".join, words)), None, labels, tuple(map(tuple, words)), NAMES)
     return KIND.encode(split, tiny_tokenizer(), max_length)
@@ -177,10 +177,10 @@ def test_every_word_is_answered_once_at_its_own_piece(counts: list[int], max_len
 def test_windows_share_words_and_a_word_answers_where_it_has_neighbours() -> None:
     windows = windows_of_words([list(WORDS) * 4], tiny_tokenizer(), 18)  # 48 words, 16 a window
     assert len(windows) == 4
-    for one, later in pairwise(windows):
-        assert later.first < one.end
-        assert one.answered == later.answers
-        assert later.first < later.answers < one.end
+    for window, later in pairwise(windows):
+        assert later.first < window.end
+        assert window.answered == later.answers
+        assert later.first < later.answers < window.end
 
 
 def test_a_word_of_several_pieces_or_of_none_has_one_place() -> None:
@@ -233,7 +233,7 @@ TAG = st.sampled_from(NAMES)
 def test_entities_are_those_of_seqeval(pairs: list[list[tuple[str, str]]]) -> None:
     said, true = ([[pair[side] for pair in text] for text in pairs] for side in (0, 1))
     predicted, reference = ([entities(tags) for tags in tags_of] for tags_of in (said, true))
-    right = sum(len(one & other) for one, other in zip(predicted, reference, strict=True))
+    right = sum(len(guess & other) for guess, other in zip(predicted, reference, strict=True))
     how: dict[str, Any] = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -39,7 +39,7 @@ def test_colours_are_the_page_s_and_change_in_the_dark() -> None:
 def test_texts_stay_texts_and_tips_stand_where_they_belong() -> None:
     root = ElementTree.fromstring(drawn(FRAME, "a < b", paint))
     assert (root.get("viewBox"), root.get("width"), root.get("aria-label")) == ("0 0 200 100", None, "a < b")
-    groups = {one.get("id"): one for one in root.iter(f"{SVG}g")}
+    groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
     tip, label = groups["line-0"].find(f"{SVG}title"), groups["label-0"].find(f"{SVG}text")
     assert tip is not None
     assert tip.text == "of <a> & b"

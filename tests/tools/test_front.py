@@ -70,8 +70,8 @@ def test_recipes_stand_from_most_to_least_work(tmp_path: Path, run: dict[str, An
     small, quantized = copy.deepcopy(run), copy.deepcopy(run)
     small["subjects"][1]["macs"] = 342_000
     del quantized["subjects"][1]
-    for name, one in (("b_half", run), ("a_half", run), ("small", small), ("quantized", quantized)):
-        write(tmp_path, name, one)
+    for name, record in (("b_half", run), ("a_half", run), ("small", small), ("quantized", quantized)):
+        write(tmp_path, name, record)
     assert [(row[0], row[2]) for row in rows_of(tmp_path)] == [
         ("quantized", "100"),
         ("a_half", "50"),

@@ -85,11 +85,11 @@ def test_the_figure_has_a_line_and_a_name_for_each_way(path: Path) -> None:
     (figure,) = figures.values()
     root = ElementTree.fromstring(figure)
     space = "{http://www.w3.org/2000/svg}"
-    assert len([one for one in root.iter(f"{space}g") if one.get("id", "").startswith("way-")]) == 3
-    labels = [one.find(f"{space}text") for one in root.iter(f"{space}g") if one.get("id", "").startswith("name-")]
-    names = [one.text for one in labels if one is not None]
+    assert len([group for group in root.iter(f"{space}g") if group.get("id", "").startswith("way-")]) == 3
+    labels = [group.find(f"{space}text") for group in root.iter(f"{space}g") if group.get("id", "").startswith("name-")]
+    names = [label.text for label in labels if label is not None]
     assert names == ["full attention, onnxruntime-cpu", "longformer, onnxruntime-cpu", "theirs"]
-    places = [float(one.get("y", "")) for one in labels if one is not None]
+    places = [float(label.get("y", "")) for label in labels if label is not None]
     assert min(abs(a - b) for i, a in enumerate(places) for b in places[:i]) >= 17
 
 

@@ -309,8 +309,8 @@ def test_hidden_states_reach_the_terms_whole_and_with_the_mask(model: PreTrained
     def watched(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
         assert teacher is not None
         assert student.states.keys() == teacher.states.keys() == wanted
-        for one in (*student.states.values(), *teacher.states.values()):
-            shapes.add((one.shape[:2] == batch.attention_mask.shape, one.shape[2]))
+        for state in (*student.states.values(), *teacher.states.values()):
+            shapes.add((state.shape[:2] == batch.attention_mask.shape, state.shape[2]))
         return student.logits.mean()
 
     encoded = toy.encode(toy.train, model.tokenizer)

@@ -97,8 +97,8 @@ def test_a_task_is_told_of_once_for_each_length_and_its_copies_know(
     short: PreTrainedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = toy_task()
-    for one in (task, replace(task), task.up_to(20), task):
-        assert one.read_by(short).max_length == SHORT
+    for variant in (task, replace(task), task.up_to(20), task):
+        assert variant.read_by(short).max_length == SHORT
     assert task.read_by(tiny_bert()) is task
     assert [message.partition(", it gets")[0][-8:] for message in warnings_of(caplog)] == ["up to 24", "up to 20"]
 

@@ -207,6 +207,6 @@ def test_a_projection_begins_with_the_best_linear_map(toy: Task) -> None:
     best = given @ np.linalg.lstsq(given, rows[1], rcond=None)[0]
     with torch.no_grad():
         projected = projection(torch.from_numpy(rows[0]).float()).double().numpy()
-    least, own = (((one - rows[1]) ** 2).mean() for one in (best, projected))
+    least, own = (((output - rows[1]) ** 2).mean() for output in (best, projected))
     assert least <= own < least * 1.01 + 1e-6
     assert own < 0.9 * rows[1].var(0).mean()

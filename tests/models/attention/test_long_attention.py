@@ -78,7 +78,7 @@ def test_a_model_that_answers_for_every_token_attends_in_the_same_way(name: str,
     read = batch["attention_mask"].bool()
     expected, logits = answers_by_token(model, batch), answers_by_token(swapped(WHOLE[name], model), batch)
     torch.testing.assert_close(logits[read], expected[read], rtol=1e-4, atol=1e-5)
-    student = swapped(next(one for one in KINDS.values() if one["kind"] == name), model)
+    student = swapped(next(attention for attention in KINDS.values() if attention["kind"] == name), model)
     logits = answers_by_token(student, batch)
     assert not torch.allclose(logits[read], expected[read], atol=1e-2)
     alone = answers_by_token(student, {key: values[1:2, :11] for key, values in batch.items()})

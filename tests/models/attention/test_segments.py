@@ -23,9 +23,9 @@ def reading(kind: str, model: Any = None) -> Any:
     student = copy.deepcopy(model or tiny_bert(layers=3))
     swap(student, {"kind": kind, "segment": SEGMENT})
     generator = torch.Generator().manual_seed(3)
-    for one in student.modules():
-        if isinstance(one, TransformerXL):
-            one.memory_bias.data.normal_(generator=generator)
+    for module in student.modules():
+        if isinstance(module, TransformerXL):
+            module.memory_bias.data.normal_(generator=generator)
     return student.eval()
 
 
@@ -51,8 +51,8 @@ def by_hand(attention: TransformerXL, states: torch.Tensor, before: torch.Tensor
     heads, size = len(attention.memory_bias), attention.attention_head_size
     seen = states if before is None else torch.cat([before, states])
     query, key, value = (
-        getattr(attention, name)(one).view(-1, heads, size)
-        for name, one in zip(("query", "key", "value"), (states, seen, seen), strict=True)
+        getattr(attention, name)(values).view(-1, heads, size)
+        for name, values in zip(("query", "key", "value"), (states, seen, seen), strict=True)
     )
     answer = torch.zeros(len(states), heads * size)
     memory = 0 if before is None else len(before)
@@ -69,7 +69,7 @@ def by_hand(attention: TransformerXL, states: torch.Tensor, before: torch.Tensor
 @torch.no_grad()
 def test_a_segment_sees_itself_and_the_one_before() -> None:
     student = reading("transformer_xl")
-    attention = next(one for one in student.modules() if isinstance(one, TransformerXL))
+    attention = next(module for module in student.modules() if isinstance(module, TransformerXL))
     states = torch.randn((2, 16, 16), generator=torch.Generator().manual_seed(1))
     mask = torch.ones((2, 16), dtype=torch.bool)
     rows, seen, layout = cut(states, mask, SEGMENT)
@@ -83,12 +83,12 @@ def test_a_segment_sees_itself_and_the_one_before() -> None:
 def test_a_token_in_memory_weighs_less_at_first() -> None:
     student = copy.deepcopy(tiny_bert())
     swap(student, {"kind": "transformer_xl", "segment": SEGMENT})
-    attention = next(one for one in student.modules() if isinstance(one, TransformerXL))
+    attention = next(module for module in student.modules() if isinstance(module, TransformerXL))
     assert attention.memory_bias.tolist() == [[FARTHER, 0.0]] * 4
 
 
 def test_distances_are_whole_in_half_precision_too() -> None:
-    attention = next(one for one in reading("transformer_xl").modules() if isinstance(one, TransformerXL))
+    attention = next(module for module in reading("transformer_xl").modules() if isinstance(module, TransformerXL))
     expected = attention._farther(600, 600, 600, torch.zeros(1))
     bias = attention._farther(600, 600, 600, torch.zeros(1, dtype=torch.bfloat16))
     assert bias.dtype == torch.bfloat16
@@ -103,7 +103,7 @@ def test_segment_by_segment_it_answers_the_same(kind: str, family: str) -> None:
     batch = batch if family == "bert" else {key: batch[key] for key in ("input_ids", "attention_mask")}
     expected, state, logits = logits_of(student, **batch), nothing_read(student, 3), torch.empty(0)
     for start in range(1, 20, SEGMENT - 1):
-        part = {name: torch.cat([one[:, :1], one[:, start : start + SEGMENT - 1]], 1) for name, one in batch.items()}
+        part = {name: torch.cat([tensor[:, :1], tensor[:, start : start + SEGMENT - 1]], 1) for name, tensor in batch.items()}
         with carried(student, state) as encoder, torch.no_grad():
             logits = student(**part).logits
             assert encoder.carried is not None
@@ -115,7 +115,7 @@ def test_segment_by_segment_it_answers_the_same(kind: str, family: str) -> None:
 
 def test_what_was_read_before_changes_the_answer_with_memory_alone() -> None:
     batch = tokens(lengths=(16,))
-    other = {name: one.clone() for name, one in batch.items()}
+    other = {name: tensor.clone() for name, tensor in batch.items()}
     other["input_ids"][:, 1:SEGMENT] = 7  # the first segment
     for kind in KINDS:
         student = reading(kind)

@@ -46,7 +46,7 @@ def test_it_is_masked_full_attention(length: int, window: int, globals_: int) ->
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_hides_padding_and_stays_finite(dtype: torch.dtype) -> None:
     mask = masks(48)
-    query, key, value = (one.to(dtype) for one in states(48))
+    query, key, value = (tensor.to(dtype) for tensor in states(48))
     output = windowed(8 * query, key, value, mask, window=6, globals_=0)
     reference = windowed(8 * query.float(), key.float(), value.float(), mask, window=6, globals_=0)
     assert torch.isfinite(output).all()
@@ -64,7 +64,7 @@ def test_a_window_over_everything_is_full_attention() -> None:
 def test_gradients_are_those_of_masked_full_attention() -> None:
     mask, gradients = masks(17), []
     for attend in ("windowed", "full"):
-        inputs = [one.requires_grad_() for one in states(17)]
+        inputs = [tensor.requires_grad_() for tensor in states(17)]
         if attend == "windowed":
             answer = windowed(*inputs, mask, window=6, globals_=1)
         else:
@@ -72,7 +72,7 @@ def test_gradients_are_those_of_masked_full_attention() -> None:
             allowed = (((places[:, None] - places).abs() <= 3) | (places < 1)) & mask[:, None, None]
             answer = functional.scaled_dot_product_attention(*inputs, allowed, scale=1.0)
         (answer * mask[:, None, :, None]).square().sum().backward()  # type: ignore[no-untyped-call]
-        gradients.append([one.grad for one in inputs])
+        gradients.append([tensor.grad for tensor in inputs])
     for own, wanted in zip(*gradients, strict=True):
         torch.testing.assert_close(own, wanted, rtol=1e-4, atol=1e-5)
 

@@ -50,7 +50,7 @@ STRUCTURES: list[dict[str, Any]] = [
     {"embedding": 1 << 20},
     {"embedding": 1},
     {"layers": [{"heads": 1 << 20, "head_size": 1 << 20, "intermediate": 1 << 20}] * 2},
-    *({"attention": one} for one in ATTENTION),
+    *({"attention": attention} for attention in ATTENTION),
 ]
 LIMITED = """
 import resource, sys

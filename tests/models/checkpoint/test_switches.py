@@ -88,7 +88,9 @@ def test_a_switch_changes_neither_the_answers_nor_what_is_saved(
     loaded = load(switched)
     assert torch.equal(logits_of(loaded), logits_of(model))
     saved = save(loaded, tmp_path / "again")
-    config, expected = (json.loads((one / "config.json").read_text()) for one in (saved, save(load(plain), tmp_path / "own")))
+    config, expected = (
+        json.loads((path / "config.json").read_text()) for path in (saved, save(load(plain), tmp_path / "own"))
+    )
     assert config == expected | ({"tie_word_embeddings": False} if key == "tie_word_embeddings" else {})
     theirs = AutoModelForSequenceClassification.from_pretrained(saved).eval()
     torch.testing.assert_close(logits_of(theirs), logits_of(model))

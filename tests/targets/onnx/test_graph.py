@@ -88,7 +88,7 @@ def test_products_on_integers_are_counted_and_those_left_out_are_named(tmp_path:
 def test_openvino_s_name_for_the_product_that_gives_an_output_is_its_module(bag: Path) -> None:
     """OpenVINO calls it `logits`."""
     proto = onnx.load(bag)
-    shift = next(one for one in proto.graph.initializer if one.name == "shift")
+    shift = next(tensor for tensor in proto.graph.initializer if tensor.name == "shift")
     shift.CopyFrom(numpy_helper.from_array(np.zeros(2, dtype=np.float32), "shift"))  # a bias, as a head has
     model = ir.from_proto(proto)
     assert products(model) == []

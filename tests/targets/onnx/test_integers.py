@@ -47,7 +47,7 @@ def written(monkeypatch: pytest.MonkeyPatch, raw: Path) -> None:
 
 def held_in(path: Path) -> dict[str, np.ndarray]:
     """The constants of a file by name."""
-    return {one.name: numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
 
 
 def grids_in(path: Path) -> set[tuple[np.float32, int]]:
@@ -98,8 +98,8 @@ def test_the_model_that_comes_in_stays_as_it_is_with_its_bits(tmp_path: Path) ->
     assert model.bert.embeddings.word_embeddings.qmax == 127
     assert all(linear.on for linear in quantized_linears(model).values())
     weights = [
-        np.abs(one.astype(int)).max()
-        for name, one in held_in(shipped.path / "model.onnx").items()
+        np.abs(array.astype(int)).max()
+        for name, array in held_in(shipped.path / "model.onnx").items()
         if name.endswith(".weight_int8") and "embeddings" not in name
     ]
     assert set(weights) == {63}
@@ -247,8 +247,8 @@ def test_the_linear_that_bears_it_worst_stays_float_in_the_file(tmp_path: Path) 
     assert f"{BROKEN}.weight_int8" not in tensors
     assert "bert.encoder.layer.1.intermediate.dense.weight_int8" in tensors
     weight = dict(model.named_modules())[BROKEN].weight.detach().numpy()
-    kept = [one for one in tensors.values() if one.dtype == np.float32 and sorted(one.shape) == [32, 64]]
-    assert any(np.array_equal(one, weight) or np.array_equal(one.T, weight) for one in kept)
+    kept = [tensor for tensor in tensors.values() if tensor.dtype == np.float32 and sorted(tensor.shape) == [32, 64]]
+    assert any(np.array_equal(tensor, weight) or np.array_equal(tensor.T, weight) for tensor in kept)
     assert last.stayed_float == (BROKEN, "classifier")
 
 

@@ -38,9 +38,9 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def student_of(kind: Any) -> Any:
     model = swap_attention(wide_bert(), task=toy_task(max_length=600), max_length=600, kind=kind, segment=SEGMENT)
-    for one in model.modules():
-        if isinstance(one, TransformerXL):
-            torch.nn.init.normal_(one.memory_bias)
+    for module in model.modules():
+        if isinstance(module, TransformerXL):
+            torch.nn.init.normal_(module.memory_bias)
     return model
 
 
@@ -78,7 +78,7 @@ def test_the_integer_file_is_smaller(kind: str, tmp_path: Path) -> None:
     student, sizes = student_of(kind), {}
     for target in ("onnxruntime-cpu", "onnxruntime-cpu-int8"):
         path = export(student, tmp_path / target, target=target, task=toy_task(), memory=True).path / "segment.onnx"
-        sizes[target] = sum(onnx.numpy_helper.to_array(one).nbytes for one in onnx.load(path).graph.initializer)
+        sizes[target] = sum(onnx.numpy_helper.to_array(tensor).nbytes for tensor in onnx.load(path).graph.initializer)
     assert sizes["onnxruntime-cpu-int8"] < 0.4 * sizes["onnxruntime-cpu"]
 
 

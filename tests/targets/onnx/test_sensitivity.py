@@ -107,10 +107,10 @@ def test_a_loss_that_comes_from_the_embeddings_cannot_be_mended(task: Any, tmp_p
 def test_the_ranking_is_logged_with_what_stays_float(task: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "compress"):
         keep_in_float(quantized_bert(task, broken=(BROKEN,)), task, 0.1, tmp_path)
-    lines = [one for one in caplog.messages if ". bert." in one]
+    lines = [message for message in caplog.messages if ". bert." in message]
     assert len(lines) == 13
     assert lines[0].startswith(f" 1. {BROKEN}: error ")
-    assert [one.endswith("stays float") for one in lines] == [True] + [False] * 12
+    assert [line.endswith("stays float") for line in lines] == [True] + [False] * 12
 
 
 def test_the_evaluation_part_never_judges(task: Any, tmp_path: Path) -> None:
