@@ -36,9 +36,9 @@ arrays = {"version": numpy.array(onnxruntime.__version__)}
 for path in sorted(folder.glob("*.onnx")):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     inputs = {}
-    for one in session.get_inputs():
-        sizes = [given["input_ids"].shape[0], *(size if isinstance(size, int) else 0 for size in one.shape[1:])]
-        inputs[one.name] = given.get(one.name, numpy.zeros(sizes, dtype=numpy.float32))
+    for node in session.get_inputs():
+        sizes = [given["input_ids"].shape[0], *(size if isinstance(size, int) else 0 for size in node.shape[1:])]
+        inputs[node.name] = given.get(node.name, numpy.zeros(sizes, dtype=numpy.float32))
     if path.name.startswith("segment"):
         inputs = {name: value[:, :SEGMENT] if name in given else value for name, value in inputs.items()}
     arrays[path.name] = session.run(["logits"], inputs)[0]
