@@ -94,7 +94,9 @@ def _by_label_text(by_label: Mapping[str, Mapping[str, Any]]) -> str:
     """Each class' own scores, those first of which the least is found where they are many."""
     order = list(by_label)
     if len(order) > MOST_CLASSES:
-        order = heapq.nsmallest(MOST_CLASSES, order, key=lambda name: (by_label[name]["recall"] is None, by_label[name]["recall"]))
+        order = heapq.nsmallest(
+            MOST_CLASSES, order, key=lambda name: (by_label[name]["recall"] is None, by_label[name]["recall"])
+        )
     rows = [
         (
             _brief(name),

@@ -15,7 +15,15 @@ from compress.models.checkpoint.loading import load
 from compress.models.checkpoint.model_source import find_model
 from compress.models.head import Head
 from compress.pipeline.cache import cache_folder, cache_loss_told, disk_errors_told, open_cache
-from compress.pipeline.checks import begins_anew, check_exports, check_gates, check_runtimes, check_teachers, check_texts, rehearse
+from compress.pipeline.checks import (
+    begins_anew,
+    check_exports,
+    check_gates,
+    check_runtimes,
+    check_teachers,
+    check_texts,
+    rehearse,
+)
 from compress.pipeline.keys import digest, folder_digest, shipping_of, source_digest
 from compress.pipeline.measuring import measure_run
 from compress.pipeline.options import RunOptions

@@ -32,11 +32,11 @@ tokenizer.enable_padding()
 {opened}
 
 texts = ["the first sentence", "and a second one"]
-found = tokenizer.encode_batch(texts)
+encodings = tokenizer.encode_batch(texts)
 columns = {{
-    "input_ids": [one.ids for one in found],
-    "attention_mask": [one.attention_mask for one in found],
-    "token_type_ids": [one.type_ids for one in found],
+    "input_ids": [encoding.ids for encoding in encodings],
+    "attention_mask": [encoding.attention_mask for encoding in encodings],
+    "token_type_ids": [encoding.type_ids for encoding in encodings],
 }}
 {run}
 {printed}
@@ -222,7 +222,9 @@ def _by_label(shipped: Mapping[str, Any]) -> str:
         [name, record.number(scores.get("support"), 0), *(record.percent(scores.get(key)) for key in LABEL_SCORES)]
         for name, scores in by_label.items()
     ]
-    return f"\n\nBy label, {_code(record.name_of(shipped))}:\n\n{record.markdown_table(['label', 'there', *LABEL_SCORES], rows)}"
+    return (
+        f"\n\nBy label, {_code(record.name_of(shipped))}:\n\n{record.markdown_table(['label', 'there', *LABEL_SCORES], rows)}"
+    )
 
 
 def _making(run: Mapping[str, Any]) -> str:

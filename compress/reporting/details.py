@@ -87,7 +87,9 @@ def label_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     before, after = (part(subject, "by_label") for subject in (subjects[0], subjects[-1]))
     names = list(after)
     if len(names) > MOST_CLASSES:
-        lost = {name: (finite(part(before, name).get("f1")) or 0) - (finite(part(after, name).get("f1")) or 0) for name in names}
+        lost = {
+            name: (finite(part(before, name).get("f1")) or 0) - (finite(part(after, name).get("f1")) or 0) for name in names
+        }
         names = heapq.nlargest(MOST_CLASSES, names, key=lost.__getitem__)
     return [_label_row(name, part(before, name), part(after, name)) for name in names]
 

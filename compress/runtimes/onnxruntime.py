@@ -270,7 +270,7 @@ RUNTIME = Runtime(
     usage=Usage(
         module="onnxruntime",
         opened='session = onnxruntime.InferenceSession(f"{folder}/model.onnx", providers=["CPUExecutionProvider"])',
-        run="inputs = {one.name: np.array(columns[one.name], dtype=np.int64) for one in session.get_inputs()}\n"
+        run="inputs = {item.name: np.array(columns[item.name], dtype=np.int64) for item in session.get_inputs()}\n"
         'logits = session.run(["logits"], inputs)[0]',
         loaded_by="optimum's `ORTModelFor{architecture}` and transformers' `ExportedModel`",
     ),

@@ -153,7 +153,7 @@ RUNTIME = Runtime(
     usage=Usage(
         module="openvino",
         opened='model = openvino.Core().compile_model(f"{folder}/model.onnx", "CPU")',
-        run="inputs = {one.any_name: np.array(columns[one.any_name], dtype=np.int64) for one in model.inputs}\n"
+        run="inputs = {item.any_name: np.array(columns[item.any_name], dtype=np.int64) for item in model.inputs}\n"
         'logits = model(inputs)["logits"]',
     ),
 )

@@ -346,9 +346,9 @@ class TokenClassification:
 
 
 ENTITIES = """\
-for text, read, row in zip(texts, found, logits.argmax(axis=2)):
+for text, encoding, row in zip(texts, encodings, logits.argmax(axis=2)):
     spans, current, before = [], None, None
-    for word, (start, end), answer in zip(read.word_ids, read.offsets, row):
+    for word, (start, end), answer in zip(encoding.word_ids, encoding.offsets, row):
         if word is None:
             continue
         if word == before:  # a further piece of the word
@@ -364,9 +364,9 @@ for text, read, row in zip(texts, found, logits.argmax(axis=2)):
             spans.append(current)
     print([(span["label"], text[span["start"]:span["end"]], span["start"], span["end"]) for span in spans])"""
 EACH_WORD = """\
-for text, read, row in zip(texts, found, logits.argmax(axis=2)):
+for text, encoding, row in zip(texts, encodings, logits.argmax(axis=2)):
     words = {}
-    for word, (start, end), answer in zip(read.word_ids, read.offsets, row):
+    for word, (start, end), answer in zip(encoding.word_ids, encoding.offsets, row):
         if word is not None:  # the first piece of a word answers for it
             first, label = words.get(word, (start, labels[answer]))[0], words.get(word, (start, labels[answer]))[-1]
             words[word] = (first, end, label)
