@@ -15,7 +15,6 @@ from compress.errors import InputError, first_line
 from compress.runtimes.external_data import external_files
 from compress.runtimes.onnxruntime import INTEGER_OPS, check_inputs, feeds, loaded
 from compress.runtimes.process import RuntimeProcess
-from compress.runtimes.runtime import LOGITS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -142,7 +141,7 @@ def onnx_macs(path: Path, length: int) -> int:
         session = loaded(path, options)
         check_inputs(session, path)
         try:
-            session.run([LOGITS], feeds(session, {"input_ids": ids, "attention_mask": ids}))
+            session.run(None, feeds(session, {"input_ids": ids, "attention_mask": ids}))
         except Exception as err:  # onnxruntime's errors have no common class of their own
             raise InputError(f"{path} cannot be run at length {length}: {first_line(err)}. Export the model again.") from err
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

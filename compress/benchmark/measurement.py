@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.benchmark.accuracy import invariance, predict, settled
+from compress.benchmark.accuracy import invariance, predict, settled_for
 from compress.benchmark.counts import onnx_counts, size_bytes, torch_macs
 from compress.benchmark.latency import Grid, Progress, Timing, check_grid, time_subjects
 from compress.benchmark.machine import machine, versions
@@ -242,25 +242,23 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
     read = task.within(input_limits(subject)[1])
     split = task.evaluation.require("evaluation")
     unknown = check_known(split, runner.tokenizer, repr(subject.name), allow_unknown=task.allow_unknown)
-    encoded = read.encode(split, runner.tokenizer)
-    further = None if read.further is None else read.encode(read.further.require("further"), runner.tokenizer)
-    answers = predict(runner, encoded)
-    evaluated = len(answers)
-    if further is not None:
-        answers = np.concatenate([answers, predict(runner, further)])
-    names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers.shape[1])
-    answers = answers[:, check_names(repr(subject.name), names, task.labels, "use a model of this task.")]
-    answers = settled(answers, runner, subject, read)
+    parts = [split, *([] if read.further is None else [read.further.require("further")])]
+    encoded = [read.encode(part, runner.tokenizer) for part in parts]
+    answers = [predict(runner, part) for part in encoded]
+    names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers[0].shape[1])
+    columns = check_names(repr(subject.name), names, task.labels, "use a model of this task.")
+    chosen = settled_for(runner, subject, read)
+    answers = [task.rules.settled(own[:, columns], chosen, part.labels) for own, part in zip(answers, encoded, strict=True)]
     counts = {} if length is None else _counts(subject, runner, length)
-    flips = invariance(runner, encoded).flips
+    flips = invariance(runner, encoded[0]).flips
     return _Answers(
-        answers[:evaluated],
-        encoded,
+        answers[0],
+        encoded[0],
         read.max_length,
         flips,
         counts,
         unknown,
-        None if further is None else (answers[evaluated:], further),
+        (answers[1], encoded[1]) if read.further is not None else None,
     )
 
 

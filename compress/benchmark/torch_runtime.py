@@ -50,6 +50,8 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
     """Load the model of a folder, see `Runtime.open`; threads are pinned for the whole process."""
     import torch
 
+    from compress.models.heads import logits_of
+
     check_torch_device(device)
     if threads:
         torch.set_num_threads(threads)
@@ -61,7 +63,7 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
 
         def call() -> Any:
             with torch.inference_mode():
-                logits = model(**given).logits
+                logits = logits_of(model(**given))
             if place.type == "cuda":
                 torch.cuda.synchronize(place)
             return logits

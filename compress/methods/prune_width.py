@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.errors import InputError, NoEffect
 from compress.models.families import family_of, why_not
-from compress.models.heads import check_reads_whole
+from compress.models.heads import check_reads_whole, logits_of
 from compress.models.layout import distinct_layers
 from compress.models.surgery import copy_of
 from compress.models.traits import why_not_cut
@@ -155,7 +155,7 @@ def _importances(
     size = 1 if importance == "fisher" else BATCH_SIZE
     batches, sums = sorted_batches(encoded.lengths, size), [torch.zeros(1)] * len(groups)
     for done, rows in enumerate(batches, 1):
-        logits = student(**on_device(encoded.batch(rows), device)).logits
+        logits = logits_of(student(**on_device(encoded.batch(rows), device)))
         targets = encoded.rules.collate(encoded, rows, logits.shape[1]).to(device)
         torch.autograd.backward(encoded.rules.loss(logits, targets, "sum"))
         if importance == "fisher":

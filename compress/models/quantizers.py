@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.heads import last_linear
 from compress.models.layout import encoder_layers, same_input
 
 LOWEST, QMAX = -128, 127  # of an activation; weights are symmetric, -127 to 127
@@ -225,10 +226,10 @@ def with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: boo
 
 def replace_with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: bool) -> None:
     """Put quantizing modules in the place of the Linears, but for the classifier, and embeddings; they keep the tensors."""
-    classifier = getattr(model, "classifier", None)
+    last = last_linear(model)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and child is not classifier:
+            if type(child) is nn.Linear and child is not last:
                 setattr(parent, name, QuantizedLinear(child, per_channel=per_channel, symmetric=symmetric))
             elif type(child) is nn.Embedding:
                 setattr(parent, name, QuantizedEmbedding(child))

@@ -27,6 +27,7 @@ from compress.methods import METHODS
 from compress.models.checkpoint.loading import load
 from compress.models.checkpoint.model_source import find_model
 from compress.models.checkpoint.saving import write_model
+from compress.models.heads import logits_of
 from compress.models.layout import parameter_count
 from compress.objectives import OBJECTIVES
 from compress.pipeline.cache import Cache
@@ -298,7 +299,7 @@ def _check_reload(model: PreTrainedModel, folder: Path, task: Task) -> None:
     batch = {name: torch.from_numpy(values) for name, values in encoded.batch(range(len(encoded))).items()}
     again = load(folder)
     with torch.inference_mode():
-        expected, actual = model.eval()(**batch).logits.numpy(), again(**batch).logits.numpy()
+        expected, actual = logits_of(model.eval()(**batch)).numpy(), logits_of(again(**batch)).numpy()
     worst = float(np.abs(expected - actual).max())
     if not worst <= TOLERANCE:
         raise CompressError(f"the model saved in {folder} answers differently when loaded again (largest error {worst:.2g}).")

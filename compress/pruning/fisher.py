@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.log import Progress, no_progress
 from compress.models.first_token import first_token_only
+from compress.models.heads import logits_of
 from compress.models.layout import distinct_layers, head_count, neuron_count
 from compress.pruning.gates import gated
 from compress.training.batches import sorted_batches
@@ -69,7 +70,7 @@ def gate_gradients(
         targets = encoded.rules.collate(encoded, indices, inputs["input_ids"].shape[1]).to(device)
         gates = [torch.ones(len(indices), count, device=device, requires_grad=True) for count in counts]
         with torch.enable_grad(), gated(model, gates[: len(layers)], gates[len(layers) :]), first_token_only(model):
-            loss = encoded.rules.loss(model(**inputs).logits, targets) * len(indices)
+            loss = encoded.rules.loss(logits_of(model(**inputs)), targets) * len(indices)
         gradients = torch.autograd.grad(loss, gates, allow_unused=True, materialize_grads=True)
         for total, gradient in zip(totals, gradients, strict=True):
             total[indices] = gradient.cpu()
@@ -103,7 +104,7 @@ def row_information(
             inputs = on_device(encoded.batch(indices), "cpu")
             targets = encoded.rules.collate(encoded, indices, inputs["input_ids"].shape[1])
             with torch.enable_grad():
-                loss = encoded.rules.loss(model(**inputs).logits, targets) * len(indices)
+                loss = encoded.rules.loss(logits_of(model(**inputs)), targets) * len(indices)
             outputs = [output for name in linears for _, output in calls[name]]
             gradients = iter(torch.autograd.grad(loss, outputs, allow_unused=True, materialize_grads=True))
             for name in linears:

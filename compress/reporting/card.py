@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,10 @@ from tokenizers import Tokenizer
 
 folder, labels = {folder!r}, {labels!r}
 tokenizer = Tokenizer.from_file(f"{{folder}}/tokenizer.json")
-tokenizer.enable_truncation({max_length})
 tokenizer.enable_padding()
 {opened}
 
-texts = ["the first sentence", "and a second one"]
-encodings = tokenizer.encode_batch(texts)
+{sample}
 columns = {{
     "input_ids": [encoding.ids for encoding in encodings],
     "attention_mask": [encoding.attention_mask for encoding in encodings],
@@ -271,15 +270,17 @@ def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
         text, example = _needs(run, known_to_transformers), ""
         runtime = _runtime(shipped)
         if runtime is not None and runtime.usage is not None:
-            usage = runtime.usage
+            usage, rules = runtime.usage, rules_of(run)
             example = EXAMPLE.format(
                 module=usage.module,
                 opened=usage.opened,
-                run=usage.run,
+                run=usage.run.replace("{names}", ", ".join(rules.head.outputs)).replace(
+                    "{outputs}", json.dumps(rules.head.outputs)
+                ),
                 folder=_place(run),
                 labels=labels,
-                max_length=int(length or 512),
-                printed=rules_of(run).snippet(labels),
+                sample=rules.sample(int(length or 512)),
+                printed=rules.snippet(labels),
             )
     else:
         steps = run.get("steps") or []

@@ -18,7 +18,7 @@ import numpy as np
 
 from compress.errors import InputError, first_line
 from compress.run_errors import refuse_out_of_memory, refuse_run
-from compress.runtimes.runtime import INPUTS, LOGITS, Kernels, Runtime, Session, Usage, Version
+from compress.runtimes.runtime import INPUTS, LOGITS, Kernels, Runtime, Session, Usage, Version, as_logits, outputs_among
 
 if TYPE_CHECKING:
     import onnx
@@ -90,21 +90,22 @@ def open_classifier(path: Path, *, threads: int = 0, device: str = "cpu", fused:
         fused: Let onnxruntime put operators together; off, they run as they are written.
     """
     session = open_session(path, threads=threads, device=device, spinning=threads > 0, fused=fused)
+    outputs = outputs_among([output.name for output in session.get_outputs()], path)
 
-    def prepare(batch: Batch) -> Callable[[], np.ndarray]:
+    def prepare(batch: Batch) -> Callable[[], list[np.ndarray]]:
         given = feeds(session, batch)
 
-        def call() -> np.ndarray:
+        def call() -> list[np.ndarray]:
             try:
-                logits: np.ndarray = session.run([LOGITS], given)[0]
+                arrays: list[np.ndarray] = session.run(outputs, given)
             except Exception as err:  # onnxruntime's errors have no common class of their own
                 refuse_run(err, path, batch)
-            return logits
+            return arrays
 
         return call
 
     def run(batch: Batch) -> dict[str, np.ndarray]:
-        return {LOGITS: np.asarray(prepare(batch)(), dtype=np.float32)}
+        return {LOGITS: as_logits(prepare(batch)())}
 
     return Session(run, shapes_of(session), kernels=lambda: kernels_of(path), prepare=prepare)
 
@@ -185,7 +186,7 @@ def providers(device: str) -> list[Any]:
 
 
 def check_inputs(session: onnxruntime.InferenceSession, path: Path) -> None:
-    """Raise InputError when a file asks for inputs that the toolkit cannot give, or has no `logits` of floats."""
+    """Raise InputError when a file asks for inputs that the toolkit cannot give, or has no answers of floats."""
     wrong = [
         f"{node.name} {node.type}" for node in session.get_inputs() if node.name not in INPUTS or node.type not in INTEGERS
     ]
@@ -193,12 +194,11 @@ def check_inputs(session: onnxruntime.InferenceSession, path: Path) -> None:
         raise InputError(
             f"{path} asks for {', '.join(wrong)}; allowed are integer inputs {', '.join(INPUTS)}. Export it again."
         )
-    if LOGITS not in [output.name for output in session.get_outputs()]:
-        given = ", ".join(output.name for output in session.get_outputs())
-        raise InputError(f"{path} gives {given}; an output called logits is needed. Export it again.")
-    kind = next(output.type for output in session.get_outputs() if output.name == LOGITS)
-    if kind not in FLOATS:
-        raise InputError(f"{path} gives logits as {kind}; allowed: {', '.join(FLOATS)}. Export it again.")
+    answers = outputs_among([output.name for output in session.get_outputs()], path)
+    kinds = {output.name: output.type for output in session.get_outputs()}
+    for name in answers:
+        if kinds[name] not in FLOATS:
+            raise InputError(f"{path} gives {name} as {kinds[name]}; allowed: {', '.join(FLOATS)}. Export it again.")
 
 
 def feeds(session: onnxruntime.InferenceSession, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -271,7 +271,7 @@ RUNTIME = Runtime(
         module="onnxruntime",
         opened='session = onnxruntime.InferenceSession(f"{folder}/model.onnx", providers=["CPUExecutionProvider"])',
         run="inputs = {item.name: np.array(columns[item.name], dtype=np.int64) for item in session.get_inputs()}\n"
-        'logits = session.run(["logits"], inputs)[0]',
+        "[{names}] = session.run({outputs}, inputs)",
         loaded_by="optimum's `ORTModelFor{architecture}` and transformers' `ExportedModel`",
     ),
     tag="onnxruntime",

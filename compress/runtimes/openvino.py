@@ -14,7 +14,7 @@ import numpy as np
 
 from compress.errors import InputError, last_line
 from compress.run_errors import refuse_run
-from compress.runtimes.runtime import INPUTS, LOGITS, Dimensions, Kernels, Runtime, Session, Usage
+from compress.runtimes.runtime import INPUTS, LOGITS, Dimensions, Kernels, Runtime, Session, Usage, as_logits, outputs_among
 
 if TYPE_CHECKING:
     from compress.runtimes.runtime import Batch
@@ -41,16 +41,17 @@ def open_openvino(path: Path, *, threads: int = 0, device: str = "cpu", precisio
     """
     compiled = compiled_for_cpu(path, threads=threads, precision=precision)
     wanted = [port.get_any_name() for port in compiled.inputs]
-    _check_ends(compiled, wanted, path)
+    outputs = _check_ends(compiled, wanted, path)
     request = compiled.create_infer_request()
 
     def run(batch: Batch) -> dict[str, np.ndarray]:
         ids = batch["input_ids"]
         given = {name: np.ascontiguousarray(batch.get(name, np.zeros_like(ids)), dtype=np.int64) for name in wanted}
         try:
-            return {LOGITS: np.array(request.infer(given)[LOGITS], dtype=np.float32)}
+            answers = request.infer(given)
         except Exception as err:  # openvino raises RuntimeError for everything
             refuse_run(err, path, batch)
+        return {LOGITS: as_logits([np.array(answers[name]) for name in outputs])}
 
     return Session(run, shapes_of(compiled), kernels=lambda: kernels_of(operators_of(compiled), path))
 
@@ -116,19 +117,19 @@ def compiled_for_cpu(path: Path, *, threads: int = 0, precision: str = "auto") -
         raise InputError(f"{path} cannot be loaded by OpenVINO: {last_line(err)}. Export the model again.") from err
 
 
-def _check_ends(compiled: Any, wanted: list[str], path: Path) -> None:
+def _check_ends(compiled: Any, wanted: list[str], path: Path) -> tuple[str, ...]:
     unknown = [name for name in wanted if name not in INPUTS]
     if unknown:
         raise InputError(f"{path} asks for {', '.join(unknown)}; allowed are inputs {', '.join(INPUTS)}. Export it again.")
-    given = [name for port in compiled.outputs for name in port.get_names()]
-    if "logits" not in given:
-        raise InputError(f"{path} gives {', '.join(given)}; an output called logits is needed. Export it again.")
-    kind = next(port.element_type for port in compiled.outputs if "logits" in port.get_names())
-    if not kind.is_real():
-        raise InputError(f"{path} gives logits as {kind.get_type_name()}; floats are needed. Export it again.")
+    kinds = {name: node.element_type for node in compiled.outputs for name in node.get_names()}
+    answers = outputs_among(list(kinds), path)
+    for name in answers:
+        if not kinds[name].is_real():
+            raise InputError(f"{path} gives {name} as {kinds[name].get_type_name()}; floats are needed. Export it again.")
     fixed = [port.get_any_name() for port in compiled.inputs if not all(size.is_dynamic for size in port.partial_shape)]
     if fixed:
         raise InputError(f"{path} fixes the batch or the length of {', '.join(fixed)}; export it with both of them free.")
+    return answers
 
 
 def _described(node: Any) -> tuple[str, str, str]:
@@ -154,6 +155,6 @@ RUNTIME = Runtime(
         module="openvino",
         opened='model = openvino.Core().compile_model(f"{folder}/model.onnx", "CPU")',
         run="inputs = {item.any_name: np.array(columns[item.any_name], dtype=np.int64) for item in model.inputs}\n"
-        'logits = model(inputs)["logits"]',
+        "answers = model(inputs)\n[{names}] = (answers[name] for name in {outputs})",
     ),
 )

@@ -23,6 +23,7 @@ TASKS = with_plugins(
         "multi-label-classification": "compress.tasks.multi_label_classification",
         "regression": "compress.tasks.regression",
         "token-classification": "compress.tasks.token_classification",
+        "question-answering": "compress.tasks.question_answering",
     },
 )
 

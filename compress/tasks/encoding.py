@@ -118,6 +118,11 @@ class Gathered:
             self.rows[self.starts[index] : self.starts[index + 1]] = outputs[row, places[index]]
 
 
+def row_counts(outputs: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+    """How many rows `rows_of` takes of each example, (batch,)."""
+    return attention_mask.sum(axis=1) if outputs.ndim == 3 else np.ones(len(outputs), dtype=np.int64)
+
+
 def rows_of(outputs: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
     """Every row of a batch's outputs that belongs to a text or to a token that is no padding, (rows, outputs)."""
     return outputs[attention_mask.astype(bool)] if outputs.ndim == 3 else outputs

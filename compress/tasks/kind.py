@@ -45,8 +45,6 @@ class TaskKind(Protocol):
     """What a target is called: "label" or "score"."""
     readers: Mapping[str, Reader]
     """Of files that it alone reads, by the ending of their names."""
-    settles: bool
-    """Whether something is chosen on the selection part, by `settle`."""
     unit: str
     """What has an answer: "examples" or "tokens"."""
     pipeline_tag: str
@@ -114,14 +112,18 @@ class TaskKind(Protocol):
     def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compute the root mean square of the differences of answers over that of what the first ones say."""
 
-    def flips(self, baseline: np.ndarray, answers: np.ndarray) -> np.ndarray:
-        """Tell of each row whether the second answer is another one than the first, (rows,)."""
+    def flips(self, baseline: np.ndarray, answers: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+        """Tell of each answer whether the second one is another than the first, (answers,): one for each row, or for each
+        example where rows answer together. `lengths` are the rows of each example; None is one."""
+
+    def settles(self, split: Split) -> bool:
+        """Tell whether something is chosen on such a selection part, by `settle`."""
 
     def settle(self, answers: np.ndarray, targets: Any) -> tuple[float, ...]:
         """Choose what turns outputs into answers, such as a threshold for each, on the selection part; empty where nothing is
         to be chosen."""
 
-    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
         """Move answers so that what was chosen is where they turn; the scores below read such answers."""
 
     def score(self, answers: np.ndarray, targets: Any, metric: str) -> dict[str, float]:
@@ -156,8 +158,11 @@ class TaskKind(Protocol):
     def sentence(self, names: Sequence[str]) -> str:
         """Say what a model for the task does, for its card: "text classifier that tells a and b apart"."""
 
+    def sample(self, max_length: int) -> str:
+        """Write the lines of the card's example that make `encodings` of something to read, with `tokenizer`."""
+
     def snippet(self, names: Sequence[str]) -> str:
-        """Write the last lines of the card's example in Python, which print what `logits` say of `texts`."""
+        """Write the last lines of the card's example in Python, which print what the outputs say."""
 
 
 def read_rows(rules: TaskKind, path: Path, columns: Mapping[str, str], quoting: str | None = None) -> Rows:

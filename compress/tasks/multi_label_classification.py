@@ -155,7 +155,6 @@ class MultiLabelClassification:
     metrics: tuple[str, ...] = ("micro_f1", "macro_f1")
     known = KNOWN
     readers: Mapping[str, Reader] = NO_READERS
-    settles = True
     unit = "examples"
     noun = "answer"
     pipeline_tag = "text-classification"
@@ -257,15 +256,19 @@ class MultiLabelClassification:
         """Compare with the spread of each label's logits over the examples."""
         return texts.relative_error(baseline, answers, baseline.mean(axis=0, keepdims=True))
 
-    def flips(self, baseline: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    def flips(self, baseline: np.ndarray, answers: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Tell of each example whether a label comes or goes."""
         return np.asarray(((baseline > 0) != (answers > 0)).any(axis=1))
+
+    def settles(self, split: Split) -> bool:
+        """Choose thresholds, wherever there are examples."""
+        return len(split) > 0
 
     def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
         """Choose each label's threshold, a probability, for its best F1; between two answers, so that neither is at it."""
         return tuple(_threshold(logits, true) for logits, true in zip(answers.T, targets.T, strict=True))
 
-    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
         """Move each label's logits so that its threshold is 0."""
         if not chosen:
             return answers
@@ -326,6 +329,10 @@ class MultiLabelClassification:
     def sentence(self, names: Sequence[str]) -> str:
         """Name the labels."""
         return f"text classifier that gives a text any of {texts.listed(names)}"
+
+    def sample(self, max_length: int) -> str:
+        """Read two texts."""
+        return texts.sample(max_length)
 
     def snippet(self, names: Sequence[str]) -> str:
         """Print the labels above their thresholds."""

@@ -85,7 +85,6 @@ class Regression:
     metrics: tuple[str, ...] = ("pearson", "spearman")
     known = KNOWN
     readers: Mapping[str, Reader] = NO_READERS
-    settles = False
     unit = "examples"
     noun = "score"
     pipeline_tag = "text-classification"
@@ -177,15 +176,19 @@ class Regression:
         """Compare with the spread of the scores."""
         return texts.relative_error(baseline, answers, baseline.mean())
 
-    def flips(self, baseline: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    def flips(self, baseline: np.ndarray, answers: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Tell of each example whether its score moves by more than a quarter of the scores' standard deviation."""
         return np.asarray(np.abs(answers - baseline)[:, 0] > NOTICEABLE * max(float(baseline.std()), 1e-12))
 
-    def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
+    def settles(self, split: Split) -> bool:
         """Choose nothing: the output is the answer."""
+        return False
+
+    def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
+        """Choose nothing."""
         return ()
 
-    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
         """Leave the answers."""
         return answers
 
@@ -245,6 +248,10 @@ class Regression:
     def sentence(self, names: Sequence[str]) -> str:
         """Say what comes out."""
         return "model that gives a text, or a pair of texts, a score"
+
+    def sample(self, max_length: int) -> str:
+        """Read two texts."""
+        return texts.sample(max_length)
 
     def snippet(self, names: Sequence[str]) -> str:
         """Print the scores."""

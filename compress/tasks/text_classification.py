@@ -44,7 +44,6 @@ class TextClassification:
     metrics: tuple[str, ...] = ("accuracy", "f1")
     known = SETS
     readers: Mapping[str, Reader] = NO_READERS
-    settles = False
     unit = "examples"
     noun = "label"
     pipeline_tag = "text-classification"
@@ -130,15 +129,19 @@ class TextClassification:
         """Compare with the spread of each example's logits, whose mean says nothing."""
         return texts.relative_error(baseline, answers, baseline.mean(axis=1, keepdims=True))
 
-    def flips(self, baseline: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    def flips(self, baseline: np.ndarray, answers: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Compare the labels."""
         return np.asarray(baseline.argmax(1) != answers.argmax(1))
 
-    def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
+    def settles(self, split: Split) -> bool:
         """Choose nothing: the largest output is the answer."""
+        return False
+
+    def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
+        """Choose nothing."""
         return ()
 
-    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
         """Leave the answers."""
         return answers
 
@@ -212,6 +215,10 @@ class TextClassification:
     def sentence(self, names: Sequence[str]) -> str:
         """Name the labels."""
         return f"text classifier that tells {texts.listed(names)} apart" if names else "text classifier"
+
+    def sample(self, max_length: int) -> str:
+        """Read two texts."""
+        return texts.sample(max_length)
 
     def snippet(self, names: Sequence[str]) -> str:
         """Print each text's label."""

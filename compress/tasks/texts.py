@@ -53,6 +53,14 @@ def shown(split: Split, index: int) -> dict[str, str | None]:
     }
 
 
+def sample(max_length: int) -> str:
+    """Lines of an example that reads texts, each cut at its end."""
+    return (
+        f'tokenizer.enable_truncation({max_length})\ntexts = ["the first sentence", "and a second one"]\n'
+        "encodings = tokenizer.encode_batch(texts)"
+    )
+
+
 def listed(names: Sequence[Any]) -> str:
     """Names in a sentence of a card."""
     shown = [record.markdown_text(name) for name in names]

@@ -122,7 +122,6 @@ class TokenClassification:
     metrics: tuple[str, ...] = ("f1", "accuracy")
     known = KNOWN
     readers: Mapping[str, Reader] = {".conll": read_conll, ".conllu": read_conllu, ".bio": read_conll, ".iob": read_conll}
-    settles = False
     unit = "tokens"
     noun = "label"
     pipeline_tag = NAME
@@ -255,15 +254,19 @@ class TokenClassification:
         """Compare with the spread of each word's logits, whose mean says nothing."""
         return texts.relative_error(baseline, answers, baseline.mean(axis=1, keepdims=True))
 
-    def flips(self, baseline: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    def flips(self, baseline: np.ndarray, answers: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Compare the tags."""
         return np.asarray(baseline.argmax(1) != answers.argmax(1))
 
-    def settle(self, answers: np.ndarray, targets: WordLabels) -> tuple[float, ...]:
+    def settles(self, split: Split) -> bool:
         """Choose nothing: the largest output is the answer."""
+        return False
+
+    def settle(self, answers: np.ndarray, targets: WordLabels) -> tuple[float, ...]:
+        """Choose nothing."""
         return ()
 
-    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
         """Leave the answers."""
         return answers
 
@@ -339,6 +342,10 @@ class TokenClassification:
         """Name the entities, or the tags."""
         types = types_of(names)
         return f"tagger of {'entities' if types else 'words'}: {texts.listed(types or names)}"
+
+    def sample(self, max_length: int) -> str:
+        """Read two texts."""
+        return texts.sample(max_length)
 
     def snippet(self, names: Sequence[str]) -> str:
         """Print the entities with the characters that they stand at, or each word with its tag."""

@@ -23,6 +23,7 @@ from compress.models.attention.kernel import attention_kernel
 from compress.models.checkpoint.fingerprint import fingerprint
 from compress.models.dropout import sixteen_bits
 from compress.models.first_token import first_token_only
+from compress.models.heads import logits_of
 from compress.models.layout import encoder_layers
 from compress.models.states import recorded, whole_last_layer
 from compress.models.surgery import copy_of
@@ -284,7 +285,7 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
     batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, rules)
     with training.accelerator.autocast():
         with recorded(training.student, goal.states) as states:
-            student = Outputs(training.model(**inputs).logits, states)
+            student = Outputs(logits_of(training.model(**inputs)), states)
         if goal.teacher is not None:
             whole = {**inputs, "input_ids": training.token_ids[inputs["input_ids"]]}  # the teacher's word table is not cut
             teacher = goal.teacher.outputs(indices, whole)

@@ -131,7 +131,7 @@ def test_a_threshold_gives_its_label_the_best_f1_and_stands_between_two_answers(
     best = max(f1_score(true, logits >= logit) for logit in logits)
     assert f1_score(true, logits > at) == pytest.approx(best)
     assert abs(logits - at).min() > 1e-6
-    moved = KIND.settled(logits[:, None], [threshold])
+    moved = KIND.settled(logits[:, None], [threshold], None)
     assert ((moved[:, 0] > 0) == (logits > at)).all()
 
 
@@ -139,8 +139,8 @@ def test_rare_labels_keep_one_half_and_nothing_chosen_moves_nothing() -> None:
     answers = np.array([[3.0], [-1.0], [2.0]], dtype=np.float32)
     assert KIND.settle(answers, np.array([[1], [0], [0]], dtype=np.float32)) == (0.5,)
     assert KIND.settle(answers[:0], np.zeros((0, 1), dtype=np.float32)) == (0.5,)
-    assert (KIND.settled(answers, (0.5,)) == answers).all()
-    assert KIND.settled(answers, ()) is answers
+    assert (KIND.settled(answers, (0.5,), None) == answers).all()
+    assert KIND.settled(answers, (), None) is answers
 
 
 def test_a_model_that_knows_nothing_is_refused_unless_it_is_trained() -> None:

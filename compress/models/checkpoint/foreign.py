@@ -14,7 +14,7 @@ from compress.errors import InputError, cut, shown
 from compress.models.checkpoint.json_file import read_object, why_absent
 from compress.models.families import KNOWN
 from compress.models.families.family import EncoderFree, Family
-from compress.models.head import REGRESSION, SEQUENCE, TOKENS, Head
+from compress.models.head import REGRESSION, SEQUENCE, SPANS, TOKENS, Head
 
 CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
 AUTO_CLASSES = {
@@ -33,7 +33,7 @@ OTHER_HEADS = {
     "QuestionAnswering": "finds the answer to a question in a text",
     "MultipleChoice": "chooses one of several texts",
 }
-SUPPORTED = {SEQUENCE: "labels of a whole text", TOKENS: "labels of each token"}
+SUPPORTED = {SEQUENCE: "labels of a whole text", TOKENS: "labels of each token", SPANS: "answers to questions"}
 QUANTIZED = {
     "bitsandbytes": (
         ".SCB",

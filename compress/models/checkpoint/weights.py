@@ -119,7 +119,7 @@ def renamed(
     if isinstance(family, EncoderFree):
         return dict(weights)
     tensors = {}
-    own = family.head if architecture == SEQUENCE else family.token_head
+    own = family.head_weights(architecture)
     others = tuple(set(family.head) - set(own))
     for name, tensor in weights.items():
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

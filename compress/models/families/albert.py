@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import (
     AlbertConfig,
+    AlbertForQuestionAnswering,
     AlbertForSequenceClassification,
     AlbertForTokenClassification,
     PreTrainedModel,
@@ -18,7 +19,7 @@ from transformers.models.albert.modeling_albert import AlbertLayer
 from compress.errors import InputError
 from compress.models.families import family_of
 from compress.models.families.family import Family, Student
-from compress.models.head import SEQUENCE, TOKENS
+from compress.models.head import SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import InitFromTeacher, copy_head, project_layers, state_basis, table_basis
 from compress.models.layout import distinct_layers, encoder_layers
 from compress.models.principal import fit_norms, observe, project_embeddings, project_head, regression
@@ -154,7 +155,11 @@ def as_albert(model: PreTrainedModel, groups: int) -> PreTrainedModel:
 
 FAMILY = Family(
     config=AlbertConfig,
-    classes={SEQUENCE: AlbertForSequenceClassification, TOKENS: AlbertForTokenClassification},
+    classes={
+        SEQUENCE: AlbertForSequenceClassification,
+        TOKENS: AlbertForTokenClassification,
+        SPANS: AlbertForQuestionAnswering,
+    },
     layer=AlbertLayer,
     layers="encoder.albert_layer_groups",
     attention="attention",

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertForTokenClassification
+from transformers import (
+    DistilBertConfig,
+    DistilBertForQuestionAnswering,
+    DistilBertForSequenceClassification,
+    DistilBertForTokenClassification,
+)
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 
 from compress.models.families.family import Family, Student
-from compress.models.head import SEQUENCE, TOKENS
+from compress.models.head import SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import begin_like_bert
 from compress.models.students import StudentShape
 
@@ -37,7 +42,11 @@ def _values(config: Any, shape: StudentShape) -> dict[str, Any]:
 
 FAMILY = Family(
     config=DistilBertConfig,
-    classes={SEQUENCE: DistilBertForSequenceClassification, TOKENS: DistilBertForTokenClassification},
+    classes={
+        SEQUENCE: DistilBertForSequenceClassification,
+        TOKENS: DistilBertForTokenClassification,
+        SPANS: DistilBertForQuestionAnswering,
+    },
     layer=TransformerBlock,
     layers="transformer.layer",
     attention="attention",

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import (
     MobileBertConfig,
+    MobileBertForQuestionAnswering,
     MobileBertForSequenceClassification,
     MobileBertForTokenClassification,
     PreTrainedModel,
@@ -14,7 +15,7 @@ from transformers import (
 from transformers.models.mobilebert.modeling_mobilebert import MobileBertLayer
 
 from compress.models.families.family import Family, Student
-from compress.models.head import SEQUENCE, TOKENS
+from compress.models.head import SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import InitFromTeacher, state_basis, table_basis
 from compress.models.principal import fit_norms
 from compress.models.students import StudentShape, embedding_tables, write_embeddings
@@ -55,7 +56,11 @@ def _values(config: Any, shape: StudentShape) -> dict[str, Any]:
 
 FAMILY = Family(
     config=MobileBertConfig,
-    classes={SEQUENCE: MobileBertForSequenceClassification, TOKENS: MobileBertForTokenClassification},
+    classes={
+        SEQUENCE: MobileBertForSequenceClassification,
+        TOKENS: MobileBertForTokenClassification,
+        SPANS: MobileBertForQuestionAnswering,
+    },
     layer=MobileBertLayer,
     layers="encoder.layer",
     attention="attention.self",

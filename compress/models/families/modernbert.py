@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from transformers import (
     ModernBertConfig,
+    ModernBertForQuestionAnswering,
     ModernBertForSequenceClassification,
     ModernBertForTokenClassification,
     PreTrainedModel,
@@ -18,7 +19,7 @@ from transformers.models.modernbert.modeling_modernbert import ModernBertEncoder
 
 from compress.errors import InputError
 from compress.models.families.family import Family
-from compress.models.head import SEQUENCE, TOKENS
+from compress.models.head import SEQUENCE, SPANS, TOKENS
 
 FULL, WINDOW = "full_attention", "sliding_attention"
 
@@ -62,7 +63,11 @@ def _check(config: Any) -> str | None:
 
 FAMILY = Family(
     config=ModernBertConfig,
-    classes={SEQUENCE: ModernBertForSequenceClassification, TOKENS: ModernBertForTokenClassification},
+    classes={
+        SEQUENCE: ModernBertForSequenceClassification,
+        TOKENS: ModernBertForTokenClassification,
+        SPANS: ModernBertForQuestionAnswering,
+    },
     layer=ModernBertEncoderLayer,
     layers="layers",
     attention="attn",
@@ -77,6 +82,7 @@ FAMILY = Family(
     fused={"attn.Wqkv": ("query", "key", "value"), "mlp.Wi": ("value", "gate")},
     head=("classifier.", "head."),
     token_head=("classifier.", "head."),
+    span_linear="classifier",
     base_parts=("final_norm.",),
     mark="embeddings.tok_embeddings.weight",
     heads=None,

@@ -18,6 +18,7 @@ import torch
 from onnx_ir import convenience
 
 from compress.errors import CompressError
+from compress.models.head import LAST_LINEARS
 from compress.models.quantizers import QuantizedLinear
 from compress.targets.onnx.graph import SCOPES, sweep
 
@@ -66,7 +67,7 @@ class QuantParams:
         return (float(self.scale), self.zero, None if self.divisor is None else self.divisor.tobytes())
 
 
-def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> list[MatMul]:
+def products(model: ir.Model, *, left_out: Iterable[str] = LAST_LINEARS) -> list[MatMul]:
     """The products with a constant matrix, in the order of the graph, but for those of the modules left out.
 
     Every one is called by its module from now on, and its bias by that and ".bias", those left out too.
