@@ -36,13 +36,13 @@ def nncf(model: str, inputs: str, out: str) -> None:
             {name: file[f"{name}.{index}"] for name in ("input_ids", "attention_mask", "token_type_ids")}
             for index in range(len(file.files) // 3)
         ]
-    found = nncf.quantize(
+    quantized = nncf.quantize(
         openvino.Core().read_model(model),
         nncf.Dataset(batches),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(batches),
     )
-    openvino.save_model(found, out, compress_to_fp16=False)
+    openvino.save_model(quantized, out, compress_to_fp16=False)
 
 
 def serve() -> None:
@@ -55,8 +55,8 @@ def serve() -> None:
         with np.load(request["batches"]) as file:
             names = ("input_ids", "attention_mask", "token_type_ids")
             count = len(file.files) // 3
-            found = [call({name: file[f"{name}.{index}"] for name in names}) for index in range(count)]
-        np.save(request["answers"], np.concatenate(found))
+            logits = [call({name: file[f"{name}.{index}"] for name in names}) for index in range(count)]
+        np.save(request["answers"], np.concatenate(logits))
         answer: dict[str, Any] = {}
     else:
         from compress.benchmark.worker import random_inputs, time_calls
@@ -102,7 +102,7 @@ def _onnxruntime(request: dict[str, Any]) -> Callable[[dict[str, np.ndarray]], n
     options.intra_op_num_threads = request["threads"]
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(request["path"], options, providers=["CPUExecutionProvider"])
-    wanted = [one.name for one in session.get_inputs()]
+    wanted = [node.name for node in session.get_inputs()]
     return lambda inputs: np.asarray(session.run(["logits"], {name: inputs[name] for name in wanted})[0], dtype=np.float32)
 
 
@@ -114,7 +114,7 @@ def _openvino(request: dict[str, Any]) -> Callable[[dict[str, np.ndarray]], np.n
         settings["INFERENCE_PRECISION_HINT"] = request["how"]
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(request["path"]), "CPU", settings)
-    asked, wanted = compiled.create_infer_request(), [one.get_any_name() for one in compiled.inputs]
+    asked, wanted = compiled.create_infer_request(), [port.get_any_name() for port in compiled.inputs]
     return lambda inputs: np.array(asked.infer({name: inputs[name] for name in wanted})["logits"], dtype=np.float32)
 
 

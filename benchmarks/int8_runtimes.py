@@ -59,21 +59,21 @@ def main() -> None:
     task = cp.task("sst2", data_dir=arguments.data_dir)
     model = cp.load(arguments.model)
     subjects = _subjects(arguments, work, model, task)
-    rows = {one.name: _accuracy(one, task, model, work) for one in subjects}
+    rows = {subject.name: _accuracy(subject, task, model, work) for subject in subjects}
     _compare(rows)
-    timed = [one for one in subjects if one.is_timed]
+    timed = [subject for subject in subjects if subject.is_timed]
     vocabulary = model.config.vocab_size
-    samples = {one.name: {threads: [[] for _ in SHAPES] for threads in arguments.threads} for one in timed}
+    samples = {subject.name: {threads: [[] for _ in SHAPES] for threads in arguments.threads} for subject in timed}
     for round_ in range(arguments.rounds):
         turn = round_ % len(timed)
         for threads in arguments.threads:
-            for one in timed[turn:] + timed[:turn]:
+            for subject in timed[turn:] + timed[:turn]:
                 request = {"vocabulary": vocabulary, "shapes": SHAPES, "samples": 40, "seconds": 0.6, "seed": SEED}
-                found = _asked(one, threads, request)["samples"]
-                for kept, taken in zip(samples[one.name][threads], found, strict=True):
+                blocks = _asked(subject, threads, request)["samples"]
+                for kept, taken in zip(samples[subject.name][threads], blocks, strict=True):
                     kept += taken
         print(f"round {round_ + 1} of {arguments.rounds} is done", flush=True)
-    for name, found in samples.items():
+    for name, by_threads in samples.items():
         rows[name]["latency"] = [
             {
                 "batch": batch,
@@ -83,7 +83,7 @@ def main() -> None:
                 "p95_ms": percentile(taken, 95),
                 "samples": taken,
             }
-            for threads, lists in found.items()
+            for threads, lists in by_threads.items()
             for (batch, length), taken in zip(SHAPES, lists, strict=True)
         ]
     peak = statistics.median(_peak_gops() for _ in range(5))
@@ -179,10 +179,10 @@ def _environment(folder: Path, packages: Sequence[str], *, pinned: bool = True) 
 
 def _run(command: Sequence[str], request: dict[str, Any] | None = None, threads: int | None = None) -> str:
     pinned = {} if threads is None else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    told = json.dumps(request) if request else None
+    payload = json.dumps(request) if request else None
     ended = subprocess.run(
         command,
-        input=told,
+        input=payload,
         capture_output=True,
         text=True,
         check=False,
@@ -214,7 +214,7 @@ def _accuracy(subject: Subject, task: Any, model: Any, work: Path) -> dict[str, 
     """The answers to every sentence alone, and what changes when it stands in a padded batch."""
     encoded = task.encode(task.evaluation.require("evaluation"), model.tokenizer)
     count, longest = len(encoded), int(max(encoded.lengths))
-    found = []
+    logits = []
     for name, batches in (
         ("alone", [encoded.batch([index]) for index in range(count)]),
         (
@@ -224,8 +224,8 @@ def _accuracy(subject: Subject, task: Any, model: Any, work: Path) -> dict[str, 
     ):
         _write_batches(work / f"{name}.npz", batches)
         _asked(subject, 2, {"batches": str(work / f"{name}.npz"), "answers": str(work / "answers.npy")})
-        found.append(np.load(work / "answers.npy"))
-    right = found[0].argmax(1) == encoded.labels
+        logits.append(np.load(work / "answers.npy"))
+    right = logits[0].argmax(1) == encoded.labels
     files = [subject.path] if subject.path.is_file() else sorted(subject.path.glob("*.safetensors"))
     files += [subject.path.with_suffix(".bin")] if subject.path.suffix == ".xml" else []
     print(f"{subject.name}: {right.mean():.4f}", flush=True)
@@ -235,15 +235,15 @@ def _accuracy(subject: Subject, task: Any, model: Any, work: Path) -> dict[str, 
         "ci95": list(wilson_interval(int(right.sum()), count)),
         "right": right.tolist(),
         "size_bytes": sum(file.stat().st_size for file in files),
-        "invariance_flips": int((found[0].argmax(1) != found[1].argmax(1)).sum()),
-        "largest_change": float(np.abs(found[0] - found[1]).max()),
+        "invariance_flips": int((logits[0].argmax(1) != logits[1].argmax(1)).sum()),
+        "largest_change": float(np.abs(logits[0] - logits[1]).max()),
     }
 
 
 def _compare(rows: dict[str, dict[str, Any]]) -> None:
-    told = np.array(rows["torch float32"]["right"])
+    baseline = np.array(rows["torch float32"]["right"])
     for row in rows.values():
-        lost, won, total = paired_counts(told, np.array(row.pop("right")))
+        lost, won, total = paired_counts(baseline, np.array(row.pop("right")))
         row["drop"] = {"value": (lost - won) / total, "ci95": list(paired_drop_interval(lost, won, total))}
 
 
@@ -258,8 +258,8 @@ def _peak_gops() -> float:
     size = 1024
     weight = numpy_helper.from_array(np.random.default_rng(0).integers(-127, 127, (size, size)).astype(np.int8), "w")
     given = helper.make_tensor_value_info("x", TensorProto.UINT8, [size, size])
-    told = helper.make_tensor_value_info("y", TensorProto.INT32, [size, size])
-    graph = helper.make_graph([helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "peak", [given], [told], [weight])
+    output = helper.make_tensor_value_info("y", TensorProto.INT32, [size, size])
+    graph = helper.make_graph([helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "peak", [given], [output], [weight])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(proto)
     options = onnxruntime.SessionOptions()
@@ -276,14 +276,14 @@ def _peak_gops() -> float:
 
 def _peer_versions(work: Path) -> dict[str, str]:
     code = "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in %r}))"
-    found = {}
+    installed = {}
     for folder, names in (("peers", ["nncf", "torchao"]), ("optimum", ["optimum", "optimum-onnx"])):
-        found |= json.loads(_run([str(work / folder / "bin" / "python"), "-c", code % names]))
-    return found
+        installed |= json.loads(_run([str(work / folder / "bin" / "python"), "-c", code % names]))
+    return installed
 
 
 def _middle(row: dict[str, Any], threads: int) -> dict[tuple[int, int], float]:
-    return {(one["batch"], one["length"]): one["p50_ms"] for one in row["latency"] if one["threads"] == threads}
+    return {(timing["batch"], timing["length"]): timing["p50_ms"] for timing in row["latency"] if timing["threads"] == threads}
 
 
 def _bars(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -331,11 +331,11 @@ def _tell(content: dict[str, Any]) -> None:
     peak = content["integer_peak_gops"]
     for name in ("onnxruntime-cpu-int8, static", "openvino-cpu-int8"):
         own = _middle(rows[name], 1)
-        told = ", ".join(
+        ratios = ", ".join(
             f"{batch} x {length}: {own[batch, length] / (2 * content['macs'][f'{batch}x{length}'] / peak / 1e6):.2f}"
             for batch, length in SHAPES
         )
-        print(f"{name}: times the time of its multiply-adds at the measured integer peak ({peak:.0f} GOP/s): {told}")
+        print(f"{name}: times the time of its multiply-adds at the measured integer peak ({peak:.0f} GOP/s): {ratios}")
     for bar in content["bars"]:
         print(f"{'reached' if bar['reached'] else 'MISSED'}: {bar['name']}: {bar['value']:.4g}, asked {bar['limit']:g}")
 

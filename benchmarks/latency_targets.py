@@ -67,7 +67,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _rows(model: Any, task: Any, setting: Setting, speedups: tuple[float, ...]) -> list[dict[str, Any]]:
-    told, pruned = {}, {"dense": model}
+    latencies, pruned = {}, {"dense": model}
     with tempfile.TemporaryDirectory() as folder:
         for speedup in speedups:
             run = StepContext(seed=SEED, answers=Path(folder))
@@ -81,7 +81,7 @@ def _rows(model: Any, task: Any, setting: Setting, speedups: tuple[float, ...]) 
                 threads=setting.threads,
                 run=run,
             )
-            told[speedup] = run.facts["latency"]
+            latencies[speedup] = run.facts["latency"]
     taken = model_times(pruned, task, setting)
     rows = []
     for speedup in speedups:
@@ -92,7 +92,7 @@ def _rows(model: Any, task: Any, setting: Setting, speedups: tuple[float, ...]) 
                 "batch": setting.batch,
                 "length": setting.length,
                 "threads": setting.threads,
-                **told[speedup]["speedup"],
+                **latencies[speedup]["speedup"],
                 "measured_again": measured,
                 "is_within": abs(measured / speedup - 1) <= WITHIN,
                 "dense_ms": taken["dense"],

@@ -41,16 +41,16 @@ def main() -> None:
             f"--only {' '.join(sorted(unknown))}: {plan.name} has nothing of that name to leave out, but "
             f"{', '.join(dict.fromkeys(left for left, _, _ in every if left)) or 'nothing at all'}."
         )
-    found = [
-        _measured(name, one, arguments.cache)
-        for left, name, one in every
+    results = [
+        _measured(name, variant, arguments.cache)
+        for left, name, variant in every
         if not left or not arguments.only or left in arguments.only
     ]
-    whole = found[0]
-    for one in found:
-        one["lost"] = {name: whole["accuracy"][name] - value for name, value in one["accuracy"].items()}
-        shown = ", ".join(f"{name} {100 * value:.1f} %" for name, value in one["accuracy"].items())
-        print(f"{one['name']:48} {shown}", flush=True)
+    whole = results[0]
+    for result in results:
+        result["lost"] = {name: whole["accuracy"][name] - value for name, value in result["accuracy"].items()}
+        shown = ", ".join(f"{name} {100 * value:.1f} %" for name, value in result["accuracy"].items())
+        print(f"{result['name']:48} {shown}", flush=True)
     content = {
         "schema": 1,
         "script": "benchmarks/leave_one_out.py",
@@ -59,7 +59,7 @@ def main() -> None:
         "machine": machine(),
         "versions": versions(),
         "commit": commit(),
-        "variants": found,
+        "variants": results,
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"leave_one_out_{plan.name}.json"
@@ -102,13 +102,13 @@ def _measured(name: str, plan: Plan, cache: Path) -> dict[str, Any]:
     least = Benchmark(batch=(1,), length=(8,), threads=(1,), baseline=plan.benchmark.baseline, rounds=1, seconds=0.02)
     plan = replace(plan, benchmark=least, gates=Gates(allow_slower=True))
     with tempfile.TemporaryDirectory() as folder:
-        told = run(plan, RunOptions(Path(folder) / "out", cache=cache))
-    subjects = told["subjects"]
+        record = run(plan, RunOptions(Path(folder) / "out", cache=cache))
+    subjects = record["subjects"]
     return {
         "name": name,
-        "accuracy": {one["name"]: one["metrics"]["accuracy"] for one in subjects},
-        "ci95": {one["name"]: one["metrics_ci95"]["accuracy"] for one in subjects},
-        "steps": [{key: step[key] for key in ("name", "arguments", "key", "status")} for step in told["steps"]],
+        "accuracy": {subject["name"]: subject["metrics"]["accuracy"] for subject in subjects},
+        "ci95": {subject["name"]: subject["metrics_ci95"]["accuracy"] for subject in subjects},
+        "steps": [{key: step[key] for key in ("name", "arguments", "key", "status")} for step in record["steps"]],
     }
 
 

@@ -76,18 +76,18 @@ def main() -> None:
         room = Path(folder)
         subjects = (_on_cpu if device == "cpu" else _on_cuda)(room, max(lengths), arguments.only)
         print(f"{len(subjects)} subjects are there", flush=True)
-        found: dict[tuple[str, int], list[Timed]] = {}
+        timings: dict[tuple[str, int], list[Timed]] = {}
         for round_ in range(arguments.rounds):
             for turn in [[length] for length in lengths] if device == "cpu" else [lengths]:
                 for name, measure in subjects.items():
                     fitting = [length for length in turn if _fits(name, length)]
                     for length, taken in zip(fitting, measure(fitting) if fitting else (), strict=True):
-                        found.setdefault((name, length), []).append(taken)
+                        timings.setdefault((name, length), []).append(taken)
                 print(f"round {round_ + 1}: {', '.join(map(str, turn))} tokens timed", flush=True)
             for length in READ_LENGTHS if device == "cpu" and READ in arguments.only else ():
                 (taken,) = _in_process([length], "reader", room / READ / FILES[0])
-                found.setdefault((f"{READ}, segment by segment", length), []).append(taken)
-    rows = [_row(name, length, taken) for (name, length), taken in found.items()]
+                timings.setdefault((f"{READ}, segment by segment", length), []).append(taken)
+    rows = [_row(name, length, taken) for (name, length), taken in timings.items()]
     for row in rows:
         print(f"{row['length']:6} {row['name']:40} {row['p50_ms']:9.1f} ms {(row['peak_memory_bytes'] or 0) / 1e6:8.0f} MB")
     content = {
@@ -144,24 +144,24 @@ def _variants(longest: int, ways: Sequence[str]) -> dict[str, Any]:
 
 
 def _on_cpu(room: Path, longest: int, ways: Sequence[str]) -> dict[str, Measure]:
-    found: dict[str, Measure] = {}
-    for name, one in _variants(longest, ways).items():
+    measures: dict[str, Measure] = {}
+    for name, model in _variants(longest, ways).items():
         if name == DENSE:
-            saved = cp.save(one, room / name / "torch")
-            found |= {f"{name} ({how}), torch": _process(how, saved, "cpu") for how in ("eager", "fused")}
+            saved = cp.save(model, room / name / "torch")
+            measures |= {f"{name} ({how}), torch": _process(how, saved, "cpu") for how in ("eager", "fused")}
         for target in FILES:
             options: dict[str, Any] = {"precision": "float32"} if target == "openvino-cpu" else {"memory": name == READ}
-            shipped = cp.export(one, room / name / target, target=target, task=_task(), **options)
-            found[f"{name}, {target}"] = _worker(subject_of(shipped.path))
-    return found | _theirs_of(ways, "cpu")
+            shipped = cp.export(model, room / name / target, target=target, task=_task(), **options)
+            measures[f"{name}, {target}"] = _worker(subject_of(shipped.path))
+    return measures | _theirs_of(ways, "cpu")
 
 
 def _on_cuda(room: Path, longest: int, ways: Sequence[str]) -> dict[str, Measure]:
-    found = {
-        f"{name}, torch": _process("flash" if name == DENSE else "fused", cp.save(one, room / name), "cuda")
-        for name, one in _variants(longest, ways).items()
+    measures = {
+        f"{name}, torch": _process("flash" if name == DENSE else "fused", cp.save(model, room / name), "cuda")
+        for name, model in _variants(longest, ways).items()
     }
-    return found | _theirs_of(ways, "cuda")
+    return measures | _theirs_of(ways, "cuda")
 
 
 def _theirs_of(ways: Sequence[str], device: str) -> dict[str, Measure]:

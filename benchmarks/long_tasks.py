@@ -48,8 +48,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("spawn")) as pool:
         asked = [pool.submit(_measured, data, seed, device) for data, seed in product(arguments.data, arguments.seeds)]
-        for one in as_completed(asked):
-            rows = sorted([*rows, *one.result()], key=lambda row: (row["data"], KINDS.index(row["kind"]), row["seed"]))
+        for future in as_completed(asked):
+            rows = sorted([*rows, *future.result()], key=lambda row: (row["data"], KINDS.index(row["kind"]), row["seed"]))
             content = {
                 "schema": 1,
                 "script": "benchmarks/long_tasks.py",
@@ -89,14 +89,14 @@ def _measured(data: str, seed: int, device: str) -> list[dict[str, Any]]:
             execute_steps(execution, start)
             model = execution.last.model()
             read = task.up_to(model.config.max_position_embeddings)
-            found = answers[kind] = predict(model.to(device), read.encode(read.evaluation, model.tokenizer), device)
+            logits = answers[kind] = predict(model.to(device), read.encode(read.evaluation, model.tokenizer), device)
             rows.append(
                 {
                     "data": data,
                     "kind": kind,
                     "seed": seed,
-                    **task.rules.judge(found, labels, task.metric),
-                    **task.rules.compare(answers[DENSE], found, labels, task.metric),
+                    **task.rules.judge(logits, labels, task.metric),
+                    **task.rules.compare(answers[DENSE], logits, labels, task.metric),
                     "examples": len(labels),
                     "seconds": round(sum(step["seconds"] for step in execution.records if step["status"] == "computed"), 1),
                 }
@@ -107,22 +107,22 @@ def _measured(data: str, seed: int, device: str) -> list[dict[str, Any]]:
 
 def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """For each set and kind the mean over the seeds, how far the seeds lie apart, and what is gained over the dense one."""
-    told = []
+    means = []
     for data, kind in dict.fromkeys((row["data"], row["kind"]) for row in rows):
         own = [row for row in rows if (row["data"], row["kind"]) == (data, kind)]
-        found, gained = [row["metrics"]["accuracy"] for row in own], [-row["drop"]["value"] for row in own]
-        told.append(
+        accuracies, gained = [row["metrics"]["accuracy"] for row in own], [-row["drop"]["value"] for row in own]
+        means.append(
             {
                 "data": data,
                 "kind": kind,
-                "accuracy": statistics.fmean(found),
-                "lowest": min(found),
-                "highest": max(found),
+                "accuracy": statistics.fmean(accuracies),
+                "lowest": min(accuracies),
+                "highest": max(accuracies),
                 "gained": statistics.fmean(gained),
                 "gained_each": gained,
             }
         )
-    return told
+    return means
 
 
 if __name__ == "__main__":

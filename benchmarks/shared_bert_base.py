@@ -46,7 +46,7 @@ def main() -> None:
         "one group": shared,
         f"one group, word table at rank {RANK}": cp.factorize_embedding(shared, task=task, rank=RANK, run=run),
     }
-    rows = [_row(name, one, target, task) for name, one in variants.items() for target in FILES]
+    rows = [_row(name, variant, target, task) for name, variant in variants.items() for target in FILES]
     dense = {row["target"]: row["bytes"] for row in rows if row["name"] == "dense"}
     for row in rows:
         row["of_dense"] = row["bytes"] / dense[row["target"]]
@@ -68,7 +68,7 @@ def _row(name: str, model: Any, target: str, task: Any) -> dict[str, Any]:
             "name": name,
             "target": target,
             "bytes": file.stat().st_size,
-            "distinct_tensor_bytes": sum(4 * one.numel() for one in model.parameters()),
+            "distinct_tensor_bytes": sum(4 * parameter.numel() for parameter in model.parameters()),
             "peak_memory_bytes": answer["peak_memory_bytes"],
             "macs": onnx_macs(file, LENGTH),
         }

@@ -227,15 +227,15 @@ def _plain_loop(student: Any, teacher: Any, task: Any, seed: int) -> float:
     optimizer = torch.optim.AdamW(student.parameters(), lr=2e-4)
     order = np.random.default_rng(seed).permutation(len(encoded))
     for start in range(0, len(order), BATCH_SIZE):
-        batch = {name: torch.from_numpy(one) for name, one in encoded.batch(order[start : start + BATCH_SIZE]).items()}
+        batch = {name: torch.from_numpy(array) for name, array in encoded.batch(order[start : start + BATCH_SIZE]).items()}
         wanted = {"output_hidden_states": True, "output_attentions": True}
         with torch.no_grad():
-            told = teacher(**batch, **wanted)
+            targets = teacher(**batch, **wanted)
         said = student(**batch, **wanted)
-        softened = [functional.log_softmax(one.logits / 2, dim=-1) for one in (said, told)]
+        softened = [functional.log_softmax(output.logits / 2, dim=-1) for output in (said, targets)]
         loss = 4 * functional.kl_div(*softened, reduction="batchmean", log_target=True)
         for own, layer in enumerate((2, 4, 6), 1):
-            loss = loss + functional.mse_loss(said.hidden_states[own], told.hidden_states[layer]) / 3
+            loss = loss + functional.mse_loss(said.hidden_states[own], targets.hidden_states[layer]) / 3
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -294,18 +294,18 @@ def _profile(model: Any, task: Any, seed: int) -> dict[str, Any]:
     with FlopCounterMode(display=False) as counter:
         steps(PROFILED_STEPS)
     before = time.perf_counter()
-    with profile(activities=[ProfilerActivity.CPU]) as told:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         steps(PROFILED_STEPS)
     seconds = time.perf_counter() - before
     spent = dict.fromkeys((*KINDS, "rest of torch"), 0.0)
-    for event in told.key_averages():
+    for event in profiler.key_averages():
         spent[_kind(event.key)] += event.self_cpu_time_total / 1e6
     whole = sum(spent.values())
     return {
         "gflop_per_example": counter.get_total_flops() / 1e9 / (PROFILED_STEPS * BATCH_SIZE),
         "threads": torch.get_num_threads(),
         "profiled_seconds": seconds,
-        "shares": {kind: part / whole for kind, part in sorted(spent.items(), key=lambda one: -one[1])},
+        "shares": {kind: part / whole for kind, part in sorted(spent.items(), key=lambda pair: -pair[1])},
     }
 
 
@@ -320,11 +320,11 @@ def _peaks() -> dict[str, float]:
     """GFLOP per second of square matrix products on all cores, the best of many."""
     import torch
 
-    found = {}
+    peaks = {}
     for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
         left, right = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
-        found[name] = 2 * 2048**3 / _best(lambda left=left, right=right: left @ right) / 1e9
-    return found
+        peaks[name] = 2 * 2048**3 / _best(lambda left=left, right=right: left @ right) / 1e9
+    return peaks
 
 
 def _best(call: Callable[[], Any]) -> float:
@@ -337,16 +337,16 @@ def _best(call: Callable[[], Any]) -> float:
 
 
 def _tell(content: dict[str, Any]) -> None:
-    rates = {one["name"]: one for one in content["variants"]}
-    for name, one in rates.items():
+    rates = {row["name"]: row for row in content["variants"]}
+    for name, row in rates.items():
         wanted = f" (wanted: {LIMITS[name]:g})" if name in LIMITS else ""
-        rate = f"{name:36} {one['examples_per_second']:7.1f} sentences a second"
-        print(f"{rate}; ours is {one['speedup']:.2f} times that{wanted}")
-    for one in content["distillation"]:
+        rate = f"{name:36} {row['examples_per_second']:7.1f} sentences a second"
+        print(f"{rate}; ours is {row['speedup']:.2f} times that{wanted}")
+    for row in content["distillation"]:
         print(
-            f"{one['name']:52} {one['examples_per_second']:7.1f} sentences a second; an epoch costs "
-            f"{one['epoch_over_fine_tuning']:.2f} of the student's fine-tuning and "
-            f"{one['epoch_over_plain_loop']:.2f} of the plain loop"
+            f"{row['name']:52} {row['examples_per_second']:7.1f} sentences a second; an epoch costs "
+            f"{row['epoch_over_fine_tuning']:.2f} of the student's fine-tuning and "
+            f"{row['epoch_over_plain_loop']:.2f} of the plain loop"
         )
     profile, peaks = content["where_the_time_goes"], content["peaks_gflops"]
     print("where the time of a step goes:")

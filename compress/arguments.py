@@ -82,11 +82,11 @@ def wrong_together(function: Callable[..., Any], arguments: Mapping[str, Any]) -
     return wrong(**{name: arguments[name] for name in inspect.signature(wrong).parameters}) if wrong else []
 
 
-def one_of_two(first: str, one: object, second: str, other: object, hint: str = "") -> list[str]:
+def one_of_two(first: str, value: object, second: str, other: object, hint: str = "") -> list[str]:
     """What is wrong where exactly one of two arguments is to be given, and None stands for the other."""
-    if one is None and other is None:
+    if value is None and other is None:
         return [f"{first} is missing, and so is {second}; give one of the two{hint}."]
-    return [f"{first} and {second} are both given; give one of the two{hint}."] if None not in (one, other) else []
+    return [f"{first} and {second} are both given; give one of the two{hint}."] if None not in (value, other) else []
 
 
 def _annotation(function: Callable[..., Any], annotation: Any) -> Any:

@@ -45,16 +45,16 @@ def dependencies(annotation: Any, value: Any) -> Iterator[tuple[What, Any]]:
         return
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        for one in arguments[1:]:
-            if isinstance(one, DependsOn) and (one.when is None or value in one.when):
-                yield one.what, value
+        for extra in arguments[1:]:
+            if isinstance(extra, DependsOn) and (extra.when is None or value in extra.when):
+                yield extra.what, value
         yield from dependencies(arguments[0], value)
     elif is_typeddict(annotation) and isinstance(value, Mapping):
-        for name, held in get_type_hints(annotation, include_extras=True).items():
-            yield from dependencies(held, value.get(name))
+        for name, inner in get_type_hints(annotation, include_extras=True).items():
+            yield from dependencies(inner, value.get(name))
     elif isinstance(value, Sequence) and not isinstance(value, str) and len(arguments) == 1:
-        for one in value:
-            yield from dependencies(arguments[0], one)
+        for element in value:
+            yield from dependencies(arguments[0], element)
     else:  # a union, or no part of it
-        for one in arguments:
-            yield from dependencies(one, value)
+        for member in arguments:
+            yield from dependencies(member, value)

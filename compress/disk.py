@@ -38,14 +38,14 @@ def sha256_of(path: Path) -> str:
 
 def hashes_of(folder: Path) -> dict[str, str]:
     """Return the hash of every file below a folder by its path from there, `/` between the parts; links are not followed."""
-    found = {}
+    hashes = {}
     for place, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
             path = Path(place) / name
             if path.is_file() and not path.is_symlink():
-                found[path.relative_to(folder).as_posix()] = sha256_of(path)
-    return found
+                hashes[path.relative_to(folder).as_posix()] = sha256_of(path)
+    return hashes
 
 
 def sync(path: Path) -> None:
@@ -180,12 +180,12 @@ def lock_of(path: Path) -> FileLock:
 @contextlib.contextmanager
 def folders_made(folder: Path) -> Iterator[None]:
     """Make a folder and those above it; where the block fails, those that were not there go again if they are empty."""
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for one in made:
+        for created in made:
             with contextlib.suppress(OSError):
-                one.rmdir()
+                created.rmdir()
         raise

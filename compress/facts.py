@@ -83,10 +83,10 @@ def read_facts(folder: Path) -> Facts:
     Raises:
         InputError: The file is damaged, of another schema, or one of its values cannot be.
     """
-    path, told = _told(folder)
+    path, payload = _payload_of(folder)
     if path is None:
         return Facts()
-    checked = _Checked(path, told)
+    checked = _Checked(path, payload)
     schema = checked.value(
         "schema",
         lambda value: value == SCHEMA and type(value) is int,
@@ -110,22 +110,22 @@ def read_facts(folder: Path) -> Facts:
     )
 
 
-def _told(folder: Path) -> tuple[Path | None, dict[str, Any]]:
+def _payload_of(folder: Path) -> tuple[Path | None, dict[str, Any]]:
     """The file that tells, and what it holds; transformers' manifest tells nothing of ours."""
     if (folder / FACTS).is_file():
         return folder / FACTS, read_json(folder / FACTS)
     if (folder / MANIFEST).is_file():
-        told = read_json(folder / MANIFEST)
-        if "components" not in told and "export_format" not in told:
-            return folder / MANIFEST, told
+        payload = read_json(folder / MANIFEST)
+        if "components" not in payload and "export_format" not in payload:
+            return folder / MANIFEST, payload
     return None, {}
 
 
 class _Checked:
     """Values that are looked at before they are given out; what is not there, or null, is None or empty."""
 
-    def __init__(self, path: Path, told: Mapping[str, Any], prefix: str = "") -> None:
-        self.path, self.told, self.prefix = path, told, prefix
+    def __init__(self, path: Path, payload: Mapping[str, Any], prefix: str = "") -> None:
+        self.path, self.payload, self.prefix = path, payload, prefix
 
     def refuse(self, name: str, value: Any, allowed: str, cure: str = "Restore the file, or export the model again") -> None:
         """Raise InputError for a value."""
@@ -135,41 +135,41 @@ class _Checked:
 
     def value(self, name: str, is_right: Callable[[Any], bool], allowed: str, *cure: str) -> Any:
         """One value."""
-        found = self.told.get(name)
-        if found is not None and not is_right(found):
-            self.refuse(name, found, allowed, *cure)
-        return found
+        value = self.payload.get(name)
+        if value is not None and not is_right(value):
+            self.refuse(name, value, allowed, *cure)
+        return value
 
     def table(self, name: str, is_right: Callable[[Any], bool] = lambda _: True, kind: str = "anything") -> dict[str, Any]:
         """An object whose values are all right."""
-        found = self.told.get(name)
-        if found is not None and not isinstance(found, dict):
-            self.refuse(name, found, "an object")
-        for key, value in (found or {}).items():
+        entries = self.payload.get(name)
+        if entries is not None and not isinstance(entries, dict):
+            self.refuse(name, entries, "an object")
+        for key, value in (entries or {}).items():
             if not is_right(value):
                 self.refuse(f"{name}.{reprlib.repr(key)[1:-1]}", value, f"an object of {kind}")
-        return found or {}
+        return entries or {}
 
     def names(self, name: str) -> tuple[str, ...]:
         """A list of texts."""
-        found = self.told.get(name)
-        if found is not None and not (isinstance(found, list) and all(isinstance(one, str) for one in found)):
-            self.refuse(name, found, "a list of texts")
-        return tuple(found or ())
+        texts = self.payload.get(name)
+        if texts is not None and not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+            self.refuse(name, texts, "a list of texts")
+        return tuple(texts or ())
 
     def stages(self) -> tuple[Mapping[str, Any], ...]:
         """The stages, whose numbers are numbers."""
-        found = self.told.get("stages")
-        if found is not None and not (isinstance(found, list) and all(isinstance(one, dict) for one in found)):
-            self.refuse("stages", found, "a list of objects")
-        for index, stage in enumerate(found or []):
+        stages = self.payload.get("stages")
+        if stages is not None and not (isinstance(stages, list) and all(isinstance(entry, dict) for entry in stages)):
+            self.refuse("stages", stages, "a list of objects")
+        for index, stage in enumerate(stages or []):
             checked = _Checked(self.path, stage, f"{self.prefix}stages[{index}].")
             checked.value("accepted", lambda value: isinstance(value, bool), "true or false")
             for name in ("label_flips", "compared", "integer_ops", "fused_ops"):
                 checked.value(name, _is_count, _WHOLE)
             for name in ("max_abs_error", "relative_error"):
                 checked.value(name, _is_number if stage.get("accepted") else _is_any_number, "a number")
-        return tuple(found or ())
+        return tuple(stages or ())
 
     def segment(self) -> SegmentFacts:
         """Of segment.onnx."""
@@ -184,7 +184,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _are_numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(type(one) in (int, float) and math.isfinite(one) for one in value)
+    return isinstance(value, list) and all(type(number) in (int, float) and math.isfinite(number) for number in value)
 
 
 def _is_length(value: Any) -> bool:

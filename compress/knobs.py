@@ -21,7 +21,7 @@ _UNPACKS = (typing.Unpack, typing_extensions.Unpack)
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """Return a function's signature, with each of its knobs as a keyword of its own, behind the others."""
     signature, knobs = inspect.signature(function), knobs_of(function)
-    own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
     if knobs is None or len(own) == len(signature.parameters):  # there are none, or a decorator has spelled them out
         return signature
     return signature.replace(parameters=[*own, *spelled_out(knobs)])
@@ -30,9 +30,9 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
 def knobs_of(function: Callable[..., Any]) -> type | None:
     """Return the TypedDict of a function's `**knobs: Unpack[...]`; None where it has no such keywords."""
     plain = inspect.unwrap(function)
-    for one in inspect.signature(plain).parameters.values():
-        annotation = one.annotation
-        if one.kind is not one.VAR_KEYWORD:
+    for parameter in inspect.signature(plain).parameters.values():
+        annotation = parameter.annotation
+        if parameter.kind is not parameter.VAR_KEYWORD:
             continue
         if isinstance(annotation, str) and "Unpack[" in annotation:  # others may name what is there for mypy alone
             annotation = eval(annotation, dict(plain.__globals__))
@@ -52,15 +52,15 @@ def spelled_out(knobs: type) -> list[inspect.Parameter]:
 
 def defaults_of(knobs: type) -> dict[str, Any]:
     """Return the value of each key that has one where nothing is given."""
-    return {one.name: one.default for one in spelled_out(knobs) if one.default is not one.empty}
+    return {parameter.name: parameter.default for parameter in spelled_out(knobs) if parameter.default is not parameter.empty}
 
 
 def docstrings_of(knobs: type) -> str:
     """Return what is written about the keys: the docstrings of a TypedDict and of those that it extends, these first."""
-    extended = [docstrings_of(one) for one in get_original_bases(knobs) if is_typeddict(one)]
+    extended = [docstrings_of(base) for base in get_original_bases(knobs) if is_typeddict(base)]
     return "\n\n".join([*extended, inspect.getdoc(knobs) or ""])
 
 
 def _default(annotation: Any) -> Any:
-    fields = [one for one in get_args(annotation)[1:] if isinstance(one, FieldInfo) and not one.is_required()]
+    fields = [field for field in get_args(annotation)[1:] if isinstance(field, FieldInfo) and not field.is_required()]
     return fields[-1].default if fields else inspect.Parameter.empty

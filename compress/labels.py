@@ -29,18 +29,18 @@ def read_names(config: Any, outputs: int | None = None) -> list[str]:
     Raises:
         InputError: There are names, but not one for each output, or two outputs have the same, or a name is no text.
     """
-    told = dict(config.id2label or {})
-    if _is_nameless(told):
-        count = len(told) if outputs is None else outputs
-        ordered = [_text(told.get(index), index) for index in range(count)]
+    by_index = dict(config.id2label or {})
+    if _is_nameless(by_index):
+        count = len(by_index) if outputs is None else outputs
+        ordered = [_text(by_index.get(index), index) for index in range(count)]
         return ordered if len(set(ordered)) == count else [f"{DEFAULT}{index}" for index in range(count)]
-    count = len(told) if outputs is None else outputs
-    if sorted(told) != list(range(count)):
+    count = len(by_index) if outputs is None else outputs
+    if sorted(by_index) != list(range(count)):
         raise InputError(
-            f"config.json: id2label names the outputs {listed(sorted(told))}, but the head has 0 to {count - 1}; give each "
-            "output its name, or train a new head (fine_tune's new_head: true)."
+            f"config.json: id2label names the outputs {listed(sorted(by_index))}, but the head has 0 to {count - 1}; give "
+            "each output its name, or train a new head (fine_tune's new_head: true)."
         )
-    names = [_text(told[index], index) for index in range(count)]
+    names = [_text(by_index[index], index) for index in range(count)]
     doubled = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < count else None
     if doubled is not None:
         raise InputError(
@@ -50,10 +50,10 @@ def read_names(config: Any, outputs: int | None = None) -> list[str]:
     return names
 
 
-def _is_nameless(told: Mapping[int, Any]) -> bool:
+def _is_nameless(by_index: Mapping[int, Any]) -> bool:
     """Whether nobody named the outputs: nothing, nulls, or numbers that count them."""
-    return all(name is None or name == "" or _number_of(name) == index for index, name in told.items()) or (
-        len(told) > 0 and {_number_of(name) for name in told.values()} == set(range(len(told)))
+    return all(name is None or name == "" or _number_of(name) == index for index, name in by_index.items()) or (
+        len(by_index) > 0 and {_number_of(name) for name in by_index.values()} == set(range(len(by_index)))
     )
 
 
@@ -88,7 +88,7 @@ def order_of(names: Sequence[str], labels: Sequence[str]) -> list[int] | None:
         places = {key(name): index for index, name in enumerate(names)}
         wanted = [key(label) for label in labels]
         if None not in places and len(places) == len(names) and set(wanted) == set(places):
-            return [places[one] for one in wanted]
+            return [places[label] for label in wanted]
     numbers = {_number_of(name): index for index, name in enumerate(names)}
     return [numbers[index] for index in range(len(labels))] if numbers.keys() == set(range(len(labels))) else None
 

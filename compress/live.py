@@ -128,7 +128,7 @@ def stages_of(plan: Plan) -> list[Stage]:
     steps = [Stage(step.name, step.method, "epochs" in step.arguments, is_logged=True) for step in plan.steps]
     return [
         *steps,
-        *(Stage(one.target, "export", tells=True) for one in plan.exports),
+        *(Stage(export.target, "export", tells=True) for export in plan.exports),
         Stage(MEASURE, tells=True, is_logged=True),
     ]
 
@@ -165,15 +165,15 @@ class LiveView:
         self._is_live = self._console.file.isatty() and not self._console.is_dumb_terminal
         self._live: Live | None = None
         self._streams: list[tuple[logging.StreamHandler[Any], Any]] = []
-        self._drawn = self._told = float("-inf")
+        self._drawn = self._printed = float("-inf")
         self._reached = -1
         self._round = 1
 
     def __enter__(self) -> LiveView:
         if self._is_live and not self._is_silent:
             self._live = Live(get_renderable=self._table, console=self._console, auto_refresh=False, redirect_stdout=False)
-            own = [one for one in logging.getLogger("compress").handlers if type(one) is logging.StreamHandler]
-            self._streams = [(one, one.stream) for one in own if one.stream is self._console.file]
+            own = [handler for handler in logging.getLogger("compress").handlers if type(handler) is logging.StreamHandler]
+            self._streams = [(handler, handler.stream) for handler in own if handler.stream is self._console.file]
             self._live.start(refresh=True)
             for handler, _ in self._streams:
                 handler.setStream(sys.stderr)  # what stands there now prints above the view
@@ -204,10 +204,10 @@ class LiveView:
         """
         if what == SEED and self._reached >= 0:
             self._start_anew(self._clock())
-        found = self._find(what)
-        if self._is_silent or found is None:
+        pair = self._find(what)
+        if self._is_silent or pair is None:
             return
-        stage, activity = found
+        stage, activity = pair
         now = self._clock()
         stage = self._move_to(self.stages.index(stage), now)
         if activity in (REUSED, DONE):
@@ -246,7 +246,7 @@ class LiveView:
 
     def _start_anew(self, now: float) -> None:
         self._pass_over(len(self.stages), now)
-        self.stages = [Stage(one.name, one.kind, one.tells, one.is_logged) for one in self.stages]
+        self.stages = [Stage(stage.name, stage.kind, stage.tells, stage.is_logged) for stage in self.stages]
         self._round, self._reached = self._round + 1, -1
 
     def _pass_over(self, index: int, now: float) -> None:
@@ -268,21 +268,21 @@ class LiveView:
     def _tell_start(self, stage: Stage, now: float) -> None:
         if not stage.is_logged and stage.kind != "export":  # the log tells that an export starts
             self._line(f"{_title(stage)} starts", now)
-        self._told, self._drawn = now, float("-inf")
+        self._printed, self._drawn = now, float("-inf")
 
     def _draw(self, stage: Stage, now: float) -> None:
         if self._live is not None:
             if now - self._drawn >= REFRESH_SECONDS:
                 self._drawn = now
                 self._live.refresh()
-        elif stage.state == "running" and now - self._told >= LINE_SECONDS:
+        elif stage.state == "running" and now - self._printed >= LINE_SECONDS:
             self._line(f"{_title(stage)}: {stage.words(now)}", now)
 
     def _line(self, text: str, now: float) -> None:
         if self._live is None and not self._is_silent:
             self._console.file.write(text + "\n")
             self._console.file.flush()
-            self._told = now
+            self._printed = now
 
     def _table(self) -> Table:
         """The view; where the terminal is too low for all rows, those around the running one."""
@@ -290,7 +290,7 @@ class LiveView:
         head = self._title if self._round == 1 else f"{self._title}, run {self._round}"
         table = Table(title=Text(head, "bold"), title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
         room = max(1, self._console.height - 3)
-        running = next((index for index, one in enumerate(self.stages) if one.state == "running"), max(0, self._reached))
+        running = next((index for index, stage in enumerate(self.stages) if stage.state == "running"), max(0, self._reached))
         first = max(0, min(running - room // 2, len(self.stages) - room))
         for stage in self.stages[first : first + room]:
             is_running = stage.state == "running"

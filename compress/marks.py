@@ -26,9 +26,9 @@ def write_mark(folder: Path, kind: str, **facts: Any) -> None:
 
 def read_mark(folder: Path) -> dict[str, Any] | None:
     """What a folder's mark says; None where there is none of ours, or it cannot be read."""
-    told = read_own(folder / MARK)
-    known = told is not None and isinstance(told.get("kind"), str) and told.get("schema") == SCHEMA
-    return told if known else None
+    mark = read_own(folder / MARK)
+    known = mark is not None and isinstance(mark.get("kind"), str) and mark.get("schema") == SCHEMA
+    return mark if known else None
 
 
 def read_own(path: Path) -> dict[str, Any] | None:
@@ -36,19 +36,19 @@ def read_own(path: Path) -> dict[str, Any] | None:
     if path.is_symlink() or not path.is_file():
         return None
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        payload = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) else None
+    return payload if isinstance(payload, dict) else None
 
 
 def kind_of(folder: Path) -> str | None:
     """What a folder of ours is: "run", "cache", "model" or "export"; None for any other."""
-    told = read_mark(folder)
-    return None if told is None else str(told["kind"])
+    mark = read_mark(folder)
+    return None if mark is None else str(mark["kind"])
 
 
-def held(folder: Path) -> str:
+def contents_of(folder: Path) -> str:
     """Names of what a folder holds, the first few of them."""
     names = sorted(entry.name for entry in folder.iterdir())
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
@@ -58,18 +58,18 @@ def held(folder: Path) -> str:
 def written(mark: Mapping[str, Any]) -> dict[str, list[str]]:
     """The files that a mark lists, each with the hashes that it may have, without what could lead out of the folder."""
     wrote = mark.get("wrote")
-    found = wrote.items() if isinstance(wrote, dict) else ()
+    entries = wrote.items() if isinstance(wrote, dict) else ()
     return {
-        name: [str(one) for one in told]
-        for name, told in found
-        if isinstance(told, list) and name and not Path(name).is_absolute() and ".." not in Path(name).parts
+        name: [str(state) for state in states]
+        for name, states in entries
+        if isinstance(states, list) and name and not Path(name).is_absolute() and ".." not in Path(name).parts
     }
 
 
 def state_of(folder: Path, name: str) -> str | None:
     """What stands at a path, in the words of the mark; None for nothing, or where a link leads there."""
     path = folder / name
-    if not os.path.lexists(path) or any((folder / one).is_symlink() for one in Path(name).parents if one != Path()):
+    if not os.path.lexists(path) or any((folder / parent).is_symlink() for parent in Path(name).parents if parent != Path()):
         return None
     if path.is_symlink():
         return f"link {os.readlink(path)}"
@@ -78,15 +78,15 @@ def state_of(folder: Path, name: str) -> str | None:
 
 def make_way(folder: Path, name: str, sign: str) -> None:
     """Give a file another name unless we wrote it: the folder's mark tells, else a sign near the file's beginning."""
-    told = state_of(folder, name)
-    if told is None:
+    state = state_of(folder, name)
+    if state is None:
         return
     listed = written(read_mark(folder) or {}).get(name)
     if listed is None:
         path = folder / name
-        is_own = told != "no file" and not path.is_symlink() and sign.encode() in path.read_bytes()[:4096]
+        is_own = state != "no file" and not path.is_symlink() and sign.encode() in path.read_bytes()[:4096]
     else:
-        is_own = told in listed
+        is_own = state in listed
     if not is_own:
         logger.warning("%s is not as we wrote it; it is kept as %s.", folder / name, set_aside(folder / name))
 
@@ -94,6 +94,6 @@ def make_way(folder: Path, name: str, sign: str) -> None:
 def note_written(folder: Path, name: str) -> None:
     """List a file in its folder's mark, where it has one."""
     mark = read_mark(folder)
-    told = state_of(folder, name)
-    if mark is not None and told is not None:
-        write_mark(folder, **mark | {"wrote": written(mark) | {name: [told]}})
+    state = state_of(folder, name)
+    if mark is not None and state is not None:
+        write_mark(folder, **mark | {"wrote": written(mark) | {name: [state]}})

@@ -39,12 +39,12 @@ def with_plugins(group: str, table: Mapping[str, str]) -> dict[str, str]:
     Raises:
         InputError: Two packages bring the same name, or one brings a name that the toolkit has.
     """
-    found = dict(table)
-    for entry in sorted(_installed().select(group=f"{PREFIX}{group}"), key=lambda one: (one.name, one.value)):
-        if entry.name in found and found[entry.name] != entry.value:
+    modules = dict(table)
+    for entry in sorted(_installed().select(group=f"{PREFIX}{group}"), key=lambda point: (point.name, point.value)):
+        if entry.name in modules and modules[entry.name] != entry.value:
             raise InputError(
-                f"{entry.value} is registered as {entry.name!r} in {PREFIX}{group}, which {found[entry.name]} is already; "
+                f"{entry.value} is registered as {entry.name!r} in {PREFIX}{group}, which {modules[entry.name]} is already; "
                 "uninstall the package that brings it, or let it choose another name."
             )
-        found[entry.name] = entry.value
-    return found
+        modules[entry.name] = entry.value
+    return modules

@@ -36,9 +36,9 @@ FLAGS_THAT_MATTER = (
 def processor_flags() -> frozenset[str]:
     """The instruction sets that the kernel reports, in its spelling (`avx512_vnni`, `amx_int8`, ...); empty if unknown."""
     for entry in _entries():
-        told = entry.get("flags") or entry.get("Features")  # x86, ARM
-        if told:
-            return frozenset(told.split())
+        flags = entry.get("flags") or entry.get("Features")  # x86, ARM
+        if flags:
+            return frozenset(flags.split())
     return frozenset()
 
 

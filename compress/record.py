@@ -24,10 +24,10 @@ def finite(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        found = float(value)
+        as_float = float(value)
     except OverflowError:  # a whole number of more than 308 digits
         return None
-    return found if math.isfinite(found) else None
+    return as_float if math.isfinite(as_float) else None
 
 
 def interval(value: Any) -> tuple[float, float] | None:
@@ -40,16 +40,16 @@ def interval(value: Any) -> tuple[float, float] | None:
 
 def part(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
     """A nested mapping, empty when it is missing or null."""
-    found = mapping.get(key)
-    return dict(found) if isinstance(found, Mapping) else {}
+    nested = mapping.get(key)
+    return dict(nested) if isinstance(nested, Mapping) else {}
 
 
 def number(value: Any, digits: int = 1) -> str:
     """A plain number with so many digits after the point, its minus a real one."""
-    found = finite(value)
-    if found is None:
+    amount = finite(value)
+    if amount is None:
         return MISSING
-    text = f"{found:,.{digits}f}"
+    text = f"{amount:,.{digits}f}"
     if not text.strip("-0.,"):
         return text.removeprefix("-")
     return text.replace("-", MINUS)
@@ -57,14 +57,14 @@ def number(value: Any, digits: int = 1) -> str:
 
 def percent(fraction: Any, digits: int = 1) -> str:
     """A fraction (0 to 1) as "90.8 %"."""
-    found = finite(fraction)
-    return MISSING if found is None else f"{number(found * 100, digits)} %"
+    share = finite(fraction)
+    return MISSING if share is None else f"{number(share * 100, digits)} %"
 
 
 def points(fraction: Any) -> str:
     """A difference of two fractions in percentage points, without a unit."""
-    found = finite(fraction)
-    return MISSING if found is None else number(found * 100, 1)
+    share = finite(fraction)
+    return MISSING if share is None else number(share * 100, 1)
 
 
 def _three_digits(value: float) -> str:
@@ -73,20 +73,20 @@ def _three_digits(value: float) -> str:
 
 def milliseconds(value: Any) -> str:
     """Milliseconds to three digits: "12.3 ms"."""
-    found = finite(value)
-    return MISSING if found is None else f"{_three_digits(found)} ms"
+    ms = finite(value)
+    return MISSING if ms is None else f"{_three_digits(ms)} ms"
 
 
 def duration(seconds: Any) -> str:
     """Seconds as "820 ms", "12.3 s", "3 min 05 s" or "2 h 10 min"."""
-    found = finite(seconds)
-    if found is None or found < 0:
+    elapsed = finite(seconds)
+    if elapsed is None or elapsed < 0:
         return MISSING
-    if found < 0.9995:
-        return f"{found * 1000:.0f} ms"
-    if found < 59.95:
-        return f"{found:.1f} s"
-    whole = round(found)
+    if elapsed < 0.9995:
+        return f"{elapsed * 1000:.0f} ms"
+    if elapsed < 59.95:
+        return f"{elapsed:.1f} s"
+    whole = round(elapsed)
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
@@ -94,42 +94,42 @@ def duration(seconds: Any) -> str:
 
 def megabytes(size_bytes: Any) -> str:
     """Bytes as "17.6 MB", where 1 MB is 1e6 bytes."""
-    found = finite(size_bytes)
-    if found is None:
+    size = finite(size_bytes)
+    if size is None:
         return MISSING
     for unit, bytes_each in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(found) >= bytes_each * 0.99995:  # what would be shown as 1,000.0 of the smaller unit
-            return f"{found / bytes_each:,.1f} {unit}"
-    return f"{found:.0f} bytes"
+        if abs(size) >= bytes_each * 0.99995:  # what would be shown as 1,000.0 of the smaller unit
+            return f"{size / bytes_each:,.1f} {unit}"
+    return f"{size:.0f} bytes"
 
 
 def count(value: Any) -> str:
     """A count to three digits: "22.7 M", "1.23 G", "840"."""
-    found = finite(value)
-    if found is None:
+    amount = finite(value)
+    if amount is None:
         return MISSING
     for unit, each in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(found) >= each * 0.9995:
-            return f"{_three_digits(found / each)} {unit}"
-    return f"{found:.0f}"
+        if abs(amount) >= each * 0.9995:
+            return f"{_three_digits(amount / each)} {unit}"
+    return f"{amount:.0f}"
 
 
 def times(factor: Any) -> str:
     """A speed-up as "7.9 times", with the sign for it."""
-    found = finite(factor)
-    return MISSING if found is None else f"{number(found, 1)}{TIMES}"
+    gain = finite(factor)
+    return MISSING if gain is None else f"{number(gain, 1)}{TIMES}"
 
 
 def scientific(value: Any) -> str:
     """A small error to two digits: "3.1e-06", "0.21"."""
-    found = finite(value)
-    return MISSING if found is None else f"{found:.2g}".replace("-", MINUS)
+    error = finite(value)
+    return MISSING if error is None else f"{error:.2g}".replace("-", MINUS)
 
 
 def probability(value: Any) -> str:
     """A p-value: "0.042", "< 0.001"."""
-    found = finite(value)
-    return MISSING if found is None else "< 0.001" if found < 0.001 else f"{found:.3f}"
+    p_value = finite(value)
+    return MISSING if p_value is None else "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def name_of(thing: Mapping[str, Any]) -> str:
@@ -186,9 +186,9 @@ def latency_at(subject: Mapping[str, Any], setting: Setting | None) -> dict[str,
 def speedup_at(subject: Mapping[str, Any], baseline: Mapping[str, Any], setting: Setting | None) -> float | None:
     """How many times faster a subject answers than the baseline: as recorded, else from the two medians."""
     row = latency_at(subject, setting)
-    told = finite(row.get("speedup"))
-    if told is not None:
-        return told
+    recorded = finite(row.get("speedup"))
+    if recorded is not None:
+        return recorded
     own, other = finite(row.get("p50_ms")), finite(latency_at(baseline, setting).get("p50_ms"))
     return other / own if own and other else None
 

@@ -57,7 +57,7 @@ def refuse_out_of_memory(err: Exception, what: str) -> None:
 def _positions(path: Path) -> int | None:
     """How many tokens a model has positions for; None where nothing tells."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")
+        positions = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")
     except (OSError, ValueError, AttributeError, RecursionError):
         return None  # there is an error to tell of already
-    return told if type(told) is int and told > 0 else None
+    return positions if type(positions) is int and positions > 0 else None

@@ -23,10 +23,10 @@ def text_of(module: str, name: str) -> str | None:
     tree = tree_of(module)
     for node in tree.body if tree else []:
         targets = node.targets if isinstance(node, ast.Assign) else []
-        if any(isinstance(one, ast.Name) and one.id == name for one in targets):
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             assert isinstance(node, ast.Assign)
-            found = node.value.value if isinstance(node.value, ast.Constant) else None
-            return found if isinstance(found, str) else None
+            text = node.value.value if isinstance(node.value, ast.Constant) else None
+            return text if isinstance(text, str) else None
     return None
 
 
@@ -35,6 +35,6 @@ def path_of(module: str) -> Path | None:
     package, _, rest = module.partition(".")
     if package == PACKAGE:
         path = ROOT.joinpath(*rest.split("."))
-        return next((one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None)
+        return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
     spec = importlib.util.find_spec(module)
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None

@@ -94,8 +94,10 @@ def f1_resamples(labels: np.ndarray, *answers: np.ndarray, resamples: int = RESA
     columns = np.stack([np.asarray(column) == 1 for column in (labels, *answers)])  # (1 + models, examples)
     cells, counts = np.unique(columns, axis=1, return_counts=True)  # (1 + models, cells), (cells,)
     drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=resamples)  # (resamples, cells)
-    truth, told = cells[0], cells[1:]
-    right, wrong = (drawn @ (kind.T.astype(np.int64)) for kind in (told & truth, told ^ truth))  # (resamples, models)
+    truth, predicted = cells[0], cells[1:]
+    right, wrong = (
+        drawn @ (kind.T.astype(np.int64)) for kind in (predicted & truth, predicted ^ truth)
+    )  # (resamples, models)
     return np.asarray((2 * right / np.maximum(2 * right + wrong, 1)).T)
 
 

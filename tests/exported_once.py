@@ -27,37 +27,39 @@ def identity(module: nn.Module, *given: Any) -> str:
         module: The one that is exported.
         given: What the exporter is called with besides.
     """
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, part in module.named_modules():
-        told.update(f"{name} {type(part).__module__}.{type(part).__qualname__}".encode())
-        for key, value in sorted(vars(part).items(), key=lambda one: one[0]):
+        digest.update(f"{name} {type(part).__module__}.{type(part).__qualname__}".encode())
+        for key, value in sorted(vars(part).items(), key=lambda pair: pair[0]):
             if key not in NAMES and not key.startswith("_"):
-                _tell(told, key, value)
+                _tell(digest, key, value)
         for key, tensor in [*part._parameters.items(), *part._buffers.items()]:
-            _tell(told, key, tensor)
-    for one in given:
-        _tell(told, "", one)
-    return told.hexdigest()
+            _tell(digest, key, tensor)
+    for argument in given:
+        _tell(digest, "", argument)
+    return digest.hexdigest()
 
 
-def _tell(told: Any, key: str, value: Any) -> None:
-    told.update(key.encode())
+def _tell(digest: Any, key: str, value: Any) -> None:
+    digest.update(key.encode())
     if isinstance(value, torch.Tensor):
-        told.update(f"{value.dtype} {tuple(value.shape)} {value.device}".encode())
-        told.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(f"{value.dtype} {tuple(value.shape)} {value.device}".encode())
+        digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     elif isinstance(value, PretrainedConfig):
-        told.update(repr(sorted((name, repr(one)) for name, one in value.to_dict().items() if name not in KEYS)).encode())
-        told.update(str(value._attn_implementation).encode())
+        digest.update(
+            repr(sorted((name, repr(setting)) for name, setting in value.to_dict().items() if name not in KEYS)).encode()
+        )
+        digest.update(str(value._attn_implementation).encode())
     elif isinstance(value, dict):
-        for name, one in value.items():
-            _tell(told, str(name), one)
+        for name, element in value.items():
+            _tell(digest, str(name), element)
     elif isinstance(value, list | tuple):
-        for one in value:
-            _tell(told, "", one)
+        for element in value:
+            _tell(digest, "", element)
     elif callable(value):
-        told.update(str(getattr(value, "__qualname__", type(value).__qualname__)).encode())
+        digest.update(str(getattr(value, "__qualname__", type(value).__qualname__)).encode())
     else:
-        told.update(repr(value).encode())
+        digest.update(repr(value).encode())
 
 
 @contextlib.contextmanager
@@ -71,7 +73,7 @@ def exported_once(folder: Path) -> Iterator[None]:
     original: Callable[..., Any] = torch.onnx.export
 
     def export(module: nn.Module, example: tuple[Any, ...], path: str, **options: Any) -> Any:
-        kept = folder / f"{identity(module, example, sorted(options.items(), key=lambda one: one[0]))}.onnx"
+        kept = folder / f"{identity(module, example, sorted(options.items(), key=lambda pair: pair[0]))}.onnx"
         if kept.is_file():
             shutil.copyfile(kept, path)
             return None

@@ -22,8 +22,8 @@ def blocks(page: str, language: str) -> list[str]:
 def linked(page: str) -> list[tuple[str, str]]:
     """The links of a page to files of the repository: where each leads, seen from its root, and the anchor."""
     text = re.sub(r"^```.*?^```", "", PAGES[page], flags=re.DOTALL | re.MULTILINE)
-    found = []
+    links = []
     for target, anchor in re.findall(r"\]\(([^)\s#:]*)(?:#([^)\s]*))?\)", text):
         path = (ROOT / page).parent / target if target else ROOT / page
-        found.append((path.resolve().relative_to(ROOT).as_posix(), anchor))
-    return found
+        links.append((path.resolve().relative_to(ROOT).as_posix(), anchor))
+    return links

@@ -19,12 +19,12 @@ def weights_beside_other_types(program: torch.export.ExportedProgram) -> list[st
     called is prim.device, of the weight (https://github.com/pytorch/pytorch/pull/185005). `weight * 1.0` is no such place, nor
     is what was computed from a weight.
     """
-    weights, found = set(program.graph_signature.inputs_to_parameters), []
+    weights, places = set(program.graph_signature.inputs_to_parameters), []
     for node in program.graph.nodes:
-        if node.op == "call_function" and any(one.name in weights for one in node.all_input_nodes):
+        if node.op == "call_function" and any(source.name in weights for source in node.all_input_nodes):
             where = node.meta.get("stack_trace", "?").strip().splitlines()[-1].strip()
-            found += [f"{node.target} at {where}" for one in node.all_input_nodes if str(one.target) in PROMOTED]
-    return found
+            places += [f"{node.target} at {where}" for source in node.all_input_nodes if str(source.target) in PROMOTED]
+    return places
 
 
 @contextlib.contextmanager
@@ -34,8 +34,8 @@ def exports_looked_at() -> Iterator[None]:
 
     def looked_at(*args: Any, **options: Any) -> Any:
         program = export(*args, **options)
-        found = weights_beside_other_types(program.exported_program)
-        assert not found, f"torch 2.11 cannot export {'; '.join(found)}"
+        places = weights_beside_other_types(program.exported_program)
+        assert not places, f"torch 2.11 cannot export {'; '.join(places)}"
         return program
 
     torch.onnx.export = looked_at

@@ -37,7 +37,7 @@ except SystemExit as end:
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["list"], 0), (["check", "RECIPE"], 2)])
 def test_what_needs_no_torch_does_not_wait_for_it(arguments: list[str], code: int, tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text(WRONG_RECIPE)
-    given = [str(tmp_path / "wrong.yaml") if one == "RECIPE" else one for one in arguments]
+    given = [str(tmp_path / "wrong.yaml") if argument == "RECIPE" else argument for argument in arguments]
     out, err = python(WITHOUT_TORCH, *given).communicate(timeout=60)
     assert err.splitlines()[-1] == f"exit {code}, heavy: []"
     assert bool(out) is (code == 0)
@@ -45,8 +45,8 @@ def test_what_needs_no_torch_does_not_wait_for_it(arguments: list[str], code: in
 
 
 def test_python_dash_m_is_the_same_command() -> None:
-    told = subprocess.run([sys.executable, "-m", "compress", "list", "frob"], capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stdout) == (2, "")
+    completed = subprocess.run([sys.executable, "-m", "compress", "list", "frob"], capture_output=True, text=True, check=False)
+    assert (completed.returncode, completed.stdout) == (2, "")
 
 
 SLOW_READING = """
@@ -81,10 +81,10 @@ def test_a_reader_that_went_away_is_no_news(arguments: list[str]) -> None:
     process = python("from compress.__main__ import main; main()", *arguments, stdout=writer)
     os.close(writer)
     assert process.stderr is not None
-    told = process.stderr.read()
+    errors = process.stderr.read()
     process.stderr.close()
     assert process.wait(timeout=60) in (1, 120)
-    assert told == ""
+    assert errors == ""
 
 
 def test_the_command_is_installed_under_its_name() -> None:
@@ -92,6 +92,6 @@ def test_the_command_is_installed_under_its_name() -> None:
 
     from compress.__main__ import main
 
-    [found] = [one for one in entry_points(group="console_scripts") if one.name == "bert-compress"]
-    assert found.load() is main
+    [entry] = [point for point in entry_points(group="console_scripts") if point.name == "bert-compress"]
+    assert entry.load() is main
     assert compress.__version__

@@ -41,20 +41,20 @@ def test_a_value_brings_in_what_its_annotation_says(annotation: Any, value: Any,
 
 
 def test_every_argument_of_a_method_that_names_a_file_or_a_checkpoint_says_so() -> None:
-    found = {
+    arguments = {
         (method, name, what)
         for method in METHODS
         for name, parameter in recipe_parameters(load_function(METHODS, method)).items()
         for what, _ in dependencies(parameter.annotation, {"masked_lm": "x"} if name == "augment" else "measured")
     }
-    assert {one for one in found if one[2] in ("file", "checkpoint")} == {
+    assert {argument for argument in arguments if argument[2] in ("file", "checkpoint")} == {
         ("trim_vocabulary", "text", "file"),
         ("distill", "text", "file"),
         ("distill", "masked_lm", "checkpoint"),
         ("distill", "augment", "checkpoint"),
         ("load_student", "checkpoint", "checkpoint"),
     }
-    assert {one[:2] for one in found if one[2] == "machine"} == {
+    assert {argument[:2] for argument in arguments if argument[2] == "machine"} == {
         ("prune_after_training", "speedup"),
         ("prune_to_latency", "speedup"),
         ("prune_to_latency", "p50_ms"),

@@ -79,8 +79,8 @@ def test_a_file_is_put_into_the_folder_itself_and_not_behind_a_link_in_it(tmp_pa
 
 def test_what_was_sealed_is_read_again(tmp_path: Path) -> None:
     body = {"a": (1, 2.5), "b": {"c": None, "d": float("inf")}, "\u00e9\ud800": "\u2013"}
-    told = write_sealed(tmp_path / "a.json", body)
-    assert read_sealed(tmp_path / "a.json") == told == {**body, "a": [1, 2.5]}
+    sealed = write_sealed(tmp_path / "a.json", body)
+    assert read_sealed(tmp_path / "a.json") == sealed == {**body, "a": [1, 2.5]}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": 3}', '{"a": 2, "sha256": "0"}', "[" * 10**5])

@@ -82,8 +82,8 @@ WRONG: list[tuple[str, Any, str]] = [
 ]
 
 
-def written(folder: Path, told: Any, name: str = FACTS) -> Path:
-    (folder / name).write_text(json.dumps(told))
+def written(folder: Path, content: Any, name: str = FACTS) -> Path:
+    (folder / name).write_text(json.dumps(content))
     return folder
 
 
@@ -107,9 +107,11 @@ def test_the_last_accepted_stage_is_that_of_model_onnx(tmp_path: Path) -> None:
     assert read_facts(written(tmp_path, TOLD)).last_accepted_stage["integer_ops"] == 13
 
 
-@pytest.mark.parametrize("told", [{}, {"stages": []}, {"stages": None}, {"stages": [{"accepted": False}]}, {"options": None}])
-def test_what_is_not_told_is_empty(tmp_path: Path, told: Any) -> None:
-    facts = read_facts(written(tmp_path, told))
+@pytest.mark.parametrize(
+    "content", [{}, {"stages": []}, {"stages": None}, {"stages": [{"accepted": False}]}, {"options": None}]
+)
+def test_what_is_not_told_is_empty(tmp_path: Path, content: Any) -> None:
+    facts = read_facts(written(tmp_path, content))
     assert facts.last_accepted_stage == {}
     assert (facts.target, facts.max_length, facts.segment) == (None, None, None)
 
@@ -193,7 +195,7 @@ def _evaluated(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("read", [subject_of, _settings, _segment_reader, _evaluated])
-@pytest.mark.parametrize(("field", "value", "message"), [one for one in WRONG if one[1] in ("x", 1, 2, "export")])
+@pytest.mark.parametrize(("field", "value", "message"), [row for row in WRONG if row[1] in ("x", 1, 2, "export")])
 def test_every_reader_refuses_it(tmp_path: Path, read: Callable[[Path], Any], field: str, value: Any, message: str) -> None:
     for name in ("model.onnx", "config.json", "segment.onnx"):
         (tmp_path / name).write_text("{}")

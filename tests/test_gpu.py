@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 def test_long_attention_answers_as_on_a_cpu(kind: Any) -> None:
     student = swap_attention(tiny_bert(), task=toy_task(), kind=kind, max_length=60, **KINDS[kind])
     batch = tokens(lengths=(60, 37, 5))
-    told = logits_of(student, **batch)
-    there = {name: one.to("cuda") for name, one in batch.items()}
+    expected = logits_of(student, **batch)
+    there = {name: tensor.to("cuda") for name, tensor in batch.items()}
     with torch.inference_mode():
-        found = student.to("cuda")(**there).logits
+        logits = student.to("cuda")(**there).logits
         halved = student.to(torch.bfloat16)(**there).logits
-    torch.testing.assert_close(found.cpu(), told, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(logits.cpu(), expected, rtol=1e-3, atol=1e-4)
     assert torch.isfinite(halved).all()
 
 
@@ -43,7 +43,7 @@ def test_a_model_learns(kind: Any) -> None:
 
 def test_torch_is_measured_there(tmp_path: Path) -> None:
     folder = cp.save(tiny_bert(), tmp_path / "model")
-    found = cp.measure([folder], task=toy_task(), length=[8], device="cuda", rounds=1, seconds=0.1)
-    (row,) = found.subjects[0]["latency"]
+    measurement = cp.measure([folder], task=toy_task(), length=[8], device="cuda", rounds=1, seconds=0.1)
+    (row,) = measurement.subjects[0]["latency"]
     assert (row["device"], row["speedup"]) == ("cuda", 1.0)
     assert row["p50_ms"] > 0

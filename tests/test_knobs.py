@@ -67,7 +67,7 @@ def anything(model: str, **options: NoSuchName) -> None: ...  # type: ignore[nam
 
 @pytest.mark.parametrize("signature", [inspect.signature(method), signature_of(method)])
 def test_each_knob_is_a_keyword_with_its_type_and_default_behind_the_others(signature: inspect.Signature) -> None:
-    assert [(one.name, one.kind.name, one.default) for one in signature.parameters.values()] == [
+    assert [(parameter.name, parameter.kind.name, parameter.default) for parameter in signature.parameters.values()] == [
         ("model", "POSITIONAL_OR_KEYWORD", inspect.Parameter.empty),
         ("low", "KEYWORD_ONLY", 0),
         ("run", "KEYWORD_ONLY", None),
@@ -92,7 +92,7 @@ def test_other_keywords_stay_what_they_are_and_are_not_evaluated() -> None:
 
 
 def test_a_key_without_a_default_has_to_be_given() -> None:
-    assert [one.default for one in spelled_out(Needed)] == [inspect.Parameter.empty]
+    assert [knob.default for knob in spelled_out(Needed)] == [inspect.Parameter.empty]
     assert defaults_of(Needed) == {}
     assert defaults_of(Many) == {"count": 2, "rate": None}
 

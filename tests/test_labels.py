@@ -95,6 +95,8 @@ def test_numbers_are_no_names() -> None:
 
 def test_a_long_list_of_other_labels_is_cut_in_the_message() -> None:
     names = [f"name number {index} {'x' * 500}" for index in range(1000)]
-    with pytest.raises(InputError, match=r"the model has 1000 labels, but the task has 2 \(bad, good\).*1000 in all") as told:
+    with pytest.raises(
+        InputError, match=r"the model has 1000 labels, but the task has 2 \(bad, good\).*1000 in all"
+    ) as raised:
         check_names("the model", names, ["bad", "good"], "use another.")
-    assert len(str(told.value)) < 2000
+    assert len(str(raised.value)) < 2000

@@ -45,6 +45,6 @@ def test_a_file_is_right_everywhere_unless_unsigned_values_meet_eight_bit_weight
 ) -> None:
     """Two products of 255 and 127 do not fit into 16 bits; of 255 and 63, or of 128 and 127, they do."""
     assert (2 * (255 if unsigned else 128) * (127 if bits == 8 else 63) <= 32767) is everywhere
-    found = int8_processors(bits, unsigned=unsigned)
-    assert found["safe_on"] == ("every processor" if everywhere else "x86 with VNNI or AMX; ARM")
-    assert "VNNI" in found["fast_on"]
+    processors = int8_processors(bits, unsigned=unsigned)
+    assert processors["safe_on"] == ("every processor" if everywhere else "x86 with VNNI or AMX; ARM")
+    assert "VNNI" in processors["fast_on"]

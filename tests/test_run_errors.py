@@ -88,7 +88,7 @@ def test_a_state_that_does_not_fit_is_told(tmp_path: Path) -> None:
 
 def test_the_last_line_that_a_runtime_says_is_shown_short() -> None:
     err = RuntimeError(f"Exception from here:\n  and there\n{'x' * 5000}\n")
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as raised:
         refuse_run(err, Path("model.onnx"), batch_of(2))
-    assert "x" * 300 in str(told.value)
-    assert len(str(told.value)) < 500
+    assert "x" * 300 in str(raised.value)
+    assert len(str(raised.value)) < 500

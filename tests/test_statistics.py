@@ -105,9 +105,9 @@ def test_resampled_f1_is_that_of_examples_drawn_one_by_one(judged: list[np.ndarr
     """Means and percentiles of the draws agree with those of the plain bootstrap, F1 by scikit-learn."""
     from sklearn.metrics import f1_score
 
-    found, random = f1_resamples(*judged), np.random.default_rng(1)
+    resamples, random = f1_resamples(*judged), np.random.default_rng(1)
     rows = [random.integers(0, 400, 400) for _ in range(600)]
-    for draws, answers in zip(found, judged[1:], strict=True):
+    for draws, answers in zip(resamples, judged[1:], strict=True):
         plain = np.array([f1_score(judged[0][row], answers[row]) for row in rows])
         assert draws.mean() == pytest.approx(plain.mean(), abs=0.003)
         assert middle_95(draws) == pytest.approx(middle_95(plain), abs=0.008)

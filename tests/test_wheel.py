@@ -66,17 +66,17 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(built: Path) -> None
     (wheel,) = built.glob("*.whl")
     files = {path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
     with zipfile.ZipFile(wheel) as opened:
-        held = {name for name in opened.namelist() if ".dist-info/" not in name}
+        names = {name for name in opened.namelist() if ".dist-info/" not in name}
         about = {name.partition(".dist-info/")[2] for name in opened.namelist()} - {""}
-    assert held == {name for name in files if "__pycache__" not in name}
-    assert {"compress/py.typed", "compress/reporting/report.html.jinja"} <= held
+    assert names == {name for name in files if "__pycache__" not in name}
+    assert {"compress/py.typed", "compress/reporting/report.html.jinja"} <= names
     assert {"METADATA", "entry_points.txt", "licenses/LICENSE"} <= about
 
 
 def test_the_sdist_holds_what_a_wheel_is_built_from(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as opened:
-        held = {name.partition("/")[2] for name in opened.getnames()}
+        names = {name.partition("/")[2] for name in opened.getnames()}
     assert {
         "LICENSE",
         "README.md",
@@ -84,12 +84,12 @@ def test_the_sdist_holds_what_a_wheel_is_built_from(built: Path) -> None:
         "setup.cfg",
         "compress/py.typed",
         "compress/reporting/report.html.jinja",
-    } <= held
+    } <= names
 
 
 def test_the_installed_package_is_the_one_that_runs(scripts: Path, tmp_path: Path) -> None:
-    told = _run(scripts / "python", "-c", "import compress; print(compress.__file__)", folder=tmp_path).stdout
-    assert Path(told.strip()).is_relative_to(scripts.parent)
+    path = _run(scripts / "python", "-c", "import compress; print(compress.__file__)", folder=tmp_path).stdout
+    assert Path(path.strip()).is_relative_to(scripts.parent)
 
 
 def test_the_installed_command_helps_and_lists(scripts: Path, tmp_path: Path) -> None:

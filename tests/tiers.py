@@ -16,7 +16,7 @@ def mostly_matrix(cells: Iterable[Any], always: Iterable[Any]) -> list[Any]:
         always: Those that run with every other test; each has to be one of the cells.
     """
     cells, kept = list(cells), list(always)
-    assert all(one in cells for one in kept)
+    assert all(cell in cells for cell in kept)
     return [
         pytest.param(*(cell if isinstance(cell, tuple) else (cell,)), marks=() if cell in kept else pytest.mark.matrix)
         for cell in cells

@@ -116,7 +116,7 @@ def _alone(text: str, title: str, tips: Mapping[str, str]) -> str:
         body = body.replace(colour, f"var(--{name})")
     for gid, tip in tips.items():
         body = body.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(tip)}</title>')
-    light, dark = ("; ".join(f"--{name}: {colour}" for name, colour in one.items()) for one in (LIGHT, DARK))
+    light, dark = ("; ".join(f"--{name}: {colour}" for name, colour in palette.items()) for palette in (LIGHT, DARK))
     head = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size[0]} role="img" aria-label="{escape(title)}">',
         f"<title>{escape(title)}</title>",

@@ -39,23 +39,23 @@ def requirements(setup: Path = ROOT / "setup.cfg") -> dict[str, str]:
     config = configparser.ConfigParser()
     config.read_string(setup.read_text(encoding="utf-8"))
     lists = [config["options"]["install_requires"], *config["options.extras_require"].values()]
-    found: dict[str, str] = {}
+    specifiers: dict[str, str] = {}
     for line in (line.strip() for text in lists for line in text.splitlines() if line.strip()):
         matched = REQUIREMENT.fullmatch(line)
-        if matched is None or found.setdefault(normalized(matched[1]), matched[2]) != matched[2]:
+        if matched is None or specifiers.setdefault(normalized(matched[1]), matched[2]) != matched[2]:
             raise SystemExit(f"setup.cfg asks for {line!r}; use NAME>=VERSION or NAME==VERSION, the same wherever it stands.")
-    return found
+    return specifiers
 
 
 def floors(setup: Path = ROOT / "setup.cfg") -> dict[str, str]:
     """Read the lowest version of each requirement: name -> version."""
-    found = {}
+    lowest = {}
     for name, asked in requirements(setup).items():
         matched = LOWEST.fullmatch(asked)
         if matched is None:
             raise SystemExit(f"setup.cfg asks for {name + asked!r}, which tells no lowest version; use {name}>=VERSION.")
-        found[name] = matched[1]
-    return found
+        lowest[name] = matched[1]
+    return lowest
 
 
 def pins(constraints: Path = ROOT / "constraints.txt") -> dict[str, str]:
@@ -72,10 +72,10 @@ def wanted(keep: Iterable[str] = ()) -> dict[str, str]:
         keep: NAME==VERSION of what is not put at its floor, or NAME for the version in constraints.txt.
     """
     versions, pinned = floors(), pins()
-    for one in keep:
-        name, _, version = one.partition("==")
+    for pin in keep:
+        name, _, version = pin.partition("==")
         if normalized(name) not in versions:
-            raise SystemExit(f"--keep is {one!r}, which setup.cfg does not ask for; use one of {', '.join(sorted(versions))}.")
+            raise SystemExit(f"--keep is {pin!r}, which setup.cfg does not ask for; use one of {', '.join(sorted(versions))}.")
         versions[normalized(name)] = version or pinned[normalized(name)]
     return versions
 
@@ -88,16 +88,16 @@ def written(keep: Iterable[str] = ()) -> str:
 
 def mistakes(keep: Iterable[str] = ()) -> list[str]:
     """Compare what is installed with the floors; one sentence for each difference."""
-    told = []
+    problems = []
     for name, version in wanted(keep).items():
         try:
             installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            told.append(f"{name} is not installed, but setup.cfg asks for it.")
+            problems.append(f"{name} is not installed, but setup.cfg asks for it.")
             continue
         if release(installed) != release(version):
-            told.append(f"{name} is {installed}, but its floor is {version}; raise it in setup.cfg if it cannot be held.")
-    return told
+            problems.append(f"{name} is {installed}, but its floor is {version}; raise it in setup.cfg if it cannot be held.")
+    return problems
 
 
 def main(arguments: list[str] | None = None) -> None:

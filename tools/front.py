@@ -62,9 +62,9 @@ def front_block(folder: Path, link: str) -> tuple[str, dict[str, str]]:
         InputError: The folder holds no results, or a file in it is damaged or tells of several machines or tasks.
     """
     recorded = read_folder(folder)
-    runs = [run for found in recorded.values() for run in found]
+    runs = [run for group in recorded.values() for run in group]
     students = sorted(
-        (student for name, found in recorded.items() for student in students_of(name, found)),
+        (student for name, group in recorded.items() for student in students_of(name, group)),
         key=lambda student: (-(student.macs_share or 0), student.recipe, student.file),
     )
     task, metric = str(part(runs[0], "data").get("name") or MISSING), record.metric_of(runs[0])
@@ -104,8 +104,11 @@ def students_of(recipe: str, runs: Sequence[Run]) -> list[Student]:
     share = mean_of([_macs_share(run) for run in runs])
     students = []
     for name in integer or [shipped]:
-        found = [_subject(run, name) for run in runs]
-        speedups = [record.speedup_at(one, record.subjects_of(run)[0], setting) for one, run in zip(found, runs, strict=True)]
+        subjects = [_subject(run, name) for run in runs]
+        speedups = [
+            record.speedup_at(subject, record.subjects_of(run)[0], setting)
+            for subject, run in zip(subjects, runs, strict=True)
+        ]
         students.append(
             Student(
                 recipe,
@@ -114,7 +117,7 @@ def students_of(recipe: str, runs: Sequence[Run]) -> list[Student]:
                 tuple(_retention(run, name) for run in runs),
                 tuple(_retention(run, floats[0]) for run in runs) if floats and floats[0] != name else (),
                 share,
-                mean_of([one.get("size_bytes") for one in found]),
+                mean_of([subject.get("size_bytes") for subject in subjects]),
                 mean_of(speedups),
                 tuple(str(part(run, "recipe").get("seed", MISSING)) for run in runs),
                 place_of(runs[0], setting),
@@ -129,7 +132,9 @@ def _subject(run: Run, name: str) -> dict[str, Any]:
 
 def _retention(run: Run, name: str) -> float | None:
     metric = record.metric_of(run)
-    own, teacher = (finite(part(one, "metrics").get(metric)) for one in (_subject(run, name), record.subjects_of(run)[0]))
+    own, teacher = (
+        finite(part(subject, "metrics").get(metric)) for subject in (_subject(run, name), record.subjects_of(run)[0])
+    )
     return None if own is None or not teacher else own / teacher
 
 
@@ -137,7 +142,7 @@ def _macs_share(run: Run) -> float | None:
     """The last torch model's over the teacher's: both count every layer whole, which the exported file need not compute."""
     subjects = record.subjects_of(run)
     last = [subject for subject in subjects if subject.get("kind") == "torch"][-1:]
-    own, teacher = (finite(one.get("macs")) for one in (*(last or [{}]), subjects[0]))
+    own, teacher = (finite(subject.get("macs")) for subject in (*(last or [{}]), subjects[0]))
     return None if own is None or not teacher else own / teacher
 
 
@@ -197,7 +202,7 @@ def _origin(students: Sequence[Student], task: str, metric: str, examples: set[f
     for student in students:
         if student.speedup is not None and student.recipe not in places.setdefault(student.place, []):
             places[student.place].append(student.recipe)
-    told = [place + (f" ({', '.join(names)})" if len(places) > 1 else "") for place, names in places.items()]
+    machines = [place + (f" ({', '.join(names)})" if len(places) > 1 else "") for place, names in places.items()]
     is_known = len(examples) == 1 and None not in examples
     size = f", {record.number(next(iter(examples)), 0)} examples" if is_known else ""
     text = (
@@ -205,7 +210,7 @@ def _origin(students: Sequence[Student], task: str, metric: str, examples: set[f
         f"{task}{size}; means over the seeds, in brackets the lowest and the highest. MACs: the torch student's over the "
         "teacher's, every layer counted whole."
     )
-    text += f" Speed-up: the file against the torch teacher on {'; '.join(told)}." if told else ""
+    text += f" Speed-up: the file against the torch teacher on {'; '.join(machines)}." if machines else ""
     return record.markdown_text(text)
 
 

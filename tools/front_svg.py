@@ -140,11 +140,11 @@ def _placed(axes: Axes, marks: Sequence[Mark], axis: Axis) -> list[dict[str, Any
         ends = {"low": down(mark, mark.low), "high": down(mark, mark.high)}
         own = {"kind": mark.kind, "name": mark.name, "is_shipped": mark.kind == "ours"}
         placed.append({"x": x, "y": y, "r": FRAME.radius, **ends, **own})
-    rows = [[value for value in (one["low"], one["high"], one["y"]) if value is not None] for one in placed]
+    rows = [[value for value in (point["low"], point["high"], point["y"]) if value is not None] for point in placed]
     left, _, right, _ = FRAME.plot
-    stand = [(one["x"], one["y"], min(ends), max(ends)) for one, ends in zip(placed, rows, strict=True)]
-    for one, x in zip(placed, aside(stand, left + STEP, right - STEP), strict=True):
-        one["x"] = x
+    stand = [(point["x"], point["y"], min(ends), max(ends)) for point, ends in zip(placed, rows, strict=True)]
+    for point, x in zip(placed, aside(stand, left + STEP, right - STEP), strict=True):
+        point["x"] = x
     return placed
 
 

@@ -52,11 +52,11 @@ def lengths_block(path: Path, link: str) -> tuple[str, dict[str, str]]:
     figures, shown = {}, []
     for runtime in runtimes:
         file, title = f"{path.stem}_{runtime}.svg", f"Time per token against length, {runtime}"
-        lines = {name: found for name, found in times.items() if _runs_in(name, runtime) or not _is_file(name)}
+        lines = {name: ms_at for name, ms_at in times.items() if _runs_in(name, runtime) or not _is_file(name)}
         figures[file] = draw_lengths(lines, title, runtime)
         shown.append(f"![{title}]({link.rpartition('/')[0]}/{file})")
-    told = [text for runtime in runtimes if (text := _told(times, runtime))]
-    return "\n\n".join([*shown, _table(rows), *told, _origin(content)]), figures
+    sentences = [text for runtime in runtimes if (text := _told(times, runtime))]
+    return "\n\n".join([*shown, _table(rows), *sentences, _origin(content)]), figures
 
 
 def _rows_are_whole(rows: Sequence[Any]) -> bool:
@@ -99,14 +99,14 @@ def break_even(own: Mapping[int, float], other: Mapping[int, float]) -> float | 
 def _told(times: Mapping[str, Times], runtime: str) -> str:
     """A sentence on where each way breaks even in a runtime; none where nothing stands beside full attention."""
     dense = times.get(f"{DENSE}, {runtime}", {})
-    told = []
+    ways = []
     for name, own in times.items():
         attention, _, ran = name.partition(", ")
         both = own.keys() & dense.keys()
         if ran == runtime and attention != DENSE and both:
             faster = f"({record.times(dense[max(both)] / own[max(both)])} at {max(both):,})"
-            told.append(f"{attention} {_from(break_even(own, dense))} {faster}")
-    return record.markdown_text(f"In {runtime} less time than full attention takes: {', '.join(told)}.") if told else ""
+            ways.append(f"{attention} {_from(break_even(own, dense))} {faster}")
+    return record.markdown_text(f"In {runtime} less time than full attention takes: {', '.join(ways)}.") if ways else ""
 
 
 def _from(tokens: float | None) -> str:
@@ -117,10 +117,10 @@ def _from(tokens: float | None) -> str:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     lengths = sorted({row["length"] for row in rows})
-    found = {(row["name"], row["length"]): row for row in rows}
+    by_place = {(row["name"], row["length"]): row for row in rows}
 
     def cell(name: str, length: int) -> str:
-        row = found.get((name, length))
+        row = by_place.get((name, length))
         if row is None:
             return MISSING
         memory = finite(row.get("peak_memory_bytes"))
@@ -137,13 +137,13 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _origin(content: Mapping[str, Any]) -> str:
     place, is_gpu = part(content, "machine"), content.get("device") == "cuda"
     rounds = content.get("rounds")
-    told = (
+    text = (
         f"Medians of {rounds} round{'' if rounds == 1 else 's'} in turn, fresh processes, batch {content.get('batch')}, "
         f"{content.get('threads')} thread, {content.get('precision')}, on {place.get('gpu' if is_gpu else 'cpu')}; in "
         f"brackets the most memory that {'torch held on the GPU' if is_gpu else 'the process held'}. "
         f"{content.get('model')}."
     )
-    return record.markdown_text(told)
+    return record.markdown_text(text)
 
 
 def draw_lengths(lines: Mapping[str, Times], title: str, runtime: str) -> str:
@@ -154,20 +154,20 @@ def draw_lengths(lines: Mapping[str, Times], title: str, runtime: str) -> str:
         title: For readers that see no image.
         runtime: Lines of another one are dashed.
     """
-    paces = {name: {length: ms / length * 1000 for length, ms in found.items()} for name, found in lines.items()}
+    paces = {name: {length: ms / length * 1000 for length, ms in ms_at.items()} for name, ms_at in lines.items()}
 
     def paint(axes: Axes) -> dict[str, str]:
         _scale(axes, paces)
-        ends = [place(axes, max(found), found[max(found)]) for found in paces.values()]
+        ends = [place(axes, max(pace_at), pace_at[max(pace_at)]) for pace_at in paces.values()]
         _, top, _, bottom = FRAME.plot
         labels = apart([y for _, y in ends], top, bottom)
         tips = {}
-        for index, ((name, found), end, label) in enumerate(zip(paces.items(), ends, labels, strict=True)):
+        for index, ((name, pace_at), end, label) in enumerate(zip(paces.items(), ends, labels, strict=True)):
             dashes = (None, None) if _runs_in(name, runtime) else (2.5, 2)  # times the line's width
-            _draw_way(axes, found, f"way-{index}", COLOURS[index % len(COLOURS)], dashes)
+            _draw_way(axes, pace_at, f"way-{index}", COLOURS[index % len(COLOURS)], dashes)
             _draw_name(axes, name, end, label, f"name-{index}", COLOURS[index % len(COLOURS)])
-            told = ", ".join(f"{length:,}: {pace:.3g} ms" for length, pace in sorted(found.items()))
-            tips[f"way-{index}"] = tips[f"name-{index}"] = f"{name}: {told}"
+            steps = ", ".join(f"{length:,}: {pace:.3g} ms" for length, pace in sorted(pace_at.items()))
+            tips[f"way-{index}"] = tips[f"name-{index}"] = f"{name}: {steps}"
         return tips
 
     return drawn(FRAME, title, paint)
@@ -176,8 +176,8 @@ def draw_lengths(lines: Mapping[str, Times], title: str, runtime: str) -> str:
 def _scale(axes: Axes, paces: Mapping[str, Times]) -> None:
     """Lay out both axes and their texts."""
     _, top, right, _ = FRAME.plot
-    lengths = sorted({length for found in paces.values() for length in found})
-    low, high = log_range([pace for found in paces.values() for pace in found.values()])
+    lengths = sorted({length for pace_at in paces.values() for length in pace_at})
+    low, high = log_range([pace for pace_at in paces.values() for pace in pace_at.values()])
     axes.set(xscale="log", yscale="log", xlim=(lengths[0], max(lengths[-1], lengths[0] * 1.001)), ylim=(low, high))
     axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
     axes.set_yticks(log_ticks(low, high), [f"{tick:g}" for tick in log_ticks(low, high)])
@@ -187,9 +187,9 @@ def _scale(axes: Axes, paces: Mapping[str, Times]) -> None:
     axes.text(right, FRAME.height - 10, "tokens of a text", transform=pixels(axes), ha="right")
 
 
-def _draw_way(axes: Axes, found: Times, gid: str, colour: str, dashes: tuple[float | None, float | None]) -> None:
-    lengths = sorted(found)
-    (line,) = axes.plot(lengths, [found[length] for length in lengths], color=colour, linewidth=2, dashes=dashes, gid=gid)
+def _draw_way(axes: Axes, paces: Times, gid: str, colour: str, dashes: tuple[float | None, float | None]) -> None:
+    lengths = sorted(paces)
+    (line,) = axes.plot(lengths, [paces[length] for length in lengths], color=colour, linewidth=2, dashes=dashes, gid=gid)
     line.set(marker="o", markersize=2 * FRAME.radius, markeredgewidth=0, clip_on=False)
 
 

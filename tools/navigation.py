@@ -47,8 +47,8 @@ def on_files(files: Any, config: Any) -> Any:
 
 def outside(page: Path, docs: Path) -> set[Path]:
     """The files of the repository outside of docs/ to which a page links; those that are not there are left to mkdocs."""
-    found = {_target(page, link) for link, _ in LINK.findall(page.read_text(encoding="utf-8"))}
-    return {path for path in found if path.is_file() and docs not in path.parents and ROOT in path.parents}
+    targets = {_target(page, link) for link, _ in LINK.findall(page.read_text(encoding="utf-8"))}
+    return {path for path in targets if path.is_file() and docs not in path.parents and ROOT in path.parents}
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
@@ -56,12 +56,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     docs = Path(config["docs_dir"])
     here = docs / page.file.src_uri
 
-    def moved(found: re.Match[str]) -> str:
-        path = _target(here, found[1])
+    def moved(match: re.Match[str]) -> str:
+        path = _target(here, match[1])
         if not path.is_file() or docs in path.parents or ROOT not in path.parents:
-            return found[0]
+            return match[0]
         copy = docs / COPIES / path.relative_to(ROOT)
-        return f"]({Path(os.path.relpath(copy, here.parent)).as_posix()}{found[2]})"
+        return f"]({Path(os.path.relpath(copy, here.parent)).as_posix()}{match[2]})"
 
     return LINK.sub(moved, markdown)
 

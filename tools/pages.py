@@ -82,7 +82,7 @@ def _places(text: str, path: Path) -> list[tuple[re.Match[str], re.Match[str]]]:
         wanted = " or ".join(f"<!-- {kind}: {what} -->" for kind, what in KINDS.items())
         raise InputError(f"{path} has no line {wanted}; put one, and its <!-- end of results --> or the like after it.")
     pairs = list(zip(marks[::2], marks[1::2], strict=False))
-    if len(marks) % 2 or any(one.re is not START or other.re is not END or one[1] != other[1] for one, other in pairs):
+    if len(marks) % 2 or any(start.re is not START or end.re is not END or start[1] != end[1] for start, end in pairs):
         wanted = ", ".join(f"<!-- {kind}: {what} --> needs one <!-- end of {kind} -->" for kind, what in KINDS.items())
         raise InputError(f"{path}: each {wanted} after it, and no other may stand there.")
     return pairs

@@ -33,7 +33,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
         )
     for number, run in enumerate(runs, 1):
         subjects = run.get("subjects") if isinstance(run, dict) else None
-        if not isinstance(subjects, list) or not subjects or not all(isinstance(one, dict) for one in subjects):
+        if not isinstance(subjects, list) or not subjects or not all(isinstance(subject, dict) for subject in subjects):
             raise InputError(f"{path}: run {number} of {len(runs)} has no subjects; record the results again with --record.")
     return runs
 
@@ -50,7 +50,7 @@ def read_folder(folder: Path) -> dict[str, list[dict[str, Any]]]:
             f"{folder} holds no results (*.json); record some with bert-compress run RECIPE --record, or correct the name."
         )
     recorded = {path.stem: read_results(path) for path in files}
-    runs = [run for found in recorded.values() for run in found]
+    runs = [run for group in recorded.values() for run in group]
     data = {str(part(run, "data").get("name") or MISSING) for run in runs}
     metrics = {record.metric_of(run) for run in runs}
     if len(data) > 1 or len(metrics) > 1:
@@ -110,7 +110,7 @@ def recipes_table(recorded: Mapping[str, Sequence[Run]]) -> str:
     Raises:
         InputError: They were not measured on one machine, or against baselines of several names.
     """
-    runs = [run for found in recorded.values() for run in found]
+    runs = [run for group in recorded.values() for run in group]
     check_one_machine(runs)
     baselines = dict.fromkeys(record.name_of(record.subjects_of(run)[0]) for run in runs)
     if len(baselines) > 1:
@@ -129,25 +129,25 @@ def recipes_table(recorded: Mapping[str, Sequence[Run]]) -> str:
         "p50, ms",
     ]
     rows = []
-    for recipe, found in recorded.items():
-        named = {record.name_of(one): one.get("kind") for run in found for one in record.subjects_of(run)}
-        rows += [_recipe_row(recipe, name, found, metric, setting) for name, kind in named.items() if kind != "torch"]
+    for recipe, group in recorded.items():
+        named = {record.name_of(subject): subject.get("kind") for run in group for subject in record.subjects_of(run)}
+        rows += [_recipe_row(recipe, name, group, metric, setting) for name, kind in named.items() if kind != "torch"]
     return f"{record.markdown_table(head, rows)}\n\n{_origin(runs, setting)}"
 
 
 def _recipe_row(recipe: str, name: str, runs: Sequence[Run], metric: str, setting: Setting | None) -> list[str]:
-    found = [one for run in runs for one in record.subjects_of(run) if record.name_of(one) == name]
-    size = mean_of([one.get("size_bytes") for one in found])
-    right = [finite(part(one, "metrics").get(metric)) for one in found]
-    drop = [finite(part(one, "drop").get("value")) for one in found]
+    files = [file for run in runs for file in record.subjects_of(run) if record.name_of(file) == name]
+    size = mean_of([file.get("size_bytes") for file in files])
+    right = [finite(part(file, "metrics").get(metric)) for file in files]
+    drop = [finite(part(file, "drop").get("value")) for file in files]
     return [
         recipe,
         name,
-        _with_ends(spread(right), [part(one, "metrics_ci95").get(metric) for one in found]),
-        _with_ends(spread(drop), [part(one, "drop").get("ci95") for one in found]),
-        record.number(mean_of([one.get("truncated") for one in found]), 0),
+        _with_ends(spread(right), [part(file, "metrics_ci95").get(metric) for file in files]),
+        _with_ends(spread(drop), [part(file, "drop").get("ci95") for file in files]),
+        record.number(mean_of([file.get("truncated") for file in files]), 0),
         MISSING if size is None else record.number(size / 1e6, 1),
-        record.milliseconds(mean_of([record.latency_at(one, setting).get("p50_ms") for one in found])).removesuffix(" ms"),
+        record.milliseconds(mean_of([record.latency_at(file, setting).get("p50_ms") for file in files])).removesuffix(" ms"),
     ]
 
 
@@ -165,9 +165,9 @@ def check_one_machine(runs: Sequence[Run]) -> None:
     """
     machines = {tuple(str(part(run, "machine").get(key)) for key in ("cpu", "gpu")) for run in runs}
     if len(machines) > 1:
-        told = "; ".join(" and GPU ".join(machine) for machine in sorted(machines))
+        names = "; ".join(" and GPU ".join(machine) for machine in sorted(machines))
         raise InputError(
-            f"the runs were measured on {len(machines)} machines ({told}); latencies of one machine are needed: "
+            f"the runs were measured on {len(machines)} machines ({names}); latencies of one machine are needed: "
             "record all seeds on one."
         )
 
@@ -176,37 +176,45 @@ def _widest(runs: Sequence[Run], setting: Setting | None) -> Setting | None:
     """The setting with the largest batch that is otherwise the main one."""
     if setting is None:
         return None
-    return max(one for one in record.settings_of(runs[0]) if (one[0], *one[2:]) == (setting[0], *setting[2:]))
+    return max(
+        candidate for candidate in record.settings_of(runs[0]) if (candidate[0], *candidate[2:]) == (setting[0], *setting[2:])
+    )
 
 
 def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, widest: Setting | None) -> list[str]:
-    found = [(run, subject) for run in runs for subject in record.subjects_of(run) if record.name_of(subject) == name]
+    pairs = [(run, subject) for run in runs for subject in record.subjects_of(run) if record.name_of(subject) == name]
 
     def mean(read: Callable[[dict[str, Any]], Any]) -> float | None:
-        return mean_of([read(subject) for _, subject in found])
+        return mean_of([read(subject) for _, subject in pairs])
 
     drop = mean(lambda subject: part(subject, "drop").get("value"))
     size = mean(lambda subject: subject.get("size_bytes"))
     memory = mean(lambda subject: subject.get("peak_memory_bytes"))
-    is_baseline = all(record.name_of(record.subjects_of(run)[0]) == name for run, _ in found)
+    is_baseline = all(record.name_of(record.subjects_of(run)[0]) == name for run, _ in pairs)
     return [
         name,
-        spread([finite(part(subject, "metrics").get(metric)) for _, subject in found]),
-        MISSING if is_baseline else _with_ends(record.points(drop), [part(one, "drop").get("ci95") for _, one in found]),
-        *([] if not further_head(runs, metric) else further_cells([one for _, one in found], metric, is_baseline=is_baseline)),
+        spread([finite(part(subject, "metrics").get(metric)) for _, subject in pairs]),
+        MISSING
+        if is_baseline
+        else _with_ends(record.points(drop), [part(subject, "drop").get("ci95") for _, subject in pairs]),
+        *(
+            []
+            if not further_head(runs, metric)
+            else further_cells([subject for _, subject in pairs], metric, is_baseline=is_baseline)
+        ),
         MISSING if size is None else record.number(size / 1e6, 1),
         MISSING if memory is None else record.number(memory / 1e6, 0),
         record.count(mean(lambda subject: subject.get("macs"))),
         record.milliseconds(mean(lambda subject: record.latency_at(subject, setting).get("p50_ms"))).removesuffix(" ms"),
-        record.times(mean_of([record.speedup_at(subject, record.subjects_of(run)[0], setting) for run, subject in found])),
+        record.times(mean_of([record.speedup_at(subject, record.subjects_of(run)[0], setting) for run, subject in pairs])),
         record.number(mean(lambda subject: record.latency_at(subject, widest).get("examples_per_second")), 0),
     ]
 
 
 def further_head(runs: Sequence[Run], metric: str) -> list[str]:
     """The columns of further rows that were kept apart of the training data; none where no run has them."""
-    told = [part(subject, "further") for run in runs for subject in record.subjects_of(run)]
-    counts = [one.get("examples") for one in told if one]
+    further = [part(subject, "further") for run in runs for subject in record.subjects_of(run)]
+    counts = [figures.get("examples") for figures in further if figures]
     if not counts:
         return []
     return [f"{metric}, % of {record.number(counts[0], 0)} further rows", "drop there, points"]
@@ -214,11 +222,11 @@ def further_head(runs: Sequence[Run], metric: str) -> list[str]:
 
 def further_cells(subjects: Sequence[dict[str, Any]], metric: str, *, is_baseline: bool) -> list[str]:
     """What they hold, means over the seeds."""
-    told = [part(subject, "further") for subject in subjects]
-    drop = record.points(mean_of([part(one, "drop").get("value") for one in told]))
-    intervals = [part(one, "drop").get("ci95") for one in told]
+    further = [part(subject, "further") for subject in subjects]
+    drop = record.points(mean_of([part(figures, "drop").get("value") for figures in further]))
+    intervals = [part(figures, "drop").get("ci95") for figures in further]
     return [
-        spread([finite(part(one, "metrics").get(metric)) for one in told]),
+        spread([finite(part(figures, "metrics").get(metric)) for figures in further]),
         MISSING if is_baseline else _with_ends(drop, intervals),
     ]
 

@@ -102,7 +102,7 @@ class Augment:
         try:
             TypeAdapter(AugmentOptions).validate_json(json.dumps(given))
         except ValidationError as err:
-            problems = ((str(one["loc"][0]), one["msg"]) for one in err.errors(include_url=False))
+            problems = ((str(error["loc"][0]), error["msg"]) for error in err.errors(include_url=False))
             raise_together([f"augment.{name} is {given[name]!r}: {said}." for name, said in problems])
         if self.masked_lm is not None and self.kind == "masking":
             raise InputError("augment: kind masking asks no masked_lm; leave it out, or use tinybert.")
@@ -164,7 +164,9 @@ def augmented(
     seen: Counter[int] = Counter()
     for start in range(0, len(split), TEXTS_AT_ONCE):
         end = min(start + TEXTS_AT_ONCE, len(split))
-        parts = [_Part(drawing, texts[start:end], found.of(start, end)) for texts, found in zip(sides, words, strict=True)]
+        parts = [
+            _Part(drawing, texts[start:end], side_words.of(start, end)) for texts, side_words in zip(sides, words, strict=True)
+        ]
         for index in range(end - start):
             copies = _copies(parts, index, how, seed, seen)
             made += copies
@@ -226,8 +228,8 @@ def _prepared(
     size = max(tokenizer.get_vocab().values()) + 1
     words = [find_words(texts, tokenizer) for texts in sides]
     counts: np.ndarray = np.zeros(size, dtype=np.int64)
-    for found in words:
-        counts += np.bincount(found.pieces[found.pieces != SEVERAL], minlength=size)
+    for side_words in words:
+        counts += np.bincount(side_words.token_ids[side_words.token_ids != SEVERAL], minlength=size)
     counts[np.setdiff1d(np.arange(size), known)] = 0
     asked = allowed = known[counts[known] > 0]
     weights = counts
@@ -256,20 +258,20 @@ class _Part:
 
     def copies(self, index: int, random: np.random.Generator) -> list[str]:
         """As many copies of a text as are asked for, some of them as the text itself."""
-        how, held = self.drawing.how, slice(*self.words.bounds[index : index + 2])
-        starts, ends = self.words.starts[held].tolist(), self.words.ends[held].tolist()
+        how, span = self.drawing.how, slice(*self.words.bounds[index : index + 2])
+        starts, ends = self.words.starts[span].tolist(), self.words.ends[span].tolist()
         which, other = random.random((2, how.copies, len(starts)))
         cuts = random.random((how.copies, 3))
         mask, swap = how.value("mask"), how.value("probability")
         new = np.where(which < mask, self.drawing.mask_id, NONE)  # (copies, words)
-        rows, places = np.nonzero((which >= mask) & (which < mask + swap) & self.has[held])
-        shares = self.shares[held] + np.arange(len(starts))[:, None]  # of one word after the other
-        found = np.searchsorted(shares.ravel(), other[rows, places] + places, side="right") - places * shares.shape[1]
-        new[rows, places] = self.offered[held][places, found.clip(max=shares.shape[1] - 1)]
+        rows, places = np.nonzero((which >= mask) & (which < mask + swap) & self.has[span])
+        shares = self.shares[span] + np.arange(len(starts))[:, None]  # of one word after the other
+        choices = np.searchsorted(shares.ravel(), other[rows, places] + places, side="right") - places * shares.shape[1]
+        new[rows, places] = self.offered[span][places, choices.clip(max=shares.shape[1] - 1)]
         text, names = self.texts[index], self.drawing.names
-        told = ([names[piece] if piece != NONE else None for piece in row] for row in new.tolist())
+        replacements = ([names[piece] if piece != NONE else None for piece in row] for row in new.tolist())
         windows = (self._window(cut, len(starts)) for cut in cuts.tolist())
-        return [_written(text, starts, ends, row, window) for row, window in zip(told, windows, strict=True)]
+        return [_written(text, starts, ends, row, window) for row, window in zip(replacements, windows, strict=True)]
 
     def _window(self, cut: list[float], words: int) -> tuple[int, int] | None:
         how = self.drawing.how

@@ -44,7 +44,7 @@ class Words:
         ends: One past its last character.
         first: Its first piece, counted in its text.
         last: One past its last piece.
-        pieces: Id of its only piece, SEVERAL where it has more.
+        token_ids: Id of its only piece, SEVERAL where it has more.
         free: Whether it is all letters and touches no apostrophe; nothing stands in the place of half of "don't".
         bounds: (texts + 1,).
     """
@@ -53,21 +53,21 @@ class Words:
     ends: np.ndarray
     first: np.ndarray
     last: np.ndarray
-    pieces: np.ndarray
+    token_ids: np.ndarray
     free: np.ndarray
     bounds: np.ndarray
 
     def of(self, first: int, last: int) -> Words:
         """The words of texts `first` to `last`, the latter left out."""
         bounds = self.bounds[first : last + 1]
-        held = slice(bounds[0], bounds[-1])
+        span = slice(bounds[0], bounds[-1])
         return Words(
-            self.starts[held],
-            self.ends[held],
-            self.first[held],
-            self.last[held],
-            self.pieces[held],
-            self.free[held],
+            self.starts[span],
+            self.ends[span],
+            self.first[span],
+            self.last[span],
+            self.token_ids[span],
+            self.free[span],
             bounds - bounds[0],
         )
 
@@ -87,8 +87,8 @@ def find_words(texts: Sequence[str], tokenizer: Any) -> Words:
                 joined = text[max(0, start - 1) : start] in APOSTROPHES or text[end : end + 1] in APOSTROPHES
                 rows.extend((start, end, first, last + 1, SEVERAL if others else ids[first], word.isalpha() and not joined))
         bounds.append(len(rows) // 6)
-    starts, ends, firsts, lasts, pieces, free = np.array(rows, dtype=np.int32).reshape(-1, 6).T.copy()
-    return Words(starts, ends, firsts, lasts, pieces, free.astype(bool), np.array(bounds))
+    starts, ends, firsts, lasts, token_ids, free = np.array(rows, dtype=np.int32).reshape(-1, 6).T.copy()
+    return Words(starts, ends, firsts, lasts, token_ids, free.astype(bool), np.array(bounds))
 
 
 def _encodings(texts: Sequence[str], tokenizer: Any) -> Iterator[Encoding]:
@@ -105,7 +105,7 @@ def whole_words(tokenizer: Any) -> np.ndarray:
     Raises:
         InputError: The tokenizer's vocabulary holds no words.
     """
-    held = tokenizer.get_vocab()
+    vocabulary = tokenizer.get_vocab()
     kind = tokenizer.backend_tokenizer.model
     if not isinstance(kind, (WordPiece, WordLevel)):
         raise InputError(
@@ -113,11 +113,11 @@ def whole_words(tokenizer: Any) -> np.ndarray:
             "use a model with a WordPiece vocabulary, or leave augment out."
         )
     special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
-    words = [number for piece, number in held.items() if _is_word(piece) and piece not in special]
+    words = [number for piece, number in vocabulary.items() if _is_word(piece) and piece not in special]
     if len(words) < 2:
         raise InputError(
-            f"augment: {len(words)} of the tokenizer's {len(held)} pieces are whole words; two at least are needed to put one "
-            "in another's place. Use a model with a WordPiece vocabulary, or leave augment out."
+            f"augment: {len(words)} of the tokenizer's {len(vocabulary)} pieces are whole words; two at least are needed to "
+            "put one in another's place. Use a model with a WordPiece vocabulary, or leave augment out."
         )
     return np.sort(np.array(words, dtype=np.int64))
 
@@ -135,9 +135,9 @@ def most_frequent(counts: np.ndarray) -> np.ndarray:
     Returns:
         Ids of those that stand more than twice as often as the mean word; of two as frequent, the lower one comes first.
     """
-    held = np.count_nonzero(counts)
-    first = np.argsort(-counts, kind="stable")[: min(MOST_FREQUENT, int(held * FREQUENT_SHARE))]
-    return first[counts[first] * held > 2 * counts.sum()]
+    word_count = np.count_nonzero(counts)
+    first = np.argsort(-counts, kind="stable")[: min(MOST_FREQUENT, int(word_count * FREQUENT_SHARE))]
+    return first[counts[first] * word_count > 2 * counts.sum()]
 
 
 def nearest_words(table: torch.Tensor, asked: np.ndarray, allowed: np.ndarray, count: int) -> np.ndarray:
@@ -153,13 +153,13 @@ def nearest_words(table: torch.Tensor, asked: np.ndarray, allowed: np.ndarray, c
         Ids, rising in each row, (asked, count).
     """
     count = max(0, min(count, len(allowed) - 1))
-    found: np.ndarray = np.empty((len(asked), count), dtype=np.int64)
+    nearest: np.ndarray = np.empty((len(asked), count), dtype=np.int64)
     directions = functional.normalize(table.detach()[torch.from_numpy(allowed).to(table.device)].float(), dim=1)
     for start in range(0, len(asked), ROWS_AT_ONCE):
         ids = torch.from_numpy(asked[start : start + ROWS_AT_ONCE]).to(table.device)
         near = functional.normalize(table.detach()[ids].float(), dim=1) @ directions.T  # (rows, allowed)
-        found[start : start + ROWS_AT_ONCE] = _best(near, asked[start : start + ROWS_AT_ONCE], allowed, count)
-    return found
+        nearest[start : start + ROWS_AT_ONCE] = _best(near, asked[start : start + ROWS_AT_ONCE], allowed, count)
+    return nearest
 
 
 def _best(scores: torch.Tensor, own: np.ndarray, allowed: np.ndarray, count: int) -> np.ndarray:
@@ -170,20 +170,20 @@ def _best(scores: torch.Tensor, own: np.ndarray, allowed: np.ndarray, count: int
     return np.sort(allowed[scores.topk(count, dim=1).indices.cpu().numpy()], axis=1)
 
 
-def by_table(asked: np.ndarray, near: np.ndarray, pieces: int) -> Offer:
+def by_table(asked: np.ndarray, near: np.ndarray, vocab_size: int) -> Offer:
     """Offer the same words wherever a word stands.
 
     Args:
         asked: Ids of the words that may be replaced, (asked,).
         near: What may replace each, (asked, candidates).
-        pieces: Of the tokenizer.
+        vocab_size: Of the tokenizer.
     """
-    row: np.ndarray = np.full(pieces + 1, len(asked), dtype=np.int64)  # the last is that of words of SEVERAL pieces
+    row: np.ndarray = np.full(vocab_size + 1, len(asked), dtype=np.int64)  # the last is that of words of SEVERAL pieces
     row[asked] = np.arange(len(asked))
     near = np.vstack([near, np.full((1, near.shape[1]), NONE, dtype=np.int64)])
 
     def offer(_: Sequence[str], words: Words) -> np.ndarray:
-        return near[np.where(words.free, row[words.pieces], len(asked))]
+        return near[np.where(words.free, row[words.token_ids], len(asked))]
 
     return offer
 
@@ -204,18 +204,18 @@ def by_masked_lm(masked_lm: PreTrainedModel, asked: np.ndarray, allowed: np.ndar
     room = (masked_lm.config.max_position_embeddings - 3) // 2
 
     def offer(texts: Sequence[str], words: Words) -> np.ndarray:
-        told: np.ndarray = np.full((len(words.pieces), count), NONE, dtype=np.int64)
-        asking = np.flatnonzero(words.free & ((words.pieces == SEVERAL) | np.isin(words.pieces, asked)))
+        candidates: np.ndarray = np.full((len(words.token_ids), count), NONE, dtype=np.int64)
+        asking = np.flatnonzero(words.free & ((words.token_ids == SEVERAL) | np.isin(words.token_ids, asked)))
         if not len(asking):
-            return told
+            return candidates
         sentences = [encoding.ids for encoding in _encodings(texts, tokenizer)]
         of_text = np.searchsorted(words.bounds, asking, side="right") - 1
         rows = [
             _masked(sentences[text], words.first[word], words.last[word], room, tokenizer)
             for text, word in zip(of_text, asking, strict=True)
         ]
-        told[asking] = _answers(masked_lm, rows, words.pieces[asking], allowed, count)
-        return told
+        candidates[asking] = _answers(masked_lm, rows, words.token_ids[asking], allowed, count)
+        return candidates
 
     return offer
 
@@ -235,7 +235,7 @@ def _answers(
     types = [kinds for _, kinds, _ in rows] if "token_type_ids" in tokenizer.model_input_names else None
     places = np.array([place for *_, place in rows])
     encoded = Encoded([ids for ids, *_ in rows], types, own, 0, tokenizer.pad_token_id, "train")
-    told: np.ndarray = np.empty((len(rows), count), dtype=np.int64)
+    candidates: np.ndarray = np.empty((len(rows), count), dtype=np.int64)
     columns = torch.from_numpy(allowed).to(masked_lm.device)
     at: list[int] = []
 
@@ -250,8 +250,8 @@ def _answers(
             for indices in sorted_batches(encoded.lengths, MASKED_AT_ONCE):
                 at[:] = places[indices].tolist()
                 scores = masked_lm(**on_device(encoded.batch(indices), masked_lm.device)).logits[:, 0, columns].float()
-                told[indices] = _best(scores, own[indices], allowed, count)
+                candidates[indices] = _best(scores, own[indices], allowed, count)
     finally:
         hook.remove()
         masked_lm.train(was_training)
-    return told
+    return candidates

@@ -47,14 +47,14 @@ def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
         raise InputError("there are no examples to measure on; give an evaluation split with at least one row.")
     answers = Gathered(encoded)
     for indices in sorted_batches(encoded.lengths, BATCH_SIZE):
-        found = runner.run(encoded.batch(indices.tolist()))
-        check_shape(found.shape, len(indices), of_tokens=encoded.places is not None)
-        if answers.rows is not None and found.shape[-1] != answers.rows.shape[1]:
+        logits = runner.run(encoded.batch(indices.tolist()))
+        check_shape(logits.shape, len(indices), of_tokens=encoded.places is not None)
+        if answers.rows is not None and logits.shape[-1] != answers.rows.shape[1]:
             raise CompressError(
-                f"the model gives {answers.rows.shape[1]} logits to one example and {found.shape[-1]} to another; each needs "
+                f"the model gives {answers.rows.shape[1]} logits to one example and {logits.shape[-1]} to another; each needs "
                 "one for each label. Export or save it again."
             )
-        answers.put(indices, found)
+        answers.put(indices, logits)
     assert answers.rows is not None
     check_finite(answers.rows)
     return answers.rows
@@ -72,7 +72,8 @@ def invariance(runner: Runner, encoded: Encoded, examples: int = INVARIANCE_EXAM
     alone = np.concatenate([_rows(runner, encoded.batch([int(index)])) for index in chosen])
     batches = sorted_batches(np.full(len(chosen), longest), BATCH_SIZE)
     together = np.concatenate([_rows(runner, encoded.batch(chosen[batch].tolist(), pad_to=longest)) for batch in batches])
-    flips = int(encoded.rules.flips(alone, together).sum())
+    rows = encoded.lengths[chosen] if encoded.places is not None else None
+    flips = int(encoded.rules.flips(alone, together, rows).sum())
     return Invariance(flips, float(np.abs(alone - together).max()), len(chosen))
 
 
@@ -80,17 +81,17 @@ def _rows(runner: Runner, batch: dict[str, np.ndarray]) -> np.ndarray:
     return rows_of(runner.run(batch), batch["attention_mask"])
 
 
-def settled(answers: np.ndarray, runner: Runner, subject: Subject, task: Task) -> np.ndarray:
-    """Move a subject's answers to where they turn: as its folder tells, else as its own answers to the selection part do.
+def settled_for(runner: Runner, subject: Subject, task: Task) -> tuple[float, ...]:
+    """What turns a subject's outputs into answers, such as thresholds: as its folder tells, else as its own answers to the
+    selection part do; empty where nothing is to be chosen.
 
     Args:
-        answers: Of the subject.
         runner: The subject, open.
         subject: Whose folder may tell.
         task: As the subject reads it.
     """
     chosen = read_facts(subject.path).settled
-    if not chosen and task.rules.settles and len(task.selection):
+    if not chosen and task.rules.settles(task.selection):
         selection = task.encode(task.selection.require("selection"), runner.tokenizer)
         chosen = task.rules.settle(predict(runner, selection), selection.labels)
-    return task.rules.settled(answers, chosen)
+    return chosen

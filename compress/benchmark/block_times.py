@@ -114,7 +114,7 @@ class BlockTimes:
 
     def model_ms(self, shapes: Sequence[LayerShape]) -> float:
         """What a model of layers with so many heads and neurons takes."""
-        alone = sum(self.layer_ms(one, last=one_is_last) for one, one_is_last in _marked(shapes))
+        alone = sum(self.layer_ms(shape, last=last) for shape, last in _marked(shapes))
         return self.together_ms(alone)
 
     def together_ms(self, alone_ms: float) -> float:
@@ -137,8 +137,8 @@ class BlockTimes:
                 for shapes, _ in seen
             ]
         )
-        told = np.array([self.room_ms(ms) for _, ms in seen])
-        weighted = parts / told[:, None]  # so that errors are relative
+        measured_ms = np.array([self.room_ms(ms) for _, ms in seen])
+        weighted = parts / measured_ms[:, None]  # so that errors are relative
         missing = 1 - weighted.sum(1)
         factors = 1 + np.linalg.solve(weighted.T @ weighted + TRUST * np.eye(2), weighted.T @ missing)
         factors = np.clip(factors, 1 / FAR_APART, FAR_APART)
@@ -211,14 +211,14 @@ def block_times(
     with lock_of(path.with_suffix(".lock")):  # so that several processes use one and the same table
         if os.path.lexists(path):
             try:
-                found = _from_json(read_sealed(path))
+                times = _from_json(read_sealed(path))
                 logger.info("the times of %s were measured here before: %s", setting, path)
-                return found
+                return times
             except (Damaged, TypeError, ValueError) as err:
                 logger.warning("the table of times %s is damaged: %s. They are measured anew.", path, err)
-        found = _measured(model, task, setting, progress)
-        write_sealed(path, asdict(found))
-    return found
+        times = _measured(model, task, setting, progress)
+        write_sealed(path, asdict(times))
+    return times
 
 
 def model_times(
@@ -233,7 +233,9 @@ def _key(model: PreTrainedModel, setting: Setting) -> str:
     facts = {
         "schema": SCHEMA,
         "machine": machine_key(),
-        "versions": {name: told for name, told in versions().items() if name not in ("bert-compress", "python", "tokenizers")},
+        "versions": {
+            name: version for name, version in versions().items() if name not in ("bert-compress", "python", "tokenizers")
+        },
         "setting": asdict(setting),
         "counts": measured_counts(shapes_of(model), quick=setting.quick),
         "layers": read_structure(model)["layers"],
@@ -243,10 +245,12 @@ def _key(model: PreTrainedModel, setting: Setting) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _from_json(told: Mapping[str, Any]) -> BlockTimes:
-    fields: dict[str, Any] = dict(told)
+def _from_json(payload: Mapping[str, Any]) -> BlockTimes:
+    fields: dict[str, Any] = dict(payload)
     fields |= {
-        name: tuple((int(count), float(ms)) for count, ms in value) for name, value in told.items() if isinstance(value, list)
+        name: tuple((int(count), float(ms)) for count, ms in value)
+        for name, value in payload.items()
+        if isinstance(value, list)
     }
     return BlockTimes(**fields)
 
@@ -364,8 +368,8 @@ def _timed(
         for done, (name, make) in enumerate(makers.items()):
             progress(f"export {name}", done, len(makers))
             subjects.append(_exported(name, make(), Path(room) / name.replace(" ", "_"), few, setting.target))
-        found = time_subjects(subjects, grid, baseline=subjects[0].name, progress=progress)
-    return {name: timing.rows[0]["p50_ms"] for name, timing in found.items()}
+        timings = time_subjects(subjects, grid, baseline=subjects[0].name, progress=progress)
+    return {name: timing.rows[0]["p50_ms"] for name, timing in timings.items()}
 
 
 def _itself(model: PreTrainedModel) -> PreTrainedModel:

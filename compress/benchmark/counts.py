@@ -15,7 +15,6 @@ from compress.errors import InputError, first_line
 from compress.runtimes.external_data import external_files
 from compress.runtimes.onnxruntime import INTEGER_OPS, check_inputs, feeds, loaded
 from compress.runtimes.process import RuntimeProcess
-from compress.runtimes.runtime import LOGITS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -78,7 +77,7 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
         embedding |= {id(module) for module in model.modules()}
     total = 0
     for layer in layers:
-        weights = (one.in_features * one.out_features for one in layer.modules() if isinstance(one, nn.Linear))
+        weights = (linear.in_features * linear.out_features for linear in layer.modules() if isinstance(linear, nn.Linear))
         total += length * sum(weights) + 2 * length * length * head_count(layer) * head_size(layer)
     for module in model.modules():
         if isinstance(module, nn.Linear) and id(module) not in inside:
@@ -90,11 +89,11 @@ def _plain_macs(model: PreTrainedModel, family: EncoderFree, length: int) -> int
     """The same of a model without an encoder: an LSTM sees every token, its head one state."""
     from torch import nn
 
-    total = sum(one.in_features * one.out_features for one in model.modules() if isinstance(one, nn.Linear))
+    total = sum(linear.in_features * linear.out_features for linear in model.modules() if isinstance(linear, nn.Linear))
     sentences = 2 if model.config.pairs else 1
-    for one in model.modules():
-        if isinstance(one, nn.LSTM):
-            total += sentences * length * sum(weight.numel() for weight in one.parameters() if weight.ndim == 2)
+    for module in model.modules():
+        if isinstance(module, nn.LSTM):
+            total += sentences * length * sum(weight.numel() for weight in module.parameters() if weight.ndim == 2)
     return total + sentences * family.macs(model.config, length)
 
 
@@ -114,10 +113,10 @@ def onnx_counts(path: Path, length: int, process: RuntimeProcess | None = None) 
     integers = sum(node.op_type in INTEGER_OPS for node in graph.node)
     elements = sum(math.prod(tensor.dims) for tensor in graph.initializer)
     asked = process or RuntimeProcess(WORKER)
-    told, _ = asked.ask(
+    profile, _ = asked.ask(
         f"running one example of {length} tokens through {path}", {"do": "profile", "path": str(path), "length": length}
     )
-    return {"parameters": elements, "integer_ops": integers, "macs": told["macs"]}
+    return {"parameters": elements, "integer_ops": integers, "macs": profile["macs"]}
 
 
 def onnx_macs(path: Path, length: int) -> int:
@@ -142,7 +141,7 @@ def onnx_macs(path: Path, length: int) -> int:
         session = loaded(path, options)
         check_inputs(session, path)
         try:
-            session.run([LOGITS], feeds(session, {"input_ids": ids, "attention_mask": ids}))
+            session.run(None, feeds(session, {"input_ids": ids, "attention_mask": ids}))
         except Exception as err:  # onnxruntime's errors have no common class of their own
             raise InputError(f"{path} cannot be run at length {length}: {first_line(err)}. Export the model again.") from err
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
@@ -164,8 +163,8 @@ def _node_macs(node: dict[str, Any]) -> int:
     return 0
 
 
-def _shapes(told: list[dict[str, Dimensions]]) -> list[Dimensions]:
-    return [next(iter(one.values()), []) for one in told]
+def _shapes(entries: list[dict[str, Dimensions]]) -> list[Dimensions]:
+    return [next(iter(entry.values()), []) for entry in entries]
 
 
 def _graph(path: Path) -> Any:

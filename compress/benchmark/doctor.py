@@ -79,13 +79,13 @@ def _int8(flags: Collection[str], architecture: str) -> Finding:
         return Finding("int8", "no dot product instructions seen", "8-bit weights are exact; measure whether int8 pays here")
     if not flags:
         return Finding("int8", UNKNOWN, "the system does not tell instruction sets; 7-bit weights are used to be safe")
-    found = [
+    extensions = [
         name
         for name, flag in (("AMX", "amx_int8"), ("AVX-512 VNNI", "avx512_vnni"), ("AVX VNNI", "avx_vnni"))
         if flag in flags
     ]
-    if found:
-        return Finding("int8", ", ".join(found), "int8 files run at full speed, and 8-bit weights are exact")
+    if extensions:
+        return Finding("int8", ", ".join(extensions), "int8 files run at full speed, and 8-bit weights are exact")
     if "avx2" in flags:
         return Finding(
             "int8",
@@ -111,15 +111,15 @@ def _sums() -> Finding:
 
 
 def _sixteen_bits(flags: Collection[str]) -> Finding:
-    found = [name for name, flag in (("AMX", "amx_tile"), ("AVX-512 BF16", "avx512_bf16")) if flag in flags]
-    if found:
-        return Finding("bfloat16", ", ".join(found), "training on the CPU multiplies in bfloat16, which is fast here")
+    extensions = [name for name, flag in (("AMX", "amx_tile"), ("AVX-512 BF16", "avx512_bf16")) if flag in flags]
+    if extensions:
+        return Finding("bfloat16", ", ".join(extensions), "training on the CPU multiplies in bfloat16, which is fast here")
     return Finding("bfloat16", "not in hardware", "training on the CPU stays in float32, since bfloat16 would be emulated")
 
 
 def _memory(memory_bytes: int | None) -> Finding:
     limit = _memory_limit()
-    known = [one for one in (memory_bytes, limit) if one is not None]
+    known = [size for size in (memory_bytes, limit) if size is not None]
     if not known:
         return Finding("memory", UNKNOWN)
     value = f"{min(known) / 1e9:.1f} GB"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ def judge(gates: Any, subject: Mapping[str, Any], beside: Sequence[Mapping[str, 
         gates: A recipe's `gates`, as its dataclass or as a mapping; what is None or absent is not judged.
             max_drop: largest loss of the task's metric against the baseline, a fraction; min_accuracy: a fraction;
             min_speedup: against the baseline, in the worst of the measured rows; max_p95_ms: milliseconds, in the worst
-            of the measured rows; max_size_bytes: of the files needed to run.
+            of the measured rows; max_size_bytes: of the files needed to run; min_recall: fractions by label, each a gate.
         subject: One of run.json's `subjects`.
         beside: All of them.
 
@@ -37,26 +37,33 @@ def judge(gates: Any, subject: Mapping[str, Any], beside: Sequence[Mapping[str, 
     if unknown:
         raise InputError(f"gate {unknown[0]!r} is unknown; allowed: {', '.join(_VALUES)}. Correct or remove it.")
     judged = []
-    for name, read in _VALUES.items():
-        limit = limits.get(name)
-        if limit is None:
-            continue
-        value = read(subject)
+    for gate, name, limit, value in _limits_and_values(limits, subject):
         if value is None:
             raise InputError(
-                f"gate {name} is {limit}, but nothing was measured for it on {subject.get('name')!r}; "
+                f"gate {gate} is {limit}, but nothing was measured for it on {subject.get('name')!r}; "
                 f"{_NEEDED[name]}, or remove the gate."
             )
         passed = value >= limit if name.startswith("min_") else value <= limit
-        judged.append({"name": name, "limit": limit, "value": value, "passed": bool(passed)})
+        judged.append({"name": gate, "limit": limit, "value": value, "passed": bool(passed)})
     if not allow_slower:
-        others = [one for one in beside if one is not subject]
-        for one in (*others, subject):
-            speed = speed_over_float(one, beside)
+        others = [other for other in beside if other is not subject]
+        for candidate in (*others, subject):
+            speed = speed_over_float(candidate, beside)
             if speed is not None:
-                name = "min_speedup_over_float" + ("" if one is subject else f" ({one.get('name')})")
+                name = "min_speedup_over_float" + ("" if candidate is subject else f" ({candidate.get('name')})")
                 judged.append({"name": name, "limit": 1.0, "value": speed, "passed": speed >= 1})
     return judged
+
+
+def _limits_and_values(limits: Mapping[str, Any], subject: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
+    """Each gate's name, the limit's that it is of, the limit itself, and what was measured."""
+    for name, read in _VALUES.items():
+        limit = limits.get(name)
+        if isinstance(limit, Mapping):
+            values = read(subject)
+            yield from ((f"{name} ({label})", name, least, values.get(label)) for label, least in limit.items())
+        elif limit is not None:
+            yield name, name, limit, read(subject)
 
 
 def speed_over_float(subject: Mapping[str, Any], beside: Sequence[Mapping[str, Any]]) -> float | None:
@@ -86,6 +93,10 @@ def _accuracy(subject: Mapping[str, Any]) -> Any:
     return (subject.get("metrics") or {}).get("accuracy")
 
 
+def _recalls(subject: Mapping[str, Any]) -> dict[str, Any]:
+    return {label: scores["recall"] for label, scores in (subject.get("by_label") or {}).items()}
+
+
 def _latency(key: str, worst: Callable[[list[float]], float]) -> Callable[[Mapping[str, Any]], Any]:
     def read(subject: Mapping[str, Any]) -> Any:
         values = [row.get(key) for row in subject.get("latency") or []]
@@ -97,6 +108,7 @@ def _latency(key: str, worst: Callable[[list[float]], float]) -> Callable[[Mappi
 _VALUES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "max_drop": _drop,
     "min_accuracy": _accuracy,
+    "min_recall": _recalls,
     "min_speedup": _latency("speedup", min),
     "max_p95_ms": _latency("p95_ms", max),
     "max_size_bytes": lambda subject: subject.get("size_bytes"),
@@ -105,6 +117,7 @@ _BENCHMARK = "let the benchmark have a batch, a length and a number of threads"
 _NEEDED = {
     "max_drop": "give a baseline and evaluation data",
     "min_accuracy": "give evaluation data",
+    "min_recall": "give evaluation data that has this label",
     "min_speedup": f"give a baseline and {_BENCHMARK}",
     "max_p95_ms": _BENCHMARK,
     "max_size_bytes": "measure a folder on disk",

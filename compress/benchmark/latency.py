@@ -130,21 +130,21 @@ def time_subjects(
         subject.name: {key: [] for key in keys} for subject in subjects
     }
     peaks: dict[str, int | None] = {subject.name: None for subject in subjects}
-    work = [(one, threads) for order in turns(subjects, grid.rounds) for threads in grid.threads for one in order]
+    work = [(subject, threads) for order in turns(subjects, grid.rounds) for threads in grid.threads for subject in order]
     for done, (subject, threads) in enumerate(work):
         if progress:
             progress(f"time {subject.name}", done, len(work))
         answer = ask_worker(subject, grid, threads)
         for shape, taken in zip(grid.shapes, answer["samples"], strict=True):
             samples[subject.name][(threads, *shape)] += taken
-        told = [peak for peak in (peaks[subject.name], answer["peak_memory_bytes"]) if peak is not None]
-        peaks[subject.name] = max(told, default=None)
+        readings = [peak for peak in (peaks[subject.name], answer["peak_memory_bytes"]) if peak is not None]
+        peaks[subject.name] = max(readings, default=None)
     if progress and work:
         progress("time", len(work), len(work))
     middles = {key: percentile(taken, 50) for key, taken in samples[baseline].items()}
     return {
-        name: Timing([_row(grid.device, key, taken, middles[key]) for key, taken in found.items()], peaks[name])
-        for name, found in samples.items()
+        name: Timing([_row(grid.device, key, taken, middles[key]) for key, taken in series.items()], peaks[name])
+        for name, series in samples.items()
     }
 
 

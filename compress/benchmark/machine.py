@@ -40,14 +40,14 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """The installed versions of what a result depends on, read without importing any; what is missing is left out."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     ran = [name for runtime in RUNTIMES for name in load_runtime(runtime).distributions]
     for name in [*ran, *DISTRIBUTIONS]:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def commit() -> str | None:
@@ -81,7 +81,7 @@ def gpu_names() -> list[str]:
 def _said(*command: str) -> str:
     """What a command prints; nothing where it is not there or fails."""
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return "" if told.returncode else told.stdout.strip()
+    return "" if completed.returncode else completed.stdout.strip()

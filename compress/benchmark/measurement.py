@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.benchmark.accuracy import invariance, predict, settled
+from compress.benchmark.accuracy import invariance, predict, settled_for
 from compress.benchmark.counts import onnx_counts, size_bytes, torch_macs
 from compress.benchmark.latency import Grid, Progress, Timing, check_grid, time_subjects
 from compress.benchmark.machine import machine, versions
@@ -20,6 +20,7 @@ from compress.facts import read_facts
 from compress.labels import check_names
 from compress.models.checkpoint.labels import names_in_folder
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
+from compress.tasks.scores import by_label
 from compress.tasks.unknown import check_known
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ class Measurement:
         metric = _decides(self.subjects[0])
         rows = [
             {
-                "name": one["name"],
-                metric: one["metrics"][metric],
-                "p50_ms": one["latency"][0]["p50_ms"],
-                "size_bytes": one["size_bytes"],
+                "name": subject["name"],
+                metric: subject["metrics"][metric],
+                "p50_ms": subject["latency"][0]["p50_ms"],
+                "size_bytes": subject["size_bytes"],
             }
-            for one in self.subjects
+            for subject in self.subjects
         ]
         for row in rows:
             row["on_front"] = not any(_beats(other, row, metric) for other in rows)
@@ -121,22 +122,24 @@ def measure(
     """
     wanted = (_numbers("batch", batch), _numbers("length", length), _numbers("threads", threads))
     grid = Grid(*wanted, device, rounds, samples, seconds, time_limit)
-    with subjects_on_disk(subjects) as found:
-        reference = _baseline(found, baseline)
-        check_device(device, {one.kind for one in found})
-        check_grid(grid, found)
+    with subjects_on_disk(subjects) as stored:
+        reference = _baseline(stored, baseline)
+        check_device(device, {subject.kind for subject in stored})
+        check_grid(grid, stored)
         answered: dict[str, _Answers] = {}
-        for done, one in enumerate(found):
+        for done, subject in enumerate(stored):
             if progress:
-                progress(f"evaluate {one.name}", done, len(found))
-            answered[one.name] = _answer(one, task, device, grid.length[0], time_limit)
-        timed = time_subjects(found, grid, baseline=reference, progress=progress)
-        entries = [_entry(one, task, answered[one.name], answered[reference], timed[one.name]) for one in found]
+                progress(f"evaluate {subject.name}", done, len(stored))
+            answered[subject.name] = _answer(subject, task, device, grid.length[0], time_limit)
+        timed = time_subjects(stored, grid, baseline=reference, progress=progress)
+        entries = [
+            _entry(subject, task, answered[subject.name], answered[reference], timed[subject.name]) for subject in stored
+        ]
     return Measurement(
         entries,
-        {name: _confusion(one, task) for name, one in answered.items()},
-        {name: one.answers for name, one in answered.items()},
-        {name: one.encoded for name, one in answered.items()},
+        {name: _confusion(measured, task) for name, measured in answered.items()},
+        {name: measured.answers for name, measured in answered.items()},
+        {name: measured.encoded for name, measured in answered.items()},
         machine(),
         versions(),
     )
@@ -164,20 +167,20 @@ def latencies(
     """
     wanted = (_numbers("batch", batch), _numbers("length", length), _numbers("threads", threads))
     grid = Grid(*wanted, device, rounds, samples, seconds, time_limit)
-    with subjects_on_disk(subjects) as found:
-        reference = _baseline(found, baseline)
-        check_device(device, {one.kind for one in found})
-        timed = time_subjects(found, grid, baseline=reference, progress=progress)
+    with subjects_on_disk(subjects) as stored:
+        reference = _baseline(stored, baseline)
+        check_device(device, {subject.kind for subject in stored})
+        timed = time_subjects(stored, grid, baseline=reference, progress=progress)
         return [
             {
-                "name": one.name,
-                "kind": one.kind,
-                "target": one.target,
+                "name": subject.name,
+                "kind": subject.kind,
+                "target": subject.target,
                 **row,
-                "peak_memory_bytes": timed[one.name].peak_memory_bytes,
+                "peak_memory_bytes": timed[subject.name].peak_memory_bytes,
             }
-            for one in found
-            for row in timed[one.name].rows
+            for subject in stored
+            for row in timed[subject.name].rows
         ]
 
 
@@ -194,26 +197,26 @@ def evaluate(
 
     Returns:
         name, kind, target, path, examples, truncated (examples that were cut), max_length (tokens of each that were read),
-        unknown_tokens (a fraction of the texts' tokens), labels, metrics, metrics_ci95, confusion (true by predicted) and
-        parity.
+        unknown_tokens (a fraction of the texts' tokens), labels, metrics, metrics_ci95, by_label (where the task has labels or
+        types of entities), confusion (true by predicted) and parity.
     """
     check_time_limit(time_limit)
-    with subjects_on_disk([subject]) as (one,):
-        check_device(device, {one.kind})
-        found = _answer(one, task, device, None, time_limit)
+    with subjects_on_disk([subject]) as (stored,):
+        check_device(device, {stored.kind})
+        measured = _answer(stored, task, device, None, time_limit)
         return {
-            "name": one.name,
-            "kind": one.kind,
-            "target": one.target,
-            "path": None if one.in_memory else str(one.path),
+            "name": stored.name,
+            "kind": stored.kind,
+            "target": stored.target,
+            "path": None if stored.in_memory else str(stored.path),
             "examples": len(task.evaluation),
-            "truncated": found.encoded.truncated,
-            "max_length": found.max_length,
-            "unknown_tokens": round(found.unknown, 6),
+            "truncated": measured.encoded.truncated,
+            "max_length": measured.max_length,
+            "unknown_tokens": round(measured.unknown, 6),
             "labels": list(task.labels),
-            **task.rules.judge(found.answers, found.encoded.labels, task.metric),
-            "confusion": _confusion(found, task),
-            "parity": _parity(one, found.flips),
+            **_judged(task, measured.answers, measured.encoded),
+            "confusion": _confusion(measured, task),
+            "parity": _parity(stored, measured.flips),
         }
 
 
@@ -239,25 +242,23 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
     read = task.within(input_limits(subject)[1])
     split = task.evaluation.require("evaluation")
     unknown = check_known(split, runner.tokenizer, repr(subject.name), allow_unknown=task.allow_unknown)
-    encoded = read.encode(split, runner.tokenizer)
-    further = None if read.further is None else read.encode(read.further.require("further"), runner.tokenizer)
-    answers = predict(runner, encoded)
-    evaluated = len(answers)
-    if further is not None:
-        answers = np.concatenate([answers, predict(runner, further)])
-    names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers.shape[1])
-    answers = answers[:, check_names(repr(subject.name), names, task.labels, "use a model of this task.")]
-    answers = settled(answers, runner, subject, read)
+    parts = [split, *([] if read.further is None else [read.further.require("further")])]
+    encoded = [read.encode(part, runner.tokenizer) for part in parts]
+    answers = [predict(runner, part) for part in encoded]
+    names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers[0].shape[1])
+    columns = check_names(repr(subject.name), names, task.labels, "use a model of this task.")
+    chosen = settled_for(runner, subject, read)
+    answers = [task.rules.settled(own[:, columns], chosen, part.labels) for own, part in zip(answers, encoded, strict=True)]
     counts = {} if length is None else _counts(subject, runner, length)
-    flips = invariance(runner, encoded).flips
+    flips = invariance(runner, encoded[0]).flips
     return _Answers(
-        answers[:evaluated],
-        encoded,
+        answers[0],
+        encoded[0],
         read.max_length,
         flips,
         counts,
         unknown,
-        None if further is None else (answers[evaluated:], further),
+        (answers[1], encoded[1]) if read.further is not None else None,
     )
 
 
@@ -274,7 +275,7 @@ def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
     }
 
 
-def _entry(subject: Subject, task: Task, found: _Answers, baseline: _Answers, timing: Timing) -> dict[str, Any]:
+def _entry(subject: Subject, task: Task, measured: _Answers, baseline: _Answers, timing: Timing) -> dict[str, Any]:
     stage = read_facts(subject.path).last_accepted_stage
     return {
         "name": subject.name,
@@ -282,50 +283,59 @@ def _entry(subject: Subject, task: Task, found: _Answers, baseline: _Answers, ti
         "target": subject.target,
         "path": None if subject.in_memory else str(subject.path),
         "size_bytes": size_bytes(subject),
-        "parameters": found.counts["parameters"],
-        "macs": found.counts["macs"],
-        "truncated": found.encoded.truncated,
-        "max_length": found.max_length,
-        "unknown_tokens": round(found.unknown, 6),
-        **task.rules.judge(found.answers, found.encoded.labels, task.metric),
-        **task.rules.compare(baseline.answers, found.answers, found.encoded.labels, task.metric),
-        **_further(task, found, baseline),
-        "parity": _parity(subject, found.flips),
+        "parameters": measured.counts["parameters"],
+        "macs": measured.counts["macs"],
+        "truncated": measured.encoded.truncated,
+        "max_length": measured.max_length,
+        "unknown_tokens": round(measured.unknown, 6),
+        **_judged(task, measured.answers, measured.encoded),
+        **task.rules.compare(baseline.answers, measured.answers, measured.encoded.labels, task.metric),
+        **_further(task, measured, baseline),
+        "parity": _parity(subject, measured.flips),
         "processors": _processors(subject),
-        "integer_ops": stage.get("integer_ops", found.counts["integer_ops"]),
+        "integer_ops": stage.get("integer_ops", measured.counts["integer_ops"]),
         "fused_ops": stage.get("fused_ops", 0),
         "peak_memory_bytes": timing.peak_memory_bytes,
         "latency": timing.rows,
     }
 
 
-def _further(task: Task, found: _Answers, baseline: _Answers) -> dict[str, Any]:
+def _judged(task: Task, answers: np.ndarray, encoded: Encoded) -> dict[str, Any]:
+    """Scores with intervals, and those of each class where the task has such."""
+    rules, classes = task.rules, task.rules.classes(task.labels)
+    scores = rules.judge(answers, encoded.labels, task.metric)
+    if not classes:
+        return scores
+    return {**scores, "by_label": by_label(classes, rules.by_class(answers, encoded.labels, task.labels))}
+
+
+def _further(task: Task, measured: _Answers, baseline: _Answers) -> dict[str, Any]:
     """The same scores on the further part, where the task has one."""
-    if task.further is None or found.further is None or baseline.further is None:
+    if task.further is None or measured.further is None or baseline.further is None:
         return {}
-    answers, encoded = found.further
-    told = {
+    answers, encoded = measured.further
+    scores = {
         "examples": len(task.further),
-        **task.rules.judge(answers, encoded.labels, task.metric),
+        **_judged(task, answers, encoded),
         **task.rules.compare(baseline.further[0], answers, encoded.labels, task.metric),
     }
-    return {"further": told}
+    return {"further": scores}
 
 
 def _processors(subject: Subject) -> dict[str, str]:
     """Where an int8 file is right and where it is fast, as it was exported; empty for others."""
-    told = read_facts(subject.path).integers
-    return {key: told[key] for key in ("safe_on", "fast_on") if key in told}
+    integers = read_facts(subject.path).integers
+    return {key: integers[key] for key in ("safe_on", "fast_on") if key in integers}
 
 
 def _parity(subject: Subject, flips: int) -> dict[str, Any]:
     stage = read_facts(subject.path).last_accepted_stage
-    told = {key: stage.get(key) for key in ("max_abs_error", "label_flips")}
-    return {**told, "batch_invariance_flips": flips}
+    checks = {key: stage.get(key) for key in ("max_abs_error", "label_flips")}
+    return {**checks, "batch_invariance_flips": flips}
 
 
-def _confusion(found: _Answers, task: Task) -> list[list[int]] | None:
-    return task.rules.confusion(found.answers, found.encoded.labels, len(task.labels))
+def _confusion(measured: _Answers, task: Task) -> list[list[int]] | None:
+    return task.rules.confusion(measured.answers, measured.encoded.labels, len(task.labels))
 
 
 def _decides(subject: dict[str, Any]) -> str:
@@ -340,7 +350,7 @@ def _numbers(name: str, given: Iterable[int]) -> tuple[int, ...]:
 
 
 def _baseline(subjects: Sequence[Subject], wanted: str | None) -> str:
-    names = [one.name for one in subjects]
+    names = [subject.name for subject in subjects]
     if wanted is not None and wanted not in names:
         raise InputError(f"baseline is {wanted!r}; the subjects are {', '.join(names)}. Name one of them.")
     return wanted or names[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.benchmark.accuracy import predict, settled
+from compress.benchmark.accuracy import predict, settled_for
 from compress.benchmark.runners import open_runner
 from compress.benchmark.subjects import CONFIG, Subject, read_json
 from compress.errors import CompressError
@@ -34,11 +34,12 @@ def answers_told(subject: Subject, task: Task, max_length: int) -> tuple[np.ndar
     names = _names_as_transformers_reads_them(subject)
     with open_runner(subject) as runner:
         encoded = task.rules.encode(task.evaluation.require("evaluation"), runner.tokenizer, max_length)
-        found = predict(runner, encoded)
-        never = np.full((len(found), 1), found.min() - 1, dtype=found.dtype)
-        columns = {name: found[:, index : index + 1] for index, name in names.items() if index < found.shape[1]}
-        found = np.concatenate([columns.get(label, never) for label in task.labels], axis=1)
-        return settled(found, runner, subject, task.up_to(max_length)), encoded.labels
+        answers = predict(runner, encoded)
+        never = np.full((len(answers), 1), answers.min() - 1, dtype=answers.dtype)
+        columns = {name: answers[:, index : index + 1] for index, name in names.items() if index < answers.shape[1]}
+        answers = np.concatenate([columns.get(label, never) for label in task.labels], axis=1)
+        chosen = settled_for(runner, subject, task.up_to(max_length))
+        return task.rules.settled(answers, chosen, encoded.labels), encoded.labels
 
 
 def _names_as_transformers_reads_them(subject: Subject) -> dict[int, str]:

@@ -72,9 +72,9 @@ def subject_of(folder: str | Path, name: str | None = None) -> Subject:
     if weight_files(path):
         _need_config(path, WEIGHTS)
         return Subject(called, TRAINED, TRAINED, path)
-    held = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+    contents = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
     raise InputError(
-        f"{path} holds {held}; a folder with {ONNX}, or with {CONFIG} and {WEIGHTS}, can be measured. "
+        f"{path} holds {contents}; a folder with {ONNX}, or with {CONFIG} and {WEIGHTS}, can be measured. "
         "Name the folder of one model, such as runs/NAME/export/TARGET."
     )
 
@@ -100,39 +100,39 @@ def subjects_on_disk(given: Sequence[Any]) -> Iterator[list[Subject]]:
         what = "an empty list" if isinstance(given, list | tuple) else f"a {type(given).__name__}"
         raise InputError(f"subjects is {what}; a list of models or folders is needed: put at least one into a list.")
     with tempfile.TemporaryDirectory(prefix="compress-measure-") as rooms:
-        found: list[Subject] = []
-        for index, one in enumerate(given):
-            subject = _subject(one, Path(rooms) / str(index))
-            taken = {other.name for other in found}
+        subjects: list[Subject] = []
+        for index, source in enumerate(given):
+            subject = _subject(source, Path(rooms) / str(index))
+            taken = {other.name for other in subjects}
             if subject.name in taken:
-                if isinstance(one, Subject):
+                if isinstance(source, Subject):
                     raise InputError(f"two subjects are called {subject.name!r}; give each a name of its own.")
                 subject = replace(subject, name=_free_name(subject.name, taken))
-            found.append(subject)
-        yield found
+            subjects.append(subject)
+        yield subjects
 
 
-def _subject(one: Any, room: Path) -> Subject:
-    if isinstance(one, Subject):
-        checked = subject_of(one.path, one.name)
-        if checked.kind != one.kind:
-            raise InputError(f"subject {one.name!r} is said to be {one.kind}, but {one.path} holds {checked.kind}.")
-        return one
-    if isinstance(one, str | Path):
-        return subject_of(one)
-    if isinstance(getattr(one, "path", None), Path):  # what compress.export gives
-        return subject_of(one.path, getattr(one, "name", None))
-    if hasattr(one, "state_dict") and hasattr(one, "config"):
+def _subject(source: Any, room: Path) -> Subject:
+    if isinstance(source, Subject):
+        checked = subject_of(source.path, source.name)
+        if checked.kind != source.kind:
+            raise InputError(f"subject {source.name!r} is said to be {source.kind}, but {source.path} holds {checked.kind}.")
+        return source
+    if isinstance(source, str | Path):
+        return subject_of(source)
+    if isinstance(getattr(source, "path", None), Path):  # what compress.export gives
+        return subject_of(source.path, getattr(source, "name", None))
+    if hasattr(source, "state_dict") and hasattr(source, "config"):
         from compress.models.checkpoint import save
 
-        if not hasattr(one, "tokenizer"):
+        if not hasattr(source, "tokenizer"):
             raise InputError(
-                f"the {type(one).__name__} to measure has no tokenizer; load it with compress.load, or set model.tokenizer."
+                f"the {type(source).__name__} to measure has no tokenizer; load it with compress.load, or set model.tokenizer."
             )
-        save(one, room)
-        label = str(getattr(one, "label", "") or "model")
+        save(source, room)
+        label = str(getattr(source, "label", "") or "model")
         return Subject(label, TRAINED, TRAINED, room, in_memory=True)
-    raise InputError(f"{type(one).__name__} cannot be measured; give a model, a folder or what compress.export returned.")
+    raise InputError(f"{type(source).__name__} cannot be measured; give a model, a folder or what compress.export returned.")
 
 
 def _free_name(name: str, taken: set[str]) -> str:

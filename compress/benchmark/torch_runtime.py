@@ -50,6 +50,8 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
     """Load the model of a folder, see `Runtime.open`; threads are pinned for the whole process."""
     import torch
 
+    from compress.models.heads import logits_of
+
     check_torch_device(device)
     if threads:
         torch.set_num_threads(threads)
@@ -61,7 +63,7 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
 
         def call() -> Any:
             with torch.inference_mode():
-                logits = model(**given).logits
+                logits = logits_of(model(**given))
             if place.type == "cuda":
                 torch.cuda.synchronize(place)
             return logits
@@ -76,10 +78,10 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
 
 def diagnose(version: Version) -> tuple[str, str]:
     """What is installed, see `Runtime.diagnose`."""
-    found = version(RUNTIME.package)
-    if found is None:
+    installed = version(RUNTIME.package)
+    if installed is None:
         return "missing", f"needed for all but `list` and `check`: {RUNTIME.install}"
-    return found, RUNTIME.purpose
+    return installed, RUNTIME.purpose
 
 
 RUNTIME = Runtime(

@@ -37,5 +37,5 @@ def check(
         print_json({"ok": True, "recipe": plan.resolved()})
         return
     steps = ", ".join(step.name for step in plan.steps) or "none"
-    exports = ", ".join(one.target for one in plan.exports) or "none"
+    exports = ", ".join(export.target for export in plan.exports) or "none"
     say(f"ok: {plan.name}, {len(plan.steps)} steps ({steps}), {len(plan.exports)} exports ({exports}), seed {plan.seed}")

@@ -17,9 +17,9 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) 
     log.configure(quiet, debug)
     from compress.benchmark.doctor import diagnose
 
-    found = diagnose()
+    findings = diagnose()
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(finding) for finding in findings])
         return
-    rows = [(one.name, one.value, one.meaning) for one in found]
+    rows = [(finding.name, finding.value, finding.meaning) for finding in findings]
     say(table_text(("what", "found", "what it means"), rows, numbers=False))

@@ -104,7 +104,7 @@ def _tell(message: str, code: int, given: Sequence[str]) -> None:
 def _wants_json(given: Sequence[str]) -> bool:
     """Whether --json stands among the options, rightly written or not."""
     options = given[: given.index("--")] if "--" in given else given
-    return any(one.partition("=")[0] == "--json" for one in options)
+    return any(option.partition("=")[0] == "--json" for option in options)
 
 
 @contextlib.contextmanager

@@ -67,10 +67,10 @@ def evaluate(
     from compress.tasks.kind import kind_for
 
     subject = subjects.subject_of(folder)
-    told, config = read_facts(subject.path), subjects.read_json(subject.path / subjects.CONFIG)
-    length = asked or told.max_length or 128
+    facts, config = read_facts(subject.path), subjects.read_json(subject.path / subjects.CONFIG)
+    length = asked or facts.max_length or 128
     with kept_from_stdout(sys.stderr):
-        kind = told.kind if told.kind in tasks.TASKS else kind_for(head_in_folder(config))
+        kind = facts.kind if facts.kind in tasks.TASKS else kind_for(head_in_folder(config))
         if is_data_file(data):
             names = names_in_folder(subject.path, config)
             task = tasks.evaluation_task(
@@ -78,18 +78,18 @@ def evaluate(
             )
         else:
             task = tasks.task(data, kind=kind, data_dir=source, max_length=length, allow_unknown=allow_unknown)
-        found = measurement.evaluate(subject, task=task, device=device, time_limit=time_limit)
-    if table is not None and found["confusion"] is None:
+        scores = measurement.evaluate(subject, task=task, device=device, time_limit=time_limit)
+    if table is not None and scores["confusion"] is None:
         raise InputError(f"--matrix counts answers of single labels, which a task of {kind} does not have; leave it out.")
     if table is not None:
-        record.write_whole(table, matrix_csv(found))
+        record.write_whole(table, matrix_csv(scores))
     if as_json:
-        print_json(found if table is None else {**found, "matrix": str(table)})
+        print_json(scores if table is None else {**scores, "matrix": str(table)})
         return
-    say(scores_text(found))
+    say(scores_text(scores))
     if table is not None:
         say(f"all answers by label: {table}")
-    elif found["confusion"] is not None and len(found["labels"]) > MOST_LABELS:
+    elif scores["confusion"] is not None and len(scores["labels"]) > MOST_LABELS:
         say("all answers by label: --matrix FILE writes them to a CSV file")
-    unknown, read = record.percent(found["unknown_tokens"]), found["max_length"]
-    say(f"{found['examples']} examples, {found['truncated']} of them cut to {read} tokens; {unknown} of the tokens unknown")
+    unknown, read = record.percent(scores["unknown_tokens"]), scores["max_length"]
+    say(f"{scores['examples']} examples, {scores['truncated']} of them cut to {read} tokens; {unknown} of the tokens unknown")

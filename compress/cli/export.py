@@ -57,7 +57,7 @@ def export(
     from compress.recipe import read_recipe_text
 
     shape = {"model": "any", "task": "any", "steps": [], "export": [target]}
-    wanted = read_recipe_text(json.dumps(shape), [f"export.{target}.{one}" for one in options or []], source="export")
+    wanted = read_recipe_text(json.dumps(shape), [f"export.{target}.{option}" for option in options or []], source="export")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out is {shown(str(out))}, which is no folder; name a new one.")
     columns = columns_of(data, text, pair, label)

@@ -45,7 +45,7 @@ def table_text(
 
 def _one_line(cell: str) -> str:
     """A cell without what would end its line or command the terminal."""
-    return "".join(_escaped(one) if unicodedata.category(one) in ("Cc", "Cs") else one for one in cell)
+    return "".join(_escaped(character) if unicodedata.category(character) in ("Cc", "Cs") else character for character in cell)
 
 
 def _escaped(character: str) -> str:
@@ -58,7 +58,10 @@ def _width(text: str) -> int:
     """Columns of a terminal that a text takes: two for a wide character, none for one that is set over another."""
     if text.isascii():
         return len(text)
-    return sum(0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int], numbers: bool) -> str:

@@ -36,10 +36,10 @@ def list_entries(
     tables = {"methods": METHODS, "objectives": OBJECTIVES, "targets": TARGETS, "tasks": TASKS, "runtimes": RUNTIMES}
     if kind is not None and kind not in tables:
         raise InputError(f"{shown(kind)} cannot be listed; allowed: {', '.join(tables)}. Leave it out to list all.")
-    found = {name: summaries(table) for name, table in tables.items() if kind in (None, name)}
+    sections = {name: summaries(table) for name, table in tables.items() if kind in (None, name)}
     if as_json:
-        print_json({name: [asdict(one) for one in entries] for name, entries in found.items()})
+        print_json({name: [asdict(entry) for entry in entries] for name, entries in sections.items()})
         return
-    for name, entries in found.items():
-        rows = [(one.name, one.summary, one.source) for one in entries]
+    for name, entries in sections.items():
+        rows = [(entry.name, entry.summary, entry.source) for entry in entries]
         say(table_text((name, "what it does", "source"), rows, numbers=False) + "\n")

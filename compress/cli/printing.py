@@ -39,9 +39,9 @@ def print_json(value: Any) -> None:
 def _plain(value: Any) -> Any:
     """A value as JSON has it: a path and anything else that JSON does not know is its text."""
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(entry) for entry in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)
@@ -68,7 +68,7 @@ def shortened(message: str) -> str:
     lines = message.split("\n")
     if len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], f"... and {len(lines) - MOST_LINES:,} lines more"]
-    return "\n".join(_CONTROL.sub(lambda one: f"\\x{ord(one[0]):02x}", _shortened_line(line)) for line in lines)
+    return "\n".join(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", _shortened_line(line)) for line in lines)
 
 
 def _shortened_line(line: str) -> str:

@@ -39,13 +39,13 @@ def report(
     from compress.reporting.reading import RUN_JSON, read_details, read_run
     from compress.reporting.report import write_report
 
-    found, details = read_run(folder), read_details(folder)
-    if found.get("schema") != 1 or not isinstance(found.get("subjects"), list):
+    run, details = read_run(folder), read_details(folder)
+    if run.get("schema") != 1 or not isinstance(run.get("subjects"), list):
         raise InputError(f"{folder / RUN_JSON} is no record of a run of ours; give the folder of a finished run.")
     make_way(folder, REPORT_HTML, SIGN)
-    path = write_report(found, folder, details)
+    path = write_report(run, folder, details)
     note_written(folder, REPORT_HTML)
     if as_json:
-        print_json({"report": str(path), "subjects": record.subjects_of(found)})
+        print_json({"report": str(path), "subjects": record.subjects_of(run)})
         return
-    say(f"{run_text(found)}\nreport: {path}")
+    say(f"{run_text(run)}\nreport: {path}")

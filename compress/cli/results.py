@@ -15,6 +15,7 @@ from compress.record import number
 MOST_LABELS = 12
 """Of a matrix that is printed; of more labels the worst ones are."""
 WORST = 10
+MOST_CLASSES = 40
 LONGEST_LABEL = 40
 
 
@@ -23,15 +24,15 @@ def run_text(run: Mapping[str, Any]) -> str:
     subjects, metric, setting = record.subjects_of(run), record.metric_of(run), record.main_setting(run)
     rows = [
         (
-            str(one.get("name")),
-            record.percent(record.part(one, "metrics").get(metric)),
-            _interval(record.part(one, "metrics_ci95").get(metric)),
-            record.points(record.part(one, "drop").get("value")),
-            record.megabytes(one.get("size_bytes")),
-            record.milliseconds(record.latency_at(one, setting).get("p50_ms")),
-            record.times(record.speedup_at(one, subjects[0], setting)),
+            str(subject.get("name")),
+            record.percent(record.part(subject, "metrics").get(metric)),
+            _interval(record.part(subject, "metrics_ci95").get(metric)),
+            record.points(record.part(subject, "drop").get("value")),
+            record.megabytes(subject.get("size_bytes")),
+            record.milliseconds(record.latency_at(subject, setting).get("p50_ms")),
+            record.times(record.speedup_at(subject, subjects[0], setting)),
         )
-        for one in subjects
+        for subject in subjects
     ]
     text = table_text(("name", metric, "95 % interval", "points lost", "size", "p50", "speed-up"), rows)
     if setting:
@@ -41,9 +42,9 @@ def run_text(run: Mapping[str, Any]) -> str:
 
 def _further_text(subjects: Sequence[Mapping[str, Any]], metric: str) -> str:
     """A line about the rows that were kept apart of the training data, where the task has them."""
-    told = [(one.get("name"), record.part(one, "further")) for one in subjects]
-    scores = [f"{name} {record.percent(record.part(part, 'metrics').get(metric))}" for name, part in told if part]
-    examples = record.number(told[0][1].get("examples"), 0) if scores else ""
+    further = [(subject.get("name"), record.part(subject, "further")) for subject in subjects]
+    scores = [f"{name} {record.percent(record.part(part, 'metrics').get(metric))}" for name, part in further if part]
+    examples = record.number(further[0][1].get("examples"), 0) if scores else ""
     return f"\n{metric} on {examples} further rows: {', '.join(scores)}" if scores else ""
 
 
@@ -67,22 +68,46 @@ def latencies_text(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def scores_text(found: Mapping[str, Any]) -> str:
+def scores_text(evaluation: Mapping[str, Any]) -> str:
     """What `compress.benchmark.measurement.evaluate` found: the scores, and how often which label was answered.
 
     Of many labels it tells those that are found least and the pairs that are confused most; `matrix_csv` has them all.
     """
     scores = [
-        (name, record.percent(value), _interval(found["metrics_ci95"].get(name))) for name, value in found["metrics"].items()
+        (name, record.percent(value), _interval(evaluation["metrics_ci95"].get(name)))
+        for name, value in evaluation["metrics"].items()
     ]
-    labels, confusion = [_brief(str(name)) for name in found["labels"]], found["confusion"]
-    text = table_text((found["name"], "score", "95 % interval"), scores)
+    labels, confusion = [_brief(str(name)) for name in evaluation["labels"]], evaluation["confusion"]
+    text = table_text((evaluation["name"], "score", "95 % interval"), scores)
+    by_label = evaluation.get("by_label") or {}
+    if by_label.keys() != set(evaluation["labels"]) or confusion is None:
+        text += _by_label_text(by_label)
     if confusion is None:
         return text
     if len(labels) > MOST_LABELS:
         return "\n\n".join([text, _found_least(labels, confusion), _confused_most(labels, confusion)])
     counts = [(name, *map(str, row)) for name, row in zip(labels, confusion, strict=True)]
     return f"{text}\n\n{table_text(('true label, by answer', *labels), counts)}"
+
+
+def _by_label_text(by_label: Mapping[str, Mapping[str, Any]]) -> str:
+    """Each class' own scores, those first of which the least is found where they are many."""
+    order = list(by_label)
+    if len(order) > MOST_CLASSES:
+        order = heapq.nsmallest(
+            MOST_CLASSES, order, key=lambda name: (by_label[name]["recall"] is None, by_label[name]["recall"])
+        )
+    rows = [
+        (
+            _brief(name),
+            str(by_label[name]["support"]),
+            *(record.percent(by_label[name][score]) for score in ("precision", "recall", "f1")),
+            _interval(by_label[name]["ci95"]["recall"]),
+        )
+        for name in order
+    ]
+    head = ("label" if len(order) == len(by_label) else f"found least, of {len(by_label):,} labels", "there", "precision")
+    return f"\n\n{table_text((*head, 'recall', 'f1', '95 % interval of the recall'), rows)}" if rows else ""
 
 
 def _brief(label: str) -> str:
@@ -92,13 +117,13 @@ def _brief(label: str) -> str:
 def _found_least(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
     """The labels of lowest recall, each with what is answered most in its place."""
     rows = [(row[true] / sum(row), true) for true, row in enumerate(confusion) if sum(row)]
-    told = []
+    weakest = []
     for recall, true in heapq.nsmallest(WORST, rows):
         row = confusion[true]
         said = max((answer for answer in range(len(row)) if answer != true), key=row.__getitem__)
-        told.append((labels[true], str(sum(row)), record.percent(recall), labels[said] if row[said] else record.MISSING))
+        weakest.append((labels[true], str(sum(row)), record.percent(recall), labels[said] if row[said] else record.MISSING))
     without = len(labels) - len(rows)
-    text = table_text((f"found least, of {len(labels):,} labels", "examples", "recall", "answered most instead"), told)
+    text = table_text((f"found least, of {len(labels):,} labels", "examples", "recall", "answered most instead"), weakest)
     return f"{text}\nlabels without an example here: {without:,}" if without else text
 
 
@@ -106,16 +131,20 @@ def _confused_most(labels: Sequence[str], confusion: Sequence[Sequence[int]]) ->
     pairs = (
         (count, -true, -said) for true, row in enumerate(confusion) for said, count in enumerate(row) if count and said != true
     )
-    told = [(labels[-true], labels[-said], str(count)) for count, true, said in heapq.nlargest(WORST, pairs)]
-    return table_text(("confused most, true label", "answered", "times"), told) if told else "no label is taken for another"
+    confusions = [(labels[-true], labels[-said], str(count)) for count, true, said in heapq.nlargest(WORST, pairs)]
+    return (
+        table_text(("confused most, true label", "answered", "times"), confusions)
+        if confusions
+        else "no label is taken for another"
+    )
 
 
-def matrix_csv(found: Mapping[str, Any]) -> str:
+def matrix_csv(evaluation: Mapping[str, Any]) -> str:
     """All that was answered, as CSV: a row for each true label, a column for each answer."""
     written = io.StringIO()
     table = csv.writer(written, lineterminator="\n")
-    table.writerow(["true label, by answer", *found["labels"]])
-    table.writerows([name, *row] for name, row in zip(found["labels"], found["confusion"], strict=True))
+    table.writerow(["true label, by answer", *evaluation["labels"]])
+    table.writerows([name, *row] for name, row in zip(evaluation["labels"], evaluation["confusion"], strict=True))
     return written.getvalue()
 
 
@@ -126,17 +155,17 @@ def stages_text(stages: Sequence[Mapping[str, Any]]) -> str:
         head,
         [
             (
-                one["name"],
-                record.scientific(one["max_abs_error"]),
-                f"{one['label_flips']} of {one['compared']}",
-                str(one["fused_ops"]),
-                str(one["integer_ops"]),
+                stage["name"],
+                record.scientific(stage["max_abs_error"]),
+                f"{stage['label_flips']} of {stage['compared']}",
+                str(stage["fused_ops"]),
+                str(stage["integer_ops"]),
             )
-            for one in stages
+            for stage in stages
         ],
     )
 
 
 def _interval(ends: Any) -> str:
-    found = record.interval(ends)
-    return f"{record.points(found[0])} to {record.points(found[1])} %" if found else record.MISSING
+    bounds = record.interval(ends)
+    return f"{record.points(bounds[0])} to {record.points(bounds[1])} %" if bounds else record.MISSING

@@ -72,13 +72,13 @@ def _close_run(records: list[dict[str, Any]], folders: list[Path], result: dict[
     from compress import pipeline
 
     missed: list[str] = []
-    for one, folder in zip(records, folders, strict=True):
+    for record, folder in zip(records, folders, strict=True):
         try:
-            pipeline.raise_for_gates(one)
+            pipeline.raise_for_gates(record)
         except GateMissed as err:
             missed.append(str(err) if len(records) == 1 else f"{folder.name}: {err}")
         if result is None:
-            say(f"{run_text(one)}\nreport: {folder / REPORT}")
+            say(f"{run_text(record)}\nreport: {folder / REPORT}")
     error = {"error": "\n".join(missed), "exit_code": GateMissed.exit_code} if missed else {}
     if result is not None:
         print_json(result | error)

@@ -167,13 +167,13 @@ def _without_encoder(
 ) -> PreTrainedModel:
     family = KNOWN[kind]
     assert isinstance(family, EncoderFree)
-    names, told = family.student_sizes, {name: value for name, value in given.items() if value is not None}
-    wrong = told.keys() - names.keys()
+    names, values = family.student_sizes, {name: value for name, value in given.items() if value is not None}
+    wrong = values.keys() - names.keys()
     problems = [f"{name} is given, but a {kind} has {', '.join(names)} alone; leave it out." for name in wrong]
     if initial not in ("auto", "random"):
         problems.append(f"initial is {initial}, but no layer of a BERT fits into a {kind}; use auto or random.")
     raise_together([f"build_student.{problem}" for problem in sorted(problems)])
-    sizes = {names[name]: value for name, value in told.items()}
+    sizes = {names[name]: value for name, value in values.items()}
     pairs = task is not None and task.train.pairs is not None
     random = initial == "random" or run.is_rehearsal
     return student_of(model, kind, random=random, seed=run.seed, pairs=pairs, **sizes)
@@ -186,8 +186,8 @@ def _check_teacher(model: PreTrainedModel) -> None:
     if why:
         raise InputError(f"build_student: {why}")
     heads, width = model.config.num_attention_heads, model.config.hidden_size
-    told = {"heads": heads, "head_size": width // heads, "intermediate": model.config.intermediate_size}
-    if any(layer != told for layer in read_structure(model)["layers"]):
+    expected = {"heads": heads, "head_size": width // heads, "intermediate": model.config.intermediate_size}
+    if any(layer != expected for layer in read_structure(model)["layers"]):
         raise InputError(
             "build_student: the teacher's layers are of other sizes than its config.json tells; start from the model before "
             "pruning."
@@ -201,20 +201,20 @@ def _settled(
     config, depth = model.config, len(encoder_layers(model))
     groups, bottleneck = student.takes == "groups", student.bottleneck
     shared = named.keys() - _own_sizes().keys()
-    told = {key: size for key, size in named.items() if key in shared or key in student.own_sizes}
-    told |= {key: size for key, size in given.items() if size is not None}
-    width = told.get("width", config.hidden_size)
-    inside = told.get("bottleneck", max(1, width // 4))
+    overrides = {key: size for key, size in named.items() if key in shared or key in student.own_sizes}
+    overrides |= {key: size for key, size in given.items() if size is not None}
+    width = overrides.get("width", config.hidden_size)
+    inside = overrides.get("bottleneck", max(1, width // 4))
     sizes = StudentShape(
-        layers=told.get("layers", len(keep) if keep and not groups else max(1, depth // 2) if student.halves else depth),
+        layers=overrides.get("layers", len(keep) if keep and not groups else max(1, depth // 2) if student.halves else depth),
         width=width,
-        intermediate=told.get("intermediate", 4 * inside if bottleneck else config.intermediate_size),
-        heads=told.get("heads", 4 if bottleneck else config.num_attention_heads),
-        embedding=told.get("embedding", max(1, width // 4)),
+        intermediate=overrides.get("intermediate", 4 * inside if bottleneck else config.intermediate_size),
+        heads=overrides.get("heads", 4 if bottleneck else config.num_attention_heads),
+        embedding=overrides.get("embedding", max(1, width // 4)),
         bottleneck=inside,
-        feed_forwards=told.get("feed_forwards", 4),
+        feed_forwards=overrides.get("feed_forwards", 4),
         normalization=given["normalization"] or "no_norm",
-        groups=told.get("groups", len(keep) if keep and groups else 1),
+        groups=overrides.get("groups", len(keep) if keep and groups else 1),
     )
     count = {"nothing": 0, "groups": sizes.groups, "layers": sizes.layers}[student.takes]
     if keep is None and groups and 0 < count <= depth:
@@ -224,15 +224,15 @@ def _settled(
 
 def _own_sizes() -> dict[str, list[str]]:
     """The sizes that not all kinds have, each with the kinds that have it."""
-    found: dict[str, list[str]] = {}
+    kinds: dict[str, list[str]] = {}
     for kind, family in KNOWN.items():
         if isinstance(family, EncoderFree):
             own = tuple(family.student_sizes.keys() - {"width", "embedding"})
         else:
             own = family.student.own_sizes if family.student else ()
         for size in own:
-            found.setdefault(size, []).append(kind)
-    return found
+            kinds.setdefault(size, []).append(kind)
+    return kinds
 
 
 def _copies(model: PreTrainedModel, student: Student, sizes: StudentShape, initial: str) -> bool:

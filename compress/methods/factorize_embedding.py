@@ -106,11 +106,11 @@ def factorize_embedding(
     return student.eval()
 
 
-def _rehearsed(model: PreTrainedModel, rank: int | None, most: int, pieces: int, width: int) -> PreTrainedModel:
+def _rehearsed(model: PreTrainedModel, rank: int | None, most: int, vocab_size: int, width: int) -> PreTrainedModel:
     """The copy with random factors; the rank that keeps an energy is not known before the table is."""
     if rank is None:
         rank = max(1, min(most, (embedding_rank(model) or width) - 1) // 2)
-    _check(model, rank, most, pieces, width)
+    _check(model, rank, most, vocab_size, width)
     student = copy_of(model)
     set_embedding_rank(student, rank)
     return student.eval()
@@ -120,24 +120,24 @@ def _weights(model: PreTrainedModel, task: Task) -> torch.Tensor:
     """How often each piece occurs in the training part, special ones included, (pieces,)."""
     texts = texts_of(task.train.require("train"))
     counts = counted(model.tokenizer, texts)
-    found = torch.full((model.config.vocab_size,), SEEN, dtype=torch.float64)
+    weights = torch.full((model.config.vocab_size,), SEEN, dtype=torch.float64)
     for piece, count in counts.items():
-        found[piece] += count
+        weights[piece] += count
     for special in (model.tokenizer.cls_token_id, model.tokenizer.sep_token_id):
         if special is not None:
-            found[special] += len(texts)
-    return found
+            weights[special] += len(texts)
+    return weights
 
 
-def _check(model: PreTrainedModel, rank: int, most: int, pieces: int, width: int) -> None:
-    held = embedding_rank(model)
-    if held is not None and rank >= held:
+def _check(model: PreTrainedModel, rank: int, most: int, vocab_size: int, width: int) -> None:
+    columns = embedding_rank(model)
+    if columns is not None and rank >= columns:
         raise NoEffect(
-            f"factorize_embedding: the table has {held} columns already, and rank {rank} is no less; use a smaller "
+            f"factorize_embedding: the table has {columns} columns already, and rank {rank} is no less; use a smaller "
             "rank, or remove the step."
         )
     if rank > most:
         raise InputError(
             f"factorize_embedding: {rank} columns and the Linear behind them would be no smaller than the table "
-            f"of {pieces} x {width}; use at most {most}."
+            f"of {vocab_size} x {width}; use at most {most}."
         )

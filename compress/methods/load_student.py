@@ -46,7 +46,7 @@ def load_student(
     student = load(checkpoint, labels=label_names(model), head=head_of(model), seed=run.seed)
     if run.is_rehearsal:  # in which the model that comes in may not have been trained yet
         return student
-    own, told = model.state_dict(), student.state_dict()
-    if own.keys() == told.keys() and all(own[name].equal(told[name]) for name in own):
+    own, loaded = model.state_dict(), student.state_dict()
+    if own.keys() == loaded.keys() and all(own[name].equal(loaded[name]) for name in own):
         raise NoEffect(f"load_student.checkpoint is {checkpoint}, the same as the model that comes in; remove the step.")
     return student

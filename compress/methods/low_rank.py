@@ -165,18 +165,18 @@ def low_rank(
     weights = _decomposed(model, task, read_by, weighting, examples, run)
     limits = _limits(weights)
     if break_even == "measured" and not setting.quick:
-        names = {shape: [name for one in weights if one.shape == shape for name in one.names] for shape in limits}
+        names = {shape: [name for weight in weights if weight.shape == shape for name in weight.names] for shape in limits}
         limits = faster_below(model, task, names, limits, setting, run)
     ranks = _ranks(weights, limits, rank, energy, macs)
-    lowered = [(one, chosen) for one, chosen in zip(weights, ranks, strict=True) if chosen is not None]
+    lowered = [(weight, chosen) for weight, chosen in zip(weights, ranks, strict=True) if chosen is not None]
     if not lowered:
-        told = ", ".join(f"{shape[0]} x {shape[1]}: {limit}" for shape, limit in limits.items())
+        bounds = ", ".join(f"{shape[0]} x {shape[1]}: {limit}" for shape, limit in limits.items())
         raise NoEffect(
-            f"low_rank: every Linear would need a rank above the break-even ({told}); ask for less, or remove the step."
+            f"low_rank: every Linear would need a rank above the break-even ({bounds}); ask for less, or remove the step."
         )
     student = copy_of(model)
-    for one, chosen in lowered:
-        _write(student, one, chosen)
+    for weight, chosen in lowered:
+        _write(student, weight, chosen)
     _tell(run, weights, ranks)
     return student.eval()
 
@@ -193,18 +193,18 @@ def _rehearsed(model: PreTrainedModel, read_by: Sequence[Readers], rank: int | N
         weights.append(_Weight(names, runs, up, down.T, nothing.expand(min(shape)), means))
     limits = _limits(weights)
     if macs is not None:
-        _check_macs(weights, [1 if limits[one.shape] else None for one in weights], macs)
+        _check_macs(weights, [1 if limits[weight.shape] else None for weight in weights], macs)
     student = copy_of(model)
-    half = [limits[one.shape] // 2 or None for one in weights]
-    for one, chosen in zip(weights, half if rank is None else _ranks(weights, limits, rank, None, None), strict=True):
+    half = [limits[weight.shape] // 2 or None for weight in weights]
+    for weight, chosen in zip(weights, half if rank is None else _ranks(weights, limits, rank, None, None), strict=True):
         if chosen is not None:
-            _write(student, one, chosen)
+            _write(student, weight, chosen)
     return student.eval()
 
 
 def _limits(weights: Sequence[_Weight]) -> dict[tuple[int, int], int]:
     """For each shape the largest rank at which two have fewer weights than one."""
-    return {one.shape: (one.whole // one.runs - 1) // sum(one.shape) for one in weights}
+    return {weight.shape: (weight.whole // weight.runs - 1) // sum(weight.shape) for weight in weights}
 
 
 def _checked(model: PreTrainedModel, task: Task, parts: Parts) -> list[Readers]:
@@ -215,16 +215,16 @@ def _checked(model: PreTrainedModel, task: Task, parts: Parts) -> list[Readers]:
         raise InputError(f"low_rank: {why}")
     check_fit(model, task)
     names, layers = {module: name for name, module in model.named_modules()}, encoder_layers(model)
-    found: dict[int, Readers] = {}
+    readers: dict[int, Readers] = {}
     for layer in distinct_layers(model):
         for path in linear_paths(family_of_layer(layer), parts):
             linear: Any = layer.get_submodule(path)
             if type(linear) is nn.Linear and linear.weight.numel():
-                known, runs = found.get(id(linear.weight), ([], 0))
-                found[id(linear.weight)] = [*known, names[linear]], runs + layers.count(layer)
-    if not found:
+                known, runs = readers.get(id(linear.weight), ([], 0))
+                readers[id(linear.weight)] = [*known, names[linear]], runs + layers.count(layer)
+    if not readers:
         raise NoEffect("low_rank: no Linear of these parts is whole any more; remove the step.")
-    return list(found.values())
+    return list(readers.values())
 
 
 def _decomposed(
@@ -237,13 +237,13 @@ def _decomposed(
     rows: dict[str, torch.Tensor] = {}
     if weighting != "none":
         encoded = drawn_examples(model, task, examples, run.seed)
-        batches = [on_device(encoded.batch(one), "cpu") for one in sorted_batches(encoded.lengths, BATCH_SIZE)]
+        batches = [on_device(encoded.batch(indices), "cpu") for indices in sorted_batches(encoded.lengths, BATCH_SIZE)]
         if weighting == "activations":
             names = [name for each, _ in read_by for name in each]
             inputs = dict(zip(names, inputs_of(reader, batches, [reader.get_submodule(name) for name in names]), strict=True))
         else:
             rows = row_information(reader, encoded, linears, run.progress)
-    found = []
+    weights = []
     for number, (each, runs) in enumerate(read_by):
         weight = linears[each[0]][0].weight.detach().double()
         read = [inputs[name] for name in each if name in inputs]
@@ -251,9 +251,9 @@ def _decomposed(
         means = {
             name: inputs[name].mean if name in inputs else torch.zeros(weight.shape[1], dtype=torch.float64) for name in each
         }
-        found.append(_Weight(each, runs, up, down, energies, means))
+        weights.append(_Weight(each, runs, up, down, energies, means))
         run.progress("decompose", number + 1, len(read_by))
-    return found
+    return weights
 
 
 def _directions(
@@ -263,7 +263,7 @@ def _directions(
     root, strength = None, None
     seen = weight
     if read:
-        products = torch.stack([one.centred() for one in read]).sum(0) / sum(one.rows for one in read)
+        products = torch.stack([inputs.centred() for inputs in read]).sum(0) / sum(inputs.rows for inputs in read)
         root = damped_root(products, DAMPING, max(float(products.diagonal().mean()), torch.finfo(products.dtype).tiny))
         seen = weight @ root
     if rows is not None:
@@ -289,21 +289,21 @@ def _ranks(
 ) -> list[int | None]:
     """The rank of each weight; None where it stays whole."""
     if rank is not None:
-        beyond = [one for one in weights if rank > limits[one.shape]]
+        beyond = [weight for weight in weights if rank > limits[weight.shape]]
         if beyond:
-            one = min(beyond, key=lambda each: limits[each.shape])
-            out, inputs = one.shape
+            smallest = min(beyond, key=lambda each: limits[each.shape])
+            out, inputs = smallest.shape
             raise InputError(
-                f"low_rank.rank is {rank}, but {one.names[0]} ({out} x {inputs}) is no smaller or faster above "
-                f"{limits[one.shape]}; use at most that, or leave its part out with parts."
+                f"low_rank.rank is {rank}, but {smallest.names[0]} ({out} x {inputs}) is no smaller or faster above "
+                f"{limits[smallest.shape]}; use at most that, or leave its part out with parts."
             )
         return [rank for _ in weights]
     if energy is not None:
-        needed = [int((one.energies.cumsum(0) < energy).sum()) + 1 for one in weights]
+        needed = [int((weight.energies.cumsum(0) < energy).sum()) + 1 for weight in weights]
         stays = [
-            f"{one.names[0]} (rank {told}, at most {limits[one.shape]})"
-            for one, told in zip(weights, needed, strict=True)
-            if told > limits[one.shape]
+            f"{weight.names[0]} (rank {least}, at most {limits[weight.shape]})"
+            for weight, least in zip(weights, needed, strict=True)
+            if least > limits[weight.shape]
         ]
         if stays:
             logger.warning(
@@ -313,7 +313,7 @@ def _ranks(
                 energy,
                 ", ".join(stays[:6]),
             )
-        return [told if told <= limits[one.shape] else None for one, told in zip(weights, needed, strict=True)]
+        return [least if least <= limits[weight.shape] else None for weight, least in zip(weights, needed, strict=True)]
     assert macs is not None
     return _under(weights, limits, macs)
 
@@ -322,8 +322,8 @@ def _under(weights: Sequence[_Weight], limits: Mapping[tuple[int, int], int], ma
     """The ranks that keep most within so much of the multiply-adds: directions are worth what they keep for what they cost."""
 
     def chosen(worth: float) -> list[int | None]:
-        counts = [max(1, int((one.energies / one.each >= worth).sum())) for one in weights]
-        return [count if count <= limits[one.shape] else None for one, count in zip(weights, counts, strict=True)]
+        counts = [max(1, int((weight.energies / weight.each >= worth).sum())) for weight in weights]
+        return [count if count <= limits[weight.shape] else None for weight, count in zip(weights, counts, strict=True)]
 
     low, high = 1e-30, 1.0
     _check_macs(weights, chosen(high), macs)
@@ -335,8 +335,8 @@ def _under(weights: Sequence[_Weight], limits: Mapping[tuple[int, int], int], ma
 
 def _part_left(weights: Sequence[_Weight], ranks: Sequence[int | None]) -> float:
     """The fraction of the weights' multiply-adds that stays at these ranks."""
-    left = (one.whole if rank is None else rank * one.each for one, rank in zip(weights, ranks, strict=True))
-    return sum(left) / sum(one.whole for one in weights)
+    left = (weight.whole if rank is None else rank * weight.each for weight, rank in zip(weights, ranks, strict=True))
+    return sum(left) / sum(weight.whole for weight in weights)
 
 
 def _check_macs(weights: Sequence[_Weight], smallest: Sequence[int | None], macs: float) -> None:
@@ -348,33 +348,33 @@ def _check_macs(weights: Sequence[_Weight], smallest: Sequence[int | None], macs
 
 
 @torch.no_grad()
-def _write(student: PreTrainedModel, one: _Weight, rank: int) -> None:
+def _write(student: PreTrainedModel, weight: _Weight, rank: int) -> None:
     """Put the two factors in the place of a weight, wherever it is read."""
-    first = one.names[0]
-    up, down = one.up[:, :rank], one.down[:rank]
-    olds: list[Any] = [student.get_submodule(name) for name in one.names]
+    first = weight.names[0]
+    up, down = weight.up[:, :rank], weight.down[:rank]
+    olds: list[Any] = [student.get_submodule(name) for name in weight.names]
     lost = olds[0].weight.double() - up @ down
-    held = [id(old.bias) for old in olds if old.bias is not None]
-    shares_bias = len(set(held)) < len(held)
-    mean = torch.stack(list(one.means.values())).mean(0)
+    bias_ids = [id(old.bias) for old in olds if old.bias is not None]
+    shares_bias = len(set(bias_ids)) < len(bias_ids)
+    mean = torch.stack(list(weight.means.values())).mean(0)
     biases = [
-        (0 if old.bias is None else old.bias.double()) + lost @ (mean if shares_bias else one.means[name])
-        for name, old in zip(one.names, olds, strict=True)
+        (0 if old.bias is None else old.bias.double()) + lost @ (mean if shares_bias else weight.means[name])
+        for name, old in zip(weight.names, olds, strict=True)
     ]
-    for name, bias in zip(one.names, biases, strict=True):
+    for name, bias in zip(weight.names, biases, strict=True):
         made = set_rank(student, name, rank)
         made.up.weight.copy_(up)
         made.down.weight.copy_(down)
         made.up.bias.copy_(bias)
     tied = ("up.weight", "down.weight", *(["up.bias"] if shares_bias else []))
-    share(student, {f"{name}.{end}": f"{first}.{end}" for name in one.names[1:] for end in tied})
+    share(student, {f"{name}.{end}": f"{first}.{end}" for name in weight.names[1:] for end in tied})
 
 
 def _tell(run: StepContext, weights: Sequence[_Weight], ranks: Sequence[int | None]) -> None:
     pairs = list(zip(weights, ranks, strict=True))
     left = _part_left(weights, ranks)
-    kept = [float(one.energies[:rank].sum()) for one, rank in pairs]
-    run.facts["ranks"] = {one.names[0]: rank for one, rank in pairs}
+    kept = [float(weight.energies[:rank].sum()) for weight, rank in pairs]
+    run.facts["ranks"] = {weight.names[0]: rank for weight, rank in pairs}
     shown = ", ".join(map(str, sorted({rank for rank in ranks if rank is not None})))
     logger.info(
         "%d of %d weights are of low rank, %s; %.1f %% of their multiply-adds stay, and %.2f %% of energy or more",

@@ -112,7 +112,7 @@ def prune_after_training(
     if rearrange:
         kept = Kept(
             *(
-                [rearranged(layer, one) for layer, one in zip(layers, parts, strict=True)]
+                [rearranged(layer, indices) for layer, indices in zip(layers, parts, strict=True)]
                 for layers, parts in ((gradients.heads, kept.heads), (gradients.neurons, kept.neurons))
             )
         )

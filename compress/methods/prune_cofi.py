@@ -155,8 +155,8 @@ def _checked(
     model: PreTrainedModel, teacher: PreTrainedModel, fraction: float, width: bool, teacher_layers: list[int] | None
 ) -> list[int]:
     """The teacher's layers that teach, once everything fits together."""
-    for one in (model, teacher):
-        family_of(one)
+    for network in (model, teacher):
+        family_of(network)
     why = why_not_cut(model)
     if why:
         raise InputError(f"prune_cofi: {why}")
@@ -168,7 +168,7 @@ def _checked(
     check_labels(model, teacher)
     check_vocabularies("prune_cofi compares", model, teacher)
     costs = layer_costs(model)
-    most = 1.0 if width else 1 - sum(one.rest.weights for one in costs) / encoder_parameters(costs)
+    most = 1.0 if width else 1 - sum(layer.rest.weights for layer in costs) / encoder_parameters(costs)
     if fraction >= most:
         raise InputError(
             f"prune_cofi.fraction is {fraction}, but heads and neurons are only {most:.3f} of the encoder's parameters; lower "
@@ -176,10 +176,10 @@ def _checked(
         )
     depth = len(encoder_layers(teacher))
     layers = sorted({max(1, math.floor(number * depth / TAUGHT + 0.5)) for number in range(1, TAUGHT + 1)})
-    told = layers if teacher_layers is None else teacher_layers
-    if told != sorted(set(told)) or told[-1] > depth:
-        raise InputError(f"prune_cofi.teacher_layers is {told}; layers 1 to {depth} of the teacher, rising, are allowed.")
-    return told
+    chosen = layers if teacher_layers is None else teacher_layers
+    if chosen != sorted(set(chosen)) or chosen[-1] > depth:
+        raise InputError(f"prune_cofi.teacher_layers is {chosen}; layers 1 to {depth} of the teacher, rising, are allowed.")
+    return chosen
 
 
 def _goal(
@@ -214,7 +214,7 @@ def _projection(
     model: PreTrainedModel, teacher: PreTrainedModel, task: Task, layers: list[int], run: StepContext
 ) -> nn.Linear:
     """The identity, to begin with, where student and teacher are as wide; else what fits evenly spread layers best."""
-    width, depths = model.config.hidden_size, [len(encoder_layers(one)) for one in (model, teacher)]
+    width, depths = model.config.hidden_size, [len(encoder_layers(network)) for network in (model, teacher)]
     if width != teacher.config.hidden_size:
         pairs = tuple((max(1, round(layer * depths[0] / depths[1])), layer) for layer in layers)
         return fitted_projection(model, teacher, task, pairs, "hidden", run)
@@ -250,7 +250,7 @@ def materialised(student: PreTrainedModel, gates: Gates) -> PreTrainedModel:
         gates: Settled ones.
     """
     cut = fold_gates(student, gates.heads, gates.neurons)
-    cut = keep_neurons(keep_heads(cut, [_open(one) for one in gates.heads]), [_open(one) for one in gates.neurons])
+    cut = keep_neurons(keep_heads(cut, [_open(layer) for layer in gates.heads]), [_open(layer) for layer in gates.neurons])
     return cut if gates.width is None else keep_width(fold_width(cut, gates.width), _open(gates.width))
 
 
@@ -262,7 +262,7 @@ def _open(gates: torch.Tensor) -> list[int]:
 def _tell(result: PreTrainedModel, masks: StructureMasks, fraction: float) -> None:
     costs = layer_costs(result)
     gone = 1 - encoder_parameters(costs) / encoder_parameters(masks.costs)
-    sizes = ", ".join(f"{one.heads}/{one.neurons}" for one in costs)
+    sizes = ", ".join(f"{layer.heads}/{layer.neurons}" for layer in costs)
     logger.info("%.3f of the encoder's parameters are gone; heads/neurons of each layer: %s", gone, sizes)
     if abs(gone - fraction) > MISSED:
         logger.warning(

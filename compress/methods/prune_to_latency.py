@@ -61,7 +61,7 @@ class _Search:
         depth: Layers of the model that comes in.
         task: Its training part is read for pruning.
         judged: Sentences on which structures are compared.
-        told: The logarithms of its probabilities for them, (examples, labels).
+        log_targets: The logarithms of its probabilities for them, (examples, labels).
         times: The table.
         setting: Where and how it will run.
         trials: Structures to compare in each cut.
@@ -75,7 +75,7 @@ class _Search:
     depth: int
     task: Task
     judged: Batches
-    told: torch.Tensor
+    log_targets: torch.Tensor
     times: BlockTimes
     setting: Setting
     trials: int
@@ -172,8 +172,8 @@ def prune_to_latency(
     tell_what_pays(times, setting, shapes_of(model))
     judged = _batches(task, dense, task.calibration.require("calibration").take(JUDGED))
     depth = len(encoder_layers(model))
-    told = _log_probabilities(dense, judged)
-    search = _Search(dense, dense_ms, depth, task, judged, told, times, setting, trials, examples, run)
+    log_targets = _log_probabilities(dense, judged)
+    search = _Search(dense, dense_ms, depth, task, judged, log_targets, times, setting, trials, examples, run)
     settings = settings_of(epochs, learning_rate, batch_size=batch_size, average=average)
     student, layers, cuts = copy_of(model).eval(), list(range(depth)), []
     for number, budget_ms in enumerate(budgets, 1):
@@ -233,7 +233,8 @@ def _check(model: PreTrainedModel, task: Task, setting: Setting, teacher: PreTra
 
 def _fits(model: PreTrainedModel, teacher: PreTrainedModel) -> bool:
     own, its = (
-        (one.config.hidden_size, list(one.config.id2label.values()), one.tokenizer.get_vocab()) for one in (model, teacher)
+        (network.config.hidden_size, list(network.config.id2label.values()), network.tokenizer.get_vocab())
+        for network in (model, teacher)
     )
     return own == its
 
@@ -274,7 +275,7 @@ def _cut(student: PreTrainedModel, budget_ms: float, search: _Search, *, is_meas
     train_part = search.task.train.require("train")
     chosen = np.sort(random.permutation(len(train_part))[: search.examples])
     parts = parts_of(student, _batches(search.task, student, train_part.pick(chosen)), search.run.progress)
-    losses, times, tried = [one.losses for one in parts], search.times, []
+    losses, times, tried = [part.losses for part in parts], search.times, []
     for attempt in range(CORRECTIONS + 1):
         budget = Budget(losses, times, max(budget_ms, fastest_ms(times)))
         structure, loss = _best_structure(student, parts, budget, search, random)
@@ -287,9 +288,9 @@ def _cut(student: PreTrainedModel, budget_ms: float, search: _Search, *, is_meas
             break
         logger.info("%.3g ms allowed, %.3g predicted, but %.3g measured: the search is repeated", budget_ms, predicted_ms, ms)
         times = search.times.refitted([(shapes_of(cut.student), measured) for _, measured, _, cut in tried])
-    _, _, loss, found = min(tried, key=lambda one: one[0])
+    _, _, loss, best = min(tried, key=lambda trial: trial[0])
     search.losses.append(loss)
-    return found
+    return best
 
 
 def _measured(models: Mapping[str, PreTrainedModel], search: _Search) -> dict[str, float]:
@@ -314,12 +315,12 @@ def _best_structure(
         structure = tuple(budget.best(weights))
         if structure not in tried:
             said = _log_probabilities(stitched(student, parts, structure), search.judged)
-            tried[structure] = float((search.told.exp() * (search.told - said)).sum(-1).mean())
+            tried[structure] = float((search.log_targets.exp() * (search.log_targets - said)).sum(-1).mean())
         if tried[structure] < best:
             best_weights, best = weights, tried[structure]
         search.run.progress("search", trial + 1, search.trials, loss=best)
-    found = min(tried, key=tried.__getitem__)
-    return list(found), tried[found]
+    nearest = min(tried, key=tried.__getitem__)
+    return list(nearest), tried[nearest]
 
 
 def _trained(
@@ -357,7 +358,7 @@ def _goal_between(
 
 def _facts_of_cut(cut: _Cut, layers: Sequence[int], budget_ms: float, search: _Search) -> dict[str, Any]:
     shapes = shapes_of(cut.student)
-    found = {
+    facts = {
         "budget_ms": round(budget_ms, 4),
         "predicted_ms": round(cut.predicted_ms, 4),
         "layers": list(layers),
@@ -368,13 +369,13 @@ def _facts_of_cut(cut: _Cut, layers: Sequence[int], budget_ms: float, search: _S
     logger.info(
         "%.3g ms allowed, %.3g predicted: layers %s with %s heads and %s neurons; divergence %.3g",
         budget_ms,
-        found["predicted_ms"],
+        facts["predicted_ms"],
         layers,
-        found["heads"],
-        found["neurons"],
+        facts["heads"],
+        facts["neurons"],
         search.losses[-1],
     )
-    return found
+    return facts
 
 
 def _facts(taken: Mapping[str, float], search: _Search, cuts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

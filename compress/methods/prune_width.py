@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.errors import InputError, NoEffect
 from compress.models.families import family_of, why_not
-from compress.models.heads import check_reads_whole
+from compress.models.heads import check_reads_whole, logits_of
 from compress.models.layout import distinct_layers
 from compress.models.surgery import copy_of
 from compress.models.traits import why_not_cut
@@ -155,18 +155,20 @@ def _importances(
     size = 1 if importance == "fisher" else BATCH_SIZE
     batches, sums = sorted_batches(encoded.lengths, size), [torch.zeros(1)] * len(groups)
     for done, rows in enumerate(batches, 1):
-        logits = student(**on_device(encoded.batch(rows), device)).logits
+        logits = logits_of(student(**on_device(encoded.batch(rows), device)))
         targets = encoded.rules.collate(encoded, rows, logits.shape[1]).to(device)
         torch.autograd.backward(encoded.rules.loss(logits, targets, "sum"))
         if importance == "fisher":
-            sums = [one.to(device) + channel_sums(places, _squared_change) for one, places in zip(sums, groups, strict=True)]
+            sums = [
+                total.to(device) + channel_sums(places, _squared_change) for total, places in zip(sums, groups, strict=True)
+            ]
             student.zero_grad()
         run.progress("importance", done, len(batches))
     if importance == "taylor":
         sums = [channel_sums(places, _change) for places in groups]
     student.zero_grad()
     student.to("cpu")
-    return [one.cpu() for one in sums]
+    return [total.cpu() for total in sums]
 
 
 def _change(weight: nn.Parameter) -> torch.Tensor:

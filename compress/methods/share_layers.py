@@ -114,7 +114,7 @@ def share_layers(
         for path, attribute in _merged(model, parts, initial, keep_norms, keep_biases):
             _merge([layers[index] for index in each], path, attribute, initial)
     shared = _shared(model, parts, keep_norms, keep_biases)
-    share(student, {names[index][one]: names[each[0]][one] for each in members for index in each[1:] for one in shared})
+    share(student, {names[index][key]: names[each[0]][key] for each in members for index in each[1:] for key in shared})
     if shared_parameters(student) == shared_parameters(model):
         raise NoEffect("share_layers: these layers share these weights already; use larger groups, or remove the step.")
     if keep_norms and not run.is_rehearsal:
@@ -137,8 +137,8 @@ def _checked(model: PreTrainedModel, group: int | None, groups: list[int] | None
     why = why_not(model, "share") or why_too_late(model, "share its layers", "quantize_aware", "swap_attention", "low_rank")
     if why:
         raise InputError(f"share_layers: {why}")
-    told = read_structure(model)["layers"]
-    depth = len(told)
+    layers = read_structure(model)["layers"]
+    depth = len(layers)
     if group is not None:
         if group > depth:
             raise InputError(f"share_layers.group is {group}, but the model has {depth} layers; use 2 to {depth}.")
@@ -152,7 +152,7 @@ def _checked(model: PreTrainedModel, group: int | None, groups: list[int] | None
                 f"sizes add up to {depth}."
             )
     for size, end in zip(sizes, accumulate(sizes), strict=True):
-        if any(layer != told[end - size] for layer in told[end - size : end]):
+        if any(layer != layers[end - size] for layer in layers[end - size : end]):
             raise InputError(
                 f"share_layers: layers {end - size} to {end - 1} differ in their heads or neurons, so that they "
                 "cannot share; give groups whose layers are alike, or start from the model before it was "
@@ -198,8 +198,8 @@ def _part(student: PreTrainedModel, names: list[dict[tuple[str, str], str]]) -> 
     for each in names:
         for name in each.values():
             module, _, attribute = name.rpartition(".")
-            held = getattr(student.get_submodule(module), attribute)
-            own = nn.Parameter(held.detach().clone(), requires_grad=held.requires_grad)
+            parameter = getattr(student.get_submodule(module), attribute)
+            own = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
             setattr(student.get_submodule(module), attribute, own)
 
 
@@ -219,28 +219,28 @@ def _align(student: PreTrainedModel, members: Sequence[range], parts: Parts, see
 def _own_norms(student: PreTrainedModel, seen: Activations) -> list[tuple[nn.Module, torch.Tensor]]:
     """The LayerNorms that no two layers share, in the order in which they run, with what they answered before."""
     family = family_of(student)
-    found: list[tuple[Any, torch.Tensor]] = [
+    norms: list[tuple[Any, torch.Tensor]] = [
         (layer.get_submodule(norm), wanted[index])
         for index, layer in enumerate(encoder_layers(student))
         for norm, wanted in ((family.attention_norm, seen.attended), (family.output_norm, seen.states[1:]))
     ]
-    uses = Counter(id(norm.weight) for norm, _ in found)
-    return [(norm, wanted) for norm, wanted in found if uses[id(norm.weight)] == 1]
+    uses = Counter(id(norm.weight) for norm, _ in norms)
+    return [(norm, wanted) for norm, wanted in norms if uses[id(norm.weight)] == 1]
 
 
 @torch.no_grad()
 def _merge(layers: Sequence[Any], path: str, attribute: str, initial: Initial) -> None:
     """Give a parameter of all layers of a group one value: the middle layer's, or their mean."""
-    held = [getattr(layer.get_submodule(path), attribute) for layer in layers]
-    value = held[len(held) // 2].clone() if initial == "copy" else torch.stack(held).mean(0)
-    for parameter in held:
+    parameters = [getattr(layer.get_submodule(path), attribute) for layer in layers]
+    value = parameters[len(parameters) // 2].clone() if initial == "copy" else torch.stack(parameters).mean(0)
+    for parameter in parameters:
         parameter.copy_(value)
 
 
 def _are_even(student: PreTrainedModel, sizes: Sequence[int]) -> bool:
     """Whether the groups are of one size and the layers of those that config.json tells."""
     config = student.config
-    told = {
+    expected = {
         "heads": config.num_attention_heads,
         "head_size": config.hidden_size // config.num_attention_heads,
         "intermediate": config.intermediate_size,
@@ -248,5 +248,5 @@ def _are_even(student: PreTrainedModel, sizes: Sequence[int]) -> bool:
     return (
         len(set(sizes)) == 1
         and embedding_rank(student) is None
-        and all(layer == told for layer in read_structure(student)["layers"])
+        and all(layer == expected for layer in read_structure(student)["layers"])
     )

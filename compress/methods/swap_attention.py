@@ -51,16 +51,18 @@ def _wrong(
         "segment": segment,
     }
     idle = [name for name, value in given.items() if value is not None and name not in DEFAULTS[kind]]
-    found = [f"{name} plays no part in {kind}; remove it, or use another kind." for name in idle]
-    found += [
+    problems = [f"{name} plays no part in {kind}; remove it, or use another kind." for name in idle]
+    problems += [
         f"{name} is {value}; an even number is needed: use {value + 1}."
         for name, value in (("window", window), ("buckets", buckets))
         if value is not None and value % 2
     ]
     window = window or int(DEFAULTS["longformer"]["window"])
     if global_tokens is not None and global_tokens > window // 2:
-        found.append(f"global_tokens is {global_tokens}, more than half of the window of {window}; use {window // 2} at most.")
-    return found
+        problems.append(
+            f"global_tokens is {global_tokens}, more than half of the window of {window}; use {window // 2} at most."
+        )
+    return problems
 
 
 @within_range
@@ -144,20 +146,22 @@ def swap_attention(
         "segment": segment,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    told = {"kind": kind, **DEFAULTS[kind], **options, **({"seed": run.seed} if kind == "reformer" else {})}
+    attention = {"kind": kind, **DEFAULTS[kind], **options, **({"seed": run.seed} if kind == "reformer" else {})}
     student = extend_positions(model, positions) if positions > model.config.max_position_embeddings else copy_of(model)
     states = _seen(student, task) if kind == "reformer" and not run.is_rehearsal else []
-    swap(student, told)
-    run.facts["attention"] = {**told, "positions": positions}
+    swap(student, attention)
+    run.facts["attention"] = {**attention, "positions": positions}
     if states:
-        found = run.facts["attention"]["recall"] = _recalled(student, states)
+        shares = run.facts["attention"]["recall"] = _recalled(student, states)
         logger.info(
             "of the %d tokens that full attention weighs most, buckets find %s, layer by layer",
             RECALLED,
-            ", ".join(f"{share:.0%}" for share in found),
+            ", ".join(f"{share:.0%}" for share in shares),
         )
     logger.info(
-        "attention is %s now, over up to %d tokens", ", ".join(f"{name} {value}" for name, value in told.items()), positions
+        "attention is %s now, over up to %d tokens",
+        ", ".join(f"{name} {value}" for name, value in attention.items()),
+        positions,
     )
     return student.eval()
 
@@ -167,38 +171,38 @@ def _seen(model: PreTrainedModel, task: Task) -> list[list[tuple[torch.Tensor, .
     """Queries and keys of each layer with heads, (1, heads, length, head size), for some texts."""
     encoded = task.read_by(model).encode(task.train.require("train").take(TEXTS), model.tokenizer)
     layers = [(number, head_count(layer)) for number, layer in enumerate(encoder_layers(model), 1) if head_count(layer)]
-    found = []
+    recordings = []
     for index in range(len(encoded)):
         batch = {name: torch.from_numpy(values[:, :TOKENS]) for name, values in encoded.batch([index]).items()}
         with recorded(model, [(end, number) for number, _ in layers for end in ENDS]) as states:
             model(**batch)
-        found.append(
+        recordings.append(
             [
                 tuple(torch.unflatten(states[end, number], -1, (heads, -1)).transpose(1, 2) for end in ENDS)
                 for number, heads in layers
             ]
         )
-    return found
+    return recordings
 
 
 def _recalled(student: PreTrainedModel, texts: list[list[tuple[torch.Tensor, ...]]]) -> list[float]:
     """For each layer, which share of the tokens that full attention would weigh most the buckets hold."""
-    layers = [one for one in student.modules() if isinstance(one, Reformer)]
-    told: list[list[float]] = [[] for _ in layers]
+    layers = [module for module in student.modules() if isinstance(module, Reformer)]
+    recalls: list[list[float]] = [[] for _ in layers]
     for text in texts:
-        for shares, layer, (query, key) in zip(told, layers, text, strict=True):
+        for shares, layer, (query, key) in zip(recalls, layers, text, strict=True):
             mask = torch.ones((1, query.shape[2]), dtype=torch.bool)
             shares.append(recall(query * layer.scaling, key, mask, layer.turns, chunk=layer.chunk, top=RECALLED))
-    return [sum(shares) / len(shares) for shares in told]
+    return [sum(shares) / len(shares) for shares in recalls]
 
 
 def _check(model: PreTrainedModel, task: Task, positions: int, sizes: Mapping[str, int | None], *, is_trial: bool) -> None:
     other = why_not(model, "attend_far")
     if other:
         raise InputError(f"swap_attention: {other}")
-    held = attention_kind(model)
-    if held is not None:
-        raise InputError(f"swap_attention: the model's attention is {held} already; start from the model before that step.")
+    kind = attention_kind(model)
+    if kind is not None:
+        raise InputError(f"swap_attention: the model's attention is {kind} already; start from the model before that step.")
     why = why_too_late(model, "swap its attention", "quantize_aware")
     if why:
         raise InputError(f"swap_attention: {why}")

@@ -137,8 +137,8 @@ def _forward(layer: Any, predecessor: nn.ModuleList | None) -> Callable[..., Any
     def forward(hidden_states: torch.Tensor, *args: Any, **options: Any) -> Any:
         if predecessor is None or not layer.training:
             return type(layer).forward(layer, hidden_states, *args, **options)
-        for one in predecessor:
-            output = one(hidden_states, *args, **options)
+        for module in predecessor:
+            output = module(hidden_states, *args, **options)
             hidden_states = output[0] if isinstance(output, tuple) else output
         return output
 

@@ -118,14 +118,14 @@ def _tell(run: StepContext, model: PreTrainedModel, trimmed: PreTrainedModel, ke
     """How much of texts that the vocabulary was not made of is cut as before, and what is missed."""
     wanted, got = counted(model.tokenizer, held_out), counted(trimmed.tokenizer, held_out)
     total, missed = wanted.total(), {piece: count for piece, count in wanted.items() if piece not in keep}
-    pieces = model.tokenizer.convert_ids_to_tokens([piece for piece, _ in Counter(missed).most_common(SHOWN)])
+    tokens = model.tokenizer.convert_ids_to_tokens([piece for piece, _ in Counter(missed).most_common(SHOWN)])
     coverage = 1 - sum(missed.values()) / total if total else 1.0
-    unknown = [counts[one.tokenizer.unk_token_id] for counts, one in ((wanted, model), (got, trimmed))]
+    unknown = [counts[network.tokenizer.unk_token_id] for counts, network in ((wanted, model), (got, trimmed))]
     run.facts["vocabulary"] = {
         "before": model.config.vocab_size,
         "pieces": len(keep),
         "coverage": coverage,
-        "missed": pieces,
+        "missed": tokens,
         "longer_by": got.total() / total - 1 if total else 0.0,
         "unknown_before": unknown[0],
         "unknown": unknown[1],
@@ -136,5 +136,5 @@ def _tell(run: StepContext, model: PreTrainedModel, trimmed: PreTrainedModel, ke
         model.config.vocab_size,
         100 * coverage,
         100 * run.facts["vocabulary"]["longer_by"],
-        ", ".join(pieces) or "none",
+        ", ".join(tokens) or "none",
     )

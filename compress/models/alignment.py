@@ -84,10 +84,10 @@ def _standardized(values: torch.Tensor) -> torch.Tensor:
 def _likeness(like: Any, layer: Any, wanted: torch.Tensor, seen: torch.Tensor, size: int) -> torch.Tensor:
     """The cosines between what the heads of two layers add to the states of all tokens, (its heads, the layer's heads)."""
     added = []
-    for one, answers in ((like, wanted), (layer, seen)):
-        weight = one.get_submodule(family_of_layer(one).context).weight.double()
+    for module, answers in ((like, wanted), (layer, seen)):
+        weight = module.get_submodule(family_of_layer(module).context).weight.double()
         centred = answers.double() - answers.double().mean(0)
-        parts = zip(*(torch.split(one, size, 1) for one in (centred, weight)), strict=True)
+        parts = zip(*(torch.split(matrix, size, 1) for matrix in (centred, weight)), strict=True)
         rows = torch.stack([(answer @ columns.T).flatten() for answer, columns in parts])  # (heads, tokens * width)
         added.append(rows / rows.norm(dim=1, keepdim=True).clamp(min=SMALLEST))
     return added[0] @ added[1].T

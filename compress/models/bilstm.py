@@ -64,9 +64,9 @@ class BothDirections(nn.Module):
         last = (lengths - 1)[:, None, None]
         states = []
         for lstm, order in ((self.forwards, None), (self.backwards, turned)):
-            found, _ = lstm(values if order is None else _picked(values, order))
-            ends = found.gather(1, last.expand(-1, 1, found.shape[2]))[:, 0]
-            states.append((found if order is None else _picked(found, order), ends))
+            outputs, _ = lstm(values if order is None else _picked(values, order))
+            ends = outputs.gather(1, last.expand(-1, 1, outputs.shape[2]))[:, 0]
+            states.append((outputs if order is None else _picked(outputs, order), ends))
         (left, left_end), (right, right_end) = states
         return torch.cat([left, right], -1), torch.cat([left_end, right_end], -1)
 

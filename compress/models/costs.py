@@ -75,25 +75,25 @@ def encoder_macs(model: PreTrainedModel, length: float) -> Costs:
         family = family_of_layer(layer)
         behind = layer.get_submodule(family.feed_forward[1])
         before = [layer.get_submodule(path) for path in family.neurons]
-        each = sum(one.in_features for one in before) + behind.out_features
+        each = sum(linear.in_features for linear in before) + behind.out_features
         heads.append(times * (_first_token_macs(layer, length) if layer is cut else _attention_macs(layer, length)))
         neurons.append(times * tokens * each * np.arange(neuron_count(layer) + 1.0))
         counted = {*projections_of(layer), layer.get_submodule(family.context), *before, behind}
-        others = [one for one in layer.modules() if isinstance(one, nn.Linear) and one not in counted]
-        rest += times * tokens * sum(one.in_features * one.out_features for one in others)
+        others = [module for module in layer.modules() if isinstance(module, nn.Linear) and module not in counted]
+        rest += times * tokens * sum(linear.in_features * linear.out_features for linear in others)
     return Costs(heads, neurons, rest)
 
 
 def _attention_macs(layer: Any, length: float) -> np.ndarray:
     size, outputs = head_size(layer), layer.get_submodule(family_of_layer(layer).context).out_features
-    projected = sum(one.in_features for one in projections_of(layer)) + outputs
+    projected = sum(linear.in_features for linear in projections_of(layer)) + outputs
     return np.arange(head_count(layer) + 1.0) * size * (length * projected + 2 * length**2)
 
 
 def _first_token_macs(layer: Any, length: float) -> np.ndarray:
     """One token's query and answer; key and value projections on the query's side, in a row of full width for each head."""
     size, outputs = head_size(layer), layer.get_submodule(family_of_layer(layer).context).out_features
-    query, key, value = (one.in_features for one in projections_of(layer))
+    query, key, value = (linear.in_features for linear in projections_of(layer))
     heads = np.arange(head_count(layer) + 1.0)
     width = heads * size
     return width * (query + outputs) + heads * (key + value) * (width + length) + heads * width

@@ -49,9 +49,9 @@ class LowRankLinear(nn.Module):
 class FactorizedEmbedding(nn.Module):
     """A `table` (pieces, rank) and a Linear `up` (rank, width) in the place of a table (pieces, width)."""
 
-    def __init__(self, pieces: int, width: int, rank: int, padding_idx: int | None = None) -> None:
+    def __init__(self, vocab_size: int, width: int, rank: int, padding_idx: int | None = None) -> None:
         super().__init__()
-        self.table, self.up = nn.Embedding(pieces, rank, padding_idx=padding_idx), nn.Linear(rank, width)
+        self.table, self.up = nn.Embedding(vocab_size, rank, padding_idx=padding_idx), nn.Linear(rank, width)
 
     @property
     def weight(self) -> torch.Tensor:
@@ -66,16 +66,16 @@ class FactorizedEmbedding(nn.Module):
 
 def word_table(model: PreTrainedModel) -> nn.Embedding:
     """The table with a row for each piece, whatever stands behind it."""
-    held = model.get_input_embeddings()
-    table = held.table if isinstance(held, FactorizedEmbedding) else held
+    embedding = model.get_input_embeddings()
+    table = embedding.table if isinstance(embedding, FactorizedEmbedding) else embedding
     assert isinstance(table, nn.Embedding)
     return table
 
 
 def embedding_rank(model: PreTrainedModel) -> int | None:
     """The columns of a factorized word table; None where it is whole."""
-    held = model.get_input_embeddings()
-    return held.table.embedding_dim if isinstance(held, FactorizedEmbedding) else None
+    embedding = model.get_input_embeddings()
+    return embedding.table.embedding_dim if isinstance(embedding, FactorizedEmbedding) else None
 
 
 def ranks_of(model: nn.Module) -> dict[str, int]:
@@ -99,14 +99,14 @@ def set_rank(model: nn.Module, name: str, rank: int) -> LowRankLinear:
 
 def set_embedding_rank(model: PreTrainedModel, rank: int) -> FactorizedEmbedding:
     """Put a random factorized table in the place of the word table, whose requires_grad it takes over."""
-    held, old = model.get_input_embeddings(), word_table(model)
-    width = held.up.out_features if isinstance(held, FactorizedEmbedding) else old.embedding_dim
+    embedding, old = model.get_input_embeddings(), word_table(model)
+    width = embedding.up.out_features if isinstance(embedding, FactorizedEmbedding) else old.embedding_dim
     with torch.device(old.weight.device):
         new = FactorizedEmbedding(old.num_embeddings, width, rank, old.padding_idx)
     model.set_input_embeddings(new.requires_grad_(old.weight.requires_grad))
     return new
 
 
-def is_width(told: Any) -> bool:
+def is_width(value: Any) -> bool:
     """Whether something read from a file is a width that a matrix may have."""
-    return type(told) is int and 0 < told <= 1 << 20
+    return type(value) is int and 0 < value <= 1 << 20

@@ -104,7 +104,7 @@ def attended_by_first(
     """
     query_of, key_of, value_of = projections
     rows = rows.to(hidden_states.dtype)
-    stay = any(isinstance(one, QuantizedLinear | LowRankLinear) for one in (key_of, value_of))
+    stay = any(isinstance(projection, QuantizedLinear | LowRankLinear) for projection in (key_of, value_of))
     query = query_of(hidden_states[:, :1]) * scaling * rows  # (batch, heads, attention width)
     if stay:
         scores = query @ key_of(hidden_states).transpose(1, 2)

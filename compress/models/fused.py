@@ -73,13 +73,13 @@ def _parts(whole: nn.Linear, count: int) -> list[nn.Linear]:
 @contextlib.contextmanager
 def joined(model: PreTrainedModel) -> Iterator[None]:
     """Let Linears that were taken apart be one again for a while, where each part is a plain one: one product, not several."""
-    found = [(name, module) for name, module in model.named_modules() if isinstance(module, Joined) and module.is_plain]
-    for name, module in found:
+    modules = [(name, module) for name, module in model.named_modules() if isinstance(module, Joined) and module.is_plain]
+    for name, module in modules:
         model.set_submodule(name, _whole(module))
     try:
         yield
     finally:
-        for name, module in found:
+        for name, module in modules:
             model.set_submodule(name, module)
 
 
@@ -97,29 +97,29 @@ def _whole(module: Joined) -> nn.Linear:
 def parted(weights: Mapping[str, torch.Tensor], family: Family | EncoderFree) -> dict[str, torch.Tensor]:
     """Weights of a file by the names of parts, where they stand there by the name of the whole."""
     ends = {f".{path}.{end}": (path, names, end) for path, names in family.fused.items() for end in ENDS}
-    found = {}
+    tensors = {}
     for name, tensor in weights.items():
         known = next((end for end in ends if name.endswith(end)), None)
         path, names, end = ends[known] if known else ("", (), "")
         if not names or not tensor.ndim or len(tensor) % len(names):
-            found[name] = tensor
+            tensors[name] = tensor
             continue
         stem = name.removesuffix(f"{path}.{end}")
-        found |= {f"{stem}{path}.{part}.{end}": one for part, one in zip(names, tensor.chunk(len(names)), strict=True)}
-    return found
+        tensors |= {f"{stem}{path}.{part}.{end}": chunk for part, chunk in zip(names, tensor.chunk(len(names)), strict=True)}
+    return tensors
 
 
 def unparted(weights: Mapping[str, torch.Tensor], family: Family | EncoderFree) -> dict[str, torch.Tensor]:
     """Weights of a model by the family's own names: parts that a file can hold as one stand behind one another."""
-    found = dict(weights)
+    tensors = dict(weights)
     for path, names in family.fused.items():
         for end in ENDS:
             for name in [name for name in weights if name.endswith(f".{path}.{names[0]}.{end}")]:
                 stem = name.removesuffix(f"{names[0]}.{end}")
-                parts = [found.get(f"{stem}{part}.{end}") for part in names]
-                held = [part for part in parts if part is not None]
-                if len(held) == len(names) and len({part.shape for part in held}) == 1:
+                parts = [tensors.get(f"{stem}{part}.{end}") for part in names]
+                present = [part for part in parts if part is not None]
+                if len(present) == len(names) and len({part.shape for part in present}) == 1:
                     for part in names:
-                        del found[f"{stem}{part}.{end}"]
-                    found[f"{stem}{end}"] = torch.cat(held)
-    return found
+                        del tensors[f"{stem}{part}.{end}"]
+                    tensors[f"{stem}{end}"] = torch.cat(present)
+    return tensors

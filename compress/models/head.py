@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SEQUENCE, TOKENS = "SequenceClassification", "TokenClassification"
+SEQUENCE, TOKENS, SPANS = "SequenceClassification", "TokenClassification", "QuestionAnswering"
+LAST_LINEARS = ("classifier", "qa_outputs")
+"""What the last Linear of a head is called."""
 SINGLE_LABEL = "single_label_classification"
 MULTI_LABEL = "multi_label_classification"
 REGRESSION = "regression"
@@ -18,14 +20,26 @@ class Head:
         architecture: How the name of the model's class ends behind "For".
         problem_type: What config.json says that the outputs are; None where the architecture tells.
         reads_tokens: Whether there are outputs for each token; else there are for the text.
+        outputs: What an exported file calls them; of several, each is a column of what the toolkit calls logits.
     """
 
     architecture: str = SEQUENCE
     problem_type: str | None = SINGLE_LABEL
     reads_tokens: bool = False
+    outputs: tuple[str, ...] = ("logits",)
 
 
 SINGLE_LABEL_HEAD = Head()
+OF_TOKENS = {
+    TOKENS: Head(TOKENS, None, reads_tokens=True),
+    SPANS: Head(SPANS, None, reads_tokens=True, outputs=("start_logits", "end_logits")),
+}
+"""Heads with outputs for each token, by their architecture."""
+
+
+def head_named(architecture: str, problem: str | None = None) -> Head:
+    """The head whose class' name ends so; of a text's, `problem` says what its outputs are."""
+    return OF_TOKENS.get(architecture) or Head(architecture, problem)
 
 
 def problem_type(outputs: int) -> str:

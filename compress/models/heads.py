@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from compress.errors import InputError
 from compress.labels import are_numbers, check_names, listed, order_of
 from compress.models.families import known_family
-from compress.models.head import SEQUENCE, SINGLE_LABEL_HEAD, TOKENS, Head, problem_type
+from compress.models.head import OF_TOKENS, SEQUENCE, SINGLE_LABEL_HEAD, Head, head_named, problem_type
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +27,21 @@ def label_names(model: PreTrainedModel) -> list[str]:
 def head_of(model: PreTrainedModel) -> Head:
     """What a model's head is for."""
     classes = known_family(model).classes
-    reads_tokens = TOKENS in classes and isinstance(model, classes[TOKENS])
-    if reads_tokens:
-        return Head(TOKENS, None, reads_tokens=True)
-    return Head(SEQUENCE, model.config.problem_type or problem_type(model.config.num_labels))
+    architecture = next((name for name in OF_TOKENS if name in classes and isinstance(model, classes[name])), SEQUENCE)
+    return head_named(architecture, model.config.problem_type or problem_type(model.config.num_labels))
+
+
+def logits_of(output: Any) -> torch.Tensor:
+    """What a model's head answers, (batch, outputs), or (batch, length, outputs) where there are outputs for each token."""
+    logits: torch.Tensor = (
+        torch.stack([output.start_logits, output.end_logits], -1) if "start_logits" in output else output.logits
+    )
+    return logits
+
+
+def last_linear(model: PreTrainedModel) -> nn.Module:
+    """The Linear whose rows are the outputs, or the module that ends in it."""
+    return model.get_submodule(known_family(model).last(head_of(model).architecture))
 
 
 def set_names(config: PretrainedConfig, names: Sequence[str], head: Head = SINGLE_LABEL_HEAD) -> None:
@@ -114,8 +125,8 @@ def check_reads_whole(who: str, model: PreTrainedModel) -> None:
         raise InputError(f"{who} needs a head for whole texts, but the model answers for each token; remove the step.")
 
 
-def _last_linear(model: Any) -> nn.Linear:
-    return [module for module in model.classifier.modules() if isinstance(module, nn.Linear)][-1]
+def _last_linear(model: PreTrainedModel) -> nn.Linear:
+    return [module for module in last_linear(model).modules() if isinstance(module, nn.Linear)][-1]
 
 
 def _reorder_rows(model: Any, order: Sequence[int]) -> None:
@@ -150,7 +161,7 @@ def with_new_head(model: PreTrainedModel, labels: Sequence[str], seed: int, head
         linear = nn.Linear(last.in_features, len(labels), device=last.weight.device)
         linear.weight.normal_(0.0, getattr(model.config, "initializer_range", 0.02))
     linear.bias.zero_()
-    student.classifier = linear
+    student.set_submodule(known_family(student).last(head.architecture), linear)
     student.num_labels = len(labels)
     set_names(student.config, labels, head)
     student.has_new_head = True

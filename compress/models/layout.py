@@ -25,8 +25,8 @@ def encoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     family = known_family(model)
     if not isinstance(family, Family):
         return []
-    held: Any = model.base_model.get_submodule(family.layers)
-    return family.executed(model.config, held)
+    layers: Any = model.base_model.get_submodule(family.layers)
+    return family.executed(model.config, layers)
 
 
 def distinct_layers(model: PreTrainedModel) -> list[Any]:

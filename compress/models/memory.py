@@ -50,6 +50,6 @@ def _as_new(name: str, buffer: torch.Tensor) -> torch.Tensor:
 def begin_anew(model: Any, names: set[str]) -> None:
     """Draw the weights of these names as those of a new model, module by module."""
     for path, module in model.named_modules():
-        held = [name for name, _ in module.named_parameters(recurse=False)]
-        if held and all(f"{path}.{name}" in names for name in held):
+        own_names = [name for name, _ in module.named_parameters(recurse=False)]
+        if own_names and all(f"{path}.{name}" in names for name in own_names):
             model._init_weights(module)

@@ -50,11 +50,11 @@ def observe(
     model: PreTrainedModel, batches: Batches, watched: Mapping[str, tuple[nn.Module, bool]]
 ) -> dict[str, torch.Tensor]:
     """Run batches and tell what modules read (True) or answer (False) at real tokens, (tokens, width), double precision."""
-    found: dict[str, list[torch.Tensor]] = {name: [] for name in watched}
+    activations: dict[str, list[torch.Tensor]] = {name: [] for name in watched}
     kept = torch.empty(0)
 
     def note(name: str, values: torch.Tensor) -> None:
-        found[name].append((values[kept] if values.ndim == 3 else values).double())
+        activations[name].append((values[kept] if values.ndim == 3 else values).double())
 
     def hook(name: str, reads: bool) -> Any:
         return lambda _, inputs, output: note(name, inputs[0] if reads else output)
@@ -67,7 +67,7 @@ def observe(
     finally:
         for handle in handles:
             handle.remove()
-    return {name: torch.cat(values) for name, values in found.items()}
+    return {name: torch.cat(values) for name, values in activations.items()}
 
 
 def seen_by(teacher: PreTrainedModel, batches: Batches) -> Activations:
@@ -81,9 +81,9 @@ def seen_by(teacher: PreTrainedModel, batches: Batches) -> Activations:
         watched[f"attended{index}"] = (layer.get_submodule(family.attention_norm), False)
         watched[f"neurons{index}"] = (layer.get_submodule(family.feed_forward[1]), True)
         watched[f"state{index}"] = (layer.get_submodule(family.output_norm), False)
-    found = observe(teacher, batches, watched)
-    each = {what: [found[f"{what}{index}"] for index in range(len(layers))] for what in ("state", "attended", "neurons")}
-    return Activations([found["embeddings"], *each["state"]], each["attended"], each["neurons"], found["pooled"])
+    activations = observe(teacher, batches, watched)
+    each = {what: [activations[f"{what}{index}"] for index in range(len(layers))] for what in ("state", "attended", "neurons")}
+    return Activations([activations["embeddings"], *each["state"]], each["attended"], each["neurons"], activations["pooled"])
 
 
 def moment_of(values: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -182,7 +182,7 @@ def _fewer_heads(
         value, out = _fewer_directions(values[head], outputs[head].T, size, root, None)
         for place, tensor in zip(made, (query * rescaled, key * rescaled, value, out), strict=True):
             place.append(tensor)
-    return [torch.cat(one) for one in made[:3]] + [torch.cat(made[3]).T]
+    return [torch.cat(tensors) for tensors in made[:3]] + [torch.cat(made[3]).T]
 
 
 def _fewer_directions(
@@ -197,11 +197,11 @@ def _fewer_directions(
         random = torch.randn(missing, left.shape[1], generator=torch.Generator().manual_seed(size), dtype=torch.float64) * NEW
         return torch.cat([left, random]), torch.cat([right, right.new_zeros(missing, right.shape[1])])
     seen_right = right if right_root is None else right @ right_root
-    one, other = torch.linalg.qr((left @ left_root).T), torch.linalg.qr(seen_right.T)
-    vectors, strength, co_vectors = torch.linalg.svd(one.R @ other.R.T)
+    left_qr, right_qr = torch.linalg.qr((left @ left_root).T), torch.linalg.qr(seen_right.T)
+    vectors, strength, co_vectors = torch.linalg.svd(left_qr.R @ right_qr.R.T)
     scale = strength[:size].sqrt()[:, None]
-    new_left = scale * (one.Q @ vectors[:, :size]).T
-    new_right = scale * (other.Q @ co_vectors[:size].T).T
+    new_left = scale * (left_qr.Q @ vectors[:, :size]).T
+    new_right = scale * (right_qr.Q @ co_vectors[:size].T).T
     new_left = torch.linalg.solve_triangular(left_root, new_left, upper=False, left=False)
     if right_root is not None:
         new_right = torch.linalg.solve_triangular(right_root, new_right, upper=False, left=False)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.heads import last_linear
 from compress.models.layout import encoder_layers, same_input
 
 LOWEST, QMAX = -128, 127  # of an activation; weights are symmetric, -127 to 127
@@ -169,7 +170,7 @@ class QuantizedLinear(nn.Linear):
 
     @torch.no_grad()
     def _follow(self, values: torch.Tensor) -> None:
-        low, high = (one.float() for one in values.aminmax())
+        low, high = (bound.float() for bound in values.aminmax())
         if self.has_range:
             assert self.decay is not None
             low, high = torch.lerp(low, self.low, self.decay), torch.lerp(high, self.high, self.decay)
@@ -225,10 +226,10 @@ def with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: boo
 
 def replace_with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: bool) -> None:
     """Put quantizing modules in the place of the Linears, but for the classifier, and embeddings; they keep the tensors."""
-    classifier = getattr(model, "classifier", None)
+    last = last_linear(model)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and child is not classifier:
+            if type(child) is nn.Linear and child is not last:
                 setattr(parent, name, QuantizedLinear(child, per_channel=per_channel, symmetric=symmetric))
             elif type(child) is nn.Embedding:
                 setattr(parent, name, QuantizedEmbedding(child))
@@ -261,11 +262,13 @@ def lend_ranges(model: PreTrainedModel) -> None:
 @contextlib.contextmanager
 def quantizers_off(model: nn.Module) -> Iterator[None]:
     """Let the model compute in float for a while."""
-    quantizing = [one for one in model.modules() if isinstance(one, QuantizedLinear | QuantizedEmbedding) and one.on]
-    for one in quantizing:
-        one.on = False
+    quantizing = [
+        module for module in model.modules() if isinstance(module, QuantizedLinear | QuantizedEmbedding) and module.on
+    ]
+    for module in quantizing:
+        module.on = False
     try:
         yield
     finally:
-        for one in quantizing:
-            one.on = True
+        for module in quantizing:
+            module.on = True

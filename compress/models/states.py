@@ -38,7 +38,7 @@ def recorded(model: PreTrainedModel, wanted: Collection[State]) -> Iterator[Stat
             products of queries and keys over the root of the head's size, before mask and softmax,
             (batch, heads, length, length).
     """
-    found: States = {}
+    states: States = {}
     layers = list(encoder_layers(model))
     if any(kind == "scores" for kind, _ in wanted) and family_of(model).positions != "absolute":
         raise InputError(
@@ -52,17 +52,17 @@ def recorded(model: PreTrainedModel, wanted: Collection[State]) -> Iterator[Stat
             uses = [index for index, layer in enumerate(layers) if layer is layers[max(0, number - 1)]]
             turn = uses.index(max(0, number - 1)), len(uses)
             if kind in ("hidden", "first"):
-                _hook(stack, layers[number - 1 if number else 0], turn, _hidden_kept(found, kind, number), before=not number)
+                _hook(stack, layers[number - 1 if number else 0], turn, _hidden_kept(states, kind, number), before=not number)
                 continue
             projections = dict(zip(PROJECTIONS, projections_of(layers[number - 1]), strict=True))
             if kind != "scores":
-                _hook(stack, projections[kind], turn, _kept(found, (kind, number)))
+                _hook(stack, projections[kind], turn, _kept(states, (kind, number)))
                 continue
             pair: States = {}
             for end in PROJECTIONS[:2]:
                 _hook(stack, projections[end], turn, _kept(pair, (end, number)))
-            _hook(stack, layers[number - 1], turn, _scores_kept(found, pair, number, head_count(layers[number - 1])))
-        yield found
+            _hook(stack, layers[number - 1], turn, _scores_kept(states, pair, number, head_count(layers[number - 1])))
+        yield states
 
 
 def _one_segment(_: nn.Module, __: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -88,9 +88,9 @@ def _hook(
     def hook(_: nn.Module, args: tuple[Any, ...], options: dict[str, Any], output: Any = None) -> None:
         if next(calls) % turn[1] == turn[0]:
             given = args[0] if args else options["hidden_states"]
-            told = given if before else output
+            value = given if before else output
             layout = options.get("layout")
-            keep(told if layout is None else joined(told, args[1], layout))
+            keep(value if layout is None else joined(value, args[1], layout))
 
     if before:
         handle = module.register_forward_pre_hook(hook, with_kwargs=True)
@@ -99,25 +99,25 @@ def _hook(
     stack.callback(handle.remove)
 
 
-def _kept(found: States, state: State) -> Callable[[Any], None]:
+def _kept(states: States, state: State) -> Callable[[Any], None]:
     def keep(value: Any) -> None:
-        found[state] = value
+        states[state] = value
 
     return keep
 
 
-def _hidden_kept(found: States, kind: StateKind, number: int) -> Callable[[Any], None]:
+def _hidden_kept(states: States, kind: StateKind, number: int) -> Callable[[Any], None]:
     def keep(value: Any) -> None:
         state: torch.Tensor = value[0] if isinstance(value, tuple) else value
-        found[kind, number] = state[:, :1] if kind == "first" else state
+        states[kind, number] = state[:, :1] if kind == "first" else state
 
     return keep
 
 
-def _scores_kept(found: States, pair: States, number: int, heads: int) -> Callable[[Any], None]:
+def _scores_kept(states: States, pair: States, number: int, heads: int) -> Callable[[Any], None]:
     def keep(_: Any) -> None:
         query, key = (pair["query", number], pair["key", number])
-        found["scores", number] = head_products(query, key, heads)
+        states["scores", number] = head_products(query, key, heads)
 
     return keep
 
@@ -125,6 +125,6 @@ def _scores_kept(found: States, pair: States, number: int, heads: int) -> Callab
 def head_products(first: torch.Tensor, second: torch.Tensor, heads: int) -> torch.Tensor:
     """Products of all rows of `first` and `second`, (batch, length, width), within each of `heads` equal slices of the width,
     over the root of a slice's width; (batch, heads, length, length)."""
-    one, two = (states.view(*states.shape[:2], heads, -1).transpose(1, 2) for states in (first, second))
-    scores: torch.Tensor = one @ two.transpose(-1, -2) * one.shape[-1] ** -0.5
+    left, right = (states.view(*states.shape[:2], heads, -1).transpose(1, 2) for states in (first, second))
+    scores: torch.Tensor = left @ right.transpose(-1, -2) * left.shape[-1] ** -0.5
     return scores

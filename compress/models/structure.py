@@ -14,8 +14,8 @@ SCHEMA = 1
 
 def read_structure(model: PreTrainedModel) -> dict[str, Any]:
     """What structure.json tells of a model: `layers`, the widths of each, and what only some models have."""
-    told = {trait.key: trait.read(model) for trait in traits()}
-    return {"schema": SCHEMA, **{key: value for key, value in told.items() if value or key == "layers"}}
+    entries = {trait.key: trait.read(model) for trait in traits()}
+    return {"schema": SCHEMA, **{key: value for key, value in entries.items() if value or key == "layers"}}
 
 
 def told_by_structure(model: PreTrainedModel) -> set[str]:

@@ -51,20 +51,20 @@ def spread_layers(count: int, of: int) -> list[int]:
 
 def new_student(kind: str, teacher: PreTrainedModel, shape: StudentShape, seed: int) -> PreTrainedModel:
     """A random student with the teacher's tokenizer and labels."""
-    family, told = encoder_family(kind), teacher.config
+    family, teacher_config = encoder_family(kind), teacher.config
     assert family.student is not None
     config = family.config(
-        vocab_size=told.vocab_size,
-        max_position_embeddings=told.max_position_embeddings,
-        pad_token_id=told.pad_token_id,
-        initializer_range=told.initializer_range,
-        id2label=dict(told.id2label),
-        label2id=dict(told.label2id),
-        problem_type=told.problem_type,
+        vocab_size=teacher_config.vocab_size,
+        max_position_embeddings=teacher_config.max_position_embeddings,
+        pad_token_id=teacher_config.pad_token_id,
+        initializer_range=teacher_config.initializer_range,
+        id2label=dict(teacher_config.id2label),
+        label2id=dict(teacher_config.label2id),
+        problem_type=teacher_config.problem_type,
         num_hidden_layers=shape.layers,
         hidden_size=shape.width,
         num_attention_heads=shape.heads,
-        **family.student.values(told, shape),
+        **family.student.values(teacher_config, shape),
     )
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
@@ -75,10 +75,10 @@ def new_student(kind: str, teacher: PreTrainedModel, shape: StudentShape, seed: 
     return student.eval()
 
 
-def values_like_bert(told: Any, shape: StudentShape) -> dict[str, Any]:
+def values_like_bert(config: Any, shape: StudentShape) -> dict[str, Any]:
     """The values of a configuration whose names are BERT's."""
     alike = ("type_vocab_size", "hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps")
-    return {"intermediate_size": shape.intermediate, **{name: getattr(told, name) for name in alike}}
+    return {"intermediate_size": shape.intermediate, **{name: getattr(config, name) for name in alike}}
 
 
 @torch.no_grad()
@@ -93,9 +93,9 @@ def copy_layers(teacher: PreTrainedModel, student: PreTrainedModel, keep: Sequen
 def embedding_tables(teacher: PreTrainedModel, *, with_types: bool = True) -> dict[str, torch.Tensor]:
     """The teacher's tables by name; without types, the first type's row stands in each position's, so that single sentences
     and first ones of a pair keep their values."""
-    held = teacher.base_model.embeddings
+    embeddings = teacher.base_model.embeddings
     names = ("word_embeddings", "position_embeddings", "token_type_embeddings")
-    tables = {name: getattr(held, name).weight.detach().double() for name in names}
+    tables = {name: getattr(embeddings, name).weight.detach().double() for name in names}
     if not with_types:
         tables["position_embeddings"] = tables["position_embeddings"] + tables.pop("token_type_embeddings")[0]
     return tables

@@ -96,7 +96,7 @@ def _cut_copy(model: PreTrainedModel, keep: Sequence[Indices], what: str, counts
     if len(keep) != len(counts):
         raise InputError(f"{len(keep)} lists of {what} are given, but the model has {len(counts)} layers; give one for each.")
     for index, (kept, count) in enumerate(zip(keep, counts, strict=True)):
-        if any(later <= earlier for earlier, later in pairwise(kept)) or not all(0 <= one < count for one in kept):
+        if any(later <= earlier for earlier, later in pairwise(kept)) or not all(0 <= unit < count for unit in kept):
             raise InputError(f"layer {index}: the {what} {list(kept)} must rise within 0 to {count - 1}; name each once.")
     return copy_of(model)
 
@@ -105,7 +105,7 @@ def _cut_copy(model: PreTrainedModel, keep: Sequence[Indices], what: str, counts
 def _keep(layer: Any, widths: tuple[int, int], readers: Sequence[str], writer: str, columns: torch.Tensor) -> None:
     """Resize a layer to (heads, neurons) and give it back these rows of its readers and columns of the Linear behind them."""
     old: list[Any] = [layer.get_submodule(name) for name in readers]
-    rows = [(one.weight[columns], None if one.bias is None else one.bias[columns]) for one in old]
+    rows = [(linear.weight[columns], None if linear.bias is None else linear.bias[columns]) for linear in old]
     behind = layer.get_submodule(writer)
     weight, bias = behind.weight[:, columns], behind.bias
     resize(layer, widths[0], head_size(layer), widths[1])

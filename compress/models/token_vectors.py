@@ -26,8 +26,8 @@ def token_vectors(teacher: PreTrainedModel, tokenizer: Any = None) -> torch.Tens
     """
     own = teacher.tokenizer
     begin, end, padding = own.cls_token_id, own.sep_token_id, own.pad_token_id
-    rows = [[begin, *pieces, end] for pieces in _pieces_of(own, tokenizer, teacher.config.vocab_size)]
-    found = torch.empty(len(rows), 0)
+    rows = [[begin, *token_ids, end] for token_ids in _pieces_of(own, tokenizer, teacher.config.vocab_size)]
+    vectors = torch.empty(len(rows), 0)
     order = np.argsort([len(row) for row in rows], kind="stable")
     for start in range(0, len(rows), BATCH_SIZE):
         chosen = order[start : start + BATCH_SIZE]
@@ -38,10 +38,10 @@ def token_vectors(teacher: PreTrainedModel, tokenizer: Any = None) -> torch.Tens
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()  # (batch, length)
         hidden = teacher.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
         mean = (hidden * mask[:, :, None]).sum(1) / lengths[:, None]
-        if not found.numel():
-            found = torch.empty(len(rows), mean.shape[1])
-        found[torch.from_numpy(chosen)] = mean.float()
-    return found
+        if not vectors.numel():
+            vectors = torch.empty(len(rows), mean.shape[1])
+        vectors[torch.from_numpy(chosen)] = mean.float()
+    return vectors
 
 
 def _pieces_of(own: Any, tokenizer: Any, count: int) -> list[list[int]]:
@@ -51,8 +51,8 @@ def _pieces_of(own: Any, tokenizer: Any, count: int) -> list[list[int]]:
     names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     special, vocabulary = set(tokenizer.all_special_tokens), own.get_vocab()
     shared = [[vocabulary[name]] if name in special and name in vocabulary else None for name in names]
-    told = own(names, add_special_tokens=False)["input_ids"]
-    return [same or (cut or [own.unk_token_id])[:64] for same, cut in zip(shared, told, strict=True)]
+    encoded = own(names, add_special_tokens=False)["input_ids"]
+    return [same or (cut or [own.unk_token_id])[:64] for same, cut in zip(shared, encoded, strict=True)]
 
 
 def principal(vectors: torch.Tensor, width: int) -> torch.Tensor:

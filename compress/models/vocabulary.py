@@ -44,8 +44,8 @@ def basic_pieces(tokenizer: Any) -> list[int]:
     kind = tokenizer.backend_tokenizer.model
     prefix = kind.continuing_subword_prefix
     special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
-    held: Mapping[str, int] = tokenizer.get_vocab()
-    return sorted({*special, *(index for piece, index in held.items() if len(piece.removeprefix(prefix)) == 1)})
+    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
+    return sorted({*special, *(index for piece, index in vocabulary.items() if len(piece.removeprefix(prefix)) == 1)})
 
 
 @torch.no_grad()
@@ -69,8 +69,8 @@ def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
         )
     student = copy_of(model)
     table = word_table(student)
-    pieces, added = _tokens_of(model.tokenizer, set(keep))
-    named = [*pieces.values(), *added.values()]
+    tokens, added = _tokens_of(model.tokenizer, set(keep))
+    named = [*tokens.values(), *added.values()]
     rows = [*named, *(row for row in keep if row not in set(named))]
     numbers = {row: number for number, row in reversed(list(enumerate(rows)))}
     table.weight = nn.Parameter(table.weight[torch.tensor(rows)].clone())
@@ -79,12 +79,12 @@ def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
         table.padding_idx = numbers.get(table.padding_idx)
     student.config.vocab_size = len(rows)
     for name in ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id"):
-        told = getattr(student.config, name, None)
-        if isinstance(told, list):
-            setattr(student.config, name, [numbers[one] for one in told if one in numbers])
-        elif told is not None:
-            setattr(student.config, name, numbers.get(told))
-    ids = {token: number for number, token in enumerate([*pieces, *added])}
+        value = getattr(student.config, name, None)
+        if isinstance(value, list):
+            setattr(student.config, name, [numbers[token_id] for token_id in value if token_id in numbers])
+        elif value is not None:
+            setattr(student.config, name, numbers.get(value))
+    ids = {token: number for number, token in enumerate([*tokens, *added])}
     student.tokenizer = fitted_tokenizer(renumbered(model.tokenizer, ids), student.config)
     return student
 
@@ -92,11 +92,11 @@ def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
 def _tokens_of(tokenizer: Any, keep: set[int]) -> tuple[dict[str, int], dict[str, int]]:
     """The ids of the vocabulary's own pieces and of the tokens that were added to it, of those that stay, each by id."""
     own = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
-    found: tuple[dict[str, int], dict[str, int]] = ({}, {})
-    for token, row in sorted(tokenizer.get_vocab().items(), key=lambda one: (one[1], one[0])):
+    ids: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    for token, row in sorted(tokenizer.get_vocab().items(), key=lambda pair: (pair[1], pair[0])):
         if row in keep:
-            found[token not in own][token] = row
-    return found
+            ids[token not in own][token] = row
+    return ids
 
 
 def renumbered(tokenizer: Any, ids: Mapping[str, int]) -> Any:
@@ -113,26 +113,26 @@ def renumbered(tokenizer: Any, ids: Mapping[str, int]) -> Any:
         for name in ("vocab.txt", "added_tokens.json"):  # would say the old numbers
             remove(Path(folder) / name)
         settings = Path(folder) / "tokenizer_config.json"
-        told = json.loads(settings.read_text(encoding="utf-8"))
-        told.pop("added_tokens_decoder", None)  # stands in tokenizer.json too
-        _write(settings, told)
+        contents = json.loads(settings.read_text(encoding="utf-8"))
+        contents.pop("added_tokens_decoder", None)  # stands in tokenizer.json too
+        _write(settings, contents)
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def _renumbered(told: dict[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:
+def _renumbered(contents: dict[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:
     """The contents of a tokenizer.json with other ids."""
-    added = [one | {"id": ids[one["content"]]} for one in told.get("added_tokens") or []]
-    told["added_tokens"] = sorted(added, key=lambda one: one["id"])
-    told["model"]["vocab"] = {piece: ids[piece] for piece in told["model"]["vocab"] if piece in ids}
-    after = told.get("post_processor") or {}
+    added = [token | {"id": ids[token["content"]]} for token in contents.get("added_tokens") or []]
+    contents["added_tokens"] = sorted(added, key=lambda token: token["id"])
+    contents["model"]["vocab"] = {piece: ids[piece] for piece in contents["model"]["vocab"] if piece in ids}
+    after = contents.get("post_processor") or {}
     for special in (after.get("special_tokens") or {}).values():  # TemplateProcessing
         special["ids"] = [ids[token] for token in special["tokens"]]
     for end in ("cls", "sep"):  # BertProcessing
         if end in after:
             after[end] = [after[end][0], ids[after[end][0]]]
-    if told.get("padding"):
-        told["padding"]["pad_id"] = ids[told["padding"]["pad_token"]]
-    return told
+    if contents.get("padding"):
+        contents["padding"]["pad_id"] = ids[contents["padding"]["pad_token"]]
+    return contents
 
 
 def _write(path: Path, content: Any) -> None:
@@ -169,12 +169,12 @@ def extend_positions(model: PreTrainedModel, count: int) -> PreTrainedModel:
     Raises:
         InputError: It has more.
     """
-    held = model.config.max_position_embeddings
-    if count < held:
-        raise InputError(f"{count} positions are asked for, but the model has {held} already; use at least so many.")
+    positions = model.config.max_position_embeddings
+    if count < positions:
+        raise InputError(f"{count} positions are asked for, but the model has {positions} already; use at least so many.")
     student = copy_of(model)
     table = student.base_model.embeddings.position_embeddings
-    rows = table.weight.repeat(-(-count // held), 1)[:count]
+    rows = table.weight.repeat(-(-count // positions), 1)[:count]
     _set_positions(student, nn.Parameter(rows.clone(), requires_grad=table.weight.requires_grad))
     return student
 
@@ -185,8 +185,8 @@ def _set_positions(student: PreTrainedModel, rows: nn.Parameter) -> None:
     table.weight, table.num_embeddings = rows, count
     for name in POSITIONS:
         if hasattr(embeddings, name):
-            held = getattr(embeddings, name)
-            whole = torch.arange(count, device=held.device)[None] if name == "position_ids" else held.new_zeros((1, count))
+            buffer = getattr(embeddings, name)
+            whole = torch.arange(count, device=buffer.device)[None] if name == "position_ids" else buffer.new_zeros((1, count))
             embeddings.register_buffer(name, whole, persistent=False)
     student.config.max_position_embeddings = count
     student.tokenizer.model_max_length = count

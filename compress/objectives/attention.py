@@ -29,8 +29,8 @@ def attention(student: Outputs, teacher: Outputs | None, batch: Batch, *, pairs:
     assert teacher is not None
     return mean_over(
         (
-            batch.row_divergence(teacher.states["scores", told], student.states["scores", said])
-            for said, told in batch.taught(pairs)
+            batch.row_divergence(teacher.states["scores", teacher_layer], student.states["scores", student_layer])
+            for student_layer, teacher_layer in batch.taught(pairs)
         ),
         batch,
     )

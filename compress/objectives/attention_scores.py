@@ -31,8 +31,8 @@ def attention_scores(student: Outputs, teacher: Outputs | None, batch: Batch, *,
     counts = batch.attention_mask.sum(-1)
     total = (counts * counts).sum()
     errors = []
-    for said, told in batch.taught(pairs):
-        difference = student.states["scores", said].float() - teacher.states["scores", told].float()
+    for student_layer, teacher_layer in batch.taught(pairs):
+        difference = student.states["scores", student_layer].float() - teacher.states["scores", teacher_layer].float()
         squares = difference.square() * columns * columns.transpose(-1, -2)
         errors.append(squares.sum() / (total * squares.shape[1]))
     return mean_over(errors, batch)

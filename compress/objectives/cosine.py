@@ -31,6 +31,6 @@ def cosine(
     """
     assert teacher is not None
     errors = []
-    for said, told in compared(student, teacher, batch, pairs, projection):
-        errors.append(batch.token_mean(1 - functional.cosine_similarity(said, told, dim=-1)))
+    for student_states, teacher_states in compared(student, teacher, batch, pairs, projection):
+        errors.append(batch.token_mean(1 - functional.cosine_similarity(student_states, teacher_states, dim=-1)))
     return mean_over(errors, batch)

@@ -33,7 +33,7 @@ def feature_map(
     """
     assert teacher is not None
     errors = []
-    for said, told in compared(student, teacher, batch, pairs, projection):
-        normalised = [functional.layer_norm(states, states.shape[-1:]) for states in (said, told)]
+    for student_states, teacher_states in compared(student, teacher, batch, pairs, projection):
+        normalised = [functional.layer_norm(states, states.shape[-1:]) for states in (student_states, teacher_states)]
         errors.append(batch.token_mean((normalised[0] - normalised[1]).square().mean(-1)))
     return mean_over(errors, batch)

@@ -34,8 +34,8 @@ def feature_statistics(
     """
     assert teacher is not None
     errors = []
-    for said, told in compared(student, teacher, batch, pairs, projection):
-        means = (said.mean(-1) - told.mean(-1)).square()
-        variances = (said.var(-1, correction=0) - told.var(-1, correction=0)).abs()
+    for student_states, teacher_states in compared(student, teacher, batch, pairs, projection):
+        means = (student_states.mean(-1) - teacher_states.mean(-1)).square()
+        variances = (student_states.var(-1, correction=0) - teacher_states.var(-1, correction=0)).abs()
         errors.append(batch.token_mean(OF_MEANS * means + variances))
     return mean_over(errors, batch)

@@ -37,7 +37,7 @@ def first_token(
     assert teacher is not None
     errors = []
     for own, wanted in batch.taught(pairs):
-        said = functional.normalize(projected(student.states["first", own], projection), dim=-1)
-        told = functional.normalize(teacher.states["first", wanted].float(), dim=-1)
-        errors.append((said - told).square().sum(-1).mean())
+        student_vector = functional.normalize(projected(student.states["first", own], projection), dim=-1)
+        teacher_vector = functional.normalize(teacher.states["first", wanted].float(), dim=-1)
+        errors.append((student_vector - teacher_vector).square().sum(-1).mean())
     return mean_over(errors, batch)

@@ -35,8 +35,8 @@ def hidden(
     """
     assert teacher is not None
     errors = []
-    for said, told in compared(student, teacher, batch, pairs, projection):
-        errors.append(batch.token_mean((said - told).square().mean(-1)))
+    for student_states, teacher_states in compared(student, teacher, batch, pairs, projection):
+        errors.append(batch.token_mean((student_states - teacher_states).square().mean(-1)))
     return mean_over(errors, batch)
 
 

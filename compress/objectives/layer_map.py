@@ -29,20 +29,22 @@ def each_layer(layers: LayerMap, student_depth: int, teacher_depth: int) -> Pair
     if layers == "last":
         return ((student_depth, teacher_depth),)
     if layers == "uniform":
-        told = [max(1, round(layer * teacher_depth / student_depth)) for layer in range(1, student_depth + 1)]
+        teacher_layers = [max(1, round(layer * teacher_depth / student_depth)) for layer in range(1, student_depth + 1)]
     elif layers == "top":
-        told = [teacher_depth - student_depth + layer for layer in range(1, student_depth + 1)]
+        teacher_layers = [teacher_depth - student_depth + layer for layer in range(1, student_depth + 1)]
     else:
-        told = list(layers)
-    if len(told) != student_depth:
-        raise InputError(f"layers names {len(told)} layers, but the student has {student_depth}; name one for each of these.")
-    outside = [layer for layer in told if not 1 <= layer <= teacher_depth]
+        teacher_layers = list(layers)
+    if len(teacher_layers) != student_depth:
+        raise InputError(
+            f"layers names {len(teacher_layers)} layers, but the student has {student_depth}; name one for each of these."
+        )
+    outside = [layer for layer in teacher_layers if not 1 <= layer <= teacher_depth]
     if outside:
         raise InputError(
             f"layers is {layers!r}, which asks for layer {outside[0]} of a teacher with layers 1 to {teacher_depth}; name "
             "others, or use uniform."
         )
-    return tuple(enumerate(told, 1))
+    return tuple(enumerate(teacher_layers, 1))
 
 
 def all_but_last(layers: LayerMap, student_depth: int, teacher_depth: int) -> Pairs:

@@ -43,6 +43,6 @@ def masked_logits(
     """
     assert teacher is not None
     with torch.no_grad():
-        told = functional.log_softmax(said_words(teacher, batch, pairs[0][1], head, None) / temperature, dim=-1)
-    said = functional.log_softmax(said_words(student, batch, pairs[0][0], head, projection) / temperature, dim=-1)
-    return functional.kl_div(said, told, reduction="batchmean", log_target=True) * temperature**2
+        teacher_rows = functional.log_softmax(said_words(teacher, batch, pairs[0][1], head, None) / temperature, dim=-1)
+    student_rows = functional.log_softmax(said_words(student, batch, pairs[0][0], head, projection) / temperature, dim=-1)
+    return functional.kl_div(student_rows, teacher_rows, reduction="batchmean", log_target=True) * temperature**2

@@ -71,11 +71,11 @@ class Batch:
     def row_divergence(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
         """Mean Kullback-Leibler divergence of the student's rows from the teacher's; both are scores before the softmax,
         (batch, heads, length, length)."""
-        told, said = self.log_rows(teacher), self.log_rows(student)
-        return self.row_mean((told.exp() * (told - said)).sum(-1))
+        teacher_rows, student_rows = self.log_rows(teacher), self.log_rows(student)
+        return self.row_mean((teacher_rows.exp() * (teacher_rows - student_rows)).sum(-1))
 
 
 def mean_over(errors: Iterable[torch.Tensor], batch: Batch) -> torch.Tensor:
     """The mean of the layers' errors; 0 where no layer learns in this step."""
-    found = list(errors)
-    return torch.stack(found).mean() if found else torch.zeros((), device=batch.attention_mask.device)
+    losses = list(errors)
+    return torch.stack(losses).mean() if losses else torch.zeros((), device=batch.attention_mask.device)

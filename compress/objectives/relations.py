@@ -30,8 +30,8 @@ def relations(student: Outputs, teacher: Outputs | None, batch: Batch, *, pairs:
     """
     assert teacher is not None
     errors = []
-    for said, told in batch.taught(pairs):
+    for student_layer, teacher_layer in batch.taught(pairs):
         for kind in PROJECTIONS:
-            own, wanted = student.states[kind, said].float(), teacher.states[kind, told].float()
-            errors.append(batch.row_divergence(*(head_products(one, one, relation_heads) for one in (wanted, own))))
+            own, wanted = student.states[kind, student_layer].float(), teacher.states[kind, teacher_layer].float()
+            errors.append(batch.row_divergence(*(head_products(states, states, relation_heads) for states in (wanted, own))))
     return mean_over(errors, batch) * len(PROJECTIONS)

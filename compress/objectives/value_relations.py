@@ -32,8 +32,8 @@ def value_relations(
     assert teacher is not None
     return mean_over(
         (
-            batch.row_divergence(_relations(teacher, told, heads[1]), _relations(student, said, heads[0]))
-            for said, told in batch.taught(pairs)
+            batch.row_divergence(_relations(teacher, teacher_layer, heads[1]), _relations(student, student_layer, heads[0]))
+            for student_layer, teacher_layer in batch.taught(pairs)
         ),
         batch,
     )

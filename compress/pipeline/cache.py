@@ -33,7 +33,7 @@ from compress.disk import (
     write_sealed,
 )
 from compress.errors import CompressError, InputError
-from compress.marks import MARK, held, kind_of, write_mark
+from compress.marks import MARK, contents_of, kind_of, write_mark
 
 logger = logging.getLogger(__name__)
 
@@ -133,13 +133,13 @@ class Cache:
         discard(partial / FACTS)
         files = hashes_of(partial)
         sync_tree(partial)
-        told = write_sealed(partial / FACTS, {"facts": facts, "files": files})
+        sealed = write_sealed(partial / FACTS, {"facts": facts, "files": files})
         if os.path.lexists(final):
             _replace(partial, final, files)
         else:
             partial.rename(final)
         sync(final.parent)
-        self.entries[final] = Entry(told["facts"], files)
+        self.entries[final] = Entry(sealed["facts"], files)
         return final
 
     def _room(self, kind: str) -> Path:
@@ -176,8 +176,8 @@ def read_entry(folder: Path) -> Entry:
     """
     if folder.is_symlink() or not folder.is_dir():
         raise Damaged(f"{folder.name} is no folder")
-    told = read_sealed(folder / FACTS)
-    facts, files = told.get("facts"), told.get("files")
+    sealed = read_sealed(folder / FACTS)
+    facts, files = sealed.get("facts"), sealed.get("files")
     if not isinstance(facts, dict) or not isinstance(files, dict):
         raise Damaged(f"{FACTS} does not tell its files")
     for name, expected in files.items():
@@ -193,7 +193,7 @@ def read_entry(folder: Path) -> Entry:
             raise Damaged(f"{name} cannot be read ({err})") from err
     more = _unknown(folder, files)
     if more:
-        raise Damaged(f"{', '.join(str(one) for one in more[:3])} was added, and would be read with it")
+        raise Damaged(f"{', '.join(str(file) for file in more[:3])} was added, and would be read with it")
     return Entry(facts, files)
 
 
@@ -204,8 +204,8 @@ def _is_inside(name: str) -> bool:
 
 def _unknown(folder: Path, files: dict[str, str]) -> list[Path]:
     """Files that somebody added and that a loader may read; notes and the like do no harm."""
-    found = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix in READ_BY_LOADERS]
-    return [path for path in found if path.as_posix() not in {*files, FACTS} and not (folder / path).is_dir()]
+    paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix in READ_BY_LOADERS]
+    return [path for path in paths if path.as_posix() not in {*files, FACTS} and not (folder / path).is_dir()]
 
 
 def _replace(partial: Path, final: Path, files: dict[str, str]) -> None:
@@ -263,7 +263,7 @@ def _why_foreign(folder: Path) -> str | None:
     """What tells that a folder is no cache of ours; None for one of ours, or where there is none yet."""
     if folder.is_symlink() and not folder.exists():
         return "is a link that leads nowhere"
-    above = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+    above = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
     if not above.is_dir():
         return "is a file" if above == folder else f"lies below {above}, which is a file"
     if above != folder or not any(folder.iterdir()):
@@ -272,7 +272,7 @@ def _why_foreign(folder: Path) -> str | None:
     if kind not in (None, KIND):
         return f"is the folder of a {kind}"
     if kind is None and not _is_unmarked_cache(folder):
-        return f"is no cache of ours, since it holds {held(folder)}"
+        return f"is no cache of ours, since it holds {contents_of(folder)}"
     linked = [name for name in ROOMS if (folder / name).is_symlink()]
     return f"holds a link, {linked[0]}, and links are not followed" if linked else None
 
@@ -281,7 +281,8 @@ def _is_unmarked_cache(folder: Path) -> bool:
     """Whether a folder holds what caches held before they were marked, and nothing else."""
     kinds = [entry for entry in folder.iterdir() if not entry.name.startswith(".probe.")]
     return all(
-        one.name in ROOMS and one.is_dir() and all(_OF_KEY.fullmatch(entry.name) for entry in one.iterdir()) for one in kinds
+        kind.name in ROOMS and kind.is_dir() and all(_OF_KEY.fullmatch(entry.name) for entry in kind.iterdir())
+        for kind in kinds
     )
 
 

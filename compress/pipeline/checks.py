@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from accelerate.tracking import get_available_trackers
 
 from compress.benchmark.runners import check_device
-from compress.errors import InputError
+from compress.errors import InputError, shown
 from compress.labels import order_of
 from compress.models.attention.long_attention import attention_kind
 from compress.models.checkpoint.saving import STRUCTURE
@@ -25,6 +25,7 @@ from compress.targets.exporting import check_runtime
 from compress.targets.onnx.ranges import refuse_unread, source_of_ranges
 from compress.targets.onnx.segment import refuse_memory
 from compress.targets.refusing import refuse_shape
+from compress.tasks.labels import names_shown
 from compress.tasks.unlabelled import check_unlabelled
 from compress.training.predict import predict
 from compress.training.step_context import Guess, StepContext
@@ -51,7 +52,7 @@ def rehearse(execution: Execution, start: StepOutput) -> None:
         else:
             return
     first = refused[0]
-    if any(str(one) != str(first) for one in refused):
+    if any(str(error) != str(first) for error in refused):
         raise InputError(
             f"{first} (What is left of each layer is known when the steps before are done; this is so for all "
             "that may be left, and the numbers are those of one example.)"
@@ -77,7 +78,7 @@ def _rehearse_once(execution: Execution, start: StepOutput, guess: Guess) -> Non
             )
             with _without_news():
                 stop.loaded = call_of(ahead, step, run)(before.model())
-        asked_later = {made for one in execution.plan.steps[number:] for made in models_named(one).values()}
+        asked_later = {made for later in execution.plan.steps[number:] for made in models_named(later).values()}
         asked_later.add(ahead.baseline.name)
         if before is not start and before.name not in asked_later:
             before.loaded = None  # so that large models of many steps do not fill the memory
@@ -86,8 +87,8 @@ def _rehearse_once(execution: Execution, start: StepOutput, guess: Guess) -> Non
 
 def _check_end(ahead: Execution) -> None:
     """Check what exports and benchmark ask of the models that the steps will make."""
-    for one in ahead.plan.exports:
-        refuse_shape(one.target, one.options, ahead.last.model())
+    for export in ahead.plan.exports:
+        refuse_shape(export.target, export.options, ahead.last.model())
     asked = max(ahead.plan.benchmark.length)
     for stop in (ahead.baseline, ahead.last):
         most = stop.model().config.max_position_embeddings
@@ -141,12 +142,21 @@ def check_teachers(execution: Execution, start: StepOutput) -> None:
     rules.check_answers(answers, encoded.labels, labels, trains=trains)
 
 
+def check_gates(execution: Execution) -> None:
+    """Raise InputError where a gate names a label, or a type of entity, that the task does not have."""
+    classes = execution.task.rules.classes(execution.task.labels)
+    for label in execution.plan.gates.min_recall or ():
+        if label not in classes:
+            allowed = names_shown(classes) if classes else f"nothing, since a task of {execution.task.kind} has no labels"
+            raise InputError(f"gates.min_recall names {shown(label)}; allowed: {allowed}.")
+
+
 def check_runtimes(execution: Execution) -> None:
     """Raise InputError when a step measures in a runtime that is not installed, when the benchmark's device is not there, or
     when a tracker is not, before the first step trains."""
-    kinds = {runtime_of(one.target) for one in execution.plan.exports}
+    kinds = {runtime_of(export.target) for export in execution.plan.exports}
     check_device(execution.plan.benchmark.device, {TRAINED, *kinds})
-    installed = [str(one) for one in get_available_trackers()]
+    installed = [str(tracker) for tracker in get_available_trackers()]
     for name in execution.options.log_with:
         if name not in ("all", *installed):
             raise InputError(
@@ -177,19 +187,19 @@ def check_exports(execution: Execution, start: StepOutput) -> None:
     if any(step.arguments.get("lsq") for step in execution.plan.steps):
         check_calibration_part(execution.task)
     brings_ranges = any(step.method == "quantize_aware" for step in execution.plan.steps) or _brings_ranges(start)
-    for one in execution.plan.exports:
-        target = load_function(TARGETS, one.target)
-        refuse_unread(one.target, target, one.options, brings_ranges=brings_ranges)
-        if one.options.get("memory"):
+    for export in execution.plan.exports:
+        target = load_function(TARGETS, export.target)
+        refuse_unread(export.target, target, export.options, brings_ranges=brings_ranges)
+        if export.options.get("memory"):
             refuse_memory(_kind_of_attention(execution, start))
-        if source_of_ranges(target, one.options, brings_ranges=brings_ranges) == "calibration":
+        if source_of_ranges(target, export.options, brings_ranges=brings_ranges) == "calibration":
             check_calibration_part(execution.task)
 
 
 def _kind_of_attention(execution: Execution, start: StepOutput) -> str | None:
     """What attention is swapped for in the end; None where it is the model's own."""
-    told = [step.arguments.get("kind") for step in execution.plan.steps if step.method == "swap_attention"]
-    return told[-1] if told else attention_kind(start.model()) if _has_structure(start) else None
+    kinds = [step.arguments.get("kind") for step in execution.plan.steps if step.method == "swap_attention"]
+    return kinds[-1] if kinds else attention_kind(start.model()) if _has_structure(start) else None
 
 
 def _has_structure(start: StepOutput) -> bool:

@@ -31,19 +31,19 @@ def digest(value: Any) -> str:
 
 def versions(names: Iterable[str]) -> dict[str, str]:
     """The installed versions of these distributions; what is missing is left out."""
-    found = {}
+    installed = {}
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 def shipping_of(target: str) -> dict[str, Any]:
     """What a target's files, and their speed, depend on beside the model: the versions of what writes, proves and runs them,
     and the code that does."""
     ran = dict.fromkeys((DEFAULT, runtime_of(target)))  # each file is proved in onnxruntime first
-    names = (*VERSIONS, *WRITERS, *(name for one in ran for name in load_runtime(one).distributions))
-    source = source_digest(TARGETS[target], "compress.targets.exporting", *(RUNTIMES[one] for one in ran))
+    names = (*VERSIONS, *WRITERS, *(name for runtime in ran for name in load_runtime(runtime).distributions))
+    source = source_digest(TARGETS[target], "compress.targets.exporting", *(RUNTIMES[runtime] for runtime in ran))
     return {"versions": versions(names), "source": source}
 
 

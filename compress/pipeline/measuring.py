@@ -52,13 +52,13 @@ def measure_run(
     Raises:
         CompressError: A file changed meanwhile, or scores by its own names otherwise than was measured.
     """
-    found, details = _measured(execution, shipped)
-    subjects = found["subjects"]
+    measured, details = _measured(execution, shipped)
+    subjects = measured["subjects"]
     _set_paths(execution, subjects)
     gates = judge(execution.plan.gates, subjects[-1], subjects)
     record |= {
-        "machine": found["machine"],
-        "versions": found["versions"],
+        "machine": measured["machine"],
+        "versions": measured["versions"],
         "steps": execution.records,
         "subjects": subjects,
         "gates": gates,
@@ -87,9 +87,9 @@ def measure_run(
 
 def made_folders(execution: Execution, shipped: dict[str, Path], out: Path) -> dict[str, Content]:
     """What lies under export/ and steps/: the files that were measured, and the steps' models."""
-    told: dict[str, Content] = {}
+    contents: dict[str, Content] = {}
     for target, folder in shipped.items():
-        told |= {
+        contents |= {
             f"{EXPORT}/{target}/{name}": Copy(folder / name, sha256) for name, sha256 in execution.cache.files(folder).items()
         }
     stops = list(execution.stops.values())[1:]
@@ -98,7 +98,7 @@ def made_folders(execution: Execution, shipped: dict[str, Path], out: Path) -> d
         for number, (step, stop) in enumerate(zip(execution.plan.steps, stops, strict=True), 1)
         if stop.folder
     }
-    return told | step_contents(out, steps, execution.cache.files)
+    return contents | step_contents(out, steps, execution.cache.files)
 
 
 def folder_name(number: int, step: Step) -> str:
@@ -145,7 +145,7 @@ def notes(subjects: Sequence[dict[str, Any]], unit: str = "examples") -> list[st
             )
         slow = [row for row in subject["latency"] if row["speedup"] < 1]
         if is_exported(subject["kind"]) and slow:
-            row = min(slow, key=lambda one: one["speedup"])
+            row = min(slow, key=lambda entry: entry["speedup"])
             said.append(
                 f"{name} is slower than {subjects[0]['name']} at batch {row['batch']}, length {row['length']}, "
                 f"{row['threads']} threads ({row['speedup']:.2f} times its speed); deploy another file for that shape."
@@ -176,11 +176,11 @@ def _measured(execution: Execution, exports: dict[str, Path]) -> tuple[dict[str,
             "versions": measured_versions(),
         }
     )
-    found = execution.cache.find("measurements", key)
-    if found is None:
+    stored = execution.cache.find("measurements", key)
+    if stored is None:
         with execution.cache.alone("measurements", key):
-            found = execution.cache.find("measurements", key) or _measure(execution, stops, exports, key)
-    facts = execution.cache.facts(found)
+            stored = execution.cache.find("measurements", key) or _measure(execution, stops, exports, key)
+    facts = execution.cache.facts(stored)
     return facts["found"], facts["details"]
 
 
@@ -232,8 +232,8 @@ def differing(result: Measurement, task: Task) -> list[dict[str, Any]]:
     names = list(result.predictions)
     if len(names) < 2:
         return []
-    told, found = (result.predictions[name] for name in (names[0], names[-1]))
-    return task.rules.differing(told, found, task.evaluation, result.encoded[names[-1]], task.labels, DIFFERING)
+    first, last = (result.predictions[name] for name in (names[0], names[-1]))
+    return task.rules.differing(first, last, task.evaluation, result.encoded[names[-1]], task.labels, DIFFERING)
 
 
 def _points(curve: Sequence[Sequence[float]]) -> list[dict[str, float]]:

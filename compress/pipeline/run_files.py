@@ -21,7 +21,7 @@ from filelock import Timeout
 
 from compress.disk import discard, folders_made, free_name, lock_of, put, remove, set_aside, sha256_of, sync, write_lasting
 from compress.errors import CompressError, InputError
-from compress.marks import MARK, held, kind_of, read_mark, read_own, state_of, write_mark, written
+from compress.marks import MARK, contents_of, kind_of, read_mark, read_own, state_of, write_mark, written
 from compress.pipeline.processes import is_main
 from compress.pipeline.run_log import RunLog
 from compress.reporting.card import CARD, card_text
@@ -78,7 +78,7 @@ def check_out(out: Path, targets: Sequence[str] = (), *, force: bool = False) ->
 def _check_out(out: Path, targets: Sequence[str], force: bool) -> None:
     if out.is_symlink() and not out.exists():
         raise InputError(f"--out {out} is a link that leads nowhere; name a folder, or remove the link.")
-    above = next(one for one in (out, *out.parents, Path.cwd()) if one.exists())
+    above = next(parent for parent in (out, *out.parents, Path.cwd()) if parent.exists())
     if not above.is_dir():
         raise InputError(f"--out {out} {'is' if above == out else f'lies below {above}, which is'} a file; name a folder.")
     if not os.access(above, os.W_OK | os.X_OK):
@@ -90,8 +90,8 @@ def _check_out(out: Path, targets: Sequence[str], force: bool) -> None:
         raise InputError(f"--out {out} is the folder of a {kind}, which a run would write over; name another folder.")
     if kind is None and not force and not _is_unmarked_run(out) and any(out.iterdir()):
         raise InputError(
-            f"--out {out} is not empty and is no run folder of ours: it holds {held(out)}. Name a new or an empty folder, or "
-            "run with --force, which takes it over and removes nothing that is in it."
+            f"--out {out} is not empty and is no run folder of ours: it holds {contents_of(out)}. Name a new or an empty "
+            "folder, or run with --force, which takes it over and removes nothing that is in it."
         )
     links = _links(out, targets)
     if links and not force:
@@ -197,7 +197,7 @@ def _take_over(out: Path) -> None:
         logger.warning(
             "%s is taken over; what it holds stays (%s). What has a name that the run needs gets another one, NAME.kept.",
             out,
-            held(out),
+            contents_of(out),
         )
     write_mark(out, KIND, wrote=wrote)
 
@@ -213,38 +213,38 @@ def _is_unmarked_run(out: Path) -> bool:
         and (LOCK not in names or not (out / LOCK).is_dir())
         and (
             LOGS not in names
-            or (logs.is_dir() and not logs.is_symlink() and {one.name for one in logs.iterdir()} <= {"run.log"})
+            or (logs.is_dir() and not logs.is_symlink() and {entry.name for entry in logs.iterdir()} <= {"run.log"})
         )
     )
 
 
 def read_run(out: Path) -> dict[str, Any] | None:
     """The record that a run left in a folder; None where run.json is missing, or no record of ours."""
-    told = read_own(out / RUN)
+    record = read_own(out / RUN)
     kinds = {"schema": int, "name": str, "recipe": dict, "steps": list, "subjects": list}
-    if told is None or not all(isinstance(told.get(key), kind) for key, kind in kinds.items()):
+    if record is None or not all(isinstance(record.get(key), kind) for key, kind in kinds.items()):
         return None
-    return told if told["schema"] == SCHEMA and told["schema"] is not True else None
+    return record if record["schema"] == SCHEMA and record["schema"] is not True else None
 
 
 def _written_unmarked(out: Path) -> dict[str, list[str]]:
     """What a run wrote into a folder before there were marks, as far as that is certain."""
-    told = read_run(out)
-    if told is None:
+    record = read_run(out)
+    if record is None:
         return {}
     names = [RUN, *(name for name in (DETAILS, REPORT) if (out / name).is_file())]
     card = out / CARD
     with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):  # a record that tells no card
-        if card.is_file() and card.read_bytes() == card_text(told).encode("utf-8", errors="replace"):
+        if card.is_file() and card.read_bytes() == card_text(record).encode("utf-8", errors="replace"):
             names.append(CARD)
-    for subject in told["subjects"]:
+    for subject in record["subjects"]:
         folder = f"{EXPORT}/{subject.get('target') if isinstance(subject, dict) else ''}"
         if (out / folder / "export.json").is_file() and not (out / folder).is_symlink():
-            names += [f"{folder}/{one.name}" for one in (out / folder).iterdir() if one.suffix in OF_EXPORTS]
+            names += [f"{folder}/{entry.name}" for entry in (out / folder).iterdir() if entry.suffix in OF_EXPORTS]
     if (out / STEPS).is_dir():
-        names += [f"{STEPS}/{one.name}" for one in (out / STEPS).iterdir() if one.is_symlink()]
+        names += [f"{STEPS}/{entry.name}" for entry in (out / STEPS).iterdir() if entry.is_symlink()]
     there = {name: state_of(out, name) for name in names}
-    return {name: [told] for name, told in there.items() if told is not None}
+    return {name: [state] for name, state in there.items() if state is not None}
 
 
 def deliver(out: Path, contents: Mapping[str, Content], *, whole: bool = True) -> None:
@@ -263,15 +263,15 @@ def deliver(out: Path, contents: Mapping[str, Content], *, whole: bool = True) -
         raise CompressError(f"{out} went away while the run worked; run the same command again: finished steps are kept.")
     before = written(mark)
     there = {name: state_of(out, name) for name in (*before, *contents)}
-    told = _beside_a_foreign_card(out, dict(contents), before, there)
-    new = {name: _digest(content) for name, content in told.items()}
+    files = _beside_a_foreign_card(out, dict(contents), before, there)
+    new = {name: _digest(content) for name, content in files.items()}
     room = out / STAGED
     remove(room)
     room.mkdir()
     try:
         staged = {
             name: _stage(room / str(number), content)
-            for number, (name, content) in enumerate(told.items())
+            for number, (name, content) in enumerate(files.items())
             if there.get(name) != new[name]
         }
         announced = {name: [*before.get(name, []), new[name]] for name in new}
@@ -286,8 +286,8 @@ def deliver(out: Path, contents: Mapping[str, Content], *, whole: bool = True) -
                 logger.warning("%s is not as a run wrote it; it is kept as %s.", out / name, set_aside(out / name))
             put(path, out, name)
             sync((out / name).parent)
-        kept = {} if whole else {name: told for name, told in before.items() if name not in new}
-        write_mark(out, KIND, wrote=kept | {name: [one] for name, one in new.items()})
+        kept = {} if whole else {name: hashes for name, hashes in before.items() if name not in new}
+        write_mark(out, KIND, wrote=kept | {name: [digest] for name, digest in new.items()})
     finally:
         discard(room)
 
@@ -300,14 +300,14 @@ def step_contents(out: Path, folders: Mapping[str, Path], files_of: Callable[[Pa
         folders: Where each lies, by its name under steps/.
         files_of: Asked for the hash of each file of one, where it has to be copied.
     """
-    told: dict[str, Content] = {}
+    contents: dict[str, Content] = {}
     for name, folder in folders.items():
         target = os.path.relpath(folder.resolve(), out.resolve() / STEPS)
         if _has_links(out):
-            told[f"{STEPS}/{name}"] = Link(target)
+            contents[f"{STEPS}/{name}"] = Link(target)
         else:
-            told |= {f"{STEPS}/{name}/{file}": Copy(folder / file, sha256) for file, sha256 in files_of(folder).items()}
-    return told
+            contents |= {f"{STEPS}/{name}/{file}": Copy(folder / file, sha256) for file, sha256 in files_of(folder).items()}
+    return contents
 
 
 def _has_links(out: Path) -> bool:
@@ -354,11 +354,11 @@ def _stage(path: Path, content: Content) -> Path:
     return path
 
 
-def _remove_own(out: Path, name: str, told: list[str], there: str | None) -> None:
+def _remove_own(out: Path, name: str, hashes: list[str], there: str | None) -> None:
     """Remove a file that an earlier run wrote, and its folder when it is empty; one that was edited stays."""
     if there is None:
         return
-    if there not in told:
+    if there not in hashes:
         logger.warning("%s is not as a run wrote it; it stays, though this run has none of it.", out / name)
         return
     remove(out / name)

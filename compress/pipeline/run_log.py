@@ -17,13 +17,13 @@ class RunLog(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: list[logging.LogRecord] = []
+        self.records: list[logging.LogRecord] = []
         self.file: logging.FileHandler | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record to the file, or hold it."""
         if self.file is None:
-            self.held.append(record)
+            self.records.append(record)
         else:
             self.file.handle(record)
 
@@ -32,9 +32,9 @@ class RunLog(logging.Handler):
         path.parent.mkdir(exist_ok=True)
         self.file = logging.FileHandler(path, mode="a", encoding="utf-8", errors="backslashreplace")
         self.file.setFormatter(logging.Formatter(FORMAT))
-        for record in self.held:
+        for record in self.records:
             self.file.handle(record)
-        self.held.clear()
+        self.records.clear()
 
     def close(self) -> None:
         """Close the file; what comes then is dropped."""

@@ -15,7 +15,15 @@ from compress.models.checkpoint.loading import load
 from compress.models.checkpoint.model_source import find_model
 from compress.models.head import Head
 from compress.pipeline.cache import cache_folder, cache_loss_told, disk_errors_told, open_cache
-from compress.pipeline.checks import begins_anew, check_exports, check_runtimes, check_teachers, check_texts, rehearse
+from compress.pipeline.checks import (
+    begins_anew,
+    check_exports,
+    check_gates,
+    check_runtimes,
+    check_teachers,
+    check_texts,
+    rehearse,
+)
 from compress.pipeline.keys import digest, folder_digest, shipping_of, source_digest
 from compress.pipeline.measuring import measure_run
 from compress.pipeline.options import RunOptions
@@ -65,6 +73,7 @@ def run(plan: Plan, options: RunOptions | None = None) -> dict[str, Any]:
         with cache_loss_told(cache):
             start = _start(execution, options.tiny)
             check_exports(execution, start)
+            check_gates(execution)
             check_runtimes(execution)
             check_texts(execution)
             if not options.tiny:
@@ -157,16 +166,16 @@ def _export_all(execution: Execution, tiny: bool) -> dict[str, Path]:
 
 
 def _export_one(execution: Execution, target: str, options: dict[str, Any], key: str) -> Path:
-    found = execution.cache.find("exports", key)
-    if found is None:
+    folder = execution.cache.find("exports", key)
+    if folder is None:
         with execution.cache.alone("exports", key):
-            found = execution.cache.find("exports", key)
-            if found is None:
+            folder = execution.cache.find("exports", key)
+            if folder is None:
                 logger.info("export to %s starts", target)
                 execution.options.progress(f"export: {target}", 0, 1)
                 unmade = execution.cache.unmade("exports", key)
                 started = time.perf_counter()
                 export(execution.last.model(), unmade, target=target, task=execution.task, **options)
-                found = execution.cache.finish("exports", key, {"seconds": time.perf_counter() - started})
+                folder = execution.cache.finish("exports", key, {"seconds": time.perf_counter() - started})
                 execution.options.progress(f"export: {target}", 1, 1)
-    return found
+    return folder

@@ -63,7 +63,7 @@ def results_path(plan: Plan) -> Path:
     if path is None or not roots:
         raise InputError(f"--record is for recipes in a folder called {RECIPES}; {path or 'this one'} is not. Move it there.")
     results = roots[-1] / RESULTS / path.relative_to(roots[-1]).with_suffix(".json")
-    place = next(one for one in results.parents if one.exists())
+    place = next(parent for parent in results.parents if parent.exists())
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise InputError(f"--record writes {results}, but {place} is no place to write it to; free it, or leave --record out.")
     if os.path.lexists(results) and not _holds_results(results):
@@ -74,9 +74,9 @@ def results_path(plan: Plan) -> Path:
 
 
 def _holds_results(path: Path) -> bool:
-    told = read_own(path)
-    runs = told.get("runs") if told is not None and told.get("schema") == SCHEMA else None
-    return isinstance(runs, list) and all(isinstance(one, dict) and "recipe" in one for one in runs)
+    results = read_own(path)
+    runs = results.get("runs") if results is not None and results.get("schema") == SCHEMA else None
+    return isinstance(runs, list) and all(isinstance(entry, dict) and "recipe" in entry for entry in runs)
 
 
 def write_results(plan: Plan, records: Sequence[dict[str, Any]]) -> Path:

@@ -27,6 +27,7 @@ from compress.methods import METHODS
 from compress.models.checkpoint.loading import load
 from compress.models.checkpoint.model_source import find_model
 from compress.models.checkpoint.saving import write_model
+from compress.models.heads import logits_of
 from compress.models.layout import parameter_count
 from compress.objectives import OBJECTIVES
 from compress.pipeline.cache import Cache
@@ -94,9 +95,9 @@ class Execution:
     @property
     def baseline(self) -> StepOutput:
         """What results are compared with: the recipe's, else the first step that trains, else the first model."""
-        told = self.plan.benchmark.baseline
+        baseline = self.plan.benchmark.baseline
         trained = [step.name for step in self.plan.steps if "epochs" in step.arguments]
-        return self.stops[told or (trained[0] if trained else INPUT_MODEL)]
+        return self.stops[baseline or (trained[0] if trained else INPUT_MODEL)]
 
 
 def execute_steps(execution: Execution, start: StepOutput) -> None:
@@ -132,13 +133,13 @@ def call_of(execution: Execution, step: Step, run: StepContext) -> Callable[[Pre
 
 def _run_step(execution: Execution, step: Step, before: StepOutput) -> StepOutput:
     key = _key_of(execution, step, before)
-    found = execution.cache.find("steps", key)
+    folder = execution.cache.find("steps", key)
     started = time.perf_counter()
-    reused = broadcast(found is not None)
+    reused = broadcast(folder is not None)
     if not reused:
-        found, reused = _make_step(execution, step, before, key)
-    assert found is not None
-    facts = execution.cache.facts(found)
+        folder, reused = _make_step(execution, step, before, key)
+    assert folder is not None
+    facts = execution.cache.facts(folder)
     record = {
         "name": step.name,
         "method": step.method,
@@ -162,7 +163,7 @@ def _run_step(execution: Execution, step: Step, before: StepOutput) -> StepOutpu
         record["parameters"] / 1e6,
         metrics and f"; {metrics}",
     )
-    return StepOutput(step.name, key, found)
+    return StepOutput(step.name, key, folder)
 
 
 def _key_of(execution: Execution, step: Step, before: StepOutput) -> str:
@@ -237,12 +238,12 @@ def _make_step(execution: Execution, step: Step, before: StepOutput, key: str) -
             if is_main():
                 _keep(execution, model, facts, unfinished, key)
     wait_for_all()
-    found = execution.cache.find("steps", key)
-    if found is None:
+    folder = execution.cache.find("steps", key)
+    if folder is None:
         raise CompressError(
             f"the result of {step.name} is no longer in the cache {execution.cache.root}; run the command again."
         )
-    return found, reused
+    return folder, reused
 
 
 def _keep(execution: Execution, model: PreTrainedModel, facts: dict[str, Any], unfinished: Path, key: str) -> None:
@@ -287,10 +288,10 @@ def _apply(execution: Execution, step: Step, before: StepOutput, checkpoint: Pat
 
 
 def _named(progress: Progress, step: str) -> Progress:
-    def told(what: str, done: int, total: int, **facts: float) -> None:
+    def report(what: str, done: int, total: int, **facts: float) -> None:
         progress(f"{step}: {what}", done, total, **facts)
 
-    return told
+    return report
 
 
 def _check_reload(model: PreTrainedModel, folder: Path, task: Task) -> None:
@@ -298,7 +299,7 @@ def _check_reload(model: PreTrainedModel, folder: Path, task: Task) -> None:
     batch = {name: torch.from_numpy(values) for name, values in encoded.batch(range(len(encoded))).items()}
     again = load(folder)
     with torch.inference_mode():
-        told, found = model.eval()(**batch).logits.numpy(), again(**batch).logits.numpy()
-    worst = float(np.abs(told - found).max())
+        expected, actual = logits_of(model.eval()(**batch)).numpy(), logits_of(again(**batch)).numpy()
+    worst = float(np.abs(expected - actual).max())
     if not worst <= TOLERANCE:
         raise CompressError(f"the model saved in {folder} answers differently when loaded again (largest error {worst:.2g}).")

@@ -52,10 +52,10 @@ def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
 
 def tiny_sizes(plan: Plan) -> dict[str, int]:
     """Two layers of width 32, or as much as the steps ask for: layers that they keep, students that they cut from it."""
-    found = [{"layers": 2, "width": 32, "intermediate": 64, "heads": 4, "positions": POSITIONS}]
-    found += [_named_sizes(step) for step in plan.steps]
-    sizes = {key: max(one.get(key, 0) for one in found) for key in found[0]}
-    heads = [one["heads"] for one in found if "heads" in one]
+    demands = [{"layers": 2, "width": 32, "intermediate": 64, "heads": 4, "positions": POSITIONS}]
+    demands += [_named_sizes(step) for step in plan.steps]
+    sizes = {key: max(demand.get(key, 0) for demand in demands) for key in demands[0]}
+    heads = [demand["heads"] for demand in demands if "heads" in demand]
     splits = [step.arguments.get("relation_heads") or 1 for step in plan.steps]
     modules = [step.arguments.get("modules") or 1 for step in plan.steps]
     return sizes | {
@@ -87,16 +87,16 @@ def _named_sizes(step: Step) -> dict[str, int]:
     student = encoder_family(arguments["kind"]).student
     if student is not None and student.takes == "nothing":  # its sizes ask nothing of the teacher
         return {"layers": max(kept, default=0)}
-    told = SHAPES.get(arguments.get("shape") or "", {}) | {key: size for key, size in arguments.items() if size is not None}
+    sizes = SHAPES.get(arguments.get("shape") or "", {}) | {key: size for key, size in arguments.items() if size is not None}
     return {
-        "layers": max([*kept, told.get("layers", 0) + 1, told.get("groups", 0)]),  # a student that is not the teacher again
-        "width": max(told.get("width", 0), told.get("embedding", 0)),
-        **{key: told[key] for key in ("intermediate", "heads") if key in told},
+        "layers": max([*kept, sizes.get("layers", 0) + 1, sizes.get("groups", 0)]),  # a student that is not the teacher again
+        "width": max(sizes.get("width", 0), sizes.get("embedding", 0)),
+        **{key: sizes[key] for key in ("intermediate", "heads") if key in sizes},
     }
 
 
 def _tokenizer(task: Task, longest: int) -> Any:
     words = sorted({word for text in task.train.texts for word in text.lower().split() if word.isalnum()})[:WORDS]
     letters = [prefix + letter for letter in "abcdefghijklmnopqrstuvwxyz0123456789" for prefix in ("", "##")]
-    pieces = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *words])
-    return BertTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, model_max_length=longest)
+    tokens = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *words])
+    return BertTokenizer(vocab={token: index for index, token in enumerate(tokens)}, model_max_length=longest)

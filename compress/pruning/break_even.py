@@ -48,19 +48,19 @@ def faster_below(
             for name in names[shape]:
                 set_rank(lowered, name, rank)
     taken = model_times(models, task, setting, progress=run.progress)
-    found = {}
+    break_evens = {}
     for shape, ranks in tried.items():
         times = [taken[_named(shape, rank)] for rank in ranks]
-        found[shape] = min(limits[shape], crossing(ranks, times, taken["whole"]))
+        break_evens[shape] = min(limits[shape], crossing(ranks, times, taken["whole"]))
         logger.info(
             "%s: a Linear of %d x %d is faster as two below rank %d, and smaller below %d",
             setting,
             *shape,
-            found[shape],
+            break_evens[shape],
             limits[shape],
         )
-    run.facts["break_even"] = {f"{shape[0]}x{shape[1]}": limit for shape, limit in found.items()}
-    return found
+    run.facts["break_even"] = {f"{shape[0]}x{shape[1]}": limit for shape, limit in break_evens.items()}
+    return break_evens
 
 
 def _named(shape: tuple[int, int], rank: int) -> str:

@@ -23,7 +23,7 @@ class Kept:
     @property
     def counts(self) -> tuple[list[int], list[int]]:
         """How many heads and how many neurons stay in each layer."""
-        return [len(one) for one in self.heads], [len(one) for one in self.neurons]
+        return [len(layer) for layer in self.heads], [len(layer) for layer in self.neurons]
 
 
 def kept_under(
@@ -45,9 +45,9 @@ def kept_under(
     """
     parts = [*heads, *neurons]
     steps = [1] * len(heads) + [multiple_of] * len(neurons)
-    allowed = [np.unique([*range(0, len(one), step), len(one)]) for one, step in zip(parts, steps, strict=True)]
-    orders = [np.argsort(-one, kind="stable") for one in parts]
-    values = [np.concatenate([[0.0], np.cumsum(one[order])]) for one, order in zip(parts, orders, strict=True)]
+    allowed = [np.unique([*range(0, len(part), step), len(part)]) for part, step in zip(parts, steps, strict=True)]
+    orders = [np.argsort(-part, kind="stable") for part in parts]
+    values = [np.concatenate([[0.0], np.cumsum(part[order])]) for part, order in zip(parts, orders, strict=True)]
     prices = [table[counts] for table, counts in zip(costs.parts, allowed, strict=True)]
     least = costs.rest + sum(float(price.min()) for price in prices)
     if least > budget:
@@ -57,7 +57,7 @@ def kept_under(
         )
     worth = [value[counts] for value, counts in zip(values, allowed, strict=True)]
     chosen = best_choices(worth, prices, budget - costs.rest)
-    kept = [sorted(order[: counts[one]].tolist()) for order, counts, one in zip(orders, allowed, chosen, strict=True)]
+    kept = [sorted(order[: counts[choice]].tolist()) for order, counts, choice in zip(orders, allowed, chosen, strict=True)]
     return Kept(kept[: len(heads)], kept[len(heads) :])
 
 

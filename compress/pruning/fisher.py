@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.log import Progress, no_progress
 from compress.models.first_token import first_token_only
+from compress.models.heads import logits_of
 from compress.models.layout import distinct_layers, head_count, neuron_count
 from compress.pruning.gates import gated
 from compress.training.batches import sorted_batches
@@ -62,19 +63,19 @@ def gate_gradients(
     """
     layers = distinct_layers(model)
     counts = [head_count(layer) for layer in layers] + [neuron_count(layer) for layer in layers]
-    found = [torch.zeros(len(encoded), count) for count in counts]
+    totals = [torch.zeros(len(encoded), count) for count in counts]
     batches = sorted_batches(encoded.lengths, BATCH_SIZE)
     for done, indices in enumerate(batches, 1):
         inputs = on_device(encoded.batch(indices), device)
         targets = encoded.rules.collate(encoded, indices, inputs["input_ids"].shape[1]).to(device)
         gates = [torch.ones(len(indices), count, device=device, requires_grad=True) for count in counts]
         with torch.enable_grad(), gated(model, gates[: len(layers)], gates[len(layers) :]), first_token_only(model):
-            loss = encoded.rules.loss(model(**inputs).logits, targets) * len(indices)
+            loss = encoded.rules.loss(logits_of(model(**inputs)), targets) * len(indices)
         gradients = torch.autograd.grad(loss, gates, allow_unused=True, materialize_grads=True)
-        for total, gradient in zip(found, gradients, strict=True):
+        for total, gradient in zip(totals, gradients, strict=True):
             total[indices] = gradient.cpu()
         progress("importance", done, len(batches))
-    return GateGradients(found[: len(layers)], found[len(layers) :])
+    return GateGradients(totals[: len(layers)], totals[len(layers) :])
 
 
 def row_information(
@@ -89,13 +90,13 @@ def row_information(
         linears: For each weight, by any name, the Linears that read it.
         progress: Told after each batch.
     """
-    found = {name: torch.zeros(readers[0].out_features, dtype=torch.float64) for name, readers in linears.items()}
+    information = {name: torch.zeros(readers[0].out_features, dtype=torch.float64) for name, readers in linears.items()}
     calls: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
     def hook(name: str) -> Any:
         return lambda _, inputs, output: calls[name].append((inputs[0].detach(), output))
 
-    handles = [one.register_forward_hook(hook(name)) for name, readers in linears.items() for one in readers]
+    handles = [linear.register_forward_hook(hook(name)) for name, readers in linears.items() for linear in readers]
     batches = sorted_batches(encoded.lengths, BATCH_SIZE)
     try:
         for done, indices in enumerate(batches, 1):
@@ -103,18 +104,20 @@ def row_information(
             inputs = on_device(encoded.batch(indices), "cpu")
             targets = encoded.rules.collate(encoded, indices, inputs["input_ids"].shape[1])
             with torch.enable_grad():
-                loss = encoded.rules.loss(model(**inputs).logits, targets) * len(indices)
+                loss = encoded.rules.loss(logits_of(model(**inputs)), targets) * len(indices)
             outputs = [output for name in linears for _, output in calls[name]]
             gradients = iter(torch.autograd.grad(loss, outputs, allow_unused=True, materialize_grads=True))
             for name in linears:
-                read, slopes = (torch.cat(one, 1) for one in zip(*((x, next(gradients)) for x, _ in calls[name]), strict=True))
+                read, slopes = (
+                    torch.cat(tensors, 1) for tensors in zip(*((x, next(gradients)) for x, _ in calls[name]), strict=True)
+                )
                 # an example's gradient is slopes' read, (out, in): its rows' squares need the products of what was read alone
-                found[name] += ((read @ read.transpose(1, 2) @ slopes) * slopes).double().sum((0, 1))
+                information[name] += ((read @ read.transpose(1, 2) @ slopes) * slopes).double().sum((0, 1))
             progress("information", done, len(batches))
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return information
 
 
 def importance(gradients: torch.Tensor) -> torch.Tensor:

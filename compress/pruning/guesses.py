@@ -28,10 +28,12 @@ def left_unevenly(counts: Sequence[int], gone: int, most_from: int, *, at_least:
     wanted = [gone * weight / max(1, sum(weights)) for weight in weights]
     lost = [min(int(share), limit) for share, limit in zip(wanted, most, strict=True)]
     while sum(lost) < gone:  # what rounding and layers that have too few leave over
-        nearest = max((layer for layer in range(depth) if lost[layer] < most[layer]), key=lambda one: wanted[one] - lost[one])
+        nearest = max(
+            (layer for layer in range(depth) if lost[layer] < most[layer]), key=lambda layer: wanted[layer] - lost[layer]
+        )
         lost[nearest] += 1
-    kept = [count - one for count, one in zip(counts, lost, strict=True)]
-    return [one if one == count else one // multiple_of * multiple_of for one, count in zip(kept, counts, strict=True)]
+    kept = [count - drop for count, drop in zip(counts, lost, strict=True)]
+    return [left if left == count else left // multiple_of * multiple_of for left, count in zip(kept, counts, strict=True)]
 
 
 def with_fewer(
@@ -48,7 +50,7 @@ def with_fewer(
         multiple_of: Of neurons.
     """
     layers = distinct_layers(model)
-    kept_heads, kept_neurons = [head_count(one) for one in layers], [neuron_count(one) for one in layers]
+    kept_heads, kept_neurons = [head_count(layer) for layer in layers], [neuron_count(layer) for layer in layers]
     kept_heads = left_unevenly(kept_heads, round(heads * sum(kept_heads)), most_from, at_least=at_least)
     kept_neurons = left_unevenly(kept_neurons, round(neurons * sum(kept_neurons)), most_from, multiple_of=multiple_of)
     return cut_to(model, kept_heads, kept_neurons)

@@ -39,14 +39,14 @@ def head_importance(gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 @torch.no_grad()
 def neuron_norms(model: PreTrainedModel) -> list[torch.Tensor]:
     """The norm of what a neuron reads by times that of what it writes by, over the mean of its layer, (neurons,) each."""
-    found = []
+    relative_norms = []
     for layer in distinct_layers(model):
         family = family_of_layer(layer)
         norms = layer.get_submodule(family.feed_forward[1]).weight.norm(dim=0).double()
         for name in family.neurons:
             norms = norms * layer.get_submodule(name).weight.norm(dim=1).double()
-        found.append(norms / norms.mean() if len(norms) else norms)
-    return found
+        relative_norms.append(norms / norms.mean() if len(norms) else norms)
+    return relative_norms
 
 
 def neuron_importance(
@@ -133,7 +133,7 @@ def highest_in_multiples(scores: Sequence[torch.Tensor], count: int, multiple_of
         ordered = values.argsort(descending=True, stable=True)
         groups += [(-float(values[group].mean()), layer, group) for group in torch.split(ordered, multiple_of) if len(group)]
     stay: list[list[int]] = [[] for _ in scores]
-    for _, layer, group in sorted(groups, key=lambda one: one[0]):
+    for _, layer, group in sorted(groups, key=lambda entry: entry[0]):
         if len(group) > count:
             break
         count -= len(group)

@@ -22,14 +22,14 @@ def wrong_times(
     speedup: float | None, p50_ms: float | None, schedule: Sequence[float] | None, against: str, teacher: object
 ) -> list[str]:
     """What is wrong with the times that are asked for."""
-    found = one_of_two("speedup", speedup, "p50_ms", p50_ms)
+    problems = one_of_two("speedup", speedup, "p50_ms", p50_ms)
     steps = [*(schedule or []), *([speedup] if speedup is not None else [])]
     if any(later <= earlier for earlier, later in pairwise(steps)):
         below = "" if speedup is None else f", the last below speedup, which is {speedup:g}"
-        found.append(f"schedule is {list(schedule or [])}; speed-ups rise{below}: correct the list.")
+        problems.append(f"schedule is {list(schedule or [])}; speed-ups rise{below}: correct the list.")
     if against == "teacher" and teacher is None:
-        found.append("against is teacher, but there is none; name the teacher, or leave against out.")
-    return found
+        problems.append("against is teacher, but there is none; name the teacher, or leave against out.")
+    return problems
 
 
 def budgets_of(
@@ -67,7 +67,7 @@ def budgets_of(
     assert wanted is not None
     if setting.quick and not fastest < wanted < today:
         logger.info("a tiny model's time is nearly all overhead, so that the middle of what can be reached is taken")
-        return [float(one) for one in np.linspace(today, (today + fastest) / 2, len(schedule) + 2)[1:]]
+        return [float(ms) for ms in np.linspace(today, (today + fastest) / 2, len(schedule) + 2)[1:]]
     asked = f"speedup is {speedup:g}, which is {wanted:.3g} ms" if speedup else f"p50_ms is {wanted:g}"
     if wanted >= today:
         raise InputError(
@@ -80,8 +80,8 @@ def budgets_of(
             f"gone, {today / fastest:.3g} times less than today's {today:.3g} ms; ask for less than that, or use "
             "build_student for a narrower model or one without an encoder."
         )
-    cuts = [dense_ms / one for one in schedule]
-    wrong = [one for one, cut in zip(schedule, cuts, strict=True) if not wanted < cut < today]
+    cuts = [dense_ms / factor for factor in schedule]
+    wrong = [factor for factor, cut in zip(schedule, cuts, strict=True) if not wanted < cut < today]
     if wrong:
         raise InputError(
             f"prune_to_latency.schedule names {wrong[0]:g}, but the model is {dense_ms / today:.3g} times as fast already, "

@@ -22,12 +22,12 @@ def nearest_layers(errors: torch.Tensor, alive: Sequence[bool]) -> list[int]:
         errors: How far they are apart, (teacher's layers, student's layers).
         alive: Of the student's layers.
     """
-    last, found = len(alive), []
+    last, matches = len(alive), []
     for row in reversed(errors.tolist()):
         allowed = [index for index in range(last) if alive[index]]
         last = min(allowed, key=lambda index: row[index]) if allowed else min(last, len(alive) - 1)
-        found.append(last)
-    return found[::-1]
+        matches.append(last)
+    return matches[::-1]
 
 
 def matched_layers(
@@ -56,7 +56,7 @@ def matched_layers(
     """
     assert teacher is not None
     assert masks.latest is not None
-    told = [teacher.states["hidden", layer].float() for layer in layers]
+    targets = [teacher.states["hidden", layer].float() for layer in layers]
     said = [student.states["hidden", number + 1] for number in range(len(uses))]
 
     def error(own: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -64,7 +64,7 @@ def matched_layers(
 
     with torch.no_grad():
         near = [projected(states, projection) for states in said]
-        errors = torch.stack([torch.stack([error(own, wanted) for own in near]) for wanted in told])
+        errors = torch.stack([torch.stack([error(own, wanted) for own in near]) for wanted in targets])
         alive = [bool(masks.latest.neurons[use].any()) for use in uses]
-    pairs = zip(nearest_layers(errors, alive), told, strict=True)
+    pairs = zip(nearest_layers(errors, alive), targets, strict=True)
     return torch.stack([error(projected(said[own], projection), wanted) for own, wanted in pairs]).sum()

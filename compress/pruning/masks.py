@@ -96,7 +96,9 @@ def with_masks(
             _share(layer, neuron_count(layer), "neuron", family.neurons, family.feed_forward[1], learned=learned)
         return student
     rows, columns = block if shape == "block" else (1, 1)
-    linears = [one for layer in layers for one in layer.modules() if isinstance(one, nn.Linear) and one.weight.numel()]
+    linears = [
+        module for layer in layers for module in layer.modules() if isinstance(module, nn.Linear) and module.weight.numel()
+    ]
     raise_together(
         [
             f"block {rows} x {columns} does not divide {names[linear]}, which is {linear.out_features} x "
@@ -122,13 +124,13 @@ def _share(layer: Any, count: int, kind: str, readers: Sequence[str], writer: st
 
 def masked_linears(model: nn.Module) -> dict[Mask, list[tuple[Any, Masked]]]:
     """Each mask with the Linears that it covers, in the order of the modules."""
-    found: dict[Mask, list[tuple[Any, Masked]]] = {}
+    linears: dict[Mask, list[tuple[Any, Masked]]] = {}
     for module in model.modules():
         if isinstance(module, nn.Linear) and parametrize.is_parametrized(module, "weight"):
             linear: Any = module
             masked = linear.parametrizations.weight[0]
-            found.setdefault(masked.mask, []).append((linear, masked))
-    return found
+            linears.setdefault(masked.mask, []).append((linear, masked))
+    return linears
 
 
 @torch.no_grad()

@@ -90,20 +90,20 @@ def snapshots(
     Returns:
         For each count what is left.
     """
-    told, mean = weight.detach().double(), inputs.mean
+    original, mean = weight.detach().double(), inputs.mean
     products = inputs.centred()
-    answered = float(((told @ products) * told).sum())
-    found = {}
-    for keep, left, error in _rising_losses(told, products, min(counts), set(counts), size, damping):
+    answered = float(((original @ products) * original).sum())
+    by_count = {}
+    for keep, left, error in _rising_losses(original, products, min(counts), set(counts), size, damping):
         columns = _columns(keep, size)
-        whole = torch.zeros_like(told)
+        whole = torch.zeros_like(original)
         whole[:, columns] = left
-        moved = bias.detach().double() + (told - whole) @ mean
+        moved = bias.detach().double() + (original - whole) @ mean
         share = min(1.0, max(0.0, error / answered)) if answered > 0 else 0.0
-        found[len(keep)] = Snapshot(
+        by_count[len(keep)] = Snapshot(
             tuple(keep.tolist()), left.to(weight.dtype), moved.to(bias.dtype), share if len(keep) else 1.0
         )
-    return found
+    return by_count
 
 
 def _rising_losses(
@@ -119,7 +119,7 @@ def _rising_losses(
     dead = products.diagonal() <= 1e-12 * products.diagonal().max().clamp(min=1e-300)
     weight, inverse = weight.masked_fill(dead, 0.0), _inverse(products, dead, damping)
     while len(alive) > max(least, 1):
-        stop = max((one for one in stops if one < len(alive)), default=least)
+        stop = max((fewer for fewer in stops if fewer < len(alive)), default=least)
         count = len(alive) - max(stop, 1)
         if size == 1:
             weight, inverse, left, loss = _without_columns(weight, inverse, min(count, FLUSH))

@@ -92,9 +92,9 @@ def fitted_scales(
     heads, neurons = open_gates(student)
     batches = [on_device(encoded.batch(indices), device) for indices in sorted_batches(encoded.lengths, BATCH_SIZE)]
     with first_token_only(student), first_token_only(teacher):
-        own, told = _begun(student, batches), _begun(teacher, batches)
+        own, reference = _begun(student, batches), _begun(teacher, batches)
         for index, layer in enumerate(own.layers):
-            wanted = _told(told, index, [reader for _, reader in family.sums])
+            wanted = _inputs_of_teacher(reference, index, [reader for _, reader in family.sums])
             sizes = (head_size(layer), 1)
             for gates, (linear, reader), size in zip((heads, neurons), family.sums, sizes, strict=True):
                 if (gates is heads and not index) or not len(gates[index]):
@@ -136,15 +136,15 @@ def _begun(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) -
     return stream
 
 
-def _told(told: _Stream, index: int, readers: Sequence[str]) -> dict[str, list[torch.Tensor]]:
+def _inputs_of_teacher(reference: _Stream, index: int, readers: Sequence[str]) -> dict[str, list[torch.Tensor]]:
     """What these modules of the teacher's layer read of each batch, (tokens, width); its states go on to the next layer."""
-    found: dict[str, list[torch.Tensor]] = {reader: [] for reader in readers}
-    for number in range(len(told.states)):
-        with _inputs(told.layers[index], readers) as seen:
-            told.states[number] = told.through(index, number)
+    inputs: dict[str, list[torch.Tensor]] = {reader: [] for reader in readers}
+    for number in range(len(reference.states)):
+        with _inputs(reference.layers[index], readers) as seen:
+            reference.states[number] = reference.through(index, number)
         for reader in readers:
-            found[reader].append(told.tokens(seen[reader], number))
-    return found
+            inputs[reader].append(reference.tokens(seen[reader], number))
+    return inputs
 
 
 def _fitted(own: _Stream, index: int, linear: str, reader: str, wanted: Sequence[torch.Tensor], size: int) -> torch.Tensor:
@@ -173,15 +173,15 @@ def _fitted(own: _Stream, index: int, linear: str, reader: str, wanted: Sequence
 @contextlib.contextmanager
 def _inputs(layer: Any, names: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
     """Collect what these modules of a layer read in the pass inside, gates multiplied in; by no name its answer."""
-    found: dict[str, torch.Tensor] = {}
+    collected: dict[str, torch.Tensor] = {}
     with contextlib.ExitStack() as stack:
         for name in names:
             if not name:
-                stack.callback(layer.register_forward_hook(lambda _, __, answer: found.update({"": answer})).remove)
+                stack.callback(layer.register_forward_hook(lambda _, __, answer: collected.update({"": answer})).remove)
                 continue
 
             def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
-                found[name] = inputs[0]
+                collected[name] = inputs[0]
 
             stack.callback(layer.get_submodule(name).register_forward_pre_hook(keep).remove)
-        yield found
+        yield collected

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from compress.models.attention.kernel import attention_kernel
 from compress.models.empty import EmptyLinear
 from compress.models.families import family_of
+from compress.models.heads import logits_of
 from compress.models.layout import encoder_layers
 from compress.models.principal import Batches, fit_norms, observe, regression
 from compress.models.students import pooler_of
@@ -49,7 +50,7 @@ def coupled_places(model: PreTrainedModel) -> tuple[list[Place], list[Place]]:
     graph = torch_pruning.DependencyGraph()
     words = torch.full((1, 4), model.config.pad_token_id or 0, device=model.device)
     with attention_kernel(model, "eager"), torch.enable_grad():  # the graph is traced backwards through autograd
-        graph.build_dependency(model, {"input_ids": words}, output_transform=lambda output: output.logits, verbose=False)
+        graph.build_dependency(model, {"input_ids": words}, output_transform=logits_of, verbose=False)
     roots = (
         (_last_norm(model), torch_pruning.prune_layernorm_out_channels),
         (pooler_of(model), torch_pruning.prune_linear_out_channels),
@@ -58,8 +59,10 @@ def coupled_places(model: PreTrainedModel) -> tuple[list[Place], list[Place]]:
         [Place(dep.target.module, *CUTS[dep.handler]) for dep, _ in graph.get_pruning_group(*root, [0]) if dep.handler in CUTS]
         for root in roots
     )
-    silent = [one for one in model.modules() if isinstance(one, EmptyLinear) and not one.out_features]  # nothing to trace
-    return [*stream, *(Place(one, *CUTS[torch_pruning.prune_linear_in_channels]) for one in silent)], pooled
+    silent = [
+        module for module in model.modules() if isinstance(module, EmptyLinear) and not module.out_features
+    ]  # nothing to trace
+    return [*stream, *(Place(module, *CUTS[torch_pruning.prune_linear_in_channels]) for module in silent)], pooled
 
 
 def channel_sums(places: Sequence[Place], value: Callable[[nn.Parameter], torch.Tensor]) -> torch.Tensor:

@@ -35,17 +35,17 @@ class Parts:
     @property
     def losses(self) -> Losses:
         """What each size loses."""
-        return Losses(*({count: one.error for count, one in sizes.items()} for sizes in (self.heads, self.neurons)))
+        return Losses(*({count: snapshot.error for count, snapshot in sizes.items()} for sizes in (self.heads, self.neurons)))
 
 
 def neuron_counts(neurons: int) -> list[int]:
     """The numbers of neurons that a feed-forward part may keep: all, ever a tenth fewer, and none."""
     step = LANES if neurons >= MANY else 1
-    found, wanted = [neurons], neurons * FEWER
+    counts, wanted = [neurons], neurons * FEWER
     while neurons and wanted >= max(1.0, neurons * LEAST):
-        found.append(max(step, round(wanted / step) * step))
+        counts.append(max(step, round(wanted / step) * step))
         wanted *= FEWER
-    return sorted({*found, 0})
+    return sorted({*counts, 0})
 
 
 def parts_of(model: PreTrainedModel, batches: Batches, progress: Progress) -> list[Parts]:
@@ -59,14 +59,14 @@ def parts_of(model: PreTrainedModel, batches: Batches, progress: Progress) -> li
         batches: What it reads; padding is left out.
         progress: Told after each layer.
     """
-    seen, found = _inputs(model, batches), []
+    seen, parts = _inputs(model, batches), []
     layers = encoder_layers(model)
     for index, layer in enumerate(layers):
         progress("prune", index, len(layers))
         family = family_of_layer(layer)
         heads, size = head_count(layer), head_size(layer)
         own = seen[index]
-        found.append(
+        parts.append(
             Parts(
                 _sizes(layer.get_submodule(family.context), own[0], range(heads + 1), size),
                 _sizes(layer.get_submodule(family.feed_forward[1]), own[1], neuron_counts(neuron_count(layer)), 1),
@@ -74,7 +74,7 @@ def parts_of(model: PreTrainedModel, batches: Batches, progress: Progress) -> li
         )
         seen[index] = (Inputs(0), Inputs(0))  # the sums of wide layers are large
     progress("prune", len(layers), len(layers))
-    return found
+    return parts
 
 
 def _sizes(linear: nn.Module, inputs: Inputs, counts: Sequence[int], size: int) -> dict[int, Snapshot]:
@@ -106,16 +106,16 @@ def inputs_of(
         linears: Which.
         first_counts: Those of them for which first tokens count as much as all the others together.
     """
-    found = [Inputs(linear.in_features) for linear in linears]
+    collectors = [Inputs(linear.in_features) for linear in linears]
     kept: dict[str, torch.Tensor] = {}
     with contextlib.ExitStack() as stack, torch.inference_mode():
-        for linear, inputs in zip(linears, found, strict=True):
-            hook = _taking(inputs, kept, first_counts=any(linear is one for one in first_counts))
+        for linear, inputs in zip(linears, collectors, strict=True):
+            hook = _taking(inputs, kept, first_counts=any(linear is other for other in first_counts))
             stack.callback(linear.register_forward_pre_hook(hook).remove)
         for batch in batches:
             kept["mask"] = batch["attention_mask"].bool()
             model(**batch)
-    return found
+    return collectors
 
 
 def _taking(
@@ -153,8 +153,8 @@ def stitched(model: PreTrainedModel, parts: Sequence[Parts], structure: Sequence
     student = keep_neurons(student, [neurons.keep for _, neurons in chosen])
     for layer, snapshot_pair in zip(encoder_layers(student), chosen, strict=True):
         family = family_of_layer(layer)
-        for path, one in zip((family.context, family.feed_forward[1]), snapshot_pair, strict=True):
+        for path, snapshot in zip((family.context, family.feed_forward[1]), snapshot_pair, strict=True):
             linear = layer.get_submodule(path)
-            linear.weight.copy_(one.weight)  # type: ignore[operator]
-            linear.bias.copy_(one.bias)  # type: ignore[operator]
+            linear.weight.copy_(snapshot.weight)  # type: ignore[operator]
+            linear.bias.copy_(snapshot.bias)  # type: ignore[operator]
     return student.eval()

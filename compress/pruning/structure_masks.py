@@ -60,15 +60,15 @@ def _costs_of(layer: Any, model: PreTrainedModel) -> LayerCosts:
     readers = [layer.get_submodule(path) for path in family.projections]
     context, behind = (layer.get_submodule(path) for path in (family.context, family.feed_forward[1]))
     before = [layer.get_submodule(path) for path in family.neurons]
-    head = Cost(size * (sum(one.in_features for one in readers) + context.out_features), size * _biased(readers))
-    neuron = Cost(sum(one.in_features for one in before) + behind.out_features, _biased(before))
+    head = Cost(size * (sum(linear.in_features for linear in readers) + context.out_features), size * _biased(readers))
+    neuron = Cost(sum(linear.in_features for linear in before) + behind.out_features, _biased(before))
     heads, neurons = head_count(layer), neuron_count(layer)
     rest = parameter_count(layer) - heads * (head.weights + head.biases) - neurons * (neuron.weights + neuron.biases)
     return LayerCosts(heads, neurons, head, neuron, Cost(rest))
 
 
 def _biased(linears: Sequence[Any]) -> int:
-    return sum(one.bias is not None for one in linears)
+    return sum(linear.bias is not None for linear in linears)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class StructureMasks(nn.Module):
         super().__init__()
         self.costs = layer_costs(model)
         self.multiple_of = multiple_of
-        heads, neurons = sum(one.heads for one in self.costs), sum(one.neurons for one in self.costs)
+        heads, neurons = sum(layer.heads for layer in self.costs), sum(layer.neurons for layer in self.costs)
         self.attention = nn.Parameter(torch.full((len(self.costs),), HIGHEST))
         self.heads = nn.Parameter(torch.full((heads,), HIGHEST))
         self.feed_forward = nn.Parameter(torch.full((len(self.costs),), HIGHEST))
@@ -130,11 +130,11 @@ class StructureMasks(nn.Module):
 
     def _gates(self, few: Drawing, many: Drawing, wide: Drawing) -> Gates:
         attention, feed_forward = few(self.attention), few(self.feed_forward)
-        heads = self.heads.split_with_sizes([one.heads for one in self.costs])
-        neurons = self.neurons.split_with_sizes([one.neurons for one in self.costs])
+        heads = self.heads.split_with_sizes([layer.heads for layer in self.costs])
+        neurons = self.neurons.split_with_sizes([layer.neurons for layer in self.costs])
         return Gates(
-            [whole * few(one) for whole, one in zip(attention, heads, strict=True)],
-            [whole * many(one) for whole, one in zip(feed_forward, neurons, strict=True)],
+            [whole * few(part) for whole, part in zip(attention, heads, strict=True)],
+            [whole * many(part) for whole, part in zip(feed_forward, neurons, strict=True)],
             None if self.width is None else wide(self.width),
         )
 
@@ -157,28 +157,28 @@ class StructureMasks(nn.Module):
     def expected_sparsity(self) -> torch.Tensor:
         """The fraction of the encoder's parameters that draws leave out on average: CoFi's formula, biases counted too."""
         share = 1.0 if self.width is None else open_probability(self.width).mean()
-        heads = open_probability(self.heads).split_with_sizes([one.heads for one in self.costs])
-        neurons = open_probability(self.neurons).split_with_sizes([one.neurons for one in self.costs])
+        heads = open_probability(self.heads).split_with_sizes([layer.heads for layer in self.costs])
+        neurons = open_probability(self.neurons).split_with_sizes([layer.neurons for layer in self.costs])
         attention, feed_forward = open_probability(self.attention), open_probability(self.feed_forward)
         return self._left_out(
             share,
-            [whole * one.sum() for whole, one in zip(attention, heads, strict=True)],
-            [whole * one.sum() for whole, one in zip(feed_forward, neurons, strict=True)],
+            [whole * part.sum() for whole, part in zip(attention, heads, strict=True)],
+            [whole * part.sum() for whole, part in zip(feed_forward, neurons, strict=True)],
         )
 
     def _sparsity(self, gates: Gates) -> float:
         """The fraction of the encoder's parameters that is gone where gates are 0."""
         share = 1.0 if gates.width is None else (gates.width > 0).float().mean()
         return self._left_out(
-            share, [(one > 0).sum() for one in gates.heads], [(one > 0).sum() for one in gates.neurons]
+            share, [(layer > 0).sum() for layer in gates.heads], [(layer > 0).sum() for layer in gates.neurons]
         ).item()
 
     def _left_out(self, share: torch.Tensor | float, heads: list[torch.Tensor], neurons: list[torch.Tensor]) -> torch.Tensor:
         """The fraction that is gone where this share of the width and so many heads and neurons of each layer are left."""
         left = torch.zeros((), device=self.heads.device)
-        for index, one in enumerate(self.costs):
-            left = left + heads[index] * one.head.within(share) + neurons[index] * one.neuron.within(share)
-            left = left + one.rest.within(share)
+        for index, layer in enumerate(self.costs):
+            left = left + heads[index] * layer.head.within(share) + neurons[index] * layer.neuron.within(share)
+            left = left + layer.rest.within(share)
         return 1 - left / encoder_parameters(self.costs)
 
     def penalty(self) -> torch.Tensor:
@@ -197,5 +197,5 @@ class StructureMasks(nn.Module):
 
 def encoder_parameters(costs: list[LayerCosts]) -> int:
     """The parameters of all distinct layers together."""
-    parts = [part for one in costs for part in ((one.heads, one.head), (one.neurons, one.neuron), (1, one.rest))]
+    parts = [part for layer in costs for part in ((layer.heads, layer.head), (layer.neurons, layer.neuron), (1, layer.rest))]
     return sum(count * (cost.weights + cost.biases) for count, cost in parts)

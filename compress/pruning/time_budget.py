@@ -56,7 +56,7 @@ class Budget:
         spent = times.room_ms(budget_ms) / BUCKETS
         if budget_ms < fastest_ms(times) or spent <= 0:
             raise InputError(f"{budget_ms:.3g} ms is less than {fastest_ms(times):.3g} ms; ask for more.")
-        self.shapes = [one.shapes for one in losses]
+        self.shapes = [layer.shapes for layer in losses]
         self.middle = [
             _buckets([0.0 if shape == DROPPED else times.layer_ms(shape) for shape in shapes], spent) for shapes in self.shapes
         ]
@@ -68,8 +68,8 @@ class Budget:
     def best(self, weights: np.ndarray) -> list[LayerShape]:
         """The shape of each layer, where a layer's losses in attention and feed-forward part count `weights`, (layers, 2)."""
         losses = [
-            np.array([weight[0] * one.heads[heads] + weight[1] * one.neurons[neurons] for heads, neurons in shapes])
-            for one, shapes, weight in zip(self.losses, self.shapes, weights, strict=True)
+            np.array([weight[0] * table.heads[heads] + weight[1] * table.neurons[neurons] for heads, neurons in shapes])
+            for table, shapes, weight in zip(self.losses, self.shapes, weights, strict=True)
         ]
         dropped = [
             loss[shapes.index(DROPPED)] if DROPPED in shapes else np.inf
@@ -92,9 +92,9 @@ class Budget:
         structure[end] = self.shapes[end][shape]
         left = BUCKETS - int(self.last[end][shape])
         for layer in range(end - 1, -1, -1):
-            one = int(chosen[layer][left])
-            structure[layer] = self.shapes[layer][one]
-            left -= int(self.middle[layer][one])
+            index = int(chosen[layer][left])
+            structure[layer] = self.shapes[layer][index]
+            left -= int(self.middle[layer][index])
         return structure
 
 
@@ -106,5 +106,5 @@ def _buckets(times_ms: Sequence[float], bucket_ms: float) -> np.ndarray:
 def _spend(so_far: np.ndarray, times: np.ndarray, loss: np.ndarray, costs: np.ndarray) -> np.ndarray:
     """The loss of each shape within each time, (shapes, times)."""
     left = times[None, :] - costs[:, None]
-    found: np.ndarray = np.where(left >= 0, so_far[np.maximum(left, 0)], np.inf) + loss[:, None]
-    return found
+    totals: np.ndarray = np.where(left >= 0, so_far[np.maximum(left, 0)], np.inf) + loss[:, None]
+    return totals

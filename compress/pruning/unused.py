@@ -56,8 +56,8 @@ def _used(readers: Sequence[Any], writer: Any, size: int, constant: torch.Tensor
     """
     if not readers[0].weight.numel():
         return torch.zeros(0, dtype=torch.bool)
-    silent = torch.stack([~one.weight.any(1).view(-1, size).any(1) for one in readers])
-    zero = torch.stack([~_bias_of(one).view(-1, size).any(1) for one in readers])
+    silent = torch.stack([~reader.weight.any(1).view(-1, size).any(1) for reader in readers])
+    zero = torch.stack([~_bias_of(reader).view(-1, size).any(1) for reader in readers])
     is_fixed = silent.all(0) | (silent & zero)[1:].any(0)
     columns = is_fixed.repeat_interleave(size)
     if writer.bias is not None:

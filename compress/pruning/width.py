@@ -106,7 +106,7 @@ def keep_width(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
     """
     refuse_width(model)
     width = model.config.hidden_size
-    if not keep or any(later <= earlier for earlier, later in pairwise(keep)) or not all(0 <= one < width for one in keep):
+    if not keep or any(later <= earlier for earlier, later in pairwise(keep)) or not all(0 <= index < width for index in keep):
         raise InputError(f"the dimensions {list(keep)} must rise within 0 to {width - 1}; name at least one, and each once.")
     student = copy_of(model)
     stream, pooled = coupled_places(student)

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.models.first_token import first_token_only
+from compress.models.heads import logits_of
 from compress.models.layout import same_input
 from compress.models.quantizers import QuantizedLinear, lend_ranges, quantized_linears, quantizers_off, with_quantizers
 from compress.quantization.histogram import Calibration, Histogram, Percentile
@@ -180,8 +181,8 @@ def _correct_biases(model: PreTrainedModel, batches: Sequence[dict[str, torch.Te
         if linear.bias is None or not seen[name]:
             continue
         plain, rounded = sums[name] / seen[name]
-        told = functional.linear(plain, linear.smoothed_weight())
-        lost.setdefault(linear.bias, []).append(told - functional.linear(rounded, linear.rounded_weight()))
+        expected = functional.linear(plain, linear.smoothed_weight())
+        lost.setdefault(linear.bias, []).append(expected - functional.linear(rounded, linear.rounded_weight()))
     for bias, errors in lost.items():
         bias.add_(torch.stack(errors).mean(0))
 
@@ -190,5 +191,5 @@ def answers(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) 
     """The model's answers to the batches, (rows, outputs)."""
     with torch.inference_mode(), first_token_only(model):
         return np.concatenate(
-            [rows_of(model(**batch).logits.float().numpy(), batch["attention_mask"].numpy()) for batch in batches]
+            [rows_of(logits_of(model(**batch)).float().numpy(), batch["attention_mask"].numpy()) for batch in batches]
         )

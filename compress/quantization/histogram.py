@@ -108,27 +108,31 @@ class Histogram:
         last = int(np.flatnonzero(sizes)[-1]) + 1 if sizes.any() else 1
         best, best_bins = math.inf, last
         for bins in (*range(STEPS + 1, last, max(1, (last - STEPS) // CANDIDATES)), last):
-            told = sizes[:bins].copy()
-            told[-1] += sizes[bins:].sum()
+            reference = sizes[:bins].copy()
+            reference[-1] += sizes[bins:].sum()
             places = np.arange(bins) * (STEPS + 1) // bins  # which of the 128 steps a bin falls on
-            filled = told > 0
+            filled = reference > 0
             totals = np.bincount(places, sizes[:bins], STEPS + 1)
             if not totals.any():
                 continue
             shared = totals[places] / np.maximum(np.bincount(places, filled, STEPS + 1)[places], 1)
-            found = divergence(told, np.maximum(shared, ALMOST_NONE) * filled)  # all cut values may fall on an empty bin
-            if found < best:
-                best, best_bins = found, bins
+            distance = divergence(
+                reference, np.maximum(shared, ALMOST_NONE) * filled
+            )  # all cut values may fall on an empty bin
+            if distance < best:
+                best, best_bins = distance, bins
         kept = np.flatnonzero(sizes[:best_bins])  # nothing is lost where a range ends with the last bin that holds values
         return (int(kept[-1]) + 1 if len(kept) else best_bins) / HALF * self.limit
 
 
-def divergence(told: np.ndarray, found: np.ndarray) -> float:
-    """The Kullback-Leibler divergence of `found` from `told`, both counts; infinite where `found` misses what `told` has."""
-    if not told.sum() or not found.sum():
+def divergence(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """The Kullback-Leibler divergence of `estimate` from `reference`, both counts; infinite where `estimate` misses what
+    `reference` has.
+    """
+    if not reference.sum() or not estimate.sum():
         return math.inf
-    told, found = told / told.sum(), found / found.sum()
-    seen = told > 0
-    if (found[seen] == 0).any():
+    reference, estimate = reference / reference.sum(), estimate / estimate.sum()
+    seen = reference > 0
+    if (estimate[seen] == 0).any():
         return math.inf
-    return float((told[seen] * np.log(told[seen] / found[seen])).sum())
+    return float((reference[seen] * np.log(reference[seen] / estimate[seen])).sum())

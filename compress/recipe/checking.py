@@ -84,17 +84,17 @@ def check_structure(document: Document, default_name: str, path: Path | None) ->
 
 def _check_runtimes(exports: Sequence[Export], device: str, mistakes: Mistakes) -> None:
     """Note a target whose runtime is not known here, and the first that does not run on the benchmark's device."""
-    for one in exports:
+    for export in exports:
         try:
-            module_of(targets.runtime_of(one.target))
+            module_of(targets.runtime_of(export.target))
         except InputError as err:
-            mistakes.add(("export", one.index, one.target), str(err).rstrip("."))
+            mistakes.add(("export", export.index, export.target), str(err).rstrip("."))
             continue
         if device == "cpu":  # so that no runtime's module is imported where it need not be
             continue
-        runtime = load_runtime(targets.runtime_of(one.target))
+        runtime = load_runtime(targets.runtime_of(export.target))
         if not runtime.runs_on(device) and ("benchmark", "device") not in mistakes.closed:
-            said = f"{shown(device)} is not allowed: {one.target} runs on {runtime.places}; use cpu, or other targets"
+            said = f"{shown(device)} is not allowed: {export.target} runs on {runtime.places}; use cpu, or other targets"
             mistakes.add(("benchmark", "device"), said)
             mistakes.closed.add(("benchmark", "device"))
 
@@ -110,13 +110,13 @@ def check_signatures(plan: Plan, mistakes: Mistakes) -> Plan:
         arguments = _checked(methods.METHODS, step.method, step.arguments, path, mistakes)
         steps.append(replace(step, arguments=arguments))
     exports: list[Export] = []
-    for one in plan.exports:
-        path = ("export", one.index, one.target)
-        before = len(mistakes.found)
-        options = _checked(targets.TARGETS, one.target, one.options, path, mistakes)
-        if len(mistakes.found) == before:
-            _check_unread(plan, one.target, options, path, mistakes)
-        exports.append(replace(one, options=options))
+    for export in plan.exports:
+        path = ("export", export.index, export.target)
+        before = len(mistakes.entries)
+        options = _checked(targets.TARGETS, export.target, export.options, path, mistakes)
+        if len(mistakes.entries) == before:
+            _check_unread(plan, export.target, options, path, mistakes)
+        exports.append(replace(export, options=options))
     return replace(plan, steps=tuple(steps), exports=tuple(exports))
 
 
@@ -134,9 +134,9 @@ def _checked(table: Table, entry: str, arguments: dict[str, Any], path: KeyPath,
     except ImportError as err:
         mistakes.add(path, f"cannot be loaded: {err}; install what is missing, or leave it out of the recipe")
         return arguments
-    before = len(mistakes.found)
+    before = len(mistakes.entries)
     checked = check_arguments(function, arguments, path, mistakes)
-    if len(mistakes.found) == before:
+    if len(mistakes.entries) == before:
         for problem in wrong_together(function, checked):
             mistakes.add(path, problem.rstrip("."))
     return checked
@@ -243,9 +243,9 @@ def _section(described: type, given: Any, key: str, mistakes: Mistakes, hints: d
         names = ", ".join(field.name for field in fields(described))
         mistakes.add((key,), f"{shown(given)} is no mapping; write {key}: {{key: value}}; allowed: {names}")
         return {}
-    before = len(mistakes.found)
+    before = len(mistakes.entries)
     checked = check_arguments(described, given, (key,), mistakes, hints=hints)
-    return checked if len(mistakes.found) == before else {}
+    return checked if len(mistakes.entries) == before else {}
 
 
 def _benchmark(given: Any, names: StepNames, mistakes: Mistakes) -> Benchmark:

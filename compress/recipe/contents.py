@@ -49,19 +49,19 @@ def docstring(module: str, name: str) -> str:
 
 def parameter_texts(text: str, names: list[str]) -> dict[str, str]:
     """Return what a docstring says about each parameter: `name: text`, continued on indented lines."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     current, indent = "", 0
     for line in text.splitlines():
         start = re.match(r"(\s*)`{0,2}(\w+)`{0,2}:\s+(.*)", line)
         depth = len(line) - len(line.lstrip())
         if start and start[2] in names:
             current, indent = start[2], depth
-            found[current] = start[3].strip()
+            texts[current] = start[3].strip()
         elif current and line.strip() and depth > indent:
-            found[current] += f" {line.strip()}"
+            texts[current] += f" {line.strip()}"
         else:
             current = ""
-    return found
+    return texts
 
 
 def meanings(function: Callable[..., Any], text: str, names: list[str]) -> dict[str, str]:
@@ -78,13 +78,13 @@ def _entry(name: str, module: str) -> Entry:
 
 def _source(text: str) -> str:
     """Return the paragraph after `Source:`, up to a blank line or the next label."""
-    found: list[str] = []
+    lines: list[str] = []
     for line in text.splitlines():
         label = _LABEL.match(line.strip())
         if label and label[1] == "Source":
-            found = [line.strip()[label.end() :]]
-        elif found and (label or not line.strip()):
+            lines = [line.strip()[label.end() :]]
+        elif lines and (label or not line.strip()):
             break
-        elif found:
-            found.append(line.strip())
-    return " ".join(found).strip()
+        elif lines:
+            lines.append(line.strip())
+    return " ".join(lines).strip()

@@ -36,13 +36,13 @@ class Mistakes:
 
     source: str
     places: dict[KeyPath, Place] = field(default_factory=dict)
-    found: list[tuple[bool, int, str]] = field(default_factory=list)
+    entries: list[tuple[bool, int, str]] = field(default_factory=list)
     closed: set[KeyPath] = field(default_factory=set)
     said: set[KeyPath] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         """Say whether there is any."""
-        return bool(self.found)
+        return bool(self.entries)
 
     def place(self, path: KeyPath) -> Place:
         """Return where the value at `path`, or the nearest parent of it, was written."""
@@ -61,8 +61,8 @@ class Mistakes:
         text = f"{where}: {named}"
         entry = (place.override is not None, place.line, text)
         self.said.add(path)
-        if entry not in self.found:
-            self.found.append(entry)
+        if entry not in self.entries:
+            self.entries.append(entry)
 
     def close_said(self) -> None:
         """Let nothing more be said about an argument of a step or an export about which something was said."""
@@ -70,7 +70,7 @@ class Mistakes:
 
     def raise_any(self) -> None:
         """Raise one InputError with every mistake, by line, overrides last; return when there is none."""
-        raise_together([text for *_, text in sorted(self.found, key=lambda entry: entry[:2])])
+        raise_together([text for *_, text in sorted(self.entries, key=lambda entry: entry[:2])])
 
 
 def label(path: KeyPath) -> str:

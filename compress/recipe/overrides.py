@@ -32,7 +32,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
             document.mistakes.add((), f"the value cannot be read: {said}; put it in quotes", place)
             continue
         if parsed.mistakes:
-            for *_, text in parsed.mistakes.found:
+            for *_, text in parsed.mistakes.entries:
                 document.mistakes.add((), text.partition(": ")[2], place)
             continue
         _set(document, parts, parsed.data, place)
@@ -45,10 +45,10 @@ def _set(document: Document, parts: Sequence[str], value: Any, place: Place) -> 
     if not isinstance(document.data, dict):
         return
     if parts[0] in ("steps", "export") and len(parts) > 1:
-        found = _item(document.data, parts, mistakes, place)
-        if found is None:
+        item_path = _item(document.data, parts, mistakes, place)
+        if item_path is None:
             return
-        path = found
+        path = item_path
     else:
         path = tuple(parts)
     target, inner = _descend(document.data, path[:-1], place, mistakes)
@@ -104,20 +104,20 @@ def _item(data: dict[str, Any], parts: Sequence[str], mistakes: Mistakes, place:
         return None
     keys = [_key(item) for item in items]
     names = [item.get("as") if isinstance(item, dict) else None for item in items]
-    found = [index for index, name in enumerate(names) if name == wanted]
-    found = found or [index for index, key in enumerate(keys) if key == wanted]
-    if not found and wanted.isdecimal() and int(wanted) < len(items):
-        found = [int(wanted)]
+    indices = [index for index, name in enumerate(names) if name == wanted]
+    indices = indices or [index for index, key in enumerate(keys) if key == wanted]
+    if not indices and wanted.isdecimal() and int(wanted) < len(items):
+        indices = [int(wanted)]
     what = "step" if section == "steps" else "export"
-    if len(found) > 1:
-        said = f"'{cut(wanted)}' is more than one {what}; use its number: {', '.join(map(str, found))}"
+    if len(indices) > 1:
+        said = f"'{cut(wanted)}' is more than one {what}; use its number: {', '.join(map(str, indices))}"
         mistakes.add((section,), said, place)
         return None
-    if not found:
+    if not indices:
         known = [str(name or key) for name, key in zip(names, keys, strict=True) if name or key]
         mistakes.add((section,), f"'{cut(wanted)}' is an {unknown(what, wanted, known)}", place)
         return None
-    index = found[0]
+    index = indices[0]
     key = keys[index]
     whole = not rest and wanted == str(index)
     if key is None or whole or rest == ("as",) or rest[:1] == (key,):

@@ -13,6 +13,7 @@ INPUT_MODEL = "model"
 """How a recipe names the model that it starts from: `teacher: model`, `baseline: model`."""
 
 Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
@@ -76,14 +77,16 @@ class Gates:
     max_p95_ms: 95th percentile of the latency, in milliseconds.
     max_size_bytes: bytes of the deployed model file.
     min_accuracy: the accuracy itself, as a fraction; 0.9 means 90 %.
+    min_recall: for labels or types of entities, by name, how much of what is there has to be found; {EMAIL: 0.98} means 98 %.
     allow_slower: let an int8 file pass that is slower on this machine than float32.
     """
 
-    max_drop: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_drop: Fraction | None = None
     min_speedup: Annotated[float, Field(gt=0)] | None = None
     max_p95_ms: Annotated[float, Field(gt=0)] | None = None
     max_size_bytes: Annotated[int, Field(ge=1)] | None = None
-    min_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_accuracy: Fraction | None = None
+    min_recall: Annotated[dict[str, Fraction], Field(min_length=1)] | None = None
     allow_slower: bool = False
 
 

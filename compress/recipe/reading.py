@@ -71,11 +71,11 @@ def _bytes(path: Path) -> bytes:
 def _instead(path: Path) -> str:
     if not path.parent.is_dir():
         return f"there is no folder {path.parent} either; check the path from here ({Path.cwd()})"
-    found = _recipes(path.parent)
-    close = difflib.get_close_matches(path.name, found, n=3, cutoff=0.4)
+    recipes = _recipes(path.parent)
+    close = difflib.get_close_matches(path.name, recipes, n=3, cutoff=0.4)
     if close:
         return f"did you mean {' or '.join(str(path.parent / name) for name in close)}?"
-    return f"recipes in {path.parent}: {', '.join(found[:5]) or 'none'}"
+    return f"recipes in {path.parent}: {', '.join(recipes[:5]) or 'none'}"
 
 
 def _recipes(folder: Path) -> list[str]:

@@ -57,17 +57,17 @@ def recipe_parameters(function: Callable[..., Any]) -> dict[str, inspect.Paramet
     Left out are the first positional parameter (the model), `*args`, `**kwargs` and what the pipeline
     supplies; their annotations are not evaluated. Knobs are parameters like others. Models are given as the names of steps.
     """
-    found = list(signature_of(function).parameters.values())
-    if found and found[0].kind is not inspect.Parameter.KEYWORD_ONLY and not inspect.isclass(function):
-        found = found[1:]
+    parameters = list(signature_of(function).parameters.values())
+    if parameters and parameters[0].kind is not inspect.Parameter.KEYWORD_ONLY and not inspect.isclass(function):
+        parameters = parameters[1:]
     skipped = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    kept = [one for one in found if one.kind not in skipped and one.name not in SUPPLIED]
-    return {one.name: one.replace(annotation=_annotation(function, one)) for one in kept}
+    kept = [parameter for parameter in parameters if parameter.kind not in skipped and parameter.name not in SUPPLIED]
+    return {parameter.name: parameter.replace(annotation=_annotation(function, parameter)) for parameter in kept}
 
 
 def takes_any_key(function: Callable[..., Any]) -> bool:
     """Say whether a function has `**kwargs` that are no knobs, so that its signature cannot tell which keys are wrong."""
-    return any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature_of(function).parameters.values())
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in signature_of(function).parameters.values())
 
 
 def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
@@ -160,7 +160,7 @@ def _note(
 def _is_echo(places: Sequence[KeyPath], index: int) -> bool:
     """Say whether another error tells more: a union has one per branch, a bad item shortens its list."""
     own = places[index]
-    return bool(own) and (own in places[:index] or any(len(one) > len(own) and one[: len(own)] == own for one in places))
+    return bool(own) and (own in places[:index] or any(len(place) > len(own) and place[: len(own)] == own for place in places))
 
 
 def _where(location: tuple[int | str, ...], given: Mapping[str, Any]) -> tuple[KeyPath, Any]:

@@ -31,10 +31,10 @@ def sliced(module: str, function: str, skips: Callable[[str], bool]) -> Callable
         None where the source does not tell: the function is no plain `def`, or is not there.
     """
     tree = tree_of(module)
-    found = [node for node in tree.body if getattr(node, "name", None) == function] if tree else []
-    if len(found) != 1 or not isinstance(found[0], ast.FunctionDef):
+    matches = [node for node in tree.body if getattr(node, "name", None) == function] if tree else []
+    if len(matches) != 1 or not isinstance(matches[0], ast.FunctionDef):
         return None
-    node = found[0]
+    node = matches[0]
     body: list[ast.stmt] = [ast.Expr(ast.Constant(ast.get_docstring(node, clean=False) or ""))]
     parts = {name: getattr(node, name) for name in node._fields} | {"body": body}
     bare = ast.fix_missing_locations(ast.copy_location(ast.FunctionDef(**parts), node))
@@ -48,9 +48,9 @@ def sliced(module: str, function: str, skips: Callable[[str], bool]) -> Callable
 def _annotations(arguments: ast.arguments, skips: Callable[[str], bool]) -> Iterator[ast.AST]:
     positional = [*arguments.posonlyargs, *arguments.args][1:]
     knobs = [arguments.kwarg] if arguments.kwarg else []
-    for one in [*positional, *arguments.kwonlyargs, *knobs]:
-        if one.annotation is not None and not skips(one.arg):
-            yield one.annotation
+    for argument in [*positional, *arguments.kwonlyargs, *knobs]:
+        if argument.annotation is not None and not skips(argument.arg):
+            yield argument.annotation
 
 
 def _evaluated(node: ast.AST) -> Iterator[ast.AST]:
@@ -60,14 +60,19 @@ def _evaluated(node: ast.AST) -> Iterator[ast.AST]:
         return
     yield from node.decorator_list
     yield from node.args.defaults
-    yield from (one for one in node.args.kw_defaults if one is not None)
+    yield from (default for default in node.args.kw_defaults if default is not None)
     for inner in node.body:
         yield from _evaluated(inner)
 
 
 def _names(nodes: Iterable[ast.AST]) -> list[str]:
     """Every name that is read in them, in their order."""
-    return [one.id for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)]
+    return [
+        inner.id
+        for node in nodes
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load)
+    ]
 
 
 def _bound_by(node: ast.stmt) -> list[str]:
@@ -75,9 +80,9 @@ def _bound_by(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):
-        return [(one.asname or one.name).partition(".")[0] for one in node.names]
+        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return [one.id for target in targets if target is not None for one in ast.walk(target) if isinstance(one, ast.Name)]
+    return [inner.id for target in targets if target is not None for inner in ast.walk(target) if isinstance(inner, ast.Name)]
 
 
 class _Slices:
@@ -111,7 +116,7 @@ class _Slices:
 
     def _imported(self, node: ast.ImportFrom, name: str) -> Any:
         source = node.module or ""
-        original = next(one.name for one in node.names if (one.asname or one.name) == name)
+        original = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
         if source.partition(".")[0] != PACKAGE or source in sys.modules or tree_of(f"{source}.{original}"):
             imported = importlib.import_module(source)
             return getattr(imported, original, None) or importlib.import_module(f"{source}.{original}")

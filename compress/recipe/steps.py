@@ -70,9 +70,9 @@ def check_steps(given: Any, mistakes: Mistakes) -> tuple[tuple[Step, ...], StepN
 
     Notes what is wrong; returns the steps that can be read, and how later keys may refer to them.
     """
-    before = len(mistakes.found)
+    before = len(mistakes.entries)
     entries = _entries(given, "steps", "method", methods.METHODS, mistakes)
-    in_doubt = len(mistakes.found) > before
+    in_doubt = len(mistakes.entries) > before
     explicit = {entry.given_name for entry in entries if entry.given_name}
     names = StepNames(explicit, explicit | {entry.key for entry in entries}, in_doubt)
     for entry, name in zip(entries, _names(entries, mistakes), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from compress.tasks.kind import TaskKind, load_kind
 CARD = "README.md"
 TAGS = ("bert", "model-compression", "knowledge-distillation", "quantization")
 COLUMNS = ("model", "drop, points", "95 % interval", "size", "p50", "speed-up")
+LABEL_SCORES = ("precision", "recall", "f1")
+MOST_CLASSES = 40
 EXAMPLE = """\
 ```python
 import numpy as np
@@ -25,16 +28,14 @@ from tokenizers import Tokenizer
 
 folder, labels = {folder!r}, {labels!r}
 tokenizer = Tokenizer.from_file(f"{{folder}}/tokenizer.json")
-tokenizer.enable_truncation({max_length})
 tokenizer.enable_padding()
 {opened}
 
-texts = ["the first sentence", "and a second one"]
-found = tokenizer.encode_batch(texts)
+{sample}
 columns = {{
-    "input_ids": [one.ids for one in found],
-    "attention_mask": [one.attention_mask for one in found],
-    "token_type_ids": [one.type_ids for one in found],
+    "input_ids": [encoding.ids for encoding in encodings],
+    "attention_mask": [encoding.attention_mask for encoding in encodings],
+    "token_type_ids": [encoding.type_ids for encoding in encodings],
 }}
 {run}
 {printed}
@@ -129,8 +130,8 @@ def _eval_results(run: Mapping[str, Any]) -> list[Any]:
             metric_type=metric,
             metric_value=round(value, 5),
         )
-        for metric, told in scores.items()
-        if (value := finite(told)) is not None
+        for metric, score in scores.items()
+        if (value := finite(score)) is not None
     ]
 
 
@@ -186,29 +187,43 @@ def _results(run: Mapping[str, Any]) -> str:
                 record.times(record.speedup_at(subject, subjects[0], setting)),
             ]
         )
-    told = f"The drop is the loss of {metric} against {_code(record.name_of(subjects[0]))} on the same examples."
+    text = f"The drop is the loss of {metric} against {_code(record.name_of(subjects[0]))} on the same examples."
     if setting is not None:
         cpu = part(run, "machine").get("gpu" if setting[0].startswith("cuda") else "cpu") or "an unknown machine"
-        told += f" Latency is for {record.setting_words(setting)}, on {record.markdown_text(cpu)}."
-    told += _further(subjects, metric)
-    return f"## Results\n\n{record.markdown_table([COLUMNS[0], metric, *COLUMNS[1:]], rows)}\n\n{told}"
+        text += f" Latency is for {record.setting_words(setting)}, on {record.markdown_text(cpu)}."
+    text += _further(subjects, metric) + _by_label(subjects[-1])
+    return f"## Results\n\n{record.markdown_table([COLUMNS[0], metric, *COLUMNS[1:]], rows)}\n\n{text}"
 
 
 def _further(subjects: Sequence[dict[str, Any]], metric: str) -> str:
     """What is deployed on the rows that were kept apart of the training data, where the task has them."""
-    told = part(subjects[-1], "further")
-    if not told:
+    further = part(subjects[-1], "further")
+    if not further:
         return ""
-    ends = interval(part(told, "metrics_ci95").get(metric))
+    ends = interval(part(further, "metrics_ci95").get(metric))
     text = (
-        f"\n\nOn {record.number(told.get('examples'), 0)} further rows, kept apart of the training data with all rows that "
+        f"\n\nOn {record.number(further.get('examples'), 0)} further rows, kept apart of the training data with all rows that "
         f"contain one of them, stand in one or nearly copy one, {_code(record.name_of(subjects[-1]))} reaches "
-        f"{record.percent(part(told, 'metrics').get(metric))} {metric}"
+        f"{record.percent(part(further, 'metrics').get(metric))} {metric}"
     )
     text += f" (95 % interval {record.points(ends[0])} to {record.points(ends[1])} %)" if ends else ""
     if len(subjects) > 1:
-        text += f"; the drop there is {record.points(part(told, 'drop').get('value'))} points"
+        text += f"; the drop there is {record.points(part(further, 'drop').get('value'))} points"
     return text + "."
+
+
+def _by_label(shipped: Mapping[str, Any]) -> str:
+    """Each label's own scores, of what is deployed."""
+    by_label = part(shipped, "by_label")
+    if not by_label or len(by_label) > MOST_CLASSES:
+        return ""
+    rows = [
+        [name, record.number(scores.get("support"), 0), *(record.percent(scores.get(key)) for key in LABEL_SCORES)]
+        for name, scores in by_label.items()
+    ]
+    return (
+        f"\n\nBy label, {_code(record.name_of(shipped))}:\n\n{record.markdown_table(['label', 'there', *LABEL_SCORES], rows)}"
+    )
 
 
 def _making(run: Mapping[str, Any]) -> str:
@@ -217,10 +232,10 @@ def _making(run: Mapping[str, Any]) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in part(step, "arguments").items())
         before, after = step.get("parameters_before"), step.get("parameters")
         method = step.get("method") or record.name_of(step)
-        told = f"{number}. {_code(f'{method}({arguments})')}"
+        line = f"{number}. {_code(f'{method}({arguments})')}"
         if finite(after) is not None and before != after:
-            told += f": {record.count(before)} to {record.count(after)} parameters"
-        lines.append(told)
+            line += f": {record.count(before)} to {record.count(after)} parameters"
+        lines.append(line)
     seed = part(run, "recipe").get("seed")
     end = f"Seed {seed}. " if seed is not None else ""
     end += "`run.json` holds the whole recipe and every number." if lines else ""
@@ -238,8 +253,8 @@ def _data(run: Mapping[str, Any]) -> str:
         f"- licence: {record.markdown_text(licence) if licence else 'not stated; ask the source before you redistribute'}",
     ]
     counts = {role: part(part(data, "splits"), role).get("examples") for role in part(data, "splits")}
-    told = ", ".join(f"{role} {record.number(count, 0)}" for role, count in counts.items())
-    return "\n".join(["## Data", "", *lines, *([f"- examples: {told}"] if told else [])])
+    examples = ", ".join(f"{role} {record.number(count, 0)}" for role, count in counts.items())
+    return "\n".join(["## Data", "", *lines, *([f"- examples: {examples}"] if examples else [])])
 
 
 def _place(run: Mapping[str, Any]) -> str:
@@ -252,26 +267,28 @@ def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
     data, shipped = part(run, "data"), _shipped(run)
     length, labels = finite(data.get("max_length")), [str(label) for label in data.get("labels") or []]
     if _is_exported(run):
-        told, example = _told(run, known_to_transformers), ""
+        text, example = _needs(run, known_to_transformers), ""
         runtime = _runtime(shipped)
         if runtime is not None and runtime.usage is not None:
-            usage = runtime.usage
+            usage, rules = runtime.usage, rules_of(run)
             example = EXAMPLE.format(
                 module=usage.module,
                 opened=usage.opened,
-                run=usage.run,
+                run=usage.run.replace("{names}", ", ".join(rules.head.outputs)).replace(
+                    "{outputs}", json.dumps(rules.head.outputs)
+                ),
                 folder=_place(run),
                 labels=labels,
-                max_length=int(length or 512),
-                printed=rules_of(run).snippet(labels),
+                sample=rules.sample(int(length or 512)),
+                printed=rules.snippet(labels),
             )
     else:
         steps = run.get("steps") or []
         if not steps or not shipped:
             return ""
-        told = "The folder loads with bert-compress."
+        text = "The folder loads with bert-compress."
         example = TORCH_EXAMPLE.format(folder=f"steps/{len(steps)}-{steps[-1].get('method')}")
-    return "\n\n".join(["## How to use it", told, *([example] if example else [])])
+    return "\n\n".join(["## How to use it", text, *([example] if example else [])])
 
 
 def _runtime(shipped: Mapping[str, Any]) -> Runtime | None:
@@ -280,18 +297,18 @@ def _runtime(shipped: Mapping[str, Any]) -> Runtime | None:
     return load_runtime(kind) if kind in RUNTIMES else None
 
 
-def _told(run: Mapping[str, Any], known_to_transformers: bool) -> str:
+def _needs(run: Mapping[str, Any], known_to_transformers: bool) -> str:
     """What an exported folder needs."""
     runtime = _runtime(_shipped(run))
     usage = None if runtime is None else runtime.usage
-    told = (
+    text = (
         f"The folder is run by {_shipped(run).get('kind')}"
         if usage is None
         else f"The folder needs {usage.module} and tokenizers alone"
     )
     if usage is not None and usage.loaded_by and known_to_transformers:
-        told += f"; {usage.loaded_by.format(architecture=rules_of(run).head.architecture)} load it too"
-    return f"{told}. `{FACTS}` in it tells how the file was made and proved."
+        text += f"; {usage.loaded_by.format(architecture=rules_of(run).head.architecture)} load it too"
+    return f"{text}. `{FACTS}` in it tells how the file was made and proved."
 
 
 def _limits(run: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from compress.record import MISSING, finite, part
 
 MOST_LABELS = 16  # a larger matrix is no picture any more; its largest confusions are listed instead
 MOST_CONFUSIONS = 15
+MOST_CLASSES = 40
 MOST_LISTED = 40  # of a list among the facts, such as the labels
 
 
@@ -76,6 +77,31 @@ def _brief(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def label_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each class' own scores, of the baseline and of what is shipped; of many classes those of which most is lost."""
+    subjects = [subject for subject in record.subjects_of(run) if part(subject, "by_label")]
+    if not subjects:
+        return []
+    before, after = (part(subject, "by_label") for subject in (subjects[0], subjects[-1]))
+    names = list(after)
+    if len(names) > MOST_CLASSES:
+        lost = {
+            name: (finite(part(before, name).get("f1")) or 0) - (finite(part(after, name).get("f1")) or 0) for name in names
+        }
+        names = heapq.nlargest(MOST_CLASSES, names, key=lost.__getitem__)
+    return [_label_row(name, part(before, name), part(after, name)) for name in names]
+
+
+def _label_row(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    ends = record.interval(part(after, "ci95").get("recall"))
+    return {
+        "name": name,
+        "support": record.number(after.get("support"), 0),
+        "cells": [record.percent(scores.get(key)) for key in ("recall", "precision", "f1") for scores in (before, after)],
+        "interval": f"{record.points(ends[0])} to {record.points(ends[1])}" if ends else MISSING,
+    }
 
 
 def _labels(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[str]:
@@ -145,30 +171,45 @@ def example_rows(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[dict
                 "text": str(example.get("text") or ""),
                 "pair": str(example["pair"]) if example.get("pair") else "",
                 "label": _label(true, labels) if true is not None else str(example.get("label") or MISSING),
+                "marked": _marked(str(example.get("text") or ""), example.get("spans") or {}),
                 "answers": [{"who": who, **_answer(example.get(who), true, labels)} for who in ("teacher", "student")],
             }
         )
     return rows
 
 
+def _marked(text: str, spans: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The text once for what is true and once for each answer, in parts: plain ones, and those that are entities."""
+    rows = []
+    for who, key in (("true", "label"), ("teacher", "teacher"), ("student", "student")):
+        parts, at = [], 0
+        for start, end, kind, verdict in spans.get(key) or []:
+            parts += [{"text": text[at:start], "kind": "", "verdict": ""}] if start > at else []
+            parts.append({"text": text[start:end], "kind": str(kind), "verdict": "" if who == "true" else str(verdict)})
+            at = end
+        parts += [{"text": text[at:], "kind": "", "verdict": ""}] if at < len(text) else []
+        rows.append({"who": who, "parts": parts})
+    return rows if spans else []
+
+
 def _true_index(label: Any, labels: Sequence[Any]) -> int | None:
     if isinstance(label, str):
         return list(map(str, labels)).index(label) if label in map(str, labels) else None
-    found = finite(label)
-    return None if found is None else int(found)
+    index = finite(label)
+    return None if index is None else int(index)
 
 
 def _answer(probabilities: Any, true: int | None, labels: Sequence[Any]) -> dict[str, Any]:
     if isinstance(probabilities, str):
         return {"label": probabilities, "percent": "", "share": 0.0, "verdict": ""}
-    found = [finite(value) or 0.0 for value in probabilities or []]
-    if not found:
+    shares = [finite(value) or 0.0 for value in probabilities or []]
+    if not shares:
         return {"label": MISSING, "percent": "", "share": 0.0, "verdict": ""}
-    said = max(range(len(found)), key=found.__getitem__)
+    said = max(range(len(shares)), key=shares.__getitem__)
     return {
         "label": _label(said, labels),
-        "percent": record.percent(found[said], 0),
-        "share": round(min(max(found[said], 0.0), 1.0), 3),
+        "percent": record.percent(shares[said], 0),
+        "share": round(min(max(shares[said], 0.0), 1.0), 3),
         "verdict": "" if true is None else "right" if said == true else "wrong",
     }
 
@@ -232,9 +273,9 @@ def _data_facts(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _fact(value: Any) -> str:
-    if isinstance(value, list | tuple) and all(isinstance(one, str | int) for one in value):
+    if isinstance(value, list | tuple) and all(isinstance(entry, str | int) for entry in value):
         more = [f"and {len(value) - MOST_LISTED:,} more"] if len(value) > MOST_LISTED else []
         return ", ".join([*map(str, value[:MOST_LISTED]), *more])
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_fact(one)}" for key, one in value.items())
+        return ", ".join(f"{key} {_fact(entry)}" for key, entry in value.items())
     return str(value)

@@ -213,9 +213,9 @@ def _leader(mark: dict[str, Any], box: Box) -> Box | None:
     return (mark["x"] + (end_x - mark["x"]) * mark["r"] / far, mark["y"] + (end_y - mark["y"]) * mark["r"] / far, end_x, end_y)
 
 
-def overlaps(one: Box, other: Box) -> bool:
+def overlaps(box: Box, other: Box) -> bool:
     """Whether two boxes share any area."""
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
 
 
 def shortened(text: str, letters: int) -> str:
@@ -248,10 +248,10 @@ def log_ticks(low: float, high: float) -> list[float]:
     """Round values on a logarithmic axis: decades, or 1-2-5, or finer, whichever gives three to eight."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for mantissas in ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)):
-        found = [mantissa * 10.0**power for power in powers for mantissa in mantissas]
-        found = [float(f"{tick:.4g}") for tick in found if low <= tick <= high]
-        if len(found) >= 3:
-            return found
+        values = [mantissa * 10.0**power for power in powers for mantissa in mantissas]
+        values = [float(f"{tick:.4g}") for tick in values if low <= tick <= high]
+        if len(values) >= 3:
+            return values
     return [tick for tick in ticks(low, high) if tick > 0]
 
 
@@ -278,16 +278,16 @@ def loss_curve(rows: Sequence[Any], width: float = 300, height: float = 120) -> 
         width: In pixels.
         height: In pixels.
     """
-    found = []
+    points = []
     for index, row in enumerate(rows):
-        told = (row.get("step"), row.get("loss")) if isinstance(row, Mapping) else row
-        step, loss = finite(told[0]), finite(told[1])
+        entry = (row.get("step"), row.get("loss")) if isinstance(row, Mapping) else row
+        step, loss = finite(entry[0]), finite(entry[1])
         if loss is not None:
-            found.append((float(index) if step is None else step, loss))
-    if len(found) < 2:
+            points.append((float(index) if step is None else step, loss))
+    if len(points) < 2:
         return None
-    stride = math.ceil(len(found) / MAX_CURVE_POINTS)
-    kept = found[::stride] if found[-1] in found[::stride] else [*found[::stride], found[-1]]
+    stride = math.ceil(len(points) / MAX_CURVE_POINTS)
+    kept = points[::stride] if points[-1] in points[::stride] else [*points[::stride], points[-1]]
     x_low, x_high = kept[0][0], max(kept[-1][0], kept[0][0] + 1)
     y_low, y_high = min(loss for _, loss in kept), max(loss for _, loss in kept)
     low, high = f"{y_low:.3g}", f"{y_high:.3g}"
@@ -304,8 +304,8 @@ def loss_curve(rows: Sequence[Any], width: float = 300, height: float = 120) -> 
         "plot": (left, top, right, bottom),
         "path": _line(place(*pair) for pair in kept),
         "last": (last_x, last_y),
-        "first_loss": f"{found[0][1]:.3g}",
-        "last_loss": f"{found[-1][1]:.3g}",
+        "first_loss": f"{points[0][1]:.3g}",
+        "last_loss": f"{points[-1][1]:.3g}",
         "low": low,
         "high": high,
         "first_step": f"{x_low:g}",

@@ -88,11 +88,14 @@ def read_details(folder: Path) -> dict[str, Any] | None:
 
 
 def _read(path: Path, shape: TypeAdapter[Any]) -> dict[str, Any]:
-    found = read_json(path)
+    payload = read_json(path)
     try:
-        shape.validate_python(found, strict=True)
+        shape.validate_python(payload, strict=True)
     except ValidationError as err:
         problems = err.errors(include_url=False)[:MOST_PROBLEMS]
-        said = [f"{path}: {'.'.join(map(str, one['loc']))} is {shown(one['input'])}: {one['msg']}" for one in problems]
+        said = [
+            f"{path}: {'.'.join(map(str, problem['loc']))} is {shown(problem['input'])}: {problem['msg']}"
+            for problem in problems
+        ]
         raise InputError("\n".join([*said, "No run writes this; restore the file, or run the recipe again."])) from err
-    return found
+    return payload

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from compress import record
 from compress.record import MISSING, Setting, finite, interval, part
-from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, step_rows
+from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, label_rows, step_rows
 from compress.reporting.figures import NARROW, WIDE, Point, front_figure, loss_curve, size_key
 from compress.runtimes.table import RUNTIMES, TRAINED, is_exported
 
@@ -38,7 +38,8 @@ def write_report(run: Mapping[str, Any], folder: Path, extras: Mapping[str, Any]
         run: The content of run.json, schema 1; keys that are missing show as a dash.
         folder: An existing folder.
         extras: What run.json does not carry, all of it optional: `confusion` {subject: rows of counts, one per true
-            label}, `labels` [names], `differing` [{text, pair, label, teacher: [probabilities], student: [...]}],
+            label}, `labels` [names], `differing` [{text, pair, label, teacher: [probabilities] or a text, student: [...],
+            spans: {label, teacher, student: [[first, end, type, verdict]]}}],
             `curves` {step: [[step, loss], ...]}, `recipe_yaml`, `notes` [sentences that deserve attention].
 
     Returns:
@@ -85,6 +86,7 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
         "choices": _choices(settings, main),
         "further": _further(run, metric),
         "quality": [_quality_row(subject, metric, index, len(subjects)) for index, subject in enumerate(subjects)],
+        "by_label": label_rows(run),
         "steps": step_rows(run),
         "curves": _curves(run, extras),
         "confusions": confusion_tables(run, extras),
@@ -97,8 +99,8 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
 
 def _curves(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The loss curves by step: those of the extras, else those that the steps carry."""
-    told = {record.name_of(step): step.get("curve") for step in run.get("steps") or []} | part(extras, "curves")
-    drawn = {name: loss_curve(rows or []) for name, rows in told.items()}
+    curves = {record.name_of(step): step.get("curve") for step in run.get("steps") or []} | part(extras, "curves")
+    drawn = {name: loss_curve(rows or []) for name, rows in curves.items()}
     return {name: curve for name, curve in drawn.items() if curve}
 
 
@@ -125,7 +127,7 @@ def headline(run: Mapping[str, Any]) -> str:
         factor = record.speedup_at(shipped, baseline, setting)
         if factor is not None and setting is not None:
             pace = f"{record.times(factor)} faster" if factor >= 1 else f"slower ({record.times(factor)} the speed)"
-            times = [record.milliseconds(record.latency_at(one, setting).get("p50_ms")) for one in (shipped, baseline)]
+            times = [record.milliseconds(record.latency_at(subject, setting).get("p50_ms")) for subject in (shipped, baseline)]
             sentence += f", and answers {pace}: {times[0]} instead of {times[1]} at {record.setting_words(setting)}"
     return sentence + "."
 
@@ -223,7 +225,7 @@ def _further(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
     subjects = [subject for subject in record.subjects_of(run) if part(subject, "further")]
     if not subjects:
         return {}
-    rows = [_quality_row(one | one["further"], metric, index, len(subjects)) for index, one in enumerate(subjects)]
+    rows = [_quality_row(subject | subject["further"], metric, index, len(subjects)) for index, subject in enumerate(subjects)]
     return {"examples": record.number(subjects[0]["further"].get("examples"), 0), "rows": rows}
 
 

@@ -20,8 +20,8 @@ from compress.runtimes.serving import Answer, Handler, serve
 
 def runtime_in(module: str) -> Runtime:
     """The runtime of a module."""
-    found: Runtime = importlib.import_module(module).RUNTIME
-    return found
+    runtime: Runtime = importlib.import_module(module).RUNTIME
+    return runtime
 
 
 class OpenFile:

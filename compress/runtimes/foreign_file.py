@@ -68,5 +68,5 @@ class ForeignFile:
 
     def kernels(self) -> Kernels:
         """What the runtime made of the file's operators."""
-        told, _ = self.process.ask(f"opening {self.path}", {"do": "kernels"}, cure=AGAIN)
-        return Kernels(told["integer_ops"], told["fused_ops"], tuple(told["stayed_float"]))
+        answer, _ = self.process.ask(f"opening {self.path}", {"do": "kernels"}, cure=AGAIN)
+        return Kernels(answer["integer_ops"], answer["fused_ops"], tuple(answer["stayed_float"]))

@@ -18,10 +18,10 @@ Arrays = Mapping[str, np.ndarray]
 Frame = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
-def packed(told: Mapping[str, Any], arrays: Arrays) -> bytes:
+def packed(message: Mapping[str, Any], arrays: Arrays) -> bytes:
     """Put what is told and arrays of int64 and float32 into one frame."""
     listed = [[name, values.dtype.str, list(values.shape)] for name, values in arrays.items()]
-    line = json.dumps({**told, "arrays": listed} if listed else told)
+    line = json.dumps({**message, "arrays": listed} if listed else message)
     return b"".join([line.encode(), b"\n", *(values.tobytes() for values in arrays.values())])
 
 
@@ -36,10 +36,10 @@ def unpacked(content: bytes | bytearray) -> Frame | None:
         if len(content) > LONGEST_LINE:
             raise ValueError("the line does not end")
         return None
-    told, listed, total = _line(bytes(content[:end]))
+    message, listed, total = _line(bytes(content[:end]))
     if len(content) - end - 1 < total:
         return None
-    return told, _arrays(listed, bytes(content[end + 1 : end + 1 + total]))
+    return message, _arrays(listed, bytes(content[end + 1 : end + 1 + total]))
 
 
 def read_frame(file: BinaryIO) -> Frame | None:
@@ -47,15 +47,15 @@ def read_frame(file: BinaryIO) -> Frame | None:
     line = file.readline()
     if not line:
         return None
-    told, listed, total = _line(line)
-    return told, _arrays(listed, file.read(total))
+    message, listed, total = _line(line)
+    return message, _arrays(listed, file.read(total))
 
 
 def _line(line: bytes) -> tuple[dict[str, Any], list[Any], int]:
-    told = json.loads(line)
-    if not isinstance(told, dict):
-        raise ValueError(f"a {type(told).__name__} is no frame")
-    listed = told.pop("arrays", [])
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError(f"a {type(message).__name__} is no frame")
+    listed = message.pop("arrays", [])
     total = 0
     for entry in listed:
         _, kind, shape = entry
@@ -64,12 +64,12 @@ def _line(line: bytes) -> tuple[dict[str, Any], list[Any], int]:
         total += np.dtype(kind).itemsize * math.prod(shape)
     if total > LARGEST:
         raise ValueError(f"{total} bytes are too many")
-    return told, listed, total
+    return message, listed, total
 
 
 def _arrays(listed: list[Any], content: bytes) -> dict[str, np.ndarray]:
-    found, start, owned = {}, 0, bytearray(content)  # arrays over bytes could not be written to, as torch asks for
+    arrays, start, owned = {}, 0, bytearray(content)  # arrays over bytes could not be written to, as torch asks for
     for name, kind, shape in listed:
         values = np.frombuffer(owned, np.dtype(kind), math.prod(shape), start).reshape(shape)
-        found[name], start = values, start + values.nbytes
-    return found
+        arrays[name], start = values, start + values.nbytes
+    return arrays

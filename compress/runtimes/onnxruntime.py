@@ -18,7 +18,7 @@ import numpy as np
 
 from compress.errors import InputError, first_line
 from compress.run_errors import refuse_out_of_memory, refuse_run
-from compress.runtimes.runtime import INPUTS, LOGITS, Kernels, Runtime, Session, Usage, Version
+from compress.runtimes.runtime import INPUTS, LOGITS, Kernels, Runtime, Session, Usage, Version, as_logits, outputs_among
 
 if TYPE_CHECKING:
     import onnx
@@ -90,21 +90,22 @@ def open_classifier(path: Path, *, threads: int = 0, device: str = "cpu", fused:
         fused: Let onnxruntime put operators together; off, they run as they are written.
     """
     session = open_session(path, threads=threads, device=device, spinning=threads > 0, fused=fused)
+    outputs = outputs_among([output.name for output in session.get_outputs()], path)
 
-    def prepare(batch: Batch) -> Callable[[], np.ndarray]:
+    def prepare(batch: Batch) -> Callable[[], list[np.ndarray]]:
         given = feeds(session, batch)
 
-        def call() -> np.ndarray:
+        def call() -> list[np.ndarray]:
             try:
-                found: np.ndarray = session.run([LOGITS], given)[0]
+                arrays: list[np.ndarray] = session.run(outputs, given)
             except Exception as err:  # onnxruntime's errors have no common class of their own
                 refuse_run(err, path, batch)
-            return found
+            return arrays
 
         return call
 
     def run(batch: Batch) -> dict[str, np.ndarray]:
-        return {LOGITS: np.asarray(prepare(batch)(), dtype=np.float32)}
+        return {LOGITS: as_logits(prepare(batch)())}
 
     return Session(run, shapes_of(session), kernels=lambda: kernels_of(path), prepare=prepare)
 
@@ -116,7 +117,7 @@ def open_graph(path: Path, *, threads: int = 0) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = loaded(path, options)
-    names = tuple(one.name for one in session.get_outputs())
+    names = tuple(output.name for output in session.get_outputs())
     return Session(
         lambda given: dict(zip(names, session.run(names, dict(given)), strict=True)),
         shapes_of(session),
@@ -127,7 +128,7 @@ def open_graph(path: Path, *, threads: int = 0) -> Session:
 
 def shapes_of(session: onnxruntime.InferenceSession) -> dict[str, tuple[int | None, ...]]:
     """Names and shapes of the inputs, None for sizes that are free."""
-    return {one.name: tuple(size if isinstance(size, int) else None for size in one.shape) for one in session.get_inputs()}
+    return {node.name: tuple(size if isinstance(size, int) else None for size in node.shape) for node in session.get_inputs()}
 
 
 def open_session(path: Path, *, threads: int = 0, device: str = "cpu", spinning: bool = True, fused: bool = True) -> Any:
@@ -172,8 +173,8 @@ def loaded(path: Path, options: Any, *, device: str = "cpu") -> Any:
     except Exception as err:  # onnxruntime's errors have no common class of their own
         refuse_out_of_memory(err, f"loading {path}")
         cure = " with standard operators alone" if UNKNOWN_OPERATOR in str(err) else ""
-        told = first_line(err)
-        raise InputError(f"{path} cannot be loaded by onnxruntime: {told}. Export the model again{cure}.") from err
+        reason = first_line(err)
+        raise InputError(f"{path} cannot be loaded by onnxruntime: {reason}. Export the model again{cure}.") from err
 
 
 def providers(device: str) -> list[Any]:
@@ -185,27 +186,28 @@ def providers(device: str) -> list[Any]:
 
 
 def check_inputs(session: onnxruntime.InferenceSession, path: Path) -> None:
-    """Raise InputError when a file asks for inputs that the toolkit cannot give, or has no `logits` of floats."""
-    wrong = [f"{one.name} {one.type}" for one in session.get_inputs() if one.name not in INPUTS or one.type not in INTEGERS]
+    """Raise InputError when a file asks for inputs that the toolkit cannot give, or has no answers of floats."""
+    wrong = [
+        f"{node.name} {node.type}" for node in session.get_inputs() if node.name not in INPUTS or node.type not in INTEGERS
+    ]
     if wrong:
         raise InputError(
             f"{path} asks for {', '.join(wrong)}; allowed are integer inputs {', '.join(INPUTS)}. Export it again."
         )
-    if LOGITS not in [one.name for one in session.get_outputs()]:
-        given = ", ".join(one.name for one in session.get_outputs())
-        raise InputError(f"{path} gives {given}; an output called logits is needed. Export it again.")
-    kind = next(one.type for one in session.get_outputs() if one.name == LOGITS)
-    if kind not in FLOATS:
-        raise InputError(f"{path} gives logits as {kind}; allowed: {', '.join(FLOATS)}. Export it again.")
+    answers = outputs_among([output.name for output in session.get_outputs()], path)
+    kinds = {output.name: output.type for output in session.get_outputs()}
+    for name in answers:
+        if kinds[name] not in FLOATS:
+            raise InputError(f"{path} gives {name} as {kinds[name]}; allowed: {', '.join(FLOATS)}. Export it again.")
 
 
 def feeds(session: onnxruntime.InferenceSession, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Pick the inputs that the file asks for, in its types; token types that are missing are zeros."""
     ids = batch["input_ids"]
     chosen = {}
-    for one in session.get_inputs():
-        values = batch[one.name] if one.name in batch else np.zeros_like(ids)
-        chosen[one.name] = np.ascontiguousarray(values, dtype=INTEGERS[one.type])
+    for node in session.get_inputs():
+        values = batch[node.name] if node.name in batch else np.zeros_like(ids)
+        chosen[node.name] = np.ascontiguousarray(values, dtype=INTEGERS[node.type])
     return chosen
 
 
@@ -233,22 +235,22 @@ def float_products(graph: onnx.GraphProto) -> tuple[str, ...]:
     """Names of the products of floats with constant weights, as they were before onnxruntime fused them."""
     weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
     weights |= {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    found = (node.name for node in graph.node if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)
-    return tuple(name.removeprefix("fused ").partition("/")[0] for name in found)
+    products = (node.name for node in graph.node if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)
+    return tuple(name.removeprefix("fused ").partition("/")[0] for name in products)
 
 
 def diagnose(version: Version) -> tuple[str, str]:
     """What is installed, see `Runtime.diagnose`; it is imported, since its devices are told by nothing else."""
-    found = {name: one for name in RUNTIME.distributions if (one := version(name))}
-    if not found:
+    installed = {name: release for name in RUNTIME.distributions if (release := version(name))}
+    if not installed:
         return "missing", f"needed to export and measure: {RUNTIME.install}"
-    value = ", ".join(one if name == "onnxruntime" else f"{name} {one}" for name, one in found.items())
+    value = ", ".join(number if name == "onnxruntime" else f"{name} {number}" for name, number in installed.items())
     try:
         available = importlib.import_module("onnxruntime").get_available_providers()
     except Exception as err:  # a broken installation is what is looked for here
         return value, f"cannot be imported ({err}); install it again: pip install --force-reinstall onnxruntime"
     value += f" ({', '.join(name.removesuffix('ExecutionProvider') for name in available)})"
-    if len(found) > 1:
+    if len(installed) > 1:
         return value, "two packages share one folder and overwrite each other: uninstall both, then install the one you need"
     has_cuda = "CUDAExecutionProvider" in available
     return value, "runs on CPU and GPU" if has_cuda else "runs on the CPU; for a GPU install onnxruntime-gpu in its place"
@@ -268,8 +270,8 @@ RUNTIME = Runtime(
     usage=Usage(
         module="onnxruntime",
         opened='session = onnxruntime.InferenceSession(f"{folder}/model.onnx", providers=["CPUExecutionProvider"])',
-        run="inputs = {one.name: np.array(columns[one.name], dtype=np.int64) for one in session.get_inputs()}\n"
-        'logits = session.run(["logits"], inputs)[0]',
+        run="inputs = {item.name: np.array(columns[item.name], dtype=np.int64) for item in session.get_inputs()}\n"
+        "[{names}] = session.run({outputs}, inputs)",
         loaded_by="optimum's `ORTModelFor{architecture}` and transformers' `ExportedModel`",
     ),
     tag="onnxruntime",

@@ -14,7 +14,7 @@ import numpy as np
 
 from compress.errors import InputError, last_line
 from compress.run_errors import refuse_run
-from compress.runtimes.runtime import INPUTS, LOGITS, Dimensions, Kernels, Runtime, Session, Usage
+from compress.runtimes.runtime import INPUTS, LOGITS, Dimensions, Kernels, Runtime, Session, Usage, as_logits, outputs_among
 
 if TYPE_CHECKING:
     from compress.runtimes.runtime import Batch
@@ -40,17 +40,18 @@ def open_openvino(path: Path, *, threads: int = 0, device: str = "cpu", precisio
         InputError: OpenVINO is not installed, or it cannot read the file.
     """
     compiled = compiled_for_cpu(path, threads=threads, precision=precision)
-    wanted = [one.get_any_name() for one in compiled.inputs]
-    _check_ends(compiled, wanted, path)
+    wanted = [port.get_any_name() for port in compiled.inputs]
+    outputs = _check_ends(compiled, wanted, path)
     request = compiled.create_infer_request()
 
     def run(batch: Batch) -> dict[str, np.ndarray]:
         ids = batch["input_ids"]
         given = {name: np.ascontiguousarray(batch.get(name, np.zeros_like(ids)), dtype=np.int64) for name in wanted}
         try:
-            return {LOGITS: np.array(request.infer(given)[LOGITS], dtype=np.float32)}
+            answers = request.infer(given)
         except Exception as err:  # openvino raises RuntimeError for everything
             refuse_run(err, path, batch)
+        return {LOGITS: as_logits([np.array(answers[name]) for name in outputs])}
 
     return Session(run, shapes_of(compiled), kernels=lambda: kernels_of(operators_of(compiled), path))
 
@@ -58,11 +59,11 @@ def open_openvino(path: Path, *, threads: int = 0, device: str = "cpu", precisio
 def open_graph(path: Path, *, threads: int = 0, precision: str = "auto") -> Session:
     """Compile a file of any ends, see `Runtime.open_graph`."""
     compiled = compiled_for_cpu(path, threads=threads, precision=precision)
-    outputs, request = tuple(one.get_any_name() for one in compiled.outputs), compiled.create_infer_request()
+    outputs, request = tuple(port.get_any_name() for port in compiled.outputs), compiled.create_infer_request()
 
     def run(given: Batch) -> dict[str, np.ndarray]:
-        found = request.infer(dict(given))
-        return {name: np.array(found[name], dtype=np.float32) for name in outputs}
+        results = request.infer(dict(given))
+        return {name: np.array(results[name], dtype=np.float32) for name in outputs}
 
     return Session(run, shapes_of(compiled), outputs, lambda: kernels_of(operators_of(compiled), path))
 
@@ -70,8 +71,8 @@ def open_graph(path: Path, *, threads: int = 0, precision: str = "auto") -> Sess
 def shapes_of(compiled: Any) -> dict[str, Dimensions]:
     """Names and shapes of the inputs, None for sizes that are free."""
     return {
-        one.get_any_name(): tuple(None if size.is_dynamic else size.get_length() for size in one.partial_shape)
-        for one in compiled.inputs
+        port.get_any_name(): tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape)
+        for port in compiled.inputs
     }
 
 
@@ -81,15 +82,15 @@ def kernels_of(operators: Operators, path: Path) -> Kernels:
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
-    outputs = {one.name for one in graph.output}
+    outputs = {output.name for output in graph.output}
     own = {node.output[0]: node.name.removesuffix(".bias") for node in graph.node if node.output[0] in outputs}
-    found = counted(operators)
-    return Kernels(found.integer_ops, found.fused_ops, tuple(own.get(name) or name for name in found.stayed_float))
+    kernels = counted(operators)
+    return Kernels(kernels.integer_ops, kernels.fused_ops, tuple(own.get(name) or name for name in kernels.stayed_float))
 
 
 def counted(operators: Operators) -> Kernels:
     """Count the operators of a compiled graph: products that run on integers, and what does the work of several."""
-    products = [one for one in operators if one[0] in PRODUCTS]
+    products = [operator for operator in operators if operator[0] in PRODUCTS]
     stayed_float = tuple(name for _, precision, name in products if precision not in INTEGERS)
     return Kernels(len(products) - len(stayed_float), sum(kind in FUSED for kind, _, _ in operators), stayed_float)
 
@@ -116,25 +117,25 @@ def compiled_for_cpu(path: Path, *, threads: int = 0, precision: str = "auto") -
         raise InputError(f"{path} cannot be loaded by OpenVINO: {last_line(err)}. Export the model again.") from err
 
 
-def _check_ends(compiled: Any, wanted: list[str], path: Path) -> None:
+def _check_ends(compiled: Any, wanted: list[str], path: Path) -> tuple[str, ...]:
     unknown = [name for name in wanted if name not in INPUTS]
     if unknown:
         raise InputError(f"{path} asks for {', '.join(unknown)}; allowed are inputs {', '.join(INPUTS)}. Export it again.")
-    given = [name for one in compiled.outputs for name in one.get_names()]
-    if "logits" not in given:
-        raise InputError(f"{path} gives {', '.join(given)}; an output called logits is needed. Export it again.")
-    kind = next(one.element_type for one in compiled.outputs if "logits" in one.get_names())
-    if not kind.is_real():
-        raise InputError(f"{path} gives logits as {kind.get_type_name()}; floats are needed. Export it again.")
-    fixed = [one.get_any_name() for one in compiled.inputs if not all(size.is_dynamic for size in one.partial_shape)]
+    kinds = {name: node.element_type for node in compiled.outputs for name in node.get_names()}
+    answers = outputs_among(list(kinds), path)
+    for name in answers:
+        if not kinds[name].is_real():
+            raise InputError(f"{path} gives {name} as {kinds[name].get_type_name()}; floats are needed. Export it again.")
+    fixed = [port.get_any_name() for port in compiled.inputs if not all(size.is_dynamic for size in port.partial_shape)]
     if fixed:
         raise InputError(f"{path} fixes the batch or the length of {', '.join(fixed)}; export it with both of them free.")
+    return answers
 
 
 def _described(node: Any) -> tuple[str, str, str]:
-    told = node.get_rt_info()
+    info = node.get_rt_info()
     kind, precision, names = (
-        told[key].astype(str) if key in told else "" for key in ("layerType", "runtimePrecision", "originalLayersNames")
+        info[key].astype(str) if key in info else "" for key in ("layerType", "runtimePrecision", "originalLayersNames")
     )
     name = names.partition(",")[0].partition("/")[0] or node.get_friendly_name()
     return kind, precision, name.removesuffix(".bias")
@@ -153,7 +154,7 @@ RUNTIME = Runtime(
     usage=Usage(
         module="openvino",
         opened='model = openvino.Core().compile_model(f"{folder}/model.onnx", "CPU")',
-        run="inputs = {one.any_name: np.array(columns[one.any_name], dtype=np.int64) for one in model.inputs}\n"
-        'logits = model(inputs)["logits"]',
+        run="inputs = {item.any_name: np.array(columns[item.any_name], dtype=np.int64) for item in model.inputs}\n"
+        "answers = model(inputs)\n[{names}] = (answers[name] for name in {outputs})",
     ),
 )

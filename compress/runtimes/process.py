@@ -82,14 +82,14 @@ class RuntimeProcess:
             CompressError: It crashed, was killed, took too long, or answered nonsense.
         """
         try:
-            told, found = self._exchange(what, packed(request, arrays or {}), cure)
+            message, results = self._exchange(what, packed(request, arrays or {}), cure)
         except BaseException:
             self.end()
             raise
-        if isinstance(told.get("error"), str):
-            kind = InputError if told.get("exit_code") == InputError.exit_code else CompressError
-            raise kind(f"{failed}{told['error']}")
-        return told, found
+        if isinstance(message.get("error"), str):
+            kind = InputError if message.get("exit_code") == InputError.exit_code else CompressError
+            raise kind(f"{failed}{message['error']}")
+        return message, results
 
     def _exchange(self, what: str, request: bytes, cure: str) -> Frame:
         """Write and read until there is a whole answer."""
@@ -129,8 +129,8 @@ class RuntimeProcess:
             raise CompressError(self._nonsense(what, bytes(answer))) from err
 
     def _nonsense(self, what: str, answer: bytes) -> str:
-        told = answer[:200].decode(errors="replace")
-        return f"{what}, the process answered {told!r}, which is no answer; its last words: {self._last_words()}"
+        text = answer[:200].decode(errors="replace")
+        return f"{what}, the process answered {text!r}, which is no answer; its last words: {self._last_words()}"
 
     def _ended(self, what: str, answer: bytes, cure: str) -> str:
         """Tell why it ended."""

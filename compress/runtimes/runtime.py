@@ -4,7 +4,7 @@ numpy, since a recipe is checked fast."""
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,35 @@ if TYPE_CHECKING:
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LOGITS = "logits"
+OUTPUTS = ((LOGITS,), ("start_logits", "end_logits"))
+"""What a file's outputs are called; several are columns of what `Session.run` gives as logits."""
 Dimensions = tuple[int | None, ...]
 Call = Callable[[], object]
 Version = Callable[[str], str | None]
+
+
+def outputs_among(names: Sequence[str], path: Path) -> tuple[str, ...]:
+    """Which of a file's outputs are the answers.
+
+    Raises:
+        InputError: None is.
+    """
+    answers = next((outputs for outputs in OUTPUTS if set(outputs) <= set(names)), None)
+    if answers is None:
+        raise InputError(
+            f"{path} gives {', '.join(names)}; an output called logits is needed (or {' and '.join(OUTPUTS[1])}). "
+            "Export it again."
+        )
+    return answers
+
+
+def as_logits(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The outputs of a file as one array of float32, in which several are columns."""
+    import numpy as np
+
+    return np.asarray(arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=-1), dtype=np.float32)
+
+
 PLACES = {"cpu": "the CPU", "cuda": "a GPU"}
 
 
@@ -74,7 +100,8 @@ class Usage:
     Args:
         module: What is imported.
         opened: Opens `{folder}/model.onnx`.
-        run: Makes `logits` of `columns`, a dictionary of lists.
+        run: Makes the outputs of `columns`, a dictionary of lists; `{outputs}` stands for the list of their names, `{names}`
+            for the variables that are called like them.
         loaded_by: What else loads the folder; `{architecture}` stands for the head's.
     """
 
@@ -149,7 +176,7 @@ class Runtime:
     @property
     def places(self) -> str:
         """The devices that it runs on, in words."""
-        return " and ".join(PLACES[one] for one in self.devices)
+        return " and ".join(PLACES[device] for device in self.devices)
 
     def runs_on(self, device: str) -> bool:
         """Whether it runs on such a device, if that is there."""
@@ -173,5 +200,5 @@ class Runtime:
         """What `doctor` says: what is installed, and what that means."""
         if self.diagnose is not None:
             return self.diagnose(version)
-        found = version(self.distributions[0])
-        return (found, self.purpose) if found else ("missing", f"optional: {self.install} ({self.purpose})")
+        installed = version(self.distributions[0])
+        return (installed, self.purpose) if installed else ("missing", f"optional: {self.install} ({self.purpose})")

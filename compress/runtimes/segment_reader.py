@@ -72,11 +72,11 @@ class SegmentFile:
             if name in INPUTS
         }
         try:
-            found = self.run(given | state)
+            outputs = self.run(given | state)
         except Exception as err:  # the runtimes' errors have no common class of their own
             refuse_run(err, self.path, tokens, most=segment)
-        return found["logits"], {
-            PAST + name.removeprefix(PRESENT): value for name, value in found.items() if name.startswith(PRESENT)
+        return outputs["logits"], {
+            PAST + name.removeprefix(PRESENT): value for name, value in outputs.items() if name.startswith(PRESENT)
         }
 
     def read_batch(self, batch: Mapping[str, np.ndarray], segment: int) -> np.ndarray:
@@ -178,13 +178,13 @@ def _closed(ids: Iterable[int], last: int) -> Iterator[int]:
 
 def _whole_words(parts: Iterable[str]) -> Iterator[str]:
     """The text in pieces that end where a word does, so that they are cut into tokens as the whole text is."""
-    held = ""
+    buffer = ""
     for part in parts:
         for start in range(0, len(part), PIECE):
-            held += part[start : start + PIECE]
-            words = re.match(r".*\s", held, re.DOTALL) if len(held) >= PIECE else None
+            buffer += part[start : start + PIECE]
+            words = re.match(r".*\s", buffer, re.DOTALL) if len(buffer) >= PIECE else None
             if words:
                 yield words[0]
-                held = held[words.end() :]
-    if held:
-        yield held
+                buffer = buffer[words.end() :]
+    if buffer:
+        yield buffer

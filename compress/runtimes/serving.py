@@ -48,10 +48,10 @@ def serve(handlers: Mapping[str, Handler]) -> None:
     while (frame := read_frame(requests)) is not None:
         request, arrays = frame
         try:
-            told, found = handlers[request.pop("do")](request, arrays)
+            message, results = handlers[request.pop("do")](request, arrays)
         except CompressError as err:
-            told, found = {"error": str(err), "exit_code": err.exit_code}, {}
-        answers.write(packed(told, found))
+            message, results = {"error": str(err), "exit_code": err.exit_code}, {}
+        answers.write(packed(message, results))
         answers.flush()
 
 

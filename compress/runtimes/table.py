@@ -34,8 +34,8 @@ def load_runtime(name: str) -> Runtime:
     Raises:
         InputError: There is none.
     """
-    found: Runtime = importlib.import_module(module_of(name)).RUNTIME
-    return found
+    runtime: Runtime = importlib.import_module(module_of(name)).RUNTIME
+    return runtime
 
 
 def module_of(name: str) -> str:
@@ -54,7 +54,7 @@ def is_exported(kind: object) -> bool:
     return isinstance(kind, str) and kind != TRAINED
 
 
-def settings_of(runtime: Runtime, told: Path | Facts) -> dict[str, Any]:
+def settings_of(runtime: Runtime, source: Path | Facts) -> dict[str, Any]:
     """What an exported folder tells a runtime: those of its target's options that the runtime has to know too.
 
     Raises:
@@ -62,13 +62,13 @@ def settings_of(runtime: Runtime, told: Path | Facts) -> dict[str, Any]:
     """
     if not runtime.options:
         return {}
-    facts = told if isinstance(told, Facts) else read_facts(told)
-    found = {name: facts.options[name] for name in runtime.options if name in facts.options}
-    for name, value in found.items():
+    facts = source if isinstance(source, Facts) else read_facts(source)
+    settings = {name: facts.options[name] for name in runtime.options if name in facts.options}
+    for name, value in settings.items():
         if value not in runtime.options[name]:
             allowed = ", ".join(runtime.options[name])
             raise InputError(
                 f"{facts.path}: {name} is {reprlib.repr(value)}; allowed: {allowed}. Restore the file, or export the model "
                 "again."
             )
-    return found
+    return settings

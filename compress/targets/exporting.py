@@ -131,14 +131,14 @@ def _segment_facts(
     """Of segment.onnx: how many tokens it reads and, of integers, how its answers move with the number of segments."""
     encoder = segments_of(model)
     assert encoder is not None
-    told: dict[str, Any] = {"file": SEGMENT_FILE, "tokens": encoder.segment}
+    facts: dict[str, Any] = {"file": SEGMENT_FILE, "tokens": encoder.segment}
     if "weight_bits" in facts_in_file(folder / SEGMENT_FILE):
         runtime = load_runtime(runtime_of(target))
         settings = {name: options[name] for name in runtime.options if name in options}
-        told["drift"] = drift(model, folder, task=task, runtime=runtime.name, **settings)
+        facts["drift"] = drift(model, folder, task=task, runtime=runtime.name, **settings)
         logger.info(
             "%s: relative error of the logits after a number of segments: %s",
             target,
-            ", ".join(f"{number}: {error:.2g}" for number, error in told["drift"].items()),
+            ", ".join(f"{number}: {error:.2g}" for number, error in facts["drift"].items()),
         )
-    return told
+    return facts

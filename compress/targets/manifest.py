@@ -8,15 +8,17 @@ from pathlib import Path
 import onnx
 import torch
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
+from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput, TokenClassifierOutput
 
 from compress.facts import MANIFEST
 from compress.models.families import known_family
 from compress.models.families.family import Family
+from compress.models.head import SEQUENCE, SPANS, TOKENS
 from compress.models.heads import head_of
 from compress.targets.onnx.graph import FILE
 
 SCHEMA = 1
+OUTPUTS = {SEQUENCE: SequenceClassifierOutput, TOKENS: TokenClassifierOutput, SPANS: QuestionAnsweringModelOutput}
 WEIGHTS = f"{FILE}.data"
 """Asked for by transformers whether the graph refers to it or not; here it is empty, since the file holds its weights."""
 TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.INT64: "int64"}
@@ -33,8 +35,9 @@ def write_manifest(model: PreTrainedModel, folder: Path) -> bool:
     if not isinstance(known_family(model), Family):
         return False
     graph = onnx.load(folder / FILE, load_external_data=False).graph
-    output = TokenClassifierOutput if head_of(model).reads_tokens else SequenceClassifierOutput
-    _, structure = torch.utils._pytree.tree_flatten(output(logits=torch.empty(1)))
+    head = head_of(model)
+    output = OUTPUTS[head.architecture](**{name: torch.empty(1) for name in head.outputs})
+    _, structure = torch.utils._pytree.tree_flatten(output)
     metadata = {
         "architecture": type(model).__name__,
         "export_dtype": TYPES[graph.output[0].type.tensor_type.elem_type],

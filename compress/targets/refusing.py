@@ -34,7 +34,7 @@ def refuse_shape(target: str, options: Mapping[str, Any], model: PreTrainedModel
             with_quantizers(model, per_channel=True, symmetric=True)
         except InputError as err:
             raise InputError(f"{target}: {err}") from err
-    odd = [name for name, one in model.named_modules() if isinstance(one, nn.Embedding) and one.embedding_dim % 2]
+    odd = [name for name, layer in model.named_modules() if isinstance(layer, nn.Embedding) and layer.embedding_dim % 2]
     if odd and options.get("embedding_bits") == 4:
         columns = model.get_submodule(odd[0]).embedding_dim
         raise InputError(

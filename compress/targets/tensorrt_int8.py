@@ -133,7 +133,7 @@ def check_explicit_quantization(path: Path) -> int:
             raise CompressError(f"{TARGET}: {node.name} has no constant scale with a signed zero point.")
         if not (onnx.numpy_helper.to_array(scale) > 0).all() or np.any(onnx.numpy_helper.to_array(zero)):
             raise CompressError(f"{TARGET}: {node.name} has a scale that is not positive, or a zero point that is not 0.")
-        readers = [one.op_type for one in graph.node if node.op_type == PAIR[0] and node.output[0] in one.input]
+        readers = [reader.op_type for reader in graph.node if node.op_type == PAIR[0] and node.output[0] in reader.input]
         if node.op_type == PAIR[0] and set(readers) != {PAIR[1]}:
             raise CompressError(f"{TARGET}: what {node.name} quantizes is not dequantized.")
     products = _whole_products(graph)

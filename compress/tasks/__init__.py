@@ -23,6 +23,7 @@ TASKS = with_plugins(
         "multi-label-classification": "compress.tasks.multi_label_classification",
         "regression": "compress.tasks.regression",
         "token-classification": "compress.tasks.token_classification",
+        "question-answering": "compress.tasks.question_answering",
     },
 )
 
@@ -66,8 +67,8 @@ def metrics_of(kind: str) -> tuple[str, ...]:
             and node.target.id == "metrics"
             and node.value
         ):
-            found: tuple[str, ...] = ast.literal_eval(node.value)
-            return found
+            metrics: tuple[str, ...] = ast.literal_eval(node.value)
+            return metrics
     raise AssertionError(f"{TASKS[kind]} has no metrics")
 
 

@@ -77,14 +77,14 @@ def assert_better_than_chance(logits: np.ndarray, labels: np.ndarray, names: Seq
     meaning, best = best_order(confusion)
     if best > chance and meaning != list(range(count)):
         ordered = [names[index] for index in meaning]
-        told = f"Read in the order {_listed(ordered)}, the model's outputs would be {best:.1%} accurate. "
+        diagnosis = f"Read in the order {_listed(ordered)}, the model's outputs would be {best:.1%} accurate. "
         advice = "Give the task's labels in that order, or make the order of config.json's id2label the task's."
     else:
-        told = f"No other order of the labels does better than {best:.1%}. "
+        diagnosis = f"No other order of the labels does better than {best:.1%}. "
         advice = "The model was not trained for this task: begin with fine_tune, or use a checkpoint of this task."
     raise InputError(
         f"the model's accuracy is {accuracy:.1%} on {len(labels)} examples; more than {chance:.1%} is needed, which "
-        f"always answering {names[largest]!r} gives.\n{confusion_text(confusion, names)}\n{told}{advice}"
+        f"always answering {names[largest]!r} gives.\n{confusion_text(confusion, names)}\n{diagnosis}{advice}"
     )
 
 

@@ -52,10 +52,10 @@ class Encoded:
         """Tokens of each example, (examples,)."""
         return np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
 
-    def over(self, pieces: np.ndarray) -> Encoded:
-        """The same examples with ids that are places in `pieces`, rising ids of all that they hold."""
-        place = {piece: number for number, piece in enumerate(pieces.tolist())}
-        ids = [[place[piece] for piece in row] for row in self.input_ids]
+    def over(self, token_ids: np.ndarray) -> Encoded:
+        """The same examples with ids that are places in `token_ids`, rising ids of all that they hold."""
+        place = {token: number for number, token in enumerate(token_ids.tolist())}
+        ids = [[place[token] for token in row] for row in self.input_ids]
         return replace(self, input_ids=ids, pad_token_id=place[self.pad_token_id])
 
     def batch(self, indices: Sequence[int] | np.ndarray, pad_to: int | None = None) -> dict[str, np.ndarray]:
@@ -78,8 +78,8 @@ class Encoded:
 
 def read_by(*parts: Encoded) -> np.ndarray:
     """The ids that stand in these examples, the padding's included, rising, (pieces,)."""
-    held = {part.pad_token_id for part in parts}
-    return np.array(sorted(held.union(*(row for part in parts for row in part.input_ids))), dtype=np.int64)
+    ids = {part.pad_token_id for part in parts}
+    return np.array(sorted(ids.union(*(row for part in parts for row in part.input_ids))), dtype=np.int64)
 
 
 def padding_of(tokenizer: Any) -> int:
@@ -116,6 +116,11 @@ class Gathered:
             return
         for row, index in enumerate(indices):
             self.rows[self.starts[index] : self.starts[index + 1]] = outputs[row, places[index]]
+
+
+def row_counts(outputs: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+    """How many rows `rows_of` takes of each example, (batch,)."""
+    return attention_mask.sum(axis=1) if outputs.ndim == 3 else np.ones(len(outputs), dtype=np.int64)
 
 
 def rows_of(outputs: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:

@@ -64,12 +64,12 @@ class Grouped:
 
     def figures(self, parts: Mapping[Role, np.ndarray]) -> dict[str, dict[str, Any]]:
         """Count the groups of each part, and of each but the training part the share that is kin of a training row: `leak`."""
-        told: dict[str, dict[str, Any]] = {}
+        figures: dict[str, dict[str, Any]] = {}
         for role, rows in parts.items():
-            told[role] = {"groups": len(np.unique(self.leaders[rows]))}
+            figures[role] = {"groups": len(np.unique(self.leaders[rows]))}
             if role != "train" and len(rows):
-                told[role]["leak"] = round(float(self.kin.touches(rows, parts["train"]).mean()), 4)
-        return told
+                figures[role]["leak"] = round(float(self.kin.touches(rows, parts["train"]).mean()), 4)
+        return figures
 
 
 def _middles(order: np.ndarray) -> np.ndarray:
@@ -102,41 +102,41 @@ def lead(kin: Kin, rows: np.ndarray, order: np.ndarray) -> np.ndarray:
     """
     union = _Union(order, max(FEWEST_ROWS_OF_MOST, int(MOST_OF_ROWS * len(rows))))
     mentions = kin.mentions_of(rows)
-    held = np.stack([kin.texts[mentions], kin.rows[mentions]], axis=1)
-    held = held[np.lexsort((held[:, 1], order[held[:, 1]], held[:, 0]))]
-    same = held[1:, 0] == held[:-1, 0]
+    pairs = np.stack([kin.texts[mentions], kin.rows[mentions]], axis=1)
+    pairs = pairs[np.lexsort((pairs[:, 1], order[pairs[:, 1]], pairs[:, 0]))]
+    same = pairs[1:, 0] == pairs[:-1, 0]
     firsts = np.full(len(kin.weights), -1, dtype=np.int64)
-    firsts[held[::-1, 0]] = held[::-1, 1]
+    firsts[pairs[::-1, 0]] = pairs[::-1, 1]
     links = kin.links[(firsts[kin.links] >= 0).all(axis=1)]
     edges = np.concatenate(
         [
-            np.stack([kin.weights[held[1:, 0][same]], held[:-1, 1][same], held[1:, 1][same]], axis=1),
+            np.stack([kin.weights[pairs[1:, 0][same]], pairs[:-1, 1][same], pairs[1:, 1][same]], axis=1),
             np.stack([kin.weights[links[:, 0]], firsts[links[:, 0]], firsts[links[:, 1]]], axis=1),
         ]
     )
     ranks = (order[edges[:, 2]], order[edges[:, 1]], -edges[:, 0])
     whole = kin.weights.max(initial=0)
-    for weight, one, other in edges[np.lexsort(ranks)].tolist():
-        union.join(one, other, always=weight == whole)
-    _place_short(kin, held, union)
+    for weight, row, other in edges[np.lexsort(ranks)].tolist():
+        union.join(row, other, always=weight == whole)
+    _place_short(kin, pairs, union)
     return np.array([union.find(row) for row in rows.tolist()], dtype=np.int64)
 
 
-def _place_short(kin: Kin, held: np.ndarray, union: _Union) -> None:
+def _place_short(kin: Kin, pairs: np.ndarray, union: _Union) -> None:
     """Let a short row go with the one group in which it stands."""
     wanted = set(kin.within[:, 1].tolist())
     groups: dict[int, set[int]] = {}
-    for text, row in held.tolist():
+    for text, row in pairs.tolist():
         if text in wanted:
             groups.setdefault(text, set()).add(union.find(row))
-    own = set(held[:, 1].tolist())
+    own = set(pairs[:, 1].tolist())
     around: dict[int, set[int]] = {}
     for row, text in kin.within.tolist():
         if row in own:
             around.setdefault(row, set()).update(groups.get(text, ()))
-    for row, found in around.items():
-        if len(found) == 1:
-            union.join(row, found.pop())
+    for row, leaders in around.items():
+        if len(leaders) == 1:
+            union.join(row, leaders.pop())
 
 
 class _Union:
@@ -154,9 +154,9 @@ class _Union:
             self.leads[row] = row = self.leads[self.leads[row]]
         return row
 
-    def join(self, one: int, other: int, *, always: bool = False) -> None:
+    def join(self, row: int, other: int, *, always: bool = False) -> None:
         """Make one set of two, unless it would be too large."""
-        first, second = sorted((self.find(one), self.find(other)), key=lambda row: (self.order[row], row))
+        first, second = sorted((self.find(row), self.find(other)), key=lambda row: (self.order[row], row))
         size = self.sizes[first] + self.sizes[second]
         if first != second and (always or size <= self.most):
             self.leads[second] = first

@@ -59,11 +59,11 @@ class Kin:
 
     def touches(self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Tell of each row whether it is kin of one of the other rows, (rows,)."""
-        held = np.zeros(len(self.weights), dtype=bool)
-        held[self.texts[self.mentions_of(others)]] = True
-        near = held.copy()
-        near[self.links[held[self.links[:, 1]], 0]] = True
-        near[self.links[held[self.links[:, 0]], 1]] = True
+        mentioned = np.zeros(len(self.weights), dtype=bool)
+        mentioned[self.texts[self.mentions_of(others)]] = True
+        near = mentioned.copy()
+        near[self.links[mentioned[self.links[:, 1]], 0]] = True
+        near[self.links[mentioned[self.links[:, 0]], 1]] = True
         touched = np.zeros(int(self.rows.max(initial=-1)) + 1, dtype=bool)
         touched[self.rows[near[self.texts]]] = True
         return touched[rows]
@@ -92,22 +92,22 @@ def find_kin(columns: Sequence[Sequence[str]], indexed: int | None = None) -> Ki
     whole_of: list[tuple[int, ...]] = []
     looked_up = 0
     for row, texts in enumerate(zip(*columns, strict=True)):
-        held = [tuple(words.setdefault(word, len(words)) for word in tokens_of(text)) for text in texts]
-        own = tuple(numbers.setdefault(tokens, len(numbers)) for tokens in held)
-        for tokens, number in zip(held, own, strict=True):
+        tokenized = [tuple(words.setdefault(word, len(words)) for word in tokens_of(text)) for text in texts]
+        own = tuple(numbers.setdefault(tokens, len(numbers)) for tokens in tokenized)
+        for tokens, number in zip(tokenized, own, strict=True):
             if len(tokens) >= FEWEST_TOKENS:
                 rows.append(row)
                 mentioned.append(number)
         whole_of.append(own)
         if indexed is None or row < indexed:
             looked_up = len(numbers)
-    found = list(numbers)
-    links = _contained(found) | _near_copies(found, list(words), looked_up)
-    wholes = {whole: len(found) + number for number, whole in enumerate(dict.fromkeys(whole_of))}
-    lengths = [len(tokens) for tokens in found]
+    distinct = list(numbers)
+    links = _contained(distinct) | _near_copies(distinct, list(words), looked_up)
+    wholes = {whole: len(distinct) + number for number, whole in enumerate(dict.fromkeys(whole_of))}
+    lengths = [len(tokens) for tokens in distinct]
     within: list[tuple[int, int]] = []
     if len(columns) == 1:
-        holders = _holders(found)
+        holders = _holders(distinct)
         within = [(row, text) for row, (own,) in enumerate(whole_of) for text in sorted(holders.get(own, ()))]
     return Kin(
         np.array([*rows, *range(len(whole_of))], dtype=np.int64),
@@ -122,7 +122,7 @@ def _holders(texts: Sequence[Tokens]) -> dict[int, set[int]]:
     """Of each text that is too short to be kin of others those in which it stands, where they are few."""
     short = {tokens: number for number, tokens in enumerate(texts) if len(tokens) < FEWEST_TOKENS}
     begins = {tokens[0] for tokens in short}
-    found: dict[int, set[int]] = {number: set() for number in short.values()}
+    holders_of: dict[int, set[int]] = {number: set() for number in short.values()}
     for number, tokens in enumerate(texts):
         if len(tokens) < FEWEST_TOKENS:
             continue
@@ -131,9 +131,9 @@ def _holders(texts: Sequence[Tokens]) -> dict[int, set[int]]:
                 continue
             for size in range(1, FEWEST_TOKENS):
                 other = short.get(tokens[start : start + size])
-                if other is not None and len(found[other]) <= MOST_HOLDERS:
-                    found[other].add(number)
-    return {number: held for number, held in found.items() if len(held) <= MOST_HOLDERS}
+                if other is not None and len(holders_of[other]) <= MOST_HOLDERS:
+                    holders_of[other].add(number)
+    return {number: holders for number, holders in holders_of.items() if len(holders) <= MOST_HOLDERS}
 
 
 def _contained(texts: Sequence[Tokens]) -> set[tuple[int, int]]:
@@ -146,7 +146,7 @@ def _contained(texts: Sequence[Tokens]) -> set[tuple[int, int]]:
         elif len(tokens) > ANCHOR:
             long.setdefault(tokens[:ANCHOR], []).append(number)
     begins = {tokens[:FEWEST_TOKENS] for tokens in (*short, *long)}
-    found: set[tuple[int, int]] = set()
+    pairs: set[tuple[int, int]] = set()
     for number, tokens in enumerate(texts):
         for start in range(len(tokens) - FEWEST_TOKENS + 1):
             if tokens[start : start + FEWEST_TOKENS] not in begins:
@@ -155,12 +155,12 @@ def _contained(texts: Sequence[Tokens]) -> set[tuple[int, int]]:
             for size in range(FEWEST_TOKENS, most + 1):
                 other = short.get(tokens[start : start + size], number)
                 if other != number:
-                    found.add((other, number))
+                    pairs.add((other, number))
             for other in long.get(tokens[start : start + ANCHOR], ()) if most == ANCHOR else ():
                 size = len(texts[other])
                 if other != number and tokens[start : start + size] == texts[other]:
-                    found.add((other, number))
-    return found
+                    pairs.add((other, number))
+    return pairs
 
 
 def _near_copies(texts: Sequence[Tokens], words: Sequence[str], indexed: int) -> set[tuple[int, int]]:
@@ -174,7 +174,7 @@ def _near_copies(texts: Sequence[Tokens], words: Sequence[str], indexed: int) ->
     shingles = {number: _shingles(content[number]) for number in chosen}
     index = MinHashLSH(num_perm=BANDS * BAND_ROWS, params=(BANDS, BAND_ROWS))
     sketches = MinHash.generator((shingles[number] for number in chosen), num_perm=BANDS * BAND_ROWS, hashfunc=_itself)
-    found: set[tuple[int, int]] = set()
+    pairs: set[tuple[int, int]] = set()
     for number, sketch in zip(chosen, sketches, strict=True):
         own = shingles[number]
         candidates = index.query(sketch)
@@ -182,10 +182,10 @@ def _near_copies(texts: Sequence[Tokens], words: Sequence[str], indexed: int) ->
             shared = len(own & shingles[other])
             if shared >= ALIKE * (len(own) + len(shingles[other]) - shared):
                 pair = (number, other) if len(texts[number]) < len(texts[other]) else (other, number)
-                found.add(pair)
+                pairs.add(pair)
         if number < indexed and len(candidates) < MOST_CANDIDATES:
             index.insert(number, sketch, check_duplication=False)
-    return found
+    return pairs
 
 
 def _shingles(hashes: np.ndarray) -> frozenset[int]:

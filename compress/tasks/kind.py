@@ -45,8 +45,6 @@ class TaskKind(Protocol):
     """What a target is called: "label" or "score"."""
     readers: Mapping[str, Reader]
     """Of files that it alone reads, by the ending of their names."""
-    settles: bool
-    """Whether something is chosen on the selection part, by `settle`."""
     unit: str
     """What has an answer: "examples" or "tokens"."""
     pipeline_tag: str
@@ -62,6 +60,9 @@ class TaskKind(Protocol):
 
     def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
         """Name a model's outputs for rows to measure on, where the model's own names may be mere numbers."""
+
+    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Name what has a precision and a recall of its own, see `by_class`; nothing where there is no such thing."""
 
     def check_names(self, names: Sequence[str] | None) -> None:
         """Raise InputError where the names that a recipe gives to the outputs cannot be theirs."""
@@ -108,17 +109,21 @@ class TaskKind(Protocol):
 
     # -- answers ------------------------------------------------------------------------------------------------------------
 
-    def relative_error(self, told: np.ndarray, found: np.ndarray) -> float:
+    def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compute the root mean square of the differences of answers over that of what the first ones say."""
 
-    def flips(self, told: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """Tell of each row whether the second answer is another one than the first, (rows,)."""
+    def flips(self, baseline: np.ndarray, answers: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+        """Tell of each answer whether the second one is another than the first, (answers,): one for each row, or for each
+        example where rows answer together. `lengths` are the rows of each example; None is one."""
+
+    def settles(self, split: Split) -> bool:
+        """Tell whether something is chosen on such a selection part, by `settle`."""
 
     def settle(self, answers: np.ndarray, targets: Any) -> tuple[float, ...]:
         """Choose what turns outputs into answers, such as a threshold for each, on the selection part; empty where nothing is
         to be chosen."""
 
-    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
         """Move answers so that what was chosen is where they turn; the scores below read such answers."""
 
     def score(self, answers: np.ndarray, targets: Any, metric: str) -> dict[str, float]:
@@ -126,6 +131,9 @@ class TaskKind(Protocol):
 
     def judge(self, answers: np.ndarray, targets: Any, metric: str) -> dict[str, Any]:
         """Score answers with intervals: `metrics` and `metrics_ci95`, by name."""
+
+    def by_class(self, answers: np.ndarray, targets: Any, names: tuple[str, ...]) -> np.ndarray:
+        """Count for each example and class how often it is answered rightly, answered, and true, (examples, classes, 3)."""
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: Any, metric: str) -> dict[str, Any]:
         """Compare answers with a baseline's to the same examples: `drop` {value, ci95, p} of the metric, positive is worse,
@@ -143,15 +151,18 @@ class TaskKind(Protocol):
     # -- what people see ----------------------------------------------------------------------------------------------------
 
     def differing(
-        self, told: np.ndarray, found: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
+        self, baseline: np.ndarray, answers: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
     ) -> list[dict[str, Any]]:
         """Find the examples on which two subjects are farthest apart: {text, pair, label, teacher, student}."""
 
     def sentence(self, names: Sequence[str]) -> str:
         """Say what a model for the task does, for its card: "text classifier that tells a and b apart"."""
 
+    def sample(self, max_length: int) -> str:
+        """Write the lines of the card's example that make `encodings` of something to read, with `tokenizer`."""
+
     def snippet(self, names: Sequence[str]) -> str:
-        """Write the last lines of the card's example in Python, which print what `logits` say of `texts`."""
+        """Write the last lines of the card's example in Python, which print what the outputs say."""
 
 
 def read_rows(rules: TaskKind, path: Path, columns: Mapping[str, str], quoting: str | None = None) -> Rows:

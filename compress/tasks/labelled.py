@@ -40,7 +40,7 @@ class Task:
         evaluation: Measured on, and nothing else.
         further: Measured on beside the evaluation part, and nothing else; cut from the training data if it is asked for.
         fingerprint: A hash of every example, its role and label, the label names and the length.
-        told: Lengths of the task and of a model that reads less, of which was told already.
+        warned: Lengths of the task and of a model that reads less, of which was told already.
         source: Where the data came from.
         licence: As stated there, None if it is not known.
         removed: How many rows were left out, by reason.
@@ -64,7 +64,7 @@ class Task:
     kin: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fingerprint: str = ""
     allow_unknown: bool = False
-    told: set[tuple[int, int]] = field(default_factory=set, repr=False)
+    warned: set[tuple[int, int]] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fingerprint", self._fingerprint())
@@ -101,8 +101,8 @@ class Task:
     def within(self, positions: int) -> Task:
         """The same task as a model of so many positions reads it; that texts are cut to fewer tokens than the task has is told
         once."""
-        if positions < self.max_length and (self.max_length, positions) not in self.told:
-            self.told.add((self.max_length, positions))
+        if positions < self.max_length and (self.max_length, positions) not in self.warned:
+            self.warned.add((self.max_length, positions))
             logger.warning(
                 "the model reads %d tokens at most: of the task's texts, of up to %d, it gets the first %d; give "
                 "the task a max_length of %d, or let swap_attention extend the model",

@@ -52,18 +52,18 @@ def match_labels(labels: Iterable[str], names: Sequence[str]) -> Match:
         labels: As a file or a model has them; copies count once.
         names: Names in the order of their ids, each once.
     """
-    held = set(labels)
+    distinct = set(labels)
     by_name = {name: index for index, name in enumerate(names)}
-    if held <= by_name.keys():
-        return _matched(held, by_name)
-    if held <= _BOOLEANS.keys():
-        return _booleans(held, names)
-    values = {label: number_of(label) for label in held}
+    if distinct <= by_name.keys():
+        return _matched(distinct, by_name)
+    if distinct <= _BOOLEANS.keys():
+        return _booleans(distinct, names)
+    values = {label: number_of(label) for label in distinct}
     if any(value is None for value in values.values()):
-        return _matched(held, by_name)
+        return _matched(distinct, by_name)
     carried = [_numbers_in(name) for name in names]
     if all(carried):
-        return _by_carried(held, carried, names)
+        return _by_carried(distinct, carried, names)
     ids = {label: int(value) for label, value in values.items() if value is not None and _is_id(value, len(names))}
     sure = {
         label: index
@@ -71,8 +71,8 @@ def match_labels(labels: Iterable[str], names: Sequence[str]) -> Match:
         if not any(index in numbers for other, numbers in enumerate(carried) if other != index)
     }
     if len(sure) < len(ids):
-        return _uncertain(held, names, "some of the names carry these numbers themselves")
-    return _matched(held, ids)
+        return _uncertain(distinct, names, "some of the names carry these numbers themselves")
+    return _matched(distinct, ids)
 
 
 def number_of(label: str) -> Decimal | None:
@@ -82,10 +82,10 @@ def number_of(label: str) -> Decimal | None:
 
 def in_order(labels: Iterable[str]) -> list[str]:
     """Sort labels: by their numbers where all of them are whole ones, and else as texts."""
-    held = sorted(set(labels))
-    if all(label.isascii() and label.isdecimal() for label in held):
-        return sorted(held, key=lambda label: (len(label.lstrip("0")), label.lstrip("0")))
-    return held
+    ordered = sorted(set(labels))
+    if all(label.isascii() and label.isdecimal() for label in ordered):
+        return sorted(ordered, key=lambda label: (len(label.lstrip("0")), label.lstrip("0")))
+    return ordered
 
 
 def written_twice(labels: Iterable[str]) -> tuple[str, str] | None:
@@ -116,14 +116,14 @@ def names_shown(names: Sequence[str]) -> str:
     return ", ".join(written) + (f", ... ({len(names):,} names)" if len(names) > MOST_NAMES_SHOWN else "")
 
 
-def _matched(held: set[str], known: Mapping[str, int]) -> Match:
-    return Match({label: known[label] for label in held if label in known}, tuple(sorted(held - known.keys())))
+def _matched(labels: set[str], known: Mapping[str, int]) -> Match:
+    return Match({label: known[label] for label in labels if label in known}, tuple(sorted(labels - known.keys())))
 
 
-def _uncertain(held: set[str], names: Sequence[str], because: str) -> Match:
+def _uncertain(labels: set[str], names: Sequence[str], because: str) -> Match:
     return Match(
         {},
-        tuple(sorted(held)),
+        tuple(sorted(labels)),
         (
             f"The labels are numbers or true and false, but {because} ({names_shown(names)}), so that it is not certain which "
             "name each of them stands for; write the names themselves into the column"
@@ -131,24 +131,24 @@ def _uncertain(held: set[str], names: Sequence[str], because: str) -> Match:
     )
 
 
-def _booleans(held: set[str], names: Sequence[str]) -> Match:
+def _booleans(labels: set[str], names: Sequence[str]) -> Match:
     said = {name.strip().lower(): index for index, name in enumerate(names)}
     if len(said) == len(names) and _BOOLEANS.keys() <= said.keys():
-        return _matched(held, said)
+        return _matched(labels, said)
     carried = [_numbers_in(name) for name in names]
     if len(names) == 2 and sorted(map(sorted, carried)) == [[0], [1]]:
-        return _matched(held, {word: carried.index({number}) for word, number in _BOOLEANS.items()})
-    return _uncertain(held, names, "the names say neither true and false nor 1 and 0")
+        return _matched(labels, {word: carried.index({number}) for word, number in _BOOLEANS.items()})
+    return _uncertain(labels, names, "the names say neither true and false nor 1 and 0")
 
 
-def _by_carried(held: set[str], carried: Sequence[set[Decimal]], names: Sequence[str]) -> Match:
+def _by_carried(labels: set[str], carried: Sequence[set[Decimal]], names: Sequence[str]) -> Match:
     index_of = {next(iter(numbers)): index for index, numbers in enumerate(carried) if len(numbers) == 1}
     if len(index_of) < len(names):
-        return _uncertain(held, names, "the names carry several numbers, or the same ones")
-    known = {label: index_of[number] for label in held if (number := number_of(label)) in index_of}
-    if len(known) < len(held) and any(index != number for number, index in index_of.items()):
-        return _uncertain(held, names, "the names carry other numbers")
-    return _matched(held, known)
+        return _uncertain(labels, names, "the names carry several numbers, or the same ones")
+    known = {label: index_of[number] for label in labels if (number := number_of(label)) in index_of}
+    if len(known) < len(labels) and any(index != number for number, index in index_of.items()):
+        return _uncertain(labels, names, "the names carry other numbers")
+    return _matched(labels, known)
 
 
 def _numbers_in(name: str) -> set[Decimal]:

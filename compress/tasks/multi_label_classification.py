@@ -99,13 +99,13 @@ def read_label_sets(values: Sequence[Any], lines: Sequence[int], column: str, mi
     """
     plain = [value for value in values if isinstance(value, str) and not value.lstrip().startswith("[")]
     mark = next((mark for mark in PARTED_BY if any(mark in value for value in plain)), None)
-    found = []
+    label_sets = []
     for line, value in zip(lines, values, strict=True):
         labels = _listed(value, mark)
         if labels is None:
             mistakes.add(line, column, f"is no list of labels: {shown(value)}")
-        found.append(tuple(dict.fromkeys(labels or ())))
-    return found
+        label_sets.append(tuple(dict.fromkeys(labels or ())))
+    return label_sets
 
 
 def _listed(value: Any, mark: str | None) -> list[str] | None:
@@ -117,9 +117,9 @@ def _listed(value: Any, mark: str | None) -> list[str] | None:
     if isinstance(value, str):
         return [label for part in (value.split(mark) if mark else [value]) if (label := part.strip())]
     values = value.tolist() if isinstance(value, np.ndarray) else value
-    if not isinstance(values, list | tuple) or not all(type(one) in (str, int) and one != "" for one in values):
+    if not isinstance(values, list | tuple) or not all(type(label) in (str, int) and label != "" for label in values):
         return None
-    return [str(one).strip() for one in values]
+    return [str(label).strip() for label in values]
 
 
 def _sums(answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -155,7 +155,6 @@ class MultiLabelClassification:
     metrics: tuple[str, ...] = ("micro_f1", "macro_f1")
     known = KNOWN
     readers: Mapping[str, Reader] = NO_READERS
-    settles = True
     unit = "examples"
     noun = "answer"
     pipeline_tag = "text-classification"
@@ -172,6 +171,10 @@ class MultiLabelClassification:
     def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
         """Keep the model's names."""
         return names
+
+    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Take the labels."""
+        return tuple(names)
 
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse what is not at least two names, each once."""
@@ -192,8 +195,8 @@ class MultiLabelClassification:
             wrong += [f"  {rows.unit} {line}, column {rows.label_column!r}: {shown(label)}" for label in unknown]
             marked[row, [index[label] for label in labels if label in index]] = 1
         if wrong:
-            told = f"{rows.source} has labels that are unknown; allowed: {names_shown(names)}. Correct the rows:"
-            raise InputError("\n".join([told, *first_of(wrong)]))
+            heading = f"{rows.source} has labels that are unknown; allowed: {names_shown(names)}. Correct the rows:"
+            raise InputError("\n".join([heading, *first_of(wrong)]))
         return marked
 
     def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:
@@ -239,34 +242,38 @@ class MultiLabelClassification:
         """Kullback-Leibler divergence of each label's two probabilities, mean over the labels and the examples."""
         from torch.nn import functional
 
-        told, said = teacher.float() / temperature, student.float() / temperature
-        true, false = told.sigmoid(), (-told).sigmoid()
-        each = true * (functional.logsigmoid(told) - functional.logsigmoid(said))
-        each = each + false * (functional.logsigmoid(-told) - functional.logsigmoid(-said))
+        teacher_logits, student_logits = teacher.float() / temperature, student.float() / temperature
+        true, false = teacher_logits.sigmoid(), (-teacher_logits).sigmoid()
+        each = true * (functional.logsigmoid(teacher_logits) - functional.logsigmoid(student_logits))
+        each = each + false * (functional.logsigmoid(-teacher_logits) - functional.logsigmoid(-student_logits))
         return each.mean()
 
     def distance(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Squared distance, mean over the examples, sum over the labels."""
         return (student.float() - teacher.float()).square().sum(-1).mean()
 
-    def relative_error(self, told: np.ndarray, found: np.ndarray) -> float:
+    def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compare with the spread of each label's logits over the examples."""
-        return texts.relative_error(told, found, told.mean(axis=0, keepdims=True))
+        return texts.relative_error(baseline, answers, baseline.mean(axis=0, keepdims=True))
 
-    def flips(self, told: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def flips(self, baseline: np.ndarray, answers: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Tell of each example whether a label comes or goes."""
-        return np.asarray(((told > 0) != (found > 0)).any(axis=1))
+        return np.asarray(((baseline > 0) != (answers > 0)).any(axis=1))
+
+    def settles(self, split: Split) -> bool:
+        """Choose thresholds, wherever there are examples."""
+        return len(split) > 0
 
     def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
         """Choose each label's threshold, a probability, for its best F1; between two answers, so that neither is at it."""
         return tuple(_threshold(logits, true) for logits, true in zip(answers.T, targets.T, strict=True))
 
-    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
         """Move each label's logits so that its threshold is 0."""
         if not chosen:
             return answers
-        told = np.asarray(chosen, dtype=np.float64)
-        return (answers - np.log(told / (1 - told))).astype(np.float32)
+        thresholds = np.asarray(chosen, dtype=np.float64)
+        return (answers - np.log(thresholds / (1 - thresholds))).astype(np.float32)
 
     def score(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, float]:
         """Micro and macro F1."""
@@ -276,6 +283,10 @@ class MultiLabelClassification:
     def judge(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """Both with bootstrap intervals."""
         return judged(first(metric, SCORES), _sums(answers, targets))
+
+    def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        """Take each label as it is."""
+        return np.stack(_by_label(_sums(answers, targets)), axis=-1)
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop of the deciding F1; agreement is the share of texts with the same labels."""
@@ -300,17 +311,17 @@ class MultiLabelClassification:
             )
 
     def differing(
-        self, told: np.ndarray, found: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
+        self, baseline: np.ndarray, answers: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
     ) -> list[dict[str, Any]]:
         """Those of which some label's probability is farthest apart."""
-        before, after = (1 / (1 + np.exp(-logits.astype(np.float64))) for logits in (told, found))
+        before, after = (1 / (1 + np.exp(-logits.astype(np.float64))) for logits in (baseline, answers))
         apart = np.abs(before - after).max(axis=1)
         return [
             {
                 **texts.shown(split, index),
                 "label": _named(split.labels[index], split.labels[index], names),
-                "teacher": _named(told[index] > 0, before[index], names),
-                "student": _named(found[index] > 0, after[index], names),
+                "teacher": _named(baseline[index] > 0, before[index], names),
+                "student": _named(answers[index] > 0, after[index], names),
             }
             for index in np.argsort(-apart, kind="stable")[:count]
         ]
@@ -318,6 +329,10 @@ class MultiLabelClassification:
     def sentence(self, names: Sequence[str]) -> str:
         """Name the labels."""
         return f"text classifier that gives a text any of {texts.listed(names)}"
+
+    def sample(self, max_length: int) -> str:
+        """Read two texts."""
+        return texts.sample(max_length)
 
     def snippet(self, names: Sequence[str]) -> str:
         """Print the labels above their thresholds."""

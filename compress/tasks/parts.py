@@ -42,13 +42,13 @@ class Parts:
 
 
 def cut_parts(
-    train: Rows, held: Rows | None, *, selection: float | None, calibration: float | None, further: int | None
+    train: Rows, evaluation_rows: Rows | None, *, selection: float | None, calibration: float | None, further: int | None
 ) -> Parts:
     """Cut rows by their groups; what the data gives to be measured on is not moved.
 
     Args:
         train: To learn from.
-        held: To be measured on; None takes a fifth of the others.
+        evaluation_rows: To be measured on; None takes a fifth of the others.
         selection: As in `compress.tasks.task`.
         calibration: As in `compress.tasks.task`.
         further: So many rows are measured on besides.
@@ -59,41 +59,43 @@ def cut_parts(
     if len(train) < FEWEST_ROWS:
         what = (
             "has {} rows; at least {} are needed to cut it into parts"
-            if held is None
+            if evaluation_rows is None
             else ("leaves {} rows to learn from; at least {} are needed")
         )
         raise InputError(f"{train.source} {what.format(len(train), FEWEST_ROWS)}.")
-    others = Rows(train.source, (), None if train.pairs is None else (), (), ()) if held is None else held
+    others = (
+        Rows(train.source, (), None if train.pairs is None else (), (), ()) if evaluation_rows is None else evaluation_rows
+    )
     pairs = None if train.pairs is None or others.pairs is None else train.pairs + others.pairs
     grouped = Grouped(train.texts + others.texts, pairs, len(train))
     rest = np.arange(len(train))
     parts: dict[Role, np.ndarray] = {}
-    if held is None:
+    if evaluation_rows is None:
         parts["evaluation"], rest = _kept_to_measure(grouped, train)
     if further is not None:
-        _check_further(train, len(rest), further, len(held if held is not None else parts["evaluation"]))
+        _check_further(train, len(rest), further, len(evaluation_rows if evaluation_rows is not None else parts["evaluation"]))
     parts |= _cut_rest(grouped, rest, train.source, selection, calibration, (further or 0) / len(rest))
     kept, left_out = grouped.taken_apart(*parts.values())
     parts = dict(zip(parts, kept, strict=True))
     for role, rows in parts.items():
         if not len(rows):
             raise InputError(f"{train.source}: {len(rest)} rows leave too few for the {role} part; give more rows.")
-    if held is not None:
-        parts["evaluation"] = np.arange(len(train), len(train) + len(held))
+    if evaluation_rows is not None:
+        parts["evaluation"] = np.arange(len(train), len(train) + len(evaluation_rows))
     kin = grouped.figures(parts)
-    _tell(train.source, kin, left_out, is_official=held is not None)
+    _tell(train.source, kin, left_out, is_official=evaluation_rows is not None)
     return Parts(parts, kin, left_out)
 
 
 def _kept_to_measure(grouped: Grouped, train: Rows) -> list[np.ndarray]:
     share = max(EVALUATION_SHARE, min(0.3, 10 / len(train)))
-    held, rest = grouped.cut(np.arange(len(train)), "evaluation", share)
-    if not len(held) or not len(rest):
+    evaluation_rows, rest = grouped.cut(np.arange(len(train)), "evaluation", share)
+    if not len(evaluation_rows) or not len(rest):
         raise InputError(
             f"{train.source}: {len(train)} rows have only {len(set(train.keys()))} different texts, which is too few to "
             "keep some apart to measure on; give more texts, or a validation file."
         )
-    return [held, rest]
+    return [evaluation_rows, rest]
 
 
 def _check_further(train: Rows, rest: int, further: int, measured: int) -> None:
@@ -130,12 +132,12 @@ def _cut_rest(
 
 
 def _tell(source: str, kin: dict[str, dict[str, Any]], left_out: int, *, is_official: bool) -> None:
-    groups = sum(told["groups"] for role, told in kin.items() if role != "evaluation" or not is_official)
+    groups = sum(figures["groups"] for role, figures in kin.items() if role != "evaluation" or not is_official)
     logger.debug("%s: cut by %s groups of rows that are kin", source, f"{groups:,}")
     if left_out:
         logger.warning("%s rows of %s are kin of rows in a part kept apart; they are left out.", f"{left_out:,}", source)
-    for role, told in kin.items():
-        leak = told.get("leak", 0.0)
+    for role, figures in kin.items():
+        leak = figures.get("leak", 0.0)
         if leak > NOTICEABLE_LEAK:
             cure = (
                 "they are as the data gives them, so the score is partly of what was learned by heart; "

@@ -51,30 +51,34 @@ def read_task(
     if metric is not None and metric not in rules.metrics:
         raise InputError(f"task.metric is {shown(metric)}; a task of {kind} is judged by {' or '.join(rules.metrics)}.")
     further = None if evaluation is None else _further(evaluation)
-    found = find(data, data_dir, rules) if isinstance(data, str) else _files(data, data_dir, rules)
-    if labels is None or set(labels) == set(found.labels or ()):
-        found = found.with_names()
-    names = tuple(labels) if labels is not None else found.labels or rules.names(found.train)
+    dataset = find(data, data_dir, rules) if isinstance(data, str) else _files(data, data_dir, rules)
+    if labels is None or set(labels) == set(dataset.labels or ()):
+        dataset = dataset.with_names()
+    names = tuple(labels) if labels is not None else dataset.labels or rules.names(dataset.train)
     metric = metric or rules.metrics[0]
     rules.check_metric(metric, names)
-    train, removed = _learned_from(found, rows)
-    held = found.validation
-    parts = cut_parts(train, held, selection=selection, calibration=calibration, further=further)
+    train, removed = _learned_from(dataset, rows)
+    evaluation_rows = dataset.validation
+    parts = cut_parts(train, evaluation_rows, selection=selection, calibration=calibration, further=further)
     if parts.left_out:
         removed[KIN_OF_PARTS] = parts.left_out
     targets = rules.targets(train, names)
-    held_targets = targets[parts.rows["evaluation"]] if held is None else rules.targets(held, names)
+    evaluation_targets = (
+        targets[parts.rows["evaluation"]] if evaluation_rows is None else rules.targets(evaluation_rows, names)
+    )
     learned = np.concatenate([parts.rows[role] for role in ("selection", "calibration", "train")])
     _check_targets(rules, train, targets[learned], names, removed)
     if rules.lone(targets[parts.rows["train"]], names) is not None:
         raise InputError(f"{train.source}: {len(learned)} rows leave too few for the train part; give more rows.")
-    lone = rules.lone(held_targets, names)
+    lone = rules.lone(evaluation_targets, names)
     if lone is not None:
-        logger.warning("%s: every row to measure on has the %s %s.", (held or train).source, rules.noun, shown(lone))
+        logger.warning(
+            "%s: every row to measure on has the %s %s.", (evaluation_rows or train).source, rules.noun, shown(lone)
+        )
 
     def part(role: Role, rows: np.ndarray) -> Split:
-        if role == "evaluation" and held is not None:
-            return rules.split(role, held, held_targets, names)
+        if role == "evaluation" and evaluation_rows is not None:
+            return rules.split(role, evaluation_rows, evaluation_targets, names)
         return rules.split(role, train.pick(rows.tolist()), targets[rows], names)
 
     splits: dict[str, Any] = {role: part(role, rows) for role, rows in parts.rows.items()}
@@ -85,8 +89,8 @@ def read_task(
         max_length=max_length,
         metric=metric,
         **splits,
-        source=found.source,
-        licence=found.licence,
+        source=dataset.source,
+        licence=dataset.licence,
         removed=removed,
         kin=parts.kin,
         allow_unknown=allow_unknown,
@@ -183,16 +187,16 @@ def _check_targets(
         )
 
 
-def _learned_from(found: Found, most: int | None) -> tuple[Rows, dict[str, int]]:
+def _learned_from(dataset: Found, most: int | None) -> tuple[Rows, dict[str, int]]:
     """The training rows that are not evaluation rows too, and what was left out."""
-    removed = {reason: count for reason, count in found.removed.items() if count}
-    train = _fewer(found.train, most)
-    if found.validation is None:
+    removed = {reason: count for reason, count in dataset.removed.items() if count}
+    train = _fewer(dataset.train, most)
+    if dataset.validation is None:
         return train, removed
-    measured = set(found.validation.keys())
+    measured = set(dataset.validation.keys())
     kept = [index for index, key in enumerate(train.keys()) if key not in measured]
     both = len(train) - len(kept)
-    evaluated = found.validation.source
+    evaluated = dataset.validation.source
     if both and len(kept) < FEWEST_ROWS:
         left = f"only {len(kept)} of its {len(train)} rows are left" if kept else "nothing is left"
         same = (

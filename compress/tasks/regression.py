@@ -50,9 +50,9 @@ KNOWN = {
 }
 
 
-def _moments(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _moments(answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """What a correlation is made of, (examples, 6): 1, x, y, x², y², x y, each about its mean so that sums stay exact."""
-    x, y = (np.asarray(values, dtype=np.float64) for values in (one, other))
+    x, y = (np.asarray(values, dtype=np.float64) for values in (answers, targets))
     x, y = x - x.mean(), y - y.mean()
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
 
@@ -85,7 +85,6 @@ class Regression:
     metrics: tuple[str, ...] = ("pearson", "spearman")
     known = KNOWN
     readers: Mapping[str, Reader] = NO_READERS
-    settles = False
     unit = "examples"
     noun = "score"
     pipeline_tag = "text-classification"
@@ -103,6 +102,10 @@ class Regression:
     def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
         """Keep the model's name."""
         return names
+
+    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Name nothing."""
+        return ()
 
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse more than one name."""
@@ -169,35 +172,43 @@ class Regression:
         """Squared difference, mean over the examples."""
         return (student.float() - teacher.float()).square().sum(-1).mean()
 
-    def relative_error(self, told: np.ndarray, found: np.ndarray) -> float:
+    def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compare with the spread of the scores."""
-        return texts.relative_error(told, found, told.mean())
+        return texts.relative_error(baseline, answers, baseline.mean())
 
-    def flips(self, told: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def flips(self, baseline: np.ndarray, answers: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Tell of each example whether its score moves by more than a quarter of the scores' standard deviation."""
-        return np.asarray(np.abs(found - told)[:, 0] > NOTICEABLE * max(float(told.std()), 1e-12))
+        return np.asarray(np.abs(answers - baseline)[:, 0] > NOTICEABLE * max(float(baseline.std()), 1e-12))
+
+    def settles(self, split: Split) -> bool:
+        """Choose nothing: the output is the answer."""
+        return False
 
     def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
-        """Choose nothing: the output is the answer."""
+        """Choose nothing."""
         return ()
 
-    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
         """Leave the answers."""
         return answers
 
     def score(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, float]:
         """Pearson's and Spearman's correlation."""
-        found = {name: float(correlation(one.sum(0))) for name, one in _statistics(answers, targets).items()}
-        return {metric: found[metric], **found}
+        scores = {name: float(correlation(moments.sum(0))) for name, moments in _statistics(answers, targets).items()}
+        return {metric: scores[metric], **scores}
 
     def judge(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """Both with bootstrap intervals."""
-        each = [judged({name: correlation}, one) for name, one in _statistics(answers, targets).items()]
+        each = [judged({name: correlation}, moments) for name, moments in _statistics(answers, targets).items()]
         return {key: first(metric, {**each[0][key], **each[1][key]}) for key in ("metrics", "metrics_ci95")}
+
+    def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        """Count nothing."""
+        return np.zeros((len(answers), 0, 3), dtype=np.int64)
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop of the deciding correlation; agreement is the share of examples with nearly the baseline's score."""
-        before, after = (_statistics(one, targets)[metric] for one in (baseline, answers))
+        before, after = (_statistics(predictions, targets)[metric] for predictions in (baseline, answers))
         return {
             "drop": drop(correlation, before, after),
             "agreement": float((~self.flips(baseline, answers)).mean()),
@@ -220,16 +231,16 @@ class Regression:
         )
 
     def differing(
-        self, told: np.ndarray, found: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
+        self, baseline: np.ndarray, answers: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
     ) -> list[dict[str, Any]]:
         """Those whose scores are farthest apart."""
-        apart = np.abs(told - found)[:, 0]
+        apart = np.abs(baseline - answers)[:, 0]
         return [
             {
                 **texts.shown(split, index),
                 "label": f"{split.labels[index]:.2f}",
-                "teacher": f"{told[index, 0]:.2f}",
-                "student": f"{found[index, 0]:.2f}",
+                "teacher": f"{baseline[index, 0]:.2f}",
+                "student": f"{answers[index, 0]:.2f}",
             }
             for index in np.argsort(-apart, kind="stable")[:count]
         ]
@@ -237,6 +248,10 @@ class Regression:
     def sentence(self, names: Sequence[str]) -> str:
         """Say what comes out."""
         return "model that gives a text, or a pair of texts, a score"
+
+    def sample(self, max_length: int) -> str:
+        """Read two texts."""
+        return texts.sample(max_length)
 
     def snippet(self, names: Sequence[str]) -> str:
         """Print the scores."""

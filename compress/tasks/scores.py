@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,31 @@ def drop(score: Score, baseline: np.ndarray, statistics: np.ndarray) -> dict[str
     return {"value": value, "ci95": list(middle_95(score(drawn[:, :count]) - score(drawn[:, count:]))), "p": None}
 
 
+def by_label(names: Sequence[str], statistics: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Compute each label's precision, recall and F1 with 95 % bootstrap intervals, all from the same resamples.
+
+    Args:
+        names: The labels'.
+        statistics: Of each example and label how often it was answered rightly, answered, and true, (examples, labels, 3).
+
+    Returns:
+        For each label {precision, recall, f1, ci95: {precision, recall, f1}, support}; `support` is how often it is true. A
+        score that has no value, such as the recall of what is never true, is None, and so is its interval.
+    """
+    drawn = resampled_sums(statistics.reshape(len(statistics), -1)).reshape(-1, len(names), 3)
+    whole = statistics.sum(0)
+    return {name: _of_label(whole[index], drawn[:, index]) for index, name in enumerate(names)}
+
+
+def _of_label(sums: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:
+    has_value = {name: bool(sums[counted].any()) for name, counted in _COUNTED.items()}
+    return {
+        **{name: float(score(sums)) if has_value[name] else None for name, score in LABEL_SCORES.items()},
+        "ci95": {name: list(middle_95(score(drawn))) if has_value[name] else None for name, score in LABEL_SCORES.items()},
+        "support": int(sums[2]),
+    }
+
+
 def first(name: str, scores: Mapping[str, Score]) -> dict[str, Score]:
     """The same scores, the one that decides first."""
     return {name: scores[name], **scores}
@@ -74,3 +99,13 @@ def first(name: str, scores: Mapping[str, Score]) -> dict[str, Score]:
 def f1(right: np.ndarray, answered: np.ndarray, true: np.ndarray) -> np.ndarray:
     """2 TP / (answered + true), 0 where nothing is either."""
     return 2 * right / np.maximum(answered + true, 1)
+
+
+LABEL_SCORES: Mapping[str, Score] = {
+    "precision": lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1),
+    "recall": lambda sums: sums[..., 0] / np.maximum(sums[..., 2], 1),
+    "f1": lambda sums: f1(sums[..., 0], sums[..., 1], sums[..., 2]),
+}
+"""From how often a label was answered rightly, answered, and true, (..., 3)."""
+_COUNTED: Mapping[str, list[int]] = {"precision": [1], "recall": [2], "f1": [1, 2]}
+"""What must not be nothing for a score to have a value."""

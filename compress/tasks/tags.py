@@ -12,8 +12,8 @@ Entity = tuple[str, int, int]
 
 def is_bio(names: Iterable[str]) -> bool:
     """Whether tags tell entities: each is O, or has B- or I- before its type."""
-    found = list(names)
-    return OUTSIDE in found and len(found) > 1 and all(name == OUTSIDE or name[:2] in ("B-", "I-") for name in found)
+    tags = list(names)
+    return OUTSIDE in tags and len(tags) > 1 and all(name == OUTSIDE or name[:2] in ("B-", "I-") for name in tags)
 
 
 def bio(tags: Sequence[str]) -> list[str]:
@@ -40,11 +40,16 @@ def bio(tags: Sequence[str]) -> list[str]:
 
 def names_of(tags: Iterable[str]) -> tuple[str, ...]:
     """Sort tags: O first, then the entities' types, each with B- and I- even where one of them never stands."""
-    found = set(tags)
-    if not is_bio(found | {OUTSIDE}) or not found - {OUTSIDE}:
-        return tuple(sorted(found))
-    kinds = sorted({name[2:] for name in found - {OUTSIDE}})
+    distinct = set(tags)
+    if not is_bio(distinct | {OUTSIDE}) or not distinct - {OUTSIDE}:
+        return tuple(sorted(distinct))
+    kinds = sorted({name[2:] for name in distinct - {OUTSIDE}})
     return (OUTSIDE, *(f"{start}{kind}" for kind in kinds for start in ("B-", "I-")))
+
+
+def types_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Name the types of entities that tags tell, sorted; none where they tell no entities."""
+    return tuple(sorted({name[2:] for name in names if name != OUTSIDE})) if is_bio(names) else ()
 
 
 def entities(tags: Sequence[str]) -> set[Entity]:
@@ -53,15 +58,15 @@ def entities(tags: Sequence[str]) -> set[Entity]:
     Equal to seqeval 1.2.2 with mode="strict" and scheme=IOB2, which reads the same off two lists of texts and gives no numbers
     for each text.
     """
-    found: set[Entity] = set()
+    spans: set[Entity] = set()
     start, kind = -1, ""
     for place, tag in enumerate([*tags, OUTSIDE]):
         if start >= 0 and tag != f"I-{kind}":
-            found.add((kind, start, place))
+            spans.add((kind, start, place))
             start = -1
         if tag.startswith("B-"):
             start, kind = place, tag[2:]
-    return found
+    return spans
 
 
 def spans_to_tags(offsets: Sequence[tuple[int, int]], spans: Iterable[tuple[int, int, str]]) -> list[str] | None:

@@ -44,7 +44,6 @@ class TextClassification:
     metrics: tuple[str, ...] = ("accuracy", "f1")
     known = SETS
     readers: Mapping[str, Reader] = NO_READERS
-    settles = False
     unit = "examples"
     noun = "label"
     pipeline_tag = "text-classification"
@@ -60,6 +59,10 @@ class TextClassification:
     def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
         """Take the rows' labels where a model has only numbers."""
         return names_of_outputs(rows, names)
+
+    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Take the labels."""
+        return tuple(names)
 
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse what is not at least two names, each once."""
@@ -122,19 +125,23 @@ class TextClassification:
         """Squared distance, mean over the examples, sum over the labels."""
         return (student.float() - teacher.float()).square().sum(-1).mean()
 
-    def relative_error(self, told: np.ndarray, found: np.ndarray) -> float:
+    def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compare with the spread of each example's logits, whose mean says nothing."""
-        return texts.relative_error(told, found, told.mean(axis=1, keepdims=True))
+        return texts.relative_error(baseline, answers, baseline.mean(axis=1, keepdims=True))
 
-    def flips(self, told: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def flips(self, baseline: np.ndarray, answers: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Compare the labels."""
-        return np.asarray(told.argmax(1) != found.argmax(1))
+        return np.asarray(baseline.argmax(1) != answers.argmax(1))
+
+    def settles(self, split: Split) -> bool:
+        """Choose nothing: the largest output is the answer."""
+        return False
 
     def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
-        """Choose nothing: the largest output is the answer."""
+        """Choose nothing."""
         return ()
 
-    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
         """Leave the answers."""
         return answers
 
@@ -156,19 +163,25 @@ class TextClassification:
             intervals["f1"] = list(middle_95(f1_resamples(targets, said)))
         return {"metrics": self.score(answers, targets, metric), "metrics_ci95": intervals}
 
+    def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        """Mark each example's label and answer."""
+        labels = np.arange(len(names))
+        said, true = answers.argmax(axis=1)[:, None] == labels, targets[:, None] == labels
+        return np.stack([said & true, said, true], axis=-1).astype(np.int64)
+
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop's paired bootstrap interval; `p` is McNemar's, exact, of how often each is right."""
-        told, found = baseline.argmax(axis=1), answers.argmax(axis=1)
-        lost, won, total = paired_counts(told == targets, found == targets)
+        baseline_labels, answer_labels = baseline.argmax(axis=1), answers.argmax(axis=1)
+        lost, won, total = paired_counts(baseline_labels == targets, answer_labels == targets)
         if metric == "f1":
             value = self.score(baseline, targets, "f1")["f1"] - self.score(answers, targets, "f1")["f1"]
-            before, after = f1_resamples(targets, told, found)
+            before, after = f1_resamples(targets, baseline_labels, answer_labels)
             interval = middle_95(before - after)
         else:
             value, interval = (lost - won) / total, paired_drop_interval(lost, won, total)
         return {
             "drop": {"value": value, "ci95": list(interval), "p": mcnemar_p(lost, won)},
-            "agreement": float((told == found).mean()),
+            "agreement": float((baseline_labels == answer_labels).mean()),
         }
 
     def confusion(self, answers: np.ndarray, targets: np.ndarray, count: int) -> list[list[int]] | None:
@@ -184,10 +197,10 @@ class TextClassification:
         (assert_not_in_another_order if trains else assert_better_than_chance)(answers, targets, names)
 
     def differing(
-        self, told: np.ndarray, found: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
+        self, baseline: np.ndarray, answers: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
     ) -> list[dict[str, Any]]:
         """Those whose probabilities are farthest apart."""
-        before, after = (_probabilities(logits) for logits in (told, found))
+        before, after = (_probabilities(logits) for logits in (baseline, answers))
         apart = np.abs(before - after).sum(axis=1) / 2
         return [
             {
@@ -202,6 +215,10 @@ class TextClassification:
     def sentence(self, names: Sequence[str]) -> str:
         """Name the labels."""
         return f"text classifier that tells {texts.listed(names)} apart" if names else "text classifier"
+
+    def sample(self, max_length: int) -> str:
+        """Read two texts."""
+        return texts.sample(max_length)
 
     def snippet(self, names: Sequence[str]) -> str:
         """Print each text's label."""

@@ -28,8 +28,8 @@ def encode(split: Split, tokenizer: Any, max_length: int, kind: str) -> Encoded:
     padding = padding_of(tokenizer)
     texts = [text.strip() for text in split.texts]
     pairs = None if split.pairs is None else [text.strip() for text in split.pairs]
-    told = tokenized(tokenizer, texts, pairs, max_length)
-    return Encoded(told.input_ids, told.token_type_ids, split.labels, told.truncated, padding, split.role, kind=kind)
+    encoded = tokenized(tokenizer, texts, pairs, max_length)
+    return Encoded(encoded.input_ids, encoded.token_type_ids, split.labels, encoded.truncated, padding, split.role, kind=kind)
 
 
 def collate(encoded: Encoded, indices: np.ndarray) -> torch.Tensor:
@@ -39,10 +39,10 @@ def collate(encoded: Encoded, indices: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(encoded.labels[indices])
 
 
-def relative_error(told: np.ndarray, found: np.ndarray, middle: Any) -> float:
+def relative_error(baseline: np.ndarray, answers: np.ndarray, middle: Any) -> float:
     """Root mean square of the differences of answers over that of the first ones' distance from their middle."""
-    spread = told - middle
-    return float(np.sqrt(np.mean((found - told) ** 2)) / max(float(np.sqrt(np.mean(spread**2))), 1e-12))
+    spread = baseline - middle
+    return float(np.sqrt(np.mean((answers - baseline) ** 2)) / max(float(np.sqrt(np.mean(spread**2))), 1e-12))
 
 
 def shown(split: Split, index: int) -> dict[str, str | None]:
@@ -51,6 +51,14 @@ def shown(split: Split, index: int) -> dict[str, str | None]:
         "text": split.texts[index][:SHOWN_LETTERS],
         "pair": split.pairs[index][:SHOWN_LETTERS] if split.pairs else None,
     }
+
+
+def sample(max_length: int) -> str:
+    """Lines of an example that reads texts, each cut at its end."""
+    return (
+        f'tokenizer.enable_truncation({max_length})\ntexts = ["the first sentence", "and a second one"]\n'
+        "encodings = tokenizer.encode_batch(texts)"
+    )
 
 
 def listed(names: Sequence[Any]) -> str:

@@ -27,9 +27,9 @@ from compress.tasks.encoding import Encoded, padding_of
 from compress.tasks.kind import Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.labels import check_label_names, names_shown
-from compress.tasks.scores import drop, f1, judged
+from compress.tasks.scores import LABEL_SCORES, drop, judged
 from compress.tasks.split import Role, Split
-from compress.tasks.tags import OUTSIDE, entities, is_bio, names_of
+from compress.tasks.tags import OUTSIDE, entities, is_bio, names_of, types_of
 from compress.tasks.windows import places_of_words, windows_of_words
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class WordLabels:
     def ends(self) -> np.ndarray:
         """Where each text's words end among all of them."""
         counts = np.zeros(int(self.owners.max(initial=-1)) + 1, dtype=np.int64)
-        np.add.at(counts, self.owners, [len(one) for one in self.ids])
+        np.add.at(counts, self.owners, [len(ids) for ids in self.ids])
         return np.cumsum(counts)
 
 
@@ -95,25 +95,23 @@ def _statistics(answers: np.ndarray, targets: WordLabels) -> np.ndarray:
     """For each text: entities right, answered and true, words right, and words, (texts, 5)."""
     said, true = answers.argmax(1), targets.flat
     rows = []
-    for told, wanted in zip(_texts_of(said, targets), _texts_of(true, targets), strict=True):
-        found, held = entities(told), entities(wanted)
-        same = sum(one == other for one, other in zip(told, wanted, strict=True))
-        rows.append([len(found & held), len(found), len(held), same, len(wanted)])
+    for tags, wanted in zip(_texts_of(said, targets), _texts_of(true, targets), strict=True):
+        predicted, expected = entities(tags), entities(wanted)
+        same = sum(tag == wanted_tag for tag, wanted_tag in zip(tags, wanted, strict=True))
+        rows.append([len(predicted & expected), len(predicted), len(expected), same, len(wanted)])
     return np.array(rows, dtype=np.int64)
 
 
 SCORES = {
-    "f1": lambda sums: f1(sums[..., 0], sums[..., 1], sums[..., 2]),
-    "precision": lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1),
-    "recall": lambda sums: sums[..., 0] / np.maximum(sums[..., 2], 1),
+    **{name: LABEL_SCORES[name] for name in ("f1", "precision", "recall")},
     "accuracy": lambda sums: sums[..., 3] / np.maximum(sums[..., 4], 1),
 }
 
 
 def _scores(names: Sequence[str], metric: str) -> dict[str, Any]:
     """The scores that tags of these names have, the one that decides first."""
-    held = SCORES if is_bio(names) else {"accuracy": SCORES["accuracy"]}
-    return {metric: SCORES[metric], **held}
+    scores = SCORES if is_bio(names) else {"accuracy": SCORES["accuracy"]}
+    return {metric: SCORES[metric], **scores}
 
 
 class TokenClassification:
@@ -124,7 +122,6 @@ class TokenClassification:
     metrics: tuple[str, ...] = ("f1", "accuracy")
     known = KNOWN
     readers: Mapping[str, Reader] = {".conll": read_conll, ".conllu": read_conllu, ".bio": read_conll, ".iob": read_conll}
-    settles = False
     unit = "tokens"
     noun = "label"
     pipeline_tag = NAME
@@ -140,6 +137,10 @@ class TokenClassification:
     def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
         """Keep the model's names."""
         return names
+
+    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Name the types of entities."""
+        return types_of(names)
 
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse what is not at least two names, each once."""
@@ -157,19 +158,19 @@ class TokenClassification:
         index = {name: number for number, name in enumerate(names)}
         if not any(name.isdecimal() for name in names):
             index |= {str(number): number for number in range(len(names))}
-        found, wrong = np.empty(len(rows), dtype=object), []
+        ids, wrong = np.empty(len(rows), dtype=object), []
         for row, (line, (_, tags)) in enumerate(zip(rows.lines, rows.labels, strict=True)):
             wrong += [f"  {rows.unit} {line}, column {rows.label_column!r}: {shown(tag)}" for tag in tags if tag not in index]
-            found[row] = np.array([index.get(tag, 0) for tag in tags], dtype=np.int64)
+            ids[row] = np.array([index.get(tag, 0) for tag in tags], dtype=np.int64)
         if wrong:
-            told = f"{rows.source} has tags that are unknown; allowed: {names_shown(names)}. Correct them:"
-            raise InputError("\n".join([told, *first_of(wrong)]))
-        return found
+            heading = f"{rows.source} has tags that are unknown; allowed: {names_shown(names)}. Correct them:"
+            raise InputError("\n".join([heading, *first_of(wrong)]))
+        return ids
 
     def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:
         """Name the tag that all words have."""
-        held = np.unique(np.concatenate(list(targets))) if len(targets) else np.zeros(0)
-        return names[int(held[0])] if len(held) == 1 else None
+        tags = np.unique(np.concatenate(list(targets))) if len(targets) else np.zeros(0)
+        return names[int(tags[0])] if len(tags) == 1 else None
 
     def split(self, role: Role, rows: Rows, targets: np.ndarray, names: tuple[str, ...]) -> Split:
         """Keep words and ids."""
@@ -179,7 +180,7 @@ class TokenClassification:
         """Cut texts into words without labels."""
         words = tuple(tuple(PARTS.findall(text)) or ("",) for text in split.texts)
         labels = np.empty(len(words), dtype=object)
-        labels[:] = [np.zeros(len(one), dtype=np.int64) for one in words]
+        labels[:] = [np.zeros(len(sentence), dtype=np.int64) for sentence in words]
         return replace(split, pairs=None, words=words, labels=labels)
 
     def few(self, split: Split, count: int) -> np.ndarray:
@@ -194,8 +195,8 @@ class TokenClassification:
 
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
         """Count the words of each tag, and all words."""
-        held = np.concatenate([np.zeros(0, dtype=np.int64), *split.labels])
-        return {"per_label": np.bincount(held, minlength=len(names)).tolist(), "words": len(held)}
+        tags = np.concatenate([np.zeros(0, dtype=np.int64), *split.labels])
+        return {"per_label": np.bincount(tags, minlength=len(names)).tolist(), "words": len(tags)}
 
     def encode(self, split: Split, tokenizer: Any, max_length: int) -> Encoded:
         """Tokenize words, in windows where a text has more than `max_length` tokens; each word is answered in one of them."""
@@ -206,27 +207,27 @@ class TokenClassification:
         places, labels, owners = [], [], []
         for start in range(0, len(windows), 1000):
             part = windows[start : start + 1000]
-            words = [list(split.words[one.text][one.first : one.end]) for one in part]  # type: ignore[index]
-            told = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
-            ids += told["input_ids"]
-            types += told.get("token_type_ids") or []
-            for one, encoding in zip(part, told.encodings, strict=True):
-                places.append(places_of_words(encoding.word_ids, one))
-                labels.append(split.labels[one.text][one.answers : one.answered])
-                owners.append(one.text)
-        told_labels = WordLabels(labels, np.array(owners, dtype=np.int64), split.names)
-        held = types if types or not windows else None
-        return Encoded(ids, held, told_labels, 0, padding, split.role, places, NAME)
+            words = [list(split.words[window.text][window.first : window.end]) for window in part]  # type: ignore[index]
+            encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
+            ids += encoded["input_ids"]
+            types += encoded.get("token_type_ids") or []
+            for window, encoding in zip(part, encoded.encodings, strict=True):
+                places.append(places_of_words(encoding.word_ids, window))
+                labels.append(split.labels[window.text][window.answers : window.answered])
+                owners.append(window.text)
+        word_labels = WordLabels(labels, np.array(owners, dtype=np.int64), split.names)
+        token_types = types if types or not windows else None
+        return Encoded(ids, token_types, word_labels, 0, padding, split.role, places, NAME)
 
     def collate(self, encoded: Encoded, indices: np.ndarray, length: int) -> torch.Tensor:
         """Put the ids at the first pieces of their words, and IGNORED elsewhere, (batch, length)."""
         import torch
 
         assert encoded.places is not None
-        found = torch.full((len(indices), length), IGNORED, dtype=torch.long)
+        labels = torch.full((len(indices), length), IGNORED, dtype=torch.long)
         for row, index in enumerate(indices):
-            found[row, torch.from_numpy(encoded.places[index])] = torch.from_numpy(encoded.labels.ids[index])
-        return found
+            labels[row, torch.from_numpy(encoded.places[index])] = torch.from_numpy(encoded.labels.ids[index])
+        return labels
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
         """Cross-entropy over the words."""
@@ -249,19 +250,23 @@ class TokenClassification:
         kept = mask.bool()
         return (student[kept].float() - teacher[kept].float()).square().sum(-1).mean()
 
-    def relative_error(self, told: np.ndarray, found: np.ndarray) -> float:
+    def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compare with the spread of each word's logits, whose mean says nothing."""
-        return texts.relative_error(told, found, told.mean(axis=1, keepdims=True))
+        return texts.relative_error(baseline, answers, baseline.mean(axis=1, keepdims=True))
 
-    def flips(self, told: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def flips(self, baseline: np.ndarray, answers: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Compare the tags."""
-        return np.asarray(told.argmax(1) != found.argmax(1))
+        return np.asarray(baseline.argmax(1) != answers.argmax(1))
+
+    def settles(self, split: Split) -> bool:
+        """Choose nothing: the largest output is the answer."""
+        return False
 
     def settle(self, answers: np.ndarray, targets: WordLabels) -> tuple[float, ...]:
-        """Choose nothing: the largest output is the answer."""
+        """Choose nothing."""
         return ()
 
-    def settled(self, answers: np.ndarray, chosen: Sequence[float]) -> np.ndarray:
+    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
         """Leave the answers."""
         return answers
 
@@ -274,9 +279,21 @@ class TokenClassification:
         """All of them with bootstrap intervals over the texts."""
         return judged(_scores(targets.names, metric), _statistics(answers, targets))
 
+    def by_class(self, answers: np.ndarray, targets: WordLabels, names: tuple[str, ...]) -> np.ndarray:
+        """Count entities by type, over the texts."""
+        index = {kind: number for number, kind in enumerate(self.classes(names))}
+        counts = np.zeros((len(targets.ends), len(index), 3), dtype=np.int64)
+        answered, true = (_texts_of(ids, targets) for ids in (answers.argmax(1), targets.flat))
+        for text, (tags, wanted) in enumerate(zip(answered, true, strict=True)):
+            predicted, expected = entities(tags), entities(wanted)
+            for place, spans in enumerate((predicted & expected, predicted, expected)):
+                for kind, _, _ in spans:
+                    counts[text, index[kind], place] += 1
+        return counts
+
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: WordLabels, metric: str) -> dict[str, Any]:
         """The drop of the deciding score; agreement is the share of words with the same tag."""
-        before, after = (_statistics(one, targets) for one in (baseline, answers))
+        before, after = (_statistics(logits, targets) for logits in (baseline, answers))
         return {
             "drop": drop(SCORES[metric], before, after),
             "agreement": float((baseline.argmax(1) == answers.argmax(1)).mean()),
@@ -302,27 +319,33 @@ class TokenClassification:
             )
 
     def differing(
-        self, told: np.ndarray, found: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
+        self, baseline: np.ndarray, answers: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
     ) -> list[dict[str, Any]]:
         """The texts in which most words have other tags."""
         ends = encoded.labels.ends
-        flips = np.array([part.sum() for part in np.split(self.flips(told, found), ends[:-1])])
-        said = [_texts_of(answers.argmax(1), encoded.labels) for answers in (told, found)]
-        return [
-            {
-                **texts.shown(split, index),
-                "label": _shown_tags(split, index, [names[tag] for tag in split.labels[index]]),
-                "teacher": _shown_tags(split, index, said[0][index]),
-                "student": _shown_tags(split, index, said[1][index]),
+        flips = np.array([part.sum() for part in np.split(self.flips(baseline, answers), ends[:-1])])
+        said = [_texts_of(logits.argmax(1), encoded.labels) for logits in (baseline, answers)]
+        rows = []
+        for index in np.argsort(-flips, kind="stable")[:count]:
+            tags = {
+                "label": [names[tag] for tag in split.labels[index]],
+                "teacher": said[0][index],
+                "student": said[1][index],
             }
-            for index in np.argsort(-flips, kind="stable")[:count]
-            if flips[index]
-        ]
+            row = {**texts.shown(split, index), **{who: _shown_tags(split, index, own) for who, own in tags.items()}}
+            if types_of(names):
+                row["spans"] = {who: _spans(split, index, own, tags["label"]) for who, own in tags.items()}
+            rows += [row] if flips[index] else []
+        return rows
 
     def sentence(self, names: Sequence[str]) -> str:
         """Name the entities, or the tags."""
-        kinds = sorted({name[2:] for name in names if name != OUTSIDE}) if is_bio(names) else names
-        return f"tagger of {'entities' if is_bio(names) else 'words'}: {texts.listed(kinds)}"
+        types = types_of(names)
+        return f"tagger of {'entities' if types else 'words'}: {texts.listed(types or names)}"
+
+    def sample(self, max_length: int) -> str:
+        """Read two texts."""
+        return texts.sample(max_length)
 
     def snippet(self, names: Sequence[str]) -> str:
         """Print the entities with the characters that they stand at, or each word with its tag."""
@@ -330,9 +353,9 @@ class TokenClassification:
 
 
 ENTITIES = """\
-for text, read, row in zip(texts, found, logits.argmax(axis=2)):
+for text, encoding, row in zip(texts, encodings, logits.argmax(axis=2)):
     spans, current, before = [], None, None
-    for word, (start, end), answer in zip(read.word_ids, read.offsets, row):
+    for word, (start, end), answer in zip(encoding.word_ids, encoding.offsets, row):
         if word is None:
             continue
         if word == before:  # a further piece of the word
@@ -348,21 +371,38 @@ for text, read, row in zip(texts, found, logits.argmax(axis=2)):
             spans.append(current)
     print([(span["label"], text[span["start"]:span["end"]], span["start"], span["end"]) for span in spans])"""
 EACH_WORD = """\
-for text, read, row in zip(texts, found, logits.argmax(axis=2)):
+for text, encoding, row in zip(texts, encodings, logits.argmax(axis=2)):
     words = {}
-    for word, (start, end), answer in zip(read.word_ids, read.offsets, row):
+    for word, (start, end), answer in zip(encoding.word_ids, encoding.offsets, row):
         if word is not None:  # the first piece of a word answers for it
             first, label = words.get(word, (start, labels[answer]))[0], words.get(word, (start, labels[answer]))[-1]
             words[word] = (first, end, label)
     print([(text[first:end], label) for first, end, label in words.values()])"""
 
 
+def _spans(split: Split, index: int, tags: Sequence[str], true: Sequence[str]) -> list[tuple[int, int, str, str]]:
+    """The entities of a text in its characters, (first, end, type, verdict), in order: "right" or "wrong", and those that are
+    "missed" where nothing was found."""
+    assert split.words is not None
+    predicted, expected = entities(tags), entities(true)
+    verdicts = {span: "right" if span in expected else "wrong" for span in predicted}
+    taken = {word for _, start, end in predicted for word in range(start, end)}
+    verdicts |= {span: "missed" for span in expected if taken.isdisjoint(range(span[1], span[2]))}
+    words = split.words[index]
+    ends = np.cumsum([len(word) + 1 for word in words]) - 1  # the text is its words with a space between two
+    return [
+        (int(ends[start] - len(words[start])), int(ends[end - 1]), kind, verdicts[kind, start, end])
+        for kind, start, end in sorted(verdicts, key=lambda span: span[1])
+        if ends[end - 1] <= texts.SHOWN_LETTERS
+    ]
+
+
 def _shown_tags(split: Split, index: int, tags: Sequence[str]) -> str:
     assert split.words is not None
     words = split.words[index]
     if is_bio([*split.names, OUTSIDE]):
-        found = sorted(entities(tags), key=lambda one: one[1])
-        return "; ".join(f"{kind}: {' '.join(words[start:end])}" for kind, start, end in found) or "none"
+        spans = sorted(entities(tags), key=lambda span: span[1])
+        return "; ".join(f"{kind}: {' '.join(words[start:end])}" for kind, start, end in spans) or "none"
     return " ".join(f"{word}/{tag}" for word, tag in zip(words, tags, strict=True))[: texts.SHOWN_LETTERS]
 
 

@@ -50,7 +50,7 @@ def tokenized(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None,
     """
     per_token, fewest = REACHES[pairs is not None]
     reach = max(fewest, per_token * max_length)
-    told = Tokenized([], None if pairs is not None and not len(texts) else [], 0)
+    encoded = Tokenized([], None if pairs is not None and not len(texts) else [], 0)
     for rows in _at_once(texts, pairs, reach):
         firsts, seconds = [texts[row] for row in rows], None if pairs is None else [pairs[row] for row in rows]
         for place in range(len(rows)):
@@ -60,11 +60,11 @@ def tokenized(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None,
                 else:
                     firsts[place], seconds[place] = _heads(tokenizer, firsts[place], seconds[place], max_length + 1)
         part = tokenizer(firsts, seconds, truncation=True, max_length=max_length, return_attention_mask=False)
-        told.input_ids += part["input_ids"]
+        encoded.input_ids += part["input_ids"]
         types = part.get("token_type_ids")
-        told.token_type_ids = None if types is None or told.token_type_ids is None else [*told.token_type_ids, *types]
-        told.truncated += sum(1 for encoding in part.encodings or () if encoding.overflowing)
-    return told
+        encoded.token_type_ids = None if types is None or encoded.token_type_ids is None else [*encoded.token_type_ids, *types]
+        encoded.truncated += sum(1 for encoding in part.encodings or () if encoding.overflowing)
+    return encoded
 
 
 def portions_of(text: str) -> Iterator[str]:
@@ -118,9 +118,9 @@ class _Look:
             self.text = text[-most:] if self.is_left else text[:most]
             if self.is_left and most == reach < min(CEILING, len(text)):
                 continue
-            told = tokenizer(self.text, add_special_tokens=False, verbose=False)
-            encoding = (told.encodings or [None])[0]
-            self.count = len(told["input_ids"])
+            encoded = tokenizer(self.text, add_special_tokens=False, verbose=False)
+            encoding = (encoded.encodings or [None])[0]
+            self.count = len(encoded["input_ids"])
             if encoding is None or self.is_left:
                 return
             sure = len(self.text) - MARGIN if len(self.text) < len(text) else len(self.text)

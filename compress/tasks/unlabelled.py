@@ -161,7 +161,7 @@ def _chosen(
     removed = {"copies": len(texts) - len(first)}
     for split in apart_from:
         measured = zip(split.texts, split.pairs or [""] * len(split), strict=True)
-        both = [first.pop(row) for row in {(one.strip(), other.strip()) for one, other in measured} if row in first]
+        both = [first.pop(row) for row in {(text.strip(), pair.strip()) for text, pair in measured} if row in first]
         if both:
             removed[f"also in the {split.role} data"] = len(both)
             logger.warning("%d texts of %s stand in the %s data too; they are left out.", len(both), source, split.role)
@@ -188,13 +188,13 @@ def _chosen(
 
 def _kin(rows: Sequence[tuple[str, str]], apart_from: Sequence[Split]) -> list[tuple[str, str]]:
     """The rows that contain one that is kept apart, stand in one or nearly copy one."""
-    held = [row for split in apart_from for row in zip(split.texts, split.pairs or [""] * len(split), strict=True)]
-    if not held or not rows:
+    measured = [row for split in apart_from for row in zip(split.texts, split.pairs or [""] * len(split), strict=True)]
+    if not measured or not rows:
         return []
-    texts, pairs = zip(*held, *rows, strict=True)
-    kin = find_kin([texts, pairs] if any(pairs) else [texts], indexed=len(held))
-    numbers = np.arange(len(held), len(texts))
-    return [rows[index] for index in np.flatnonzero(kin.touches(numbers, np.arange(len(held)))).tolist()]
+    texts, pairs = zip(*measured, *rows, strict=True)
+    kin = find_kin([texts, pairs] if any(pairs) else [texts], indexed=len(measured))
+    numbers = np.arange(len(measured), len(texts))
+    return [rows[index] for index in np.flatnonzero(kin.touches(numbers, np.arange(len(measured)))).tolist()]
 
 
 def _fingerprint(split: Split) -> str:

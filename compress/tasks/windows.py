@@ -29,9 +29,9 @@ def windows_of_words(words: Sequence[Sequence[str]], tokenizer: Any, max_length:
     room = max(1, max_length - tokenizer.num_special_tokens_to_add(False))
     windows = []
     for start in range(0, len(words), 1000):
-        part = [list(one) for one in words[start : start + 1000]]
-        told = tokenizer(part, is_split_into_words=True, add_special_tokens=False, verbose=False)
-        for text, encoding in enumerate(told.encodings, start):
+        part = [list(sentence) for sentence in words[start : start + 1000]]
+        encoded = tokenizer(part, is_split_into_words=True, add_special_tokens=False, verbose=False)
+        for text, encoding in enumerate(encoded.encodings, start):
             counts = np.bincount([word for word in encoding.word_ids if word is not None], minlength=len(words[text]))
             windows += _windows_of(text, np.minimum(np.maximum(counts, 1), room), room)
     return windows
@@ -57,9 +57,9 @@ def places_of_words(word_ids: Sequence[int | None], window: Window) -> np.ndarra
     for place, word in enumerate(word_ids):
         if word is not None:
             firsts.setdefault(word, place)
-    found, before = [], 0
+    places, before = [], 0
     for word in range(window.first, window.answered):
         before = firsts.get(word - window.first, before)
         if word >= window.answers:
-            found.append(before)
-    return np.array(found, dtype=np.int64)
+            places.append(before)
+    return np.array(places, dtype=np.int64)

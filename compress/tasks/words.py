@@ -21,7 +21,7 @@ def counted(tokenizer: Any, texts: Sequence[str]) -> Counter[int]:
     counts: Counter[int] = Counter()
     for start in range(0, len(texts), READ):
         read = [portion for text in texts[start : start + READ] for portion in portions_of(text)]
-        told = tokenizer(read, add_special_tokens=False, verbose=False)
-        for row in told["input_ids"]:
+        encoded = tokenizer(read, add_special_tokens=False, verbose=False)
+        for row in encoded["input_ids"]:
             counts.update(row)
     return counts

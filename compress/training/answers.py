@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from compress.models.checkpoint.fingerprint import fingerprint
 from compress.models.first_token import first_token_only
+from compress.models.heads import logits_of
 from compress.models.layout import encoder_layers
 from compress.models.states import State, States, recorded, whole_last_layer
 from compress.objectives.outputs import Outputs
@@ -72,7 +73,7 @@ def answered(
     """A model's logits and states, without gradients; the last layer is cut to its first token where nobody asks for more."""
     whole = whole_last_layer(wanted, len(encoder_layers(teacher)))
     with torch.no_grad(), recorded(teacher, wanted) as states, nullcontext() if whole else first_token_only(teacher):
-        return teacher(**inputs).logits, states
+        return logits_of(teacher(**inputs)), states
 
 
 @dataclass(frozen=True)

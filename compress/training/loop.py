@@ -23,6 +23,7 @@ from compress.models.attention.kernel import attention_kernel
 from compress.models.checkpoint.fingerprint import fingerprint
 from compress.models.dropout import sixteen_bits
 from compress.models.first_token import first_token_only
+from compress.models.heads import logits_of
 from compress.models.layout import encoder_layers
 from compress.models.states import recorded, whole_last_layer
 from compress.models.surgery import copy_of
@@ -67,7 +68,7 @@ class _Training:
     task: Task
     encoded: Encoded
     selection: Encoded
-    pieces: torch.Tensor
+    token_ids: torch.Tensor
     masking: Masking | None
     total_steps: int
     position: Position
@@ -158,7 +159,7 @@ def _prepare(
     read = np.union1d(read_by(encoded, selection), [tokenizer.mask_token_id] if goal.mlm_probability else [])
     student, ids = copy_of(model), rows_of(model, read.astype(np.int64))
     encoded, selection = encoded.over(ids), selection.over(ids)
-    pieces = torch.from_numpy(ids).to(accelerator.device)
+    token_ids = torch.from_numpy(ids).to(accelerator.device)
     stack.enter_context(word_rows(student, torch.from_numpy(ids)))
     student.train()
     student.requires_grad_(True)
@@ -177,7 +178,7 @@ def _prepare(
         mean = mean and {name: tensor.to(accelerator.device) for name, tensor in mean.items()}
         logger.info("going on from step %d of %d", position.step, total)
     accelerator.wait_for_everyone()  # all of them read the checkpoint before one writes the next
-    fixed = torch.isin(pieces, torch.tensor(tokenizer.all_special_ids, device=pieces.device)).nonzero()[:, 0]
+    fixed = torch.isin(token_ids, torch.tensor(tokenizer.all_special_ids, device=token_ids.device)).nonzero()[:, 0]
     masking = (
         Masking(goal.mlm_probability, int(np.searchsorted(ids, tokenizer.mask_token_id)), fixed, len(ids))
         if goal.mlm_probability
@@ -194,7 +195,7 @@ def _prepare(
         task,
         encoded,
         selection,
-        pieces,
+        token_ids,
         masking,
         total,
         position,
@@ -277,16 +278,16 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
     stage = 1 + training.position.step * goal.stages // training.total_steps if goal.stages else None
     words = hidden = teacher = None
     if training.masking is not None:
-        words = training.pieces[inputs["input_ids"]]
+        words = training.token_ids[inputs["input_ids"]]
         inputs["input_ids"], hidden = training.masking.applied(inputs["input_ids"])
     rules = training.encoded.rules
     targets = rules.collate(training.encoded, indices, inputs["input_ids"].shape[1]).to(device)
     batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, rules)
     with training.accelerator.autocast():
         with recorded(training.student, goal.states) as states:
-            student = Outputs(training.model(**inputs).logits, states)
+            student = Outputs(logits_of(training.model(**inputs)), states)
         if goal.teacher is not None:
-            whole = {**inputs, "input_ids": training.pieces[inputs["input_ids"]]}  # the teacher's word table is not cut
+            whole = {**inputs, "input_ids": training.token_ids[inputs["input_ids"]]}  # the teacher's word table is not cut
             teacher = goal.teacher.outputs(indices, whole)
     terms = [weight * term(student, teacher, batch) for weight, term in goal.terms.values()]
     return torch.stack(terms).sum()

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from compress.log import Progress, no_progress
 from compress.models.first_token import first_token_only
+from compress.models.heads import logits_of
 from compress.tasks.encoding import Encoded, Gathered
 from compress.tasks.labelled import Task
 from compress.training.batches import sorted_batches
@@ -55,7 +56,7 @@ def predict(
     batches = sorted_batches(encoded.lengths, BATCH_SIZE)[share[0] :: share[1]]
     with torch.inference_mode(), first_token_only(model), precision(device, bf16=bf16):
         for done, indices in enumerate(batches, 1):
-            output = model(**on_device(encoded.batch(indices), device)).logits
+            output = logits_of(model(**on_device(encoded.batch(indices), device)))
             answers.put(indices, output.float().cpu().numpy())
             progress(what, done, len(batches))
     model.train(was_training)
@@ -66,7 +67,7 @@ def predict(
 def settled_by(model: PreTrainedModel, task: Task) -> tuple[float, ...]:
     """What turns a model's outputs into answers, chosen on the task's selection part; empty where nothing is to be chosen."""
     task = task.read_by(model)
-    if not task.rules.settles or not len(task.selection):
+    if not task.rules.settles(task.selection):
         return ()
     encoded = task.encode(task.selection.require("selection"), model.tokenizer)
     return task.rules.settle(predict(model, encoded), encoded.labels)

@@ -63,9 +63,9 @@ class _File:
         if not os.path.lexists(self.note):
             return False  # it was never finished
         try:
-            told = json.loads(self.note.read_text(encoding="utf-8"))
+            description = json.loads(self.note.read_text(encoding="utf-8"))
             linked = self.path.is_symlink() or self.note.is_symlink()
-            sound = not linked and self.path.stat().st_size == self.size_bytes and told == self.described(self.path)
+            sound = not linked and self.path.stat().st_size == self.size_bytes and description == self.described(self.path)
         except (OSError, ValueError, RecursionError):
             sound = False
         if not sound:
@@ -162,7 +162,7 @@ def check_room_for_answers(
     """
     files = _files(folder, teacher, encoded, wanted)
     if _size_bytes(files.values()) <= limit_bytes:
-        _check_room(next(one for one in (folder, *folder.parents) if one.exists()), files.values())
+        _check_room(next(path for path in (folder, *folder.parents) if path.exists()), files.values())
 
 
 def _key(teacher: PreTrainedModel, encoded: Encoded, device: str, bf16: bool) -> str:

@@ -76,9 +76,9 @@ def test_what_is_not_replaced_stays_to_the_letter(model: PreTrainedModel) -> Non
     made = augmented(split(text), Augment(copies=50, candidates=7), model=model, seed=1)
     pattern = r"  (\w+) (\w+)-(\w+)  ..\tdd's (\w+)  7 ffs\N{NO-BREAK SPACE}! (\w+) "
     for copy in made.texts[1:]:
-        found = re.fullmatch(pattern.replace("..", r"\.\."), copy)
-        assert found is not None, copy
-        for now, before in zip(found.groups(), ("Aa", "bb", "CC", "ee", "gg"), strict=True):
+        match = re.fullmatch(pattern.replace("..", r"\.\."), copy)
+        assert match is not None, copy
+        for now, before in zip(match.groups(), ("Aa", "bb", "CC", "ee", "gg"), strict=True):
             assert now == before or (now[0] == before[0].lower() and now in WORDS)
 
 
@@ -207,9 +207,9 @@ def test_a_masked_language_model_puts_words_in_a_word_s_place(model: PreTrainedM
 
 def test_progress_is_told(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augmentation, "TEXTS_AT_ONCE", 2)
-    told: list[tuple[str, int, int]] = []
-    augmented(split("aa", "bb", "cc"), Augment(), model=model, progress=lambda *said, **_: told.append(said))
-    assert told == [("augment", 2, 3), ("augment", 3, 3)]
+    steps: list[tuple[str, int, int]] = []
+    augmented(split("aa", "bb", "cc"), Augment(), model=model, progress=lambda *said, **_: steps.append(said))
+    assert steps == [("augment", 2, 3), ("augment", 3, 3)]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def masked_lm() -> PreTrainedModel:
 
 def _found(text: str) -> list[tuple[str, int, bool]]:
     words = find_words([text], TOKENIZER)
-    places = zip(words.starts, words.ends, words.pieces, words.free, strict=True)
+    places = zip(words.starts, words.ends, words.token_ids, words.free, strict=True)
     return [(text[start:end], int(piece), bool(free)) for start, end, piece, free in places]
 
 
@@ -79,7 +79,7 @@ def test_words_are_told_by_their_text_and_a_part_of_the_texts_has_its_own() -> N
     assert words.bounds.tolist() == [0, 2, 2, 2, 3]
     part = words.of(2, 4)
     assert part.bounds.tolist() == [0, 0, 1]
-    assert part.pieces.tolist() == [ID["bad"]]
+    assert part.token_ids.tolist() == [ID["bad"]]
 
 
 def test_a_tokenizer_that_was_told_to_cut_and_pad_still_shows_every_word() -> None:
@@ -115,18 +115,18 @@ def test_the_nearest_words_are_those_at_the_smallest_angles(monkeypatch: pytest.
     table = torch.randn(30, 6, generator=torch.Generator().manual_seed(1)) * torch.arange(1, 31)[:, None]
     asked, allowed = np.array([4, 9, 2, 17]), np.array([1, 2, 3, 5, 8, 9, 13, 17, 21, 29])
     expected = []
-    for one in asked:
+    for word in asked:
         angles = {}
-        for other in set(allowed.tolist()) - {int(one)}:
-            first, second = table[int(one)].double().numpy(), table[other].double().numpy()
+        for other in set(allowed.tolist()) - {int(word)}:
+            first, second = table[int(word)].double().numpy(), table[other].double().numpy()
             angles[other] = np.arccos(first @ second / np.sqrt((first @ first) * (second @ second)))
         expected.append(sorted(sorted(angles, key=angles.__getitem__)[:4]))
     assert nearest_words(table, asked, allowed, 4).tolist() == expected
 
 
 def test_no_more_words_are_told_than_there_are_others() -> None:
-    told = nearest_words(torch.eye(5), np.array([1, 3]), np.array([1, 3, 4]), 15)
-    assert told.tolist() == [[3, 4], [1, 4]]
+    neighbours = nearest_words(torch.eye(5), np.array([1, 3]), np.array([1, 3, 4]), 15)
+    assert neighbours.tolist() == [[3, 4], [1, 4]]
     assert nearest_words(torch.eye(5), np.array([1]), np.array([1]), 15).shape == (1, 0)
 
 
@@ -174,11 +174,11 @@ def test_of_a_long_sentence_a_masked_language_model_reads_what_stands_around_the
     """Of 24 places 3 are special; 10 pieces are left for either sentence, 5 of them before the word."""
     words = [*WORDS] * 4
     known = whole_words(TOKENIZER)
-    told = by_masked_lm(masked_lm, known, known, 3)([" ".join(words)], find_words([" ".join(words)], TOKENIZER))
+    candidates = by_masked_lm(masked_lm, known, known, 3)([" ".join(words)], find_words([" ".join(words)], TOKENIZER))
     for place, start in ((0, 0), (3, 0), (20, 15), (35, 26)):
         around: list[Any] = words[start : start + 10]
         masked = [*around[: place - start], "[MASK]", *around[place - start + 1 :]]
-        assert told[place].tolist() == _expected(masked_lm, " ".join(masked), " ".join(around), words[place], 3)
+        assert candidates[place].tolist() == _expected(masked_lm, " ".join(masked), " ".join(around), words[place], 3)
 
 
 def test_nothing_is_asked_of_the_model_where_nothing_may_be_replaced(masked_lm: PreTrainedModel) -> None:

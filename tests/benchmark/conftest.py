@@ -29,7 +29,7 @@ def rows() -> Callable[..., Encoded]:
 
     def make(ids: Sequence[Sequence[int]], labels: Sequence[int] | None = None) -> Encoded:
         known = np.zeros(len(ids), dtype=np.int64) if labels is None else np.array(labels)
-        return Encoded([list(one) for one in ids], None, known, 0, 0, "evaluation")
+        return Encoded([list(row) for row in ids], None, known, 0, 0, "evaluation")
 
     return make
 

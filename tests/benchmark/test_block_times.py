@@ -87,8 +87,8 @@ def test_noise_does_not_let_more_be_faster() -> None:
 def test_between_points_time_is_linear_and_below_the_fewest_it_does_not_fall() -> None:
     points = ((0, 0.5), (16, 1.0), (64, 4.0))
     times = BlockTimes(1.0, 9.0, points, points, points, points)
-    found = [times.layer_ms((0, count)) - 0.5 for count in (0, 1, 16, 40, 64)]
-    assert found == pytest.approx([0.5, 1.0, 1.0, 2.5, 4.0])
+    milliseconds = [times.layer_ms((0, count)) - 0.5 for count in (0, 1, 16, 40, 64)]
+    assert milliseconds == pytest.approx([0.5, 1.0, 1.0, 2.5, 4.0])
     every = [times.layer_ms((count, 0)) for count in range(65)]
     assert every == sorted(every)
 
@@ -108,10 +108,10 @@ def test_a_table_is_refitted_to_whole_models() -> None:
     }
     true = BlockTimes(1.0, 0.0, **doubled, parts_ms=6.0, stretch=1.5)
     shapes = [[(4, 16), (2, 64)], [(1, 64), (4, 64), (1, 8)]]
-    found = times.refitted([(one, true.model_ms(one)) for one in shapes])
-    for one in ([(4, 16), (4, 16)], *shapes):
-        assert found.model_ms(one) == pytest.approx(true.model_ms(one), rel=0.1)
-        assert abs(times.model_ms(one) / true.model_ms(one) - 1) > 0.1
+    refitted = times.refitted([(shape, true.model_ms(shape)) for shape in shapes])
+    for shape in ([(4, 16), (4, 16)], *shapes):
+        assert refitted.model_ms(shape) == pytest.approx(true.model_ms(shape), rel=0.1)
+        assert abs(times.model_ms(shape) / true.model_ms(shape) - 1) > 0.1
     once = times.refitted([(shapes[0], 1.2 * times.model_ms(shapes[0]))])
     assert once.model_ms(shapes[0]) == pytest.approx(1.2 * times.model_ms(shapes[0]), rel=0.01)
     same = times.refitted([(shapes[1], times.model_ms(shapes[1]))])
@@ -151,8 +151,8 @@ class _Clock:
 
     def timed(self, makers: Any, task: Task, setting: Setting, progress: Any) -> dict[str, float]:
         models = {name: make() for name, make in makers.items()}
-        self.made.append({name: shapes_of(one) for name, one in models.items()})
-        return {name: sum(one.numel() for one in made.parameters()) / 1e3 for name, made in models.items()}
+        self.made.append({name: shapes_of(model) for name, model in models.items()})
+        return {name: sum(parameter.numel() for parameter in made.parameters()) / 1e3 for name, made in models.items()}
 
 
 @pytest.fixture
@@ -209,10 +209,10 @@ def test_a_damaged_table_is_told_of_and_measured_anew(
 ) -> None:
     first = block_times(tiny_bert(), toy, CPU, folder=tmp_path)
     (path,) = tmp_path.glob("*.json")
-    told = json.loads(path.read_text())
-    old = {name: value for name, value in told.items() if name != "sha256"}
+    table = json.loads(path.read_text())
+    old = {name: value for name, value in table.items() if name != "sha256"}
     path.write_text(
-        {"empty": "", "torn": path.read_text()[:-9], "edited": json.dumps(told | {"base_ms": 0.1}), "old": json.dumps(old)}[
+        {"empty": "", "torn": path.read_text()[:-9], "edited": json.dumps(table | {"base_ms": 0.1}), "old": json.dumps(old)}[
             harm
         ]
     )
@@ -225,7 +225,7 @@ def test_a_damaged_table_is_told_of_and_measured_anew(
 
 def test_another_machine_measures_again(clock: _Clock, toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for machine in ("here", "there"):
-        monkeypatch.setattr(module, "machine_key", lambda told=machine: told)
+        monkeypatch.setattr(module, "machine_key", lambda key=machine: key)
         block_times(tiny_bert(), toy, CPU, folder=tmp_path)
     assert len(clock.made) == 2
 
@@ -242,6 +242,6 @@ def test_every_target_s_files_are_written_and_run(toy: Task, target: str) -> Non
     setting = Setting(target, length=8, quick=True)
     model = tiny_bert()
     makers = {"none": lambda: module._cut(model, [(0, 0, 0)]), "some": lambda: module._cut(model, [(0, 1, 0), (1, 0, 24)])}
-    found = module._timed(makers, toy, setting, lambda *_, **__: None)
-    assert all(ms > 0 for ms in found.values())
+    times = module._timed(makers, toy, setting, lambda *_, **__: None)
+    assert all(ms > 0 for ms in times.values())
     assert model_times({"one": model}, toy, setting).keys() == {"one"}

@@ -13,8 +13,8 @@ from compress.benchmark.doctor import Finding, diagnose
 MACHINE = {"cpu": "A CPU", "flags": [], "cores": 4, "threads": 8, "gpu": None, "memory_bytes": 32_000_000_000, "os": "Linux"}
 
 
-def by_name(found: list[Finding]) -> dict[str, Finding]:
-    return {one.name: one for one in found}
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def plain_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_everything_is_looked_at_once_and_in_order() -> None:
-    names = [one.name for one in diagnose()]
+    names = [finding.name for finding in diagnose()]
     assert names == [
         "processor",
         "cores",
@@ -44,16 +44,16 @@ def test_everything_is_looked_at_once_and_in_order() -> None:
 
 
 def test_without_vnni_the_loss_of_a_bit_is_told() -> None:
-    found = by_name(diagnose({"avx2", "fma"}, "x86_64"))["int8"]
-    assert found.value == "no VNNI"
-    assert "saturate in 16 bits, so 7-bit weights are used" in found.meaning
+    finding = by_name(diagnose({"avx2", "fma"}, "x86_64"))["int8"]
+    assert finding.value == "no VNNI"
+    assert "saturate in 16 bits, so 7-bit weights are used" in finding.meaning
 
 
 @pytest.mark.parametrize("flag", ["avx512_vnni", "avx_vnni", "amx_int8"])
 def test_with_vnni_or_amx_eight_bits_are_exact(flag: str) -> None:
-    found = by_name(diagnose({"avx2", flag}, "x86_64"))["int8"]
-    assert "8-bit weights are exact" in found.meaning
-    assert "7-bit" not in found.meaning
+    finding = by_name(diagnose({"avx2", flag}, "x86_64"))["int8"]
+    assert "8-bit weights are exact" in finding.meaning
+    assert "7-bit" not in finding.meaning
 
 
 def test_a_processor_older_than_avx2_is_sent_to_float32() -> None:
@@ -61,13 +61,13 @@ def test_a_processor_older_than_avx2_is_sent_to_float32() -> None:
 
 
 def test_arm_with_dot_products_is_no_processor_without_vnni() -> None:
-    found = by_name(diagnose({"asimd", "asimddp"}, "aarch64"))["int8"]
-    assert (found.value, "run fast" in found.meaning) == ("dot product instructions", True)
+    finding = by_name(diagnose({"asimd", "asimddp"}, "aarch64"))["int8"]
+    assert (finding.value, "run fast" in finding.meaning) == ("dot product instructions", True)
 
 
 def test_a_system_that_tells_no_flags_is_unknown() -> None:
-    found = by_name(diagnose(frozenset(), "AMD64"))
-    assert found["int8"].value == found["instruction sets"].value == "unknown"
+    findings = by_name(diagnose(frozenset(), "AMD64"))
+    assert findings["int8"].value == findings["instruction sets"].value == "unknown"
 
 
 @pytest.mark.parametrize(("flags", "word"), [({"amx_tile"}, "bfloat16, which is fast"), ({"avx512f"}, "stays in float32")])
@@ -83,19 +83,19 @@ def test_limits_of_a_container_are_told(tmp_path: Path) -> None:
     (tmp_path / "cgroup").mkdir()
     (tmp_path / "cgroup" / "memory.max").write_text("2000000000\n")
     (tmp_path / "cgroup" / "cpu.max").write_text("150000 100000\n")
-    found = by_name(diagnose())
-    assert found["memory"].value == "2.0 GB (a control group's limit; the machine has 32.0 GB)"
-    assert "1.8 GB" in found["memory"].meaning  # 16 bytes for each of 110 million parameters
-    assert found["cores"].value == "4 cores, 8 threads usable, 1.5 processors' time"
+    findings = by_name(diagnose())
+    assert findings["memory"].value == "2.0 GB (a control group's limit; the machine has 32.0 GB)"
+    assert "1.8 GB" in findings["memory"].meaning  # 16 bytes for each of 110 million parameters
+    assert findings["cores"].value == "4 cores, 8 threads usable, 1.5 processors' time"
 
 
 def test_no_limit_leaves_the_machine_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "cgroup").mkdir()
     (tmp_path / "cgroup" / "memory.max").write_text("max\n")
     (tmp_path / "cgroup" / "cpu.max").write_text("max 100000\n")
-    found = by_name(diagnose())
-    assert found["memory"] == Finding("memory", "32.0 GB")
-    assert found["cores"].value == "4 cores, 8 threads usable"
+    findings = by_name(diagnose())
+    assert findings["memory"] == Finding("memory", "32.0 GB")
+    assert findings["cores"].value == "4 cores, 8 threads usable"
 
 
 def test_a_gpu_that_this_torch_cannot_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,9 +103,9 @@ def test_a_gpu_that_this_torch_cannot_use_is_told(tmp_path: Path, monkeypatch: p
         (tmp_path / "gpus" / str(number)).mkdir(parents=True)
         (tmp_path / "gpus" / str(number) / "information").write_text(f"Model: \t\t Card {number}\nIRQ: 1\n")
     monkeypatch.setattr(doctor, "_version", {"torch": "2.13.0+cpu"}.get)
-    found = by_name(diagnose())["GPU"]
-    assert found.value == "Card 0, Card 1"
-    assert "install a CUDA build" in found.meaning
+    finding = by_name(diagnose())["GPU"]
+    assert finding.value == "Card 0, Card 1"
+    assert "install a CUDA build" in finding.meaning
 
 
 def test_a_gpu_whose_driver_is_hidden_as_in_a_container_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,18 +115,18 @@ def test_a_gpu_whose_driver_is_hidden_as_in_a_container_is_seen(monkeypatch: pyt
 
 def test_what_is_missing_comes_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", {}.get)
-    found = by_name(diagnose())
+    findings = by_name(diagnose())
     packages = {"openvino": "'bert-compress[openvino]'"}
     for name in ("torch", "onnxruntime", "openvino", "tensorrt"):
-        assert found[name].value == "missing"
-        assert f"pip install {packages.get(name, name)}" in found[name].meaning
+        assert findings[name].value == "missing"
+        assert f"pip install {packages.get(name, name)}" in findings[name].meaning
 
 
 def test_openvino_is_shown_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", {"openvino": "2026.4.1"}.get)
-    found = by_name(diagnose())["openvino"]
-    assert found.value == "2026.4.1"
-    assert "runs the openvino targets" in found.meaning
+    finding = by_name(diagnose())["openvino"]
+    assert finding.value == "2026.4.1"
+    assert "runs the openvino targets" in finding.meaning
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_openvino_is_shown_with_its_version(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_the_trial_of_integer_sums_is_told(monkeypatch: pytest.MonkeyPatch, wrong: bool, value: str, words: str) -> None:
     monkeypatch.setattr(doctor, "sums_saturate", lambda: wrong)
-    found = by_name(diagnose())["int8 sums"]
-    assert found.value == value
-    assert words in found.meaning
+    finding = by_name(diagnose())["int8 sums"]
+    assert finding.value == value
+    assert words in finding.meaning
 
 
 def test_a_trial_that_cannot_be_made_is_a_finding_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,9 +148,9 @@ def test_a_trial_that_cannot_be_made_is_a_finding_and_no_crash(monkeypatch: pyte
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(doctor, "sums_saturate", fail)
-    found = by_name(diagnose())["int8 sums"]
-    assert found.value == "unknown"
-    assert "RuntimeError" in found.meaning
+    finding = by_name(diagnose())["int8 sums"]
+    assert finding.value == "unknown"
+    assert "RuntimeError" in finding.meaning
 
 
 def test_a_broken_runtime_is_a_finding_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,9 +117,9 @@ def test_an_int8_file_is_held_against_the_float_file_on_the_geometric_mean(
     target: str, middles: tuple[float, ...], value: float, passed: bool
 ) -> None:
     subject = timed(target, *middles)
-    (found,) = judge({}, subject, [TORCH, FLOAT, subject])
-    assert (found["name"], found["limit"], found["passed"]) == ("min_speedup_over_float", 1.0, passed)
-    assert found["value"] == pytest.approx(value)
+    (gate,) = judge({}, subject, [TORCH, FLOAT, subject])
+    assert (gate["name"], gate["limit"], gate["passed"]) == ("min_speedup_over_float", 1.0, passed)
+    assert gate["value"] == pytest.approx(value)
 
 
 @pytest.mark.parametrize("beside", [[TORCH, FLOAT], [FLOAT, TORCH], [timed("openvino-cpu", 20.0, 50.0), FLOAT, TORCH]])
@@ -141,8 +141,8 @@ def test_a_slower_int8_file_passes_where_that_is_allowed() -> None:
     subject = timed(INT8, 400.0, 900.0)
     assert judge(Gates(allow_slower=True), subject, [FLOAT, subject]) == []
     assert judge({"allow_slower": True}, subject, [FLOAT, subject]) == []
-    assert [one["passed"] for one in judge(Gates(), subject, [FLOAT, subject])] == [False]
-    assert [one["passed"] for one in judge({"allow_slower": False}, subject, [FLOAT, subject])] == [False]
+    assert [gate["passed"] for gate in judge(Gates(), subject, [FLOAT, subject])] == [False]
+    assert [gate["passed"] for gate in judge({"allow_slower": False}, subject, [FLOAT, subject])] == [False]
 
 
 @pytest.mark.parametrize("target", ["onnxruntime-cpu", "openvino-cpu", "tensorrt-int8", "onnxruntime-cuda-fp16", "torch"])
@@ -175,7 +175,7 @@ def test_more_rows_of_the_float_file_do_no_harm() -> None:
 
 def test_the_gate_on_float_comes_after_those_of_the_recipe() -> None:
     subject = timed(INT8, 2.0, 3.0) | {"size_bytes": 10}
-    assert [one["name"] for one in judge({"max_size_bytes": 10}, subject, [FLOAT])] == [
+    assert [gate["name"] for gate in judge({"max_size_bytes": 10}, subject, [FLOAT])] == [
         "max_size_bytes",
         "min_speedup_over_float",
     ]
@@ -183,8 +183,8 @@ def test_the_gate_on_float_comes_after_those_of_the_recipe() -> None:
 
 def test_every_int8_file_is_held_against_float_and_the_gate_tells_whose_it_is() -> None:
     slow, shipped = timed("openvino-cpu-int8", 400.0, 900.0), timed(INT8, 2.0, 3.0)
-    found = judge(Gates(), shipped, [FLOAT, slow, shipped])
-    assert [(one["name"], one["passed"]) for one in found] == [
+    gates = judge(Gates(), shipped, [FLOAT, slow, shipped])
+    assert [(gate["name"], gate["passed"]) for gate in gates] == [
         ("min_speedup_over_float (openvino-cpu-int8)", False),
         ("min_speedup_over_float", True),
     ]

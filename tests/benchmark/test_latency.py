@@ -38,7 +38,7 @@ def worker_says(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def answers(monkeypatch: pytest.MonkeyPatch, given: dict[str, list[Any]]) -> list[tuple[str, int]]:
     """Let each subject's turns be answered from a list, and note who was asked with how many threads."""
     asked: list[tuple[str, int]] = []
-    waiting = {name: iter(found) for name, found in given.items()}
+    waiting = {name: iter(samples) for name, samples in given.items()}
 
     def ask(subject: Subject, grid: Grid, threads: int) -> Any:
         asked.append((subject.name, threads))
@@ -99,8 +99,8 @@ def test_more_threads_than_processors_are_said_aloud(subject: Subject, caplog: p
 
 def test_turns_rotate_so_that_none_is_always_first(subject: Subject) -> None:
     every = [replace(subject, name=name) for name in "abc"]
-    found = ["".join(one.name for one in order) for order in turns(every, 4)]
-    assert found == ["abc", "bca", "cab", "abc"]
+    orders = ["".join(timed.name for timed in order) for order in turns(every, 4)]
+    assert orders == ["abc", "bca", "cab", "abc"]
 
 
 def test_percentiles_and_speedups_are_taken_over_the_samples_of_all_rounds(
@@ -114,10 +114,10 @@ def test_percentiles_and_speedups_are_taken_over_the_samples_of_all_rounds(
             "fast": [answer([2.0, 4.0], peak=None), answer([3.0, 3.0, 13.0], peak=300)],
         },
     )
-    found = time_subjects([slow, fast], Grid(batch=(4,), length=(16,), rounds=2), baseline="slow")
+    timings = time_subjects([slow, fast], Grid(batch=(4,), length=(16,), rounds=2), baseline="slow")
     assert asked == [("slow", 1), ("fast", 1), ("fast", 1), ("slow", 1)]
     # slow: 8, 10, 12, its 95 % at position 1.9; fast: 2, 3, 3, 4, 13, its 95 % at position 3.8
-    assert found["slow"].rows == [
+    assert timings["slow"].rows == [
         {
             "device": "cpu",
             "batch": 4,
@@ -130,7 +130,7 @@ def test_percentiles_and_speedups_are_taken_over_the_samples_of_all_rounds(
             "speedup": 1.0,
         }
     ]
-    assert found["fast"].rows == [
+    assert timings["fast"].rows == [
         {
             "device": "cpu",
             "batch": 4,
@@ -143,7 +143,7 @@ def test_percentiles_and_speedups_are_taken_over_the_samples_of_all_rounds(
             "speedup": 3.3333,
         }
     ]
-    assert (found["slow"].peak_memory_bytes, found["fast"].peak_memory_bytes) == (900, 300)
+    assert (timings["slow"].peak_memory_bytes, timings["fast"].peak_memory_bytes) == (900, 300)
 
 
 def test_each_shape_and_number_of_threads_has_its_own_row_and_baseline(
@@ -157,11 +157,11 @@ def test_each_shape_and_number_of_threads_has_its_own_row_and_baseline(
             "other": [answer([2.0], [2.0]), answer([2.0], [1.0])],
         },
     )
-    found = time_subjects([other, base], Grid(batch=(1, 2), length=(8,), threads=(1, 2), rounds=1), baseline="base")
+    timings = time_subjects([other, base], Grid(batch=(1, 2), length=(8,), threads=(1, 2), rounds=1), baseline="base")
     assert asked == [("other", 1), ("base", 1), ("other", 2), ("base", 2)]
-    rows = [(row["threads"], row["batch"], row["p50_ms"], row["speedup"]) for row in found["other"].rows]
+    rows = [(row["threads"], row["batch"], row["p50_ms"], row["speedup"]) for row in timings["other"].rows]
     assert rows == [(1, 1, 2.0, 4.0), (1, 2, 2.0, 8.0), (2, 1, 2.0, 2.0), (2, 2, 1.0, 6.0)]
-    assert [row["speedup"] for row in found["base"].rows] == [1.0] * 4
+    assert [row["speedup"] for row in timings["base"].rows] == [1.0] * 4
 
 
 def test_memory_that_no_process_tells_is_none(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,25 +171,25 @@ def test_memory_that_no_process_tells_is_none(subject: Subject, monkeypatch: pyt
 
 def test_progress_is_told_before_each_turn_and_at_the_end(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, {"words": [answer([1.0]), answer([1.0])]})
-    told: list[tuple[str, int, int]] = []
-    time_subjects([subject], Grid(rounds=2), baseline="words", progress=lambda *one: told.append(one))
-    assert told == [("time words", 0, 2), ("time words", 1, 2), ("time", 2, 2)]
+    steps: list[tuple[str, int, int]] = []
+    time_subjects([subject], Grid(rounds=2), baseline="words", progress=lambda *step: steps.append(step))
+    assert steps == [("time words", 0, 2), ("time words", 1, 2), ("time", 2, 2)]
 
 
 def test_a_real_process_times_a_file(subject: Subject) -> None:
-    found = time_subjects([subject], Grid(batch=(1, 3), length=(8,), rounds=1, samples=6), baseline="words")["words"]
-    assert [(row["batch"], len(row["samples"]), row["speedup"]) for row in found.rows] == [(1, 6, 1.0), (3, 6, 1.0)]
-    assert found.peak_memory_bytes is not None
-    assert found.peak_memory_bytes > 10_000_000
+    timing = time_subjects([subject], Grid(batch=(1, 3), length=(8,), rounds=1, samples=6), baseline="words")["words"]
+    assert [(row["batch"], len(row["samples"]), row["speedup"]) for row in timing.rows] == [(1, 6, 1.0), (3, 6, 1.0)]
+    assert timing.peak_memory_bytes is not None
+    assert timing.peak_memory_bytes > 10_000_000
 
 
 def test_the_request_reaches_the_process_on_stdin(subject: Subject, worker_says: Callable[[str], None]) -> None:
     worker_says(
-        "import json, sys; told = json.loads(sys.stdin.readline());"
+        "import json, sys; request = json.loads(sys.stdin.readline());"
         "wanted = {'do': 'time', 'module': 'compress.runtimes.onnxruntime', 'options': {}, 'device': 'cpu', "
         "'threads': 2, 'shapes': [[1, 8], [2, 8]], 'vocabulary': 12, 'labels': None, "
-        "'warm_up': 3, 'samples': 7, 'seconds': 0.5, 'seed': 13, 'path': told['path']};"
-        "assert told == wanted, told;"
+        "'warm_up': 3, 'samples': 7, 'seconds': 0.5, 'seed': 13, 'path': request['path']};"
+        "assert request == wanted, request;"
         "print(json.dumps({'samples': [[1.0], [2]], 'peak_memory_bytes': None}))"
     )
     grid = Grid(batch=(1, 2), length=(8,), samples=7, seconds=0.5)

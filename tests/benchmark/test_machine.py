@@ -16,9 +16,9 @@ CPUINFO = "\n\n".join(f"processor\t: {number}\nmodel name\t: Two Core CPU" for n
 
 
 def test_machine_has_the_keys_of_run_json_and_is_plain_json() -> None:
-    found = machine()
-    assert list(found) == ["cpu", "flags", "cores", "threads", "gpu", "memory_bytes", "os"]
-    assert json.loads(json.dumps(found)) == found
+    description = machine()
+    assert list(description) == ["cpu", "flags", "cores", "threads", "gpu", "memory_bytes", "os"]
+    assert json.loads(json.dumps(description)) == description
 
 
 def test_the_processor_s_name_is_read_from_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -42,9 +42,9 @@ def test_threads_are_those_that_this_process_may_use() -> None:
 
 def test_a_system_without_cpuinfo_is_described_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "none")
-    found = machine()
-    assert found["cpu"]
-    assert found["cores"] >= 1
+    description = machine()
+    assert description["cpu"]
+    assert description["cores"] >= 1
 
 
 def test_a_processor_that_tells_numbers_only_is_named_by_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -95,9 +95,9 @@ def test_the_key_changes_with_the_flags_only_of_what_decides_speed(monkeypatch: 
 
 
 def test_versions_tell_python_and_the_runtimes() -> None:
-    found = versions()
-    assert found["python"].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}")
-    assert {"torch", "transformers", "onnxruntime", "onnx", "tokenizers", "numpy"} <= set(found)
+    installed = versions()
+    assert installed["python"].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}")
+    assert {"torch", "transformers", "onnxruntime", "onnx", "tokenizers", "numpy"} <= set(installed)
 
 
 def test_describing_the_machine_imports_no_runtime() -> None:
@@ -105,5 +105,5 @@ def test_describing_the_machine_imports_no_runtime() -> None:
         "import sys; from compress.benchmark.machine import machine, versions; machine(); versions();"
         "print([name for name in ('torch', 'transformers', 'onnxruntime', 'onnx') if name in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "[]"

@@ -40,8 +40,8 @@ def timings(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
 
 def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[Path], task: Any) -> None:
-    found = measure(pair, task=task).subjects[0]
-    assert list(found) == [
+    subject = measure(pair, task=task).subjects[0]
+    assert list(subject) == [
         "name",
         "kind",
         "target",
@@ -63,8 +63,8 @@ def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[P
         "peak_memory_bytes",
         "latency",
     ]
-    assert list(found["parity"]) == ["max_abs_error", "label_flips", "batch_invariance_flips"]
-    assert list(found["latency"][0]) == [
+    assert list(subject["parity"]) == ["max_abs_error", "label_flips", "batch_invariance_flips"]
+    assert list(subject["latency"][0]) == [
         "device",
         "batch",
         "length",
@@ -75,7 +75,7 @@ def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[P
         "samples",
         "speedup",
     ]
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(subject)) == subject
 
 
 def test_two_files_are_measured_against_the_first(pair: list[Path], task: Any) -> None:
@@ -98,12 +98,12 @@ def test_another_baseline_turns_drop_and_speedup_round(pair: list[Path], task: A
 
 
 def test_confusion_and_predictions_are_told_for_each_name(pair: list[Path], task: Any) -> None:
-    found = measure(pair, task=task)
-    assert found.confusion == {"right": [[4, 0], [0, 4]], "wrong": [[0, 4], [4, 0]]}
+    measurement = measure(pair, task=task)
+    assert measurement.confusion == {"right": [[4, 0], [0, 4]], "wrong": [[0, 4], [4, 0]]}
     # "a good film" and "good": one good word of 5 and of 3 tokens
-    assert found.predictions["right"][[0, 4]] == pytest.approx(np.array([[0, 1 / 5], [0, 1 / 3]]))
-    assert "cpu" in found.machine
-    assert "onnxruntime" in found.versions
+    assert measurement.predictions["right"][[0, 4]] == pytest.approx(np.array([[0, 1 / 5], [0, 1 / 3]]))
+    assert "cpu" in measurement.machine
+    assert "onnxruntime" in measurement.versions
 
 
 def test_every_combination_is_timed(pair: list[Path], task: Any) -> None:
@@ -117,10 +117,10 @@ def test_what_the_export_says_stands_in_the_entry(onnx_folder: Folder, task: Any
         {"name": "int8", "accepted": True, "max_abs_error": 0.5, "label_flips": 2, "integer_ops": 9, "fused_ops": 3},
     ]
     folder = onnx_folder(tokenizer=True, facts={"target": "onnxruntime-cpu-int8", "stages": stages})
-    (found,) = measure([folder], task=task).subjects
-    assert found["target"] == "onnxruntime-cpu-int8"
-    assert found["parity"] == {"max_abs_error": 0.5, "label_flips": 2, "batch_invariance_flips": 0}
-    assert (found["integer_ops"], found["fused_ops"]) == (9, 3)
+    (subject,) = measure([folder], task=task).subjects
+    assert subject["target"] == "onnxruntime-cpu-int8"
+    assert subject["parity"] == {"max_abs_error": 0.5, "label_flips": 2, "batch_invariance_flips": 0}
+    assert (subject["integer_ops"], subject["fused_ops"]) == (9, 3)
 
 
 @pytest.mark.parametrize(
@@ -134,21 +134,21 @@ def test_what_the_export_says_stands_in_the_entry(onnx_folder: Folder, task: Any
 def test_an_int8_file_says_on_which_processors_it_is_right_and_fast(
     onnx_folder: Folder, task: Any, integers: Any, expected: dict[str, str]
 ) -> None:
-    (found,) = measure([onnx_folder(tokenizer=True, facts={"integers": integers})], task=task).subjects
-    assert found["processors"] == expected
+    (subject,) = measure([onnx_folder(tokenizer=True, facts={"integers": integers})], task=task).subjects
+    assert subject["processors"] == expected
 
 
 def test_a_file_without_its_export_has_no_parity_but_its_invariance(onnx_folder: Folder, task: Any) -> None:
     # Unmasked, padding speaks for label 0: "a good film", "good" and "good plot" flip when they are padded to six tokens.
-    (found,) = measure([onnx_folder(tokenizer=True, masked=False)], task=task).subjects
-    assert found["parity"] == {"max_abs_error": None, "label_flips": None, "batch_invariance_flips": 3}
+    (subject,) = measure([onnx_folder(tokenizer=True, masked=False)], task=task).subjects
+    assert subject["parity"] == {"max_abs_error": None, "label_flips": None, "batch_invariance_flips": 3}
 
 
 def test_a_model_in_memory_is_measured_beside_a_file(bert: Any, pair: list[Path], task: Any) -> None:
     import torch
 
-    found = measure([bert, pair[0]], task=task, length=[10])
-    tiny = found.subjects[0]
+    measurement = measure([bert, pair[0]], task=task, length=[10])
+    tiny = measurement.subjects[0]
     assert (tiny["name"], tiny["kind"], tiny["target"], tiny["path"]) == ("tiny", "torch", "torch", None)
     # embeddings (12 + 40 + 2) * 8 + 16; layers 4 * (64 + 8) + 2 * 96 + 12 + 8 + 4 * 8; pooler 72; classifier 18
     assert tiny["parameters"] == 54 * 8 + 16 + 2 * (288 + 192 + 20 + 32) + 72 + 18
@@ -156,13 +156,13 @@ def test_a_model_in_memory_is_measured_beside_a_file(bert: Any, pair: list[Path]
     assert tiny["size_bytes"] > 4 * tiny["parameters"]
     encoded = bert.tokenizer("a good film", return_tensors="pt")
     with torch.no_grad():
-        assert found.predictions["tiny"][0] == pytest.approx(bert(**encoded).logits[0].numpy(), abs=1e-6)
+        assert measurement.predictions["tiny"][0] == pytest.approx(bert(**encoded).logits[0].numpy(), abs=1e-6)
 
 
 def test_subjects_with_one_name_are_told_apart(pair: list[Path], task: Any) -> None:
-    found = measure([pair[0], pair[0]], task=task)
-    assert [one["name"] for one in found.subjects] == ["right", "right-2"]
-    assert set(found.predictions) == {"right", "right-2"}
+    measurement = measure([pair[0], pair[0]], task=task)
+    assert [subject["name"] for subject in measurement.subjects] == ["right", "right-2"]
+    assert set(measurement.predictions) == {"right", "right-2"}
 
 
 def test_an_unknown_baseline_is_refused(pair: list[Path], task: Any) -> None:
@@ -198,15 +198,15 @@ def test_a_device_that_is_not_there_is_refused_before_anything_runs(
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(foreign_file, "RuntimeProcess", None)
-    told: list[Any] = []
+    steps: list[Any] = []
     for call in (
-        lambda: measure(pair, task=task, device=device, progress=lambda *one: told.append(one)),
-        lambda: latencies(pair, device=device, progress=lambda *one: told.append(one)),
+        lambda: measure(pair, task=task, device=device, progress=lambda *step: steps.append(step)),
+        lambda: latencies(pair, device=device, progress=lambda *step: steps.append(step)),
         lambda: evaluate(pair[0], task=task, device=device),
     ):
         with pytest.raises(InputError, match=f"device is '{device}'"):
             call()
-    assert told == []
+    assert steps == []
 
 
 def test_a_length_that_is_too_long_is_refused_before_anything_runs(
@@ -218,9 +218,9 @@ def test_a_length_that_is_too_long_is_refused_before_anything_runs(
 
 
 def test_progress_is_told_for_each_subject(pair: list[Path], task: Any) -> None:
-    told: list[tuple[str, int, int]] = []
-    measure(pair, task=task, rounds=1, progress=lambda *one: told.append(one))
-    assert told == [
+    steps: list[tuple[str, int, int]] = []
+    measure(pair, task=task, rounds=1, progress=lambda *step: steps.append(step))
+    assert steps == [
         ("evaluate right", 0, 2),
         ("evaluate wrong", 1, 2),
         ("time right", 0, 2),
@@ -230,9 +230,9 @@ def test_progress_is_told_for_each_subject(pair: list[Path], task: Any) -> None:
 
 
 def test_latencies_need_no_data_and_keep_the_order(pair: list[Path]) -> None:
-    found = latencies(pair[::-1], batch=[1, 2], baseline="right")
-    told = [(one["name"], one["kind"], one["batch"], one["p50_ms"], one["speedup"], one["peak_memory_bytes"]) for one in found]
-    assert told == [
+    rows = latencies(pair[::-1], batch=[1, 2], baseline="right")
+    cells = [(row["name"], row["kind"], row["batch"], row["p50_ms"], row["speedup"], row["peak_memory_bytes"]) for row in rows]
+    assert cells == [
         ("wrong", "onnx", 1, 2.0, 4.0, 5_000_000),
         ("wrong", "onnx", 2, 4.0, 4.0, 5_000_000),
         ("right", "onnx", 1, 8.0, 1.0, 5_000_000),
@@ -241,10 +241,10 @@ def test_latencies_need_no_data_and_keep_the_order(pair: list[Path]) -> None:
 
 
 def test_a_subject_is_evaluated_without_being_timed(pair: list[Path], task: Any) -> None:
-    found = evaluate(str(pair[1]), task=task)
-    low, high = found.pop("metrics_ci95")["accuracy"]
+    scores = evaluate(str(pair[1]), task=task)
+    low, high = scores.pop("metrics_ci95")["accuracy"]
     assert (low, round(high, 3)) == (0.0, 0.324)  # z² / (8 + z²)
-    assert found == {
+    assert scores == {
         "name": "wrong",
         "kind": "onnx",
         "target": "onnx",
@@ -293,15 +293,15 @@ def test_a_teacher_and_its_two_exports_are_measured_end_to_end(bert: Any, task: 
     small = cp.export(
         bert, tmp_path / "int8", target="onnxruntime-cpu-int8", task=task, max_flips=1.0, max_relative_error=10.0
     )
-    found = cp.measure([bert, whole, small], task=task, batch=[1, 2], length=[10], rounds=2, samples=4)
-    teacher, float_file, int8_file = found.subjects
-    assert [(one["name"], one["kind"], one["target"]) for one in found.subjects] == [
+    measurement = cp.measure([bert, whole, small], task=task, batch=[1, 2], length=[10], rounds=2, samples=4)
+    teacher, float_file, int8_file = measurement.subjects
+    assert [(subject["name"], subject["kind"], subject["target"]) for subject in measurement.subjects] == [
         ("tiny", "torch", "torch"),
         ("float", "onnx", "onnxruntime-cpu"),
         ("int8", "onnx", "onnxruntime-cpu-int8"),
     ]
-    assert np.abs(found.predictions["float"] - found.predictions["tiny"]).max() < 1e-5
-    assert 0 < np.abs(found.predictions["int8"] - found.predictions["tiny"]).max() < 0.1
+    assert np.abs(measurement.predictions["float"] - measurement.predictions["tiny"]).max() < 1e-5
+    assert 0 < np.abs(measurement.predictions["int8"] - measurement.predictions["tiny"]).max() < 0.1
     assert (float_file["agreement"], float_file["drop"]["value"]) == (1.0, 0.0)
     # The teacher computes two whole layers at length 10, the file the second one's first token alone: its query and output
     # (64 each), the weights of keys and values once for each of two heads, two heads' products with ten hidden states of
@@ -314,9 +314,9 @@ def test_a_teacher_and_its_two_exports_are_measured_end_to_end(bert: Any, task: 
     assert int8_file["parity"]["max_abs_error"] == small.stages[-1].max_abs_error
     assert float_file["parity"]["batch_invariance_flips"] == 0
     assert float_file["size_bytes"] == (whole.path / "model.onnx").stat().st_size
-    for one in found.subjects:
-        assert [(row["batch"], len(row["samples"])) for row in one["latency"]] == [(1, 8), (2, 8)]
-        assert one["peak_memory_bytes"] > 10_000_000
-    middles = [np.median(one["latency"][1]["samples"]) for one in found.subjects]
+    for subject in measurement.subjects:
+        assert [(row["batch"], len(row["samples"])) for row in subject["latency"]] == [(1, 8), (2, 8)]
+        assert subject["peak_memory_bytes"] > 10_000_000
+    middles = [np.median(subject["latency"][1]["samples"]) for subject in measurement.subjects]
     assert int8_file["latency"][1]["speedup"] == pytest.approx(middles[0] / middles[2], abs=1e-3)
     assert teacher["peak_memory_bytes"] > float_file["peak_memory_bytes"]  # torch against onnxruntime alone

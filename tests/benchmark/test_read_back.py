@@ -21,9 +21,9 @@ TRUTH = ["good", "bad"] * 4
 def named(folder: Path, **names: str) -> Path:
     """The same folder, whose config.json names its outputs so."""
     path = folder / "config.json"
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    told |= {"id2label": {name.removeprefix("n"): label for name, label in names.items()}}
-    path.write_text(json.dumps(told), encoding="utf-8")
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config |= {"id2label": {name.removeprefix("n"): label for name, label in names.items()}}
+    path.write_text(json.dumps(config), encoding="utf-8")
     return folder
 
 
@@ -51,8 +51,8 @@ def test_a_folder_that_scores_what_was_measured_passes(
     onnx_folder: Callable[..., Path], make_task: Callable[..., Task]
 ) -> None:
     subject = subject_of(named(onnx_folder(tokenizer=True), n0="bad", n1="good"))
-    told = check_read_back(subject, make_task(), {"accuracy": 1.0}, 16)
-    assert told == {"accuracy": 1.0, "examples": 8}
+    scores = check_read_back(subject, make_task(), {"accuracy": 1.0}, 16)
+    assert scores == {"accuracy": 1.0, "examples": 8}
 
 
 @pytest.mark.parametrize("names", [{"n0": "good", "n1": "bad"}, {"n0": "ham", "n1": "spam"}])

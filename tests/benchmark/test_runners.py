@@ -75,10 +75,10 @@ def test_a_gpu_with_too_high_a_number_is_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_an_onnx_file_gives_the_logits_worked_out_by_hand(onnx_folder: Folder) -> None:
     runner = open_runner(subject_of(onnx_folder(tokenizer=True)))
-    found = runner.run(padded_batch())
+    logits = runner.run(padded_batch())
     # one word of 4 is good, one of 5 is bad; padding is not counted
-    assert found.dtype == np.float32
-    assert found == pytest.approx(np.array([[0, 1 / 4], [1 / 5, 0]]))
+    assert logits.dtype == np.float32
+    assert logits == pytest.approx(np.array([[0, 1 / 4], [1 / 5, 0]]))
     assert runner.model is None
     assert runner.tokenizer("good")["input_ids"] == [2, GOOD, 3]
 
@@ -87,9 +87,9 @@ def test_an_onnx_file_gives_the_logits_worked_out_by_hand(onnx_folder: Folder) -
 def test_an_openvino_file_gives_the_logits_worked_out_by_hand(onnx_folder: Folder, precision: str, tolerance: float) -> None:
     facts = {"target": "openvino-cpu", "options": {"precision": precision}}
     runner = open_runner(subject_of(onnx_folder(tokenizer=True, facts=facts)))
-    found = runner.run(padded_batch())
-    assert found.dtype == np.float32
-    assert found == pytest.approx(np.array([[0, 1 / 4], [1 / 5, 0]]), abs=tolerance)
+    logits = runner.run(padded_batch())
+    assert logits.dtype == np.float32
+    assert logits == pytest.approx(np.array([[0, 1 / 4], [1 / 5, 0]]), abs=tolerance)
     assert runner.model is None
     assert runner.tokenizer("good")["input_ids"] == [2, GOOD, 3]
 
@@ -116,8 +116,8 @@ def test_a_saved_torch_model_gives_the_logits_of_the_model(bert: Any, torch_fold
 def test_a_file_for_one_batch_size_alone_is_refused_when_it_meets_another(onnx_folder: Folder) -> None:
     folder = onnx_folder(tokenizer=True)
     stored = onnx.load(folder / "model.onnx")
-    for one in stored.graph.input:
-        one.type.tensor_type.shape.dim[0].dim_value = 1
+    for node in stored.graph.input:
+        node.type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(stored, folder / "model.onnx")
     runner = open_runner(subject_of(folder))
     with pytest.raises(InputError, match=r"model\.onnx cannot run 2 examples of 5 tokens: .* free batch size and length"):

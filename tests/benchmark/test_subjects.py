@@ -89,42 +89,45 @@ def test_shards_are_those_that_the_index_names(tmp_path: Path) -> None:
 
 def test_folders_with_one_name_are_told_apart_by_number(onnx_folder: Folder) -> None:
     folder = onnx_folder()
-    with subjects_on_disk([folder, folder, str(folder)]) as found:
-        assert [one.name for one in found] == ["words", "words-2", "words-3"]
+    with subjects_on_disk([folder, folder, str(folder)]) as subjects:
+        assert [subject.name for subject in subjects] == ["words", "words-2", "words-3"]
 
 
 def test_two_named_subjects_with_one_name_are_refused(onnx_folder: Folder) -> None:
-    one = Subject("same", "onnx", "onnx", onnx_folder())
-    with pytest.raises(InputError, match="two subjects are called 'same'"), subjects_on_disk([one, one]):
+    subject = Subject("same", "onnx", "onnx", onnx_folder())
+    with pytest.raises(InputError, match="two subjects are called 'same'"), subjects_on_disk([subject, subject]):
         pass
 
 
 def test_a_subject_of_the_wrong_kind_is_refused(onnx_folder: Folder) -> None:
-    one = Subject("words", "torch", "torch", onnx_folder())
-    with pytest.raises(InputError, match=r"said to be torch, but .* holds onnx"), subjects_on_disk([one]):
+    subject = Subject("words", "torch", "torch", onnx_folder())
+    with pytest.raises(InputError, match=r"said to be torch, but .* holds onnx"), subjects_on_disk([subject]):
         pass
 
 
 def test_an_openvino_export_that_is_said_to_be_for_onnxruntime_is_refused(onnx_folder: Folder) -> None:
-    one = Subject("words", "onnx", "openvino-cpu", onnx_folder(facts={"target": "openvino-cpu"}))
-    with pytest.raises(InputError, match=r"said to be onnx, but .* holds openvino"), subjects_on_disk([one]):
+    subject = Subject("words", "onnx", "openvino-cpu", onnx_folder(facts={"target": "openvino-cpu"}))
+    with pytest.raises(InputError, match=r"said to be onnx, but .* holds openvino"), subjects_on_disk([subject]):
         pass
 
 
 def test_what_an_export_returns_keeps_its_name(onnx_folder: Folder) -> None:
     shipped = SimpleNamespace(path=onnx_folder(), name="shipped")
-    with subjects_on_disk([shipped]) as (one,):
-        assert (one.name, one.kind) == ("shipped", "onnx")
+    with subjects_on_disk([shipped]) as (subject,):
+        assert (subject.name, subject.kind) == ("shipped", "onnx")
 
 
 def test_a_model_in_memory_is_saved_for_the_time_and_loads_again(bert: Any) -> None:
     from compress.models.checkpoint import load
 
-    with subjects_on_disk([bert, bert]) as found:
-        assert [(one.name, one.kind, one.in_memory) for one in found] == [("tiny", "torch", True), ("tiny-2", "torch", True)]
-        weight = load(found[0].path).classifier.weight
+    with subjects_on_disk([bert, bert]) as subjects:
+        assert [(subject.name, subject.kind, subject.in_memory) for subject in subjects] == [
+            ("tiny", "torch", True),
+            ("tiny-2", "torch", True),
+        ]
+        weight = load(subjects[0].path).classifier.weight
         assert weight.tolist() == bert.classifier.weight.tolist()
-    assert not found[0].path.exists()
+    assert not subjects[0].path.exists()
 
 
 def test_a_model_without_a_tokenizer_is_refused(bert: Any) -> None:

@@ -58,7 +58,7 @@ def answer_of(code: str, request: dict[str, Any]) -> subprocess.CompletedProcess
 def test_every_shape_gets_as_many_samples_as_were_asked_for(onnx_folder: Folder) -> None:
     answer, _ = worker.time_subject(request_for(onnx_folder()), {})
     assert [len(taken) for taken in answer["samples"]] == [5, 5]
-    assert all(one > 0 for taken in answer["samples"] for one in taken)
+    assert all(sample > 0 for taken in answer["samples"] for sample in taken)
 
 
 def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
@@ -127,13 +127,13 @@ def test_the_garbage_collector_rests_while_calls_are_timed_and_returns_after_a_f
 
 def test_the_peak_memory_is_in_bytes_and_never_falls() -> None:
     before = worker.peak_memory_bytes()
-    held = np.ones(8_000_000)
+    ballast = np.ones(8_000_000)
     after = worker.peak_memory_bytes()
     assert before is not None
     assert after is not None
     assert before > 10_000_000  # an interpreter with numpy
     assert after >= before
-    assert held.nbytes == 64_000_000
+    assert ballast.nbytes == 64_000_000
 
 
 def test_the_peak_memory_of_a_process_takes_in_what_it_has_freed() -> None:
@@ -180,7 +180,7 @@ def test_an_openvino_file_is_timed_in_a_process_of_its_own(onnx_folder: Folder) 
     subject = subject_of(onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": "float32"}}))
     answer = ask_worker(subject, Grid(batch=(1, 2), length=(8,), samples=4), 1)
     assert [len(taken) for taken in answer["samples"]] == [4, 4]
-    assert all(one > 0 for taken in answer["samples"] for one in taken)
+    assert all(sample > 0 for taken in answer["samples"] for sample in taken)
     assert answer["peak_memory_bytes"] > 20_000_000
 
 
@@ -229,16 +229,16 @@ def test_what_is_prepared_once_is_not_timed(onnx_folder: Folder, monkeypatch: py
 def test_the_precision_of_the_export_is_asked_for_and_an_unknown_one_refused(
     onnx_folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[Any] = []
+    requests: list[Any] = []
 
     def ask(self: Any, what: str, request: dict[str, Any], **_: Any) -> Any:
-        told.append((request["module"], request["options"]))
+        requests.append((request["module"], request["options"]))
         return {"samples": [[1.0]], "peak_memory_bytes": 1}, {}
 
     monkeypatch.setattr(RuntimeProcess, "ask", ask)
     folder = onnx_folder(facts={"target": "openvino-cpu", "options": {"precision": "float32", "memory": False}})
     ask_worker(subject_of(folder), Grid(length=(8,)), 1)
-    assert told == [(OPENVINO, {"precision": "float32"})]
+    assert requests == [(OPENVINO, {"precision": "float32"})]
     folder = onnx_folder("other", facts={"target": "openvino-cpu", "options": {"precision": "int4"}})
     with pytest.raises(InputError, match="precision is 'int4'; allowed: auto, float32, bfloat16"):
         ask_worker(subject_of(folder), Grid(length=(8,)), 1)

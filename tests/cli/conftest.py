@@ -17,8 +17,8 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TOKENIZERS_PARALLELISM", "RANK"):
         monkeypatch.setenv(name, "0")
     loggers = [logging.getLogger(name) for name in ("compress", *log.LIBRARIES)]
-    before = [(one.handlers[:], one.level, one.propagate) for one in loggers]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     with warnings.catch_warnings():
         yield
-    for one, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        one.handlers[:], one.level, one.propagate = handlers, level, propagate
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers[:], logger.level, logger.propagate = handlers, level, propagate

@@ -98,10 +98,10 @@ def test_check_without_a_recipe_prints_the_schema_or_refuses(monkeypatch: pytest
 def test_list_shows_every_table_with_summary_and_source() -> None:
     from compress.methods import METHODS
 
-    told = json.loads(call("list", "--json").stdout)
-    assert list(told) == ["methods", "objectives", "targets", "tasks", "runtimes"]
-    assert [entry["name"] for entry in told["methods"]] == list(METHODS)
-    assert all(entry["summary"] for entries in told.values() for entry in entries)
+    tables = json.loads(call("list", "--json").stdout)
+    assert list(tables) == ["methods", "objectives", "targets", "tasks", "runtimes"]
+    assert [entry["name"] for entry in tables["methods"]] == list(METHODS)
+    assert all(entry["summary"] for entries in tables.values() for entry in entries)
     assert list(json.loads(call("list", "targets", "--json").stdout)) == ["targets"]
     lines = call("list", "methods").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:] if line] == list(METHODS)
@@ -128,9 +128,9 @@ def test_report_is_written_anew_with_the_details(tmp_path: Path, monkeypatch: py
     assert seen == [tuple(json.loads((EXAMPLES / f"example_{name}.json").read_text("utf-8")) for name in ("run", "details"))]
     assert result.stdout.splitlines()[-1] == f"report: {tmp_path / 'report.html'}"
     (tmp_path / "details.json").unlink()
-    told = json.loads(call("report", str(tmp_path), "--json").stdout)
+    document = json.loads(call("report", str(tmp_path), "--json").stdout)
     assert seen[-1][1] is None
-    assert told["report"] == str(tmp_path / "report.html")
+    assert document["report"] == str(tmp_path / "report.html")
 
 
 def test_report_keeps_a_report_that_is_not_ours_or_was_edited(tmp_path: Path) -> None:
@@ -285,8 +285,8 @@ def test_eval_of_a_file_takes_the_labels_and_the_length_of_the_model(measured: d
     named = {"labels": ["no", "yes"], "max_length": 64, "allow_unknown": False, "kind": KIND, "text": "sentence"}
     assert measured["task"] == ("evaluation_task", (Path("a.tsv"),), named)
     assert "4 examples, 1 of them cut to 64 tokens" in result.stdout
-    told = json.loads(call("eval", measured["folder"], "--data", "a.tsv", "--json").stdout)
-    assert told["confusion"] == [[2, 1], [0, 1]]
+    scores = json.loads(call("eval", measured["folder"], "--data", "a.tsv", "--json").stdout)
+    assert scores["confusion"] == [[2, 1], [0, 1]]
 
 
 def test_eval_of_a_known_data_set_takes_its_evaluation_part(measured: dict[str, Any]) -> None:
@@ -332,8 +332,8 @@ def exporting(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def export(model: Any, out: Path, *, target: str, task: Any, **options: Any) -> Any:
         asked["export"] = model.name, out, target, task, options
-        told = {"name": "int8", "max_abs_error": 0.21, "label_flips": 1, "compared": 40, "fused_ops": 3, "integer_ops": 12}
-        return types.SimpleNamespace(path=out, target=target, stages=[types.SimpleNamespace(as_dict=told.copy)])
+        stage = {"name": "int8", "max_abs_error": 0.21, "label_flips": 1, "compared": 40, "fused_ops": 3, "integer_ops": 12}
+        return types.SimpleNamespace(path=out, target=target, stages=[types.SimpleNamespace(as_dict=stage.copy)])
 
     monkeypatch.setattr("compress.recipe.read_recipe_text", read)
     monkeypatch.setattr("compress.tasks.task", task, raising=False)
@@ -353,9 +353,9 @@ def test_export_passes_options_and_data_on(exporting: dict[str, Any]) -> None:
     assert exporting["data"] == ({"train": "a.csv", "label": "stars"}, named)
     assert exporting["export"] == ("m", Path("o"), "onnxruntime-cpu-int8", "task", {"weight_bits": 7})
     assert result.stdout.splitlines()[1].split() == ["int8", "0.21", "1", "of", "40", "3", "12"]
-    told = json.loads(call(*EXPORT, "sst2", "--json").stdout)
+    document = json.loads(call(*EXPORT, "sst2", "--json").stdout)
     assert exporting["data"][0] == "sst2"
-    assert (told["path"], told["stages"][0]["integer_ops"]) == ("o", 12)
+    assert (document["path"], document["stages"][0]["integer_ops"]) == ("o", 12)
 
 
 def test_a_model_without_a_trained_head_is_not_exported(exporting: dict[str, Any]) -> None:
@@ -375,5 +375,5 @@ def test_doctor_prints_its_findings(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("compress.benchmark.doctor.diagnose", lambda: [Finding("int8", "no VNNI", "7-bit weights are used")])
     assert call("doctor").stdout.splitlines()[1].split() == ["int8", "no", "VNNI", "7-bit", "weights", "are", "used"]
-    told = json.loads(call("doctor", "--json").stdout)
-    assert told == [{"name": "int8", "value": "no VNNI", "meaning": "7-bit weights are used"}]
+    findings = json.loads(call("doctor", "--json").stdout)
+    assert findings == [{"name": "int8", "value": "no VNNI", "meaning": "7-bit weights are used"}]

@@ -159,7 +159,7 @@ def test_a_terminal_of_any_width_sees_the_view_and_the_result(columns: int, envi
         env={**os.environ, "PYTHONIOENCODING": "ascii", **environment},
     )
     os.close(terminal)
-    told = b""
+    output = b""
     while True:
         try:
             part = os.read(controller, 4096)
@@ -167,11 +167,11 @@ def test_a_terminal_of_any_width_sees_the_view_and_the_result(columns: int, envi
             break
         if not part:
             break
-        told += part
+        output += part
     os.close(controller)
-    assert process.wait(timeout=60) == 0, told
-    assert b"Traceback" not in told
-    assert b"ok: Z\\xfcrich" in told
+    assert process.wait(timeout=60) == 0, output
+    assert b"Traceback" not in output
+    assert b"ok: Z\\xfcrich" in output
 
 
 @posix

@@ -35,11 +35,11 @@ from tests.cli.calling import call, raising
 )
 def test_errors_of_every_kind_are_one_json_document(arguments: list[str]) -> None:
     result = call(*arguments, "--json")
-    told = json.loads(result.stdout)
-    assert (result.exit_code, told["exit_code"]) == (2, 2)
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["exit_code"]) == (2, 2)
     assert result.stderr.strip()
     result.stdout.encode()
-    assert not any("\ud800" <= character <= "\udfff" for character in told["error"])
+    assert not any("\ud800" <= character <= "\udfff" for character in document["error"])
 
 
 def test_json_is_a_switch_only_before_two_dashes(tmp_path: Path) -> None:

@@ -81,10 +81,10 @@ def test_a_longest_example_is_a_number_of_tokens(command: tuple[str, ...], value
 def test_what_no_file_can_be_called_is_refused_before_anything_is_done(command: tuple[str, ...], value: str) -> None:
     result = call(*command, value, "--json")
     assert result.exit_code == 2
-    told = json.loads(result.stdout)
-    assert told["exit_code"] == 2
-    assert len(told["error"]) < 400
-    assert "name a" in told["error"]
+    document = json.loads(result.stdout)
+    assert document["exit_code"] == 2
+    assert len(document["error"]) < 400
+    assert "name a" in document["error"]
 
 
 def test_a_data_folder_that_is_a_file_and_a_column_without_a_name_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from tests.cli.calling import EXAMPLES
 def test_the_closing_table_tells_every_subject_of_a_run() -> None:
     run = json.loads((EXAMPLES / "example_run.json").read_text("utf-8"))
     lines = run_text(run).splitlines()
-    assert [line.split()[0] for line in lines[1 : 1 + len(run["subjects"])]] == [one["name"] for one in run["subjects"]]
+    assert [line.split()[0] for line in lines[1 : 1 + len(run["subjects"])]] == [
+        subject["name"] for subject in run["subjects"]
+    ]
     assert lines[-1].startswith("batch 1, length 32, 1 thread;")
 
 
@@ -32,14 +34,14 @@ def test_a_run_without_subjects_has_an_empty_table() -> None:
 
 
 def test_scores_come_with_interval_and_confusion() -> None:
-    found = {
+    scores = {
         "name": "int8",
         "metrics": {"accuracy": 0.75},
         "metrics_ci95": {"accuracy": [0.5, 0.9]},
         "labels": ["no", "yes"],
         "confusion": [[2, 1], [0, 1]],
     }
-    lines = scores_text(found).splitlines()
+    lines = scores_text(scores).splitlines()
     assert lines[1].split() == ["accuracy", "75.0", "%", "50.0", "to", "90.0", "%"]
     assert lines[-2].split() == ["no", "2", "1"]
 
@@ -73,30 +75,30 @@ def test_scores_of_a_thousand_labels_are_a_short_text_of_the_worst_ones() -> Non
 
 
 def test_a_long_label_does_not_fill_the_table() -> None:
-    found = {
+    scores = {
         "name": "int8",
         "metrics": {"f1": 1.0},
         "metrics_ci95": {},
         "labels": ["x" * 200_000, "yes"],
         "confusion": [[2, 0], [0, 1]],
     }
-    assert len(scores_text(found)) < 1000
+    assert len(scores_text(scores)) < 1000
 
 
 def test_a_model_that_is_always_right_confuses_nothing() -> None:
-    found = {
+    scores = {
         "name": "int8",
         "metrics": {"accuracy": 1.0},
         "metrics_ci95": {},
         "labels": [str(index) for index in range(20)],
         "confusion": [[int(row == column) for column in range(20)] for row in range(20)],
     }
-    assert "no label is taken for another" in scores_text(found)
+    assert "no label is taken for another" in scores_text(scores)
 
 
 def test_the_whole_matrix_can_be_had_as_csv() -> None:
-    found = _thousand()
-    head, *rows = csv.reader(io.StringIO(matrix_csv(found)))
-    assert head[1:] == found["labels"]
-    assert [row[0] for row in rows] == found["labels"]
-    assert [[int(cell) for cell in row[1:]] for row in rows] == found["confusion"]
+    scores = _thousand()
+    head, *rows = csv.reader(io.StringIO(matrix_csv(scores)))
+    assert head[1:] == scores["labels"]
+    assert [row[0] for row in rows] == scores["labels"]
+    assert [[int(cell) for cell in row[1:]] for row in rows] == scores["confusion"]

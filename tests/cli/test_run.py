@@ -121,8 +121,8 @@ def test_seeds_are_run_one_by_one_and_recorded(pipeline: Pipeline) -> None:
     assert pipeline.written == [[pipeline.record] * 3]
     for number in (1, 2, 3):
         assert str(Path(f"runs/demo/seed-{number}/report.html")) in result.stdout
-    told = json.loads(call("run", "a.yaml", "--seeds", "7", "--json").stdout)
-    assert told == {"schema": 1, "runs": [pipeline.record]}
+    document = json.loads(call("run", "a.yaml", "--seeds", "7", "--json").stdout)
+    assert document == {"schema": 1, "runs": [pipeline.record]}
 
 
 def test_one_run_can_be_recorded_without_seeds(pipeline: Pipeline) -> None:
@@ -149,8 +149,8 @@ def test_a_missed_gate_is_told_after_everything_was_written(pipeline: Pipeline) 
     assert len(pipeline.written) == 1
     assert "report: " in result.stdout
     assert result.stderr.endswith("max_drop is 0.03, limit 0.01\n")
-    told = json.loads(call("run", "a.yaml", "--json").stdout)
-    assert told == pipeline.record | {"error": "max_drop is 0.03, limit 0.01", "exit_code": 3}
+    document = json.loads(call("run", "a.yaml", "--json").stdout)
+    assert document == pipeline.record | {"error": "max_drop is 0.03, limit 0.01", "exit_code": 3}
 
 
 def test_a_process_that_is_not_the_first_prints_nothing(pipeline: Pipeline) -> None:

@@ -111,7 +111,7 @@ def model_of(kind: str, family: str, *, seed: int = 3, **changes: Any) -> PreTra
 
 def no_head(kind: str, family: str, folder: Path) -> str:
     """What a folder of a family says when a kind of task asks for a head that the family has not."""
-    other = next(one for one in TASKS if has_head(one, family))
+    other = next(name for name in TASKS if has_head(name, family))
     path = cp.save(model_of(other, family), folder / "saved")
     with pytest.raises(InputError) as refused:
         cp.load(path, labels=task_of(kind).labels, head=load_kind(kind).head)
@@ -138,12 +138,12 @@ def _smaller(kind: str, family: str) -> PreTrainedModel:
 @contextlib.contextmanager
 def passes() -> Iterator[list[str]]:
     """Note the models that compute something."""
-    found: list[str] = []
+    names: list[str] = []
     handle = register_module_forward_pre_hook(
-        lambda module, _: found.append(type(module).__name__) if isinstance(module, PreTrainedModel) else None
+        lambda module, _: names.append(type(module).__name__) if isinstance(module, PreTrainedModel) else None
     )
     try:
-        yield found
+        yield names
     finally:
         handle.remove()
 
@@ -160,7 +160,7 @@ def method_outcome(kind: str, family: str, method: str, folder: Path) -> str:
     """Apply a method: RUNS where all is kept that it owes, or what it refuses, before any model computed anything."""
     model = model_of(kind, family)
     before, batch = state_of(model), batch_for(model)
-    told = answers(model, batch)
+    logits = answers(model, batch)
     refused, changed = [], model
     for rehearsal in (True, False):
         with passes() as ran, untimed():
@@ -176,7 +176,7 @@ def method_outcome(kind: str, family: str, method: str, folder: Path) -> str:
         return said
     batch = batch_for(changed)
     after = answers(changed, batch)
-    assert after.shape == told.shape
+    assert after.shape == logits.shape
     again = cp.load(cp.save(changed, folder / "saved"))
     assert np.array_equal(answers(again, batch), after)
     return RUNS
@@ -216,14 +216,14 @@ def export_outcome(cell: Export, folder: Path) -> str:
     shipped = cp.export(model, folder / "out", target=cell.target, task=task_of(cell.kind), **options)
     assert all(stage.accepted for stage in shipped.stages)
     opened = onnxruntime.InferenceSession(str(shipped.path / "model.onnx"), providers=["CPUExecutionProvider"])
-    told, found = [], []
+    references, exported = [], []
     for batch in (batch_for(model, lengths) for lengths in LENGTHS):
         (logits,) = opened.run(["logits"], {name: values.numpy() for name, values in batch.items()})
         with quantizers_off(model) if cell.target in ALLOWED else contextlib.nullcontext():
-            told.append(answers(model, batch))
-        found.append(rows_of(logits.astype(np.float32), batch["attention_mask"].numpy()))
-    spread = np.sqrt(np.mean(np.concatenate(told) ** 2))
-    for lengths, ours, theirs in zip(LENGTHS, told, found, strict=True):
+            references.append(answers(model, batch))
+        exported.append(rows_of(logits.astype(np.float32), batch["attention_mask"].numpy()))
+    spread = np.sqrt(np.mean(np.concatenate(references) ** 2))
+    for lengths, ours, theirs in zip(LENGTHS, references, exported, strict=True):
         assert ours.shape == theirs.shape
         error = np.sqrt(np.mean((theirs - ours) ** 2)) / spread
         assert error <= ALLOWED.get(cell.target, INTEGERS), f"{lengths}: relative error {error:.3g}"
@@ -259,38 +259,38 @@ def export_cells(methods: dict[str, dict[str, dict[str, str]]]) -> list[Export]:
     def news(kind: str, family: str, method: str | None, target: str) -> tuple[int, ...]:
         """What a cell would add, weightiest first; and how seldom its parts have been taken."""
         return (
-            all((one.family, one.method) != (family, method) for one in chosen),
-            all((heads[one.kind], one.family, one.target) != (heads[kind], family, target) for one in chosen),
-            all((one.kind, one.target) != (kind, target) for one in chosen),
-            all((one.kind, one.family, one.target) != (kind, family, target) for one in chosen),
-            -sum(one.family == family for one in chosen),
-            -sum(one.kind == kind for one in chosen),
+            all((export.family, export.method) != (family, method) for export in chosen),
+            all((heads[export.kind], export.family, export.target) != (heads[kind], family, target) for export in chosen),
+            all((export.kind, export.target) != (kind, target) for export in chosen),
+            all((export.kind, export.family, export.target) != (kind, family, target) for export in chosen),
+            -sum(export.family == family for export in chosen),
+            -sum(export.kind == kind for export in chosen),
         )
 
     for method in METHODS:
         able = [(kind, family) for kind, family in models if methods[kind][family][method] == RUNS]
         for target in TARGETS:
-            takers = [one for one in able if not refuses(target, one[1])]
+            takers = [pair for pair in able if not refuses(target, pair[1])]
             if takers:
-                kind, family = max(takers, key=lambda one: news(*one, method, target))
+                kind, family = max(takers, key=lambda pair: news(*pair, method, target))
                 chosen.append(Export(kind, family, method, target))
     for target in TARGETS:
         for kind, family in models:
             if any(news(kind, family, None, target)[1:3]):
                 chosen.append(Export(kind, family, None, target))
     for method, family in product(METHODS, FAMILIES):
-        kinds = [kind for kind, one in models if one == family and methods[kind][family][method] == RUNS]
+        kinds = [kind for kind, name in models if name == family and methods[kind][family][method] == RUNS]
         if kinds and news(kinds[0], family, method, "")[0]:
             takers = product(kinds, [target for target in TARGETS if not refuses(target, family)])
-            kind, target = max(takers, key=lambda one: news(one[0], family, method, one[1]))
+            kind, target = max(takers, key=lambda pair: news(pair[0], family, method, pair[1]))
             chosen.append(Export(kind, family, method, target))
     return chosen
 
 
 def read() -> dict[str, Any]:
     """What is recorded: `methods` by kind, family and method, and `exports`."""
-    told: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-    return told
+    record: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return record
 
 
 def outcome(cell: Export | tuple[str, str, str]) -> str:
@@ -305,33 +305,33 @@ def outcome(cell: Export | tuple[str, str, str]) -> str:
 
 def _outcomes(pool: ProcessPoolExecutor, cells: Sequence[tuple[Any, ...]]) -> list[str]:
     """What becomes of cells, each told as it comes."""
-    told = []
-    for cell, found in zip(cells, pool.map(outcome, cells), strict=True):
-        told.append(found)
-        print(*cell, found, sep=" | ", flush=True)
-    return told
+    outcomes = []
+    for cell, result in zip(cells, pool.map(outcome, cells), strict=True):
+        outcomes.append(result)
+        print(*cell, result, sep=" | ", flush=True)
+    return outcomes
 
 
 def main(arguments: Sequence[str]) -> None:
     """Write the file anew, unless a cell breaks."""
-    told: dict[str, Any] = {"methods": {kind: {family: {} for family in FAMILIES} for kind in TASKS}, "exports": []}
+    record: dict[str, Any] = {"methods": {kind: {family: {} for family in FAMILIES} for kind in TASKS}, "exports": []}
     with tempfile.TemporaryDirectory() as folder:
         for kind in TASKS:
             for family in FAMILIES:
                 if not has_head(kind, family):
-                    told["methods"][kind][family] = no_head(kind, family, Path(folder) / kind / family)
+                    record["methods"][kind][family] = no_head(kind, family, Path(folder) / kind / family)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         cells = method_cells()
-        for (kind, family, method), found in zip(cells, _outcomes(pool, cells), strict=True):
-            told["methods"][kind][family][method] = found
+        for (kind, family, method), result in zip(cells, _outcomes(pool, cells), strict=True):
+            record["methods"][kind][family][method] = result
         if "methods" in arguments:
-            told["exports"] = read()["exports"] if FILE.is_file() else []
+            record["exports"] = read()["exports"] if FILE.is_file() else []
         else:
-            exports = export_cells(told["methods"])
-            told["exports"] = [[*cell, found] for cell, found in zip(exports, _outcomes(pool, exports), strict=True)]
-    heads = {"arguments": ARGUMENTS, "of_family": OF_FAMILY, "methods": told["methods"]}
+            exports = export_cells(record["methods"])
+            record["exports"] = [[*cell, result] for cell, result in zip(exports, _outcomes(pool, exports), strict=True)]
+    heads = {"arguments": ARGUMENTS, "of_family": OF_FAMILY, "methods": record["methods"]}
     lines = json.dumps(heads, indent=1, ensure_ascii=False).removesuffix("\n}")
-    exports = ",\n".join(json.dumps(one, ensure_ascii=False) for one in told["exports"])
+    exports = ",\n".join(json.dumps(export, ensure_ascii=False) for export in record["exports"])
     text = f'{lines},\n "exports": [\n{exports}\n]}}\n'
     if BROKEN in text:
         sys.exit("cells broke; the file stays as it was.")

@@ -234,7 +234,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path, arguments: list[str], expec
     (tmp_path / "good.yaml").write_text(GOOD, encoding="utf-8")
     (tmp_path / "latin1.yaml").write_bytes("name: café\n".encode("latin-1"))
     model = cp.save(tiny_bert(), tmp_path / "model") if "{model}" in arguments else None
-    _refused([one.format(root=tmp_path, model=model) for one in arguments], expected)
+    _refused([argument.format(root=tmp_path, model=model) for argument in arguments], expected)
     assert not [path for path in tmp_path.glob("out/**/*") if path.is_file() and path.name not in (".lock", "run.log")]
 
 

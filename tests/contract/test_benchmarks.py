@@ -33,11 +33,11 @@ def test_a_script_loads_and_shows_how_it_is_called(name: str) -> None:
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_result_tells_its_script_machine_and_commit(path: Path) -> None:
-    told = json.loads(path.read_text(encoding="utf-8"))
-    assert told["schema"] == 1
-    assert (ROOT / told["script"]).is_file()
-    assert told["machine"]["cpu"]
-    assert re.fullmatch(r"[0-9a-f]{40}\+?", told["commit"])
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["schema"] == 1
+    assert (ROOT / record["script"]).is_file()
+    assert record["machine"]["cpu"]
+    assert re.fullmatch(r"[0-9a-f]{40}\+?", record["commit"])
 
 
 def test_seeds_are_averaged_and_compared_with_the_dense_model_of_the_same_seed() -> None:
@@ -57,16 +57,16 @@ def test_seeds_are_averaged_and_compared_with_the_dense_model_of_the_same_seed()
 
 @pytest.mark.parametrize("data", ["bbc_news", "movie_reviews_long"])
 def test_the_pages_tell_the_means_of_the_seeds(data: str) -> None:
-    told = json.loads((ROOT / "benchmarks" / "results" / "long_tasks.json").read_text(encoding="utf-8"))
-    means = [one for one in told["means"] if one["data"] == data]
-    cells = [f"{points(one['accuracy'])} ({points(one['lowest'])} to {points(one['highest'])})" for one in means]
+    record = json.loads((ROOT / "benchmarks" / "results" / "long_tasks.json").read_text(encoding="utf-8"))
+    means = [row for row in record["means"] if row["data"] == data]
+    cells = [f"{points(row['accuracy'])} ({points(row['lowest'])} to {points(row['highest'])})" for row in means]
     assert f"| {' | '.join(cells)} |" in EVERYTHING
 
 
 def test_a_recipe_is_run_whole_and_without_each_objective() -> None:
     variants: Any = importlib.import_module("leave_one_out").variants
     plan = read_recipe(ROOT / "recipes" / "sst2" / "tinybert.yaml")
-    found = list(variants(plan))
-    assert found[0] == ("", "whole recipe", plan)
-    assert all(replace(one, steps=plan.steps) == plan and one != plan for _, _, one in found[1:])
-    assert len({name for _, name, _ in found}) == len(found) > 3
+    plans = list(variants(plan))
+    assert plans[0] == ("", "whole recipe", plan)
+    assert all(replace(variant, steps=plan.steps) == plan and variant != plan for _, _, variant in plans[1:])
+    assert len({name for _, name, _ in plans}) == len(plans) > 3

@@ -89,5 +89,5 @@ def test_no_file_is_called_by_a_word_that_says_nothing() -> None:
 def test_one_file_alone_deletes_anything() -> None:
     """So that whoever wants something gone has to say so there, where no link is followed."""
     words = ("shutil.rmtree", ".unlink(", "os.remove(", "os.unlink(", "os.removedirs(", "ignore_errors=True")
-    found = {path.name for path in FILES if any(word in path.read_text(encoding="utf-8") for word in words)}
-    assert found == {"disk.py"}
+    names = {path.name for path in FILES if any(word in path.read_text(encoding="utf-8") for word in words)}
+    assert names == {"disk.py"}

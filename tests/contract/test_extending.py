@@ -48,7 +48,7 @@ def _page(example: str) -> str:
 
 def _files(example: str, folder: str) -> list[str]:
     """The blocks that a page shows as files in a folder of the repository."""
-    return [one for one in blocks(_page(example), "python") if one.startswith(f"# {folder}/")]
+    return [block for block in blocks(_page(example), "python") if block.startswith(f"# {folder}/")]
 
 
 @pytest.fixture(params=EXAMPLES)
@@ -87,11 +87,11 @@ def test_every_block_of_python_is_a_file_or_the_test_of_the_first(name: str) -> 
 def test_an_example_owes_what_every_entry_owes(example: str) -> None:
     for package, table, entry in EXAMPLES[example]:
         module = importlib.import_module(table[entry])
-        told = module if package in OBJECTS else getattr(module, public_name(entry))
-        text = inspect.getdoc(told) or ""
+        target = module if package in OBJECTS else getattr(module, public_name(entry))
+        text = inspect.getdoc(target) or ""
         assert re.search(r"^Source: .*(\d{4}|https://)", text, re.MULTILINE)
-        parameters = list(inspect.signature(told).parameters) if callable(told) else []
-        described = meanings(told, text, parameters) if parameters else {}
+        parameters = list(inspect.signature(target).parameters) if callable(target) else []
+        described = meanings(target, text, parameters) if parameters else {}
         assert [parameter for parameter in parameters if not described.get(parameter)] == []
 
 
@@ -105,7 +105,7 @@ def test_the_tests_of_an_example_pass(example: str) -> None:
     names: dict[str, Any] = {"__name__": "tests_of_an_example"}
     (file,) = _files(example, "tests")
     exec(compile(file, _page(example), "exec"), names)
-    tests = [found for name, found in names.items() if name.startswith("test_")]
+    tests = [function for name, function in names.items() if name.startswith("test_")]
     assert tests
     for test in tests:
         test()

@@ -30,7 +30,7 @@ def imported(folder: Path) -> set[str]:
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.partition(".")[0])
             elif isinstance(node, ast.Import):
-                names |= {one.name.partition(".")[0] for one in node.names}
+                names |= {alias.name.partition(".")[0] for alias in node.names}
     return names
 
 
@@ -38,7 +38,7 @@ def packages_of(modules: set[str], tool: ModuleType) -> dict[str, set[str]]:
     """Which packages each module from outside of the standard library may come from."""
     carried = importlib.metadata.packages_distributions()
     outside = modules - sys.stdlib_module_names - {"compress", "tests", "tools"}
-    return {name: {tool.normalized(one) for one in carried.get(name, [name])} for name in outside}
+    return {name: {tool.normalized(distribution) for distribution in carried.get(name, [name])} for name in outside}
 
 
 def test_every_requirement_has_a_floor(tool: ModuleType) -> None:
@@ -60,18 +60,18 @@ def test_the_package_imports_what_setup_cfg_asks_for_and_nothing_else(tool: Modu
     stated = tool.floors().keys()
     packages = packages_of(imported(Path(compress.__file__).parent), tool)
     assert {"torch", "openvino", "pydantic_core", "yaml"} <= packages.keys()
-    assert {module: found for module, found in packages.items() if not found & stated} == {}
+    assert {module: imports for module, imports in packages.items() if not imports & stated} == {}
 
 
 def test_the_tests_import_what_setup_cfg_asks_for_and_nothing_else(tool: ModuleType) -> None:
     beside = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} | {path.stem for path in (ROOT / "tools").glob("*.py")}
     packages = packages_of(imported(ROOT / "tests") - beside, tool)
-    assert {module: found for module, found in packages.items() if not found & tool.floors().keys()} == {}
+    assert {module: imports for module, imports in packages.items() if not imports & tool.floors().keys()} == {}
 
 
-@pytest.mark.parametrize(("one", "other"), [("5.17", "5.17.0"), ("2.13.0+cpu", "2.13"), ("26", "26.0.0")])
-def test_versions_are_the_same_however_many_zeros_end_them(tool: ModuleType, one: str, other: str) -> None:
-    assert tool.release(one) == tool.release(other)
+@pytest.mark.parametrize(("release", "other"), [("5.17", "5.17.0"), ("2.13.0+cpu", "2.13"), ("26", "26.0.0")])
+def test_versions_are_the_same_however_many_zeros_end_them(tool: ModuleType, release: str, other: str) -> None:
+    assert tool.release(release) == tool.release(other)
     assert tool.release("0.9") < tool.release("0.10") < tool.release("1")
 
 

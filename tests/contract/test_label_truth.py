@@ -63,13 +63,13 @@ def renamed(model: PreTrainedModel, *names: str) -> PreTrainedModel:
 
 @pytest.mark.parametrize("name", TASKED)
 def test_a_head_in_another_order_gives_the_same_answers_by_name(name: str) -> None:
-    told = by_name(changed_by(name, tiny_bert()))
+    before = by_name(changed_by(name, tiny_bert()))
     turned = renamed(aligned(tiny_bert(), LABELS[::-1]), *(label.upper() for label in LABELS[::-1]))
     changed = changed_by(name, turned)
     assert name in LEAVES_LABELS or label_names(changed) == list(LABELS)
-    found = by_name(changed)
-    assert sorted(found) == sorted(told)
-    assert all(torch.equal(values, told[label]) for label, values in found.items())
+    after = by_name(changed)
+    assert sorted(after) == sorted(before)
+    assert all(torch.equal(values, before[label]) for label, values in after.items())
 
 
 @pytest.mark.parametrize("name", [name for name in TASKED if name not in LEAVES_LABELS])
@@ -88,10 +88,11 @@ def test_a_head_for_other_labels_is_refused_or_takes_the_task_s(name: str) -> No
 def test_a_teacher_in_another_order_teaches_the_same(name: str) -> None:
     teacher = tiny_bert(seed=8)
     more = {"objectives": {"logits": 1.0}} if name != "prune_cofi" else {}
-    told, found = (
-        logits_of(changed_by(name, tiny_bert(), teacher=one, **more)) for one in (teacher, aligned(teacher, LABELS[::-1]))
+    before, after = (
+        logits_of(changed_by(name, tiny_bert(), teacher=source, **more))
+        for source in (teacher, aligned(teacher, LABELS[::-1]))
     )
-    assert torch.equal(told, found)
+    assert torch.equal(before, after)
 
 
 def right_by_name(folder: Path, texts: Sequence[str], names: Sequence[str], max_length: int) -> float:
@@ -102,7 +103,7 @@ def right_by_name(folder: Path, texts: Sequence[str], names: Sequence[str], max_
     )
     if (folder / "model.onnx").is_file():
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-        logits = session.run(["logits"], {one.name: read[one.name].astype(np.int64) for one in session.get_inputs()})[0]
+        logits = session.run(["logits"], {node.name: read[node.name].astype(np.int64) for node in session.get_inputs()})[0]
     else:
         model = AutoModelForSequenceClassification.from_pretrained(folder)
         with torch.inference_mode():
@@ -167,19 +168,19 @@ gates: {{allow_slower: true, max_drop: 1.0}}
         assert config["id2label"] == {"0": "bad", "1": "good"}
         assert config["label2id"] == {"bad": 0, "good": 1}
         assert config["problem_type"] == "single_label_classification"
-        found = right_by_name(folder, [row[0] for row in rows], [row[1] for row in rows], 24)
+        accuracy = right_by_name(folder, [row[0] for row in rows], [row[1] for row in rows], 24)
         most = 4.01 / len(rows) if "int8" in subject["name"] else 1e-9  # whose answers may move with their batch
-        assert found == pytest.approx(subject["metrics"]["accuracy"], abs=most)
+        assert accuracy == pytest.approx(subject["metrics"]["accuracy"], abs=most)
         if subject["kind"] != "torch":
             assert subject["read_back"] == {"accuracy": subject["metrics"]["accuracy"], "examples": len(rows)}
     assert "spam" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     from typer.testing import CliRunner
 
-    told = CliRunner().invoke(
+    ended = CliRunner().invoke(
         app, ["eval", str(tmp_path / "out" / "export" / "onnxruntime-cpu"), "--data", str(tmp_path / "dev.tsv"), "--json"]
     )
-    assert told.exit_code == 0, told.output
-    assert json.loads(told.stdout)["metrics"] == record["subjects"][1]["metrics"]
+    assert ended.exit_code == 0, ended.output
+    assert json.loads(ended.stdout)["metrics"] == record["subjects"][1]["metrics"]
 
 
 @pytest.mark.parametrize("names", [LABELS[::-1], tuple(label.upper() for label in LABELS)])
@@ -199,17 +200,19 @@ def test_a_model_of_other_labels_cannot_be_measured_on_a_task() -> None:
 
 @pytest.mark.slow
 def test_an_export_names_its_outputs_as_the_model_does(tmp_path: Path) -> None:
-    for number, (names, told) in enumerate([(LABELS[::-1], LABELS), (("LABEL_0", "LABEL_1"), LABELS), (("spam", "ham"),) * 2]):
+    for number, (names, expected) in enumerate(
+        [(LABELS[::-1], LABELS), (("LABEL_0", "LABEL_1"), LABELS), (("spam", "ham"),) * 2]
+    ):
         model = renamed(tiny_bert(), *names)
         folder = cp.export(model, tmp_path / str(number), target="onnxruntime-cpu", task=toy_task()).path
-        assert tuple(AutoConfig.from_pretrained(folder).id2label.values()) == told
-        answers = right_by_name(folder, ["a good film", "bad"], list(_names_of(model, told)), 24)
+        assert tuple(AutoConfig.from_pretrained(folder).id2label.values()) == expected
+        answers = right_by_name(folder, ["a good film", "bad"], list(_names_of(model, expected)), 24)
         assert answers == 1.0
 
 
-def _names_of(model: PreTrainedModel, told: Sequence[str]) -> list[str]:
+def _names_of(model: PreTrainedModel, labels: Sequence[str]) -> list[str]:
     """What the torch model calls its answers to two sentences; outputs without names are the task's, in order."""
     read = model.tokenizer(["a good film", "bad"], padding=True, return_tensors="pt")
     answers = logits_of(model, **read).argmax(1).tolist()
     own = label_names(model)
-    return [told[answer] if own[0].startswith("LABEL_") else own[answer] for answer in answers]
+    return [labels[answer] if own[0].startswith("LABEL_") else own[answer] for answer in answers]

@@ -113,9 +113,9 @@ def test_the_model_that_comes_in_is_left_alone_and_shares_nothing(name: str) -> 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_shape_of_the_answers_stays_and_the_answers_change(name: str) -> None:
     model = tiny_bert()
-    told, found = logits_of(model), logits_of(_applied(name, model))
-    assert found.shape == told.shape
-    assert torch.equal(told, found) if name in KEEPS_ANSWERS else not torch.allclose(told, found)
+    before, after = logits_of(model), logits_of(_applied(name, model))
+    assert after.shape == before.shape
+    assert torch.equal(before, after) if name in KEEPS_ANSWERS else not torch.allclose(before, after)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -127,11 +127,11 @@ def test_a_saved_result_answers_the_same_when_loaded(name: str, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_saved_results_answer_the_same_in_a_new_process(tmp_path: Path) -> None:
-    told = {}
+    before = {}
     for name in METHODS:
         changed = _applied(name, tiny_bert())
         cp.save(changed, tmp_path / name)
-        told[name] = logits_of(changed)
+        before[name] = logits_of(changed)
     save_file(tokens(), tmp_path / "tokens")
     code = (
         "import sys, compress as cp; from safetensors.torch import load_file, save_file; batch = load_file('tokens'); "
@@ -139,8 +139,8 @@ def test_saved_results_answer_the_same_in_a_new_process(tmp_path: Path) -> None:
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code, *METHODS], cwd=tmp_path, check=True, env=environment)
-    found = load_file(tmp_path / "answers")
-    assert not [name for name in METHODS if not torch.equal(found[name], told[name])]
+    after = load_file(tmp_path / "answers")
+    assert not [name for name in METHODS if not torch.equal(after[name], before[name])]
 
 
 @pytest.mark.parametrize("second", PRUNING)
@@ -154,8 +154,8 @@ def test_a_pruned_model_can_be_pruned_again(first: str, second: str, tmp_path: P
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_gives_the_same_result(name: str) -> None:
-    one, two = (_applied(name, tiny_bert()) for _ in range(2))
-    assert not differences(state_of(one), state_of(two))
+    first, second = (_applied(name, tiny_bert()) for _ in range(2))
+    assert not differences(state_of(first), state_of(second))
 
 
 @pytest.mark.slow
@@ -168,10 +168,10 @@ def test_a_result_exports_and_answers_the_same_at_other_sizes(name: str, tmp_pat
     session = onnxruntime.InferenceSession(str(shipped.path / "model.onnx"), providers=["CPUExecutionProvider"])
     for lengths in ((1,), (longest,), (5, 5, 5), (9, 4, 1, 7)):
         batch = tokens(lengths=lengths)
-        (found,) = session.run(["logits"], {key: values.numpy() for key, values in batch.items()})
+        (logits,) = session.run(["logits"], {key: values.numpy() for key, values in batch.items()})
         with quantizers_off(changed):
-            told = logits_of(changed, **batch).numpy()
-        assert np.abs(found - told).max() < 1e-4
+            expected = logits_of(changed, **batch).numpy()
+        assert np.abs(logits - expected).max() < 1e-4
 
 
 @pytest.mark.slow

@@ -51,11 +51,11 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "their_package" / "__init__.py").touch()
     project = (folder / "pyproject.toml").read_text(encoding="utf-8") + "\n\n"
     groups = re.findall(r'\[project\.entry-points\."(\S+?)"\]\n(.*?)\n\n', project, re.DOTALL)
-    told = folder / "their_package-1.0.dist-info"
-    told.mkdir()
-    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n", encoding="utf-8")
+    metadata = folder / "their_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n", encoding="utf-8")
     lines = [f"[{group}]\n" + "\n".join(line.replace('"', "") for line in entries.splitlines()) for group, entries in groups]
-    (told / "entry_points.txt").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    (metadata / "entry_points.txt").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 
@@ -95,9 +95,9 @@ def test_a_recipe_runs_with_them_and_is_checked_by_their_signatures(package: Pat
 
 def _check_runtime(out: Path) -> None:
     """The runtime has proved, answered, timed and told of its file."""
-    told = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    assert [one["kind"] for one in told["subjects"]] == ["torch", "onnx", "onnx-reference"]
-    plain, reference = told["subjects"][-2:]
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert [subject["kind"] for subject in record["subjects"]] == ["torch", "onnx", "onnx-reference"]
+    plain, reference = record["subjects"][-2:]
     assert reference["metrics"] == plain["metrics"]
     assert reference["latency"][0]["p50_ms"] > plain["latency"][0]["p50_ms"]  # operator by operator, in numpy
     facts = json.loads((out / "export" / "onnx-reference-cpu" / "bert_compress.json").read_text(encoding="utf-8"))
@@ -108,8 +108,8 @@ def _check_runtime(out: Path) -> None:
 
 
 def test_its_runtime_is_shown_by_the_doctor_and_refused_where_it_does_not_run(package: Path, tmp_path: Path) -> None:
-    told = {one["name"]: one for one in json.loads(called(package, "doctor", "--json").stdout)}
-    assert told["onnx"]["meaning"] == "runs each operator as the standard says it, slowly"
+    findings = {finding["name"]: finding for finding in json.loads(called(package, "doctor", "--json").stdout)}
+    assert findings["onnx"]["meaning"] == "runs each operator as the standard says it, slowly"
     recipe = tmp_path / "outside.yaml"
     recipe.write_text(RECIPE.format(rows=ROWS["text-classification"](tmp_path, 200)), encoding="utf-8")
     assert called(package, "check", str(recipe)).returncode == 0

@@ -40,8 +40,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_pages_are_what_code_and_recorded_results_say(written: Path) -> None:
     """Where they are not, `python -m tools.docs` writes them."""
-    found = {path.relative_to(written).as_posix() for path in (written / "README.md", *(written / "docs").rglob("*.md"))}
-    assert found == PAGES.keys()
+    pages = {path.relative_to(written).as_posix() for path in (written / "README.md", *(written / "docs").rglob("*.md"))}
+    assert pages == PAGES.keys()
     assert [page for page in PAGES if (written / page).read_text(encoding="utf-8") != PAGES[page]] == []
 
 
@@ -172,10 +172,10 @@ def test_the_five_lines_of_python_work_as_printed(
     assert len(lines.splitlines()) == 7
     teacher = cp.save(tiny_bert(layers=12, max_position_embeddings=40), tmp_path / "teacher")
 
-    def found(name: Any) -> Any:
+    def stub(name: Any) -> Any:
         return teacher if "textattack" in str(name) else model_source.find_model(name)
 
-    monkeypatch.setattr("compress.models.checkpoint.loading.find_model", found)
+    monkeypatch.setattr("compress.models.checkpoint.loading.find_model", stub)
     monkeypatch.setattr("compress.tasks.reading.read_task", lambda data, **_: toy_task(name=data, max_length=40))
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

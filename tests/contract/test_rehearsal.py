@@ -73,7 +73,7 @@ def rehearsed(number: int = 0) -> StepContext:
 
 
 def shape_of(model: PreTrainedModel) -> dict[str, Any]:
-    told = {
+    shape = {
         "class": type(model),
         "config": model.config.to_dict(),
         "vocabulary": model.tokenizer.get_vocab(),
@@ -82,12 +82,12 @@ def shape_of(model: PreTrainedModel) -> dict[str, Any]:
     structure = read_structure(model)
     if "quantizers" in structure:
         structure["quantizers"]["inputs"] = sorted(structure["quantizers"]["inputs"])
-    return told | {"structure": structure}
+    return shape | {"structure": structure}
 
 
 def numbers_of(model: PreTrainedModel) -> tuple[int, int]:
     layers = read_structure(model)["layers"]
-    return sum(one["heads"] for one in layers), sum(one["intermediate"] for one in layers)
+    return sum(layer["heads"] for layer in layers), sum(layer["intermediate"] for layer in layers)
 
 
 @pytest.mark.parametrize(("name", "arguments"), ALL)
@@ -110,10 +110,10 @@ def test_a_rehearsal_reads_nothing_and_changes_nothing(
 @pytest.mark.parametrize(("name", "arguments"), KNOWN)
 def test_a_rehearsed_model_has_the_shape_of_the_real_one(name: str, arguments: dict[str, Any], tmp_path: Path) -> None:
     run = rehearsed()
-    found = applied(name, arguments, tiny_bert(layers=3), run, tmp_path)
-    told = applied(name, arguments, tiny_bert(layers=3), StepContext(device="cpu"), tmp_path)
-    assert shape_of(found) == shape_of(told)
-    assert torch.isfinite(torch.cat([tensor.flatten() for tensor in found.parameters()])).all()
+    student = applied(name, arguments, tiny_bert(layers=3), run, tmp_path)
+    trained = applied(name, arguments, tiny_bert(layers=3), StepContext(device="cpu"), tmp_path)
+    assert shape_of(student) == shape_of(trained)
+    assert torch.isfinite(torch.cat([tensor.flatten() for tensor in student.parameters()])).all()
 
 
 @pytest.mark.parametrize(("name", "arguments"), GUESSED.items())
@@ -137,12 +137,12 @@ def test_where_the_shape_is_known_there_is_one(name: str, arguments: dict[str, A
 @pytest.mark.parametrize("number", range(3))
 @pytest.mark.parametrize("name", ["prune_heads", "prune_ffn", "prune_weights"])
 def test_as_many_heads_and_neurons_go_as_in_the_real_step(name: str, number: int, tmp_path: Path) -> None:
-    found = applied(name, GUESSED[name], tiny_bert(layers=3), rehearsed(number), tmp_path)
-    told = applied(
+    student = applied(name, GUESSED[name], tiny_bert(layers=3), rehearsed(number), tmp_path)
+    trained = applied(
         name,
         GUESSED[name] | ({"epochs": 1, "batch_size": 8} if name == "prune_weights" else {}),
         tiny_bert(layers=3),
         StepContext(device="cpu"),
         tmp_path,
     )
-    assert numbers_of(found) == numbers_of(told)
+    assert numbers_of(student) == numbers_of(trained)

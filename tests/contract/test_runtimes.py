@@ -50,7 +50,7 @@ def _text(node: ast.AST | None) -> str | None:
 
 
 def _texts(node: ast.AST) -> set[str]:
-    return {text for one in ast.walk(node) if (text := _text(one)) is not None}
+    return {text for child in ast.walk(node) if (text := _text(child)) is not None}
 
 
 def _named(node: ast.Compare) -> bool:

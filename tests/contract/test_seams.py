@@ -35,14 +35,14 @@ def _owns(path: Path) -> bool:
 
 @pytest.mark.parametrize("what", ASKS)
 def test_nobody_asks_for_what_only_its_owner_knows(what: str) -> None:
-    found = [
+    places = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in FILES
         if not _owns(path)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if ASKS[what].search(line)
     ]
-    assert not found, f"{what} is asked for outside of its file"
+    assert not places, f"{what} is asked for outside of its file"
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -27,16 +27,16 @@ from compress.recipe import json_schema, read_recipe
 from compress.recipe.signatures import argument_model, load_signature, recipe_parameters
 
 checked = [read_recipe(path).name for path in sorted(Path("recipes").rglob("*.yaml"))]
-told = {}
+functions = {}
 for table in (METHODS, TARGETS):
     for entry in table:
         function = load_signature(table, entry)
-        told[entry] = {
+        functions[entry] = {
             "signature": str(inspect.signature(function)), "parameters": repr(recipe_parameters(function)),
             "text": inspect.getdoc(function), "schema": argument_model(function).model_json_schema(),
             "is wrong together": hasattr(function, "wrong_together"), "name": function.__name__, "module": function.__module__,
         }
-print(json.dumps({"checked": checked, "told": told, "schema": json_schema(), "imported": sorted(sys.modules)}))
+print(json.dumps({"checked": checked, "told": functions, "schema": json_schema(), "imported": sorted(sys.modules)}))
 """
 
 

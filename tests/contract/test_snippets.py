@@ -63,7 +63,7 @@ def test_a_command_in_a_sentence_has_a_known_name_and_options(command: str) -> N
     if program == "make":
         assert name in TARGETS
         return
-    known = {option for one in parser()[name].params for option in one.opts} | {"--help"}
+    known = {option for parameter in parser()[name].params for option in parameter.opts} | {"--help"}
     assert {word.partition("=")[0] for word in rest if word.startswith("--")} <= known
 
 
@@ -90,8 +90,8 @@ def test_a_recipe_passes_its_check(page: str, number: int, block: str) -> None:
 
 def test_all_python_is_run() -> None:
     """README's five lines by test_readme.py, those of long inputs below, those of extending by test_extending.py."""
-    found = {block: page for page in PAGES if not page.startswith(EXTENDING) for block in blocks(page, "python")}
-    assert found.keys() == {*blocks("README.md", "python"), *blocks("docs/guides/long-inputs.md", "python")}
+    pages = {block: page for page in PAGES if not page.startswith(EXTENDING) for block in blocks(page, "python")}
+    assert pages.keys() == {*blocks("README.md", "python"), *blocks("docs/guides/long-inputs.md", "python")}
     assert README.count("```python") == 1
 
 
@@ -99,9 +99,9 @@ def test_all_python_is_run() -> None:
 def test_a_book_is_read_as_the_page_of_long_inputs_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = toy_task(max_length=600)
     student = cp.swap_attention(tiny_bert(), task=task, max_length=600, kind="transformer_xl", segment=10)
-    for one in student.modules():
-        if isinstance(one, TransformerXL):
-            torch.nn.init.normal_(one.memory_bias)
+    for module in student.modules():
+        if isinstance(module, TransformerXL):
+            torch.nn.init.normal_(module.memory_bias)
     cp.export(student, tmp_path / "runs/reviews/export/onnxruntime-cpu", target="onnxruntime-cpu", task=task, memory=True)
     text = "the film is good , and bad\nit is not " * 30
     (tmp_path / "book.txt").write_text(text, encoding="utf-8")
@@ -110,5 +110,5 @@ def test_a_book_is_read_as_the_page_of_long_inputs_says(tmp_path: Path, monkeypa
     (block,) = blocks("docs/guides/long-inputs.md", "python")
     exec(block, names)
     with torch.inference_mode():
-        told = student(**student.tokenizer(text, return_tensors="pt")).logits[0]
-    torch.testing.assert_close(torch.from_numpy(names["logits"]), told, atol=1e-4, rtol=0.0)
+        expected = student(**student.tokenizer(text, return_tensors="pt")).logits[0]
+    torch.testing.assert_close(torch.from_numpy(names["logits"]), expected, atol=1e-4, rtol=0.0)

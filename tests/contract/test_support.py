@@ -17,15 +17,18 @@ from tests.contract.support import RUNS, Export
 from tests.tiers import mostly_matrix
 
 TOLD = support.read()
-EXPORTS = {Export(*one[:4]): one[4] for one in TOLD["exports"]}
-HEADLESS = [one for one in product(TASKS, FAMILIES) if not support.has_head(*one)]
+EXPORTS = {Export(*row[:4]): row[4] for row in TOLD["exports"]}
+HEADLESS = [pair for pair in product(TASKS, FAMILIES) if not support.has_head(*pair)]
 SAMPLE = [
     ("token-classification", "modernbert", "distill"),
     ("regression", "albert", "prune_width"),
     ("multi-label-classification", "mobilebert", "prune_to_latency"),
     ("text-classification", "static", "prune_heads"),
 ]
-ALWAYS = [next(one for one in EXPORTS if EXPORTS[one] == RUNS), next(one for one in EXPORTS if EXPORTS[one] != RUNS)]
+ALWAYS = [
+    next(export for export in EXPORTS if EXPORTS[export] == RUNS),
+    next(export for export in EXPORTS if EXPORTS[export] != RUNS),
+]
 AGAIN = "where that is meant, `python -m tests.contract.support` and `python -m tools.docs` write it down"
 
 
@@ -41,7 +44,7 @@ def test_a_family_without_the_head_of_a_kind_is_refused_when_it_is_loaded(kind: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", mostly_matrix(((one,) for one in EXPORTS), always=[(one,) for one in ALWAYS]))
+@pytest.mark.parametrize("cell", mostly_matrix(((export,) for export in EXPORTS), always=[(export,) for export in ALWAYS]))
 def test_a_file_answers_as_the_model_does_or_is_refused_by_its_shape(cell: Export, tmp_path: Path) -> None:
     assert support.export_outcome(cell, tmp_path) == EXPORTS[cell], AGAIN
 
@@ -63,13 +66,15 @@ def test_every_two_of_method_family_kind_and_target_that_can_be_had_were_shipped
         if TOLD["methods"][kind][family][method] == RUNS
     }
     heads = {kind: load_kind(kind).head.architecture for kind in TASKS}
-    ran = {one for one, outcome in EXPORTS.items() if outcome == RUNS}
-    assert {(one.method, one.target) for one in ran if one.method} == set(product(METHODS, TARGETS))
-    assert {(one.kind, one.target) for one in ran} == set(product(TASKS, TARGETS))
-    assert {(one.family, one.method) for one in ran if one.method} == {(family, method) for _, family, method in able}
+    ran = {export for export, outcome in EXPORTS.items() if outcome == RUNS}
+    assert {(export.method, export.target) for export in ran if export.method} == set(product(METHODS, TARGETS))
+    assert {(export.kind, export.target) for export in ran} == set(product(TASKS, TARGETS))
+    assert {(export.family, export.method) for export in ran if export.method} == {
+        (family, method) for _, family, method in able
+    }
     wanted = {(heads[kind], family) for kind, family in product(TASKS, FAMILIES) if (kind, family) not in HEADLESS}
-    assert {(heads[one.kind], one.family, one.target) for one in EXPORTS} == {
-        (*one, target) for one, target in product(wanted, TARGETS)
+    assert {(heads[export.kind], export.family, export.target) for export in EXPORTS} == {
+        (*pair, target) for pair, target in product(wanted, TARGETS)
     }
 
 

@@ -63,7 +63,7 @@ def test_every_kind_has_rows_a_recipe_and_a_page() -> None:
 def test_a_kind_is_measured_by_its_first_metric_and_reads_back(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
     kind, _, out, record = made
     rules = load_kind(kind)
-    assert [one["target"] for one in record["subjects"]] == ["torch", "torch", "onnxruntime-cpu", "onnxruntime-cpu-int8"]
+    assert [entry["target"] for entry in record["subjects"]] == ["torch", "torch", "onnxruntime-cpu", "onnxruntime-cpu-int8"]
     for subject in record["subjects"]:
         assert next(iter(subject["metrics"])) == rules.metrics[0]
         for name, (low, high) in subject["metrics_ci95"].items():
@@ -85,34 +85,34 @@ def test_a_kind_is_measured_on_further_rows_beside_the_others(made: tuple[str, P
     assert all(splits[role]["leak"] == 0.0 for role in list(splits)[1:])
     assert 20 < splits["further"]["examples"] <= 64 + 4
     for number, subject in enumerate(record["subjects"]):
-        told = subject["further"]
-        assert list(told) == ["examples", "metrics", "metrics_ci95", "drop", "agreement"]
-        assert told["examples"] == splits["further"]["examples"]
-        assert list(told["metrics"]) == list(subject["metrics"])
-        low, high = told["metrics_ci95"][metric]
-        assert low - 1e-9 <= told["metrics"][metric] <= high + 1e-9
+        further = subject["further"]
+        assert list(further) == ["examples", "metrics", "metrics_ci95", "drop", "agreement"]
+        assert further["examples"] == splits["further"]["examples"]
+        assert list(further["metrics"]) == list(subject["metrics"])
+        low, high = further["metrics_ci95"][metric]
+        assert low - 1e-9 <= further["metrics"][metric] <= high + 1e-9
         before = record["subjects"][0]["further"]["metrics"][metric]
-        assert told["drop"]["value"] == pytest.approx(before - told["metrics"][metric], abs=1e-6)
-        assert number or told["agreement"] == 1.0
+        assert further["drop"]["value"] == pytest.approx(before - further["metrics"][metric], abs=1e-6)
+        assert number or further["agreement"] == 1.0
     facts = {key for step in record["steps"] for key in step if f"steps[].{key}" not in KEYS}
     assert {key for key in unknown_keys(record, frozenset(facts)) if "further" in key or "leak" in key} == set()
-    assert f"On {told['examples']} further rows, kept apart" in (out / "README.md").read_text(encoding="utf-8")
-    assert f"Quality on {told['examples']} further rows" in (out / "report.html").read_text(encoding="utf-8")
+    assert f"On {further['examples']} further rows, kept apart" in (out / "README.md").read_text(encoding="utf-8")
+    assert f"Quality on {further['examples']} further rows" in (out / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 def test_a_shipped_folder_tells_everyone_what_it_is_for(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
     kind, path, out, _ = made
     folder = out / "export" / "onnxruntime-cpu"
-    told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     head = load_kind(kind).head
-    assert told["architectures"] == [f"BertFor{head.architecture}"]
-    assert told.get("problem_type") == head.problem_type
+    assert config["architectures"] == [f"BertFor{head.architecture}"]
+    assert config.get("problem_type") == head.problem_type
     assert kind_for(head) == kind
-    names = [told["id2label"][str(index)] for index in range(len(told["id2label"]))]
-    found = evaluate(folder, task=evaluation_task(path, labels=names, max_length=24, kind=kind, allow_unknown=True))
-    assert found["examples"] == 240
-    assert load_kind(kind).metrics[0] in scores_text(found)
+    names = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
+    scores = evaluate(folder, task=evaluation_task(path, labels=names, max_length=24, kind=kind, allow_unknown=True))
+    assert scores["examples"] == 240
+    assert load_kind(kind).metrics[0] in scores_text(scores)
 
 
 @pytest.mark.slow
@@ -165,9 +165,9 @@ def test_eval_reads_the_kind_off_the_folder(made: tuple[str, Path, Path, dict[st
     kind, path, out, _ = made
     ended = call("eval", str(out / "export" / "onnxruntime-cpu"), "--data", str(path), "--allow-unknown", "--json")
     assert ended.exit_code == 0, ended.stderr
-    found = json.loads(ended.stdout)
-    assert next(iter(found["metrics"])) == load_kind(kind).metrics[0]
-    assert found["examples"] == 240
+    scores = json.loads(ended.stdout)
+    assert next(iter(scores["metrics"])) == load_kind(kind).metrics[0]
+    assert scores["examples"] == 240
 
 
 @pytest.mark.parametrize("kind", TASKS)

@@ -81,24 +81,29 @@ def test_a_recipe_is_resolved_with_what_it_gives_and_every_default_that_it_leave
 
 
 def test_a_run_shows_every_knob() -> None:
-    (step,) = (one for one in read_recipe(ROOT / "recipes/sst2/distilbert.yaml").resolved()["steps"] if "distill" in one)
+    (step,) = (entry for entry in read_recipe(ROOT / "recipes/sst2/distilbert.yaml").resolved()["steps"] if "distill" in entry)
     assert set(step["distill"]) >= {*KNOBS}
 
 
 @pytest.mark.parametrize("method", EPOCHS_AND_RATES)
 def test_the_schema_tells_each_knob_with_its_meaning(method: str) -> None:
     items = json_schema()["properties"]["steps"]["items"]["oneOf"]
-    told = next(one["properties"][method]["properties"] for one in items if method in one.get("properties", {}))
+    properties = next(schema["properties"][method]["properties"] for schema in items if method in schema.get("properties", {}))
     for name, default in _defaults(method).items():
-        assert told[name]["default"] == default
-        assert told[name]["description"].endswith(".")
+        assert properties[name]["default"] == default
+        assert properties[name]["description"].endswith(".")
 
 
 def test_what_one_method_adds_to_a_knob_is_told_of_it_alone() -> None:
     items = json_schema()["properties"]["steps"]["items"]["oneOf"]
-    told = {name: one["properties"][name]["properties"] for one in items for name in one.get("properties", {}) if name != "as"}
-    assert told["prune_weights"]["average"]["description"].endswith(", under the last masks.")
-    assert told["fine_tune"]["average"]["description"].endswith("averaged into the result; 0 takes the last.")
+    properties = {
+        name: schema["properties"][name]["properties"]
+        for schema in items
+        for name in schema.get("properties", {})
+        if name != "as"
+    }
+    assert properties["prune_weights"]["average"]["description"].endswith(", under the last masks.")
+    assert properties["fine_tune"]["average"]["description"].endswith("averaged into the result; 0 takes the last.")
 
 
 @pytest.mark.parametrize("method", EPOCHS_AND_RATES)

@@ -56,7 +56,7 @@ def test_a_student_has_its_class_and_its_teacher_s_labels_and_words(teacher: Pre
     assert student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
     assert set(teacher.tokenizer("a film")) == set(KNOWN["bert"].inputs)
     assert not differences(before, state_of(teacher))
-    assert not {one.data_ptr() for one in teacher.parameters()} & {one.data_ptr() for one in student.parameters()}
+    assert not {tensor.data_ptr() for tensor in teacher.parameters()} & {tensor.data_ptr() for tensor in student.parameters()}
     assert torch.isfinite(logits_of(student)).all()
 
 
@@ -73,18 +73,18 @@ def test_copied_layers_are_those_that_are_named(teacher: PreTrainedModel) -> Non
         student = built(teacher, kind=kind, keep=[1, 3])
         kept = [list(layer.parameters()) for layer in encoder_layers(student)]
         for tensors, index in zip(kept, (1, 3), strict=True):
-            told = sorted(one.detach().double().sum().item() for one in encoder_layers(teacher)[index].parameters())
-            assert sorted(one.detach().double().sum().item() for one in tensors) == told
+            expected = sorted(tensor.detach().double().sum().item() for tensor in encoder_layers(teacher)[index].parameters())
+            assert sorted(tensor.detach().double().sum().item() for tensor in tensors) == expected
 
 
 def test_all_layers_in_distilbert_say_what_the_teacher_says_in_front_of_the_head(teacher: PreTrainedModel) -> None:
     """Single sentences: their type stands in the positions."""
     student, batch = built(teacher, kind="distilbert", layers=4), tokens()
     types = torch.zeros_like(batch["token_type_ids"])
-    told = teacher.bert(batch["input_ids"], batch["attention_mask"], types).last_hidden_state
-    found = student.distilbert(batch["input_ids"], batch["attention_mask"]).last_hidden_state
+    expected = teacher.bert(batch["input_ids"], batch["attention_mask"], types).last_hidden_state
+    hidden = student.distilbert(batch["input_ids"], batch["attention_mask"]).last_hidden_state
     mask = batch["attention_mask"].bool()
-    torch.testing.assert_close(found[mask], told[mask], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(hidden[mask], expected[mask], atol=1e-5, rtol=1e-5)
 
 
 def test_distilbert_s_head_holds_the_pooler_s_columns_with_both_signs(teacher: PreTrainedModel) -> None:
@@ -98,9 +98,9 @@ def test_distilbert_s_head_holds_the_pooler_s_columns_with_both_signs(teacher: P
 
 def test_an_albert_with_a_group_for_each_layer_and_no_narrower_table_is_near(teacher: PreTrainedModel) -> None:
     student = built(teacher, kind="albert", embedding=16, groups=4)
-    found, told = (logits_of(model) for model in (student, teacher))
-    told, found = told[:, 0] - told[:, 1], found[:, 0] - found[:, 1]
-    assert torch.corrcoef(torch.stack([told, found]))[0, 1] > 0.8
+    logits, expected = (logits_of(model) for model in (student, teacher))
+    expected, logits = expected[:, 0] - expected[:, 1], logits[:, 0] - logits[:, 1]
+    assert torch.corrcoef(torch.stack([expected, logits]))[0, 1] > 0.8
 
 
 def test_an_albert_s_shared_layer_is_the_middle_one_of_its_group(teacher: PreTrainedModel) -> None:
@@ -226,16 +226,16 @@ def test_what_a_student_without_an_encoder_has_no_layer_for_is_refused(teacher: 
 def test_students_without_an_encoder_have_the_sizes_that_are_told_and_start_from_the_teacher_s_vectors(
     teacher: PreTrainedModel, kind: str
 ) -> None:
-    student, told = built(teacher, kind=kind, embedding=6, width=5), principal(token_vectors(teacher), 6)
+    student, vectors = built(teacher, kind=kind, embedding=6, width=5), principal(token_vectors(teacher), 6)
     assert {name: getattr(student.config, key) for name, key in KNOWN[kind].student_sizes.items() if name != "buckets"} == {
         "embedding": 6,
         "width": 5,
     }
     rows = student.get_input_embeddings().weight.detach()
-    torch.testing.assert_close(rows / rows.norm(), told / told.norm(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rows / rows.norm(), vectors / vectors.norm(), rtol=1e-4, atol=1e-5)
     assert not student.config.pairs
     random = built(teacher, kind=kind, embedding=6, initial="random").get_input_embeddings().weight.detach()
-    assert not torch.allclose(random / random.norm(), told / told.norm(), atol=0.05)
+    assert not torch.allclose(random / random.norm(), vectors / vectors.norm(), atol=0.05)
 
 
 @pytest.mark.parametrize("kind", WITHOUT_ENCODER)

@@ -53,8 +53,8 @@ def student(model: PreTrainedModel) -> PreTrainedModel:
 
 def distance(student: PreTrainedModel, teacher: PreTrainedModel, task: Task) -> float:
     """Mean Kullback-Leibler divergence of the student's answers to sentences that it did not learn from."""
-    said, told = (predict(one, task.encode(task.evaluation, one.tokenizer)) for one in (student, teacher))
-    q, p = (np.exp(values) / np.exp(values).sum(1, keepdims=True) for values in (said, told))
+    said, target = (predict(model, task.encode(task.evaluation, model.tokenizer)) for model in (student, teacher))
+    q, p = (np.exp(values) / np.exp(values).sum(1, keepdims=True) for values in (said, target))
     return float((p * np.log(p / q)).sum(1).mean())
 
 
@@ -77,14 +77,14 @@ def test_student_and_teacher_stay_bit_for_bit_and_share_no_tensor_with_the_resul
     model: PreTrainedModel, student: PreTrainedModel, toy: Task, objectives: dict[str, float]
 ) -> None:
     models = (model, student)
-    before, said = [state_of(one) for one in models], [logits_of(one) for one in models]
+    before, said = [state_of(network) for network in models], [logits_of(network) for network in models]
     learned = distill(student, teacher=model, task=toy, objectives=objectives, **QUICK)
     pointers = {parameter.data_ptr() for parameter in learned.parameters()}
-    for one, state, answer in zip(models, before, said, strict=True):
-        assert not differences(state_of(one), state)
-        assert torch.equal(logits_of(one), answer)
-        assert all(parameter.requires_grad and parameter.grad is None for parameter in one.parameters())
-        assert not pointers & {parameter.data_ptr() for parameter in one.parameters()}
+    for network, state, answer in zip(models, before, said, strict=True):
+        assert not differences(state_of(network), state)
+        assert torch.equal(logits_of(network), answer)
+        assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
+        assert not pointers & {parameter.data_ptr() for parameter in network.parameters()}
     assert differences(state_of(learned), before[1])
 
 
@@ -124,12 +124,12 @@ def test_objectives_count_by_their_weight_and_the_temperature_arrives(toy: Task,
         run=run,
     )
     encoded = toy.encode(toy.train, student.tokenizer)
-    said, told = (predict(one, encoded).astype(np.float64) for one in (student, teacher))
+    said, target = (predict(model, encoded).astype(np.float64) for model in (student, teacher))
 
     def softmax(values: np.ndarray) -> np.ndarray:
         return np.exp(values) / np.exp(values).sum(1, keepdims=True)
 
-    p, q = softmax(told / 3), softmax(said / 3)
+    p, q = softmax(target / 3), softmax(said / 3)
     divergence = 9 * (p * np.log(p / q)).sum(1).mean()
     entropy = -np.log(softmax(said)[np.arange(40), toy.train.labels]).mean()
     assert run.facts["epochs"][0]["loss"] == pytest.approx(0.25 * entropy + 2 * divergence, rel=1e-4)
@@ -196,8 +196,10 @@ def test_logits_are_matched_across_vocabularies(student: PreTrainedModel, toy: T
     turned.tokenizer = tiny_tokenizer((*PIECES[:5], *reversed(PIECES[5:])))
     with torch.no_grad():
         turned.bert.embeddings.word_embeddings.weight[5:] = teacher.bert.embeddings.word_embeddings.weight[5:].flip(0)
-    one, other = (distill(student, teacher=each, task=toy, objectives={"logits": 1.0}, **QUICK) for each in (teacher, turned))
-    assert not differences(state_of(one), state_of(other))
+    first, other = (
+        distill(student, teacher=each, task=toy, objectives={"logits": 1.0}, **QUICK) for each in (teacher, turned)
+    )
+    assert not differences(state_of(first), state_of(other))
 
 
 @pytest.mark.parametrize("width", [8, 32])
@@ -224,7 +226,7 @@ def test_answers_for_tokens_that_are_not_kept_on_disk_teach_the_same(tmp_path: P
         )
         for size_bytes in (1 << 20, 0)
     ]
-    kept, live = (state_of(one) for one in learned)
+    kept, live = (state_of(model) for model in learned)
     assert differences(kept, state_of(student))
     for name, values in kept.items():
         assert torch.allclose(values, live[name], atol=1e-5), name

@@ -47,12 +47,12 @@ def test_the_last_layer_can_be_compared_at_its_first_token_alone(
     cut: list[PreTrainedModel] = []
     for place in ("compress.training.loop", "compress.training.answers"):
         used = importlib.import_module(place).first_token_only
-        monkeypatch.setattr(f"{place}.first_token_only", lambda one, used=used: (cut.append(one), used(one))[1])
+        monkeypatch.setattr(f"{place}.first_token_only", lambda network, used=used: (cut.append(network), used(network))[1])
     student = tiny_bert(seed=9, **without_dropout())
     run = StepContext(answers=tmp_path, max_steps=1)
     wanted = {"hidden": 1.0, "cosine": 1.0, "feature_map": 1.0, "feature_statistics": 1.0, "embedding": 1.0}
     distill(student, teacher=model, task=toy, objectives=wanted, last_tokens=last_tokens, **QUICK, run=run)
-    assert len({id(one) for one in cut}) == computed
+    assert len({id(network) for network in cut}) == computed
     kept = {path.name for path in tmp_path.glob("*/*") if path.suffix == ""} - {"lock"}
     assert kept == {"logits", "hidden_0", "hidden_1", "hidden_2" if last_tokens == "all" else "first_2"}
 
@@ -78,19 +78,19 @@ def test_lower_layers_stay_while_a_higher_one_learns(
     model: PreTrainedModel, toy: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten steps, five for each layer; the embeddings learn with the first."""
-    told = []
+    learning = []
 
     def watched(student: PreTrainedModel, **options: Any) -> PreTrainedModel:
         for step in range(10):
             options["before_step"](student, step, 10)
             layers = student.bert.encoder.layer
             parts = (student.bert.embeddings, *layers)
-            told.append([all(parameter.requires_grad for parameter in part.parameters()) for part in parts])
+            learning.append([all(parameter.requires_grad for parameter in part.parameters()) for part in parts])
         return student
 
     monkeypatch.setattr("compress.methods.distill.train", watched)
     learned = distill(tiny_bert(seed=9), teacher=model, task=toy, objectives={"feature_map": 1.0}, progressive=True)
-    assert told == [[True, True, True]] * 5 + [[False, False, True]] * 5
+    assert learning == [[True, True, True]] * 5 + [[False, False, True]] * 5
     assert all(parameter.requires_grad for parameter in learned.parameters())
 
 

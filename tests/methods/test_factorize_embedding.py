@@ -87,10 +87,10 @@ def test_every_family_factorizes_and_a_smaller_rank_can_follow(toy: Task, kind: 
 
 
 def test_pieces_can_go_before_and_after(toy: Task) -> None:
-    one = cp.trim_vocabulary(factorize_embedding(tiny_bert(), task=toy, rank=4), task=toy, min_count=20)
-    two = factorize_embedding(cp.trim_vocabulary(tiny_bert(), task=toy, min_count=20), task=toy, rank=4)
-    assert word_table(one).weight.shape == word_table(two).weight.shape
-    assert len(word_table(one).weight) < len(PIECES)
+    before = cp.trim_vocabulary(factorize_embedding(tiny_bert(), task=toy, rank=4), task=toy, min_count=20)
+    after = factorize_embedding(cp.trim_vocabulary(tiny_bert(), task=toy, min_count=20), task=toy, rank=4)
+    assert word_table(before).weight.shape == word_table(after).weight.shape
+    assert len(word_table(before).weight) < len(PIECES)
 
 
 def test_a_trial_takes_the_largest_rank_that_there_is(toy: Task) -> None:

@@ -102,9 +102,9 @@ def test_no_more_of_a_text_is_read_than_max_length() -> None:
     long = {part.role: replace(part, texts=tuple("it was " * 15 + text for text in part.texts)) for part in task.splits()}
     task = replace(task, **long)
     few, all_of_it = ({"task": task.up_to(tokens), "epochs": 1, "batch_size": 16} for tokens in (6, 24))
-    found = state_of(fine_tune(tiny_bert(), **few | {"task": task}, max_length=6))
-    assert not differences(found, state_of(fine_tune(tiny_bert(), **few)))
-    assert differences(found, state_of(fine_tune(tiny_bert(), **all_of_it)))
+    shortened = state_of(fine_tune(tiny_bert(), **few | {"task": task}, max_length=6))
+    assert not differences(shortened, state_of(fine_tune(tiny_bert(), **few)))
+    assert differences(shortened, state_of(fine_tune(tiny_bert(), **all_of_it)))
     with pytest.raises(InputError, match=r"fine_tune\.max_length is 30, but the model reads 24 .* use up to 24"):
         fine_tune(forbid_forward_passes(tiny_bert()), **few | {"task": task}, max_length=30)
 
@@ -114,10 +114,10 @@ def test_a_task_longer_than_the_model_s_positions_is_read_up_to_them_and_told_on
 ) -> None:
     """Without care, an index error from deep inside the embeddings reaches the user."""
     short = tiny_bert(max_position_embeddings=6)
-    found = state_of(fine_tune(short, task=toy, epochs=1, batch_size=16))
+    weights = state_of(fine_tune(short, task=toy, epochs=1, batch_size=16))
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         "the model reads 6 tokens at most: of the task's texts, of up to 24, it gets the first 6; give the task a "
         "max_length of "
         "6, or let swap_attention extend the model"
     ]
-    assert not differences(found, state_of(fine_tune(short, task=toy.up_to(6), epochs=1, batch_size=16)))
+    assert not differences(weights, state_of(fine_tune(short, task=toy.up_to(6), epochs=1, batch_size=16)))

@@ -43,11 +43,11 @@ def test_it_learns_from_answers_and_not_token_by_token(toy: Task, tmp_path: Path
 
     def apart(model: PreTrainedModel) -> float:
         said = []
-        for one in (model, teacher):
-            encoded = toy.encode(toy.train, one.tokenizer)
+        for network in (model, teacher):
+            encoded = toy.encode(toy.train, network.tokenizer)
             batches = [{name: torch.from_numpy(rows) for name, rows in encoded.batch([row]).items()} for row in range(20)]
             with torch.no_grad():
-                said.append(torch.cat([one(**batch).logits.softmax(-1) for batch in batches]))
+                said.append(torch.cat([network(**batch).logits.softmax(-1) for batch in batches]))
         return float((said[0] - said[1]).abs().mean())
 
     assert apart(trained) < 0.5 * apart(student)
@@ -65,9 +65,9 @@ def test_a_new_head_follows_the_seed(tmp_path: Path) -> None:
     path = cp.save(model, tmp_path / "small")
     file = path / "model.safetensors"
     save_file({name: tensor for name, tensor in load_file(file).items() if not name.startswith("classifier.")}, file)
-    one, two, three = (load_student(tiny_bert(), checkpoint=str(path), run=StepContext(seed=seed)) for seed in (1, 1, 2))
-    assert not differences(state_of(one), state_of(two))
-    assert set(differences(state_of(one), state_of(three))) == {"classifier.weight"}
+    first, second, third = (load_student(tiny_bert(), checkpoint=str(path), run=StepContext(seed=seed)) for seed in (1, 1, 2))
+    assert not differences(state_of(first), state_of(second))
+    assert set(differences(state_of(first), state_of(third))) == {"classifier.weight"}
 
 
 def test_a_head_for_other_labels_is_refused(tmp_path: Path) -> None:

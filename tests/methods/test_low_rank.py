@@ -36,14 +36,14 @@ def toy() -> Task:
 
 def read(model: Any, task: Task, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """What a Linear is given at real tokens, and what it answers."""
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
-    handle = model.get_submodule(name).register_forward_hook(lambda _, given, answer: found.append((given[0], answer)))
+    calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+    handle = model.get_submodule(name).register_forward_hook(lambda _, given, answer: calls.append((given[0], answer)))
     encoded = task.encode(task.train, model.tokenizer).batch(range(64))
     batch = {key: torch.from_numpy(values) for key, values in encoded.items()}
     logits_of(model, **batch)
     handle.remove()
     kept = batch["attention_mask"].bool()
-    return found[0][0][kept], found[0][1][kept]
+    return calls[0][0][kept], calls[0][1][kept]
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -51,7 +51,7 @@ def test_a_weight_of_that_rank_is_kept_whole(toy: Task, weighting: Any) -> None:
     model: Any = tiny_bert()
     with torch.no_grad():
         for layer in encoder_layers(model):
-            for linear in (one for one in layer.modules() if isinstance(one, torch.nn.Linear)):
+            for linear in (module for module in layer.modules() if isinstance(module, torch.nn.Linear)):
                 left, values, right = torch.linalg.svd(linear.weight, full_matrices=False)
                 linear.weight.copy_(left[:, :3] * values[:3] @ right[:3])
     student = low_rank(model, task=toy, rank=3, weighting=weighting)
@@ -61,12 +61,12 @@ def test_a_weight_of_that_rank_is_kept_whole(toy: Task, weighting: Any) -> None:
 
 def test_weighing_by_activations_keeps_answers_best(toy: Task) -> None:
     model = tiny_bert()
-    given, told = read(model, toy, FIRST)
+    given, expected = read(model, toy, FIRST)
     lost = {}
     for weighting in WEIGHTINGS:
         linear: Any = low_rank(model, task=toy, rank=4, weighting=weighting).get_submodule(FIRST)  # type: ignore[arg-type]
         with torch.no_grad():
-            lost[weighting] = float((linear(given) - told).square().mean())
+            lost[weighting] = float((linear(given) - expected).square().mean())
     assert lost["activations"] < 0.9 * min(lost["fisher"], lost["none"])
 
 
@@ -131,8 +131,8 @@ def test_ranks_keep_to_the_multiply_adds_and_use_them(toy: Task, macs: float) ->
 
 def test_more_of_the_multiply_adds_loses_less(toy: Task) -> None:
     model = tiny_bert()
-    told = logits_of(model)
-    lost = [float(functional.mse_loss(logits_of(low_rank(model, task=toy, macs=macs)), told)) for macs in (0.3, 0.6, 0.9)]
+    logits = logits_of(model)
+    lost = [float(functional.mse_loss(logits_of(low_rank(model, task=toy, macs=macs)), logits)) for macs in (0.3, 0.6, 0.9)]
     assert lost[0] > lost[1] > lost[2]
 
 

@@ -57,10 +57,10 @@ def test_the_encoder_costs_no_more_than_the_fraction_and_not_much_less(
 def test_without_tuning_what_is_left_is_as_it_was(toy: Task) -> None:
     model = tiny_bert()
     pruned = prune_after_training(model, task=toy, macs=0.6, tune=False, multiple_of=1)
-    for own, told in zip(distinct_layers(pruned), distinct_layers(model), strict=True):
-        rows = {tuple(row) for row in told.intermediate.dense.weight.tolist()}
+    for own, layer in zip(distinct_layers(pruned), distinct_layers(model), strict=True):
+        rows = {tuple(row) for row in layer.intermediate.dense.weight.tolist()}
         assert all(tuple(row) in rows for row in own.intermediate.dense.weight.tolist())
-        columns = {tuple(column) for column in told.output.dense.weight.T.tolist()}
+        columns = {tuple(column) for column in layer.output.dense.weight.T.tolist()}
         assert all(tuple(column) in columns for column in own.output.dense.weight.T.tolist())
 
 
@@ -70,14 +70,16 @@ def test_tuning_scales_columns_and_touches_nothing_else(toy: Task) -> None:
     moved = differences(state_of(plain), state_of(tuned))
     assert moved
     assert all(name.endswith(("attention.output.dense.weight", ".output.dense.weight")) for name in moved)
-    for own, told in zip(distinct_layers(tuned), distinct_layers(plain), strict=True):
-        ratio = own.output.dense.weight / told.output.dense.weight
+    for own, layer in zip(distinct_layers(tuned), distinct_layers(plain), strict=True):
+        ratio = own.output.dense.weight / layer.output.dense.weight
         torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-4, atol=1e-5)
 
 
 def test_exchanges_keep_the_numbers_and_change_the_choice() -> None:
     task, model = toy_task(train=64), tiny_bert(seed=9)
-    plain, exchanged = (prune_after_training(model, task=task, macs=0.5, tune=False, rearrange=one) for one in (False, True))
+    plain, exchanged = (
+        prune_after_training(model, task=task, macs=0.5, tune=False, rearrange=rearrange) for rearrange in (False, True)
+    )
     assert counts(plain) == counts(exchanged)
     assert differences(state_of(plain), state_of(exchanged))
 
@@ -107,9 +109,9 @@ def test_examples_are_drawn_by_the_seed_and_no_more_than_asked_for(toy: Task) ->
     def drawn(seed: int) -> PreTrainedModel:
         return prune_after_training(tiny_bert(), task=toy, macs=0.5, examples=7, run=StepContext(seed=seed))
 
-    one, again, other = drawn(1), drawn(1), drawn(2)
-    assert not differences(state_of(one), state_of(again))
-    assert differences(state_of(one), state_of(other))
+    first, again, other = drawn(1), drawn(1), drawn(2)
+    assert not differences(state_of(first), state_of(again))
+    assert differences(state_of(first), state_of(other))
     model = tiny_bert()
     model.register_forward_pre_hook(lambda _, args, options: seen.append(len(options["input_ids"])), with_kwargs=True)
     prune_after_training(model, task=toy, macs=0.5, examples=7, tune=False)

@@ -100,7 +100,9 @@ def test_the_target_rises_from_0_and_stays(model: PreTrainedModel) -> None:
 @pytest.mark.slow
 def test_more_is_pruned_where_more_is_asked(model: PreTrainedModel, toy: Task) -> None:
     options = {**LONG, "epochs": 20, "mask_learning_rate": 0.3}
-    little, much = (gone(prune_cofi(model, teacher=model, task=toy, fraction=one, **options), model) for one in (0.2, 0.8))
+    little, much = (
+        gone(prune_cofi(model, teacher=model, task=toy, fraction=fraction, **options), model) for fraction in (0.2, 0.8)
+    )
     assert much > little + 0.2
 
 
@@ -119,9 +121,9 @@ def test_four_layers_of_the_teacher_teach_evenly_spread(depth: int, layers: list
 
 def test_the_same_seed_gives_the_same_result_and_another_one_another(model: PreTrainedModel, toy: Task) -> None:
     options = {**QUICK, "teacher": model, "task": toy, "accumulate": 2}
-    one, two, other = (prune_cofi(model, **options, run=StepContext(seed=seed)) for seed in (1, 1, 2))
-    assert not differences(state_of(one), state_of(two))
-    assert differences(state_of(one), state_of(other))
+    first, again, other = (prune_cofi(model, **options, run=StepContext(seed=seed)) for seed in (1, 1, 2))
+    assert not differences(state_of(first), state_of(again))
+    assert differences(state_of(first), state_of(other))
 
 
 @pytest.mark.parametrize("step", [1, 4, 5, 6, 9])  # of two epochs of five
@@ -130,12 +132,12 @@ def test_stopped_and_resumed_equals_uninterrupted(model: PreTrainedModel, toy: T
     expected = prune_cofi(model, **options)
     with pytest.raises(Stopped):
         prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=stop_at(step), checkpoint_seconds=0.0))
-    told: list[int] = []
-    found = prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=steps_told(told)))
-    assert told[0] == step
-    assert not differences(state_of(found), state_of(expected))
-    again = prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=steps_told(told)))
-    assert told[-1] == 10
+    steps: list[int] = []
+    resumed = prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=steps_told(steps)))
+    assert steps[0] == step
+    assert not differences(state_of(resumed), state_of(expected))
+    again = prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=steps_told(steps)))
+    assert steps[-1] == 10
     assert not differences(state_of(again), state_of(expected))
 
 
@@ -158,9 +160,9 @@ def test_a_run_with_other_options_starts_anew(
     options = {**QUICK, "teacher": model, "task": toy}
     with pytest.raises(Stopped):
         prune_cofi(model, **options, run=StepContext(folder=tmp_path, progress=stop_at(4), checkpoint_seconds=0.0))
-    told: list[int] = []
-    prune_cofi(model, **{**options, **other}, run=StepContext(folder=tmp_path, progress=steps_told(told)))
-    assert told == [1, 2, 3, 4, 5]
+    steps: list[int] = []
+    prune_cofi(model, **{**options, **other}, run=StepContext(folder=tmp_path, progress=steps_told(steps)))
+    assert steps == [1, 2, 3, 4, 5]
 
 
 def test_a_missed_target_is_told(model: PreTrainedModel, toy: Task, caplog: pytest.LogCaptureFixture) -> None:
@@ -208,7 +210,7 @@ def test_models_that_quantize_or_have_no_encoder_are_refused(model: PreTrainedMo
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[one for one in OUT_OF_RANGE if one[0] not in ("average", "patience")],
+        *[row for row in OUT_OF_RANGE if row[0] not in ("average", "patience")],
         ("fraction", 0.0),
         ("fraction", 1.0),
         ("alpha", 0.0),

@@ -84,10 +84,10 @@ def test_every_family_loses_heads(toy: Task, kind: str) -> None:
 
 
 def test_the_draw_follows_the_seed(toy: Task) -> None:
-    one, two = (
+    first, second = (
         prune_heads(tiny_bert(), task=toy, fraction=0.5, learn=True, batch_size=8, run=StepContext(seed=5)) for _ in range(2)
     )
-    assert not differences(state_of(one), state_of(two))
+    assert not differences(state_of(first), state_of(second))
 
 
 def refused(model: Any, toy: Task, said: str, **arguments: Any) -> None:

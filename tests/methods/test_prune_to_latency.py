@@ -57,8 +57,8 @@ def test_a_table_that_is_off_is_made_up_for(toy: Task, monkeypatch: pytest.Monke
     wanted_ms = table_of(model).dense_ms / 2
 
     def slower(models: Any, *_: Any, **__: Any) -> dict[str, float]:
-        told = milliseconds_of(models)
-        return told | {"pruned": 1.2 * told["pruned"]}
+        milliseconds = milliseconds_of(models)
+        return milliseconds | {"pruned": 1.2 * milliseconds["pruned"]}
 
     monkeypatch.setattr(module, "model_times", slower)
     run = StepContext(device="cpu")
@@ -77,12 +77,12 @@ def test_a_time_says_the_same_as_a_speedup(toy: Task) -> None:
 
 
 def test_more_trials_come_nearer_to_the_model_s_answers(toy: Task) -> None:
-    told = []
+    divergences = []
     for trials in (1, 30):
         run = StepContext(device="cpu")
         _prune(tiny_bert(layers=4), task=toy, speedup=2.0, trials=trials, run=run)
-        told.append(run.facts["latency"]["cuts"][0]["divergence"])
-    assert told[1] < told[0]
+        divergences.append(run.facts["latency"]["cuts"][0]["divergence"])
+    assert divergences[1] < divergences[0]
 
 
 def test_the_best_time_that_there_is_can_be_asked(toy: Task) -> None:

@@ -30,7 +30,7 @@ QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3}
 
 
 def linears_of(model: PreTrainedModel) -> list[nn.Linear]:
-    return [one for layer in distinct_layers(model) for one in layer.modules() if isinstance(one, nn.Linear)]
+    return [module for layer in distinct_layers(model) for module in layer.modules() if isinstance(module, nn.Linear)]
 
 
 @pytest.mark.parametrize("importance", ["magnitude", "movement"])
@@ -47,7 +47,7 @@ def test_each_matrix_of_the_encoder_loses_the_fraction_and_nothing_else_does(
         assert (linear.weight == 0).sum() == linear.weight.numel() // 2
         assert linear.bias.all()
     assert run.facts["zeros"] == 0.5
-    others = [one for one in state_of(pruned) if "layer." not in one]
+    others = [name for name in state_of(pruned) if "layer." not in name]
     assert all((state_of(pruned)[name] == 0).sum() <= (before[name] == 0).sum() for name in others)
     assert state_of(pruned).keys() == before.keys()
     assert all(parameter.requires_grad for parameter in pruned.parameters())
@@ -98,7 +98,7 @@ def test_a_row_that_blocks_have_emptied_is_removed_as_well(toy: Task) -> None:
     pruned = prune_weights(tiny_bert(), task=toy, fraction=0.5, shape="block", block=[1, 8], run=run, **QUICK)
     gone = 48 - sum(neuron_count(layer) for layer in distinct_layers(pruned))
     assert gone == run.facts["removable_neurons"] > 0
-    assert all(one.intermediate.dense.weight.any(1).all() for one in encoder_layers(pruned))
+    assert all(layer.intermediate.dense.weight.any(1).all() for layer in encoder_layers(pruned))
 
 
 def spelled_out(model: PreTrainedModel, task: Task, importance: str, seed: int) -> PreTrainedModel:
@@ -113,11 +113,11 @@ def spelled_out(model: PreTrainedModel, task: Task, importance: str, seed: int) 
     encoded = task.encode(task.train, model.tokenizer)
     batches = epoch_batches(encoded.lengths, 8, seed, 0)
     others = [parameter for parameter in model.parameters() if all(parameter is not linear.weight for linear in linears)]
-    matrices = [*dense.values(), *(one for one in others if one.ndim > 1)]
+    matrices = [*dense.values(), *(tensor for tensor in others if tensor.ndim > 1)]
     optimizer = torch.optim.AdamW(
         [
             {"params": matrices, "lr": 1e-3, "weight_decay": 0.01},
-            {"params": [one for one in others if one.ndim == 1], "lr": 1e-3, "weight_decay": 0.0},
+            {"params": [tensor for tensor in others if tensor.ndim == 1], "lr": 1e-3, "weight_decay": 0.0},
             {"params": list(scores.values()), "lr": 1e-2, "weight_decay": 0.0},
         ]
     )
@@ -153,7 +153,7 @@ def build_copy(model: PreTrainedModel) -> PreTrainedModel:
 @pytest.mark.parametrize("importance", ["magnitude", "movement"])
 def test_pruning_equals_the_plain_loop_spelled_out(toy: Task, exact: None, importance: str) -> None:
     model = tiny_bert(**without_dropout())
-    found = prune_weights(
+    pruned = prune_weights(
         model,
         task=toy,
         fraction=0.5,
@@ -169,7 +169,7 @@ def test_pruning_equals_the_plain_loop_spelled_out(toy: Task, exact: None, impor
         run=StepContext(seed=6),
     )
     expected = state_of(spelled_out(model, toy, importance, 6))
-    for name, tensor in state_of(found).items():
+    for name, tensor in state_of(pruned).items():
         if name.endswith("key.bias") or "word_embeddings" in name:
             continue  # on the former nothing depends, and of the latter rows that no text reads are not decayed
         zeros = ((tensor == 0) != (expected[name] == 0)).sum()
@@ -193,8 +193,8 @@ def test_a_penalty_moves_the_choice(toy: Task) -> None:
         for penalty in (0.0, 1e4)
     )
     assert [
-        bool(((one.weight == 0) != (other.weight == 0)).any())
-        for one, other in zip(linears_of(none), linears_of(much), strict=True)
+        bool(((linear.weight == 0) != (other.weight == 0)).any())
+        for linear, other in zip(linears_of(none), linears_of(much), strict=True)
     ].count(True) > 6
 
 
@@ -211,17 +211,17 @@ def test_stopped_and_resumed_equals_uninterrupted(toy: Task, tmp_path: Path, imp
     expected = prune_weights(tiny_bert(), run=StepContext(), **options)
     with pytest.raises(Stopped):
         prune_weights(tiny_bert(), run=StepContext(folder=tmp_path, progress=stop, checkpoint_seconds=0.0), **options)
-    told: list[int] = []
-    run = StepContext(folder=tmp_path, progress=lambda what, done, total, **_: told.append(done) if what == "train" else None)
-    found = prune_weights(tiny_bert(), run=run, **options)
-    assert told[0] == 7
-    assert not differences(state_of(found), state_of(expected))
+    steps: list[int] = []
+    run = StepContext(folder=tmp_path, progress=lambda what, done, total, **_: steps.append(done) if what == "train" else None)
+    resumed = prune_weights(tiny_bert(), run=run, **options)
+    assert steps[0] == 7
+    assert not differences(state_of(resumed), state_of(expected))
 
 
 @pytest.mark.parametrize("max_steps", [1, 2, 3])
 def test_so_few_steps_remove_all_of_it_as_well(toy: Task, max_steps: int) -> None:
     pruned = prune_weights(tiny_bert(), task=toy, fraction=0.5, run=StepContext(max_steps=max_steps), **QUICK)
-    assert all((one.weight == 0).sum() == one.weight.numel() // 2 for one in linears_of(pruned))
+    assert all((linear.weight == 0).sum() == linear.weight.numel() // 2 for linear in linears_of(pruned))
 
 
 def test_an_epoch_that_ended_before_all_was_removed_is_not_picked(toy: Task, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,12 +230,12 @@ def test_an_epoch_that_ended_before_all_was_removed_is_not_picked(toy: Task, mon
     run = StepContext()
     pruned = prune_weights(tiny_bert(), task=toy, fraction=0.5, run=run, **{**QUICK, "epochs": 3}, pruned_by=0.5)
     assert run.facts["best_epoch"] == 2
-    assert all((one.weight == 0).sum() == one.weight.numel() // 2 for one in linears_of(pruned))
+    assert all((linear.weight == 0).sum() == linear.weight.numel() // 2 for linear in linears_of(pruned))
 
 
 def test_the_averaged_weights_are_masked(toy: Task) -> None:
     pruned = prune_weights(tiny_bert(), task=toy, fraction=0.5, importance="movement", average=0.5, **QUICK)
-    assert all((one.weight == 0).sum() == one.weight.numel() // 2 for one in linears_of(pruned))
+    assert all((linear.weight == 0).sum() == linear.weight.numel() // 2 for linear in linears_of(pruned))
     assert not any(parametrize.is_parametrized(module) for module in pruned.modules())
 
 
@@ -244,7 +244,8 @@ def test_the_log_tells_what_zeros_are_good_for(toy: Task, caplog: pytest.LogCapt
     with caplog.at_level(logging.INFO, "compress.methods.prune_weights"):
         pruned = prune_weights(model, task=toy, fraction=0.75, run=run, **QUICK)
     sizes = [
-        sum(len(zlib.compress(tensor.numpy().tobytes(), 1)) for tensor in one.state_dict().values()) for one in (model, pruned)
+        sum(len(zlib.compress(tensor.numpy().tobytes(), 1)) for tensor in network.state_dict().values())
+        for network in (model, pruned)
     ]
     assert [run.facts["compressed_bytes_before"], run.facts["compressed_bytes"]] == sizes
     assert sizes[1] < 0.8 * sizes[0]
@@ -256,7 +257,7 @@ def test_the_log_tells_what_zeros_are_good_for(toy: Task, caplog: pytest.LogCapt
 
 def test_shared_layers_are_pruned_once(toy: Task) -> None:
     pruned = prune_weights(tiny_of("albert"), task=toy, fraction=0.5, **QUICK)
-    assert all((one.weight == 0).sum() == one.weight.numel() // 2 for one in linears_of(pruned))
+    assert all((linear.weight == 0).sum() == linear.weight.numel() // 2 for linear in linears_of(pruned))
 
 
 def test_less_than_a_unit_is_no_effect(model: PreTrainedModel, toy: Task) -> None:

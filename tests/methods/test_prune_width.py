@@ -144,15 +144,15 @@ def test_what_is_left_is_nearer_to_the_model_when_it_is_fitted(kind: str, toy: T
         logits_of(prune_width(model, task=toy, importance="magnitude", **{**SLICED, "width": 12, "refit": refit}))
         for refit in (False, True)
     )
-    told = logits_of(model)
-    assert (fitted - told).square().mean() < (sliced - told).square().mean()
+    logits = logits_of(model)
+    assert (fitted - logits).square().mean() < (sliced - logits).square().mean()
 
 
-@pytest.mark.parametrize(("width", "told"), [(0.75, 12), (0.87, 12), (0.625, 8), (0.01, 4), (0.49, 8), (12, 12), (4, 4)])
-def test_a_fraction_is_rounded_to_the_nearest_multiple(width: float, told: int, model: PreTrainedModel, toy: Task) -> None:
+@pytest.mark.parametrize(("width", "expected"), [(0.75, 12), (0.87, 12), (0.625, 8), (0.01, 4), (0.49, 8), (12, 12), (4, 4)])
+def test_a_fraction_is_rounded_to_the_nearest_multiple(width: float, expected: int, model: PreTrainedModel, toy: Task) -> None:
     """0.625 of 16 lies half way between 8 and 12."""
     student = prune_width(model, task=toy, importance="magnitude", width=width, multiple_of=4, refit=False)
-    assert student.config.hidden_size == told
+    assert student.config.hidden_size == expected
 
 
 @pytest.mark.parametrize(("width", "heads"), [(8, 4), (6, 3), (7, 1), (10, 2)])
@@ -220,8 +220,8 @@ def test_a_narrow_model_ships(kind: str, target: str, most: float, toy: Task, tm
     shipped = cp.export(student, tmp_path / "out", target=target, task=toy)
     session = onnxruntime.InferenceSession(str(shipped.path / "model.onnx"), providers=["CPUExecutionProvider"])
     batch = {name: values.numpy() for name, values in tokens().items()}
-    (found,) = session.run(["logits"], {one.name: batch[one.name] for one in session.get_inputs()})
-    assert np.abs(found - logits_of(student).numpy()).max() < most
+    (logits,) = session.run(["logits"], {node.name: batch[node.name] for node in session.get_inputs()})
+    assert np.abs(logits - logits_of(student).numpy()).max() < most
 
 
 @pytest.mark.slow

@@ -61,13 +61,13 @@ def test_it_learns_a_task_that_one_word_decides(toy: Task, way: dict[str, Any]) 
 
 def test_the_model_that_comes_in_and_its_teacher_stay_bit_for_bit(model: PreTrainedModel, toy: Task) -> None:
     teacher = tiny_bert(seed=8)
-    before, said = [state_of(one) for one in (model, teacher)], [logits_of(one) for one in (model, teacher)]
+    before, said = [state_of(network) for network in (model, teacher)], [logits_of(network) for network in (model, teacher)]
     tuned = quantize_aware(model, teacher=teacher, task=toy, **QUICK)
     pointers = {parameter.data_ptr() for parameter in tuned.parameters()}
-    for one, state, answer in zip((model, teacher), before, said, strict=True):
-        assert not differences(state_of(one), state)
-        assert torch.equal(logits_of(one), answer)
-        assert not pointers & {parameter.data_ptr() for parameter in one.parameters()}
+    for network, state, answer in zip((model, teacher), before, said, strict=True):
+        assert not differences(state_of(network), state)
+        assert torch.equal(logits_of(network), answer)
+        assert not pointers & {parameter.data_ptr() for parameter in network.parameters()}
     assert not tuned.training
     with quantizers_off(tuned):
         assert not torch.allclose(logits_of(tuned), said[0])
@@ -95,7 +95,7 @@ def test_the_result_quantizes_with_ranges_that_stay(model: PreTrainedModel, toy:
     for linear in quantized_linears(tuned).values():
         assert linear.has_range
         assert linear.on
-    assert all(one.on for one in tuned.modules() if isinstance(one, QuantizedEmbedding))
+    assert all(module.on for module in tuned.modules() if isinstance(module, QuantizedEmbedding))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -104,8 +104,8 @@ def test_the_form_of_the_grids_arrives_and_is_saved(
     model: PreTrainedModel, toy: Task, tmp_path: Path, per_channel: bool, symmetric: bool, way: dict[str, Any]
 ) -> None:
     tuned = quantize_aware(model, task=toy, **QUICK, per_channel=per_channel, symmetric=symmetric, **way)
-    told = read_structure(tuned)["quantizers"]
-    assert (told["per_channel"], told["symmetric"]) == (per_channel, symmetric)
+    quantizers = read_structure(tuned)["quantizers"]
+    assert (quantizers["per_channel"], quantizers["symmetric"]) == (per_channel, symmetric)
     for linear in quantized_linears(tuned).values():
         assert linear.weight_scale().shape == ((linear.out_features if per_channel else 1), 1)
         assert (linear.low.item() == -linear.high.item()) == symmetric
@@ -119,7 +119,7 @@ def test_a_teacher_changes_what_is_learned_and_by_default_counts_nine_times_the_
     model: PreTrainedModel, toy: Task
 ) -> None:
     teacher = tiny_bert(seed=8)
-    alone, helped, spelled, told = (
+    alone, helped, spelled, weighted = (
         quantize_aware(model, task=toy, **QUICK, **more)
         for more in (
             {},
@@ -130,7 +130,7 @@ def test_a_teacher_changes_what_is_learned_and_by_default_counts_nine_times_the_
     )
     assert differences(state_of(alone), state_of(helped))
     assert not differences(state_of(helped), state_of(spelled))
-    assert not differences(state_of(alone), state_of(told))
+    assert not differences(state_of(alone), state_of(weighted))
 
 
 def test_the_first_loss_is_that_of_the_float_model_before_quantization_begins(toy: Task, exact: None) -> None:
@@ -140,12 +140,12 @@ def test_the_first_loss_is_that_of_the_float_model_before_quantization_begins(to
     quantize_aware(student, teacher=teacher, task=toy, temperature=3.0, start_step=1, epochs=1, batch_size=20, run=run)
     encoded = toy.encode(toy.train, student.tokenizer)
     first = epoch_batches(encoded.lengths, 20, run.seed, 0)[0]
-    said, told = (predict(one, encoded).astype(np.float64)[first] for one in (student, teacher))
+    said, target = (predict(network, encoded).astype(np.float64)[first] for network in (student, teacher))
 
     def softmax(values: np.ndarray) -> np.ndarray:
         return np.exp(values) / np.exp(values).sum(1, keepdims=True)
 
-    p, q = softmax(told / 3), softmax(said / 3)
+    p, q = softmax(target / 3), softmax(said / 3)
     divergence = 9 * (p * np.log(p / q)).sum(1).mean()
     entropy = -np.log(softmax(said)[np.arange(20), toy.train.labels[first]]).mean()
     assert run.facts["curve"][0] == [1, pytest.approx(0.9 * divergence + 0.1 * entropy, abs=2e-5)]
@@ -213,14 +213,14 @@ def test_steps_before_the_start_are_those_of_fine_tuning(toy: Task, tmp_path: Pa
     run = StepContext(folder=tmp_path / "plain", progress=stop_at(4), checkpoint_seconds=0.0)
     with pytest.raises(Stopped):
         fine_tune(model, task=toy, **TEN_STEPS, run=run)
-    told = load_file(tmp_path / "plain" / FILE)
-    found = kept_at(3, model, toy, tmp_path / "quantized", start_step=3)
-    for name, tensor in found.items():
+    plain = load_file(tmp_path / "plain" / FILE)
+    weights = kept_at(3, model, toy, tmp_path / "quantized", start_step=3)
+    for name, tensor in weights.items():
         if not name.endswith(("key.bias", ".low", ".high")):  # nothing depends on the key's bias
-            torch.testing.assert_close(tensor, told[f"model.student.{name}"], rtol=0, atol=2e-5, msg=name)
-    assert all(tensor != 0 for tensor in ranges_in(found).values())
+            torch.testing.assert_close(tensor, plain[f"model.student.{name}"], rtol=0, atol=2e-5, msg=name)
+    assert all(tensor != 0 for tensor in ranges_in(weights).values())
     at_once = kept_at(3, model, toy, tmp_path / "at once", start_step=0)
-    assert not torch.allclose(at_once["classifier.weight"], told["model.student.classifier.weight"], atol=2e-5)
+    assert not torch.allclose(at_once["classifier.weight"], plain["model.student.classifier.weight"], atol=2e-5)
 
 
 def test_learned_steps_begin_where_calibration_puts_them_and_change_every_range(model: PreTrainedModel, toy: Task) -> None:
@@ -248,19 +248,19 @@ def test_stopped_and_resumed_equals_uninterrupted(
         quantize_aware(
             model, task=toy, **options, run=StepContext(folder=tmp_path, progress=stop_at(step), checkpoint_seconds=0.0)
         )
-    told: list[int] = []
-    found = quantize_aware(model, task=toy, **options, run=StepContext(folder=tmp_path, progress=steps_told(told)))
-    assert told[0] == step
-    assert not differences(state_of(found), state_of(expected))
-    assert torch.equal(logits_of(found), logits_of(expected))
+    steps: list[int] = []
+    resumed = quantize_aware(model, task=toy, **options, run=StepContext(folder=tmp_path, progress=steps_told(steps)))
+    assert steps[0] == step
+    assert not differences(state_of(resumed), state_of(expected))
+    assert torch.equal(logits_of(resumed), logits_of(expected))
 
 
 def test_a_run_that_has_ended_is_taken_from_its_checkpoint(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
     first = quantize_aware(model, task=toy, **QUICK, lsq=True, run=StepContext(folder=tmp_path))
-    told: list[int] = []
-    run = StepContext(folder=tmp_path, progress=steps_told(told))
+    steps: list[int] = []
+    run = StepContext(folder=tmp_path, progress=steps_told(steps))
     again = quantize_aware(model, task=toy, **QUICK, lsq=True, run=run)
-    assert told == []
+    assert steps == []
     assert not differences(state_of(first), state_of(again))
 
 
@@ -280,9 +280,9 @@ def test_a_run_with_other_options_starts_anew(
 ) -> None:
     with pytest.raises(Stopped):
         quantize_aware(model, task=toy, **QUICK, run=StepContext(folder=tmp_path, progress=stop_at(4), checkpoint_seconds=0.0))
-    told: list[int] = []
-    quantize_aware(model, task=toy, **QUICK, **other, run=StepContext(folder=tmp_path, progress=steps_told(told)))
-    assert told == [1, 2, 3, 4, 5]
+    steps: list[int] = []
+    quantize_aware(model, task=toy, **QUICK, **other, run=StepContext(folder=tmp_path, progress=steps_told(steps)))
+    assert steps == [1, 2, 3, 4, 5]
 
 
 # -- what is refused

@@ -33,11 +33,11 @@ def toy() -> Task:
 
 def tied(model: Any) -> dict[int, set[str]]:
     """Of each layer, the tensors that an earlier one has as well, by their paths in it."""
-    found: dict[int, set[str]] = {}
+    paths: dict[int, set[str]] = {}
     for name in shared_parameters(model):
         index, _, path = name.split(".layer.")[1].partition(".")
-        found.setdefault(int(index), set()).add(path)
-    return found
+        paths.setdefault(int(index), set()).add(path)
+    return paths
 
 
 def weights(*paths: str, biases: bool = False) -> set[str]:
@@ -103,10 +103,10 @@ def test_kept_norms_give_each_layer_the_spread_that_it_had(toy: Task) -> None:
     model, states = tiny_bert(layers=4), {}
     batch = {name: torch.from_numpy(rows) for name, rows in toy.encode(toy.train, model.tokenizer).batch(range(64)).items()}
     students = {kept: share_layers(model, task=toy, group=4, initial="mean", keep_norms=kept) for kept in (True, False)}
-    for name, one in {"model": model, **students}.items():
+    for name, network in {"model": model, **students}.items():
         with torch.no_grad():
-            found = one(**batch, output_hidden_states=True).hidden_states[1:]
-        states[name] = torch.stack(found)[:, batch["attention_mask"].bool()]
+            hidden = network(**batch, output_hidden_states=True).hidden_states[1:]
+        states[name] = torch.stack(hidden)[:, batch["attention_mask"].bool()]
     lost = {kept: float((states[kept] - states["model"]).square().mean()) for kept in (True, False)}
     torch.testing.assert_close(states[True].mean(1), states["model"].mean(1), rtol=1e-3, atol=1e-3)
     assert lost[True] < 0.8 * lost[False]
@@ -136,7 +136,7 @@ def test_groups_can_grow_step_by_step_and_one_part_after_the_other(toy: Task) ->
 def test_a_shared_model_is_saved_small_and_loads_again(toy: Task, tmp_path: Path) -> None:
     model = tiny_bert(layers=4)
     student = share_layers(model, task=toy, group=4)
-    folders = [cp.save(one, tmp_path / name) for one, name in ((model, "dense"), (student, "shared"))]
+    folders = [cp.save(network, tmp_path / name) for network, name in ((model, "dense"), (student, "shared"))]
     again = cp.load(folders[1])
     assert torch.equal(logits_of(again), logits_of(student))
     assert shared_parameters(again) == shared_parameters(student)

@@ -57,11 +57,11 @@ def test_a_model_that_reads_segments_keeps_one_segment_s_positions(toy: Task, ki
 
 
 def test_more_rounds_find_more_of_what_full_attention_weighs_most(toy: Task) -> None:
-    found, run = [], StepContext()
+    recalls, run = [], StepContext()
     for rounds in (1, 16):
         swap_attention(tiny_bert(layers=3), task=toy, kind="reformer", chunk=1, buckets=4, rounds=rounds, run=run)
-        found.append(run.facts["attention"]["recall"])
-    assert all(0 < few < many <= 1 for few, many in zip(*found, strict=True))
+        recalls.append(run.facts["attention"]["recall"])
+    assert all(0 < few < many <= 1 for few, many in zip(*recalls, strict=True))
 
 
 def test_a_distilbert_reads_more_positions_too() -> None:
@@ -74,12 +74,12 @@ def test_a_distilbert_reads_more_positions_too() -> None:
 
 def test_options_and_defaults_stand_in_the_structure(toy: Task) -> None:
     run = StepContext(seed=7)
-    told = attention_structure(swap_attention(tiny_bert(), task=toy, kind="longformer", run=run))
-    assert told == {"kind": "longformer", "window": 256, "global_tokens": 1}
-    assert run.facts["attention"] == {**told, "positions": 24}
-    told = attention_structure(swap_attention(tiny_bert(), task=toy, kind="reformer", rounds=3, run=run))
+    structure = attention_structure(swap_attention(tiny_bert(), task=toy, kind="longformer", run=run))
+    assert structure == {"kind": "longformer", "window": 256, "global_tokens": 1}
+    assert run.facts["attention"] == {**structure, "positions": 24}
+    structure = attention_structure(swap_attention(tiny_bert(), task=toy, kind="reformer", rounds=3, run=run))
     assert run.facts["attention"].pop("recall") == [1.0, 1.0]  # a chunk holds the whole text
-    assert told == {"kind": "reformer", "chunk": 64, "buckets": 64, "rounds": 3, "shared": False, "seed": 7}
+    assert structure == {"kind": "reformer", "chunk": 64, "buckets": 64, "rounds": 3, "shared": False, "seed": 7}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,8 +136,8 @@ def test_a_segment_longer_than_the_table_is_refused() -> None:
     long = toy_task(max_length=40)
     with pytest.raises(InputError, match="segment is 30, but the model has 24 positions; use at most so many"):
         swap_attention(tiny_bert(), task=long, kind="transformer_xl", segment=30, max_length=40)
-    told = attention_structure(swap_attention(tiny_bert(), task=long, kind="transformer_xl", max_length=40))
-    assert told == {"kind": "transformer_xl", "segment": 24}
+    structure = attention_structure(swap_attention(tiny_bert(), task=long, kind="transformer_xl", max_length=40))
+    assert structure == {"kind": "transformer_xl", "segment": 24}
 
 
 def test_a_model_is_swapped_once(toy: Task) -> None:

@@ -66,8 +66,8 @@ def test_what_is_not_replaced_is_computed_by_the_predecessor_s_layers(toy: Task,
     for rate in (1e-9, 1.0):
         theseus(model, task=toy, modules=2, replacing="constant", rate=rate)
     assert min((answers[0] - expected).abs().max() for expected in mixed) < 1e-5
-    for found in answers[1:]:
-        torch.testing.assert_close(found, logits_of(successor))
+    for logits in answers[1:]:
+        torch.testing.assert_close(logits, logits_of(successor))
 
 
 def test_a_rising_rate_reaches_one_and_draws_are_of_the_step_and_the_seed_alone(
@@ -81,7 +81,7 @@ def test_a_rising_rate_reaches_one_and_draws_are_of_the_step_and_the_seed_alone(
             options["before_step"](student, step, 100)
             layers = student.bert.encoder.layer
             drawn.append([layer.forward.__closure__ is not None and _is_own(layer) for layer in layers])
-        replaced.append([one for row in drawn for one in row])
+        replaced.append([index for row in drawn for index in row])
         return student
 
     def _is_own(layer: Any) -> bool:

@@ -38,8 +38,8 @@ def test_pieces_that_the_training_text_uses_stay() -> None:
     trimmed = trim_vocabulary(model, task=task_of("good film", "film bad"), run=run)
     assert set(trimmed.tokenizer.get_vocab()) == {*SPECIAL, "good", "film", "bad"}
     texts = ["good film", "bad"]
-    told, own = (one.tokenizer(texts, padding=True, return_tensors="pt") for one in (model, trimmed))
-    assert torch.equal(logits_of(trimmed, **own), logits_of(model, **told))
+    inputs, own = (network.tokenizer(texts, padding=True, return_tensors="pt") for network in (model, trimmed))
+    assert torch.equal(logits_of(trimmed, **own), logits_of(model, **inputs))
     facts = run.facts["vocabulary"]
     assert (facts["before"], facts["pieces"]) == (len(PIECES), 9)
     assert facts["coverage"] == pytest.approx(3 / 5)

@@ -73,11 +73,11 @@ def test_shuffled_and_turned_heads_come_back() -> None:
 
 def test_what_a_layer_answers_stays_whatever_it_is_aligned_with() -> None:
     model = tiny_bert()
-    told = logits_of(model)
+    logits = logits_of(model)
     seen = [seen_by(model, index) for index in range(2)]
     align_heads(layers_of(model)[0], layers_of(model)[1], seen[0]["heads"], seen[1]["heads"])
     align_neurons(layers_of(model)[0], layers_of(model)[1], seen[0]["neurons"], seen[1]["neurons"])
-    torch.testing.assert_close(logits_of(model), told, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits_of(model), logits, rtol=1e-4, atol=1e-4)
     assert differences(state_of(model), state_of(tiny_bert()))
 
 
@@ -87,8 +87,8 @@ def test_neurons_that_are_aligned_correlate_more() -> None:
     seen = [seen_by(model, index)["neurons"] for index in range(2)]
 
     def likeness() -> float:
-        found = [seen_by(model, index)["neurons"] for index in range(2)]
-        centred = [(one - one.mean(0)) / (one - one.mean(0)).norm(dim=0).clamp(min=1e-9) for one in found]
+        neurons = [seen_by(model, index)["neurons"] for index in range(2)]
+        centred = [(values - values.mean(0)) / (values - values.mean(0)).norm(dim=0).clamp(min=1e-9) for values in neurons]
         return float((centred[0] * centred[1]).sum())
 
     before = likeness()

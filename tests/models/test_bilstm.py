@@ -37,23 +37,23 @@ def test_states_equal_those_of_torchs_lstm_over_packed_sequences() -> None:
     assert isinstance(ours, BothDirections)
     values = torch.randn(4, 7, 6, generator=torch.Generator().manual_seed(1))
     packed = nn.utils.rnn.pack_padded_sequence(values, LENGTHS, batch_first=True, enforce_sorted=False)
-    told, (ends, _) = packed_twin(ours)(packed)
-    told, _ = nn.utils.rnn.pad_packed_sequence(told, batch_first=True)
-    found, found_ends = ours(values, LENGTHS)
+    expected, (ends, _) = packed_twin(ours)(packed)
+    expected, _ = nn.utils.rnn.pad_packed_sequence(expected, batch_first=True)
+    states, found_ends = ours(values, LENGTHS)
     torch.testing.assert_close(found_ends, ends.transpose(0, 1).flatten(1), rtol=1e-5, atol=1e-6)
     for row, length in enumerate(LENGTHS.tolist()):
-        torch.testing.assert_close(found[row, :length], told[row, :length], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(states[row, :length], expected[row, :length], rtol=1e-5, atol=1e-6)
 
 
 def test_the_answer_is_the_heads_to_last_and_largest_states() -> None:
     model, batch = student(), tokens()
-    found, lstm = logits_of(model, **batch), packed_twin(model.lstm)
+    logits, lstm = logits_of(model, **batch), packed_twin(model.lstm)
     for row, length in enumerate(batch["attention_mask"].sum(1).tolist()):
         with torch.no_grad():
             states, (ends, _) = lstm(model.embeddings(batch["input_ids"][row : row + 1, :length]))
             features = torch.cat([ends[0], ends[1], states.amax(1)], 1)
             expected = model.classifier(torch.relu(model.dense(features)))[0]
-        torch.testing.assert_close(found[row], expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(logits[row], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("pairs", [False, True])
@@ -70,8 +70,8 @@ def test_two_sentences_are_read_apart() -> None:
     model, single = student(pairs=True), student()
     single.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if "dense" not in name}, strict=False)
     seen: list[torch.Tensor] = []
-    for one in (model, single):
-        one.dense.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for network in (model, single):
+        network.dense.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     ids, types = torch.tensor([[2, 7, 9, 3, 8, 6, 3]]), torch.tensor([[0, 0, 0, 0, 1, 1, 1]])
     logits_of(model, input_ids=ids, attention_mask=torch.ones_like(ids), token_type_ids=types)
     for part in (ids[:, :4], ids[:, 4:]):

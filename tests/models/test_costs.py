@@ -50,7 +50,7 @@ def test_the_table_tells_what_a_pruned_encoder_costs(kind: str, heads: list[list
     model = tiny_of(kind)
     costs, pruned = encoder_macs(model, 9), keep_neurons(keep_heads(model, heads), neurons)
     expected = counted(pruned.requires_grad_(False), 9) if any(map(len, heads + neurons)) else 0
-    assert costs.of([len(one) for one in heads], [len(one) for one in neurons]) == expected
+    assert costs.of([len(indices) for indices in heads], [len(indices) for indices in neurons]) == expected
     assert encoder_macs(pruned, 9).whole == expected
 
 

@@ -29,7 +29,7 @@ WIDE = {"hidden_size": 32, "intermediate_size": 64}
 
 def emptied(model: PreTrainedModel, *, layer: int) -> PreTrainedModel:
     """Without attention and feed-forward part in one layer."""
-    heads, neurons = ([list(range(len(one))) for one in gates] for gates in open_gates(model))
+    heads, neurons = ([list(range(len(gate))) for gate in gates] for gates in open_gates(model))
     heads[layer], neurons[layer] = [], []
     return keep_neurons(keep_heads(model, heads), neurons)
 

@@ -81,14 +81,14 @@ def test_what_is_frozen_stays_frozen() -> None:
     model = tiny_bert()
     model.get_submodule(QUERY).requires_grad_(False)
     model.get_input_embeddings().requires_grad_(False)
-    assert not any(one.requires_grad for one in set_rank(model, QUERY, 2).parameters())
-    assert not any(one.requires_grad for one in set_embedding_rank(model, 2).parameters())
+    assert not any(parameter.requires_grad for parameter in set_rank(model, QUERY, 2).parameters())
+    assert not any(parameter.requires_grad for parameter in set_embedding_rank(model, 2).parameters())
 
 
 def test_structure_tells_ranks_and_a_saved_model_answers_the_same(tmp_path: Path) -> None:
     model = factorized()
-    told = read_structure(model)
-    assert (told["ranks"], told["embedding"]) == ({QUERY: 3, SECOND: 5}, 6)
+    structure = read_structure(model)
+    assert (structure["ranks"], structure["embedding"]) == ({QUERY: 3, SECOND: 5}, 6)
     again = cp.load(cp.save(model, tmp_path / "saved"))
     assert ranks_of(again) == {QUERY: 3, SECOND: 5}
     assert torch.equal(logits_of(again), logits_of(model))
@@ -103,15 +103,15 @@ def test_structure_tells_ranks_and_a_saved_model_answers_the_same(tmp_path: Path
 def test_the_last_layer_computes_its_first_token_alone_with_projections_of_low_rank(path: str) -> None:
     model = tiny_bert()
     set_rank(model, path, 3)
-    told = logits_of(model)
+    logits = logits_of(model)
     with first_token_only(model):
-        torch.testing.assert_close(logits_of(model), told, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(logits_of(model), logits, rtol=1e-4, atol=1e-5)
 
 
 def test_everything_of_a_factorized_model_learns() -> None:
     model = factorized().train()
     model(**tokens()).logits.sum().backward()
-    idle = [name for name, one in model.named_parameters() if one.grad is None]
+    idle = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert not idle
 
 

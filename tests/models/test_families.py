@@ -61,7 +61,7 @@ def test_linears_that_are_named_together_read_the_same_values(kind: str) -> None
     logits_of(model)
     for names in same_input(model):
         for name in names:
-            assert all(torch.equal(one, other) for one, other in zip(read[name], read[names[0]], strict=True))
+            assert all(torch.equal(values, other) for values, other in zip(read[name], read[names[0]], strict=True))
 
 
 @every_family
@@ -113,13 +113,13 @@ def test_a_base_checkpoint_gets_a_new_head(kind: str, tmp_path: Path) -> None:
 @every_family
 def test_uneven_layers_are_told_and_made_again(kind: str) -> None:
     model = tiny_of(kind)
-    told = read_structure(model)
+    structure = read_structure(model)
     heads, size = HEADS[kind]
-    assert told["layers"] == [{"heads": heads, "head_size": size, "intermediate": 24}] * 2
+    assert structure["layers"] == [{"heads": heads, "head_size": size, "intermediate": 24}] * 2
     narrow = {"heads": 1, "head_size": size if KNOWN[kind].positions == "rotary" else 3, "intermediate": 5}
-    told["layers"] = [narrow, narrow if kind == "albert" else told["layers"][1]]
-    apply_structure(model, told)
-    assert read_structure(model) == told
+    structure["layers"] = [narrow, narrow if kind == "albert" else structure["layers"][1]]
+    apply_structure(model, structure)
+    assert read_structure(model) == structure
     assert torch.isfinite(logits_of(model)).all()
 
 

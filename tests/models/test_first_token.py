@@ -43,9 +43,9 @@ def test_gradients_equal_those_of_the_whole_layer() -> None:
     torch.nn.functional.cross_entropy(whole(**tokens()).logits, targets).backward()
     with first_token_only(short):
         torch.nn.functional.cross_entropy(short(**tokens()).logits, targets).backward()
-    found = dict(short.named_parameters())
+    parameters = dict(short.named_parameters())
     for name, parameter in whole.named_parameters():
-        gradient = found[name].grad
+        gradient = parameters[name].grad
         assert parameter.grad is not None
         if gradient is None:  # softmax drops the key's bias, so that the whole layer's gradient is 0 up to rounding
             assert name.endswith("1.attention.self.key.bias")
@@ -141,9 +141,9 @@ def test_gradients_of_a_model_that_quantizes_equal_those_of_the_whole_layer() ->
     torch.nn.functional.cross_entropy(whole(**tokens()).logits, targets).backward()
     with first_token_only(short):
         torch.nn.functional.cross_entropy(short(**tokens()).logits, targets).backward()
-    found = dict(short.named_parameters())
+    parameters = dict(short.named_parameters())
     for name, parameter in whole.named_parameters():
-        torch.testing.assert_close(found[name].grad, parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(parameters[name].grad, parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_dropped_probabilities_weigh_the_values_with_their_bias_where_a_model_quantizes(

@@ -19,9 +19,11 @@ BOTH = pytest.mark.parametrize("kind", WITHOUT_ENCODER)
 def test_a_student_has_the_teachers_vectors_labels_and_tokenizer(kind: str, model: PreTrainedModel) -> None:
     before = state_of(model)
     student = student_of(model, kind, embedding_size=6)
-    told = principal(token_vectors(model), 6)
+    vectors = principal(token_vectors(model), 6)
     rows = student.get_input_embeddings().weight
-    torch.testing.assert_close(rows / rows.square().mean().sqrt(), told / told.square().mean().sqrt(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        rows / rows.square().mean().sqrt(), vectors / vectors.square().mean().sqrt(), rtol=1e-4, atol=1e-5
+    )
     assert student.config.id2label == model.config.id2label
     assert student.config.max_position_embeddings == model.config.max_position_embeddings
     assert student.tokenizer.get_vocab() == model.tokenizer.get_vocab()
@@ -40,9 +42,9 @@ def test_the_teachers_tokenizer_stays_as_it_is(kind: str) -> None:
 
 @BOTH
 def test_the_seed_decides_the_other_weights(kind: str, model: PreTrainedModel) -> None:
-    one, same, other = (student_of(model, kind, embedding_size=6, seed=seed) for seed in (1, 1, 2))
-    assert not differences(state_of(one), state_of(same))
-    assert "dense.weight" in differences(state_of(one), state_of(other))
+    first, same, other = (student_of(model, kind, embedding_size=6, seed=seed) for seed in (1, 1, 2))
+    assert not differences(state_of(first), state_of(same))
+    assert "dense.weight" in differences(state_of(first), state_of(other))
 
 
 @BOTH

@@ -36,7 +36,7 @@ def test_a_model_that_was_taken_apart_answers_as_before(model: PreTrainedModel) 
     state = whole.state_dict()
     before = logits_of(whole)
     apart = take_apart(whole)
-    assert [type(one).__name__ for one in apart.modules()].count("Joined") == 6
+    assert [type(module).__name__ for module in apart.modules()].count("Joined") == 6
     torch.testing.assert_close(logits_of(apart), before)
     assert not differences(unparted(apart.state_dict(), FAMILY), state)
     assert not differences(parted(state, FAMILY), apart.state_dict())
@@ -79,16 +79,18 @@ def test_all_heads_of_a_layer_can_go(model: PreTrainedModel, tmp_path: Path) -> 
 
 def test_an_exported_graph_multiplies_once_where_the_family_does(model: PreTrainedModel, tmp_path: Path) -> None:
     write_graph(model, tmp_path / "model.onnx")
-    widths = Counter(tuple(one.dims) for one in onnx.load(tmp_path / "model.onnx").graph.initializer if len(one.dims) == 2)
+    widths = Counter(
+        tuple(tensor.dims) for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer if len(tensor.dims) == 2
+    )
     assert widths[16, 48] + widths[48, 16] == 6  # query, key and value, and the neurons with their gate, in three layers
-    assert any(isinstance(one, Joined) for one in model.modules())
+    assert any(isinstance(module, Joined) for module in model.modules())
 
 
 def test_parts_that_are_no_plain_linears_stay_apart(model: PreTrainedModel) -> None:
     low = cp.low_rank(model, task=toy_task(), rank=3)
     before = logits_of(low)
     with joined(low):
-        kept = sum(isinstance(one, Joined) for one in low.modules())
+        kept = sum(isinstance(module, Joined) for module in low.modules())
         torch.testing.assert_close(logits_of(low), before)
     assert kept
 
@@ -117,11 +119,11 @@ def test_checkpoints_as_transformers_saves_them_are_read(model: PreTrainedModel,
 
 def test_old_keys_of_the_configuration_are_read(model: PreTrainedModel, tmp_path: Path) -> None:
     folder = cp.save(model, tmp_path / "saved")
-    told = json.loads((folder / "config.json").read_text())
+    content = json.loads((folder / "config.json").read_text())
     for key in ("layer_types", "rope_parameters"):
-        told.pop(key)
-    told |= {"global_attn_every_n_layers": 2, "local_rope_theta": 500.0}
-    (folder / "config.json").write_text(json.dumps(told))
+        content.pop(key)
+    content |= {"global_attn_every_n_layers": 2, "local_rope_theta": 500.0}
+    (folder / "config.json").write_text(json.dumps(content))
     config = cp.load(folder).config
     assert config.layer_types == ["full_attention", "sliding_attention", "full_attention"]
     assert config.rope_parameters["sliding_attention"]["rope_theta"] == 500.0
@@ -130,7 +132,7 @@ def test_old_keys_of_the_configuration_are_read(model: PreTrainedModel, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"layer_types": ["full_attention"]}, "layer_types"),
         ({"layer_types": ["full_attention", "sliding_attention", "linear"]}, "layer_types"),
@@ -140,11 +142,11 @@ def test_old_keys_of_the_configuration_are_read(model: PreTrainedModel, tmp_path
     ],
 )
 def test_values_that_cannot_be_are_refused(
-    wrong: dict[str, object], told: str, model: PreTrainedModel, tmp_path: Path
+    wrong: dict[str, object], message: str, model: PreTrainedModel, tmp_path: Path
 ) -> None:
     folder = cp.save(model, tmp_path / "saved")
     set_json(folder / "config.json", **wrong)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         cp.load(folder)
 
 
@@ -160,9 +162,9 @@ def test_layers_keep_what_they_see(model: PreTrainedModel, tmp_path: Path) -> No
 
 def test_heads_that_positions_turn_keep_their_width(model: PreTrainedModel, tmp_path: Path) -> None:
     folder = cp.save(model, tmp_path / "saved")
-    told = json.loads((folder / "structure.json").read_text())
-    told["layers"][1] |= {"heads": 2, "head_size": 8}
-    (folder / "structure.json").write_text(json.dumps(told))
+    structure = json.loads((folder / "structure.json").read_text())
+    structure["layers"][1] |= {"heads": 2, "head_size": 8}
+    (folder / "structure.json").write_text(json.dumps(structure))
     with pytest.raises(InputError, match="layer 1: head_size is 8, but heads that rotary positions turn stay 4 wide"):
         cp.load(folder)
 
@@ -183,8 +185,8 @@ def test_what_the_family_cannot_do_is_refused_by_name(model: PreTrainedModel) ->
         "a modernbert cannot be timed part by part": lambda: cp.prune_to_latency(model, task=task, speedup=2.0),
         "build_student starts from a BERT classifier": lambda: cp.build_student(model, task=task, layers=1),
     }
-    for told, call in refused.items():
-        with pytest.raises(InputError, match=told):
+    for message, call in refused.items():
+        with pytest.raises(InputError, match=message):
             call()
 
 

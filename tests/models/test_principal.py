@@ -108,28 +108,28 @@ def test_a_basis_holds_the_directions_of_most_spread() -> None:
 
 def test_fewer_directions_are_the_nearest_product() -> None:
     left, right, roots = random(6, 9, seed=1), random(6, 9, seed=2), [random(9, 9, seed=seed).tril() for seed in (3, 4)]
-    one, other = _fewer_directions(left, right, 3, *roots)
-    found = roots[0].T @ one.T @ other @ roots[1]
+    first, other = _fewer_directions(left, right, 3, *roots)
+    product = roots[0].T @ first.T @ other @ roots[1]
     vectors, strengths, co_vectors = torch.linalg.svd(roots[0].T @ left.T @ right @ roots[1])
-    torch.testing.assert_close(found, vectors[:, :3] * strengths[:3] @ co_vectors[:3], atol=1e-8, rtol=1e-8)
+    torch.testing.assert_close(product, vectors[:, :3] * strengths[:3] @ co_vectors[:3], atol=1e-8, rtol=1e-8)
 
 
 def test_more_directions_keep_the_product_and_can_learn() -> None:
     left, right = random(3, 5, seed=1), random(3, 5, seed=2)
-    one, other = _fewer_directions(left, right, 4, torch.eye(5), None)
-    torch.testing.assert_close(one.T @ other, left.T @ right)
-    assert one[3].abs().min() > 0
+    first, other = _fewer_directions(left, right, 4, torch.eye(5), None)
+    torch.testing.assert_close(first.T @ other, left.T @ right)
+    assert first[3].abs().min() > 0
 
 
 def test_a_regression_finds_the_line() -> None:
     inputs, weight, bias = random(200, 4), random(3, 4, seed=2), random(3, seed=3)
-    found = regression(inputs, inputs @ weight.T + bias)
-    torch.testing.assert_close(found[0], weight, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(found[1], bias, atol=1e-3, rtol=1e-3)
+    line = regression(inputs, inputs @ weight.T + bias)
+    torch.testing.assert_close(line[0], weight, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(line[1], bias, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("count", "of", "told"),
+    ("count", "of", "layers"),
     [
         (6, 12, [0, 2, 4, 7, 9, 11]),
         (3, 6, [0, 2, 5]),
@@ -138,8 +138,8 @@ def test_a_regression_finds_the_line() -> None:
         (2, 2, [0, 1]),
     ],
 )
-def test_layers_are_spread_as_in_distilbert(count: int, of: int, told: list[int]) -> None:
-    assert spread_layers(count, of) == told
+def test_layers_are_spread_as_in_distilbert(count: int, of: int, layers: list[int]) -> None:
+    assert spread_layers(count, of) == layers
 
 
 @pytest.mark.slow
@@ -152,15 +152,15 @@ def test_minilm_s_student_of_half_the_width_starts_nearer_than_a_random_one() ->
     task = toy_task(train=128, others=64)
     task = replace(task, train=replace(task.train, texts=tuple(texts[64:])))
     batch = teacher.tokenizer(texts[:64], padding=True, return_tensors="pt")
-    told = observe(teacher, [batch], {"last": (teacher.bert.encoder.layer[-1].output.LayerNorm, False)})["last"]
+    hidden = observe(teacher, [batch], {"last": (teacher.bert.encoder.layer[-1].output.LayerNorm, False)})["last"]
     before, missed = state_of(teacher), {}
     for initial in ("principal", "random"):
         student = build_student(teacher, layers=6, width=192, intermediate=768, heads=12, initial=initial, task=task)
         norm = student.bert.encoder.layer[-1].output.LayerNorm
         states = observe(student, [batch], {"last": (norm, False)})["last"]
-        half = len(told) // 2
-        weight, bias = regression(states[:half], told[:half])
-        errors = told[half:] - states[half:] @ weight.T - bias
-        missed[initial] = float(errors.square().sum() / (told[half:] - told[:half].mean(0)).square().sum())
+        half = len(hidden) // 2
+        weight, bias = regression(states[:half], hidden[:half])
+        errors = hidden[half:] - states[half:] @ weight.T - bias
+        missed[initial] = float(errors.square().sum() / (hidden[half:] - hidden[:half].mean(0)).square().sum())
     assert missed["principal"] < 0.8 * missed["random"]
     assert all(torch.equal(before[name], tensor) for name, tensor in state_of(teacher).items())

@@ -44,8 +44,8 @@ def test_a_shared_parameter_learns_from_all_its_places() -> None:
     for name in (SECOND, THIRD):
         alone.get_parameter(name).data.copy_(alone.get_parameter(FIRST))
     alone(**tokens()).logits.sum().backward()
-    told = sum(alone.get_parameter(name).grad for name in (FIRST, SECOND, THIRD))
-    torch.testing.assert_close(model.get_parameter(FIRST).grad, told)
+    gradient = sum(alone.get_parameter(name).grad for name in (FIRST, SECOND, THIRD))
+    torch.testing.assert_close(model.get_parameter(FIRST).grad, gradient)
 
 
 def test_a_saved_model_keeps_each_tensor_once_and_ties_it_again(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_model_of_low_rank_cannot_be_cut_and_a_factorized_table_not_narrowed()
 
 
 @pytest.mark.parametrize(
-    "told",
+    "shared",
     [
         [SECOND],
         {SECOND: 1},
@@ -104,7 +104,7 @@ def test_a_model_of_low_rank_cannot_be_cut_and_a_factorized_table_not_narrowed()
         {SECOND: THIRD, THIRD: FIRST},
     ],
 )
-def test_a_structure_that_ties_what_cannot_be_is_refused(told: Any) -> None:
+def test_a_structure_that_ties_what_cannot_be_is_refused(shared: Any) -> None:
     model = tiny_bert(layers=3)
     with pytest.raises(InputError, match=re.escape("structure.json: shared names")):
-        apply_structure(model, read_structure(copy.deepcopy(model)) | {"shared": told})
+        apply_structure(model, read_structure(copy.deepcopy(model)) | {"shared": shared})

@@ -18,20 +18,20 @@ def test_hidden_states_are_those_that_transformers_returns(model: PreTrainedMode
     model.set_attn_implementation(kernel)
     batch = tokens()
     with torch.no_grad(), recorded(model, [("hidden", layer) for layer in range(3)] + [("first", 2)]) as states:
-        told = model(**batch, output_hidden_states=True).hidden_states
-    assert all(torch.equal(states["hidden", layer], told[layer]) for layer in range(3))
-    assert torch.equal(states["first", 2], told[2][:, :1])
+        hidden = model(**batch, output_hidden_states=True).hidden_states
+    assert all(torch.equal(states["hidden", layer], hidden[layer]) for layer in range(3))
+    assert torch.equal(states["first", 2], hidden[2][:, :1])
 
 
 def test_scores_become_the_attention_that_transformers_returns(model: PreTrainedModel) -> None:
     model.set_attn_implementation("eager")
     batch = tokens()
     with torch.no_grad(), recorded(model, [("scores", 1), ("scores", 2)]) as states:
-        told = model(**batch, output_attentions=True).attentions
+        attentions = model(**batch, output_attentions=True).attentions
     hidden = batch["attention_mask"][:, None, None] == 0
     for layer in (1, 2):
-        found = states["scores", layer].masked_fill(hidden, -math.inf).softmax(-1)
-        torch.testing.assert_close(found, told[layer - 1])
+        attention = states["scores", layer].masked_fill(hidden, -math.inf).softmax(-1)
+        torch.testing.assert_close(attention, attentions[layer - 1])
 
 
 def test_projections_are_recorded_by_name(model: PreTrainedModel) -> None:
@@ -50,10 +50,10 @@ def test_a_layer_that_stands_twice_is_told_apart_by_its_turn() -> None:
         for _ in range(2):  # a second pass begins to count anew
             with recorded(model, [("hidden", 0), ("hidden", 1), ("hidden", 2), ("query", 2)]) as states:
                 for _ in range(2):
-                    told = model(**tokens(), output_hidden_states=True).hidden_states
-                assert all(torch.equal(states["hidden", layer], told[layer]) for layer in range(3))
+                    hidden = model(**tokens(), output_hidden_states=True).hidden_states
+                assert all(torch.equal(states["hidden", layer], hidden[layer]) for layer in range(3))
                 query = model.bert.encoder.layer[0].attention.self.query
-                assert torch.equal(states["query", 2], query(told[1]))
+                assert torch.equal(states["query", 2], query(hidden[1]))
 
 
 def test_nothing_stays_behind(model: PreTrainedModel) -> None:

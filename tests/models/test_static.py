@@ -37,27 +37,29 @@ def mean_of(model: StaticForSequenceClassification, ids: list[int]) -> np.ndarra
 
 
 def head(model: StaticForSequenceClassification, features: np.ndarray) -> np.ndarray:
-    one, two = ([part.detach().numpy() for part in (layer.weight, layer.bias)] for layer in (model.dense, model.classifier))
-    return np.asarray(np.maximum(features @ one[0].T + one[1], 0) @ two[0].T + two[1])
+    dense, classifier = (
+        [part.detach().numpy() for part in (layer.weight, layer.bias)] for layer in (model.dense, model.classifier)
+    )
+    return np.asarray(np.maximum(features @ dense[0].T + dense[1], 0) @ classifier[0].T + classifier[1])
 
 
 def test_the_answer_is_the_heads_to_the_mean_of_words_and_pairs() -> None:
     model, batch = student(), tokens()
-    found = logits_of(model, **batch).numpy()
+    logits = logits_of(model, **batch).numpy()
     for row, length in enumerate(batch["attention_mask"].sum(1).tolist()):
         expected = head(model, mean_of(model, batch["input_ids"][row, :length].tolist()))
-        np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(logits[row], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_two_sentences_are_taken_apart_by_their_types() -> None:
     model = student(pairs=True)
     ids, types = torch.tensor([[2, 7, 9, 3, 8, 6, 3]]), torch.tensor([[0, 0, 0, 0, 1, 1, 1]])
-    found = logits_of(model, input_ids=ids, attention_mask=torch.ones_like(ids), token_type_ids=types).numpy()[0]
+    logits = logits_of(model, input_ids=ids, attention_mask=torch.ones_like(ids), token_type_ids=types).numpy()[0]
     first, second = mean_of(model, [2, 7, 9, 3]), mean_of(model, [8, 6, 3])
     border = 0.2 * model.bigrams.weight.detach().numpy()[(3 * FACTOR + 8) % BUCKETS] / 3  # the pair across goes to the second
     second[6:] += border
     expected = head(model, np.concatenate([first, second, first * second, np.abs(first - second)]))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("pairs", [False, True])

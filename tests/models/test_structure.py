@@ -153,9 +153,9 @@ RANGES = {
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_quantizers_are_told_with_the_range_of_every_linear(model: PreTrainedModel, per_channel: bool) -> None:
-    told = read_structure(quantized(model, per_channel=per_channel))
-    assert told["quantizers"] == {"per_channel": per_channel, "symmetric": False, "inputs": RANGES}
-    assert told["layers"] == read_structure(model)["layers"]
+    structure = read_structure(quantized(model, per_channel=per_channel))
+    assert structure["quantizers"] == {"per_channel": per_channel, "symmetric": False, "inputs": RANGES}
+    assert structure["layers"] == read_structure(model)["layers"]
     assert "quantizers" not in read_structure(model)
 
 
@@ -170,8 +170,8 @@ def test_a_new_model_with_the_structure_quantizes_alike(model: PreTrainedModel, 
     """The float weights and the structure are all that it takes; ranges come back bit for bit."""
     quantizing = quantized(cut_unevenly(copy.deepcopy(model)), per_channel=per_channel, symmetric=symmetric)
     quantizing.bert.pooler.dense.set_range(-1 / 3, 0.1)  # numbers that no short decimal tells
-    structure, told = read_structure(quantizing), told_by_structure(quantizing)
-    weights = {name: tensor for name, tensor in quantizing.state_dict().items() if name not in told}
+    structure, names = read_structure(quantizing), told_by_structure(quantizing)
+    weights = {name: tensor for name, tensor in quantizing.state_dict().items() if name not in names}
     new = BertForSequenceClassification(model.config)
     apply_structure(new, json.loads(json.dumps(structure)))
     new.load_state_dict(weights, strict=False)
@@ -186,7 +186,7 @@ def test_a_model_that_has_no_quantizers_gets_none(model: PreTrainedModel) -> Non
 
 
 @pytest.mark.parametrize(
-    "told",
+    "quantizers",
     [
         None,
         [],
@@ -202,9 +202,9 @@ def test_a_model_that_has_no_quantizers_gets_none(model: PreTrainedModel) -> Non
         {"per_channel": True, "symmetric": True, "inputs": None},
     ],
 )
-def test_quantizers_without_flags_or_ranges_are_refused(model: PreTrainedModel, told: Any) -> None:
+def test_quantizers_without_flags_or_ranges_are_refused(model: PreTrainedModel, quantizers: Any) -> None:
     with pytest.raises(InputError, match=r"structure\.json: quantizers must give per_channel and symmetric as true or false"):
-        apply_structure(model, {**read_structure(model), "quantizers": told})
+        apply_structure(model, {**read_structure(model), "quantizers": quantizers})
 
 
 def with_ranges(model: PreTrainedModel, ranges: Any) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def with_ranges(model: PreTrainedModel, ranges: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "interval",
     [
         [float("nan"), 1.0],
         [-1.0, float("nan")],
@@ -237,20 +237,20 @@ def with_ranges(model: PreTrainedModel, ranges: Any) -> dict[str, Any]:
         [[-1.0], [1.0]],
     ],
 )
-def test_a_range_that_is_not_two_numbers_around_0_is_refused_with_its_linear(model: PreTrainedModel, told: Any) -> None:
+def test_a_range_that_is_not_two_numbers_around_0_is_refused_with_its_linear(model: PreTrainedModel, interval: Any) -> None:
     name = "bert.encoder.layer.1.attention.self.key"
     with pytest.raises(InputError, match=rf"the range of {re.escape(name)} is .*the first at most 0 and the second at least"):
-        apply_structure(model, with_ranges(model, {**RANGES, name: told}))
+        apply_structure(model, with_ranges(model, {**RANGES, name: interval}))
 
 
-@pytest.mark.parametrize("told", [[0.0, 0.0], [0, 1], [-1, 0], [-0.0, 1e-45]])
-def test_ranges_that_end_at_0_are_taken(model: PreTrainedModel, told: list[float]) -> None:
-    apply_structure(model, with_ranges(model, {**RANGES, "bert.pooler.dense": told}))
-    assert [model.bert.pooler.dense.low.item(), model.bert.pooler.dense.high.item()] == pytest.approx(told, rel=1e-6)
+@pytest.mark.parametrize("interval", [[0.0, 0.0], [0, 1], [-1, 0], [-0.0, 1e-45]])
+def test_ranges_that_end_at_0_are_taken(model: PreTrainedModel, interval: list[float]) -> None:
+    apply_structure(model, with_ranges(model, {**RANGES, "bert.pooler.dense": interval}))
+    assert [model.bert.pooler.dense.low.item(), model.bert.pooler.dense.high.item()] == pytest.approx(interval, rel=1e-6)
 
 
 def test_linears_that_are_missing_or_unknown_are_refused_by_name(model: PreTrainedModel) -> None:
-    without = {name: told for name, told in RANGES.items() if name != "bert.pooler.dense"}
+    without = {name: interval for name, interval in RANGES.items() if name != "bert.pooler.dense"}
     for ranges, named in (
         (without, "bert.pooler.dense"),
         ({**RANGES, "classifier": [-1, 1]}, "classifier"),

@@ -55,10 +55,10 @@ def test_texts_whose_pieces_stay_are_answered_the_same(kind: str, tmp_path: Path
     before = state_of(model)
     trimmed = keep_pieces(model, KEPT)
     texts = ["a film good bad", "plot plot [MASK] a", "good"]
-    told, own = (one.tokenizer(texts, padding=True, return_tensors="pt") for one in (model, trimmed))
+    inputs, own = (network.tokenizer(texts, padding=True, return_tensors="pt") for network in (model, trimmed))
     assert own["input_ids"].max() < len(KEPT) <= trimmed.config.vocab_size == len(trimmed.get_input_embeddings().weight)
-    assert own["input_ids"].tolist() == [[KEPT.index(one) for one in row] for row in told["input_ids"].tolist()]
-    torch.testing.assert_close(logits_of(trimmed, **own), logits_of(model, **told), rtol=0, atol=0)
+    assert own["input_ids"].tolist() == [[KEPT.index(piece) for piece in row] for row in inputs["input_ids"].tolist()]
+    torch.testing.assert_close(logits_of(trimmed, **own), logits_of(model, **inputs), rtol=0, atol=0)
     again = cp.load(cp.save(trimmed, tmp_path / "saved"))
     assert again.tokenizer.get_vocab() == trimmed.tokenizer.get_vocab()
     assert again.tokenizer(texts)["input_ids"] == trimmed.tokenizer(texts)["input_ids"]
@@ -87,11 +87,11 @@ def test_real_text_in_every_script_is_cut_as_before(real: Any, text: str) -> Non
     used = real(text, "and a pair")["input_ids"]
     kept = sorted({*basic_pieces(real), *used})
     own = renumbered(real, numbered(real, kept))
-    told, found = (one(text, "and a pair", return_offsets_mapping=True) for one in (real, own))
-    assert [kept[index] for index in found["input_ids"]] == told["input_ids"]
-    assert found["offset_mapping"] == told["offset_mapping"]
-    assert found["token_type_ids"] == told["token_type_ids"]
-    assert own.decode(found["input_ids"]) == real.decode(told["input_ids"])
+    before, after = (tokenizer(text, "and a pair", return_offsets_mapping=True) for tokenizer in (real, own))
+    assert [kept[index] for index in after["input_ids"]] == before["input_ids"]
+    assert after["offset_mapping"] == before["offset_mapping"]
+    assert after["token_type_ids"] == before["token_type_ids"]
+    assert own.decode(after["input_ids"]) == real.decode(before["input_ids"])
     assert own.is_fast
     assert type(own) is type(real)
 
@@ -99,11 +99,11 @@ def test_real_text_in_every_script_is_cut_as_before(real: Any, text: str) -> Non
 @pytest.mark.parametrize("text", SCRIPTS)
 def test_what_is_left_out_is_spelled_and_never_becomes_unknown(real: Any, text: str) -> None:
     own = renumbered(real, numbered(real, basic_pieces(real)))
-    told, found = (one(text, add_special_tokens=False)["input_ids"] for one in (real, own))
-    assert found.count(own.unk_token_id) <= told.count(real.unk_token_id)
+    before, after = (tokenizer(text, add_special_tokens=False)["input_ids"] for tokenizer in (real, own))
+    assert after.count(own.unk_token_id) <= before.count(real.unk_token_id)
     joined = [
-        "".join(piece.removeprefix("##") for piece in one.convert_ids_to_tokens(ids))
-        for one, ids in ((real, told), (own, found))
+        "".join(piece.removeprefix("##") for piece in tokenizer.convert_ids_to_tokens(ids))
+        for tokenizer, ids in ((real, before), (own, after))
     ]
     assert joined[0] == joined[1]
 
@@ -112,8 +112,8 @@ def test_the_tokenizer_s_own_settings_stay(real: Any, tmp_path: Path) -> None:
     kept = sorted({*basic_pieces(real), *real("a word")["input_ids"]})
     own = renumbered(real, numbered(real, kept))
     own.save_pretrained(tmp_path)
-    told = json.loads((tmp_path / "tokenizer.json").read_text())
-    assert told["model"]["vocab"]["[CLS]"] == own.cls_token_id == kept.index(real.cls_token_id)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    assert content["model"]["vocab"]["[CLS]"] == own.cls_token_id == kept.index(real.cls_token_id)
     assert own.model_max_length == real.model_max_length
     assert own.backend_tokenizer.normalizer.lowercase == real.backend_tokenizer.normalizer.lowercase
 
@@ -154,7 +154,7 @@ REPEATED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "the", "film
 
 
 @pytest.mark.parametrize(
-    ("pieces", "added", "special"),
+    ("tokens", "added", "special"),
     [
         (REPEATED, ["<new>"], False),
         (REPEATED, ["<new>", "<newer>"], True),
@@ -166,27 +166,27 @@ REPEATED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "the", "film
     ],
 )
 def test_a_vocabulary_that_repeats_a_piece_is_cut_with_tokens_that_were_added(
-    pieces: tuple[str, ...], added: list[str], special: bool, tmp_path: Path
+    tokens: tuple[str, ...], added: list[str], special: bool, tmp_path: Path
 ) -> None:
     """The library numbers added tokens by the count of different pieces, so that two tokens share an id, or another row."""
     folder = cp.save(tiny_bert(vocab_size=24), tmp_path / "saved")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
-    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     tokenizer.add_tokens(added, special_tokens=special)
     tokenizer.save_pretrained(folder)
     model: Any = cp.load(folder)
     texts = ["the film good <new>", "<newer> Film a", "b <new> ##s films"]
-    used = {one for row in model.tokenizer(texts).input_ids for one in row}
+    used = {piece for row in model.tokenizer(texts).input_ids for piece in row}
     trimmed: Any = keep_pieces(model, sorted({*basic_pieces(model.tokenizer), *used}))
     again: Any = cp.load(cp.save(trimmed, tmp_path / "trimmed"))
-    for one in (trimmed, again):
-        table, before = one.get_input_embeddings().weight, model.get_input_embeddings().weight
+    for network in (trimmed, again):
+        table, before = network.get_input_embeddings().weight, model.get_input_embeddings().weight
         for text in texts:
-            told, found = model.tokenizer(text), one.tokenizer(text)
-            assert model.tokenizer.convert_ids_to_tokens(told.input_ids)[0] == "[CLS]"
-            assert torch.equal(table[found.input_ids], before[told.input_ids])
+            original, cut = model.tokenizer(text), network.tokenizer(text)
+            assert model.tokenizer.convert_ids_to_tokens(original.input_ids)[0] == "[CLS]"
+            assert torch.equal(table[cut.input_ids], before[original.input_ids])
     ids = list(trimmed.tokenizer.get_vocab().values())
     assert sorted(ids) == list(range(len(ids)))
     assert trimmed.config.vocab_size == len(ids)

@@ -56,11 +56,11 @@ def test_gradients_equal_those_of_the_whole_table_and_padding_gets_none() -> Non
     torch.nn.functional.cross_entropy(whole(**ids).logits, targets).backward()
     with word_rows(part, KEPT):
         torch.nn.functional.cross_entropy(part(**places).logits, targets).backward()
-        found = part.get_input_embeddings().weight.grad
-        assert found is not None
-        torch.testing.assert_close(found, whole.get_input_embeddings().weight.grad[KEPT], rtol=1e-5, atol=1e-7)
-        assert not found[0].any()
-        assert found[1:].any(dim=1).all()
+        gradient = part.get_input_embeddings().weight.grad
+        assert gradient is not None
+        torch.testing.assert_close(gradient, whole.get_input_embeddings().weight.grad[KEPT], rtol=1e-5, atol=1e-7)
+        assert not gradient[0].any()
+        assert gradient[1:].any(dim=1).all()
 
 
 @pytest.mark.parametrize("padding", [0, 6])

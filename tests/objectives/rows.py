@@ -23,12 +23,12 @@ def batch(stage: int | None = None) -> Batch:
 def outputs(seed: int, *wanted: State, width: int = 6, heads: int = 2) -> Outputs:
     """Random states, those of padding included, which no objective may see."""
     random = torch.Generator().manual_seed(seed)
-    found = {}
+    states = {}
     for kind, layer in wanted:
         length = max(LENGTHS)
         shape = {"scores": (4, heads, length, length), "first": (4, 1, width)}.get(kind, (4, length, width))
-        found[kind, layer] = torch.randn(shape, generator=random)
-    return Outputs(torch.zeros(4, 2), found)
+        states[kind, layer] = torch.randn(shape, generator=random)
+    return Outputs(torch.zeros(4, 2), states)
 
 
 def unpadded(outputs: Outputs, state: State) -> list[np.ndarray]:
@@ -45,27 +45,27 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
-def divergence(told: list[np.ndarray], said: list[np.ndarray]) -> float:
+def divergence(teacher: list[np.ndarray], said: list[np.ndarray]) -> float:
     """Mean over heads and rows of sum p log(p / q), p and q softmaxes of scores, (heads, length, length) each."""
-    p, q = ([softmax(scores) for scores in side] for side in (told, said))
-    rows = [(one * np.log(one / other)).sum(-1).reshape(-1) for one, other in zip(p, q, strict=True)]
+    p, q = ([softmax(scores) for scores in side] for side in (teacher, said))
+    rows = [(target * np.log(target / other)).sum(-1).reshape(-1) for target, other in zip(p, q, strict=True)]
     return float(np.concatenate(rows).mean())
 
 
 def relations(values: list[np.ndarray], heads: int) -> list[np.ndarray]:
     """Products of rows within each of `heads` slices, over the root of their width."""
-    found = []
+    products = []
     for rows in values:
         slices = np.split(rows, heads, axis=1)
-        found.append(np.stack([one @ one.T / np.sqrt(one.shape[1]) for one in slices]))
-    return found
+        products.append(np.stack([part @ part.T / np.sqrt(part.shape[1]) for part in slices]))
+    return products
 
 
 def token_mean(
-    error: Callable[[np.ndarray, np.ndarray], np.ndarray], student: Outputs, teacher: Outputs, said: State, told: State
+    error: Callable[[np.ndarray, np.ndarray], np.ndarray], student: Outputs, teacher: Outputs, said: State, target: State
 ) -> float:
     """Mean of a token's error over all tokens of all examples."""
-    pairs = zip(unpadded(student, said), unpadded(teacher, told), strict=True)
+    pairs = zip(unpadded(student, said), unpadded(teacher, target), strict=True)
     return float(np.concatenate([error(own, wanted) for own, wanted in pairs]).mean())
 
 

@@ -12,8 +12,8 @@ from tests.objectives.rows import batch, close, outputs, unpadded
 
 def test_the_value_worked_out_by_hand() -> None:
     """One head, two tokens of three: differences 1, 2, 3 and 4 count, those of padding do not."""
-    told = torch.tensor([[[[1.0, 2.0, 90.0], [3.0, 4.0, 90.0], [90.0, 90.0, 90.0]]]])
-    student, teacher = (Outputs(torch.zeros(1, 2), {("scores", 1): one}) for one in (torch.zeros(1, 1, 3, 3), told))
+    scores = torch.tensor([[[[1.0, 2.0, 90.0], [3.0, 4.0, 90.0], [90.0, 90.0, 90.0]]]])
+    student, teacher = (Outputs(torch.zeros(1, 2), {("scores", 1): values}) for values in (torch.zeros(1, 1, 3, 3), scores))
     only_two = Batch(torch.zeros(1), torch.tensor([[1, 1, 0]]))
     assert attention_scores(student, teacher, only_two, pairs=((1, 1),)).item() == close((1 + 4 + 9 + 16) / 4)
 
@@ -23,5 +23,5 @@ def test_the_mean_runs_over_heads_and_pairs_of_tokens_and_then_over_layers() -> 
     errors = []
     for own, wanted in ((1, 3), (2, 6)):
         both = zip(unpadded(student, ("scores", own)), unpadded(teacher, ("scores", wanted)), strict=True)
-        errors.append(np.concatenate([((said - told) ** 2).reshape(-1) for said, told in both]).mean())
+        errors.append(np.concatenate([((said - target) ** 2).reshape(-1) for said, target in both]).mean())
     assert attention_scores(student, teacher, batch(), pairs=((1, 3), (2, 6))).item() == close(np.mean(errors))

@@ -15,5 +15,5 @@ def test_tokens_that_are_no_padding_are_compared_by_direction() -> None:
         norms = np.linalg.norm(own, axis=-1) * np.linalg.norm(wanted, axis=-1)
         return 1 - (own * wanted).sum(-1) / norms
 
-    found = cosine(student, teacher, batch(), pairs=((2, 6),)).item()
-    assert found == close(token_mean(error, student, teacher, ("hidden", 2), ("hidden", 6)))
+    loss = cosine(student, teacher, batch(), pairs=((2, 6),)).item()
+    assert loss == close(token_mean(error, student, teacher, ("hidden", 2), ("hidden", 6)))

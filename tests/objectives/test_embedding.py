@@ -15,11 +15,11 @@ def test_the_error_is_the_mean_square_over_tokens_that_are_no_padding() -> None:
     def error(own: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return ((own - wanted) ** 2).mean(-1)
 
-    found = embedding(student, teacher, batch(), pairs=PAIRS("uniform", 2, 6)).item()
-    assert found == close(token_mean(error, student, teacher, ("hidden", 0), ("hidden", 0)))
+    loss = embedding(student, teacher, batch(), pairs=PAIRS("uniform", 2, 6)).item()
+    assert loss == close(token_mean(error, student, teacher, ("hidden", 0), ("hidden", 0)))
 
 
 @pytest.mark.parametrize(("stage", "learns"), [(1, True), (2, False)])
 def test_the_embeddings_learn_in_the_first_stage(stage: int, learns: bool) -> None:
-    found = embedding(outputs(1, ("hidden", 0)), outputs(2, ("hidden", 0)), batch(stage), pairs=((0, 0),)).item()
-    assert (found > 0) is learns
+    loss = embedding(outputs(1, ("hidden", 0)), outputs(2, ("hidden", 0)), batch(stage), pairs=((0, 0),)).item()
+    assert (loss > 0) is learns

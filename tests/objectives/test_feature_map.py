@@ -19,8 +19,8 @@ def test_each_token_is_normalised_before_it_is_compared() -> None:
     def error(own: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return ((normalised(own) - normalised(wanted)) ** 2).mean(-1)
 
-    found = feature_map(student, teacher, batch(), pairs=((1, 1),)).item()
-    assert found == close(token_mean(error, student, teacher, ("hidden", 1), ("hidden", 1)))
+    loss = feature_map(student, teacher, batch(), pairs=((1, 1),)).item()
+    assert loss == close(token_mean(error, student, teacher, ("hidden", 1), ("hidden", 1)))
 
 
 def test_scale_and_shift_do_not_count() -> None:

@@ -11,7 +11,7 @@ from compress.objectives.layer_map import all_but_last, each_layer, embeddings, 
 
 
 @pytest.mark.parametrize(
-    ("student", "teacher", "told"),
+    ("student", "teacher", "layers"),
     [
         (2, 2, (1, 2)),
         (2, 6, (3, 6)),
@@ -22,14 +22,14 @@ from compress.objectives.layer_map import all_but_last, each_layer, embeddings, 
         (4, 1, (1, 1, 1, 1)),
     ],
 )
-def test_uniform_pairs_layers_of_the_same_height(student: int, teacher: int, told: tuple[int, ...]) -> None:
-    assert each_layer("uniform", student, teacher) == tuple(enumerate(told, 1))
+def test_uniform_pairs_layers_of_the_same_height(student: int, teacher: int, layers: tuple[int, ...]) -> None:
+    assert each_layer("uniform", student, teacher) == tuple(enumerate(layers, 1))
 
 
 def test_patient_distillation_s_two_maps_are_those_of_its_paper() -> None:
     """Six layers from twelve: PKD-Skip learns from 2, 4, 6, 8, 10 and PKD-Last from 7 to 11."""
-    assert [told for _, told in all_but_last("uniform", 6, 12)] == [2, 4, 6, 8, 10]
-    assert [told for _, told in all_but_last("top", 6, 12)] == [7, 8, 9, 10, 11]
+    assert [layer for _, layer in all_but_last("uniform", 6, 12)] == [2, 4, 6, 8, 10]
+    assert [layer for _, layer in all_but_last("top", 6, 12)] == [7, 8, 9, 10, 11]
 
 
 def test_last_pairs_the_last_layers_alone_and_a_list_is_taken_as_it_is() -> None:

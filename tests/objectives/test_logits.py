@@ -29,22 +29,22 @@ def test_the_value_worked_out_by_hand() -> None:
 
 def test_the_divergence_is_the_student_s_from_the_teacher_and_not_the_other_way_round() -> None:
     teacher, student = [2.0, 0.0, -1.0], [0.5, 1.0, 0.0]
-    found = logits(Outputs(torch.tensor([student])), Outputs(torch.tensor([teacher])), ANY, temperature=1.0).item()
-    assert found == pytest.approx(divergence(teacher, student, 1.0))
+    loss = logits(Outputs(torch.tensor([student])), Outputs(torch.tensor([teacher])), ANY, temperature=1.0).item()
+    assert loss == pytest.approx(divergence(teacher, student, 1.0))
     assert abs(divergence(teacher, student, 1.0) - divergence(student, teacher, 1.0)) > 0.05
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0, 5.0])
 def test_the_divergence_at_t_is_scaled_by_t_squared(temperature: float) -> None:
     teacher, student = [2.0, 0.0, -1.0], [0.5, 1.0, 0.0]
-    found = logits(Outputs(torch.tensor([student])), Outputs(torch.tensor([teacher])), ANY, temperature=temperature).item()
-    assert found == pytest.approx(temperature**2 * divergence(teacher, student, temperature), rel=1e-5)
+    loss = logits(Outputs(torch.tensor([student])), Outputs(torch.tensor([teacher])), ANY, temperature=temperature).item()
+    assert loss == pytest.approx(temperature**2 * divergence(teacher, student, temperature), rel=1e-5)
 
 
 def test_the_value_is_the_mean_over_the_examples_and_the_sum_over_the_labels() -> None:
     rows = [([1.0, 0.0, 0.0], [0.0, 2.0, 0.0]), ([0.0, 0.0, 3.0], [0.0, 0.0, 0.0]), ([0.0, 1.0, 0.0], [0.0, 1.0, 0.0])]
     teacher, student = (Outputs(torch.tensor([row[side] for row in rows])) for side in (0, 1))
-    expected = sum(divergence(told, said, 1.0) for told, said in rows) / 3
+    expected = sum(divergence(target, said, 1.0) for target, said in rows) / 3
     assert logits(student, teacher, ANY, temperature=1.0).item() == pytest.approx(expected)
 
 

@@ -27,29 +27,29 @@ def hiding() -> Batch:
     return replace(batch(), words=torch.arange(20).view(4, 5) % PIECES, hidden=hidden)
 
 
-def answers(states: torch.Tensor, linear: torch.nn.Linear, told: Batch) -> np.ndarray:
-    assert told.hidden is not None
-    rows = states[told.hidden].numpy().astype(np.float64)
+def answers(states: torch.Tensor, linear: torch.nn.Linear, masked: Batch) -> np.ndarray:
+    assert masked.hidden is not None
+    rows = states[masked.hidden].numpy().astype(np.float64)
     return rows @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
 
 
 def test_the_mean_runs_over_hidden_tokens() -> None:
-    student, told, linear = outputs(1, ("hidden", 2)), hiding(), head(6)
-    assert told.words is not None
-    p = softmax(answers(student.states["hidden", 2], linear, told))
-    expected = -np.log(p[np.arange(3), told.words[told.hidden].numpy()]).mean()
-    assert masked_words(student, outputs(2, ("hidden", 4)), told, pairs=((2, 4),), head=linear).item() == close(expected)
+    student, masked, linear = outputs(1, ("hidden", 2)), hiding(), head(6)
+    assert masked.words is not None
+    p = softmax(answers(student.states["hidden", 2], linear, masked))
+    expected = -np.log(p[np.arange(3), masked.words[masked.hidden].numpy()]).mean()
+    assert masked_words(student, outputs(2, ("hidden", 4)), masked, pairs=((2, 4),), head=linear).item() == close(expected)
 
 
 def test_the_teacher_s_answers_are_learned_at_a_temperature_through_a_projection() -> None:
     """T² times the mean of sum p log(p / q) over hidden tokens; the student is narrower."""
-    student, teacher, told, linear = outputs(1, ("hidden", 2), width=4), outputs(2, ("hidden", 4)), hiding(), head(6)
+    student, teacher, masked, linear = outputs(1, ("hidden", 2), width=4), outputs(2, ("hidden", 4)), hiding(), head(6)
     projection = torch.nn.Linear(4, 6)
     with torch.no_grad():
         wide = projection(student.states["hidden", 2])
-    q, p = (softmax(answers(one, linear, told) / 3) for one in (wide, teacher.states["hidden", 4]))
+    q, p = (softmax(answers(states, linear, masked) / 3) for states in (wide, teacher.states["hidden", 4]))
     expected = 9 * (p * np.log(p / q)).sum(-1).mean()
-    found = masked_logits(student, teacher, told, pairs=((2, 4),), head=linear, projection=projection, temperature=3.0)
-    assert found.item() == close(expected)
-    found.backward()  # type: ignore[no-untyped-call]
+    loss = masked_logits(student, teacher, masked, pairs=((2, 4),), head=linear, projection=projection, temperature=3.0)
+    assert loss.item() == close(expected)
+    loss.backward()  # type: ignore[no-untyped-call]
     assert projection.weight.grad is not None

@@ -26,8 +26,8 @@ def write_data(folder: Path, rows: int = 120) -> Path:
     """A TSV whose label is told by one word."""
     lines = ["sentence\tlabel"]
     for index in range(rows):
-        told = ("good", "bad")[index % 2]
-        lines.append(f"{WORDS[index % 8]} {told} {WORDS[index // 8 % 8]} number{index}\t{index % 2}")
+        label = ("good", "bad")[index % 2]
+        lines.append(f"{WORDS[index % 8]} {label} {WORDS[index // 8 % 8]} number{index}\t{index % 2}")
     path = folder / "reviews.tsv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -64,12 +64,12 @@ def weights_of(out: Path) -> dict[str, Any]:
 
 def contents_of(folder: Path) -> dict[str, bytes]:
     """What every file below a folder holds, and where every link leads; none is followed."""
-    found = {}
+    contents = {}
     for place, folders, names in os.walk(folder):
         for name in [*names, *folders]:
             path = Path(place) / name
             if path.is_symlink():
-                found[path.relative_to(folder).as_posix()] = f"link to {os.readlink(path)}".encode()
+                contents[path.relative_to(folder).as_posix()] = f"link to {os.readlink(path)}".encode()
             elif path.is_file():
-                found[path.relative_to(folder).as_posix()] = path.read_bytes()
-    return found
+                contents[path.relative_to(folder).as_posix()] = path.read_bytes()
+    return contents

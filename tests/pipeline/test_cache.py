@@ -90,7 +90,7 @@ def test_a_damaged_result_is_told_of_and_made_anew(
     cache = Cache(tmp_path)
     assert cache.find("steps", KEY) is None
     assert cache.find("steps", KEY) is None
-    (said,) = [one.getMessage() for one in caplog.records]
+    (said,) = [record.getMessage() for record in caplog.records]
     assert f"{folder} is damaged: {name}" in said
     assert said.endswith("It is made anew.")
     assert _made(cache) == folder
@@ -108,9 +108,9 @@ def test_facts_that_say_nothing_are_made_anew(tmp_path: Path, text: str, caplog:
 
 def test_a_figure_that_was_edited_is_noticed(tmp_path: Path) -> None:
     folder = _made(Cache(tmp_path), "measurements")
-    told = json.loads((folder / FACTS).read_text())
-    told["facts"]["metrics"]["accuracy"] = 0.99
-    (folder / FACTS).write_text(json.dumps(told))
+    record = json.loads((folder / FACTS).read_text())
+    record["facts"]["metrics"]["accuracy"] = 0.99
+    (folder / FACTS).write_text(json.dumps(record))
     with pytest.raises(Damaged, match="has other contents than were written"):
         read_entry(folder)
 
@@ -253,17 +253,17 @@ def test_a_run_makes_a_damaged_step_anew_and_the_same(
         second = run(plan, _tiny(tmp_path / "out"))
     assert [step["status"] for step in second["steps"]] == ["reused", "reused", "computed"]
     assert caplog.text.count("is damaged: model.safetensors") == 1
-    found = weights_of(tmp_path / "out")
-    assert all(torch.equal(weights[name], found[name]) for name in weights)
+    again = weights_of(tmp_path / "out")
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
 @pytest.mark.usefixtures("unmeasured")
 def test_a_run_with_an_edited_metric_in_the_cache_tells_the_right_one(plan: Plan, tmp_path: Path) -> None:
     first = run(plan, _tiny(tmp_path / "out"))
     facts = tmp_path / ".cache" / "steps" / first["steps"][0]["key"] / FACTS
-    told = json.loads(facts.read_text())
-    told["facts"]["metrics"] = {"selection_accuracy": 0.999}
-    facts.write_text(json.dumps(told))
+    record = json.loads(facts.read_text())
+    record["facts"]["metrics"] = {"selection_accuracy": 0.999}
+    facts.write_text(json.dumps(record))
     second = run(plan, _tiny(tmp_path / "out"))
     assert [step["metrics"] for step in second["steps"]] == [step["metrics"] for step in first["steps"]]
 
@@ -275,12 +275,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     teacher, *_, int8 = json.loads(EXAMPLE.read_text(encoding="utf-8"))["subjects"]
 
     def measure(given: list[Any], **_: Any) -> Measurement:
-        seen.append({one.target: (one.path / "model.onnx").read_text() for one in given if one.target != "torch"})
+        seen.append(
+            {subject.target: (subject.path / "model.onnx").read_text() for subject in given if subject.target != "torch"}
+        )
         return Measurement([dict(teacher), dict(int8)], {}, {}, {}, {"cpu": "a CPU"}, {})
 
     def export(model: Any, folder: Path, **_: Any) -> None:
         folder.mkdir()
-        (folder / "model.onnx").write_text(f"{sum(float(one.double().sum()) for one in model.state_dict().values())}")
+        (folder / "model.onnx").write_text(f"{sum(float(tensor.double().sum()) for tensor in model.state_dict().values())}")
         (folder / "config.json").write_text("{}")
 
     monkeypatch.setattr(measuring, "measure", measure)
@@ -320,7 +322,7 @@ def test_another_file_under_the_same_key_is_measured_anew(tmp_path: Path, measur
     (partial / "config.json").write_text("{}")
     cache.finish("exports", entry.parent.name, {"seconds": 1.0})
     run(plan, _tiny(tmp_path / "out"))
-    assert [list(one.values()) for one in measured][1:] == [["another"]]
+    assert [list(content.values()) for content in measured][1:] == [["another"]]
     assert shipped.read_text() == "another"
 
 
@@ -330,7 +332,7 @@ def test_a_file_that_is_damaged_while_it_is_measured_is_not_delivered(
     plan, measure = _with_export(tmp_path), measuring.measure
 
     def damaging(given: list[Any], **rest: Any) -> Any:
-        _flipped(next(one.path for one in given if one.target != "torch") / "model.onnx")
+        _flipped(next(subject.path for subject in given if subject.target != "torch") / "model.onnx")
         return measure(given, **rest)
 
     monkeypatch.setattr(measuring, "measure", damaging)
@@ -367,9 +369,11 @@ def test_a_cache_that_goes_away_while_a_run_works_is_told(
         write(model, folder)
 
     monkeypatch.setattr(steps, "write_model", losing)
-    with pytest.raises(CompressError, match=r"\.cache.* went away while the run worked.*Run the same\s+command again") as told:
+    with pytest.raises(
+        CompressError, match=r"\.cache.* went away while the run worked.*Run the same\s+command again"
+    ) as raised:
         run(plan, _tiny(tmp_path / "out"))
-    assert "free some space" not in str(told.value).lower()
+    assert "free some space" not in str(raised.value).lower()
     monkeypatch.setattr(steps, "write_model", write)
     assert run(plan, _tiny(tmp_path / "out"))["steps"]
 

@@ -271,10 +271,10 @@ def test_a_teacher_that_reads_less_than_the_task_s_texts_is_told_where_its_state
         "  - swap_attention: {kind: longformer, window: 8, max_length: 40}\n"
         "  - distill: {teacher: teacher, objectives: {ONE: 1.0}, epochs: 1}\n"
     )
-    for objective, told in (("hidden", "reads 24 tokens at most; give distill max_length: 24"), ("logits", None)):
+    for objective, message in (("hidden", "reads 24 tokens at most; give distill max_length: 24"), ("logits", None)):
         execution, start = ahead(steps.replace("ONE", objective))
         execution.task = dataclasses.replace(execution.task, max_length=40)
-        with pytest.raises(InputError, match=told) if told else contextlib.nullcontext():
+        with pytest.raises(InputError, match=message) if message else contextlib.nullcontext():
             rehearse(execution, start)
 
 
@@ -352,11 +352,11 @@ def test_keys_are_worked_out_once_in_a_run(ahead: Ahead, tmp_path: Path, monkeyp
     counts: Counter[str] = Counter()
 
     def counting(name: str) -> Callable[..., Any]:
-        told = getattr(step_module, name)
+        original = getattr(step_module, name)
 
         def counted(*given: Any) -> Any:
             counts[name] += 1
-            return told(*given)
+            return original(*given)
 
         counted.__name__ = name
         return counted
@@ -372,11 +372,11 @@ def test_keys_are_worked_out_once_in_a_run(ahead: Ahead, tmp_path: Path, monkeyp
     )
     with pytest.raises(InputError, match="head with head"):
         rehearse(execution, start)
-    told = {name: stop.key for name, stop in stops_ahead(execution, start).stops.items()}
+    keys = {name: stop.key for name, stop in stops_ahead(execution, start).stops.items()}
     assert counts == {"_key": 5, "source_digest": 5, "_file_digest": 1, "folder_digest": 1}
     monkeypatch.setattr(step_module, "_make_step", lambda execution, step, before, key: pytest.fail(key))
-    with pytest.raises(pytest.fail.Exception, match=told["teacher"]):
+    with pytest.raises(pytest.fail.Exception, match=keys["teacher"]):
         execute_steps(execution, start)
     assert counts["_key"] == 5
     execution.keys.clear()
-    assert {name: stop.key for name, stop in stops_ahead(execution, start).stops.items()} == told
+    assert {name: stop.key for name, stop in stops_ahead(execution, start).stops.items()} == keys

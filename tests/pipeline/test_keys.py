@@ -36,8 +36,8 @@ def digest_with(package: Path, file: str, text: str) -> str:
 
 
 def test_versions_of_what_is_not_installed_are_left_out() -> None:
-    found = versions(("torch", "no-such-distribution"))
-    assert list(found) == ["torch"]
+    installed = versions(("torch", "no-such-distribution"))
+    assert list(installed) == ["torch"]
     assert versions(("no-such-distribution",)) == {}
 
 
@@ -48,8 +48,8 @@ def test_an_export_depends_on_every_runtime_that_proved_it() -> None:
 
 def test_comments_and_docstrings_do_not_count(package: Path) -> None:
     before = source_digest("compress.work")
-    told = MODULE.replace("What it is for.", "Something else.").replace("Work.", "Do it.").replace("  # as before", "")
-    assert digest_with(package, "work.py", told) == before
+    source = MODULE.replace("What it is for.", "Something else.").replace("Work.", "Do it.").replace("  # as before", "")
+    assert digest_with(package, "work.py", source) == before
 
 
 def test_code_counts_wherever_it_is_imported_from(package: Path) -> None:
@@ -73,8 +73,8 @@ def test_the_code_of_families_traits_and_kinds_counts_too(method: str, file: str
     read = keys._read
 
     def changed(path: Path) -> tuple[str, tuple[str, ...]]:
-        told, imported = read(path)
-        return ("other" if path == sources.ROOT / file else told), imported
+        source, imported = read(path)
+        return ("other" if path == sources.ROOT / file else source), imported
 
     monkeypatch.setattr(keys, "_read", changed)
     assert source_digest(METHODS[method]) != before

@@ -49,20 +49,20 @@ def slower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
         teacher, _, plain, int8 = copy.deepcopy(subjects)
         for row, other in zip(int8["latency"], plain["latency"], strict=True):
             row["p50_ms"] = other["p50_ms"] * how["factor"]
-        found = [teacher, plain, int8]
-        logits = {one["name"]: np.zeros((16, 2)) for one in found}
+        measured = [teacher, plain, int8]
+        logits = {subject["name"]: np.zeros((16, 2)) for subject in measured}
         return Measurement(
-            found, {name: [[8, 0], [0, 8]] for name in logits}, logits, dict.fromkeys(logits), {"cpu": "a CPU"}, {}
+            measured, {name: [[8, 0], [0, 8]] for name in logits}, logits, dict.fromkeys(logits), {"cpu": "a CPU"}, {}
         )
 
     def export_all(execution: Any, tiny: bool) -> dict[str, Path]:
         folders = {}
-        for one in execution.plan.exports:
-            folder = execution.cache.partial("exports", one.target)
+        for export in execution.plan.exports:
+            folder = execution.cache.partial("exports", export.target)
             (folder / "model.onnx").write_bytes(b"")
             (folder / "config.json").write_text("{}")
-            (folder / "bert_compress.json").write_text(json.dumps({"target": one.target}))
-            folders[one.target] = execution.cache.finish("exports", one.target, {})
+            (folder / "bert_compress.json").write_text(json.dumps({"target": export.target}))
+            folders[export.target] = execution.cache.finish("exports", export.target, {})
         return folders
 
     monkeypatch.setattr(measuring, "measure", measure)
@@ -117,14 +117,14 @@ def test_every_target_is_exported_measured_and_reused(tmp_path: Path, monkeypatc
     monkeypatch.setattr(conftest, "write_data", lambda folder: write_data(folder, 400))
     recipe = read_recipe(write_recipe(tmp_path, f"[{', '.join(EVERY_TARGET)}]", STEPS))
     record = run(recipe, _tiny(tmp_path / "out"))
-    assert [one["name"] for one in record["subjects"]] == ["teacher", *EVERY_TARGET]
-    assert [one["kind"] for one in record["subjects"]] == ["torch", "onnx", "openvino", "onnx", "onnx", "openvino", "onnx"]
-    for one in record["subjects"][1:]:
-        assert one["path"] == f"export/{one['target']}" == f"export/{one['name']}"
-        assert (tmp_path / "out" / one["path"] / "model.onnx").is_file()
-        assert (one["integer_ops"] > 0) is ("int8" in one["target"])
-        assert bool(one["processors"]) is ("int8" in one["target"])
-        assert len(one["latency"]) == 1
+    assert [entry["name"] for entry in record["subjects"]] == ["teacher", *EVERY_TARGET]
+    assert [entry["kind"] for entry in record["subjects"]] == ["torch", "onnx", "openvino", "onnx", "onnx", "openvino", "onnx"]
+    for subject in record["subjects"][1:]:
+        assert subject["path"] == f"export/{subject['target']}" == f"export/{subject['name']}"
+        assert (tmp_path / "out" / subject["path"] / "model.onnx").is_file()
+        assert (subject["integer_ops"] > 0) is ("int8" in subject["target"])
+        assert bool(subject["processors"]) is ("int8" in subject["target"])
+        assert len(subject["latency"]) == 1
     assert record["gates"] == []
     exported = {path: path.stat().st_mtime_ns for path in (tmp_path / ".cache" / "exports").glob("*/model.onnx")}
     assert len(exported) == len(EVERY_TARGET)
@@ -136,16 +136,16 @@ def test_every_target_is_exported_measured_and_reused(tmp_path: Path, monkeypatc
 def test_an_int8_file_without_integer_operators_is_said_to_be_smaller_alone() -> None:
     *_, int8 = json.loads(EXAMPLE.read_text(encoding="utf-8"))["subjects"]
     assert not any("integer operator" in note for note in measuring.notes([int8]))
-    found = measuring.notes([int8 | {"integer_ops": 0}])
-    assert any("runs no integer operator: its tables are smaller" in note for note in found)
+    notes = measuring.notes([int8 | {"integer_ops": 0}])
+    assert any("runs no integer operator: its tables are smaller" in note for note in notes)
 
 
 def test_a_model_that_reads_less_than_the_texts_is_told_of() -> None:
     *_, file = json.loads(EXAMPLE.read_text(encoding="utf-8"))["subjects"]
     assert not any("longer than" in note for note in measuring.notes([file]))
     models = [{**file, "name": name, "truncated": count} for name, count in (("a", 37), ("b", 1), ("c", 37))]
-    told = [note.partition(", judged")[0] for note in measuring.notes(models) if "longer than" in note]
-    assert told == [
+    notes = [note.partition(", judged")[0] for note in measuring.notes(models) if "longer than" in note]
+    assert notes == [
         "texts of the evaluation part that are longer than what a, c may read: 37",
         "texts of the evaluation part that are longer than what b may read: 1",
     ]

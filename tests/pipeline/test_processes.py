@@ -59,5 +59,5 @@ def test_two_processes_run_a_recipe_together_and_reuse_it(tmp_path: Path) -> Non
     second = _run(recipe, tmp_path / "two", tmp_path / "cache")
     assert [step["status"] for step in first["steps"]] == ["computed"] * 3  # type: ignore[attr-defined]
     assert [step["status"] for step in second["steps"]] == ["reused"] * 3  # type: ignore[attr-defined]
-    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    weights, reused = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert all(torch.equal(weights[name], reused[name]) for name in weights)

@@ -23,7 +23,7 @@ def _new_ones() -> set[str]:
     new = set()
     for name in RECIPES:
         plan = read_recipe(ROOT / name)
-        named = {one.target for one in plan.exports} | {step.method for step in plan.steps}
+        named = {export.target for export in plan.exports} | {step.method for step in plan.steps}
         named.add(plan.task["kind"])
         if not named <= seen:
             new.add(name)

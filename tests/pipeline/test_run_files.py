@@ -83,17 +83,17 @@ def test_by_force_a_users_folder_is_taken_over_and_loses_nothing(
     (out / "steps" / "1-fine_tune").mkdir()
     (out / "steps" / "1-fine_tune" / "work.txt").write_text("mine too")
     run(plan, _tiny(out, force=True))
-    told = contents_of(out)
-    assert {told[name] for name in told if not name.startswith(("steps/1-fine_tune/", "run.json"))} >= {
+    contents = contents_of(out)
+    assert {contents[name] for name in contents if not name.startswith(("steps/1-fine_tune/", "run.json"))} >= {
         b"my steps/mine.txt",
         b"my export/model/weights.bin",
         b"my export/onnxruntime-cpu/notes.md",
         b"my README.md",
     }
-    assert told["run.json.kept"] == b"mine"
-    assert told["steps/1-fine_tune.kept/work.txt"] == b"mine too"
-    assert json.loads(told["run.json"])["schema"] == 1
-    assert told["logs/run.log"].startswith(b"my logs/run.log")
+    assert contents["run.json.kept"] == b"mine"
+    assert contents["steps/1-fine_tune.kept/work.txt"] == b"mine too"
+    assert json.loads(contents["run.json"])["schema"] == 1
+    assert contents["logs/run.log"].startswith(b"my logs/run.log")
     assert "is taken over" in caplog.text
     assert "run.json.kept" in caplog.text
 
@@ -241,15 +241,15 @@ def test_what_a_user_adds_to_a_run_folder_stays_and_what_a_run_wrote_goes(tmp_pa
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text(f"my {name}")
     deliver(out, {"export/b/model.onnx": _copy(tmp_path, "two"), "steps/1-y": Link("../y"), "run.json": "{ }"})
-    told = contents_of(out)
-    assert sorted(name for name, text in told.items() if text.startswith(b"my ")) == [
+    contents = contents_of(out)
+    assert sorted(name for name, text in contents.items() if text.startswith(b"my ")) == [
         "export/a/notes.md",
         "export/mine/model.onnx",
         "notes.md",
         "steps/9-mine/a.txt",
         "steps/notes.md",
     ]
-    assert sorted(set(told) - {MARK} - {name for name, text in told.items() if text.startswith(b"my ")}) == [
+    assert sorted(set(contents) - {MARK} - {name for name, text in contents.items() if text.startswith(b"my ")}) == [
         "export/b/model.onnx",
         "run.json",
         "steps/1-y",
@@ -348,14 +348,14 @@ def test_a_delivery_that_is_cut_short_leaves_no_record_and_is_made_good(
 
 
 def test_a_run_folder_of_an_earlier_version_is_known_by_its_record(tmp_path: Path) -> None:
-    out, told = tmp_path / "out", json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    target = told["subjects"][-1]["target"]
+    out, record = tmp_path / "out", json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    target = record["subjects"][-1]["target"]
     (out / "export" / target).mkdir(parents=True)
     (out / "steps").mkdir()
     (out / "steps" / "1-fine_tune").symlink_to("../../.cache/steps/abc")
     texts = {
-        "run.json": json.dumps(told),
-        "README.md": card_text(told),
+        "run.json": json.dumps(record),
+        "README.md": card_text(record),
         f"export/{target}/export.json": "{}",
         f"export/{target}/model.onnx": "old",
         f"export/{target}/notes.md": "mine",

@@ -56,16 +56,16 @@ def test_another_seed_makes_everything_anew_but_gives_other_weights(plan: Plan, 
     run(plan, _tiny(tmp_path / "one"))
     record = run(replace(plan, seed=plan.seed + 1), _tiny(tmp_path / "two"))
     assert _statuses(record) == ["computed"] * 3
-    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
-    assert any(not torch.equal(one[name], two[name]) for name in one)
+    first, second = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert any(not torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.usefixtures("unmeasured")
 def test_the_same_seed_gives_the_same_weights_without_cache(plan: Plan, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(plan, _tiny(tmp_path / name, cache=tmp_path / f"cache-{name}"))
-    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    first, second = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -182,15 +182,15 @@ def test_an_out_that_is_a_file_is_refused(plan: Plan, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("unmeasured")
 def test_what_trackers_write_stays_in_the_run_folder(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They wrote beside the checkpoints, which go when a step ends."""
-    told: list[str] = []
+    folders: list[str] = []
 
     def noted(*rest: Any, **named: Any) -> Accelerator:
-        told.append(named["project_dir"])
+        folders.append(named["project_dir"])
         return Accelerator(*rest, **named)
 
     monkeypatch.setattr("compress.training.loop.Accelerator", noted)
     run(plan, _tiny(tmp_path / "out"))
-    assert told == [str(tmp_path / "out" / "logs" / name) for name in ("teacher", "distill")]
+    assert folders == [str(tmp_path / "out" / "logs" / name) for name in ("teacher", "distill")]
     assert os.listdir(tmp_path / "out" / "logs") == ["run.log"]  # no tracker was asked for
 
 
@@ -211,9 +211,9 @@ def test_two_processes_share_one_cache(tmp_path: Path) -> None:
     ]
     ended = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0, 0], ended
-    one, two = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
-    assert [step["key"] for step in one["steps"]] == [step["key"] for step in two["steps"]]
-    for mine, other in zip(one["steps"], two["steps"], strict=True):
+    first, second = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
+    assert [step["key"] for step in first["steps"]] == [step["key"] for step in second["steps"]]
+    for mine, other in zip(first["steps"], second["steps"], strict=True):
         assert sorted([mine["status"], other["status"]]) in (["computed", "reused"], ["reused", "reused"])
 
 
@@ -248,8 +248,8 @@ gates: {{allow_slower: true, max_drop: 1.0}}
     record = run(plan, RunOptions(out=tmp_path / "out", device="cpu"))
     assert [subject["target"] for subject in record["subjects"]] == ["torch", "onnxruntime-cpu-int8"]
     for subject in record["subjects"]:
-        found = evaluate(tmp_path / "out" / subject["path"], task=read_task(**plan.task))
-        assert found["truncated"] == found["examples"] > 10
+        scores = evaluate(tmp_path / "out" / subject["path"], task=read_task(**plan.task))
+        assert scores["truncated"] == scores["examples"] > 10
 
 
 @pytest.mark.slow
@@ -269,5 +269,5 @@ def test_a_model_that_reads_less_than_the_task_s_texts_runs_whatever_comes_first
         "benchmark: {length: [24]}\n"
     )
     run(read_recipe_text(recipe), RunOptions(out=tmp_path / "out", device="cpu"))
-    told = [record.getMessage() for record in caplog.records if record.name.startswith("compress.tasks")]
-    assert [text.partition(":")[0] for text in told] == ["the model reads 24 tokens at most"]
+    warnings = [record.getMessage() for record in caplog.records if record.name.startswith("compress.tasks")]
+    assert [text.partition(":")[0] for text in warnings] == ["the model reads 24 tokens at most"]

@@ -64,11 +64,11 @@ def test_a_seed_that_is_none_is_told_before_the_run_of_another(
 
 
 def test_each_seed_is_told_of_as_it_begins(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(seeds, "run", lambda plan, around: told.append(plan.seed) or {})
-    around = RunOptions(out=tmp_path, progress=lambda what, done, total, **_: told.append((what, done, total)))
+    calls: list[Any] = []
+    monkeypatch.setattr(seeds, "run", lambda plan, around: calls.append(plan.seed) or {})
+    around = RunOptions(out=tmp_path, progress=lambda what, done, total, **_: calls.append((what, done, total)))
     seeds.run_seeds(plan, [7, 9], around)
-    assert told == [("seed", 0, 2), 7, ("seed", 1, 2), 9]
+    assert calls == [("seed", 0, 2), 7, ("seed", 1, 2), 9]
 
 
 def test_results_that_cannot_be_written_are_told_before_the_run(

@@ -39,20 +39,20 @@ def test_the_model_has_the_layers_that_a_step_keeps(plan: Plan) -> None:
     assert tiny_sizes(replace(plan, steps=(plan.steps[0], segments))) == tiny_sizes(plan) | {"positions": 512}
 
 
-@pytest.mark.parametrize(("layers", "told"), [(1, 2), (4, 5), ("last", 2), ([3, 6], 2)])
-def test_the_model_is_deeper_than_what_a_step_leaves_of_it(plan: Plan, layers: Any, told: int) -> None:
+@pytest.mark.parametrize(("layers", "expected"), [(1, 2), (4, 5), ("last", 2), ([3, 6], 2)])
+def test_the_model_is_deeper_than_what_a_step_leaves_of_it(plan: Plan, layers: Any, expected: int) -> None:
     fewer = replace(plan.steps[1], arguments={"layers": layers})
-    assert tiny_sizes(replace(plan, steps=(plan.steps[0], fewer)))["layers"] == told
+    assert tiny_sizes(replace(plan, steps=(plan.steps[0], fewer)))["layers"] == expected
 
 
-@pytest.mark.parametrize(("width", "told"), [(288, 292), (0.75, 32), (8, 32)])
-def test_the_model_is_wider_than_what_a_step_leaves_of_it(plan: Plan, width: float, told: int) -> None:
+@pytest.mark.parametrize(("width", "expected"), [(288, 292), (0.75, 32), (8, 32)])
+def test_the_model_is_wider_than_what_a_step_leaves_of_it(plan: Plan, width: float, expected: int) -> None:
     narrower = replace(plan.steps[1], arguments={"width": width})
-    assert tiny_sizes(replace(plan, steps=(plan.steps[0], narrower)))["width"] == told
+    assert tiny_sizes(replace(plan, steps=(plan.steps[0], narrower)))["width"] == expected
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "expected"),
     [
         ("kind: bert, layers: 4, width: 312, intermediate: 1200, heads: 12", (5, 312, 1200, 12)),
         ("shape: tinybert4", (5, 312, 1200, 12)),
@@ -63,8 +63,10 @@ def test_the_model_is_wider_than_what_a_step_leaves_of_it(plan: Plan, width: flo
         ("kind: distilbert, keep: [1, 6]", (7, 32, 64, 4)),
     ],
 )
-def test_the_model_is_as_large_as_the_student_that_is_cut_from_it(tmp_path: Path, keys: str, told: tuple[int, ...]) -> None:
-    assert tuple(tiny_sizes(plan_with(tmp_path, keys)).values()) == (*told, 128)
+def test_the_model_is_as_large_as_the_student_that_is_cut_from_it(
+    tmp_path: Path, keys: str, expected: tuple[int, ...]
+) -> None:
+    assert tuple(tiny_sizes(plan_with(tmp_path, keys)).values()) == (*expected, 128)
 
 
 @pytest.mark.slow

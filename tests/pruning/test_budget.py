@@ -53,8 +53,8 @@ def test_the_search_finds_the_best_of_all_masks(seed: int, spare: int) -> None:
 def test_the_search_finds_the_best_of_all_masks_with_multiples_of_neurons(multiple_of: int) -> None:
     heads, neurons, costs = example(7)
     kept = kept_under(heads, neurons, costs, 25.0, multiple_of=multiple_of)
-    found = value_of(kept, heads, neurons)
-    assert found == pytest.approx(best_of_all_masks(heads, neurons, costs, 25.0, multiple_of))
+    value = value_of(kept, heads, neurons)
+    assert value == pytest.approx(best_of_all_masks(heads, neurons, costs, 25.0, multiple_of))
 
 
 def test_all_neurons_of_a_layer_may_stay_where_they_are_no_multiple() -> None:

@@ -36,9 +36,9 @@ def gradients_one_by_one(model: Any, task: Task) -> tuple[list[torch.Tensor], li
                 )
         inputs = {name: torch.from_numpy(values) for name, values in encoded.batch([index]).items()}
         loss = functional.cross_entropy(model(**inputs).logits, torch.from_numpy(encoded.labels[[index]]))
-        found = torch.autograd.grad(loss, [*gates[0], *gates[1]], allow_unused=True, materialize_grads=True)
-        rows[0].append([one[:, 0] for one in found[: len(gates[0])]])
-        rows[1].append([one[:, 0] for one in found[len(gates[0]) :]])
+        gradients = torch.autograd.grad(loss, [*gates[0], *gates[1]], allow_unused=True, materialize_grads=True)
+        rows[0].append([gradient[:, 0] for gradient in gradients[: len(gates[0])]])
+        rows[1].append([gradient[:, 0] for gradient in gradients[len(gates[0]) :]])
         for handle in handles:
             handle.remove()
     heads, neurons = ([torch.stack(layer) for layer in zip(*side, strict=True)] for side in rows)
@@ -48,9 +48,9 @@ def gradients_one_by_one(model: Any, task: Task) -> tuple[list[torch.Tensor], li
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "albert"])
 def test_gradients_are_those_of_each_example_alone(kind: str) -> None:
     model, task = tiny_of(kind), toy_task(train=37)
-    found = gate_gradients(model, task.encode(task.train, model.tokenizer))
-    told = gradients_one_by_one(model, task)
-    for side, expected in zip((found.heads, found.neurons), told, strict=True):
+    gradients = gate_gradients(model, task.encode(task.train, model.tokenizer))
+    reference = gradients_one_by_one(model, task)
+    for side, expected in zip((gradients.heads, gradients.neurons), reference, strict=True):
         for own, layer in zip(side, expected, strict=True):
             torch.testing.assert_close(own, layer, rtol=1e-4, atol=1e-6)
             assert own.abs().max() > 1e-3
@@ -58,9 +58,9 @@ def test_gradients_are_those_of_each_example_alone(kind: str) -> None:
 
 def test_layers_without_heads_or_neurons_have_no_gradients() -> None:
     model, task = keep_neurons(keep_heads(tiny_bert(), [[], [1, 3]]), [[2], []]), toy_task(train=5)
-    found = gate_gradients(model, task.encode(task.train, model.tokenizer))
-    assert [tuple(one.shape) for one in [*found.heads, *found.neurons]] == [(5, 0), (5, 2), (5, 1), (5, 0)]
-    assert found.heads[1].abs().min() > 0
+    gradients = gate_gradients(model, task.encode(task.train, model.tokenizer))
+    assert [tuple(gradient.shape) for gradient in [*gradients.heads, *gradients.neurons]] == [(5, 0), (5, 2), (5, 1), (5, 0)]
+    assert gradients.heads[1].abs().min() > 0
 
 
 def test_the_model_is_left_alone_frozen_or_not() -> None:
@@ -91,14 +91,14 @@ def test_gates_that_make_up_for_each_other_go_together() -> None:
 def test_no_single_exchange_is_left_that_costs_less(seed: int, count: int) -> None:
     gradients = torch.randn(6, 8, generator=torch.Generator().manual_seed(seed))
     begun = importance(gradients).argsort(descending=True)[:count].tolist()
-    found = rearranged(gradients, begun)
-    assert found == sorted(set(found))
-    assert len(found) == count
-    assert cost(gradients, found) <= cost(gradients, begun)
-    near = [kept for kept in combinations(range(8), count) if len(set(kept) & set(found)) == count - 1]
-    assert cost(gradients, found) <= min(cost(gradients, kept) for kept in near) + 1e-6
+    gates = rearranged(gradients, begun)
+    assert gates == sorted(set(gates))
+    assert len(gates) == count
+    assert cost(gradients, gates) <= cost(gradients, begun)
+    near = [kept for kept in combinations(range(8), count) if len(set(kept) & set(gates)) == count - 1]
+    assert cost(gradients, gates) <= min(cost(gradients, kept) for kept in near) + 1e-6
     every = [cost(gradients, kept) for kept in combinations(range(8), count)]
-    assert cost(gradients, found) <= sorted(every)[len(every) // 4]
+    assert cost(gradients, gates) <= sorted(every)[len(every) // 4]
 
 
 @pytest.mark.parametrize("kept", [[], [0, 1, 2]])
@@ -115,16 +115,16 @@ def test_the_information_of_rows_is_that_of_each_example_alone(kind: str) -> Non
     model, task = tiny_of(kind), toy_task(train=37)
     family, encoded = family_of(model), task.encode(task.train, model.tokenizer)
     linears: dict[str, Any] = {name: distinct_layers(model)[0].get_submodule(name) for name in family.feed_forward}
-    told = {name: torch.zeros(linear.out_features) for name, linear in linears.items()}
+    reference = {name: torch.zeros(linear.out_features) for name, linear in linears.items()}
     for index in range(len(encoded)):
         inputs = {name: torch.from_numpy(values) for name, values in encoded.batch([index]).items()}
         loss = functional.cross_entropy(model(**inputs).logits, torch.from_numpy(encoded.labels[[index]]))
         gradients = torch.autograd.grad(loss, [linear.weight for linear in linears.values()])
         for name, gradient in zip(linears, gradients, strict=True):
-            told[name] += gradient.square().sum(1)
-    found = row_information(model, encoded, {name: [linear] for name, linear in linears.items()})
-    for name, rows in told.items():
-        torch.testing.assert_close(found[name].float(), rows, rtol=1e-4, atol=1e-6)
+            reference[name] += gradient.square().sum(1)
+    information = row_information(model, encoded, {name: [linear] for name, linear in linears.items()})
+    for name, rows in reference.items():
+        torch.testing.assert_close(information[name].float(), rows, rtol=1e-4, atol=1e-6)
 
 
 def test_a_weight_that_two_layers_share_has_one_gradient() -> None:
@@ -132,10 +132,10 @@ def test_a_weight_that_two_layers_share_has_one_gradient() -> None:
     first, second = (layer.get_submodule("intermediate.dense") for layer in distinct_layers(model))
     second.weight = first.weight
     encoded = task.encode(task.train, model.tokenizer)
-    told = torch.zeros(24)
+    reference = torch.zeros(24)
     for index in range(len(encoded)):
         inputs = {name: torch.from_numpy(values) for name, values in encoded.batch([index]).items()}
         loss = functional.cross_entropy(model(**inputs).logits, torch.from_numpy(encoded.labels[[index]]))
-        told += torch.autograd.grad(loss, first.weight)[0].square().sum(1)
-    found = row_information(model, encoded, {"shared": [first, second]})["shared"]
-    torch.testing.assert_close(found.float(), told, rtol=1e-4, atol=1e-6)
+        reference += torch.autograd.grad(loss, first.weight)[0].square().sum(1)
+    information = row_information(model, encoded, {"shared": [first, second]})["shared"]
+    torch.testing.assert_close(information.float(), reference, rtol=1e-4, atol=1e-6)

@@ -17,28 +17,28 @@ KINDS = ("bert", "distilbert", "mobilebert", "albert")
 def random_gates(model: PreTrainedModel) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Gates from -1 to 2."""
     random = torch.Generator().manual_seed(4)
-    heads, neurons = ([torch.rand(len(one), generator=random) * 3 - 1 for one in gates] for gates in open_gates(model))
+    heads, neurons = ([torch.rand(len(layer), generator=random) * 3 - 1 for layer in gates] for gates in open_gates(model))
     return heads, neurons
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_open_gates_change_nothing(kind: str) -> None:
     model = tiny_of(kind)
-    told = logits_of(model)
+    logits = logits_of(model)
     with gated(model, *open_gates(model)):
-        assert torch.equal(logits_of(model), told)
+        assert torch.equal(logits_of(model), logits)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_folded_gates_answer_as_the_gated_model_does(kind: str) -> None:
     model = tiny_of(kind)
-    before, told, gates = state_of(model), logits_of(model), random_gates(model)
+    before, logits, gates = state_of(model), logits_of(model), random_gates(model)
     with gated(model, *gates):
         expected = logits_of(model)
-    assert not torch.allclose(expected, told, atol=1e-3)
+    assert not torch.allclose(expected, logits, atol=1e-3)
     torch.testing.assert_close(logits_of(fold_gates(model, *gates)), expected, rtol=1e-5, atol=1e-5)
     assert not differences(before, state_of(model))
-    assert torch.equal(logits_of(model), told)  # the hooks are gone
+    assert torch.equal(logits_of(model), logits)  # the hooks are gone
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -48,13 +48,13 @@ def test_closed_gates_are_heads_and_neurons_that_are_gone(kind: str) -> None:
     for index in range(len(heads)):
         heads[index][index] = 0
         neurons[index][3:9] = 0
-    kept = [[[number for number, gate in enumerate(one) if gate] for one in gates] for gates in (heads, neurons)]
+    kept = [[[number for number, gate in enumerate(layer) if gate] for layer in gates] for gates in (heads, neurons)]
     with gated(model, heads, neurons):
         expected = logits_of(model)
     cut = keep_neurons(keep_heads(model, kept[0]), kept[1])
     torch.testing.assert_close(logits_of(cut), expected, rtol=1e-5, atol=1e-5)
-    assert [len(one) for one in open_gates(cut)[0]] == [len(one) for one in kept[0]]
-    assert [len(one) for one in open_gates(cut)[1]] == [len(one) for one in kept[1]]
+    assert [len(layer) for layer in open_gates(cut)[0]] == [len(layer) for layer in kept[0]]
+    assert [len(layer) for layer in open_gates(cut)[1]] == [len(layer) for layer in kept[1]]
 
 
 def test_the_gradient_of_a_gate_is_that_of_what_it_lets_through(model: PreTrainedModel) -> None:
@@ -79,8 +79,8 @@ def test_each_example_can_have_gates_of_its_own(model: PreTrainedModel) -> None:
     gates = torch.tensor([[1.0, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0], [2, 1, 1, 0]])
     whole = torch.ones(4, 24)
     with gated(model, [gates, torch.ones(4, 4)], [whole, whole]), first_token_only(model):
-        found = logits_of(model, **batch)
+        logits = logits_of(model, **batch)
     for row in range(4):
         with gated(model, [gates[row], torch.ones(4)]):
             expected = logits_of(model, **batch)[row]
-        torch.testing.assert_close(found[row], expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(logits[row], expected, rtol=1e-5, atol=1e-5)

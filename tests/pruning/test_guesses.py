@@ -43,7 +43,7 @@ def test_the_first_heads_and_neurons_stay() -> None:
     assert [head_count(layer) for layer in distinct_layers(cut)] == [2, 4]
     assert [neuron_count(layer) for layer in distinct_layers(cut)] == [4, 20]
     assert not differences(before, state_of(model))
-    kept, own = (one.bert.encoder.layer[0].attention.self.query.weight for one in (cut, model))
+    kept, own = (network.bert.encoder.layer[0].attention.self.query.weight for network in (cut, model))
     assert kept.equal(own[: len(kept)])
     assert not differences(before, state_of(cut_to(model)))
 

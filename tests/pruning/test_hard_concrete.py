@@ -19,10 +19,10 @@ def draws(log_alpha: float, count: int = 200_000) -> torch.Tensor:
 
 @pytest.mark.parametrize("log_alpha", [LOWEST, -1.6, 0.0, 2.0, HIGHEST])
 def test_a_gate_is_open_as_often_as_its_probability_says(log_alpha: float) -> None:
-    found = (draws(log_alpha) > 0).double().mean().item()
+    fraction = (draws(log_alpha) > 0).double().mean().item()
     expected = 1 / (1 + math.exp(-log_alpha - 1.5986))  # beta log 11, with beta 2/3
     assert open_probability(torch.tensor(log_alpha)).item() == pytest.approx(expected, abs=1e-4)
-    assert found == pytest.approx(expected, abs=4 * math.sqrt(0.25 / 200_000))
+    assert fraction == pytest.approx(expected, abs=4 * math.sqrt(0.25 / 200_000))
 
 
 @pytest.mark.parametrize("log_alpha", [-2.0, 0.0, 1.0])
@@ -32,10 +32,10 @@ def test_the_mean_of_draws_is_the_integral_over_the_noise(log_alpha: float) -> N
         return min(1.0, max(0.0, concrete * 1.2 - 0.1))
 
     expected, _ = integrate.quad(gate, 0, 1, limit=200)
-    found = draws(log_alpha)
-    assert found.mean().item() == pytest.approx(expected, abs=4e-3)
-    assert found.min() == 0
-    assert found.max() == 1
+    values = draws(log_alpha)
+    assert values.mean().item() == pytest.approx(expected, abs=4e-3)
+    assert values.min() == 0
+    assert values.max() == 1
 
 
 def test_gradients_reach_log_alpha_where_a_draw_lies_between_and_nowhere_else() -> None:
@@ -52,10 +52,10 @@ def test_gradients_reach_log_alpha_where_a_draw_lies_between_and_nowhere_else() 
 
 def test_as_many_gates_stay_as_draws_open_and_the_likeliest_ones() -> None:
     """P(open) of 0 is 0.832, of -4.6 0.0474, of 4.6 0.998: 2.71 together, so 3 of 4 stay."""
-    found = settled(torch.tensor([0.0, -4.6, 4.6, 0.01]))
+    gates = settled(torch.tensor([0.0, -4.6, 4.6, 0.01]))
     expected = [1 / (1 + math.exp(-log_alpha * 1.2)) for log_alpha in (0.0, 4.6, 0.01)]
-    assert found[1] == 0
-    assert found[[0, 2, 3]].tolist() == pytest.approx(expected, abs=1e-6)
+    assert gates[1] == 0
+    assert gates[[0, 2, 3]].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_numbers_are_rounded_to_multiples(open_ones: int, multiple: int, left: i
     """20 gates, so many of them open for sure, all others closed for sure; 20 is no multiple of 8, but all there are."""
     log_alpha = torch.full((20,), -50.0)
     log_alpha[:open_ones] = 50
-    found = settled(log_alpha, multiple)
-    assert (found > 0).sum() == left
-    assert (found[:open_ones] > 0).sum() == min(open_ones, left)
+    gates = settled(log_alpha, multiple)
+    assert (gates > 0).sum() == left
+    assert (gates[:open_ones] > 0).sum() == min(open_ones, left)
 
 
 def test_no_gates_settle_to_none() -> None:

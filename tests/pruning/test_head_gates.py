@@ -22,15 +22,15 @@ def test_gates_begin_open() -> None:
 
 def test_evaluation_answers_with_the_settled_gates_and_is_left_alone_afterwards() -> None:
     model = tiny_bert()
-    gates, told = HeadGates(model), logits_of(model)
+    gates, logits = HeadGates(model), logits_of(model)
     with torch.no_grad():
         gates.log_alpha[::2] = -8.0
     with gated(model, gates.by_layer(gates.settled())):
         expected = logits_of(model)
     with gates.applied(model):
         assert torch.equal(logits_of(model), expected)
-    assert torch.equal(logits_of(model), told)
-    assert not torch.allclose(expected, told)
+    assert torch.equal(logits_of(model), logits)
+    assert not torch.allclose(expected, logits)
 
 
 def test_training_draws_anew_in_every_pass_and_gradients_reach_the_gates() -> None:

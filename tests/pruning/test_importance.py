@@ -35,11 +35,11 @@ def test_a_head_is_worth_its_mean_absolute_gradient_against_its_layer() -> None:
 def test_a_neuron_s_norm_is_that_of_both_of_its_weights() -> None:
     model: Any = keep_neurons(tiny_bert(), [range(24), []])
     layer = model.bert.encoder.layer[0]
-    found, none = neuron_norms(model)
+    norms, none = neuron_norms(model)
     reads, writes = layer.intermediate.dense.weight.detach(), layer.output.dense.weight.detach()
-    products = [float(reads[one].norm() * writes[:, one].norm()) for one in range(24)]
+    products = [float(reads[neuron].norm() * writes[:, neuron].norm()) for neuron in range(24)]
     expected = torch.tensor(products, dtype=torch.float64) / (sum(products) / 24)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(norms, expected, rtol=1e-5, atol=0)
     assert len(none) == 0
 
 
@@ -47,7 +47,7 @@ def test_a_neuron_s_norm_is_that_of_both_of_its_weights() -> None:
 def test_a_neuron_is_worth_what_the_loss_of_each_example_changes_with_its_gate(toy: Task, how: Any) -> None:
     model = tiny_bert()
     encoded = toy.encode(toy.train.take(5), model.tokenizer)
-    found = neuron_importance(model, encoded, how)
+    importance = neuron_importance(model, encoded, how)
     expected = torch.zeros(24, dtype=torch.float64)
     for index in range(5):
         gates = [torch.ones(24, requires_grad=True) for _ in distinct_layers(model)]
@@ -56,13 +56,13 @@ def test_a_neuron_is_worth_what_the_loss_of_each_example_changes_with_its_gate(t
             loss = functional.cross_entropy(model(**batch).logits, torch.tensor([int(encoded.labels[index])]))
         (gradient,) = torch.autograd.grad(loss, [gates[0]])
         expected += gradient.double().abs() if how == "taylor" else gradient.double().square()
-    torch.testing.assert_close(found[0], expected, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(importance[0], expected, rtol=1e-4, atol=1e-9)
 
 
 def test_a_layer_s_similarity_is_the_cosine_of_its_input_and_answer(toy: Task) -> None:
     model: Any = tiny_bert(layers=3)
     encoded = toy.encode(toy.calibration, model.tokenizer)
-    found = layer_similarity(model, encoded)
+    similarity = layer_similarity(model, encoded)
     sums, tokens = torch.zeros(3), 0
     for index in range(len(encoded)):
         batch = {name: torch.from_numpy(values) for name, values in encoded.batch([index]).items()}
@@ -71,8 +71,8 @@ def test_a_layer_s_similarity_is_the_cosine_of_its_input_and_answer(toy: Task) -
         tokens += states[0].shape[1]
         for layer in range(3):
             sums[layer] += functional.cosine_similarity(states[layer][0], states[layer + 1][0], dim=-1).sum()
-    assert found == pytest.approx((sums / tokens).tolist(), abs=1e-5)
-    assert max(found) - min(found) > 1e-3
+    assert similarity == pytest.approx((sums / tokens).tolist(), abs=1e-5)
+    assert max(similarity) - min(similarity) > 1e-3
 
 
 def test_the_lowest_of_all_layers_go() -> None:

@@ -35,8 +35,8 @@ def test_only_the_nearest_layers_learn_and_padding_counts_nothing() -> None:
     masks = StructureMasks(tiny_bert(layers=3), width=False, multiple_of=1, seed=1)
     masks.latest = masks.settled()
     said = [torch.full((2, 2, 16), value, requires_grad=True) for value in (2.0, 4.0, 9.0)]
-    told = {("hidden", layer): torch.full((2, 2, 16), value) for layer, value in ((2, 1.0), (4, 5.0))}
-    for states in told.values():
+    targets = {("hidden", layer): torch.full((2, 2, 16), value) for layer, value in ((2, 1.0), (4, 5.0))}
+    for states in targets.values():
         states[1, 1] = 1e6
     batch = Batch(torch.zeros(2).long(), torch.tensor([[1, 1], [1, 0]]))
     student = Outputs(torch.zeros(2, 2), {("hidden", number): states for number, states in enumerate(said, 1)})
@@ -47,10 +47,10 @@ def test_only_the_nearest_layers_learn_and_padding_counts_nothing() -> None:
         assert masks.latest is not None
         for index, neurons in enumerate(masks.latest.neurons):
             neurons.fill_(float(index not in closed))
-        teacher = Outputs(torch.zeros(2, 2), told)  # type: ignore[arg-type]
-        found = matched_layers(masks, projection, student, teacher, batch, layers=(2, 4), uses=(0, 1, 2))
-        found.backward()
-        return found.item()
+        teacher = Outputs(torch.zeros(2, 2), targets)  # type: ignore[arg-type]
+        distance = matched_layers(masks, projection, student, teacher, batch, layers=(2, 4), uses=(0, 1, 2))
+        distance.backward()
+        return distance.item()
 
     assert loss() == pytest.approx(1 + 1)
     assert [states.grad is not None for states in said] == [True, True, False]

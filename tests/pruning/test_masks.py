@@ -25,7 +25,7 @@ def mask_of(kept: list[list[float]], *, learned: bool = True) -> Mask:
 
 
 @pytest.mark.parametrize(
-    ("kept", "transposed", "told"),
+    ("kept", "transposed", "mask"),
     [
         ([[1.0, 0.0], [0.0, 1.0]], False, np.kron([[1, 0], [0, 1]], np.ones((2, 3)))),  # blocks of 2 x 3
         ([[0.0], [1.0]], False, np.kron([[0], [1]], np.ones((2, 6)))),  # two heads of two rows each
@@ -33,12 +33,12 @@ def mask_of(kept: list[list[float]], *, learned: bool = True) -> Mask:
         ([[1.0] * 6, [0.0] * 6, [1.0] * 6, [1.0] * 6], False, np.kron([[1], [0], [1], [1]], np.ones((1, 6)))),  # weights
     ],
 )
-def test_units_cover_the_weight(kept: list[list[float]], transposed: bool, told: np.ndarray) -> None:
+def test_units_cover_the_weight(kept: list[list[float]], transposed: bool, mask: np.ndarray) -> None:
     masked = Masked(mask_of(kept), transposed=transposed)
-    torch.testing.assert_close(masked(WEIGHT), WEIGHT * torch.tensor(told, dtype=torch.float32))
+    torch.testing.assert_close(masked(WEIGHT), WEIGHT * torch.tensor(mask, dtype=torch.float32))
     squares = masked.squares(WEIGHT)
     assert squares.shape == masked.mask.kept.shape
-    closed = WEIGHT * (1 - torch.tensor(told, dtype=torch.float32))
+    closed = WEIGHT * (1 - torch.tensor(mask, dtype=torch.float32))
     assert (squares * (1 - masked.mask.kept)).sum() == closed.square().sum()
     assert squares.sum() == WEIGHT.square().sum()
 
@@ -81,9 +81,9 @@ def test_open_masks_change_nothing_and_the_model_is_left_alone(
 def test_only_the_linears_of_the_encoder_are_covered() -> None:
     student = with_masks(tiny_of("albert"), shape="weight")
     covered = {linear for linears in masked_linears(student).values() for linear, _ in linears}
-    told = {one for layer in encoder_layers(student) for one in layer.modules() if isinstance(one, nn.Linear)}
-    assert covered == told
-    assert len(told) == 6
+    encoder = {module for layer in encoder_layers(student) for module in layer.modules() if isinstance(module, nn.Linear)}
+    assert covered == encoder
+    assert len(encoder) == 6
 
 
 def test_a_closed_head_and_neuron_answer_like_a_model_without_them() -> None:

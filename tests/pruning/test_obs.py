@@ -39,28 +39,28 @@ def _refit(weight: torch.Tensor, bias: torch.Tensor, rows: torch.Tensor, columns
 @pytest.mark.parametrize("size", [1, 2])
 def test_what_is_left_is_the_least_squares_fit_and_the_error_is_its_error(size: int) -> None:
     weight, bias, rows = _case()
-    found = snapshots(weight, bias, _told(rows), counts=range(0, 8 // size + 1), size=size, damping=0.0)
-    assert sorted(found) == list(range(0, 8 // size + 1))
-    for count, one in found.items():
-        columns = [group * size + number for group in one.keep for number in range(size)]
-        assert len(one.keep) == count
-        assert list(one.keep) == sorted(set(one.keep))
+    fits = snapshots(weight, bias, _told(rows), counts=range(0, 8 // size + 1), size=size, damping=0.0)
+    assert sorted(fits) == list(range(0, 8 // size + 1))
+    for count, fit in fits.items():
+        columns = [group * size + number for group in fit.keep for number in range(size)]
+        assert len(fit.keep) == count
+        assert list(fit.keep) == sorted(set(fit.keep))
         fitted, error = _refit(weight, bias, rows, columns)
-        np.testing.assert_allclose(one.weight, fitted[:, :-1], atol=1e-8)
-        np.testing.assert_allclose(one.bias, fitted[:, -1], atol=1e-8)
-        assert one.error == pytest.approx(error, abs=1e-10)
+        np.testing.assert_allclose(fit.weight, fitted[:, :-1], atol=1e-8)
+        np.testing.assert_allclose(fit.bias, fitted[:, -1], atol=1e-8)
+        assert fit.error == pytest.approx(error, abs=1e-10)
 
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_the_first_to_go_is_the_one_whose_loss_is_least(size: int) -> None:
     weight, bias, rows = _case(seed=4)
     groups = 8 // size
-    one = snapshots(weight, bias, _told(rows), counts=[groups - 1], size=size, damping=0.0)[groups - 1]
+    fit = snapshots(weight, bias, _told(rows), counts=[groups - 1], size=size, damping=0.0)[groups - 1]
     errors = {}
     for keep in itertools.combinations(range(groups), groups - 1):
         columns = [group * size + number for group in keep for number in range(size)]
         errors[keep] = _refit(weight, bias, rows, columns)[1]
-    assert one.keep == min(errors, key=errors.__getitem__)
+    assert fit.keep == min(errors, key=errors.__getitem__)
 
 
 def test_many_columns_go_one_by_one_as_if_each_were_taken_alone() -> None:
@@ -77,49 +77,49 @@ def test_many_columns_go_one_by_one_as_if_each_were_taken_alone() -> None:
 
 def test_all_is_what_it_was_and_none_answers_with_the_mean() -> None:
     weight, bias, rows = _case()
-    found = snapshots(weight, bias, _told(rows), counts=[0, 8])
-    assert torch.equal(found[8].weight, weight)
-    assert torch.equal(found[8].bias, bias)
-    assert found[8].error == 0.0
-    assert found[0].keep == ()
-    assert found[0].weight.shape == (5, 0)
-    torch.testing.assert_close(found[0].bias, (rows @ weight.T + bias).mean(0))
-    assert found[0].error == 1.0
+    fits = snapshots(weight, bias, _told(rows), counts=[0, 8])
+    assert torch.equal(fits[8].weight, weight)
+    assert torch.equal(fits[8].bias, bias)
+    assert fits[8].error == 0.0
+    assert fits[0].keep == ()
+    assert fits[0].weight.shape == (5, 0)
+    torch.testing.assert_close(fits[0].bias, (rows @ weight.T + bias).mean(0))
+    assert fits[0].error == 1.0
 
 
 def test_inputs_that_never_move_go_first_and_cost_nothing() -> None:
     weight, bias, rows = _case()
     rows[:, [2, 5]] = torch.tensor([0.0, 3.0], dtype=torch.float64)
-    one = snapshots(weight, bias, _told(rows), counts=[6], damping=0.0)[6]
-    assert one.keep == (0, 1, 3, 4, 6, 7)
-    assert one.error == pytest.approx(0.0, abs=1e-12)
-    torch.testing.assert_close(rows[:, list(one.keep)] @ one.weight.T + one.bias, rows @ weight.T + bias)
+    fit = snapshots(weight, bias, _told(rows), counts=[6], damping=0.0)[6]
+    assert fit.keep == (0, 1, 3, 4, 6, 7)
+    assert fit.error == pytest.approx(0.0, abs=1e-12)
+    torch.testing.assert_close(rows[:, list(fit.keep)] @ fit.weight.T + fit.bias, rows @ weight.T + bias)
 
 
 def test_of_two_inputs_that_are_one_and_the_same_only_one_goes_for_nothing() -> None:
     weight, bias, rows = _case()
     rows[:, 3] = rows[:, 6]
-    found = snapshots(weight, bias, _told(rows), counts=[7, 6], damping=1e-9)
-    assert len({3, 6} & set(found[7].keep)) == 1
-    assert found[7].error == pytest.approx(0.0, abs=1e-6)
-    assert found[6].error > 1e-3
+    fits = snapshots(weight, bias, _told(rows), counts=[7, 6], damping=1e-9)
+    assert len({3, 6} & set(fits[7].keep)) == 1
+    assert fits[7].error == pytest.approx(0.0, abs=1e-6)
+    assert fits[6].error > 1e-3
 
 
 def test_fewer_rows_than_inputs_are_enough() -> None:
     weight, bias, rows = _case(12, rows=4)
-    found = snapshots(weight.float(), bias.float(), _told(rows), counts=range(13))
-    assert all(torch.isfinite(one.weight).all() for one in found.values())
-    assert found[3].error < 0.5
+    fits = snapshots(weight.float(), bias.float(), _told(rows), counts=range(13))
+    assert all(torch.isfinite(fit.weight).all() for fit in fits.values())
+    assert fits[3].error < 0.5
 
 
 def test_rows_count_as_often_as_their_weight_says() -> None:
     _, _, rows = _case()
-    twice, told = Inputs(8), Inputs(8)
-    told.add(rows, weight=2.0)
+    twice, weighted = Inputs(8), Inputs(8)
+    weighted.add(rows, weight=2.0)
     for _ in range(2):
         twice.add(rows)
-    torch.testing.assert_close(told.centred(), twice.centred())
-    torch.testing.assert_close(told.mean, rows.mean(0))
+    torch.testing.assert_close(weighted.centred(), twice.centred())
+    torch.testing.assert_close(weighted.mean, rows.mean(0))
 
 
 def test_products_without_a_root_get_one_that_is_near() -> None:

@@ -34,11 +34,11 @@ def student_and_teacher(kind: str = "bert") -> tuple[PreTrainedModel, PreTrained
 def read(model: PreTrainedModel, index: int, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """What modules of a layer read, each sentence alone, (tokens, width); of the last layer the first token, where that is
     all that counts."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    arrays: dict[str, list[np.ndarray]] = {name: [] for name in names}
     first_alone = index == len(encoder_layers(model)) - 1 and reads_first_token_only(model)
 
     def see(name: str, values: torch.Tensor) -> None:
-        found[name].append(values[0, : 1 if first_alone else None].double().numpy())
+        arrays[name].append(values[0, : 1 if first_alone else None].double().numpy())
 
     layer = encoder_layers(model)[index]
     handles = [
@@ -51,18 +51,18 @@ def read(model: PreTrainedModel, index: int, names: tuple[str, ...]) -> dict[str
             model(**{name: torch.from_numpy(values) for name, values in examples.batch([row]).items()})
     for handle in handles:
         handle.remove()
-    return {name: np.concatenate(rows) for name, rows in found.items()}
+    return {name: np.concatenate(rows) for name, rows in arrays.items()}
 
 
 def least_squares(
     student: PreTrainedModel, teacher: PreTrainedModel, index: int, linear: str, norm: str, size: int
 ) -> np.ndarray:
     """Scales around 1 of the Linear's columns, in groups of `size`: the rows of every token, and below them the damping."""
-    own, told = read(student, index, (linear, norm)), read(teacher, index, (norm,))
+    own, target = read(student, index, (linear, norm)), read(teacher, index, (norm,))
     weight = encoder_layers(student)[index].get_submodule(linear).weight.detach().double().numpy()
     answers = own[linear][:, None, :] * weight[None]  # (tokens, width, columns)
     answers = answers.reshape(*answers.shape[:2], -1, size).sum(-1).reshape(own[linear].shape[0] * len(weight), -1)
-    missing = (told[norm] - own[norm]).reshape(-1)
+    missing = (target[norm] - own[norm]).reshape(-1)
     count = answers.shape[1]
     stacked = np.concatenate([answers, np.eye(count)]), np.concatenate([missing, np.zeros(count)])
     solution: np.ndarray = np.linalg.lstsq(*stacked, rcond=None)[0]
@@ -83,12 +83,12 @@ def test_scales_are_those_of_least_squares_one_part_after_the_other(kind: str) -
         (1, heads, own_heads, family.context, family.attention_norm, 4),
         (1, neurons, own_neurons, family.feed_forward[1], family.output_norm, 1),
     ]
-    for index, found, own, linear, norm, size in parts:
+    for index, scales, own, linear, norm, size in parts:
         scaled = fold_gates(student, own_heads, own_neurons)
         expected = least_squares(scaled, teacher, index, linear, norm, size)
-        np.testing.assert_allclose(found[index].numpy(), expected, rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(scales[index].numpy(), expected, rtol=2e-3, atol=2e-3)
         assert np.abs(expected - 1).max() > 0.05
-        own[index] = found[index]
+        own[index] = scales[index]
 
 
 def error(student: PreTrainedModel, teacher: PreTrainedModel, index: int) -> float:
@@ -107,8 +107,8 @@ def test_layers_answer_more_as_the_teacher_s(kind: str) -> None:
 def test_a_student_that_is_its_teacher_is_not_scaled() -> None:
     model = tiny_bert()
     for scales, ones in zip(fitted_scales(model, model, encoded(model)), open_gates(model), strict=True):
-        for own, told in zip(scales, ones, strict=True):
-            assert torch.equal(own, told)
+        for own, gate in zip(scales, ones, strict=True):
+            assert torch.equal(own, gate)
 
 
 def test_neurons_that_never_answer_keep_a_scale_of_1() -> None:
@@ -128,7 +128,7 @@ def test_scaling_ends_where_a_scale_is_too_large() -> None:
     with torch.no_grad():
         teacher.bert.encoder.layer[0].output.dense.weight.mul_(50)
     for scales, ones in zip(fitted_scales(student, teacher, encoded(student)), open_gates(student), strict=True):
-        assert all(torch.equal(own, told) for own, told in zip(scales, ones, strict=True))
+        assert all(torch.equal(own, gate) for own, gate in zip(scales, ones, strict=True))
 
 
 def test_scaling_that_ends_late_keeps_what_came_before() -> None:
@@ -146,6 +146,6 @@ def test_layers_without_heads_or_neurons_are_passed_over() -> None:
     teacher = tiny_bert(layers=3)
     student = keep_neurons(keep_heads(teacher, [[], [0, 1], []]), [list(range(9)), [], list(range(7))])
     heads, neurons = fitted_scales(student, teacher, encoded(student))
-    assert [len(one) for one in heads] == [0, 2, 0]
-    assert [len(one) for one in neurons] == [9, 0, 7]
+    assert [len(layer) for layer in heads] == [0, 2, 0]
+    assert [len(layer) for layer in neurons] == [9, 0, 7]
     assert (neurons[2] - 1).abs().max() > 1e-3

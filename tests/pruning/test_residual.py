@@ -80,7 +80,7 @@ def slices_of(kind: str) -> tuple[dict[str, int], dict[str, int]]:
     return stream, pooled
 
 
-def found(model: PreTrainedModel, places: list[Place]) -> list[tuple[str, str, dict[str, int]]]:
+def described(model: PreTrainedModel, places: list[Place]) -> list[tuple[str, str, dict[str, int]]]:
     names = {module: name for name, module in model.named_modules()}
     return sorted((names[place.module], place.size, dict(place.dims)) for place in places)
 
@@ -88,8 +88,8 @@ def found(model: PreTrainedModel, places: list[Place]) -> list[tuple[str, str, d
 @pytest.mark.parametrize("kind", LAYERS)
 def test_the_graph_finds_what_holds_the_stream_and_nothing_else(kind: str) -> None:
     model = tiny_of(kind)
-    for places, told in zip(coupled_places(model), places_of(kind), strict=True):
-        assert found(model, places) == sorted((name, SIZES[how], DIMS[how]) for name, how in told.items())
+    for places, dims in zip(coupled_places(model), places_of(kind), strict=True):
+        assert described(model, places) == sorted((name, SIZES[how], DIMS[how]) for name, how in dims.items())
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -99,7 +99,7 @@ def test_parts_of_a_layer_that_are_gone_hold_the_stream_still(kind: str) -> None
     count = len(LAYERS[kind])
     cut = keep_neurons(keep_heads(whole, [[]] * count), [[]] * count)
     stream, pooled = coupled_places(cut)
-    assert found(cut, stream) == found(whole, coupled_places(whole)[0])
+    assert described(cut, stream) == described(whole, coupled_places(whole)[0])
     assert len(pooled) == 2
 
 
@@ -137,12 +137,12 @@ def test_norms_and_linears_are_fitted_to_what_the_model_s_own_answer(kind: str) 
     stream, _ = coupled_places(student)
     keep_channels(stream, keep)
     refit_stream(model, student, keep, batches)
-    told, said = (_means(one, kind, batches) for one in (model, student))
+    wanted, said = (_means(network, kind, batches) for network in (model, student))
     for name, how in places_of(kind)[0].items():
         if how == "norm":
-            torch.testing.assert_close(said[name], told[name][keep], atol=1e-5, rtol=0)
+            torch.testing.assert_close(said[name], wanted[name][keep], atol=1e-5, rtol=0)
         elif how == "in" and name != POOLER[kind]:  # which reads single tokens, and is fitted to all
-            torch.testing.assert_close(said[name], told[name], atol=1e-5, rtol=0)
+            torch.testing.assert_close(said[name], wanted[name], atol=1e-5, rtol=0)
 
 
 def _as_read(kind: str, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

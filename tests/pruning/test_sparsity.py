@@ -13,10 +13,10 @@ from tests.tiny_models import tiny_bert
 def test_the_fraction_rises_as_the_cubic_of_the_paper() -> None:
     """With N = 10 steps before the last, t_i = 2 and t_f = 3, v_i = 1 and v_f = 0.2 of which are left."""
     left = [0.2 + 0.8 * (1 - (min(max(t, 2), 7) - 2) / 5) ** 3 for t in range(11)]
-    found = [removed_by(0.8, step, 11, 0.2, 0.7) for step in range(11)]
-    assert found == pytest.approx([1 - one for one in left])
-    assert found[:3] == [0, 0, 0]
-    assert found[7:] == [0.8] * 4
+    fractions = [removed_by(0.8, step, 11, 0.2, 0.7) for step in range(11)]
+    assert fractions == pytest.approx([1 - fraction for fraction in left])
+    assert fractions[:3] == [0, 0, 0]
+    assert fractions[7:] == [0.8] * 4
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 100])
@@ -24,10 +24,10 @@ def test_the_last_step_removes_all_of_it(total: int) -> None:
     assert removed_by(0.5, total - 1, total, 0.9, 1.0) == 0.5
 
 
-@pytest.mark.parametrize(("fraction", "told"), [(0.001, 0), (0.002, 1), (0.25, 64), (0.5, 128), (0.999, 255)])
-def test_counts_are_rounded_and_half_a_per_cent_stays(fraction: float, told: int) -> None:
+@pytest.mark.parametrize(("fraction", "count"), [(0.001, 0), (0.002, 1), (0.25, 64), (0.5, 128), (0.999, 255)])
+def test_counts_are_rounded_and_half_a_per_cent_stays(fraction: float, count: int) -> None:
     mask = next(iter(masked_linears(with_masks(tiny_bert(), shape="weight"))))  # 16 x 16
-    assert count_removed([mask], fraction) == told
+    assert count_removed([mask], fraction) == count
 
 
 def test_a_single_unit_always_stays() -> None:
@@ -50,12 +50,12 @@ def test_magnitude_of_a_head_is_the_norm_of_all_its_weights() -> None:
     layer = student.bert.encoder.layer[1]
     own = layer.attention.self
     with torch.no_grad():
-        for one in (own.query, own.key, own.value):
-            one.parametrizations.weight.original[4:8] *= 0.01
+        for linear in (own.query, own.key, own.value):
+            linear.parametrizations.weight.original[4:8] *= 0.01
         layer.attention.output.dense.parametrizations.weight.original[:, 4:8] *= 3.0  # outweighs the three
     set_masks(student, "magnitude", 0.25)
-    originals = [one.parametrizations.weight.original for one in (own.query, own.key, own.value)]
-    parts = [one.view(4, 4, 16).square().sum((1, 2)) for one in originals]
+    originals = [linear.parametrizations.weight.original for linear in (own.query, own.key, own.value)]
+    parts = [weight.view(4, 4, 16).square().sum((1, 2)) for weight in originals]
     output = layer.attention.output.dense.parametrizations.weight.original.view(16, 4, 4).square().sum((0, 2))
     mask = own.query.parametrizations.weight[0].mask
     assert (mask.kept == 0).flatten().nonzero().tolist() == [[int((sum(parts) + output).argmin())]]

@@ -21,15 +21,15 @@ def _silent(*_: object, **__: object) -> None:
     ("neurons", "first", "count"), [(3072, [0, 32, 48], 39), (24, [0, 1, 2], 18), (1, [0, 1], 2), (0, [0], 1)]
 )
 def test_neurons_fall_by_a_tenth_each_time_down_to_none(neurons: int, first: list[int], count: int) -> None:
-    found = neuron_counts(neurons)
-    assert found[: len(first)] == first
-    assert found[-1] == neurons
-    assert abs(len(found) - count) <= 3
-    assert all(later <= 2 * earlier for earlier, later in pairwise(found[1:]))
+    counts = neuron_counts(neurons)
+    assert counts[: len(first)] == first
+    assert counts[-1] == neurons
+    assert abs(len(counts) - count) <= 3
+    assert all(later <= 2 * earlier for earlier, later in pairwise(counts[1:]))
 
 
 def test_wide_layers_keep_multiples_of_sixteen() -> None:
-    assert all(one % 16 == 0 for one in neuron_counts(1536))
+    assert all(count % 16 == 0 for count in neuron_counts(1536))
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])
@@ -43,7 +43,7 @@ def test_with_everything_kept_nothing_changes(kind: str) -> None:
     again = stitched(model, parts, shapes_of(model))
     assert not differences(state_of(again), before)
     assert not differences(state_of(model), before)
-    assert [sorted(one.heads) for one in parts] == [[0, 1, 2, 3, 4]] * 2
+    assert [sorted(layer.heads) for layer in parts] == [[0, 1, 2, 3, 4]] * 2
 
 
 def test_a_structure_is_what_it_says_and_a_layer_with_neither_is_gone() -> None:
@@ -63,7 +63,7 @@ def test_neurons_that_the_others_can_stand_in_for_go_and_the_answers_stay() -> N
         layer.intermediate.dense.bias[12:] = layer.intermediate.dense.bias[:12]
     batches = [tokens(seed=seed, lengths=(20, 20, 15, 9)) for seed in range(4)]
     parts = parts_of(model, batches, _silent)
-    count = max(one for one in parts[0].neurons if one <= 13)
+    count = max(number for number in parts[0].neurons if number <= 13)
     assert count >= 12
     pruned = stitched(model, parts, [(4, count), (4, 24)])
     torch.testing.assert_close(logits_of(pruned), logits_of(model), atol=1e-2, rtol=0)
@@ -75,8 +75,8 @@ def test_padding_is_not_looked_at() -> None:
     short = tokens(lengths=(5, 5))
     padded = {name: torch.nn.functional.pad(values, (0, 7)) for name, values in short.items()}
     padded["input_ids"][:, 5:] = 9
-    one, two = (parts_of(model, [batch], _silent) for batch in (short, padded))
-    for first, second in zip(one, two, strict=True):
+    parts, padded_parts = (parts_of(model, [batch], _silent) for batch in (short, padded))
+    for first, second in zip(parts, padded_parts, strict=True):
         for count in (1, 3):
             assert first.heads[count].error == pytest.approx(second.heads[count].error, abs=1e-5)
 

@@ -46,8 +46,8 @@ def test_heads_neurons_and_the_rest_are_all_parameters(kind: str) -> None:
 def test_a_head_and_a_neuron_cost_what_cutting_one_saves(kind: str) -> None:
     model = tiny_of(kind)
     costs, whole = layer_costs(model), encoder_size(model)
-    heads = [list(range(one.heads)) for one in costs]
-    neurons = [list(range(one.neurons)) for one in costs]
+    heads = [list(range(layer.heads)) for layer in costs]
+    neurons = [list(range(layer.neurons)) for layer in costs]
     without_head = keep_heads(model, [heads[0][1:], *heads[1:]])
     without_neuron = keep_neurons(model, [neurons[0][1:], *neurons[1:]])
     assert whole - encoder_size(without_head) == costs[0].head.weights + costs[0].head.biases
@@ -65,17 +65,17 @@ def test_costs_of_a_bert_by_hand() -> None:
 def test_the_expected_sparsity_is_the_mean_over_draws(width: bool) -> None:
     """Each part of a draw is counted as there or not, in a loop over every part."""
     masks = scatter(masks_of(tiny_bert(), width=width))
-    total, found = encoder_size(tiny_bert()), []
+    total, sparsities = encoder_size(tiny_bert()), []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(4)
         for _ in range(4000):
             gates = masks.drawn()
             dimensions = 16 if gates.width is None else int((gates.width > 0).sum())
-            heads = sum(int((one > 0).sum()) for one in gates.heads)
-            neurons = sum(int((one > 0).sum()) for one in gates.neurons)
+            heads = sum(int((gate > 0).sum()) for gate in gates.heads)
+            neurons = sum(int((gate > 0).sum()) for gate in gates.neurons)
             left = heads * (4 * 4 * dimensions + 12) + neurons * (2 * dimensions + 1) + 2 * 6 * dimensions
-            found.append(1 - left / total)
-    spread = torch.tensor(found)
+            sparsities.append(1 - left / total)
+    spread = torch.tensor(sparsities)
     assert masks.expected_sparsity().item() == pytest.approx(spread.mean().item(), abs=4 * spread.std().item() / 4000**0.5)
 
 
@@ -93,21 +93,21 @@ def test_gates_that_are_settled_for_sure_have_the_sparsity_of_the_cut_model(widt
     cut = materialised(model, masks.settled())
     expected = 1 - encoder_size(cut) / encoder_size(model)
     assert masks.expected_sparsity().item() == pytest.approx(expected, abs=1e-6)
-    assert [one.heads for one in layer_costs(cut)] == [1, 0]
-    assert [one.neurons for one in layer_costs(cut)] == [9, 24]
+    assert [layer.heads for layer in layer_costs(cut)] == [1, 0]
+    assert [layer.neurons for layer in layer_costs(cut)] == [9, 24]
     assert cut.config.hidden_size == (10 if width else 16)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_masks_of_1_are_the_model_itself(kind: str) -> None:
     model = tiny_of(kind, **({} if kind == "distilbert" else without_dropout()))
-    told, masks = logits_of(model), masks_of(model, width=kind in ("bert", "distilbert"))
+    logits, masks = logits_of(model), masks_of(model, width=kind in ("bert", "distilbert"))
     with torch.no_grad():
         for parameter in masks.parameters():
             parameter.fill_(FAR)
     with masks.applied(model):
-        torch.testing.assert_close(logits_of(model), told, rtol=1e-5, atol=1e-5)
-    assert torch.equal(logits_of(model), told)
+        torch.testing.assert_close(logits_of(model), logits, rtol=1e-5, atol=1e-5)
+    assert torch.equal(logits_of(model), logits)
 
 
 @pytest.mark.parametrize("multiple_of", [1, 4])
@@ -124,7 +124,7 @@ def test_a_masked_model_is_the_materialised_one(kind: str, multiple_of: int) -> 
     torch.testing.assert_close(logits_of(cut), expected, rtol=1e-5, atol=1e-5)
     costs = layer_costs(cut)
     assert costs[0].neurons == 0
-    assert all(one.neurons % multiple_of == 0 for one in costs)
+    assert all(layer.neurons % multiple_of == 0 for layer in costs)
     assert encoder_size(cut) < encoder_size(model)
     assert (expected - logits_of(model)).abs().max() > 1e-3
 
@@ -140,9 +140,9 @@ def test_as_much_is_gone_as_draws_leave_out_on_average(seed: int, width: bool) -
         for parameter in (masks.heads, masks.neurons, *([] if masks.width is None else [masks.width])):
             parameter.copy_(torch.randn(parameter.shape, generator=random))
         masks.attention[seed % 2] = -1.0  # of which 0.64 is open on average, but none or all of it stays
-    found = 1 - encoder_size(materialised(model, masks.settled())) / encoder_size(model)
+    sparsity = 1 - encoder_size(materialised(model, masks.settled())) / encoder_size(model)
     expected = masks.expected_sparsity().item()
-    assert expected - 1e-6 <= found <= expected + 2 * 33 / encoder_size(model)
+    assert expected - 1e-6 <= sparsity <= expected + 2 * 33 / encoder_size(model)
 
 
 def test_training_passes_draw_anew_and_evaluation_draws_nothing() -> None:
@@ -152,9 +152,9 @@ def test_training_passes_draw_anew_and_evaluation_draws_nothing() -> None:
     with masks.applied(model):
         assert torch.equal(logits_of(model), logits_of(model))
         model.train()
-        one, two = model(**tokens()).logits, model(**tokens()).logits
-        assert not torch.allclose(one, two)
-        two.sum().backward()
+        first, second = model(**tokens()).logits, model(**tokens()).logits
+        assert not torch.allclose(first, second)
+        second.sum().backward()
     assert masks.heads.grad is not None
     assert masks.attention.grad is not None
     assert masks.neurons.grad is not None
@@ -163,10 +163,10 @@ def test_training_passes_draw_anew_and_evaluation_draws_nothing() -> None:
 
 def test_hooks_go_when_a_pass_fails_too() -> None:
     model = tiny_bert()
-    told, masks = logits_of(model), masks_of(model, width=True)
+    logits, masks = logits_of(model), masks_of(model, width=True)
     with masks.applied(model), pytest.raises(IndexError):
         model(input_ids=torch.tensor([[10**6]]))
-    assert torch.equal(logits_of(model), told)
+    assert torch.equal(logits_of(model), logits)
 
 
 def test_the_penalty_falls_by_the_gates_and_rises_by_the_multipliers() -> None:
@@ -215,7 +215,7 @@ def test_layers_that_have_lost_parts_have_no_gates_for_them() -> None:
     assert masks.heads.shape == (2,)
     assert masks.neurons.shape == (3,)
     gates = masks.settled()
-    assert [len(one) for one in gates.heads] == [0, 2]
+    assert [len(layer) for layer in gates.heads] == [0, 2]
     with masks.applied(model):
         expected = logits_of(model)
     torch.testing.assert_close(logits_of(materialised(model, gates)), expected, rtol=1e-5, atol=1e-5)

@@ -24,11 +24,11 @@ TIMES = BlockTimes(
 def _losses(layers: int, seed: int) -> list[Losses]:
     """Random errors that fall with the size."""
     random = np.random.default_rng(seed)
-    found = []
+    losses = []
     for _ in range(layers):
         first, second = np.sort(random.random(1)), np.sort(random.random(1))
-        found.append(Losses({0: 1.0, 1: float(first[0]), 2: 0.0}, {0: 1.0, 4: float(second[0]), 8: 0.0}))
-    return found
+        losses.append(Losses({0: 1.0, 1: float(first[0]), 2: 0.0}, {0: 1.0, 4: float(second[0]), 8: 0.0}))
+    return losses
 
 
 def _ms(structure: list[LayerShape] | tuple[LayerShape, ...]) -> float:
@@ -37,19 +37,19 @@ def _ms(structure: list[LayerShape] | tuple[LayerShape, ...]) -> float:
 
 def _loss(losses: list[Losses], structure: tuple[LayerShape, ...] | list[LayerShape], weights: np.ndarray) -> float:
     return sum(
-        weight[0] * one.heads[heads] + weight[1] * one.neurons[neurons]
-        for one, (heads, neurons), weight in zip(losses, structure, weights, strict=True)
+        weight[0] * layer.heads[heads] + weight[1] * layer.neurons[neurons]
+        for layer, (heads, neurons), weight in zip(losses, structure, weights, strict=True)
     )
 
 
 def _least(losses: list[Losses], budget_ms: float, weights: np.ndarray) -> float:
     """The least loss of every structure whose last layer has a head, tried one by one."""
-    found = []
-    for structure in itertools.product(*(one.shapes for one in losses)):
+    totals = []
+    for structure in itertools.product(*(layer.shapes for layer in losses)):
         kept = [shape for shape in structure if shape != DROPPED]
         if kept and kept[-1][0] and _ms(structure) <= budget_ms:
-            found.append(_loss(losses, structure, weights))
-    return min(found)
+            totals.append(_loss(losses, structure, weights))
+    return min(totals)
 
 
 @pytest.mark.parametrize("budget_ms", [1.35, 2.0, 3.3, 4.9, 7.0, 20.0])

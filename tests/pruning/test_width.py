@@ -30,10 +30,10 @@ def gates_of(kept: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_open_gates_change_nothing(kind: str) -> None:
     model = tiny_of(kind)
-    told = logits_of(model)
+    logits = logits_of(model)
     with gated_width(model, torch.ones(16)):
-        torch.testing.assert_close(logits_of(model), told, rtol=1e-5, atol=1e-5)
-    assert torch.equal(logits_of(model), told)  # the hooks are gone
+        torch.testing.assert_close(logits_of(model), logits, rtol=1e-5, atol=1e-5)
+    assert torch.equal(logits_of(model), logits)  # the hooks are gone
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -55,22 +55,22 @@ def test_a_gated_norm_is_that_of_the_dimensions_that_are_left() -> None:
     norm = state_norms(model)[1]
     values = torch.randn(3, 4, 16, generator=torch.Generator().manual_seed(1))
     with gated_width(model, gates):
-        found = norm(values)
+        normed = norm(values)
     expected = functional.layer_norm(values[..., KEPT], (7,), norm.weight[KEPT], norm.bias[KEPT], norm.eps) * gates[KEPT]
-    torch.testing.assert_close(found[..., KEPT], expected, rtol=1e-5, atol=1e-5)
-    assert found.abs().sum(dim=(0, 1)).nonzero()[:, 0].tolist() == KEPT
+    torch.testing.assert_close(normed[..., KEPT], expected, rtol=1e-5, atol=1e-5)
+    assert normed.abs().sum(dim=(0, 1)).nonzero()[:, 0].tolist() == KEPT
 
 
 def test_the_states_of_a_gated_model_are_those_of_the_cut_one() -> None:
     model, gates = tiny_bert(), gates_of(KEPT)
     wanted = [("hidden", number) for number in range(3)]
-    with gated_width(model, gates), recorded(model, wanted) as told:  # type: ignore[arg-type]
+    with gated_width(model, gates), recorded(model, wanted) as states:  # type: ignore[arg-type]
         logits_of(model)
     cut = keep_width(fold_width(model, gates), KEPT)
-    with recorded(cut, wanted) as found:  # type: ignore[arg-type]
+    with recorded(cut, wanted) as cut_states:  # type: ignore[arg-type]
         logits_of(cut)
-    for state, values in found.items():
-        torch.testing.assert_close(values, told[state][..., KEPT], rtol=1e-5, atol=1e-5)
+    for state, values in cut_states.items():
+        torch.testing.assert_close(values, states[state][..., KEPT], rtol=1e-5, atol=1e-5)
 
 
 def test_a_gate_learns_even_where_all_others_are_closed() -> None:

@@ -68,12 +68,12 @@ def ranges_of(model: PreTrainedModel) -> dict[str, tuple[float, float]]:
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_min_max_ranges_are_those_of_the_sentences_one_by_one(toy: Task, symmetric: bool, layers: int) -> None:
     model = tiny_bert(layers=layers)
-    found = ranges_of(calibrated(model, toy, Calibrated("min_max", symmetric=symmetric)))
-    told = inputs_of(model, toy)
-    assert list(found) == list(told)
-    for name, values in told.items():
+    ranges = ranges_of(calibrated(model, toy, Calibrated("min_max", symmetric=symmetric)))
+    inputs = inputs_of(model, toy)
+    assert list(ranges) == list(inputs)
+    for name, values in inputs.items():
         size, low, high = values.abs().max().item(), min(values.min().item(), 0), max(values.max().item(), 0)
-        assert found[name] == pytest.approx((-size, size) if symmetric else (low, high), rel=1e-5, abs=1e-6), name
+        assert ranges[name] == pytest.approx((-size, size) if symmetric else (low, high), rel=1e-5, abs=1e-6), name
 
 
 def test_padding_would_change_the_ranges_of_this_task(model: PreTrainedModel, toy: Task) -> None:
@@ -84,11 +84,11 @@ def test_padding_would_change_the_ranges_of_this_task(model: PreTrainedModel, to
 
 
 def test_a_percentile_is_that_of_the_sizes_of_all_values(model: PreTrainedModel, toy: Task) -> None:
-    found = ranges_of(calibrated(model, toy, Calibrated("percentile", percentile=90.0)))
+    ranges = ranges_of(calibrated(model, toy, Calibrated("percentile", percentile=90.0)))
     for name, values in inputs_of(model, toy).items():
         sizes = values.abs().flatten().sort().values
-        told = sizes[int(np.ceil(round(0.9 * len(sizes), 6))) - 1].item()
-        assert told - 1e-5 <= found[name][1] <= told + 2 * sizes[-1].item() / 2048 + 1e-5, name
+        size = sizes[int(np.ceil(round(0.9 * len(sizes), 6))) - 1].item()
+        assert size - 1e-5 <= ranges[name][1] <= size + 2 * sizes[-1].item() / 2048 + 1e-5, name
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -100,9 +100,9 @@ def test_every_method_finds_ranges_within_what_was_seen(model: PreTrainedModel, 
         assert low < high
     for linear in quantized_linears(student).values():
         assert (linear.per_channel, linear.symmetric, linear.on, linear.decay) == (False, False, True, None)
-    told, found = logits_of(model), logits_of(student)
-    assert not torch.equal(told, found)
-    torch.testing.assert_close(found, told, rtol=0, atol=0.5 * told.abs().max().item())
+    before, after = logits_of(model), logits_of(student)
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, before, rtol=0, atol=0.5 * before.abs().max().item())
 
 
 def test_the_model_that_comes_in_is_left_alone_and_nothing_stays_hooked(model: PreTrainedModel, toy: Task) -> None:
@@ -294,7 +294,7 @@ def test_corrected_biases_leave_no_mean_error_on_the_calibration_data(
     plain, corrected = (calibrated(model, toy, replace(how, correct_bias=correct)) for correct in (False, True))
     assert ranges_of(plain) == ranges_of(corrected)
     for name, values in inputs_of(model, toy).items():
-        before, after = (error_of(one, model, name, values).mean(0).abs().max() for one in (plain, corrected))
+        before, after = (error_of(network, model, name, values).mean(0).abs().max() for network in (plain, corrected))
         assert before > 1e-4, name
         assert after < min(2e-5, 0.05 * before), name
     changed = differences(state_of(plain), state_of(corrected))
@@ -306,5 +306,5 @@ def test_corrected_biases_leave_no_mean_error_on_the_calibration_data(
 
 def test_answers_are_the_logits_of_every_example(model: PreTrainedModel, toy: Task) -> None:
     batches = calibration_batches(toy, model)
-    told = torch.cat([logits_of(model, **batch) for batch in batches])
-    np.testing.assert_allclose(answers(model, batches), told.numpy(), rtol=1e-5, atol=1e-5)
+    logits = torch.cat([logits_of(model, **batch) for batch in batches])
+    np.testing.assert_allclose(answers(model, batches), logits.numpy(), rtol=1e-5, atol=1e-5)

@@ -44,21 +44,21 @@ def true_error(values: np.ndarray, low: float, high: float, symmetric: bool) -> 
 
 def test_values_are_counted_in_bins_of_one_width_around_0() -> None:
     values = np.concatenate([middles(20_000, 2048) * 4, [4.0, -4.0, 0.0]])
-    told, _ = np.histogram(values, 4096, (-4.0, 4.0))
-    found = of(values)
-    assert found.limit == 4.0
-    assert (found.least, found.most) == (-4.0, 4.0)
-    assert (found.counts == told).all()
+    counts, _ = np.histogram(values, 4096, (-4.0, 4.0))
+    histogram = of(values)
+    assert histogram.limit == 4.0
+    assert (histogram.least, histogram.most) == (-4.0, 4.0)
+    assert (histogram.counts == counts).all()
 
 
 def test_a_wider_value_doubles_the_bins_and_keeps_every_count() -> None:
     """From 1 by way of 2 and 4 to 8; the counts are those of wide bins from the start, 1 itself in the bin that ends there."""
     parts = [np.array([1.0]), middles(5000, 2048), np.array([1.51]), -middles(9, 8) * 8 + 0.1, np.array([-7.9])]
-    found, values = of(*parts), np.concatenate([[0.9999], *parts[1:]])
-    told, _ = np.histogram(values, 4096, (-8.0, 8.0))
-    assert found.limit == 8.0
-    assert found.counts.sum() == len(values)
-    assert (found.counts == told).all()
+    histogram, values = of(*parts), np.concatenate([[0.9999], *parts[1:]])
+    counts, _ = np.histogram(values, 4096, (-8.0, 8.0))
+    assert histogram.limit == 8.0
+    assert histogram.counts.sum() == len(values)
+    assert (histogram.counts == counts).all()
 
 
 def test_parts_count_as_their_sum_whatever_their_shape() -> None:
@@ -69,34 +69,34 @@ def test_parts_count_as_their_sum_whatever_their_shape() -> None:
 
 
 def test_bfloat16_values_are_counted_too() -> None:
-    found = Histogram()
-    found.add(torch.tensor([1.0, -0.5, 0.25], dtype=torch.bfloat16))
-    assert found.counts.sum() == 3
-    assert found.range("min_max", symmetric=False) == (-0.5, 1.0)
+    histogram = Histogram()
+    histogram.add(torch.tensor([1.0, -0.5, 0.25], dtype=torch.bfloat16))
+    assert histogram.counts.sum() == 3
+    assert histogram.range("min_max", symmetric=False) == (-0.5, 1.0)
 
 
 def test_zeros_before_and_after_other_values_are_counted_at_0() -> None:
-    found = of(np.zeros(7), np.array([2.0]), np.zeros(5))
-    assert found.counts[HALF] == 12
-    assert found.counts[-1] == 1
-    assert found.counts.sum() == 13
+    histogram = of(np.zeros(7), np.array([2.0]), np.zeros(5))
+    assert histogram.counts[HALF] == 12
+    assert histogram.counts[-1] == 1
+    assert histogram.counts.sum() == 13
 
 
 def test_memory_does_not_grow_with_the_count() -> None:
-    found = of(bell(10))
-    before = {name: getattr(value, "nbytes", 0) for name, value in vars(found).items()}
+    histogram = of(bell(10))
+    before = {name: getattr(value, "nbytes", 0) for name, value in vars(histogram).items()}
     for seed in range(20):
-        found.add(torch.from_numpy(bell(20_000, seed) * 10**seed))
-    assert {name: getattr(value, "nbytes", 0) for name, value in vars(found).items()} == before
+        histogram.add(torch.from_numpy(bell(20_000, seed) * 10**seed))
+    assert {name: getattr(value, "nbytes", 0) for name, value in vars(histogram).items()} == before
     assert sum(before.values()) == 4096 * 8
-    assert found.counts.sum() == 400_010
+    assert histogram.counts.sum() == 400_010
 
 
 # -- ranges
 
 
 @pytest.mark.parametrize(
-    ("values", "symmetric", "told"),
+    ("values", "symmetric", "expected"),
     [
         ([-1.0, 3.0], True, (-3, 3)),
         ([-1.0, 3.0], False, (-1, 3)),
@@ -106,26 +106,26 @@ def test_memory_does_not_grow_with_the_count() -> None:
         ([-2.0, -5.0], True, (-5, 5)),
     ],
 )
-def test_min_max_holds_all_that_was_seen_and_0(values: list[float], symmetric: bool, told: tuple[float, float]) -> None:
-    assert of(values).range("min_max", symmetric=symmetric) == told
-    assert of(values[:1], values[1:]).range("min_max", symmetric=symmetric) == told
+def test_min_max_holds_all_that_was_seen_and_0(values: list[float], symmetric: bool, expected: tuple[float, float]) -> None:
+    assert of(values).range("min_max", symmetric=symmetric) == expected
+    assert of(values[:1], values[1:]).range("min_max", symmetric=symmetric) == expected
 
 
 @pytest.mark.parametrize("percentile", [51.0, 90.0, 99.0, 99.9, 99.99, 100.0])
 def test_a_percentile_is_numpy_s_up_to_a_bin(percentile: float) -> None:
     values = bell() * np.float32(3)
-    found = of(values)
-    _, high = found.range("percentile", symmetric=True, percentile=percentile)
-    told = np.sort(np.abs(values))[math.ceil(round(percentile * len(values) / 100, 6)) - 1]
-    assert 0 <= high - told <= found.limit / HALF
+    histogram = of(values)
+    _, high = histogram.range("percentile", symmetric=True, percentile=percentile)
+    expected = np.sort(np.abs(values))[math.ceil(round(percentile * len(values) / 100, 6)) - 1]
+    assert 0 <= high - expected <= histogram.limit / HALF
 
 
 def test_a_percentile_cuts_both_sides_at_one_size_and_no_side_further_than_it_reaches() -> None:
     """Of 100 sizes, 98 lie up to 1 and two beyond; the bin of 1 ends at 1 and that bin's width."""
     values = np.concatenate([np.linspace(-0.5, 1.0, 98), [8.0, 8.0]])
-    found, bin_width = of(values), 8 / HALF
-    assert found.range("percentile", symmetric=False, percentile=98.0) == (-0.5, pytest.approx(1.0, abs=bin_width))
-    assert found.range("percentile", symmetric=False, percentile=98.1) == (-0.5, 8.0)
+    histogram, bin_width = of(values), 8 / HALF
+    assert histogram.range("percentile", symmetric=False, percentile=98.0) == (-0.5, pytest.approx(1.0, abs=bin_width))
+    assert histogram.range("percentile", symmetric=False, percentile=98.1) == (-0.5, 8.0)
     low, high = of(-values).range("percentile", symmetric=False, percentile=98.0)
     assert (low, high) == (pytest.approx(-1.0, abs=bin_width), 0.5)
 
@@ -136,15 +136,15 @@ def test_mse_cuts_outliers_where_the_true_error_is_least(symmetric: bool, outlie
     """The error is that of the values themselves; the best of a hundred cuts is found by trying all of them."""
     values = bell()
     values[:2] = outlier, -outlier / 2
-    found = of(values).range("mse", symmetric=symmetric)
+    interval = of(values).range("mse", symmetric=symmetric)
 
     def cut(size: float) -> tuple[float, float]:
         return (-size, size) if symmetric else (max(-size, -outlier / 2), size)
 
     errors = [true_error(values, *cut(outlier * step / CANDIDATES), symmetric) for step in range(1, CANDIDATES + 1)]
-    assert found[1] < outlier
-    assert true_error(values, *found, symmetric) < (0.8 if symmetric else 0.95) * errors[-1]
-    assert true_error(values, *found, symmetric) <= 1.02 * min(errors)
+    assert interval[1] < outlier
+    assert true_error(values, *interval, symmetric) < (0.8 if symmetric else 0.95) * errors[-1]
+    assert true_error(values, *interval, symmetric) <= 1.02 * min(errors)
 
 
 def test_mse_keeps_a_uniform_distribution_whole() -> None:
@@ -157,10 +157,10 @@ def test_entropy_cuts_a_far_outlier_off_and_keeps_the_rest(times: float) -> None
     values = bell()
     edge = float(np.abs(values).max())
     values[0] = edge * times
-    found = of(values)
-    _, high = found.range("entropy", symmetric=True)
+    histogram = of(values)
+    _, high = histogram.range("entropy", symmetric=True)
     assert 3 < high < 1.1 * edge  # 3 of a normal distribution's deviations hold 99.7 % of it
-    assert found.range("entropy", symmetric=False) == (pytest.approx(-high, rel=0.1), high)
+    assert histogram.range("entropy", symmetric=False) == (pytest.approx(-high, rel=0.1), high)
 
 
 @pytest.mark.parametrize("outlier", [20.0, 50.0, 100.0, 300.0])
@@ -168,9 +168,9 @@ def test_entropy_cuts_a_far_outlier_off_and_keeps_the_rest(times: float) -> None
 def test_entropy_cuts_outliers_that_are_far_more_than_sixteen_times_the_rest(outlier: float, at_once: bool) -> None:
     """The rest then lies in fewer than 128 bins, each of which is one of the 128 steps of the narrowest cut."""
     rest, far = bell(100_000), [outlier, -outlier, 0.9 * outlier]
-    found = of(np.concatenate([rest, far])) if at_once else of(rest, far)
-    _, high = found.range("entropy", symmetric=True)
-    edge, bin_width = float(np.abs(rest).max()), found.limit / HALF
+    histogram = of(np.concatenate([rest, far])) if at_once else of(rest, far)
+    _, high = histogram.range("entropy", symmetric=True)
+    edge, bin_width = float(np.abs(rest).max()), histogram.limit / HALF
     assert 3 < high <= edge + bin_width
 
 
@@ -197,8 +197,8 @@ def test_entropy_keeps_a_uniform_distribution() -> None:
 def test_a_constant_is_held_by_its_range(method: str, symmetric: bool, value: float) -> None:
     value = float(np.float32(value))
     size = abs(value)
-    told = (-size, size) if symmetric else (min(value, 0.0), max(value, 0.0))
-    assert of(np.full(99, value)).range(method, symmetric=symmetric) == pytest.approx(told, rel=1e-6)
+    interval = (-size, size) if symmetric else (min(value, 0.0), max(value, 0.0))
+    assert of(np.full(99, value)).range(method, symmetric=symmetric) == pytest.approx(interval, rel=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -226,6 +226,6 @@ def test_divergence_by_hand() -> None:
     assert divergence(np.array([1, 2, 3]), np.array([2, 4, 6])) == 0
 
 
-@pytest.mark.parametrize(("told", "found"), [([1, 1], [1, 0]), ([1, 1], [0, 0]), ([0, 0], [1, 1])])
-def test_divergence_is_infinite_where_something_is_missing(told: list[int], found: list[int]) -> None:
-    assert divergence(np.array(told), np.array(found)) == math.inf
+@pytest.mark.parametrize(("reference", "candidate"), [([1, 1], [1, 0]), ([1, 1], [0, 0]), ([0, 0], [1, 1])])
+def test_divergence_is_infinite_where_something_is_missing(reference: list[int], candidate: list[int]) -> None:
+    assert divergence(np.array(reference), np.array(candidate)) == math.inf

@@ -33,7 +33,7 @@ def test_a_full_recipe_becomes_a_plan_with_defaults_filled_in(recipe: str) -> No
         "shuffle": True,
     }
     assert plan.steps[2].arguments["second_model"] is None
-    assert [(one.target, one.options) for one in plan.exports] == [
+    assert [(export.target, export.options) for export in plan.exports] == [
         ("onnxruntime-cpu", {}),
         ("onnxruntime-cpu-int8", {"per_channel": True}),
     ]
@@ -56,7 +56,7 @@ def test_a_plan_whose_texts_look_like_numbers_reads_back() -> None:
 def test_two_steps_of_one_method_get_names_of_their_own_and_read_back() -> None:
     step = "- distill: {teacher: model, objectives: {logits: 1}, layers: {0: 1}}\n"
     plan = read_recipe_text(f"model: m\ntask: t\nsteps:\n{step}{step}benchmark: {{baseline: distill_2}}\n")
-    assert [one.name for one in plan.steps] == ["distill", "distill_2"]
+    assert [entry.name for entry in plan.steps] == ["distill", "distill_2"]
     assert plan.steps[0].arguments["layers"] == {0: 1}
     assert plan.benchmark.baseline == "distill_2"
     assert read_recipe_text(recipe_text(plan)) == plan

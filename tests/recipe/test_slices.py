@@ -123,7 +123,7 @@ def test_types_of_the_module_are_made_with_all_that_is_said_about_them(modules: 
 def test_knobs_are_made_with_what_they_extend(modules: str) -> None:
     function = sliced(modules, "trains", _skips)
     assert function is not None
-    assert [(one.name, one.default) for one in signature_of(function).parameters.values()] == [
+    assert [(parameter.name, parameter.default) for parameter in signature_of(function).parameters.values()] == [
         ("model", inspect.Parameter.empty),
         ("how", inspect.Parameter.empty),
         ("count", inspect.Parameter.empty),

@@ -23,8 +23,8 @@ EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 @pytest.fixture
 def run() -> dict[str, Any]:
     """A run of three steps whose last subject is an int8 file."""
-    told: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    return told
+    record: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    return record
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def torch_run(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def code_of(card: str) -> str:
-    (found,) = re.findall(r"^```python\n(.*?)^```$", card, re.DOTALL | re.MULTILINE)
-    return str(found)
+    (code,) = re.findall(r"^```python\n(.*?)^```$", card, re.DOTALL | re.MULTILINE)
+    return str(code)
 
 
 def test_the_hub_reads_library_task_tags_and_result(run: dict[str, Any]) -> None:
@@ -82,8 +82,8 @@ def test_further_rows_are_told_where_there_are_some(run: dict[str, Any]) -> None
         "metrics_ci95": {"accuracy": [0.858, 0.883]},
         "drop": {"value": 0.0123, "ci95": [0.002, 0.022]},
     }
-    told = "reaches 87.1 % accuracy (95 % interval 85.8 to 88.3 %); the drop there is 1.2 points."
-    assert re.search(rf"On 2,805 further rows, [^.]*`onnxruntime-cpu-int8` {re.escape(told)}", card_text(run))
+    sentence = "reaches 87.1 % accuracy (95 % interval 85.8 to 88.3 %); the drop there is 1.2 points."
+    assert re.search(rf"On 2,805 further rows, [^.]*`onnxruntime-cpu-int8` {re.escape(sentence)}", card_text(run))
 
 
 def test_the_steps_are_told_with_their_arguments(run: dict[str, Any]) -> None:

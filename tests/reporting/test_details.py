@@ -67,8 +67,8 @@ def test_a_step_tells_its_effect_and_its_part_of_the_longest_step() -> None:
 
 def test_a_step_of_which_nothing_is_known_shows_dashes() -> None:
     (row,) = step_rows({"steps": [{}]})
-    told = {row[key] for key in ("name", "method", "status", "seconds", "parameters", "metrics", "pace", "memory")}
-    assert told == {DASH}
+    cells = {row[key] for key in ("name", "method", "status", "seconds", "parameters", "metrics", "pace", "memory")}
+    assert cells == {DASH}
 
 
 def test_a_cell_of_a_confusion_tells_its_part_of_the_row() -> None:

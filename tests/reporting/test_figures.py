@@ -27,8 +27,8 @@ from compress.reporting.figures import (
 
 
 def point(name: str, milliseconds: float, metric: float, **changes: Any) -> Point:
-    told = {"low": metric - 2, "high": metric + 2, "size_bytes": 1e6, "kind": "onnx", "is_shipped": False, "tip": name}
-    return Point(name, milliseconds, metric, **(told | changes))
+    facts = {"low": metric - 2, "high": metric + 2, "size_bytes": 1e6, "kind": "onnx", "is_shipped": False, "tip": name}
+    return Point(name, milliseconds, metric, **(facts | changes))
 
 
 def test_the_front_holds_what_no_other_beats() -> None:
@@ -70,7 +70,7 @@ def test_labels_of_crowded_points_neither_overlap_nor_leave_the_plot(frame: Fram
     labels = [mark["label"] for mark in front_figure(points, frame)["marks"]]
     boxes = [label["box"] for label in labels]
     left, top, right, bottom = frame.plot
-    assert not any(overlaps(one, other) for one, other in itertools.combinations(boxes, 2))
+    assert not any(overlaps(box, other) for box, other in itertools.combinations(boxes, 2))
     assert all(left <= box[0] and top <= box[1] and box[2] <= right and box[3] <= bottom for box in boxes)
     assert any(label["leader"] for label in labels)
 
@@ -99,7 +99,7 @@ def test_the_area_of_a_marker_goes_with_the_size() -> None:
 
 def test_the_key_has_round_sizes_that_were_reached() -> None:
     key = size_key([point("a", 1, 90, size_bytes=9.09e7)], WIDE)
-    assert [one["size_bytes"] for one in key] == [5e7, 5e6]
+    assert [circle["size_bytes"] for circle in key] == [5e7, 5e6]
     assert key[0]["r"] == pytest.approx(WIDE.radius * math.sqrt(5 / 9.09))
     assert size_key([point("a", 1, 90, size_bytes=None)], WIDE) == []
 

@@ -25,15 +25,15 @@ HOSTILE = "<script>alert(1)</script>\"'>&amp;"
 @pytest.fixture
 def run() -> dict[str, Any]:
     """A run of three steps with two torch models and two files, timed at four settings."""
-    told: dict[str, Any] = json.loads((EXAMPLES / "example_run.json").read_text(encoding="utf-8"))
-    return told
+    record: dict[str, Any] = json.loads((EXAMPLES / "example_run.json").read_text(encoding="utf-8"))
+    return record
 
 
 @pytest.fixture
 def details() -> dict[str, Any]:
     """What the run's measuring tells besides run.json."""
-    told: dict[str, Any] = json.loads((EXAMPLES / "example_details.json").read_text(encoding="utf-8"))
-    return told
+    record: dict[str, Any] = json.loads((EXAMPLES / "example_details.json").read_text(encoding="utf-8"))
+    return record
 
 
 class Page(HTMLParser):
@@ -95,7 +95,7 @@ def test_the_headline_says_what_is_known(subjects: list[dict[str, Any]], words: 
 
 def test_a_runtime_that_is_not_installed_here_is_not_taken_for_torch(run: dict[str, Any]) -> None:
     run["subjects"][-1]["kind"] = "of another package"
-    marks = [one["class"] for one in page(run, {}).all("g") if str(one.get("class")).startswith("mark")]
+    marks = [tag["class"] for tag in page(run, {}).all("g") if str(tag.get("class")).startswith("mark")]
     assert "mark kind-other shipped" in marks
     assert not any("package" in str(mark) for mark in marks)
 
@@ -134,10 +134,10 @@ def test_further_rows_have_a_table_of_their_own(run: dict[str, Any]) -> None:
             "drop": {"value": 0.9 - right, "ci95": [0.9 - right - 0.01, 0.9 - right + 0.01], "p": 0.5},
             "agreement": 0.97,
         }
-    told = page(run, {}).texts["quality"]
-    assert "Quality on 2,805 further rows" in told
-    assert "onnxruntime-cpu-int8 88.0 % 87.0 to 89.0 2.0 1.0 to 3.0 0.500 97.0 %" in told
-    assert "teacher 90.0 % 89.0 to 91.0 \u2013 \u2013 \u2013 \u2013" in told
+    text = page(run, {}).texts["quality"]
+    assert "Quality on 2,805 further rows" in text
+    assert "onnxruntime-cpu-int8 88.0 % 87.0 to 89.0 2.0 1.0 to 3.0 0.500 97.0 %" in text
+    assert "teacher 90.0 % 89.0 to 91.0 \u2013 \u2013 \u2013 \u2013" in text
 
 
 def test_the_baseline_has_no_drop_against_itself(run: dict[str, Any]) -> None:
@@ -145,21 +145,21 @@ def test_the_baseline_has_no_drop_against_itself(run: dict[str, Any]) -> None:
 
 
 def test_one_panel_for_each_setting_and_the_main_one_is_shown(run: dict[str, Any]) -> None:
-    panels = [one for one in page(run, {}).all("div") if one.get("class") == "panel"]
-    settings = [(one["data-batch"], one["data-length"], one["data-threads"]) for one in panels]
+    panels = [tag for tag in page(run, {}).all("div") if tag.get("class") == "panel"]
+    settings = [(panel["data-batch"], panel["data-length"], panel["data-threads"]) for panel in panels]
     assert settings == [("1", "32", "1"), ("1", "128", "1"), ("8", "32", "1"), ("8", "128", "1")]
-    assert ["hidden" in one for one in panels] == [False, True, True, True]
+    assert ["hidden" in panel for panel in panels] == [False, True, True, True]
 
 
 def test_the_selector_offers_what_there_is_a_choice_of(run: dict[str, Any]) -> None:
-    offered = [(one["name"], one["value"], "checked" in one) for one in page(run, {}).all("input")]
+    offered = [(tag["name"], tag["value"], "checked" in tag) for tag in page(run, {}).all("input")]
     assert offered == [("batch", "1", True), ("batch", "8", False), ("length", "32", True), ("length", "128", False)]
 
 
 def test_each_timed_subject_is_marked_in_each_figure(run: dict[str, Any]) -> None:
-    marks = [one for one in page(run, {}).all("g") if str(one.get("class")).startswith("mark")]
+    marks = [tag for tag in page(run, {}).all("g") if str(tag.get("class")).startswith("mark")]
     assert len(marks) == 4 * 4 * 2  # subjects, settings, a broad and a narrow figure
-    tips = [one["data-tip"] for one in marks if "shipped" in str(one["class"])]
+    tips = [mark["data-tip"] for mark in marks if "shipped" in str(mark["class"])]
     assert len(tips) == 8
     assert "p50 0.80 ms, p95 0.90 ms" in str(tips[0])
 
@@ -195,12 +195,17 @@ def test_texts_are_shown_and_never_run(run: dict[str, Any], details: dict[str, A
 def test_the_page_asks_no_network(run: dict[str, Any], details: dict[str, Any]) -> None:
     text = render_report(run, details)
     shown = Page(text)
-    asked = [one[key] for _, one in shown.tags for key in ("src", "href", "srcset", "data", "action") if key in one]
+    asked = [
+        attributes[key]
+        for _, attributes in shown.tags
+        for key in ("src", "href", "srcset", "data", "action")
+        if key in attributes
+    ]
     assert asked == ["data:,"]
     style = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)[0]
     assert "url(" not in style
     assert "@import" not in style
-    assert any("default-src 'none'" in str(one.get("content")) for one in shown.all("meta"))
+    assert any("default-src 'none'" in str(tag.get("content")) for tag in shown.all("meta"))
 
 
 def without(run: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
@@ -231,10 +236,10 @@ def without(run: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
 def test_a_run_without_any_one_of_its_keys_is_shown(
     run: dict[str, Any], details: dict[str, Any], place: tuple[Any, ...]
 ) -> None:
-    found: Any = run
+    value: Any = run
     for key in place:
-        found = found[key]
-    for path in [(*place, key) for key in found]:
+        value = value[key]
+    for path in [(*place, key) for key in value]:
         text = render_report(without(run, path), details)
         assert text.endswith("</html>"), path
         assert "None" not in text, path
@@ -263,12 +268,12 @@ def test_the_report_is_written_over_the_old_one(run: dict[str, Any], details: di
 @pytest.fixture
 def browser() -> str:
     """The path of a Chromium."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
         needed = os.environ.get("BERT_COMPRESS_NEED_CHROMIUM") == "1"
         (pytest.fail if needed else pytest.skip)(f"none of {', '.join(BROWSERS)} is installed")
-    assert found is not None
-    return found
+    assert path is not None
+    return path
 
 
 def opened(browser: str, page: Path, room: Path) -> tuple[str, list[str]]:
@@ -299,8 +304,8 @@ def test_a_browser_shows_the_report_without_errors(
     shown = Page(dom)
     assert len(shown.all("circle")) == 32
     assert len(shown.all("svg")) == 8 + 2
-    panels = [one for one in shown.all("div") if one.get("class") == "panel"]
-    assert ["hidden" in one for one in panels] == [False, True, True, True]
+    panels = [tag for tag in shown.all("div") if tag.get("class") == "panel"]
+    assert ["hidden" in panel for panel in panels] == [False, True, True, True]
 
 
 @pytest.mark.slow
@@ -314,8 +319,8 @@ def test_choosing_a_setting_shows_its_panel_and_pointing_at_a_marker_its_numbers
     path.write_text(path.read_text(encoding="utf-8").replace("</body>", f"{acts}</body>"), encoding="utf-8")
     dom, console = opened(browser, path, tmp_path / "profile")
     assert console == []
-    shown = [one for one in Page(dom).all("div") if one.get("class") == "panel" and "hidden" not in one]
-    assert [(one["data-batch"], one["data-length"]) for one in shown] == [("8", "32")]
+    shown = [tag for tag in Page(dom).all("div") if tag.get("class") == "panel" and "hidden" not in tag]
+    assert [(panel["data-batch"], panel["data-length"]) for panel in shown] == [("8", "32")]
     tip = re.search(r'<div id="tip"[^>]*>([^<]*)</div>', dom)
     assert tip is not None
     assert "hidden" not in tip.group(0)

@@ -33,9 +33,13 @@ def save_graph(
         helper.make_node("Cast", ["input_ids"], ["ids"], to=TensorProto.FLOAT),
         helper.make_node("ReduceSum", ["ids", "tokens"], ["sums"], keepdims=1),
     ]
-    told = [helper.make_tensor_value_info("logits", kind, None), *others]
+    outputs = [helper.make_tensor_value_info("logits", kind, None), *others]
     graph = helper.make_graph(
-        [*first, *nodes], "foreign", given, told, [constant("tokens", [1], np.int64), constant("pair", [[0, 0]]), *constants]
+        [*first, *nodes],
+        "foreign",
+        given,
+        outputs,
+        [constant("tokens", [1], np.int64), constant("pair", [[0, 0]]), *constants],
     )
     domains = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
     onnx.save(helper.make_model(graph, opset_imports=domains, ir_version=9), path)
@@ -67,7 +71,7 @@ def endless(path: Path, *, times: int = 2**62) -> Path:
 def endless_to_open(path: Path, *, size: int = 8192, products: int = 200) -> Path:
     """Products of large constants, which a runtime computes when it opens the file."""
     nodes = [helper.make_node("ConstantOfShape", ["large"], ["x0"], value=constant("value", [1e-4]))]
-    nodes += [helper.make_node("MatMul", [f"x{one}", f"x{one}"], [f"x{one + 1}"]) for one in range(products)]
+    nodes += [helper.make_node("MatMul", [f"x{number}", f"x{number}"], [f"x{number + 1}"]) for number in range(products)]
     nodes += [
         helper.make_node("ReduceMax", [f"x{products}"], ["most"], keepdims=0),
         helper.make_node("Add", ["sums", "pair"], ["both"]),
@@ -126,8 +130,8 @@ def sequence(path: Path) -> Path:
     stored = onnx.load(path)
     stored.graph.node[-1].output[0] = "both"
     stored.graph.node.append(helper.make_node("SequenceConstruct", ["both"], ["logits"]))
-    told = helper.make_tensor_sequence_value_info("logits", TensorProto.FLOAT, None)
-    stored.graph.output[0].CopyFrom(told)
+    output = helper.make_tensor_sequence_value_info("logits", TensorProto.FLOAT, None)
+    stored.graph.output[0].CopyFrom(output)
     onnx.save(stored, path)
     return path
 

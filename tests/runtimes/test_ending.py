@@ -24,13 +24,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reas
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A model whose answers never come, beside a file of texts."""
-    found = tmp_path / "model"
-    tiny_tokenizer().save_pretrained(found)
+    model = tmp_path / "model"
+    tiny_tokenizer().save_pretrained(model)
     config = {"vocab_size": len(PIECES), "max_position_embeddings": 40, "id2label": {"0": "bad", "1": "good"}}
-    (found / "config.json").write_text(json.dumps(config))
-    endless(found / "model.onnx")
+    (model / "config.json").write_text(json.dumps(config))
+    endless(model / "model.onnx")
     (tmp_path / "data.tsv").write_text("text\tlabel\na good film\tgood\na bad film\tbad\n")
-    return found
+    return model
 
 
 def command(name: str, folder: Path, *more: str) -> list[str]:
@@ -65,10 +65,10 @@ def test_signals_end_it_at_once_with_all_that_it_started(folder: Path, name: str
     with started(name, folder) as (asking, worker):
         begun = time.monotonic()
         asking.send_signal(number)
-        told = asking.communicate(timeout=30)
+        output = asking.communicate(timeout=30)
     assert time.monotonic() - begun < 5  # 0.3 s on a machine that does nothing else
     assert asking.returncode == 130
-    assert told[1].splitlines()[-1] == "stopped."
+    assert output[1].splitlines()[-1] == "stopped."
     assert gone(worker, 0)
 
 

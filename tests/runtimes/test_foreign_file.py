@@ -86,9 +86,9 @@ def test_answers_of_another_shape_are_refused(tmp_path: Path, kind: str, words: 
 
 @pytest.mark.parametrize("kind", ["half", "double"])
 def test_other_floats_are_answers(tmp_path: Path, kind: str) -> None:
-    found = opened(nonsense(tmp_path / "model.onnx", kind)).run(BATCH, 2)
-    assert found.dtype == np.float32
-    assert found.tolist() == [[10, 10], [18, 18]]
+    logits = opened(nonsense(tmp_path / "model.onnx", kind)).run(BATCH, 2)
+    assert logits.dtype == np.float32
+    assert logits.tolist() == [[10, 10], [18, 18]]
 
 
 def test_an_answer_that_is_no_tensor_of_floats_is_refused(tmp_path: Path) -> None:

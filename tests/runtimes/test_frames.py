@@ -12,12 +12,12 @@ ARRAYS = {"ids": np.arange(6, dtype=np.int64).reshape(2, 3), "logits": np.array(
 
 
 def test_a_frame_comes_back_bit_by_bit() -> None:
-    told, found = unpacked(packed({"do": "run", "text": "a\nb"}, ARRAYS)) or ({}, {})
-    assert told == {"do": "run", "text": "a\nb"}
-    assert list(found) == ["ids", "logits"]
+    message, arrays = unpacked(packed({"do": "run", "text": "a\nb"}, ARRAYS)) or ({}, {})
+    assert message == {"do": "run", "text": "a\nb"}
+    assert list(arrays) == ["ids", "logits"]
     for name, values in ARRAYS.items():
-        assert (found[name].dtype, found[name].shape) == (values.dtype, values.shape)
-        assert found[name].tobytes() == values.tobytes()
+        assert (arrays[name].dtype, arrays[name].shape) == (values.dtype, values.shape)
+        assert arrays[name].tobytes() == values.tobytes()
 
 
 @pytest.mark.parametrize("kept", [0, 1, 20, -1])
@@ -35,9 +35,9 @@ def test_frames_are_read_from_a_file_one_after_the_other() -> None:
 
 
 def test_arrays_without_elements_are_arrays() -> None:
-    told = unpacked(packed({}, {"none": np.zeros((3, 0), dtype=np.float32)}))
-    assert told is not None
-    assert told[1]["none"].shape == (3, 0)
+    frame = unpacked(packed({}, {"none": np.zeros((3, 0), dtype=np.float32)}))
+    assert frame is not None
+    assert frame[1]["none"].shape == (3, 0)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_what_is_no_frame_is_refused(line: str) -> None:
 
 def test_a_line_that_does_not_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compress.runtimes.frames.LONGEST_LINE", 10)
-    told: Any = unpacked(b"x" * 10)
-    assert told is None
+    frame: Any = unpacked(b"x" * 10)
+    assert frame is None
     with pytest.raises(ValueError, match="does not end"):
         unpacked(b"x" * 11)

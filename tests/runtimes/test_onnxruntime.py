@@ -21,8 +21,8 @@ def write_sum(path: Path, *names: str, kind: int = TensorProto.INT64, output: st
     nodes = [helper.make_node("Cast", [name], [f"{name}_float"], to=TensorProto.FLOAT) for name in names]
     nodes.append(helper.make_node("Sum", [f"{name}_float" for name in names], [output]))
     inputs = [helper.make_tensor_value_info(name, kind, ["batch", "length"]) for name in names]
-    told = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", "length"])
-    graph = helper.make_graph(nodes, "sum", inputs, [told])
+    result = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", "length"])
+    graph = helper.make_graph(nodes, "sum", inputs, [result])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
 

@@ -123,9 +123,9 @@ def test_a_recipe_without_openvino_targets_does_not_need_it(tmp_path: Path, monk
 def test_a_file_answers_as_the_model_at_every_size(bag: Path) -> None:
     compiled = open_openvino(bag, precision="float32")
     for lengths in ((1,), (24,), (9, 4, 1, 7), (3,)):
-        found = compiled.run(batch_of(*lengths))["logits"]
-        assert found.dtype == np.float32
-        np.testing.assert_allclose(found, plain_answers(BagOfWords(), batch_of(*lengths)), atol=1e-4)
+        logits = compiled.run(batch_of(*lengths))["logits"]
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, plain_answers(BagOfWords(), batch_of(*lengths)), atol=1e-4)
 
 
 def test_answers_are_kept_when_the_next_batch_runs(bag: Path) -> None:

@@ -57,7 +57,9 @@ def failure(worker: RuntimeProcess, **how: Any) -> str:
 
 
 def test_the_request_reaches_the_process_and_its_answer_comes_back(says: Says) -> None:
-    worker = says("import json, sys; told = json.loads(sys.stdin.readline()); print(json.dumps({'twice': 2 * told['one']}))")
+    worker = says(
+        "import json, sys; request = json.loads(sys.stdin.readline()); print(json.dumps({'twice': 2 * request['one']}))"
+    )
     assert worker.ask("counting", {"one": 21}) == ({"twice": 42}, {})
 
 
@@ -67,21 +69,21 @@ def test_a_process_answers_one_request_after_the_other(says: Says) -> None:
 
 
 def test_a_crash_is_told_with_the_exit_code_and_the_last_words(says: Says) -> None:
-    told = failure(says("import sys; print(*range(9), sep='\\n', file=sys.stderr); sys.exit(3)"))
-    assert told.startswith("timing 'small', the process crashed (exit code 3); use smaller batches")
-    assert [line.strip() for line in told.splitlines()[1:]] == ["4", "5", "6", "7", "8"]
+    message = failure(says("import sys; print(*range(9), sep='\\n', file=sys.stderr); sys.exit(3)"))
+    assert message.startswith("timing 'small', the process crashed (exit code 3); use smaller batches")
+    assert [line.strip() for line in message.splitlines()[1:]] == ["4", "5", "6", "7", "8"]
 
 
 @pytest.mark.parametrize(("number", "name"), [(11, "Segmentation fault"), (6, "Aborted"), (15, "Terminated"), (4, "Illegal")])
 def test_a_crash_without_words_is_told_by_its_signal(says: Says, number: int, name: str) -> None:
-    told = failure(says(f"import os; os.kill(os.getpid(), {number})"), cure="make it again")
-    assert f"crashed (signal {number}, {name}" in told
-    assert told.endswith("make it again. Its last words: none.")
+    message = failure(says(f"import os; os.kill(os.getpid(), {number})"), cure="make it again")
+    assert f"crashed (signal {number}, {name}" in message
+    assert message.endswith("make it again. Its last words: none.")
 
 
 def test_a_process_that_the_system_kills_most_likely_ran_out_of_memory(says: Says) -> None:
-    told = failure(says("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
-    assert "killed by the system, most likely because memory ran out; use smaller batches" in told
+    message = failure(says("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
+    assert "killed by the system, most likely because memory ran out; use smaller batches" in message
 
 
 @pytest.mark.parametrize(
@@ -96,8 +98,8 @@ def test_a_process_that_the_system_kills_most_likely_ran_out_of_memory(says: Say
     ],
 )
 def test_memory_that_ran_out_is_said_so(says: Says, words: str) -> None:
-    told = failure(says(f"import sys; sys.exit({words!r})"))
-    assert told.startswith("memory ran out while timing 'small'; use smaller batches")
+    message = failure(says(f"import sys; sys.exit({words!r})"))
+    assert message.startswith("memory ran out while timing 'small'; use smaller batches")
 
 
 def test_long_last_words_are_shortened(says: Says) -> None:
@@ -115,9 +117,9 @@ def test_long_last_words_are_shortened(says: Says) -> None:
 )
 def test_a_process_that_takes_too_long_is_stopped(says: Says, code: str) -> None:
     begun = time.monotonic()
-    told = failure(says(code, time_limit=0.3), cure="use less")
+    message = failure(says(code, time_limit=0.3), cure="use less")
     assert time.monotonic() - begun < 3
-    assert told == (
+    assert message == (
         "timing 'small' took more than 0.3 seconds and was stopped; use less, or allow more time (time_limit, --time-limit)."
     )
 
@@ -140,9 +142,9 @@ def test_an_error_that_the_process_answers_keeps_its_kind(says: Says, code: int,
     "text", ["", "hello", "hello\n", "[[1.0]]\n", '{"arrays": 3}\n', '{"arrays": [["a", "<f4", [4]]]}\n123']
 )
 def test_nonsense_is_refused_and_shown(says: Says, text: str) -> None:
-    told = failure(says(f"import sys; print('a last word', file=sys.stderr); print({text!r}, end='')"))
-    assert f"answered {text!r}, which is no answer" in told
-    assert "a last word" in told
+    message = failure(says(f"import sys; print('a last word', file=sys.stderr); print({text!r}, end='')"))
+    assert f"answered {text!r}, which is no answer" in message
+    assert "a last word" in message
 
 
 def test_a_process_ends_with_its_object(says: Says) -> None:
@@ -178,9 +180,9 @@ def test_a_time_limit_that_is_none_is_refused_before_anything_starts(value: Any,
 def test_the_threads_of_every_runtime_are_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
-    found = worker_environment(3)
-    assert {found[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")} == {"3"}
-    assert found["PYTHONPATH"].split(os.pathsep)[-1] == "elsewhere"
+    environment = worker_environment(3)
+    assert {environment[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")} == {"3"}
+    assert environment["PYTHONPATH"].split(os.pathsep)[-1] == "elsewhere"
     assert os.environ["OMP_NUM_THREADS"] == "64"
 
 

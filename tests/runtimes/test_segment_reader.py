@@ -29,9 +29,9 @@ TARGETS: dict[str, Any] = {"onnxruntime-cpu": {}, "openvino-cpu": {"precision": 
 @pytest.fixture(scope="module", params=mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
 def student(request: pytest.FixtureRequest) -> Any:
     model = swap_attention(tiny_bert(), task=toy_task(max_length=600), max_length=600, kind=request.param, segment=10)
-    for one in model.modules():
-        if isinstance(one, TransformerXL):
-            torch.nn.init.normal_(one.memory_bias)
+    for module in model.modules():
+        if isinstance(module, TransformerXL):
+            torch.nn.init.normal_(module.memory_bias)
     return model
 
 
@@ -45,11 +45,11 @@ def test_it_answers_as_the_whole_text_does(student: Any, target: str, tmp_path: 
     assert reader.segment == 10
     assert reader.labels == tuple(student.config.id2label.values())
     encoded = student.tokenizer(TEXT, return_tensors="pt")
-    told = logits_of(student, **encoded)[0].numpy()
-    np.testing.assert_allclose(reader.read(TEXT), told, atol=1e-4)
-    np.testing.assert_allclose(reader.read(TEXT.splitlines(keepends=True)), told, atol=1e-4)
+    logits = logits_of(student, **encoded)[0].numpy()
+    np.testing.assert_allclose(reader.read(TEXT), logits, atol=1e-4)
+    np.testing.assert_allclose(reader.read(TEXT.splitlines(keepends=True)), logits, atol=1e-4)
     ids = encoded["input_ids"][0, 1:-1].tolist()
-    np.testing.assert_allclose(reader.read_ids(iter(ids)), told, atol=1e-4)
+    np.testing.assert_allclose(reader.read_ids(iter(ids)), logits, atol=1e-4)
     empty = logits_of(student, **student.tokenizer("", return_tensors="pt"))[0].numpy()
     np.testing.assert_allclose(reader.read(""), empty, atol=1e-4)
     old = {key: value for key, value in json.loads((shipped.path / FACTS).read_text()).items() if key != "schema"}
@@ -60,8 +60,8 @@ def test_it_answers_as_the_whole_text_does(student: Any, target: str, tmp_path: 
     assert (again.labels, again.segment) == (reader.labels, reader.segment)
     file = open_segment_file(shipped.path / "segment.onnx")
     for batch in (tokens(lengths=(1,)), tokens(lengths=(23, 1, 10))):
-        found = file.read_batch({name: values.numpy() for name, values in batch.items()}, reader.segment)
-        np.testing.assert_allclose(found, logits_of(student, **batch).numpy(), atol=1e-4)
+        outputs = file.read_batch({name: values.numpy() for name, values in batch.items()}, reader.segment)
+        np.testing.assert_allclose(outputs, logits_of(student, **batch).numpy(), atol=1e-4)
     so_far = list(reader.follow_ids(ids))
     assert len(so_far) == -(-(len(ids) + 1) // 9)
 
@@ -94,12 +94,12 @@ def test_nothing_is_read_ahead(tmp_path: Path) -> None:
     ],
 )
 def test_pieces_end_where_words_do(parts: list[str]) -> None:
-    text, pieces = "".join(parts), list(_whole_words(parts))
-    assert "".join(pieces) == text
-    assert [word for piece in pieces for word in piece.split()] == text.split()
+    text, chunks = "".join(parts), list(_whole_words(parts))
+    assert "".join(chunks) == text
+    assert [word for piece in chunks for word in piece.split()] == text.split()
     if len(text) > 2 * PIECE and "x" not in text:
-        assert max(map(len, pieces)) <= 2 * PIECE
-        assert len(pieces) > 1
+        assert max(map(len, chunks)) <= 2 * PIECE
+        assert len(chunks) > 1
 
 
 def test_a_folder_without_a_segment_file_is_refused(tmp_path: Path) -> None:

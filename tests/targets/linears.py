@@ -55,33 +55,33 @@ def write_linears(path: Path, linears: Mapping[str, Linear], *, constants: Seque
         linears: By the name of the torch module that they come from; the output is called as the module.
         constants: Initializers that nothing reads.
     """
-    rank = 2 if any(one.form != "MatMul" for one in linears.values()) else 3
+    rank = 2 if any(linear.form != "MatMul" for linear in linears.values()) else 3
     nodes: list[onnx.NodeProto] = []
     tensors = list(constants)
-    for name, one in linears.items():
-        tensors.append(numpy_helper.from_array(one.weight, f"model.{name}.weight"))
+    for name, linear in linears.items():
+        tensors.append(numpy_helper.from_array(linear.weight, f"model.{name}.weight"))
         inputs = [INPUT, f"model.{name}.weight"]
-        if one.bias is not None:
-            tensors.append(numpy_helper.from_array(one.bias, f"model.{name}.bias"))
-        if one.form == "MatMul":
-            nodes.append(_node(name, "MatMul", inputs, f"{name}.product" if one.bias is not None else name))
-            if one.bias is not None:
+        if linear.bias is not None:
+            tensors.append(numpy_helper.from_array(linear.bias, f"model.{name}.bias"))
+        if linear.form == "MatMul":
+            nodes.append(_node(name, "MatMul", inputs, f"{name}.product" if linear.bias is not None else name))
+            if linear.bias is not None:
                 nodes.append(_node(name, "Add", [f"{name}.product", f"model.{name}.bias"], name))
         else:
-            more = [f"model.{name}.bias"] if one.bias is not None else []
-            nodes.append(_node(name, "Gemm", [*inputs, *more], name, transB=int(one.form == "Gemm transB")))
+            more = [f"model.{name}.bias"] if linear.bias is not None else []
+            nodes.append(_node(name, "Gemm", [*inputs, *more], name, transB=int(linear.form == "Gemm transB")))
     width = next(iter(linears.values()))
     columns = width.weight.shape[1 if width.form == "Gemm transB" else 0]
     sizes = ["batch", "length", None][-rank:]
     given = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [*sizes[:-1], columns])
-    told = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes) for name in linears]
-    save_graph(path, nodes, [given], told, tensors)
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes) for name in linears]
+    save_graph(path, nodes, [given], outputs, tensors)
     return path
 
 
-def save_graph(path: Path, nodes: Any, given: Any, told: Any, tensors: Any) -> None:
+def save_graph(path: Path, nodes: Any, given: Any, outputs: Any, tensors: Any) -> None:
     """Write a checked model in the opset of the exporter."""
-    graph = helper.make_graph(nodes, "linears", given, told, tensors)
+    graph = helper.make_graph(nodes, "linears", given, outputs, tensors)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)
@@ -110,7 +110,7 @@ def answers(model: ir.Model | Path, values: np.ndarray, *, as_written: bool = Fa
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     content = model.read_bytes() if isinstance(model, Path) else ir.to_proto(model).SerializeToString()
     runner = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    names = [one.name for one in runner.get_outputs()]
+    names = [node.name for node in runner.get_outputs()]
     return dict(zip(names, runner.run(names, {runner.get_inputs()[0].name: values}), strict=True))
 
 
@@ -128,7 +128,7 @@ def whole_columns(weight: np.ndarray, qmax: int = 127, *, per_channel: bool = Tr
 
 def static_product(
     values: np.ndarray,
-    one: Linear,
+    linear: Linear,
     scale: float,
     zero: int,
     divisor: np.ndarray | None = None,
@@ -137,17 +137,17 @@ def static_product(
     per_channel: bool = True,
 ) -> np.ndarray:
     """The sums of whole numbers from -128 to 127, in int32, then scaled."""
-    factors = np.ones(len(one.weight), dtype=np.float32) if divisor is None else divisor
+    factors = np.ones(len(linear.weight), dtype=np.float32) if divisor is None else divisor
     whole = np.clip(np.rint(values / factors / np.float32(scale)) + zero, -128, 127).astype(np.int32)
-    weight, scales = whole_columns(one.weight * factors[:, None], qmax, per_channel=per_channel)
-    return (whole - zero) @ weight * np.float32(scale) * scales + (0 if one.bias is None else one.bias)
+    weight, scales = whole_columns(linear.weight * factors[:, None], qmax, per_channel=per_channel)
+    return (whole - zero) @ weight * np.float32(scale) * scales + (0 if linear.bias is None else linear.bias)
 
 
-def dynamic_product(values: np.ndarray, one: Linear, *, qmax: int = 127, per_channel: bool = True) -> np.ndarray:
+def dynamic_product(values: np.ndarray, linear: Linear, *, qmax: int = 127, per_channel: bool = True) -> np.ndarray:
     """The same with the range of the values themselves, by the formula of ONNX's DynamicQuantizeLinear."""
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     scale = np.float32((high - low) / 255)
     zero = int(np.clip(np.rint(-low / scale), 0, 255))
     whole = np.clip(np.rint(values / scale) + zero, 0, 255).astype(np.int32)
-    weight, scales = whole_columns(one.weight, qmax, per_channel=per_channel)
-    return (whole - zero) @ weight * scale * scales + (0 if one.bias is None else one.bias)
+    weight, scales = whole_columns(linear.weight, qmax, per_channel=per_channel)
+    return (whole - zero) @ weight * scale * scales + (0 if linear.bias is None else linear.bias)

@@ -55,8 +55,8 @@ def labelled_by(model: PreTrainedModel, count: int = 64) -> Task:
     """A task whose selection labels are the float model's answers, so that it is right about all of them."""
     task = toy_task(others=count)
     with torch.no_grad(), quantizers_off(model):
-        told = [model(**model.tokenizer(text, return_tensors="pt")).logits.argmax().item() for text in task.selection.texts]
-    labels = np.array(told, dtype=np.int64)
+        answers = [model(**model.tokenizer(text, return_tensors="pt")).logits.argmax().item() for text in task.selection.texts]
+    labels = np.array(answers, dtype=np.int64)
     assert 0 < labels.sum() < count
     return replace(task, selection=Split("selection", task.selection.texts, None, labels))
 

@@ -58,13 +58,13 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[PreTrai
     """One model, exported to both targets."""
     model, folder = wide_bert(), tmp_path_factory.mktemp("shipped")
     before = state_of(model)
-    found = {
+    exports = {
         target: (model, export(model, folder / target, target=target, task=toy_task(), **options))
         for target, options in zip(TARGETS, ({}, {"weight_bits": 7}), strict=True)
     }
     assert not differences(state_of(model), before)
     assert model.config._attn_implementation == "sdpa"
-    return found
+    return exports
 
 
 def batch_of(lengths: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -75,42 +75,42 @@ def batch_of(lengths: tuple[int, ...]) -> dict[str, np.ndarray]:
 @pytest.mark.slow
 @pytest.mark.parametrize("lengths", SHAPES)
 def test_the_float_file_answers_as_torch_at_every_size(shipped: Any, lengths: tuple[int, ...]) -> None:
-    model, found = shipped["onnxruntime-cpu"]
+    model, exported = shipped["onnxruntime-cpu"]
     batch = batch_of(lengths)
-    np.testing.assert_allclose(deployed_answers(found.path / "model.onnx", batch), plain_answers(model, batch), atol=1e-4)
+    np.testing.assert_allclose(deployed_answers(exported.path / "model.onnx", batch), plain_answers(model, batch), atol=1e-4)
 
 
 @pytest.mark.floors
 @pytest.mark.slow
 @pytest.mark.parametrize("lengths", SHAPES)
 def test_the_int8_file_answers_nearly_as_torch_at_every_size(shipped: Any, lengths: tuple[int, ...]) -> None:
-    model, found = shipped["onnxruntime-cpu-int8"]
+    model, exported = shipped["onnxruntime-cpu-int8"]
     batch = batch_of(lengths)
-    errors = deployed_answers(found.path / "model.onnx", batch) - plain_answers(model, batch)
+    errors = deployed_answers(exported.path / "model.onnx", batch) - plain_answers(model, batch)
     assert 1e-5 < np.abs(errors).max() < 0.3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_padding_does_not_change_the_float_file_s_answers(shipped: Any, target: str) -> None:
-    _, found = shipped[target]
+    _, exported = shipped[target]
     batch = batch_of((9, 4))
     alone = {name: values[1:, :4] for name, values in batch.items()}
-    answers = [deployed_answers(found.path / "model.onnx", one)[-1] for one in (batch, alone)]
+    answers = [deployed_answers(exported.path / "model.onnx", inputs)[-1] for inputs in (batch, alone)]
     np.testing.assert_allclose(*answers, atol=1e-4 if target == "onnxruntime-cpu" else 0.3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_folder_loads_without_this_package(shipped: Any, target: str) -> None:
-    model, found = shipped[target]
-    assert sorted(os.listdir(found.path)) == FILES
-    assert found.name == target
-    config = AutoConfig.from_pretrained(found.path)
+    model, exported = shipped[target]
+    assert sorted(os.listdir(exported.path)) == FILES
+    assert exported.name == target
+    config = AutoConfig.from_pretrained(exported.path)
     assert config.architectures == ["BertForSequenceClassification"]
     assert config.id2label == {0: "bad", 1: "good"}
-    words = AutoTokenizer.from_pretrained(found.path)("a good film", return_tensors="np")
-    answer = deployed_answers(found.path / "model.onnx", dict(words))
+    words = AutoTokenizer.from_pretrained(exported.path)("a good film", return_tensors="np")
+    answer = deployed_answers(exported.path / "model.onnx", dict(words))
     assert answer.argmax() == plain_answers(model, dict(words)).argmax()
 
 
@@ -130,15 +130,15 @@ def test_inputs_and_output_are_named_and_free_in_size(shipped: Any, target: str)
 @pytest.mark.slow
 def test_bert_compress_json_tells_what_was_done(shipped: Any) -> None:
     facts = {target: json.loads((shipped[target][1].path / "bert_compress.json").read_text()) for target in TARGETS}
-    for target, told in facts.items():
-        assert told["schema"] == 1
-        assert told["target"] == target
-        assert told["inputs"] == list(NAMES)
-        assert told["labels"] == ["bad", "good"]
-        assert told["max_length"] == 24
-        assert told["file"] == "model.onnx"
-        assert all(stage["accepted"] for stage in told["stages"])
-        assert [ParityCheck(**{**stage, "stayed_float": tuple(stage["stayed_float"])}) for stage in told["stages"]] == list(
+    for target, content in facts.items():
+        assert content["schema"] == 1
+        assert content["target"] == target
+        assert content["inputs"] == list(NAMES)
+        assert content["labels"] == ["bad", "good"]
+        assert content["max_length"] == 24
+        assert content["file"] == "model.onnx"
+        assert all(stage["accepted"] for stage in content["stages"])
+        assert [ParityCheck(**{**stage, "stayed_float": tuple(stage["stayed_float"])}) for stage in content["stages"]] == list(
             shipped[target][1].stages
         )
     assert [stage["name"] for stage in facts["onnxruntime-cpu"]["stages"]] == ["export"]
@@ -159,7 +159,7 @@ def test_integers_are_multiplied_in_the_int8_file_alone(shipped: Any) -> None:
 def test_the_int8_file_is_smaller_says_its_bits_and_keeps_to_them(shipped: Any) -> None:
     path = shipped["onnxruntime-cpu-int8"][1].path / "model.onnx"
     proto = onnx.load(path)
-    assert {one.key: one.value for one in proto.metadata_props}.items() >= {
+    assert {note.key: note.value for note in proto.metadata_props}.items() >= {
         "weight_bits": "7",
         "activations": "dynamic",
         "safe_on": "every processor",
@@ -178,9 +178,9 @@ def test_the_classifier_stays_float(shipped: Any) -> None:
     graph = onnx.load(shipped["onnxruntime-cpu-int8"][1].path / "model.onnx").graph
     kept = [t for t in graph.initializer if sorted(t.dims) == [2, 32] and t.data_type == onnx.TensorProto.FLOAT]
     model = shipped["onnxruntime-cpu-int8"][0]
-    found = {onnx.numpy_helper.to_array(tensor).tobytes() for tensor in kept}
+    weights = {onnx.numpy_helper.to_array(tensor).tobytes() for tensor in kept}
     weight = model.classifier.weight.detach().numpy()
-    assert found & {weight.tobytes(), np.ascontiguousarray(weight.T).tobytes()}
+    assert weights & {weight.tobytes(), np.ascontiguousarray(weight.T).tobytes()}
 
 
 @pytest.mark.slow
@@ -197,12 +197,12 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[PreTrain
     model, folder, task = wide_bert(), tmp_path_factory.mktemp("others"), toy_task()
     before = state_of(model)
     loose = {"max_relative_error": 10.0, "max_flips": 1.0}  # a random model's answers are near ties
-    found = {}
+    exports = {}
     for name, (target, options) in OPTIONS.items():
         limits = {} if target == "openvino-cpu" else loose
-        found[name] = (model, export(model, folder / name, target=target, task=task, **options, **limits))
+        exports[name] = (model, export(model, folder / name, target=target, task=task, **options, **limits))
     assert not differences(state_of(model), before)
-    return found
+    return exports
 
 
 @pytest.mark.floors
@@ -223,21 +223,21 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[PreTrain
 def test_every_form_answers_nearly_as_torch_at_every_size(
     others: Any, name: str, tolerance: float, lengths: tuple[int, ...]
 ) -> None:
-    model, found = others[name]
+    model, exported = others[name]
     batch = batch_of(lengths)
     opened = in_openvino if name.startswith("openvino") else in_onnxruntime
-    answers = opened(found.path / "model.onnx").run(batch)
+    answers = opened(exported.path / "model.onnx").run(batch)
     assert np.abs(answers - plain_answers(model, batch)).max() < tolerance
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_form_s_folder_loads_without_this_package(others: Any, name: str) -> None:
-    model, found = others[name]
-    assert sorted(os.listdir(found.path)) == FILES
-    assert AutoConfig.from_pretrained(found.path).id2label == {0: "bad", 1: "good"}
-    words = dict(AutoTokenizer.from_pretrained(found.path)("a good film", return_tensors="np"))
-    file = found.path / "model.onnx"
+    model, exported = others[name]
+    assert sorted(os.listdir(exported.path)) == FILES
+    assert AutoConfig.from_pretrained(exported.path).id2label == {0: "bad", 1: "good"}
+    words = dict(AutoTokenizer.from_pretrained(exported.path)("a good film", return_tensors="np"))
+    file = exported.path / "model.onnx"
     if name.startswith("openvino"):
         answer = openvino.Core().compile_model(file, "CPU")(words)["logits"]
     else:
@@ -252,8 +252,8 @@ def test_every_form_s_folder_loads_without_this_package(others: Any, name: str) 
 
 @pytest.mark.slow
 def test_no_file_tells_of_the_machine_that_wrote_it(others: Any, shipped: Any) -> None:
-    for _, found in (*others.values(), *shipped.values()):
-        content = (found.path / "model.onnx").read_bytes()
+    for _, exported in (*others.values(), *shipped.values()):
+        content = (exported.path / "model.onnx").read_bytes()
         assert not [said for said in (b".py", b"site-packages", b"stack_trace", os.getcwd().encode()) if said in content]
 
 
@@ -270,17 +270,17 @@ def test_half_precision_halves_the_weights(others: Any, shipped: Any) -> None:
     """The bytes of all constants with a fraction; those of the float file take twice as many."""
     sizes = []
     for path in (others["onnxruntime-cuda-fp16"][1].path, shipped["onnxruntime-cpu"][1].path):
-        tensors = [onnx.numpy_helper.to_array(one) for one in onnx.load(path / "model.onnx").graph.initializer]
-        sizes.append(sum(one.nbytes for one in tensors if one.dtype.kind == "f" and one.ndim == 2))
+        tensors = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path / "model.onnx").graph.initializer]
+        sizes.append(sum(tensor.nbytes for tensor in tensors if tensor.dtype.kind == "f" and tensor.ndim == 2))
     assert sizes[0] * 2 == sizes[1]
 
 
 @pytest.mark.slow
 def test_static_answers_do_not_change_in_a_padded_batch(others: Any) -> None:
-    _, found = others["static"]
+    _, exported = others["static"]
     batch = batch_of((9, 4))
     alone = {name: values[1:, :4] for name, values in batch.items()}
-    answers = [deployed_answers(found.path / "model.onnx", one)[-1] for one in (batch, alone)]
+    answers = [deployed_answers(exported.path / "model.onnx", inputs)[-1] for inputs in (batch, alone)]
     np.testing.assert_allclose(*answers, atol=1e-5)
 
 
@@ -296,12 +296,12 @@ def test_static_answers_do_not_change_in_a_padded_batch(others: Any) -> None:
     ],
 )
 def test_every_stage_is_told(others: Any, name: str, stages: list[str]) -> None:
-    told = json.loads((others[name][1].path / "bert_compress.json").read_text())
-    assert [stage["name"] for stage in told["stages"]] == stages
-    integers = told["stages"][-1]["integer_ops"]
+    record = json.loads((others[name][1].path / "bert_compress.json").read_text())
+    assert [stage["name"] for stage in record["stages"]] == stages
+    integers = record["stages"][-1]["integer_ops"]
     assert integers == (2 * 6 + 1 if "lower" in stages else 0)  # six products a layer, and the pooler
     if "lower" in stages:
-        assert not {"bert.pooler.dense", "bert.encoder.layer.0.output.dense"} & set(told["stages"][-1]["stayed_float"])
+        assert not {"bert.pooler.dense", "bert.encoder.layer.0.output.dense"} & set(record["stages"][-1]["stayed_float"])
 
 
 @pytest.mark.slow
@@ -309,8 +309,8 @@ def test_half_as_many_bits_make_the_tables_half_as_large(others: Any, shipped: A
     sizes = []
     for path in (shipped["onnxruntime-cpu-int8"][1].path, others["four bits"][1].path):
         tensors = onnx.load(path / "model.onnx").graph.initializer
-        tables = [one for one in tensors if "embeddings" in one.name and one.name.endswith(("_int8", "_int4"))]
-        sizes.append(sum(onnx.numpy_helper.to_array(one).nbytes for one in tables))
+        tables = [tensor for tensor in tensors if "embeddings" in tensor.name and tensor.name.endswith(("_int8", "_int4"))]
+        sizes.append(sum(onnx.numpy_helper.to_array(tensor).nbytes for tensor in tables))
     assert sizes[1] * 2 == sizes[0]
 
 

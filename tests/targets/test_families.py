@@ -52,8 +52,8 @@ def test_the_float_file_answers_as_torch_at_every_size(kind: str, tmp_path: Path
     opened = in_onnxruntime(file)
     for lengths in ((1,), (24,), (5, 5, 5), (9, 4, 1, 7)):
         batch = tokens(lengths=lengths)
-        found = opened.run({name: values.numpy() for name, values in batch.items()})
-        np.testing.assert_allclose(found, logits_of(model, **batch).numpy(), atol=1e-4)
+        logits = opened.run({name: values.numpy() for name, values in batch.items()})
+        np.testing.assert_allclose(logits, logits_of(model, **batch).numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize(("kind", "form"), mostly_matrix(product(OTHERS, TARGETS), always=zip(OTHERS, TARGETS, strict=False)))

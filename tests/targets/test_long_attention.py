@@ -40,8 +40,8 @@ def test_the_float_file_answers_as_torch_at_every_length(name: str, tmp_path: Pa
     for opened in (in_onnxruntime(file), in_openvino(file, "float32")):
         for lengths in LENGTHS:
             batch = tokens(lengths=lengths)
-            found = opened.run({key: values.numpy() for key, values in batch.items()})
-            np.testing.assert_allclose(found, logits_of(student, **batch).numpy(), atol=1e-4)
+            logits = opened.run({key: values.numpy() for key, values in batch.items()})
+            np.testing.assert_allclose(logits, logits_of(student, **batch).numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", mostly_matrix(["longformer", "transformer_xl"], always=["longformer"]))
@@ -63,5 +63,5 @@ def test_projections_and_feed_forward_parts_run_on_integers(target: str, options
 @pytest.mark.parametrize("kind", ["longformer", "transformer_xl"])
 def test_no_node_scatters_or_strides(kind: str, tmp_path: Path) -> None:
     shipped = export(swapped(kind), tmp_path / "out", target="onnxruntime-cpu", task=toy_task())
-    found = {node.op_type for node in onnx.load(shipped.path / "model.onnx").graph.node}
-    assert not found & {"ScatterND", "ScatterElements", "NonZero", "Loop", "If"}
+    operators = {node.op_type for node in onnx.load(shipped.path / "model.onnx").graph.node}
+    assert not operators & {"ScatterND", "ScatterElements", "NonZero", "Loop", "If"}

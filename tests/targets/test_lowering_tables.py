@@ -29,11 +29,13 @@ def write_tables(path: Path, **tables: np.ndarray) -> ir.Model:
     """A graph that looks the same ids up in each table."""
     nodes = [helper.make_node("Gather", [f"{name}.weight", "ids"], [name], name=f"node_{name}") for name in tables]
     given = helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"])
-    told = [
+    outputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "length", rows.shape[1]])
         for name, rows in tables.items()
     ]
-    save_graph(path, nodes, [given], told, [numpy_helper.from_array(rows, f"{name}.weight") for name, rows in tables.items()])
+    save_graph(
+        path, nodes, [given], outputs, [numpy_helper.from_array(rows, f"{name}.weight") for name, rows in tables.items()]
+    )
     return ir.load(path)
 
 
@@ -51,10 +53,10 @@ def test_rows_are_rounded_each_on_its_own_scale(
     rows, others = some_rows(), some_rows(2, 8)[1:]
     model = write_tables(tmp_path / "model.onnx", words=rows, types=others)
     assert lower_tables(model, bits=bits, in_pairs=in_pairs) == 2
-    found = answers(model, IDS, as_written=as_written)
-    np.testing.assert_allclose(found["words"], rounded(rows, qmax)[IDS], rtol=1e-6)
-    np.testing.assert_allclose(found["types"], rounded(others, qmax)[IDS], rtol=1e-6)
-    assert np.abs(found["words"] - rows[IDS]).max() > 0
+    outputs = answers(model, IDS, as_written=as_written)
+    np.testing.assert_allclose(outputs["words"], rounded(rows, qmax)[IDS], rtol=1e-6)
+    np.testing.assert_allclose(outputs["types"], rounded(others, qmax)[IDS], rtol=1e-6)
+    assert np.abs(outputs["words"] - rows[IDS]).max() > 0
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
@@ -69,8 +71,8 @@ def test_openvino_unpacks_every_byte_as_onnxruntime_does(tmp_path: Path, bits: i
     ir.save(model, tmp_path / "lowered.onnx")
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(tmp_path / "lowered.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    found = compiled({"ids": ids})["words"]
-    np.testing.assert_allclose(found, rounded(rows, qmax)[ids], rtol=1e-6 if precision == "f32" else 2**-7)
+    looked_up = compiled({"ids": ids})["words"]
+    np.testing.assert_allclose(looked_up, rounded(rows, qmax)[ids], rtol=1e-6 if precision == "f32" else 2**-7)
     np.testing.assert_allclose(answers(model, ids)["words"], rounded(rows, qmax)[ids], rtol=1e-6)
 
 
@@ -86,7 +88,7 @@ def test_the_file_shrinks_to_the_bits_of_the_numbers(
     assert (tmp_path / "model.onnx").stat().st_size >= rows.nbytes
     expected = rows.size * bytes_per_number + len(rows) * (5 if in_pairs else 4)
     assert expected < (tmp_path / "lowered.onnx").stat().st_size < expected + 2000
-    assert not [one for one in onnx.load(tmp_path / "lowered.onnx").graph.initializer if one.name == "words.weight"]
+    assert not [tensor for tensor in onnx.load(tmp_path / "lowered.onnx").graph.initializer if tensor.name == "words.weight"]
 
 
 def test_a_byte_of_four_bits_holds_a_number_of_either_half_of_the_row(tmp_path: Path) -> None:
@@ -119,12 +121,12 @@ def test_what_is_no_table_of_floats_stays(tmp_path: Path) -> None:
         numpy_helper.from_array(np.array(0), "first"),
     ]
     given = helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"])
-    told = [
+    outputs = [
         helper.make_tensor_value_info("places", TensorProto.INT64, ["batch", "length", 2]),
         helper.make_tensor_value_info("scalars", TensorProto.FLOAT, ["batch", "length"]),
         helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["length"]),
     ]
-    save_graph(tmp_path / "model.onnx", nodes, [given], told, tensors)
+    save_graph(tmp_path / "model.onnx", nodes, [given], outputs, tensors)
     model = ir.load(tmp_path / "model.onnx")
     before = ir.to_proto(model).SerializeToString()
     assert lower_tables(model) == 0
@@ -146,9 +148,9 @@ def write_residuals(path: Path, count: int = 5) -> ir.Model:
     ]
     shape = ["batch", "length", 3]
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    outputs = ("y", "of_input", "total") if count == 5 else ("normal",)
-    told = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in outputs]
-    save_graph(path, nodes[:count], [given], told, [vector])
+    names = ("y", "of_input", "total") if count == 5 else ("normal",)
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names]
+    save_graph(path, nodes[:count], [given], outputs, [vector])
     return ir.load(path)
 
 
@@ -166,11 +168,11 @@ def test_sums_before_norms_leave_the_answers(tmp_path: Path, as_written: bool) -
     model = write_residuals(tmp_path / "model.onnx")
     before = answers(model, values, as_written=as_written)
     sums_before_norms(model)
-    found = answers(model, values, as_written=as_written)
+    after = answers(model, values, as_written=as_written)
     total = 2 * values + np.array([1, 2, 3], dtype=np.float32)
-    np.testing.assert_allclose(found["total"], total, rtol=1e-6)
+    np.testing.assert_allclose(after["total"], total, rtol=1e-6)
     for name, expected in before.items():
-        np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(after[name], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_onnxruntime_keeps_the_sum_apart_from_the_norm(tmp_path: Path) -> None:

@@ -32,17 +32,17 @@ import pathlib, sys
 import numpy, onnxruntime
 folder = pathlib.Path(sys.argv[1])
 given = dict(numpy.load(folder / "given.npz"))
-found = {"version": numpy.array(onnxruntime.__version__)}
+arrays = {"version": numpy.array(onnxruntime.__version__)}
 for path in sorted(folder.glob("*.onnx")):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     inputs = {}
-    for one in session.get_inputs():
-        sizes = [given["input_ids"].shape[0], *(size if isinstance(size, int) else 0 for size in one.shape[1:])]
-        inputs[one.name] = given.get(one.name, numpy.zeros(sizes, dtype=numpy.float32))
+    for node in session.get_inputs():
+        sizes = [given["input_ids"].shape[0], *(size if isinstance(size, int) else 0 for size in node.shape[1:])]
+        inputs[node.name] = given.get(node.name, numpy.zeros(sizes, dtype=numpy.float32))
     if path.name.startswith("segment"):
         inputs = {name: value[:, :SEGMENT] if name in given else value for name, value in inputs.items()}
-    found[path.name] = session.run(["logits"], inputs)[0]
-numpy.savez(folder / "found.npz", **found)
+    arrays[path.name] = session.run(["logits"], inputs)[0]
+numpy.savez(folder / "found.npz", **arrays)
 """.replace("SEGMENT", str(SEGMENT))
 
 
@@ -68,7 +68,7 @@ MEMORY = ("transformer_xl", "chunk_and_pool")
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A file of every target, and float and int8 files of every kind of model, those that read segments too."""
-    folder, found = tmp_path_factory.mktemp("files"), {}
+    folder, paths = tmp_path_factory.mktemp("files"), {}
     asked: list[tuple[str, Callable[[], Any], str]] = [("bert", wide_bert, target) for target in TARGETS]
     asked += [(name, make, target) for name, make in MODELS.items() for target in ("onnxruntime-cpu", "onnxruntime-cpu-int8")]
     asked += [("bert static", wide_bert, "onnxruntime-cpu-int8")]
@@ -79,10 +79,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         options |= {"activations": "static"} if name.endswith("static") and name != "static" else {}
         label = f"{name} {target}"
         shipped = export(make(), folder / label, target=target, task=toy_task(), **options)
-        found[f"model {label}.onnx"] = shipped.path / "model.onnx"
+        paths[f"model {label}.onnx"] = shipped.path / "model.onnx"
         if name in MEMORY:
-            found[f"segment {label}.onnx"] = shipped.path / "segment.onnx"
-    return found
+            paths[f"segment {label}.onnx"] = shipped.path / "segment.onnx"
+    return paths
 
 
 def old_python(version: str, folder: Path) -> Path:
@@ -109,7 +109,7 @@ def answers_of_today(path: Path, given: dict[str, np.ndarray]) -> np.ndarray:
         file = open_segment_file(path)
         return file.read({name: values[:, :SEGMENT] for name, values in given.items()}, file.start(4))[0]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    answer: np.ndarray = session.run(["logits"], {one.name: given[one.name] for one in session.get_inputs()})[0]
+    answer: np.ndarray = session.run(["logits"], {node.name: given[node.name] for node in session.get_inputs()})[0]
     return answer
 
 
@@ -128,10 +128,10 @@ def test_an_old_runtime_answers_as_that_of_today(version: str, files: dict[str, 
     np.savez(folder / "given.npz", **given)  # type: ignore[arg-type]
     ended = subprocess.run([str(python), "-c", SCRIPT, str(folder)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
-    with np.load(folder / "found.npz") as found:
-        assert str(found["version"]) == version
+    with np.load(folder / "found.npz") as arrays:
+        assert str(arrays["version"]) == version
         for name, path in files.items():
             today = answers_of_today(path, given).astype(np.float32)
-            old = found[name].astype(np.float32)
+            old = arrays[name].astype(np.float32)
             assert (old.argmax(1) == today.argmax(1)).all(), name
             assert np.abs(old - today).max() < (5e-3 if "fp16" in name else 1e-5), name

@@ -40,19 +40,19 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 folder, *sentences = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-told = {"version": transformers.__version__, "ids": tokenizer(sentences)["input_ids"],
-        "longest": tokenizer.model_max_length, "special": tokenizer.all_special_tokens,
-        "logits": model(**tokenizer(sentences, padding=True, return_tensors="pt")).logits.tolist(),
-        "sizes": [model.config.hidden_size, model.config.num_hidden_layers, model.config.num_attention_heads]}
-print(json.dumps(told))
+report = {"version": transformers.__version__, "ids": tokenizer(sentences)["input_ids"],
+          "longest": tokenizer.model_max_length, "special": tokenizer.all_special_tokens,
+          "logits": model(**tokenizer(sentences, padding=True, return_tensors="pt")).logits.tolist(),
+          "sizes": [model.config.hidden_size, model.config.num_hidden_layers, model.config.num_attention_heads]}
+print(json.dumps(report))
 """
 
 
 def python_with(folder: Path, *packages: str) -> Path:
     """Python of an environment with these packages in front of everything that is installed here."""
     venv.create(folder, with_pip=True)
-    held = next((folder / "lib").glob("python*")) / "site-packages"
-    (held / "parent.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
+    site_packages = next((folder / "lib").glob("python*")) / "site-packages"
+    (site_packages / "parent.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
     python = folder / "bin" / "python"
     command = [str(python), "-m", "pip", "install", "--quiet", *packages]
     try:
@@ -95,13 +95,13 @@ def test_a_shipped_folder_answers_the_same_in_optimum(optimum_python: Path, tmp_
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
-    told = json.loads(ended.stdout.strip().splitlines()[-1])
-    assert told["labels"] == {"0": "bad", "1": "good"}
+    answer = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert answer["labels"] == {"0": "bad", "1": "good"}
     with torch.no_grad():
         batch = model.tokenizer(SENTENCES, padding=True, return_tensors="pt")
         expected = model(**batch).logits.numpy()
     tolerance = 1e-4 if target == "onnxruntime-cpu" else 0.25 * float(np.abs(expected).max())
-    assert np.abs(np.array(told["logits"]) - expected).max() < tolerance
+    assert np.abs(np.array(answer["logits"]) - expected).max() < tolerance
 
 
 @pytest.mark.slow
@@ -136,11 +136,11 @@ def _check_answers(python: Path, tmp_path: Path, kind: str, script: str) -> None
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
-    told = json.loads(ended.stdout.strip().splitlines()[-1])
-    assert list(told["labels"].values()) == list(read.labels)
+    answer = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert list(answer["labels"].values()) == list(read.labels)
     with torch.no_grad():
         expected = model(**model.tokenizer(SENTENCES, padding=True, return_tensors="pt")).logits.numpy()
-    assert np.abs(np.array(told["logits"]) - expected).max() < 1e-4
+    assert np.abs(np.array(answer["logits"]) - expected).max() < 1e-4
 
 
 @pytest.mark.slow
@@ -165,16 +165,16 @@ def test_a_saved_folder_loads_in_transformers_4(optimum_python: Path, tmp_path: 
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
-    told = json.loads(ended.stdout.strip().splitlines()[-1])
-    assert told["version"].startswith("4.")
-    assert told["ids"] == model.tokenizer(sentences)["input_ids"]
-    assert told["longest"] == LONGEST
-    assert set(told["special"]) == {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[E1]"}
-    assert told["sizes"] == [16, 2, 4]
+    answer = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert answer["version"].startswith("4.")
+    assert answer["ids"] == model.tokenizer(sentences)["input_ids"]
+    assert answer["longest"] == LONGEST
+    assert set(answer["special"]) == {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[E1]"}
+    assert answer["sizes"] == [16, 2, 4]
     with torch.no_grad():
         batch = model.tokenizer(sentences, padding=True, return_tensors="pt")
         expected = model(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits.numpy()
-    assert np.abs(np.array(told["logits"]) - expected).max() < 1e-4
+    assert np.abs(np.array(answer["logits"]) - expected).max() < 1e-4
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_kinds_and_their_heads_are_those_that_optimum_knows_by_these_names(intel
     )
     asked = [["sequence-classification", "text-classification"], ["token-classification", "token-classification"]]
     ended = subprocess.run([str(intel_python), "-c", script, json.dumps(asked)], capture_output=True, text=True, check=True)
-    found = json.loads(ended.stdout.strip().splitlines()[-1])
-    assert [name for name, _ in found] == [SYNONYMS.get(name, name) for name, _ in asked]
+    kinds = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert [name for name, _ in kinds] == [SYNONYMS.get(name, name) for name, _ in asked]
     heads = [f"AutoModelFor{load_kind(kind).head.architecture}" for _, kind in asked]
-    assert [head for _, head in found] == heads
+    assert [head for _, head in kinds] == heads

@@ -67,11 +67,11 @@ def test_a_damaged_students_folder_is_refused(kind: str, tmp_path: Path) -> None
 def test_a_static_student_learns_the_pairs_that_its_text_holds_and_no_other(exact: None) -> None:
     task, model = toy_task(), student("static", bigram_buckets=997)
     encoded = task.encode(task.train, model.tokenizer)
-    held = {(one * FACTOR + two) % 997 for row in encoded.input_ids for one, two in itertools.pairwise(row)}
+    pairs = {(first * FACTOR + second) % 997 for row in encoded.input_ids for first, second in itertools.pairwise(row)}
     trained = train(model, task=task, settings=settings(weight_decay=0.0), goal=LABELS_LOSS, run=StepContext())
     changed = (trained.bigrams.weight != model.bigrams.weight).any(1).nonzero()[:, 0].tolist()
-    assert set(changed) <= held
-    assert len(changed) > 0.9 * len(held)  # a step may not see a word, and its pairs with it
+    assert set(changed) <= pairs
+    assert len(changed) > 0.9 * len(pairs)  # a step may not see a word, and its pairs with it
 
 
 @BOTH
@@ -89,8 +89,8 @@ def test_the_float_file_answers_as_torch_at_every_size(kind: str, pairs: bool, t
     opened = in_onnxruntime(shipped.path / "model.onnx")
     for lengths in LENGTHS:
         batch = tokens(lengths=lengths)
-        found = opened.run({name: values.numpy() for name, values in batch.items()})
-        np.testing.assert_allclose(found, logits_of(model, **batch).numpy(), atol=1e-5)
+        logits = opened.run({name: values.numpy() for name, values in batch.items()})
+        np.testing.assert_allclose(logits, logits_of(model, **batch).numpy(), atol=1e-5)
     assert onnx_macs(shipped.path / "model.onnx", 10) == torch_macs(model, 10)
 
 
@@ -102,7 +102,7 @@ def test_the_integer_file_of_a_bilstm_multiplies_integers_and_holds_no_float_mat
     assert shipped.stages[-1].stayed_float == ("classifier",)
     file = shipped.path / "model.onnx"
     assert onnx_counts(file, 10)["macs"] == torch_macs(model, 10)
-    large = {one.name: one.data_type for one in onnx.load(file).graph.initializer if np.prod(one.dims) > 128}
+    large = {tensor.name: tensor.data_type for tensor in onnx.load(file).graph.initializer if np.prod(tensor.dims) > 128}
     assert set(large.values()) == {onnx.TensorProto.INT8}
 
 
@@ -117,9 +117,9 @@ def test_the_integer_file_of_a_static_student_holds_its_tables_in_whole_numbers(
     assert shipped.stages[-1].integer_ops == 0
     assert "a mean of vectors has no product to run on integers" in caplog.text
     tables = {
-        one.name: list(one.dims)
-        for one in onnx.load(shipped.path / "model.onnx").graph.initializer
-        if one.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8) and len(one.dims) == 2
+        tensor.name: list(tensor.dims)
+        for tensor in onnx.load(shipped.path / "model.onnx").graph.initializer
+        if tensor.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8) and len(tensor.dims) == 2
     }
     part = 8 // bits
     assert sorted(tables.values()) == [[17, 12 // part], [31, 4 // part]]

@@ -38,12 +38,12 @@ def shared(**changes: Any) -> Any:
 
 def matrices(path: Path) -> list[np.ndarray]:
     """The constant matrices, and tables, of a file."""
-    return [onnx.numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer if len(one.dims) == 2]
+    return [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer if len(tensor.dims) == 2]
 
 
 def names_of(path: Path) -> set[str]:
     """Of the constants of a file."""
-    return {one.name for one in onnx.load(path).graph.initializer}
+    return {tensor.name for tensor in onnx.load(path).graph.initializer}
 
 
 @pytest.mark.parametrize("form", TARGETS)
@@ -51,11 +51,11 @@ def test_a_weight_is_written_once_for_all_layers_that_share_it(form: str, tmp_pa
     target, options = TARGETS[form]
     shipped = export(shared(), tmp_path / "out", target=target, task=toy_task(), **options)
     assert all(stage.accepted for stage in shipped.stages)
-    found = [one for one in matrices(shipped.path / "model.onnx") if one.size >= WIDTH * WIDTH]
+    weights = [matrix for matrix in matrices(shipped.path / "model.onnx") if matrix.size >= WIDTH * WIDTH]
     # query, key, value, the answer of attention, the pooler, and in the last layer maybe key and value once more, transposed
-    assert 5 <= sum(one.size == WIDTH * WIDTH for one in found) <= 7
-    assert sum(one.size == WIDTH * NEURONS for one in found) == 2
-    assert {one.dtype for one in found} == ({np.dtype("float32")} if form == "float" else {np.dtype("int8")})
+    assert 5 <= sum(matrix.size == WIDTH * WIDTH for matrix in weights) <= 7
+    assert sum(matrix.size == WIDTH * NEURONS for matrix in weights) == 2
+    assert {matrix.dtype for matrix in weights} == ({np.dtype("float32")} if form == "float" else {np.dtype("int8")})
     assert not any(
         node.op_type == "Transpose" and node.input[0] in names_of(shipped.path / "model.onnx")
         for node in onnx.load(shipped.path / "model.onnx").graph.node
@@ -67,8 +67,10 @@ def test_a_file_is_as_large_as_the_tensors_that_differ(tmp_path: Path) -> None:
     dense = tiny_bert(layers=6, hidden_size=128, intermediate_size=512)
     model = cp.share_layers(dense, task=toy_task(), group=6)
     shipped = export(model, tmp_path / "out", target="onnxruntime-cpu", task=toy_task())
-    tensors = sum(4 * one.numel() for one in model.parameters())
-    written = sum(onnx.numpy_helper.to_array(one).nbytes for one in onnx.load(shipped.path / "model.onnx").graph.initializer)
+    tensors = sum(4 * tensor.numel() for tensor in model.parameters())
+    written = sum(
+        onnx.numpy_helper.to_array(tensor).nbytes for tensor in onnx.load(shipped.path / "model.onnx").graph.initializer
+    )
     both_ways = 4 * 128 * 128  # the last layer, of one token, reads the key's weight the other way round
     assert tensors * 0.98 < written < tensors * 1.02 + both_ways
 
@@ -81,14 +83,14 @@ def test_a_model_that_learned_its_ranges_ships_shared(tmp_path: Path) -> None:
     assert shared_parameters(again) == shared_parameters(tuned)
     shipped = export(again, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task())
     assert all(stage.accepted for stage in shipped.stages)
-    assert sum(one.size == WIDTH * NEURONS for one in matrices(shipped.path / "model.onnx")) == 2
+    assert sum(matrix.size == WIDTH * NEURONS for matrix in matrices(shipped.path / "model.onnx")) == 2
 
 
 def test_openvino_reads_each_shared_tensor_once(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     shipped = export(shared(), tmp_path / "out", target="openvino-cpu-int8", task=toy_task(), precision="float32", **LOOSE)
     read = openvino.Core().read_model(shipped.path / "model.onnx")
-    shapes = [tuple(one.get_output_shape(0)) for one in read.get_ops() if one.get_type_name() == "Constant"]
+    shapes = [tuple(node.get_output_shape(0)) for node in read.get_ops() if node.get_type_name() == "Constant"]
     assert sum(sorted(shape) == [WIDTH, NEURONS] for shape in shapes) == 2
 
 
@@ -96,7 +98,7 @@ def test_all_layers_that_share_a_weight_have_one_divisor() -> None:
     quantized = quantized_linears(calibrated(shared(), toy_task(), Calibrated("mse", smooth=0.5)))
     divisors = [linear.divisor for name, linear in quantized.items() if name.endswith(("query", "key", "value"))]
     assert len(divisors) == 12
-    assert all(torch.equal(one, divisors[0]) for one in divisors)  # type: ignore[arg-type]
+    assert all(torch.equal(divisor, divisors[0]) for divisor in divisors)  # type: ignore[arg-type]
     ranges = {linear.high.item() for name, linear in quantized.items() if name.endswith("query")}
     assert len(ranges) == 4
 
@@ -121,6 +123,6 @@ def test_low_rank_and_a_factorized_table_ship_to_every_target(tmp_path: Path) ->
     for form, (target, options) in TARGETS.items():
         shipped = export(model, tmp_path / form, target=target, task=task, **options)
         assert all(stage.accepted for stage in shipped.stages)
-        sizes = [one.size for one in matrices(shipped.path / "model.onnx")]
+        sizes = [matrix.size for matrix in matrices(shipped.path / "model.onnx")]
         assert sizes.count(11 * NEURONS) == 2
         assert sizes.count(8 * WIDTH) == 1

@@ -49,7 +49,7 @@ def changed(path: Path, change: Change) -> Path:
 
 def constant(graph: onnx.GraphProto, end: str, values: Any) -> None:
     """Give the first constant whose name ends so another content."""
-    tensor = next(one for one in graph.initializer if one.name.endswith(end))
+    tensor = next(initializer for initializer in graph.initializer if initializer.name.endswith(end))
     old = numpy_helper.to_array(tensor)
     new = np.asarray(values)
     tensor.CopyFrom(numpy_helper.from_array(np.broadcast_to(new, old.shape).copy(), tensor.name))
@@ -57,7 +57,7 @@ def constant(graph: onnx.GraphProto, end: str, values: Any) -> None:
 
 def node(graph: onnx.GraphProto, kind: str, weight: bool = False) -> onnx.NodeProto:
     """The first node of a kind; of a weight, or not."""
-    return next(one for one in graph.node if one.op_type == kind and ("weight" in one.input[0]) is weight)
+    return next(operator for operator in graph.node if operator.op_type == kind and ("weight" in operator.input[0]) is weight)
 
 
 def test_the_products_between_pairs_are_counted(good: Path) -> None:
@@ -74,10 +74,12 @@ def test_a_float_file_has_none(tmp_path: Path) -> None:
 
 def test_a_product_with_one_float_side_does_not_count(good: Path) -> None:
     def plain_input(graph: onnx.GraphProto) -> None:
-        reader = next(one for one in graph.node if one.op_type == "MatMul" and one.name == "bert.a")
+        reader = next(operator for operator in graph.node if operator.op_type == "MatMul" and operator.name == "bert.a")
         reader.input[0] = "x"
-        back = next(one for one in graph.node if one.op_type == "DequantizeLinear" and "weight" not in one.input[0])
-        graph.node.remove(next(one for one in graph.node if back.input[0] in one.output))
+        back = next(
+            operator for operator in graph.node if operator.op_type == "DequantizeLinear" and "weight" not in operator.input[0]
+        )
+        graph.node.remove(next(operator for operator in graph.node if back.input[0] in operator.output))
         graph.node.remove(back)
 
     assert check_explicit_quantization(changed(good, plain_input)) == 2
@@ -112,9 +114,9 @@ def test_unsigned_activations_are_refused(tmp_path: Path) -> None:
 def test_a_scale_that_is_computed_is_refused(good: Path) -> None:
     def compute(graph: onnx.GraphProto) -> None:
         graph.node.insert(0, helper.make_node("Abs", ["x.scale"], ["computed"]))
-        for one in graph.node:
-            if one.op_type in ("QuantizeLinear", "DequantizeLinear") and one.input[1] == "x.scale":
-                one.input[1] = "computed"
+        for operator in graph.node:
+            if operator.op_type in ("QuantizeLinear", "DequantizeLinear") and operator.input[1] == "x.scale":
+                operator.input[1] = "computed"
 
     with pytest.raises(CompressError, match="has no constant scale"):
         check_explicit_quantization(changed(good, compute))
@@ -162,9 +164,9 @@ def test_a_zero_point_that_is_left_out_is_told(good: Path) -> None:
     """Without it, whole numbers are unsigned."""
 
     def leave_out(graph: onnx.GraphProto) -> None:
-        for one in graph.node:
-            if one.op_type in ("QuantizeLinear", "DequantizeLinear"):
-                del one.input[2]
+        for operator in graph.node:
+            if operator.op_type in ("QuantizeLinear", "DequantizeLinear"):
+                del operator.input[2]
 
     with pytest.raises(CompressError, match="has no constant scale with a signed zero point"):
         check_explicit_quantization(changed(good, leave_out))

@@ -57,11 +57,11 @@ def test_its_int8_file_answers_as_it_does(
     encoded = TASK.encode(TASK.evaluation, student.tokenizer)
     batches = [encoded.batch([index]) for index in range(len(encoded))] + [encoded.batch(range(len(encoded)))]
     with torch.no_grad():
-        told = np.concatenate(
+        expected = np.concatenate(
             [student(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.numpy() for batch in batches]
         )
-    found = np.concatenate([file.run(batch) for batch in batches])
-    assert np.sqrt(((found - told) ** 2).mean() / (told**2).mean()) < TOLERANCE
-    assert (found.argmax(1) == told.argmax(1)).all()
-    assert (told.argmax(1) == np.tile(TASK.evaluation.labels, 2)).mean() > 0.9
+    logits = np.concatenate([file.run(batch) for batch in batches])
+    assert np.sqrt(((logits - expected) ** 2).mean() / (expected**2).mean()) < TOLERANCE
+    assert (logits.argmax(1) == expected.argmax(1)).all()
+    assert (expected.argmax(1) == np.tile(TASK.evaluation.labels, 2)).mean() > 0.9
     assert file.integer_ops == 2 * 6 + 1  # six products a layer, and the pooler's

@@ -53,11 +53,22 @@ def token_classification(folder: Path, count: int) -> Path:
     return _written(folder / "rows.conll", ["\n\n".join(blocks)])
 
 
+def question_answering(folder: Path, count: int) -> Path:
+    """Questions about a film, which their context answers, every sixth not."""
+    rows = []
+    for index, (text, good, _) in enumerate(_sentences(count)):
+        answer = "good" if good else "bad"
+        answers = [{"text": answer, "answer_start": text.index(answer)}] if index % 6 else []
+        rows.append({"question": f"how was number{index} ?", "context": text, "answers": answers})
+    return _written(folder / "rows.jsonl", [json.dumps(row) for row in rows])
+
+
 ROWS: dict[str, Write] = {
     "text-classification": text_classification,
     "multi-label-classification": multi_label_classification,
     "regression": regression,
     "token-classification": token_classification,
+    "question-answering": question_answering,
 }
 
 

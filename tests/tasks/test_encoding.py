@@ -54,10 +54,10 @@ def test_the_ids_of_some_examples_are_rising_and_hold_the_padding() -> None:
 
 def test_places_lead_back_to_the_ids() -> None:
     encoded = encode(_split(("good film", "film")), tiny_tokenizer(), 8)
-    pieces = read_by(encoded)
-    placed = encoded.over(pieces)
+    token_ids = read_by(encoded)
+    placed = encoded.over(token_ids)
     assert placed.input_ids == [[1, 4, 3, 2], [1, 3, 2]]
-    assert pieces[placed.batch([0, 1])["input_ids"]].tolist() == encoded.batch([0, 1])["input_ids"].tolist()
+    assert token_ids[placed.batch([0, 1])["input_ids"]].tolist() == encoded.batch([0, 1])["input_ids"].tolist()
     assert encoded.input_ids[1] == [CLS, FILM, SEP]
 
 
@@ -65,9 +65,9 @@ def test_padding_keeps_its_id_where_places_differ() -> None:
     tokenizer = tiny_tokenizer(("[UNK]", "x", "[PAD]", "[CLS]", "[SEP]", "good", "film"))
     encoded = encode(_split(("good film", "film")), tokenizer, 8)
     assert encoded.pad_token_id == 2
-    pieces = read_by(encoded)
-    assert encoded.over(pieces).pad_token_id == 0
-    assert pieces[encoded.over(pieces).batch([0, 1])["input_ids"]].tolist() == [[3, 5, 6, 4], [3, 6, 4, 2]]
+    token_ids = read_by(encoded)
+    assert encoded.over(token_ids).pad_token_id == 0
+    assert token_ids[encoded.over(token_ids).batch([0, 1])["input_ids"]].tolist() == [[3, 5, 6, 4], [3, 6, 4, 2]]
 
 
 def test_a_tokenizer_without_padding_is_refused() -> None:
@@ -85,10 +85,10 @@ def test_cuts_have_the_size_of_their_shares_and_cover_everything() -> None:
 
 
 def test_the_order_depends_on_text_pair_and_purpose_alone() -> None:
-    one = row_order(["a", "b"], None, "x")
-    assert row_order(["b", " a "], None, "x").tolist() == one.tolist()[::-1]
-    assert row_order(["a", "b"], None, "y").tolist() != one.tolist()
-    assert row_order(["a", "b"], ["1", "2"], "x").tolist() != one.tolist()
+    order = row_order(["a", "b"], None, "x")
+    assert row_order(["b", " a "], None, "x").tolist() == order.tolist()[::-1]
+    assert row_order(["a", "b"], None, "y").tolist() != order.tolist()
+    assert row_order(["a", "b"], ["1", "2"], "x").tolist() != order.tolist()
 
 
 def test_f1_is_that_of_label_one() -> None:
@@ -109,6 +109,6 @@ def test_a_capped_task_keeps_every_label_and_short_examples() -> None:
 
 
 def test_a_task_describes_its_parts() -> None:
-    told = toy_task(train=40, others=16).describe()
-    assert told["splits"]["train"]["examples"] == 40
-    assert told["splits"]["evaluation"]["per_label"] == [8, 8]
+    description = toy_task(train=40, others=16).describe()
+    assert description["splits"]["train"]["examples"] == 40
+    assert description["splits"]["evaluation"]["per_label"] == [8, 8]

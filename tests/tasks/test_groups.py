@@ -19,15 +19,15 @@ ROWS = (
 
 def groups_of(texts: tuple[str, ...] | list[str], pairs: list[str] | None = None) -> list[set[int]]:
     leaders = Grouped(texts, pairs).leaders.tolist()
-    return sorted(({row for row, one in enumerate(leaders) if one == leader} for leader in set(leaders)), key=min)
+    return sorted(({row for row, start in enumerate(leaders) if start == leader} for leader in set(leaders)), key=min)
 
 
 def phrases(sentences: int, words: int = 9) -> list[str]:
     """Sentences of words of their own, each with its phrases down to one word, and with a word that all of them have."""
     made = []
     for number in range(sentences):
-        told = [f"w{number}x{place}" for place in range(words)]
-        made += [" ".join([*told[start:], "film"]) for start in range(words + 1)]
+        sentence = [f"w{number}x{place}" for place in range(words)]
+        made += [" ".join([*sentence[start:], "film"]) for start in range(words + 1)]
     return list(dict.fromkeys(made))
 
 
@@ -38,8 +38,8 @@ def test_copies_and_rows_that_stand_in_one_another_are_a_group_and_short_ones_go
 def test_the_groups_do_not_depend_on_the_order_of_the_rows() -> None:
     turned = groups_of(ROWS[::-1])
     assert sorted(({6 - row for row in group} for group in turned), key=min) == groups_of(ROWS)
-    told = [{Grouped(texts, None).texts[leader] for leader in Grouped(texts, None).leaders} for texts in (ROWS, ROWS[::-1])]
-    assert told[0] - {ROWS[0], ROWS[1]} == told[1] - {ROWS[0], ROWS[1]}
+    leaders = [{Grouped(texts, None).texts[leader] for leader in Grouped(texts, None).leaders} for texts in (ROWS, ROWS[::-1])]
+    assert leaders[0] - {ROWS[0], ROWS[1]} == leaders[1] - {ROWS[0], ROWS[1]}
 
 
 def test_pairs_with_one_first_text_are_a_group() -> None:
@@ -77,8 +77,8 @@ def test_parts_of_few_large_groups_have_the_size_of_their_shares_all_the_same() 
 
 
 def test_a_phrase_of_hundreds_of_rows_makes_no_group_of_them_and_is_left_out_where_it_would_leak() -> None:
-    held = [f"a{row} b{row} c{row} one of the best films d{row} e{row} f{row} g{row}" for row in range(400)]
-    texts = ["one of the best films", *held, *(f"h{row} i{row} j{row} k{row}" for row in range(600))]
+    longer = [f"a{row} b{row} c{row} one of the best films d{row} e{row} f{row} g{row}" for row in range(400)]
+    texts = ["one of the best films", *longer, *(f"h{row} i{row} j{row} k{row}" for row in range(600))]
     grouped, rows = Grouped(texts, None), np.arange(len(texts))
     assert np.unique(grouped.leaders, return_counts=True)[1].max() == 10  # a hundredth of the rows
     parts = grouped.cut(rows, "selection", 0.2)
@@ -108,8 +108,8 @@ def test_the_figures_of_parts_that_were_cut_already_count_groups_and_kin_of_trai
     def split(role: str, *texts: str) -> Split:
         return Split(role, texts, None, np.zeros(len(texts), dtype=np.int64))  # type: ignore[arg-type]
 
-    told = figures_of([split("train", *ROWS[:2], ROWS[4]), split("selection", *ROWS[2:4]), split("evaluation", ROWS[5])])
-    assert told == {
+    figures = figures_of([split("train", *ROWS[:2], ROWS[4]), split("selection", *ROWS[2:4]), split("evaluation", ROWS[5])])
+    assert figures == {
         "train": {"groups": 2},
         "selection": {"groups": 1, "leak": 0.5},
         "evaluation": {"groups": 1, "leak": 0.0},

@@ -41,9 +41,9 @@ def test_copies_are_kin_whatever_their_length_case_and_punctuation() -> None:
 
 def test_a_row_that_stands_in_another_is_its_kin_from_four_tokens_on() -> None:
     three, four = "of the film", "plot of the film"
-    held = "the thin plot of the film is told"
+    longer = "the thin plot of the film is told"
     apart = "the plot of a film is the film"  # the same words, not one after the other
-    assert kin_of(three, four, held, apart) == [set(), {2}, {1}, set()]
+    assert kin_of(three, four, longer, apart) == [set(), {2}, {1}, set()]
 
 
 def test_a_row_of_more_than_eight_tokens_is_found_in_another_to_its_last_token() -> None:
@@ -72,7 +72,7 @@ def test_pairs_are_kin_when_one_of_their_texts_is_in_whichever_column() -> None:
 def test_the_kin_do_not_depend_on_the_order_of_the_rows() -> None:
     texts = [" ".join(f"w{(row * 7 + place) % 90}" for place in range(4 + row % 9)) for row in range(120)]
     there, back = kin_of(*texts), kin_of(*texts[::-1])[::-1]
-    assert [{119 - row for row in found} for found in back] == there
+    assert [{119 - row for row in rows} for rows in back] == there
     assert 20 < sum(map(bool, there)) < 120
 
 

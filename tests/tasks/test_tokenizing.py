@@ -21,15 +21,19 @@ WORDS = ("good", "film", "goooo", "aaa", "a", "fi", "x", ".", "字字字", "\n\t
 def _unigram() -> Any:
     """A tokenizer as ALBERT's is: pieces of words by their likelihood."""
     known = ("▁", "▁good", "▁film", "a", "aa", "oo", "g", "o", "d", "f", "i", ".", "▁a")
-    pieces = [("<pad>", 0.0), ("<unk>", -9.0), *((piece, -1.0 - len(piece) / 9) for piece in known)]
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=1))
+    vocabulary = [("<pad>", 0.0), ("<unk>", -9.0), *((piece, -1.0 - len(piece) / 9) for piece in known)]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=1))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
 
 
 def _directly(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, length: int) -> tuple[Any, ...]:
-    told = tokenizer(texts, pairs, truncation=True, max_length=length, return_attention_mask=False)
-    return told["input_ids"], told.get("token_type_ids"), sum(1 for encoding in told.encodings if encoding.overflowing)
+    encoded = tokenizer(texts, pairs, truncation=True, max_length=length, return_attention_mask=False)
+    return (
+        encoded["input_ids"],
+        encoded.get("token_type_ids"),
+        sum(1 for encoding in encoded.encodings if encoding.overflowing),
+    )
 
 
 def _texts(random: np.random.Generator, count: int) -> list[str]:
@@ -53,8 +57,8 @@ def test_cutting_texts_changes_no_token(monkeypatch: pytest.MonkeyPatch, make: A
     tokenizer, random = make(), np.random.default_rng(7)
     for length in itertools.islice(itertools.cycle((5, 6, 7, 8, 13, 20, 31)), 14):
         texts, pairs = _texts(random, 4), _texts(random, 4) if are_pairs else None
-        told = tokenized(tokenizer, texts, pairs, length)
-        assert (told.input_ids, told.token_type_ids, told.truncated) == _directly(tokenizer, texts, pairs, length)
+        encoded = tokenized(tokenizer, texts, pairs, length)
+        assert (encoded.input_ids, encoded.token_type_ids, encoded.truncated) == _directly(tokenizer, texts, pairs, length)
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -63,8 +67,8 @@ def test_ordinary_texts_are_tokenized_as_the_tokenizer_does(side: str) -> None:
     tokenizer.truncation_side = side
     texts = _texts(np.random.default_rng(3), 40)
     for length in (8, 64):
-        told = tokenized(tokenizer, texts, None, length)
-        assert (told.input_ids, told.token_type_ids, told.truncated) == _directly(tokenizer, texts, None, length)
+        encoded = tokenized(tokenizer, texts, None, length)
+        assert (encoded.input_ids, encoded.token_type_ids, encoded.truncated) == _directly(tokenizer, texts, None, length)
 
 
 @pytest.mark.slow
@@ -81,16 +85,16 @@ def test_ordinary_texts_are_tokenized_as_the_tokenizer_does(side: str) -> None:
     ids=["words", "one word", "spaces", "chinese", "points", "nothing"],
 )
 def test_a_text_of_megabytes_is_read_in_little_time_and_memory(text: str, ids: list[int], truncated: int) -> None:
-    told = tokenized(tiny_tokenizer(PARTS), [text, "film"], None, 6)
-    assert told.input_ids == [ids, [2, 6, 3]]
-    assert told.truncated == truncated
+    encoded = tokenized(tiny_tokenizer(PARTS), [text, "film"], None, 6)
+    assert encoded.input_ids == [ids, [2, 6, 3]]
+    assert encoded.truncated == truncated
 
 
 @pytest.mark.slow
 def test_pairs_of_megabytes_keep_both_beginnings() -> None:
-    told = tokenized(tiny_tokenizer(PARTS), ["good " * 300_000, "a"], ["film " * 300_000, "film " * 300_000], 8)
-    assert told.input_ids == [[2, 5, 5, 3, 6, 6, 6, 3], [2, 10, 3, 6, 6, 6, 6, 3]]
-    assert told.truncated == 2
+    encoded = tokenized(tiny_tokenizer(PARTS), ["good " * 300_000, "a"], ["film " * 300_000, "film " * 300_000], 8)
+    assert encoded.input_ids == [[2, 5, 5, 3, 6, 6, 6, 3], [2, 10, 3, 6, 6, 6, 6, 3]]
+    assert encoded.truncated == 2
 
 
 def test_the_words_of_a_text_of_megabytes_are_counted_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:

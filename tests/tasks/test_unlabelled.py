@@ -22,12 +22,12 @@ def _write(folder: Path, content: str | bytes, name: str = "texts.txt") -> Path:
 
 
 def test_each_line_of_plain_text_is_a_text_without_label_to_learn_from(tmp_path: Path) -> None:
-    found = read_unlabelled(_write(tmp_path, b"\xef\xbb\xbf one text \r\n\r\n  \nanother\x0bone\nthe last"))
-    assert found.split.texts == ("one text", "another\x0bone", "the last")
-    assert found.split.require("train").pairs is None
-    assert found.split.labels.tolist() == [-1, -1, -1]
-    assert found.split.labels.dtype == np.int64
-    assert found.removed == {}
+    source = read_unlabelled(_write(tmp_path, b"\xef\xbb\xbf one text \r\n\r\n  \nanother\x0bone\nthe last"))
+    assert source.split.texts == ("one text", "another\x0bone", "the last")
+    assert source.split.require("train").pairs is None
+    assert source.split.labels.tolist() == [-1, -1, -1]
+    assert source.split.labels.dtype == np.int64
+    assert source.removed == {}
 
 
 def test_paragraphs_end_at_empty_lines_and_their_lines_are_joined(tmp_path: Path) -> None:
@@ -43,9 +43,9 @@ def test_a_packed_file_gives_the_same_texts_and_fingerprint(tmp_path: Path) -> N
 
 
 def test_copies_are_left_out_and_counted_and_the_first_of_them_keeps_its_place(tmp_path: Path) -> None:
-    found = read_unlabelled(_write(tmp_path, "b\na\nb \n\nc\na\nb\n"))
-    assert found.split.texts == ("b", "a", "c")
-    assert found.removed == {"copies": 3}
+    source = read_unlabelled(_write(tmp_path, "b\na\nb \n\nc\na\nb\n"))
+    assert source.split.texts == ("b", "a", "c")
+    assert source.removed == {"copies": 3}
 
 
 def test_texts_that_are_kin_of_rows_kept_apart_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -60,9 +60,9 @@ def test_texts_that_are_kin_of_rows_kept_apart_are_left_out_and_told(tmp_path: P
         "others",
     ]
     with caplog.at_level(logging.WARNING, "compress"):
-        found = read_unlabelled(_write(tmp_path, "\n".join(lines)), apart_from=(measured, selected))
-    assert found.split.texts == ("fine film", "others")
-    assert found.removed == {"kin of rows that are kept apart": 3}
+        source = read_unlabelled(_write(tmp_path, "\n".join(lines)), apart_from=(measured, selected))
+    assert source.split.texts == ("fine film", "others")
+    assert source.removed == {"kin of rows that are kept apart": 3}
     assert "3 texts" in caplog.text
     assert "evaluation or selection data" in caplog.text
 
@@ -70,17 +70,17 @@ def test_texts_that_are_kin_of_rows_kept_apart_are_left_out_and_told(tmp_path: P
 def test_pairs_without_labels_are_kin_of_pairs_that_are_kept_apart(tmp_path: Path) -> None:
     measured = Split("further", ("two women hold a child",), ("they are sisters",), np.zeros(1, dtype=np.int64))
     path = _write(tmp_path, "text\tpair\nboth run\tTwo women hold a child\nboth run\tthey are sisters\n", "pairs.tsv")
-    found = read_unlabelled(path, apart_from=measured)
-    assert (found.split.texts, found.split.pairs) == (("both run",), ("they are sisters",))
+    source = read_unlabelled(path, apart_from=measured)
+    assert (source.split.texts, source.split.pairs) == (("both run",), ("they are sisters",))
 
 
 def test_texts_of_the_data_to_measure_on_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     measured = Split("evaluation", ("b ", "x", "c"), None, np.zeros(3, dtype=np.int64))
     path = _write(tmp_path, "a\nb\nb\nc\nd\n")
     with caplog.at_level(logging.WARNING, "compress"):
-        found = read_unlabelled(path, apart_from=measured)
-    assert found.split.texts == ("a", "d")
-    assert found.removed == {"copies": 1, "also in the evaluation data": 2}
+        source = read_unlabelled(path, apart_from=measured)
+    assert source.split.texts == ("a", "d")
+    assert source.removed == {"copies": 1, "also in the evaluation data": 2}
     assert "2 texts" in caplog.text
     with pytest.raises(InputError, match="holds no text that is not in the data to measure on"):
         read_unlabelled(_write(tmp_path, "b\nc\n"), apart_from=measured)
@@ -115,11 +115,11 @@ def test_the_fingerprint_is_that_of_the_texts_and_their_order(tmp_path: Path) ->
     ],
 )
 def test_tables_need_no_label_and_may_hold_pairs(tmp_path: Path, name: str, content: str) -> None:
-    found = read_unlabelled(_write(tmp_path, content, name))
-    assert found.split.texts == ("one", "three")
-    assert found.split.pairs == ("two", "four")
-    assert found.split.labels.tolist() == [-1, -1]
-    assert found.removed == {"copies": 1}
+    source = read_unlabelled(_write(tmp_path, content, name))
+    assert source.split.texts == ("one", "three")
+    assert source.split.pairs == ("two", "four")
+    assert source.split.labels.tolist() == [-1, -1]
+    assert source.removed == {"copies": 1}
 
 
 def test_the_text_of_a_table_can_be_any_of_its_columns_and_labels_are_not_looked_at(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_colours_are_the_page_s_and_change_in_the_dark() -> None:
 def test_texts_stay_texts_and_tips_stand_where_they_belong() -> None:
     root = ElementTree.fromstring(drawn(FRAME, "a < b", paint))
     assert (root.get("viewBox"), root.get("width"), root.get("aria-label")) == ("0 0 200 100", None, "a < b")
-    groups = {one.get("id"): one for one in root.iter(f"{SVG}g")}
+    groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
     tip, label = groups["line-0"].find(f"{SVG}title"), groups["label-0"].find(f"{SVG}text")
     assert tip is not None
     assert tip.text == "of <a> & b"
@@ -48,15 +48,15 @@ def test_texts_stay_texts_and_tips_stand_where_they_belong() -> None:
 
 
 def test_places_are_told_in_the_frame_s_pixels() -> None:
-    told = []
+    places = []
 
     def paint(axes: Axes) -> dict[str, str]:
         axes.set(xlim=(0, 10), ylim=(0, 1))
-        told.extend([place(axes, 0, 0), place(axes, 5, 1)])
+        places.extend([place(axes, 0, 0), place(axes, 5, 1)])
         return {}
 
     drawn(FRAME, "title", paint)
-    assert told == [pytest.approx((20, 60)), pytest.approx((95, 10))]
+    assert places == [pytest.approx((20, 60)), pytest.approx((95, 10))]
 
 
 def test_settings_of_the_user_neither_matter_nor_change() -> None:

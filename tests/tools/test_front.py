@@ -19,8 +19,8 @@ EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 @pytest.fixture
 def run() -> dict[str, Any]:
     """A teacher of 800 right answers in 872, its student of half the work: 789 in the float file, 784 in the int8 file."""
-    told: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    return told
+    record: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    return record
 
 
 def write(folder: Path, name: str, *runs: Any) -> None:
@@ -70,8 +70,8 @@ def test_recipes_stand_from_most_to_least_work(tmp_path: Path, run: dict[str, An
     small, quantized = copy.deepcopy(run), copy.deepcopy(run)
     small["subjects"][1]["macs"] = 342_000
     del quantized["subjects"][1]
-    for name, one in (("b_half", run), ("a_half", run), ("small", small), ("quantized", quantized)):
-        write(tmp_path, name, one)
+    for name, record in (("b_half", run), ("a_half", run), ("small", small), ("quantized", quantized)):
+        write(tmp_path, name, record)
     assert [(row[0], row[2]) for row in rows_of(tmp_path)] == [
         ("quantized", "100"),
         ("a_half", "50"),

@@ -18,23 +18,23 @@ def ours(name: str, at: float, retention: float, spread: float = 0.5) -> Mark:
 
 def places(text: str) -> dict[str, tuple[float, float]]:
     """Where each mark stands, by its tip."""
-    found = {}
+    centres = {}
     for group in ElementTree.fromstring(text).iter(f"{SVG}g"):
         title, marker = group.find(f"{SVG}title"), group.find(f".//{SVG}use")
         if title is not None and marker is not None:
-            found[str(title.text)] = (float(marker.attrib["x"]), float(marker.attrib["y"]))
-    return found
+            centres[str(title.text)] = (float(marker.attrib["x"]), float(marker.attrib["y"]))
+    return centres
 
 
 def labels(text: str) -> list[str]:
     """The names of the marks."""
-    groups = [one for one in ElementTree.fromstring(text).iter(f"{SVG}g") if one.get("id", "").startswith("label-")]
-    return [str(one.text) for group in groups for one in group.iter(f"{SVG}text")]
+    groups = [group for group in ElementTree.fromstring(text).iter(f"{SVG}g") if group.get("id", "").startswith("label-")]
+    return [str(element.text) for group in groups for element in group.iter(f"{SVG}text")]
 
 
 def test_less_work_stands_to_the_left_and_more_retention_above() -> None:
-    found = places(draw_front([ours("small", 10, 95), ours("large", 60, 99)], "title"))
-    (small_x, small_y), (large_x, large_y) = found["small tip"], found["large tip"]
+    centres = places(draw_front([ours("small", 10, 95), ours("large", 60, 99)], "title"))
+    (small_x, small_y), (large_x, large_y) = centres["small tip"], centres["large tip"]
     left, _, right, _ = FRAME.plot
     assert large_x - small_x == pytest.approx((right - left - 2 * STEP) * 0.5, abs=0.1)
     assert small_y > large_y
@@ -42,10 +42,10 @@ def test_less_work_stands_to_the_left_and_more_retention_above() -> None:
 
 def test_a_speed_up_of_twice_as_much_stands_as_far_to_the_right_everywhere() -> None:
     marks = [ours(f"{speed}", speed, 95) for speed in (0.5, 1, 4, 16, 64)]
-    found = places(draw_front(marks, "title", SPEEDUPS))
-    slow, one, four, sixteen, most = (found[f"{speed} tip"][0] for speed in (0.5, 1, 4, 16, 64))
+    centres = places(draw_front(marks, "title", SPEEDUPS))
+    slow, equal, four, sixteen, most = (centres[f"{speed} tip"][0] for speed in (0.5, 1, 4, 16, 64))
     left, _, right, _ = FRAME.plot
-    assert one - slow == pytest.approx(STEP, abs=0.1)  # slower than the teacher stands where equal stands, beside it
+    assert equal - slow == pytest.approx(STEP, abs=0.1)  # slower than the teacher stands where equal stands, beside it
     assert sixteen - four == pytest.approx((right - left - 2 * STEP) / 3, abs=0.1)
     assert most == pytest.approx(right - STEP, abs=0.1)
     assert SPEEDUPS.ticks(64) == [1, 2, 5, 10, 20, 50]
@@ -67,8 +67,8 @@ def test_every_mark_stays_in_the_plot_and_has_its_label() -> None:
 
 
 def test_marks_of_equal_work_do_not_cover_each_other() -> None:
-    found = places(draw_front([ours(f"{index}", 50, 98) for index in range(5)], "title"))
-    assert all(abs(one[0] - other[0]) >= STEP - 0.2 for one, other in combinations(found.values(), 2))
+    centres = places(draw_front([ours(f"{index}", 50, 98) for index in range(5)], "title"))
+    assert all(abs(centre[0] - other[0]) >= STEP - 0.2 for centre, other in combinations(centres.values(), 2))
 
 
 @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ def test_a_line_of_seeds_moves_by_a_hair_where_it_would_lie_on_another() -> None
 
 def test_fifty_marks_stay_near_their_place() -> None:
     marks = [ours(f"{index}", 20 + index % 10 * 8, 94 + index % 17 / 2, spread=0.2) for index in range(50)]
-    found = places(draw_front(marks, "title"))
+    centres = places(draw_front(marks, "title"))
     left, _, right, _ = FRAME.plot
     for mark in marks:
         own = left + STEP + (right - left - 2 * STEP) * mark.at / 100
-        assert abs(found[mark.tip][0] - own) <= 3 * STEP
+        assert abs(centres[mark.tip][0] - own) <= 3 * STEP
 
 
 def test_no_mark_is_an_empty_plot() -> None:
@@ -116,5 +116,5 @@ def test_no_mark_is_an_empty_plot() -> None:
 def test_names_do_not_break_the_figure_and_it_asks_for_nothing() -> None:
     text = draw_front([ours('a<b>&"c', 50, 98)], "a < b")
     root = ElementTree.fromstring(text)
-    assert 'a<b>&"c' in [one.text for one in root.iter(f"{SVG}text")]
+    assert 'a<b>&"c' in [element.text for element in root.iter(f"{SVG}text")]
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")

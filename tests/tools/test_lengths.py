@@ -24,8 +24,8 @@ def content(**lines: dict[int, float]) -> dict[str, Any]:
     names = {"dense": "full attention, onnxruntime-cpu", "long": "longformer, onnxruntime-cpu", "theirs": "theirs"}
     rows = [
         {"name": names[name], "length": length, "p50_ms": ms, "peak_memory_bytes": length * 1000}
-        for name, found in lines.items()
-        for length, ms in found.items()
+        for name, times in lines.items()
+        for length, ms in times.items()
     ]
     return {
         "schema": 1,
@@ -60,9 +60,9 @@ def test_a_way_that_is_always_or_never_faster_breaks_even_nowhere() -> None:
 
 def test_the_last_crossing_counts() -> None:
     own, other = {1: 1.0, 2: 3.0, 4: 1.0, 8: 1.0}, dict.fromkeys((1, 2, 4, 8), 2.0)
-    told = break_even(own, other)
-    assert told is not None
-    assert 2 < told < 4
+    length = break_even(own, other)
+    assert length is not None
+    assert 2 < length < 4
 
 
 def test_a_page_shows_table_figure_and_break_even(path: Path) -> None:
@@ -85,11 +85,11 @@ def test_the_figure_has_a_line_and_a_name_for_each_way(path: Path) -> None:
     (figure,) = figures.values()
     root = ElementTree.fromstring(figure)
     space = "{http://www.w3.org/2000/svg}"
-    assert len([one for one in root.iter(f"{space}g") if one.get("id", "").startswith("way-")]) == 3
-    labels = [one.find(f"{space}text") for one in root.iter(f"{space}g") if one.get("id", "").startswith("name-")]
-    names = [one.text for one in labels if one is not None]
+    assert len([group for group in root.iter(f"{space}g") if group.get("id", "").startswith("way-")]) == 3
+    labels = [group.find(f"{space}text") for group in root.iter(f"{space}g") if group.get("id", "").startswith("name-")]
+    names = [label.text for label in labels if label is not None]
     assert names == ["full attention, onnxruntime-cpu", "longformer, onnxruntime-cpu", "theirs"]
-    places = [float(one.get("y", "")) for one in labels if one is not None]
+    places = [float(label.get("y", "")) for label in labels if label is not None]
     assert min(abs(a - b) for i, a in enumerate(places) for b in places[:i]) >= 17
 
 
@@ -98,8 +98,8 @@ def test_a_single_measurement_is_drawn() -> None:
 
 
 def test_on_a_gpu_torch_is_the_runtime(path: Path) -> None:
-    told = json.loads(path.read_text().replace("onnxruntime-cpu", "torch"))
-    path.write_text(json.dumps({**told, "device": "cuda", "machine": {"cpu": "A CPU", "gpu": "A GPU"}, "rounds": 1}))
+    record = json.loads(path.read_text().replace("onnxruntime-cpu", "torch"))
+    path.write_text(json.dumps({**record, "device": "cuda", "machine": {"cpu": "A CPU", "gpu": "A GPU"}, "rounds": 1}))
     text, figures = lengths_block(path, "results/long.json")
     assert list(figures) == ["long_torch.svg"]
     assert figures["long_torch.svg"].count("stroke-dasharray") == 1  # theirs

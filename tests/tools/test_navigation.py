@@ -65,5 +65,5 @@ def test_a_link_out_of_docs_leads_to_the_copy_in_the_site() -> None:
 
 
 def test_files_that_pages_link_to_are_found() -> None:
-    found = outside(ROOT / "docs" / "quickstart.md", ROOT / "docs")
-    assert found == {ROOT / "recipes" / "quickstart.yaml"}
+    paths = outside(ROOT / "docs" / "quickstart.md", ROOT / "docs")
+    assert paths == {ROOT / "recipes" / "quickstart.yaml"}

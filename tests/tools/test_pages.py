@@ -22,8 +22,8 @@ FRONT = "# All\n\n<!-- front: results -->\nold\n<!-- end of front -->\n\nThe end
 @pytest.fixture
 def run() -> dict[str, Any]:
     """A run with two torch models and two files."""
-    told: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    return told
+    record: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    return record
 
 
 @pytest.fixture

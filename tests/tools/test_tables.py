@@ -18,8 +18,8 @@ EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 @pytest.fixture
 def run() -> dict[str, Any]:
     """A run with two torch models and two files."""
-    told: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    return told
+    record: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    return record
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_recipes_with_other_baselines_are_refused(run: dict[str, Any], other_see
 
 def test_a_folder_of_two_tasks_is_refused(run: dict[str, Any], other_seed: dict[str, Any], tmp_path: Path) -> None:
     other_seed["data"]["name"] = "mrpc"
-    for name, told in (("a", run), ("b", other_seed)):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"schema": 1, "runs": [told]}))
+    for name, record in (("a", run), ("b", other_seed)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"schema": 1, "runs": [record]}))
     with pytest.raises(InputError, match=r"mrpc, sst2.* keep a folder for each"):
         read_folder(tmp_path)

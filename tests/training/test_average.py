@@ -90,5 +90,5 @@ def test_stopped_and_resumed_gives_the_same_mean(model: PreTrainedModel, toy: Ta
     how = settings(average=0.5)
     expected = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext())
     stopped(model, toy, tmp_path, step, how)
-    found = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
-    assert not differences(state_of(found), state_of(expected))
+    resumed = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
+    assert not differences(state_of(resumed), state_of(expected))

@@ -61,5 +61,5 @@ def test_sorted_batches_start_with_the_longest() -> None:
 
 
 def test_batches_of_long_examples_hold_fewer_of_them() -> None:
-    found = sorted_batches(np.array([300, TOKENS // 2, 2 * TOKENS, 10, TOKENS // 3, 300, 10]), 3)
-    assert listed(found) == [[2], [1, 4], [0, 5, 3], [6]]
+    batches = sorted_batches(np.array([300, TOKENS // 2, 2 * TOKENS, 10, TOKENS // 3, 300, 10]), 3)
+    assert listed(batches) == [[2], [1, 4], [0, 5, 3], [6]]

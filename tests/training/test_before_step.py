@@ -20,18 +20,18 @@ from tests.training.settings import LABELS_LOSS, settings
 def test_the_caller_is_asked_before_each_step_with_the_copy_that_trains(
     model: PreTrainedModel, toy: Task, changes: dict[str, Any], max_steps: int | None, steps: int
 ) -> None:
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     biases: list[torch.Tensor] = []
 
     def before_step(trained: PreTrainedModel, step: int, total: int) -> None:
-        told.append((step, total))
+        calls.append((step, total))
         biases.append(trained.classifier.bias.detach().clone())
         assert trained is not model
         assert trained.training
 
     run, how = StepContext(max_steps=max_steps), settings(**changes)
     train(model, task=toy, settings=how, goal=LABELS_LOSS, run=run, before_step=before_step)
-    assert told == [(step, steps) for step in range(steps)]
+    assert calls == [(step, steps) for step in range(steps)]
     assert torch.equal(biases[0], model.classifier.bias)
     assert not torch.equal(biases[0], biases[-1])
 

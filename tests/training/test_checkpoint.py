@@ -70,13 +70,13 @@ def test_stopped_and_resumed_equals_uninterrupted(
     model: PreTrainedModel, toy: Task, tmp_path: Path, step: int, changes: dict[str, Any]
 ) -> None:
     how, whole, resumed = settings(**changes), StepContext(), StepContext(folder=tmp_path)
-    told: list[int] = []
-    resumed.progress = steps_told(told)
+    steps: list[int] = []
+    resumed.progress = steps_told(steps)
     expected = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=whole)
     stopped(model, toy, tmp_path, step, how)
-    found = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=resumed)
-    assert told[0] == step  # the stopped step was not kept, and no other step is done twice
-    assert not differences(state_of(found), state_of(expected))
+    trained = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=resumed)
+    assert steps[0] == step  # the stopped step was not kept, and no other step is done twice
+    assert not differences(state_of(trained), state_of(expected))
     for fact in ("metrics", "best_epoch", "epochs", "curve", "optimizer_steps", "examples"):
         assert resumed.facts[fact] == whole.facts[fact]
 
@@ -103,8 +103,8 @@ def test_a_run_stopped_twice_equals_an_uninterrupted_one(model: PreTrainedModel,
     expected = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext())
     for step in (3, 8):
         stopped(model, toy, tmp_path, step, how)
-    found = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
-    assert not differences(state_of(found), state_of(expected))
+    resumed = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
+    assert not differences(state_of(resumed), state_of(expected))
 
 
 def test_the_best_epoch_survives_the_stop(model: PreTrainedModel, toy: Task, tmp_path: Path, scores: list[float]) -> None:
@@ -114,9 +114,9 @@ def test_the_best_epoch_survives_the_stop(model: PreTrainedModel, toy: Task, tmp
     scores[:] = [0.9, 0.1, 0.2]
     stopped(model, toy, tmp_path, 12, how)
     run = StepContext(folder=tmp_path)
-    found = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=run)
+    resumed = train(model, task=toy, settings=how, goal=LABELS_LOSS, run=run)
     assert run.facts["best_epoch"] == 1
-    assert not differences(state_of(found), state_of(expected))
+    assert not differences(state_of(resumed), state_of(expected))
 
 
 @pytest.fixture
@@ -129,11 +129,11 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_a_run_that_has_ended_is_taken_from_its_checkpoint(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:
     first = train(model, task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
-    told: list[int] = []
+    steps: list[int] = []
     again = train(
-        model, task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext(folder=tmp_path, progress=steps_told(told))
+        model, task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext(folder=tmp_path, progress=steps_told(steps))
     )
-    assert told == []
+    assert steps == []
     assert not differences(state_of(first), state_of(again))
 
 
@@ -153,8 +153,8 @@ def test_a_run_that_has_ended_is_taken_from_its_checkpoint(model: PreTrainedMode
 )
 def test_a_checkpoint_of_another_run_is_not_taken_up(model: PreTrainedModel, toy: Task, tmp_path: Path, other: str) -> None:
     stopped(model, toy, tmp_path, 4, settings())
-    (_, term), told = LABELS_LOSS.terms["labels"], list[int]()
-    how, goal, run = settings(), LABELS_LOSS, StepContext(folder=tmp_path, progress=steps_told(told))
+    (_, term), steps = LABELS_LOSS.terms["labels"], list[int]()
+    how, goal, run = settings(), LABELS_LOSS, StepContext(folder=tmp_path, progress=steps_told(steps))
     if other == "settings":
         how = settings(learning_rate=2e-3)
     elif other == "seed":
@@ -174,7 +174,7 @@ def test_a_checkpoint_of_another_run_is_not_taken_up(model: PreTrainedModel, toy
     elif other == "hidden words":
         goal = TrainingLoss(LABELS_LOSS.terms, mlm_probability=0.15)
     train(model, task=toy, settings=how, goal=goal, run=run)
-    assert told[0] == 1
+    assert steps[0] == 1
 
 
 @pytest.mark.parametrize("kept", [0, 7, 300, 5000, -1])
@@ -186,10 +186,10 @@ def test_a_damaged_checkpoint_starts_the_step_again_and_says_so(
     path = tmp_path / FILE
     path.write_bytes(path.read_bytes()[:kept])
     with caplog.at_level(logging.WARNING, logger="compress.training.checkpoint"):
-        found = train(model, task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
+        trained = train(model, task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
     assert "cannot be read" in caplog.text
     assert "starts again" in caplog.text
-    assert not differences(state_of(found), state_of(expected))
+    assert not differences(state_of(trained), state_of(expected))
 
 
 def test_no_folder_keeps_no_checkpoint(
@@ -225,13 +225,13 @@ def test_weights_moments_position_best_weights_and_mean_come_back(tmp_path: Path
     save_checkpoint(tmp_path, position, model, optimizer, best, mean, "this run")
     other = torch.nn.Linear(3, 2)
     fresh = torch.optim.AdamW(other.parameters(), lr=0.1)
-    found = load_checkpoint(tmp_path, other, fresh, "this run")
-    assert found is not None
-    assert found[0] == position
-    assert found[1] is not None
-    assert not differences(found[1], best)
-    assert found[2] is not None
-    assert not differences(found[2], mean)
+    checkpoint = load_checkpoint(tmp_path, other, fresh, "this run")
+    assert checkpoint is not None
+    assert checkpoint[0] == position
+    assert checkpoint[1] is not None
+    assert not differences(checkpoint[1], best)
+    assert checkpoint[2] is not None
+    assert not differences(checkpoint[2], mean)
     assert not differences(state_of(other), state_of(model))
     moments = optimizer.state_dict()["state"]
     for index, state in fresh.state_dict()["state"].items():
@@ -251,10 +251,10 @@ def test_a_save_that_fails_keeps_the_checkpoint_before(tmp_path: Path, monkeypat
     monkeypatch.setattr("compress.training.checkpoint.save_file", fail)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(tmp_path, Position(step=2), model, optimizer, None, None, "this run")
-    found = load_checkpoint(tmp_path, model, optimizer, "this run")
-    assert found is not None
-    assert found[0].step == 1
-    assert found[1:] == (None, None)
+    checkpoint = load_checkpoint(tmp_path, model, optimizer, "this run")
+    assert checkpoint is not None
+    assert checkpoint[0].step == 1
+    assert checkpoint[1:] == (None, None)
     assert os.listdir(tmp_path) == [FILE]
 
 
@@ -280,6 +280,6 @@ def test_a_checkpoint_whose_contents_changed_starts_the_step_again_and_says_so(
         assert old in content
         content = content.replace(old, new)
     (tmp_path / FILE).write_bytes(content)
-    found = load_checkpoint(tmp_path, model, optimizer, "that run" if harm == "what" else "this run")
-    assert (found is not None) is (harm == "none")
+    checkpoint = load_checkpoint(tmp_path, model, optimizer, "that run" if harm == "what" else "this run")
+    assert (checkpoint is not None) is (harm == "none")
     assert ("the step starts again" in caplog.text) is (harm != "none")

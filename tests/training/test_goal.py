@@ -52,12 +52,12 @@ def test_a_parameter_with_a_rate_of_its_own_goes_so_far_in_a_step_and_is_not_dec
 def test_another_run_s_checkpoint_is_not_taken_up(
     toy: Task, tmp_path: Path, rates: dict[str, float], picks_from: float
 ) -> None:
-    told: list[int] = []
+    steps: list[int] = []
     train(tiny_bert(), task=toy, settings=settings(), goal=LABELS_LOSS, run=StepContext(folder=tmp_path))
     other = replace(LABELS_LOSS, rates=rates, picks_from=picks_from)
-    run = StepContext(folder=tmp_path, progress=lambda what, done, total, **_: told.append(done) if what == "train" else None)
+    run = StepContext(folder=tmp_path, progress=lambda what, done, total, **_: steps.append(done) if what == "train" else None)
     train(tiny_bert(), task=toy, settings=settings(), goal=other, run=run)
-    assert told[0] == 1
+    assert steps[0] == 1
 
 
 @pytest.mark.parametrize(("picks_from", "best"), [(0.0, 1), (0.2, 1), (0.22, 2), (0.5, 3), (0.75, 4), (1.0, 4)])

@@ -45,12 +45,14 @@ class Forbidden:
         pytest.fail("the evaluation split was counted")
 
 
-def close(found: PreTrainedModel, expected: PreTrainedModel, within: float) -> None:
+def close(model: PreTrainedModel, expected: PreTrainedModel, within: float) -> None:
     """Check that weights agree; the key's bias, on which nothing depends, follows the noise of its gradient."""
-    told = state_of(expected)
-    for name, tensor in state_of(found).items():
+    wanted = state_of(expected)
+    for name, tensor in state_of(model).items():
         if not name.endswith("key.bias"):
-            torch.testing.assert_close(tensor, told[name], rtol=0, atol=within, msg=lambda said, name=name: f"{name}: {said}")
+            torch.testing.assert_close(
+                tensor, wanted[name], rtol=0, atol=within, msg=lambda said, name=name: f"{name}: {said}"
+            )
 
 
 def plain_training(model: PreTrainedModel, task: Task, how: Any, seed: int, steps: int) -> PreTrainedModel:
@@ -85,8 +87,8 @@ def test_training_equals_the_plain_loop_spelled_out(toy: Task, exact: None, chan
     task, model = replace(toy, train=toy.train.take(37)), tiny_bert(**without_dropout())
     how = settings(epochs=1.0, **changes)
     steps = math.ceil(37 / how.batch_size / how.accumulate)
-    found = train(model, task=task, settings=how, goal=LABELS_LOSS, run=StepContext(seed=6))
-    close(found, plain_training(model, task, how, 6, steps), within=2e-5)
+    trained = train(model, task=task, settings=how, goal=LABELS_LOSS, run=StepContext(seed=6))
+    close(trained, plain_training(model, task, how, 6, steps), within=2e-5)
 
 
 def test_two_batches_of_four_equal_one_of_eight(exact: None) -> None:
@@ -263,11 +265,11 @@ def test_training_stops_after_so_many_epochs_without_a_better_score(
 def test_steps_and_examples_are_counted_by_hand(
     model: PreTrainedModel, toy: Task, changes: dict[str, Any], max_steps: int | None, steps: int, examples: int
 ) -> None:
-    run, told = StepContext(max_steps=max_steps), list[tuple[int, int]]()
-    run.progress = lambda what, done, total, **facts: told.append((done, total)) if what == "train" else None
+    run, calls = StepContext(max_steps=max_steps), list[tuple[int, int]]()
+    run.progress = lambda what, done, total, **facts: calls.append((done, total)) if what == "train" else None
     train(model, task=toy, settings=settings(**changes), goal=LABELS_LOSS, run=run)
     assert (run.facts["optimizer_steps"], run.facts["examples"]) == (steps, examples)
-    assert told == [(step, steps) for step in range(1, steps + 1)]
+    assert calls == [(step, steps) for step in range(1, steps + 1)]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -307,8 +309,8 @@ def test_hidden_states_reach_the_terms_whole_and_with_the_mask(model: PreTrained
     def watched(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
         assert teacher is not None
         assert student.states.keys() == teacher.states.keys() == wanted
-        for one in (*student.states.values(), *teacher.states.values()):
-            shapes.add((one.shape[:2] == batch.attention_mask.shape, one.shape[2]))
+        for state in (*student.states.values(), *teacher.states.values()):
+            shapes.add((state.shape[:2] == batch.attention_mask.shape, state.shape[2]))
         return student.logits.mean()
 
     encoded = toy.encode(toy.train, model.tokenizer)
@@ -344,14 +346,14 @@ def test_where_the_logits_are_not_taught_the_last_epoch_is_kept_and_no_metric_is
 
 def test_stages_follow_one_another_over_all_steps(model: PreTrainedModel, toy: Task) -> None:
     """Forty sentences in eights make ten steps in two epochs: five for each of two stages."""
-    told = []
+    stages = []
 
     def watched(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
-        told.append(batch.stage)
+        stages.append(batch.stage)
         return student.logits.mean()
 
     train(model, task=toy, settings=settings(), goal=TrainingLoss({"watched": (1.0, watched)}, stages=2), run=StepContext())
-    assert told == [1] * 5 + [2] * 5
+    assert stages == [1] * 5 + [2] * 5
 
 
 def test_what_is_learned_beside_the_student_is_trained_and_kept_in_the_checkpoint(toy: Task, tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_at_least_one_token_is_hidden() -> None:
 
 def test_the_same_state_of_the_generator_hides_the_same() -> None:
     ids = torch.randint(3, 50, (4, 9))
-    found = []
+    masked = []
     for _ in range(2):
         torch.manual_seed(4)
-        found.append(Masking(0.5, mask=5, fixed=FIXED, count=50).applied(ids)[0])
-    assert torch.equal(*found)
+        masked.append(Masking(0.5, mask=5, fixed=FIXED, count=50).applied(ids)[0])
+    assert torch.equal(*masked)

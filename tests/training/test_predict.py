@@ -21,17 +21,17 @@ def one_by_one(model: PreTrainedModel, task: Task) -> np.ndarray:
 
 def test_answers_are_those_of_each_sentence_alone(model: PreTrainedModel) -> None:
     task = toy_task(others=70)  # more than a batch
-    found = predict(model, task.encode(task.evaluation, model.tokenizer))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, one_by_one(model, task), rtol=1e-4, atol=1e-5)
+    logits = predict(model, task.encode(task.evaluation, model.tokenizer))
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, one_by_one(model, task), rtol=1e-4, atol=1e-5)
 
 
 def test_bfloat16_answers_are_close_and_float32(model: PreTrainedModel, toy: Task) -> None:
-    found = predict(model, toy.encode(toy.evaluation, model.tokenizer), bf16=True)
+    logits = predict(model, toy.encode(toy.evaluation, model.tokenizer), bf16=True)
     expected = one_by_one(model, toy)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=0.1)
-    assert np.abs(found - expected).max() > 1e-5
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected, atol=0.1)
+    assert np.abs(logits - expected).max() > 1e-5
 
 
 def test_shares_of_several_processes_add_up_to_the_whole(model: PreTrainedModel) -> None:
@@ -53,12 +53,12 @@ def test_the_model_s_mode_is_left_as_it_was_and_dropout_is_off(model: PreTrained
 
 
 def test_progress_is_told_after_each_batch(model: PreTrainedModel) -> None:
-    told: list[tuple[str, int, int]] = []
+    calls: list[tuple[str, int, int]] = []
     task = toy_task(others=70)
     predict(
         model,
         task.encode(task.evaluation, model.tokenizer),
         what="select",
-        progress=lambda what, done, total, **facts: told.append((what, done, total)),
+        progress=lambda what, done, total, **facts: calls.append((what, done, total)),
     )
-    assert told == [("select", 1, 2), ("select", 2, 2)]
+    assert calls == [("select", 1, 2), ("select", 2, 2)]

@@ -56,8 +56,8 @@ def test_two_processes_give_the_weights_of_one_at_the_same_global_batch(tmp_path
             [*command, str(script), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=240, check=False
         )
         assert done.returncode == 0, done.stderr[-3000:]
-    one, first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
-    for name, tensor in one.items():
+    alone, first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
+    for name, tensor in alone.items():
         assert first[name].equal(second[name]), name
         if not name.endswith("key.bias"):  # nothing depends on it: it follows the noise of its gradient
             assert (first[name] - tensor).abs().max() < 2e-5, name

@@ -87,9 +87,9 @@ def test_an_export_and_its_measurement_tell_the_length_that_was_read(
     shipped = export(short, tmp_path / "out", target="onnxruntime-cpu", task=task)
     keep_in_float(short, task, 1.0, tmp_path)
     for folder in (shipped.path, save(short, tmp_path / "model")):
-        found = evaluate(folder, task=task)
-        assert found["max_length"] == SHORT
-        assert found["truncated"] == sum(len(text.split()) + 2 > SHORT for text in task.evaluation.texts) > 0
+        scores = evaluate(folder, task=task)
+        assert scores["max_length"] == SHORT
+        assert scores["truncated"] == sum(len(text.split()) + 2 > SHORT for text in task.evaluation.texts) > 0
     assert warnings_of(caplog) == [TOLD]
 
 
@@ -97,10 +97,10 @@ def test_a_task_is_told_of_once_for_each_length_and_its_copies_know(
     short: PreTrainedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = toy_task()
-    for one in (task, replace(task), task.up_to(20), task):
-        assert one.read_by(short).max_length == SHORT
+    for variant in (task, replace(task), task.up_to(20), task):
+        assert variant.read_by(short).max_length == SHORT
     assert task.read_by(tiny_bert()) is task
-    assert [told.partition(", it gets")[0][-8:] for told in warnings_of(caplog)] == ["up to 24", "up to 20"]
+    assert [message.partition(", it gets")[0][-8:] for message in warnings_of(caplog)] == ["up to 24", "up to 20"]
 
 
 def test_reading_less_is_the_same_task_as_one_of_that_length(short: PreTrainedModel) -> None:

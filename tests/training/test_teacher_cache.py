@@ -48,19 +48,19 @@ def test_stored_answers_are_those_of_the_live_teacher_up_to_float16(model: PreTr
     encoded = toy.encode(toy.train, model.tokenizer)
     indices = np.array([7, 0, 39, 12])
     inputs = on_device(encoded.batch(indices), "cpu")
-    found = known.outputs(indices, inputs)
+    outputs = known.outputs(indices, inputs)
     logits, states = answered(model, inputs, EVERY)
-    torch.testing.assert_close(found.logits, logits)
-    assert found.states.keys() == set(EVERY)
+    torch.testing.assert_close(outputs.logits, logits)
+    assert outputs.states.keys() == set(EVERY)
     mask = inputs["attention_mask"].bool()
-    for (kind, layer), told in states.items():
-        own = found.states[kind, layer]
-        assert own.shape == told.shape
+    for (kind, layer), state in states.items():
+        own = outputs.states[kind, layer]
+        assert own.shape == state.shape
         if kind == "scores":
-            valid = (mask[:, None, :, None] & mask[:, None, None]).expand_as(told)
+            valid = (mask[:, None, :, None] & mask[:, None, None]).expand_as(state)
         else:
-            valid = torch.ones_like(told, dtype=torch.bool) if kind == "first" else mask[..., None].expand_as(told)
-        torch.testing.assert_close(own.float()[valid], told[valid], rtol=2e-3, atol=1e-3)
+            valid = torch.ones_like(state, dtype=torch.bool) if kind == "first" else mask[..., None].expand_as(state)
+        torch.testing.assert_close(own.float()[valid], state[valid], rtol=2e-3, atol=1e-3)
         assert (own[~valid] == 0).all()
 
 

@@ -72,12 +72,12 @@ def test_a_teacher_s_logits_are_those_of_each_training_example_and_it_stays_as_i
     before = state_of(teacher)
     made = goal({"logits": 1.0, "labels": 1.0}, forbid_forward_passes(model), teacher, toy)
     encoded = toy.encode(toy.train, teacher.tokenizer)
-    told = [
+    logits = [
         logits_of(teacher, **{name: torch.from_numpy(values) for name, values in encoded.batch([index]).items()})
         for index in range(len(encoded))
     ]
     assert isinstance(made.teacher, KnownAnswers)
-    np.testing.assert_allclose(made.teacher.logits, torch.cat(told).numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(made.teacher.logits, torch.cat(logits).numpy(), rtol=1e-4, atol=1e-5)
     assert not differences(state_of(teacher), before)
     assert not teacher.training
 
@@ -93,11 +93,11 @@ def test_a_teacher_whose_hidden_states_are_read_answers_in_every_step(model: Pre
 def test_an_objective_gets_the_options_that_it_takes(model: PreTrainedModel, toy: Task) -> None:
     """T² times the divergence of (1/4, 3/4) from (3/4, 1/4), both at temperature 3."""
     terms = goal({"logits": 0.5, "labels": 2.0}, model, tiny_bert(seed=8), toy).terms
-    said, told = (3 * torch.tensor([odds]).log() for odds in ([1.0, 3.0], [3.0, 1.0]))
+    said, target = (3 * torch.tensor([odds]).log() for odds in ([1.0, 3.0], [3.0, 1.0]))
     batch = Batch(torch.tensor([1]), torch.ones(1, 4))
     weight, term = terms["logits"]
     assert weight == 0.5
-    assert term(Outputs(said), Outputs(told), batch).item() == pytest.approx(9 * 0.5 * np.log(3), rel=1e-5)
+    assert term(Outputs(said), Outputs(target), batch).item() == pytest.approx(9 * 0.5 * np.log(3), rel=1e-5)
     weight, term = terms["labels"]
     assert weight == 2.0
     assert term(Outputs(said), None, batch).item() == pytest.approx(-np.log(27 / 28), rel=1e-4)
@@ -170,12 +170,12 @@ def test_one_layer_leaves_nothing_to_compare_below_the_last(model: PreTrainedMod
 def test_a_teacher_of_other_tokens_may_teach_its_logits(model: PreTrainedModel, toy: Task) -> None:
     """It reads the same sentences in its own pieces."""
     teacher = tiny_bert(seed=8)
-    told = goal({"logits": 1.0}, model, teacher, toy).teacher
+    known = goal({"logits": 1.0}, model, teacher, toy).teacher
     model.tokenizer = tiny_tokenizer(tuple(sorted(teacher.tokenizer.get_vocab())))
     again = goal({"logits": 1.0}, model, teacher, toy).teacher
-    assert isinstance(told, KnownAnswers)
+    assert isinstance(known, KnownAnswers)
     assert isinstance(again, KnownAnswers)
-    np.testing.assert_array_equal(told.logits, again.logits)
+    np.testing.assert_array_equal(known.logits, again.logits)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_projection_begins_with_the_best_linear_map(toy: Task) -> None:
     given = np.concatenate([rows[0], np.ones((len(rows[0]), 1))], axis=1)
     best = given @ np.linalg.lstsq(given, rows[1], rcond=None)[0]
     with torch.no_grad():
-        found = projection(torch.from_numpy(rows[0]).float()).double().numpy()
-    least, own = (((one - rows[1]) ** 2).mean() for one in (best, found))
+        projected = projection(torch.from_numpy(rows[0]).float()).double().numpy()
+    least, own = (((output - rows[1]) ** 2).mean() for output in (best, projected))
     assert least <= own < least * 1.01 + 1e-6
     assert own < 0.9 * rows[1].var(0).mean()

@@ -17,7 +17,10 @@ def commands_page() -> str:
     for name, command in parser().items():
         parts += [f"## {name}", cell(command.help), f"```sh\n{str(command.epilog).removeprefix('Example: ')}\n```"]
         parts.append(
-            table(("argument or option", "default", "what it means"), [_row(one) for one in shown_parameters(command)])
+            table(
+                ("argument or option", "default", "what it means"),
+                [_row(parameter) for parameter in shown_parameters(command)],
+            )
         )
     return page(
         "Command line",
@@ -35,7 +38,7 @@ def parser() -> dict[str, Any]:
 
 def shown_parameters(command: Any) -> list[Any]:
     """The arguments and options that the help shows."""
-    return [one for one in command.params if not getattr(one, "hidden", False)]
+    return [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
 
 
 def _row(parameter: Any) -> tuple[str, str, str]:

@@ -67,7 +67,7 @@ def entries_page(name: str) -> str:
 
 def _entry(name: str, entry: str, module: str) -> list[str]:
     text = docstring(module, public_name(entry))
-    told, _, rest = text.partition("\nArgs:\n")
+    summary, _, rest = text.partition("\nArgs:\n")
     after = rest.partition("\nReturns:\n")
     returns = f"Returns:\n{after[2]}" if after[1] else ""
     heading = f"## {entry}"
@@ -79,22 +79,22 @@ def _entry(name: str, entry: str, module: str) -> list[str]:
     parameters = recipe_parameters(function)
     knobs = knobs_of(function)
     texts = parameter_texts(text, list(parameters))
-    shared = [one.name for one in spelled_out(knobs) if one.name not in texts] if knobs else []
-    own = {key: one for key, one in parameters.items() if key not in shared}
+    shared = [knob.name for knob in spelled_out(knobs) if knob.name not in texts] if knobs else []
+    own = {key: parameter for key, parameter in parameters.items() if key not in shared}
     keys = _keys(own, texts) if own else "It has no keys."
     where = [f"What runs its file: {load_runtime(runtime_of(entry)).title}."] if name == "targets" else []
-    return [heading, prose(told), *where, keys, *([_link(shared)] if shared else []), prose(returns)]
+    return [heading, prose(summary), *where, keys, *([_link(shared)] if shared else []), prose(returns)]
 
 
 def _keys(parameters: Mapping[str, inspect.Parameter], texts: Mapping[str, str]) -> str:
     rows = [
         (
             f"`{key}`",
-            cell(in_words(one.annotation)),
-            "required" if one.default is inspect.Parameter.empty else value(one.default),
+            cell(in_words(parameter.annotation)),
+            "required" if parameter.default is inspect.Parameter.empty else value(parameter.default),
             cell(texts.get(key, "")),
         )
-        for key, one in parameters.items()
+        for key, parameter in parameters.items()
     ]
     return table(("key", "allowed", "default", "what it means"), rows)
 
@@ -105,9 +105,9 @@ def _link(shared: Sequence[str]) -> str:
 
 def _training_knobs() -> list[str]:
     """What the methods that train share, told once."""
-    parameters = {one.name: one for one in spelled_out(TrainingKnobs)}
-    told = "Keys that mean the same, with the same defaults, in every method that names them; what one adds stands there."
-    return [f"## {KNOBS}", told, _keys(parameters, parameter_texts(docstrings_of(TrainingKnobs), list(parameters)))]
+    parameters = {knob.name: knob for knob in spelled_out(TrainingKnobs)}
+    lead = "Keys that mean the same, with the same defaults, in every method that names them; what one adds stands there."
+    return [f"## {KNOBS}", lead, _keys(parameters, parameter_texts(docstrings_of(TrainingKnobs), list(parameters)))]
 
 
 def _facts(entry: str) -> str:
@@ -121,7 +121,7 @@ def _facts(entry: str) -> str:
         "files that it alone reads": tuple(kind.readers),
         "what the hub calls models for it": (kind.pipeline_tag,),
     }
-    return table(("", ""), [(what, ", ".join(f"`{one}`" for one in found) or MISSING) for what, found in facts.items()])
+    return table(("", ""), [(what, ", ".join(f"`{name}`" for name in values) or MISSING) for what, values in facts.items()])
 
 
 def entries_of(name: str) -> Mapping[str, str]:

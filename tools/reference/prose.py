@@ -53,7 +53,7 @@ def escaped(text: str) -> str:
 def _escaped_part(text: str) -> str:
     text = re.sub(r"([*\[\]])", r"\\\1", text)
     text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text).replace("<", "&lt;")
-    return re.sub(r"https?://[^\s,;)]+[^\s,;).]", lambda found: f"<{found[0]}>", text)
+    return re.sub(r"https?://[^\s,;)]+[^\s,;).]", lambda match: f"<{match[0]}>", text)
 
 
 def cell(text: Any) -> str:

@@ -49,16 +49,16 @@ def _told(name: str) -> list[str]:
 def signature(name: str, function: Callable[..., Any]) -> str:
     """A signature as code, one parameter to a line where it is long; as the source has it, annotations left out."""
     parameters, seen_keyword = [], False
-    for one in inspect.signature(inspect.unwrap(function)).parameters.values():
-        if one.name == "self":
+    for parameter in inspect.signature(inspect.unwrap(function)).parameters.values():
+        if parameter.name == "self":
             continue
-        if one.kind is one.KEYWORD_ONLY and not seen_keyword:
+        if parameter.kind is parameter.KEYWORD_ONLY and not seen_keyword:
             parameters.append("*")
             seen_keyword = True
-        stars = {one.VAR_KEYWORD: "**", one.VAR_POSITIONAL: "*"}.get(one.kind, "")  # type: ignore[call-overload]
-        default = "" if one.default is one.empty else f"={one.default!r}"
-        parameters.append(f"{stars}{one.name}{default}")
+        stars = {parameter.VAR_KEYWORD: "**", parameter.VAR_POSITIONAL: "*"}.get(parameter.kind, "")  # type: ignore[call-overload]
+        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+        parameters.append(f"{stars}{parameter.name}{default}")
     line = f"{name}({', '.join(parameters)})"
     if len(line) > WIDTH:
-        line = "\n".join([f"{name}(", *(f"    {one}," for one in parameters), ")"])
+        line = "\n".join([f"{name}(", *(f"    {parameter}," for parameter in parameters), ")"])
     return f"```text\n{line}\n```"

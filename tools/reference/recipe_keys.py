@@ -36,8 +36,8 @@ def recipe_page() -> str:
         (f"`{key}`", _needed(schema, key, said), TOLD.get(key) or _sections(key) or cell(said.get("description", "")))
         for key, said in keys.items()
     ]
-    task = next(one for one in keys["task"]["oneOf"] if "properties" in one)
-    data = next(one for one in task["properties"]["data"]["oneOf"] if "properties" in one)
+    task = next(form for form in keys["task"]["oneOf"] if "properties" in form)
+    data = next(form for form in task["properties"]["data"]["oneOf"] if "properties" in form)
     parts = []
     for name, section in (("task", task), ("task.data", data), ("benchmark", keys["benchmark"]), ("gates", keys["gates"])):
         parts += [f"## {name}", cell(section.get("description", "")), _section(section)]
@@ -71,9 +71,9 @@ def _section(section: Schema) -> str:
 
 def _allowed(said: Schema) -> str:
     if "oneOf" in said or "anyOf" in said:
-        return ", or ".join(dict.fromkeys(_allowed(one) for one in said.get("oneOf") or said["anyOf"]))
+        return ", or ".join(dict.fromkeys(_allowed(option) for option in said.get("oneOf") or said["anyOf"]))
     if "enum" in said:
-        return ", ".join(f"`{one}`" for one in said["enum"])
+        return ", ".join(f"`{option}`" for option in said["enum"])
     kinds = said.get("type", "anything")
     if kinds == "array":
         return f"a list, each item {_allowed(said.get('items', {}))}"

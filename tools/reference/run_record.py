@@ -158,13 +158,13 @@ def key_paths(record: Any, path: str = "") -> Iterator[str]:
     if path in OPEN:
         return
     if isinstance(record, Mapping):
-        for key, found in record.items():
+        for key, value in record.items():
             below = f"{path}.{'NAME' if path in METRICS else key}".lstrip(".")
             yield below
-            yield from key_paths(found, below)
+            yield from key_paths(value, below)
     elif isinstance(record, list):
-        for one in record:
-            yield from key_paths(one, f"{path}[]")
+        for entry in record:
+            yield from key_paths(entry, f"{path}[]")
 
 
 def unknown_keys(record: Any, facts: frozenset[str]) -> set[str]:

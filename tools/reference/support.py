@@ -52,17 +52,17 @@ PAIRS_TOLD = (
 
 def support_page() -> str:
     """Show for each kind of task families with methods and with targets, and methods with targets."""
-    told = json.loads(FILE.read_text(encoding="utf-8"))
+    contract = json.loads(FILE.read_text(encoding="utf-8"))
     said: list[str] = []
     parts = ["## Methods", METHODS_TOLD]
     for kind in TASKS:
-        parts += [f"### {kind}", _methods(told["methods"][kind], said)]
+        parts += [f"### {kind}", _methods(contract["methods"][kind], said)]
     parts += ["## Targets", TARGETS_TOLD.format(same=", ".join(_like(next(iter(TASKS)))))]
     for kind in TASKS:
-        parts += [f"### {kind} on targets", _targets(kind, told, said)]
-    parts += ["## Methods on targets", PAIRS_TOLD, _pairs(told["exports"], said)]
+        parts += [f"### {kind} on targets", _targets(kind, contract, said)]
+    parts += ["## Methods on targets", PAIRS_TOLD, _pairs(contract["exports"], said)]
     parts += ["## Refusals", "\n".join(f"{number}. {cell(text)}" for number, text in enumerate(said, 1))]
-    parts += ["## Arguments", _arguments(told)]
+    parts += ["## Arguments", _arguments(contract)]
     return page("What runs together", INTRODUCTION, *parts)
 
 
@@ -75,28 +75,32 @@ def _shown(outcome: str, said: list[str]) -> str:
     return ", ".join(str(said.index(line) + 1) for line in lines)
 
 
-def _methods(told: Mapping[str, Any], said: list[str]) -> str:
+def _methods(by_family: Mapping[str, Any], said: list[str]) -> str:
     rows = []
     for method in METHODS:
-        outcomes = [told[family] if isinstance(told[family], str) else told[family][method] for family in FAMILIES]
+        outcomes = [
+            by_family[family] if isinstance(by_family[family], str) else by_family[family][method] for family in FAMILIES
+        ]
         rows.append((f"[`{method}`](methods.md#{method})", *(_shown(outcome, said) for outcome in outcomes)))
     return table(("method", *FAMILIES), rows)
 
 
 def _like(kind: str) -> list[str]:
     """The kinds of task that need a head of the same class."""
-    return [one for one in TASKS if load_kind(one).head.architecture == load_kind(kind).head.architecture]
+    return [name for name in TASKS if load_kind(name).head.architecture == load_kind(kind).head.architecture]
 
 
-def _targets(kind: str, told: Mapping[str, Any], said: list[str]) -> str:
+def _targets(kind: str, contract: Mapping[str, Any], said: list[str]) -> str:
     def shown(family: str, target: str) -> str:
-        refused = told["methods"][kind][family]
+        refused = contract["methods"][kind][family]
         if isinstance(refused, str):
             return _shown(refused, said)
         like = _like(kind)
-        found = [one for one in told["exports"] if one[0] in like and (one[1], one[3]) == (family, target)]
-        own = [one[-1] for one in found if one[0] == kind]
-        outcomes = own or [one[-1] for one in found]
+        exports = [
+            export for export in contract["exports"] if export[0] in like and (export[1], export[3]) == (family, target)
+        ]
+        own = [export[-1] for export in exports if export[0] == kind]
+        outcomes = own or [export[-1] for export in exports]
         outcome = _shown(RUNS if RUNS in outcomes else outcomes[0], said)
         return outcome if own else f"({outcome})"
 
@@ -109,18 +113,18 @@ def _pairs(exports: Sequence[Sequence[Any]], said: list[str]) -> str:
     for method in METHODS:
         row = []
         for target in TARGETS:
-            kind, family, *_, outcome = next(one for one in exports if one[2:4] == [method, target])
+            kind, family, *_, outcome = next(export for export in exports if export[2:4] == [method, target])
             on = f"{family}, {kind.removesuffix('-classification')}"
             row.append(f"{_shown(outcome, said)} {on}")
         rows.append((f"`{method}`", *row))
     return table(("method", *TARGETS), rows)
 
 
-def _arguments(told: Mapping[str, Any]) -> str:
+def _arguments(contract: Mapping[str, Any]) -> str:
     rows = []
     for method in METHODS:
-        given = [_written(told["arguments"][method])]
-        given += [f"of {family}: {_written(others)}" for family, others in told["of_family"].get(method, {}).items()]
+        given = [_written(contract["arguments"][method])]
+        given += [f"of {family}: {_written(others)}" for family, others in contract["of_family"].get(method, {}).items()]
         rows.append((f"`{method}`", "; ".join(given)))
     return table(("method", "arguments"), rows)
 

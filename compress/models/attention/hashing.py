@@ -65,16 +65,17 @@ def hashed(
     rounds, last = turns.shape[1], 2 * turns.shape[3]
     chunks = (length + chunk - 1) // chunk
     missing, whole = chunks * chunk - length, chunks * chunk
-    query, key, value = (functional.pad(one, (0, 0, 0, missing)) for one in (query, key, value))
+    query, key, value = (functional.pad(tensor, (0, 0, 0, missing)) for tensor in (query, key, value))
     mask = functional.pad(mask, (0, missing))  # (batch, whole)
-    found = [
-        torch.where(mask[:, None, None], buckets_of(functional.normalize(one, dim=-1), turns), last) for one in (query, key)
+    buckets = [
+        torch.where(mask[:, None, None], buckets_of(functional.normalize(tensor, dim=-1), turns), last)
+        for tensor in (query, key)
     ]
     places = torch.arange(whole, device=query.device)
-    asking, asked = ((one * whole + places).argsort(-1) for one in found)  # (batch, heads, rounds, whole)
+    asking, asked = ((bucket * whole + places).argsort(-1) for bucket in buckets)  # (batch, heads, rounds, whole)
     back = asking.argsort(-1)  # where each query stands, by position
     near_places = _near(asked.reshape(batch, heads, rounds, chunks, chunk, 1))[..., 0]  # (..., chunks, 3 chunk)
-    near_keys, near_values = (_near(torch.unflatten(_taken(one, asked), 3, (chunks, chunk))) for one in (key, value))
+    near_keys, near_values = (_near(torch.unflatten(_taken(tensor, asked), 3, (chunks, chunk))) for tensor in (key, value))
     steps, numbers = torch.arange(3 * chunk, device=query.device), torch.arange(chunks, device=query.device)[:, None]
     inside = ((steps >= chunk) | (numbers > 0)) & ((steps < 2 * chunk) | (numbers < chunks - 1))  # (chunks, 3 chunk)
     real = mask[:, None, None].expand(batch, heads, rounds, whole).gather(-1, near_places.flatten(3))
@@ -86,11 +87,11 @@ def hashed(
     totals = scores.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log()
     if rounds > 1:
         weights = weights / _times(back, asked.argsort(-1), asking, near_places, chunk)
-    held = weights.sum(-1, keepdim=True)
+    mass = weights.sum(-1, keepdim=True)
     answers = functional.dropout(weights, dropout, training).to(value.dtype) @ near_values
     shares = _taken_rounds(totals.flatten(3, 4), back).softmax(2)  # (batch, heads, rounds, whole, 1)
     total = (shares * _taken_rounds(answers.flatten(3, 4), back)).sum(2)
-    return (total / (shares * _taken_rounds(held.flatten(3, 4), back)).sum(2)).to(value.dtype)[:, :, :length]
+    return (total / (shares * _taken_rounds(mass.flatten(3, 4), back)).sum(2)).to(value.dtype)[:, :, :length]
 
 
 def _taken(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
@@ -119,7 +120,7 @@ def _times(
     3 chunk)."""
     rounds, chunks, count = asking.shape[2], near_places.shape[3], None
     for other in range(1, rounds):
-        own, theirs = (one.roll(other, 2) // chunk for one in (asking_ranks, asked_ranks))  # chunks, by position
+        own, theirs = (ranks.roll(other, 2) // chunk for ranks in (asking_ranks, asked_ranks))  # chunks, by position
         rows = torch.unflatten(own.gather(-1, asking).float(), -1, (chunks, chunk))[..., None]
         columns = torch.unflatten(theirs.gather(-1, near_places.flatten(3)).float(), -1, (chunks, 3 * chunk))[..., None, :]
         meets = (2 - (rows - columns).abs()).clamp(0, 1)  # 1 in the same chunk and the next to it

@@ -123,7 +123,9 @@ class Reformer(LongAttention):
         return hashed(query, key, value, mask, self.turns, chunk=self.chunk, dropout=self.dropout.p, training=self.training)
 
 
-ATTENTIONS: dict[str, type[LongAttention]] = {one.kind: one for one in (Longformer, Reformer, TransformerXL, ChunkAndPool)}
+ATTENTIONS: dict[str, type[LongAttention]] = {
+    attention.kind: attention for attention in (Longformer, Reformer, TransformerXL, ChunkAndPool)
+}
 DEFAULTS: dict[str, dict[str, int | bool]] = {
     "longformer": {"window": 256, "global_tokens": 1},
     "reformer": {"chunk": 64, "buckets": 64, "rounds": 2, "shared": False, "seed": 0},
@@ -136,8 +138,12 @@ LEAST, LARGEST = {"window": 2, "chunk": 1, "buckets": 2, "rounds": 1, "segment":
 
 def attention_structure(model: PreTrainedModel) -> dict[str, Any] | None:
     """What structure.json tells of a model's attention; None where it is its own."""
-    found = next((one for one in model.modules() if isinstance(one, LongAttention)), None)
-    return None if found is None else {"kind": found.kind, **{name: getattr(found, name) for name in DEFAULTS[found.kind]}}
+    attention = next((module for module in model.modules() if isinstance(module, LongAttention)), None)
+    return (
+        None
+        if attention is None
+        else {"kind": attention.kind, **{name: getattr(attention, name) for name in DEFAULTS[attention.kind]}}
+    )
 
 
 def attention_kind(model: PreTrainedModel) -> str | None:
@@ -145,19 +151,19 @@ def attention_kind(model: PreTrainedModel) -> str | None:
     return (attention_structure(model) or {}).get("kind")
 
 
-def checked_attention(told: Any) -> dict[str, Any]:
+def checked_attention(entry: Any) -> dict[str, Any]:
     """What structure.json tells, once it is what `swap` takes.
 
     Raises:
         InputError: It is not.
     """
-    options = dict(told) if isinstance(told, dict) else {}
+    options = dict(entry) if isinstance(entry, dict) else {}
     kind = options.pop("kind", None)
     wanted = DEFAULTS.get(kind, {}) if isinstance(kind, str) else {}
     alike = options.keys() == wanted.keys() and all(type(options[name]) is type(value) for name, value in wanted.items())
     if not (wanted and alike) or any(not LEAST.get(name, 0) <= value <= LARGEST for name, value in options.items()):
         raise InputError(
-            f"structure.json: attention is {told!r}; kind must be {' or '.join(ATTENTIONS)}, with whole numbers for its "
+            f"structure.json: attention is {entry!r}; kind must be {' or '.join(ATTENTIONS)}, with whole numbers for its "
             "sizes: restore the file from where the model was saved."
         )
     return {"kind": kind, **options}
@@ -165,22 +171,22 @@ def checked_attention(told: Any) -> dict[str, Any]:
 
 def example_length(model: PreTrainedModel) -> int:
     """Tokens of an example to trace the model with: some blocks of its attention, since one block is a special case."""
-    spans = [one.span for one in model.modules() if isinstance(one, LongAttention)]
+    spans = [module.span for module in model.modules() if isinstance(module, LongAttention)]
     return min(model.config.max_position_embeddings, max([8, *(3 * span + 1 for span in spans)]))
 
 
-def swap(model: PreTrainedModel, told: Mapping[str, Any]) -> None:
+def swap(model: PreTrainedModel, entry: Mapping[str, Any]) -> None:
     """Let a model's layers attend in another way, in place; layers without heads stay.
 
     Args:
         model: Its attention is its own.
-        told: The kind and its options.
+        entry: The kind and its options.
     """
     family = family_of(model)
-    options = {name: value for name, value in told.items() if name != "kind"}
+    options = {name: value for name, value in entry.items() if name != "kind"}
     for layer in encoder_layers(model):
         if head_count(layer):
-            layer.set_submodule(family.attention, ATTENTIONS[told["kind"]](attention_of(layer), family, **options))
+            layer.set_submodule(family.attention, ATTENTIONS[entry["kind"]](attention_of(layer), family, **options))
     if "segment" in options:
         read_in_segments(model, options["segment"])
     use_tokens(model)

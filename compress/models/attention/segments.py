@@ -167,7 +167,7 @@ class TransformerXL(ChunkAndPool):
     ) -> torch.Tensor:
         """See LongAttention."""
         if layout.memory is None:
-            keys, values, allowed = (_segment_before(one, layout) for one in (key, value, mask))
+            keys, values, allowed = (_segment_before(tensor, layout) for tensor in (key, value, mask))
         else:
             (keys, values), layout.memory = layout.memory, (key, value)
             allowed = torch.ones_like(keys[:, 0, :, 0], dtype=torch.bool)
@@ -185,10 +185,10 @@ class TransformerXL(ChunkAndPool):
         added = self._farther(1, length, length, hidden_states)[:, 0] + hiding(allowed, hidden_states.dtype)
         return torch.cat([hidden_states, before], 1), added
 
-    def _farther(self, tokens: int, near: int, held: int, like: torch.Tensor) -> torch.Tensor:
-        """What is added to scores, since tokens in memory weigh less: (heads, tokens, near + held)."""
-        rows, columns = (torch.arange(count, device=like.device, dtype=torch.float32) for count in (tokens, held))
-        distance = (held + rows[:, None] - columns) / self.segment  # in half precision numbers would stand in for others
+    def _farther(self, tokens: int, near: int, memory: int, like: torch.Tensor) -> torch.Tensor:
+        """What is added to scores, since tokens in memory weigh less: (heads, tokens, near + memory)."""
+        rows, columns = (torch.arange(count, device=like.device, dtype=torch.float32) for count in (tokens, memory))
+        distance = (memory + rows[:, None] - columns) / self.segment  # in half precision numbers would stand in for others
         constant, slope = self.memory_bias[:, :, None, None].unbind(1)
         return functional.pad(-constant - slope * distance, (near, 0)).to(like.dtype)
 
@@ -265,7 +265,7 @@ def read_in_segments(model: PreTrainedModel, segment: int) -> None:
 
 def segments_of(model: PreTrainedModel) -> Segments | None:
     """The encoder that reads segments, where a model has one."""
-    return next((one for one in model.modules() if isinstance(one, Segments)), None)
+    return next((module for module in model.modules() if isinstance(module, Segments)), None)
 
 
 @contextlib.contextmanager
@@ -291,7 +291,11 @@ def nothing_read(model: PreTrainedModel, batch: int) -> Carried:
     like = next(model.parameters())
     memory: list[Pair | None] = []
     for layer in encoder.stack:
-        found = next((one for one in layer.modules() if isinstance(one, TransformerXL)), None)
-        none = None if found is None else like.new_zeros((batch, len(found.memory_bias), 0, found.attention_head_size))
+        attention = next((module for module in layer.modules() if isinstance(module, TransformerXL)), None)
+        none = (
+            None
+            if attention is None
+            else like.new_zeros((batch, len(attention.memory_bias), 0, attention.attention_head_size))
+        )
         memory.append(None if none is None else (none, none))
     return Carried(like.new_zeros((batch, model.config.hidden_size)), like.new_zeros((batch, 1)), memory)

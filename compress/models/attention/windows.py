@@ -49,11 +49,11 @@ def windowed(
 
     def some(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         query = torch.unflatten(functional.pad(query, (0, 0, 0, blocks * half - length)), 2, (blocks, half))
-        near_keys, near_values = (_near(one, blocks, half, globals_) for one in (key, value))
+        near_keys, near_values = (_near(tensor, blocks, half, globals_) for tensor in (key, value))
         probabilities = (query @ near_keys.transpose(-1, -2) + added).softmax(-1)
         return (functional.dropout(probabilities, dropout, training) @ near_values).flatten(2, 3)
 
-    groups = zip(*(torch.split(one, HEADS, 1) for one in (query, key, value)), strict=True)
+    groups = zip(*(torch.split(tensor, HEADS, 1) for tensor in (query, key, value)), strict=True)
     return torch.cat([some(*group) for group in groups], 1)[:, :, :length]
 
 

@@ -48,20 +48,20 @@ def _write_config(model: PreTrainedModel, folder: Path, *, for_serving: bool) ->
     with libraries_silenced():
         config.save_pretrained(folder)
     path = folder / CONFIG
-    told = json.loads(path.read_text(encoding="utf-8"))
-    told |= spellings(model)
-    told["id2label"] = {str(index): name for index, name in config.id2label.items()}  # transformers leaves defaults out
-    told["label2id"] = dict(config.label2id)
-    if for_serving and told.get("pad_token_id") is None and model.tokenizer.pad_token_id is not None:
-        told["pad_token_id"] = model.tokenizer.pad_token_id
-    _write(path, told)
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values |= spellings(model)
+    values["id2label"] = {str(index): name for index, name in config.id2label.items()}  # transformers leaves defaults out
+    values["label2id"] = dict(config.label2id)
+    if for_serving and values.get("pad_token_id") is None and model.tokenizer.pad_token_id is not None:
+        values["pad_token_id"] = model.tokenizer.pad_token_id
+    _write(path, values)
 
 
 def spellings(model: PreTrainedModel) -> dict[str, Any]:
     """The model's sizes under the names that BERT gives them, where its family has other ones."""
     config = model.config
-    told = {key: getattr(config, own) for key, own in getattr(config, "attribute_map", {}).items() if hasattr(config, own)}
-    return told | {key: size(config) for key, size in known_family(model).other_sizes.items()}
+    sizes = {key: getattr(config, own) for key, own in getattr(config, "attribute_map", {}).items() if hasattr(config, own)}
+    return sizes | {key: size(config) for key, size in known_family(model).other_sizes.items()}
 
 
 def _write_tokenizer(model: PreTrainedModel, folder: Path) -> None:
@@ -74,27 +74,28 @@ def _write_tokenizer(model: PreTrainedModel, folder: Path) -> None:
     with libraries_silenced():
         tokenizer.save_pretrained(folder)
     path = folder / TOKENIZER_CONFIG
-    told = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key not in LEFT_BY_CALLS}
-    told["model_input_names"] = [name for name in known_family(model).inputs if name in tokenizer.model_input_names]
-    if isinstance(told.get("extra_special_tokens"), list):
-        told["additional_special_tokens"] = told.pop("extra_special_tokens")  # both transformers 4 and 5 read it by that name
-    if told.get("tokenizer_class") == "TokenizersBackend":
-        told["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same class, by the name that transformers 4 knows it by
-    _write(path, told)
+    settings = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key not in LEFT_BY_CALLS}
+    settings["model_input_names"] = [name for name in known_family(model).inputs if name in tokenizer.model_input_names]
+    if isinstance(settings.get("extra_special_tokens"), list):
+        # both transformers 4 and 5 read it by that name
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same class, by the name that transformers 4 knows it by
+    _write(path, settings)
     _write(folder / SPECIAL_TOKENS, special_tokens(tokenizer))
 
 
 def special_tokens(tokenizer: Any) -> dict[str, Any]:
     """What special_tokens_map.json tells: each special token, with how it is matched where that is not the plain way."""
     known = {str(token): token for token in tokenizer.added_tokens_decoder.values()}
-    told = {}
+    tokens = {}
     for name in NAMED:
         text = tokenizer.special_tokens_map.get(name)
         if text is not None:
             flags = {flag: getattr(known[text], flag) for flag in FLAGS} if text in known else {}
-            told[name] = {"content": text, **flags} if any(flags.values()) else text
-    return told
+            tokens[name] = {"content": text, **flags} if any(flags.values()) else text
+    return tokens
 
 
-def _write(path: Path, told: dict[str, Any]) -> None:
-    path.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def _write(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -80,8 +80,8 @@ def configuration(
     config.dtype = torch.float32
     _check_counts(path, config, family, counts)
     _check_values(path, config)
-    told = values.get("pruned_heads")
-    return config, _pruned_heads(told, config, path) if told else {}
+    entry = values.get("pruned_heads")
+    return config, _pruned_heads(entry, config, path) if entry else {}
 
 
 def read_configuration(folder: Path) -> dict[str, Any]:
@@ -150,12 +150,12 @@ def _check_values(path: Path, config: PretrainedConfig) -> None:
             raise InputError(f"{path}: {key} is {shown(value)}; allowed: {allowed}. Restore the original file.")
 
 
-def _allowed(key: str, pieces: int) -> str | None:
+def _allowed(key: str, vocab_size: int) -> str | None:
     """What values a key may have, in words; None where its type says enough."""
     if "dropout" in key:
         return "a number from 0 to 1"
     if key.endswith("_token_id"):
-        return f"a whole number from 0 to {pieces - 1}, or null"
+        return f"a whole number from 0 to {vocab_size - 1}, or null"
     known = {
         "layer_norm_eps": "a number above 0 and up to 1",
         "initializer_range": f"a number from 0 to {LARGEST_RANGE:g}",
@@ -166,10 +166,10 @@ def _allowed(key: str, pieces: int) -> str | None:
     return known.get(alike)
 
 
-def _is_allowed(key: str, value: Any, pieces: int) -> bool:
+def _is_allowed(key: str, value: Any, vocab_size: int) -> bool:
     if key.endswith("_token_id"):
         ids = value if isinstance(value, list) else [value]
-        return value is None or all(type(one) is int and 0 <= one < pieces for one in ids)
+        return value is None or all(type(token_id) is int and 0 <= token_id < vocab_size for token_id in ids)
     if key in ACTIVATIONS:
         return isinstance(value, str) and value in _activations()
     if key == "normalization_type":
@@ -185,25 +185,25 @@ def _activations() -> list[str]:
     return [name for name in ACT2FN if name not in OWN_WEIGHTS]
 
 
-def _pruned_heads(told: Any, config: PretrainedConfig, path: Path) -> PrunedHeads:
+def _pruned_heads(entry: Any, config: PretrainedConfig, path: Path) -> PrunedHeads:
     """The heads of each layer that a checkpoint of transformers 4 has lost, by the index of the layer."""
     family = KNOWN[config.model_type]
     layers, heads = (getattr(config, key, 0) for key in ("num_hidden_layers", "num_attention_heads"))
     if not isinstance(family, Family) or not family.prunes_by_config:
         raise InputError(
-            f"{path}: pruned_heads is {shown(told)}, but a {config.model_type} of transformers 4 does not tell in it which "
+            f"{path}: pruned_heads is {shown(entry)}, but a {config.model_type} of transformers 4 does not tell in it which "
             "weights "
             "are left; load it there, and save it without pruned_heads."
         )
-    found: PrunedHeads = {}
-    for layer, gone in told.items() if isinstance(told, dict) else ():
+    pruned: PrunedHeads = {}
+    for layer, gone in entry.items() if isinstance(entry, dict) else ():
         index = int(layer) if layer.isdecimal() and len(layer) < 10 else layers
-        if index < layers and isinstance(gone, list) and all(type(one) is int and 0 <= one < heads for one in gone):
-            found[index] = set(gone)
-    if not isinstance(told, dict) or len(found) < len(told):
+        if index < layers and isinstance(gone, list) and all(type(head) is int and 0 <= head < heads for head in gone):
+            pruned[index] = set(gone)
+    if not isinstance(entry, dict) or len(pruned) < len(entry):
         raise InputError(
-            f"{path}: pruned_heads is {shown(told)}; layers from 0 to {layers - 1} with lists of heads from 0 to {heads - 1} "
+            f"{path}: pruned_heads is {shown(entry)}; layers from 0 to {layers - 1} with lists of heads from 0 to {heads - 1} "
             "are "
             "possible: restore the original file."
         )
-    return found
+    return pruned

@@ -24,9 +24,9 @@ def new_folder(folder: str | Path, kind: str | None = None) -> Iterator[Path]:
         InputError: `folder` holds something already, or is a link to nowhere.
         CompressError: The disk is full, or may not be written to.
     """
-    told = Path(folder)
+    path = Path(folder)
     try:
-        folder = _free(told)
+        folder = _free(path)
         with folders_made(folder.parent):
             partial = free_name(folder, "partial")
             try:
@@ -39,9 +39,9 @@ def new_folder(folder: str | Path, kind: str | None = None) -> Iterator[Path]:
             finally:
                 discard(partial)
     except FileNotFoundError as err:
-        raise CompressError(f"{told} could not be written, since its folder went away meanwhile ({err}); try again.") from err
+        raise CompressError(f"{path} could not be written, since its folder went away meanwhile ({err}); try again.") from err
     except OSError as err:
-        raise CompressError(f"{told} could not be written: {err}. Free some space or name another folder.") from err
+        raise CompressError(f"{path} could not be written: {err}. Free some space or name another folder.") from err
 
 
 def _free(folder: Path) -> Path:

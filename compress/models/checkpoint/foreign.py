@@ -14,7 +14,7 @@ from compress.errors import InputError, cut, shown
 from compress.models.checkpoint.json_file import read_object, why_absent
 from compress.models.families import KNOWN
 from compress.models.families.family import EncoderFree, Family
-from compress.models.head import REGRESSION, SEQUENCE, TOKENS, Head
+from compress.models.head import REGRESSION, SEQUENCE, SPANS, TOKENS, Head
 
 CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
 AUTO_CLASSES = {
@@ -33,7 +33,7 @@ OTHER_HEADS = {
     "QuestionAnswering": "finds the answer to a question in a text",
     "MultipleChoice": "chooses one of several texts",
 }
-SUPPORTED = {SEQUENCE: "labels of a whole text", TOKENS: "labels of each token"}
+SUPPORTED = {SEQUENCE: "labels of a whole text", TOKENS: "labels of each token", SPANS: "answers to questions"}
 QUANTIZED = {
     "bitsandbytes": (
         ".SCB",
@@ -70,8 +70,8 @@ NO_MODEL = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
 
 def architecture_of(values: Mapping[str, Any]) -> str:
     """The name of the class that config.json was written for; empty where it does not say."""
-    told = values.get("architectures")
-    return told[0] if isinstance(told, list) and told and isinstance(told[0], str) else ""
+    architectures = values.get("architectures")
+    return architectures[0] if isinstance(architectures, list) and architectures and isinstance(architectures[0], str) else ""
 
 
 def refuse_parts(folder: Path) -> None:
@@ -101,8 +101,8 @@ def refuse_parts(folder: Path) -> None:
 
 def _models_below(folder: Path) -> list[str]:
     """Folders with a model one or two steps down, the highest number last, as training writes them."""
-    found = {path.parent for steps in ("*", "*/*") for path in folder.glob(f"{steps}/{CONFIG}") if path.is_file()}
-    whole = (path for path in found if any(path.glob("*.safetensors")) or any(path.glob("*.bin")))
+    folders = {path.parent for steps in ("*", "*/*") for path in folder.glob(f"{steps}/{CONFIG}") if path.is_file()}
+    whole = (path for path in folders if any(path.glob("*.safetensors")) or any(path.glob("*.bin")))
     names = sorted(str(path.relative_to(folder)) for path in whole)
     return sorted(names, key=lambda name: [int(part) if part.isdecimal() else -1 for part in name.split("-")][-1])
 
@@ -183,9 +183,9 @@ def refuse_names(folder: Path, names: Collection[str]) -> None:
 
 
 def _merge(folder: Path) -> str:
-    told = read_object(folder / ADAPTER) if why_absent(folder / ADAPTER) is None else {}
+    adapter = read_object(folder / ADAPTER) if why_absent(folder / ADAPTER) is None else {}
     ends = "; merge_and_unload().save_pretrained(NEW) writes a whole model, to which the tokenizer belongs too."
-    if told.get("task_type") != "SEQ_CLS":
+    if adapter.get("task_type") != "SEQ_CLS":
         return f"merge it first: load its model with the class that it was trained with, then PeftModel.from_pretrained{ends}"
     script = (
         f"from peft import AutoPeftModelForSequenceClassification as M; M.from_pretrained({str(folder)!r})"
@@ -225,13 +225,13 @@ def head_architecture(
     classifier = weights.get("classifier.weight")
     if kind is None and classifier is not None and not architecture.endswith("ForSequenceClassification"):
         kind = None if any(name.startswith(behind) for name in weights) else "TokenClassification"
-    found = kind or (SEQUENCE if classifier is not None else None)
+    actual = kind or (SEQUENCE if classifier is not None else None)
     if wanted is not None and wanted.architecture not in family.classes:
         raise InputError(f"{folder}: a {family.config.model_type} has no head for {wanted.architecture}; use another family.")
-    if wanted is None and found in family.classes:
-        return str(found)
+    if wanted is None and actual in family.classes:
+        return str(actual)
     needed = wanted.architecture if wanted is not None else SEQUENCE
-    if found is not None and found != needed and found == SEQUENCE:
+    if actual is not None and actual != needed and actual == SEQUENCE:
         raise InputError(
             f"{folder} has a head for labels of a whole text, but the task needs one for {needed}; use such a checkpoint, or "
             "the one that this was fine-tuned from, which gets a new head."
@@ -274,9 +274,9 @@ def refuse_no_weights(folder: Path, values: Mapping[str, Any], missing: str) -> 
             f"{convert(folder, pickled[0], values)}."
         )
     for kind, what in ONLY.items():
-        found = sorted(folder.glob(kind))
-        if found:
-            raise InputError(f"{folder} holds {found[0].relative_to(folder)}, {what.format(older=older)}.")
+        files = sorted(folder.glob(kind))
+        if files:
+            raise InputError(f"{folder} holds {files[0].relative_to(folder)}, {what.format(older=older)}.")
     shards = sorted(path.name for path in folder.glob("*.safetensors"))
     if shards:
         raise InputError(

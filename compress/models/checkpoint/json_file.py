@@ -71,11 +71,11 @@ def read_object(path: Path, *, finite: bool = True) -> dict[str, Any]:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {shown(twice)} stands there twice")
-    return found
+    return values
 
 
 def _whole(digits: str) -> float:

@@ -13,15 +13,13 @@ from compress.errors import InputError, first_line
 from compress.labels import listed, order_of, read_names
 from compress.log import libraries_silenced
 from compress.models.families import KNOWN
-from compress.models.head import TOKENS, Head, problem_type
+from compress.models.head import LAST_LINEARS, OF_TOKENS, Head, head_named, problem_type
 from compress.models.heads import aligned, head_of, label_names, set_names
-
-HEAD = "classifier."
 
 
 def settle_labels(
     config: PretrainedConfig,
-    weights: dict[str, torch.Tensor],
+    weight: torch.Tensor | None,
     labels: Sequence[str] | None,
     folder: Path,
     wanted: Head | None,
@@ -31,7 +29,7 @@ def settle_labels(
 
     Args:
         config: Is changed.
-        weights: Of the model.
+        weight: Of the head's last Linear; None where there is no head.
         labels: The task's; None takes what the head has.
         folder: For messages.
         wanted: The head that the task needs; None takes the one that there is.
@@ -40,11 +38,10 @@ def settle_labels(
     Raises:
         InputError: The head is for another number of labels, or for another kind of task, or its outputs' names do not fit it.
     """
-    weight = weights.get(f"{HEAD}weight")
     count = weight.shape[0] if weight is not None and weight.ndim else 0
-    told = wanted or Head(architecture, _problem_type(config, architecture, count), architecture == TOKENS)
+    head = wanted or head_named(architecture, config.problem_type or problem_type(count))
     if weight is None:
-        set_names(config, list(labels) if labels is not None else ["0", "1"], told)
+        set_names(config, list(labels) if labels is not None else ["0", "1"], head)
         return
     if wanted is not None and config.problem_type not in (None, wanted.problem_type):
         raise InputError(
@@ -58,21 +55,14 @@ def settle_labels(
             "this task, or a base checkpoint without a head, or let fine_tune begin with a new one (new_head: true)."
         )
     try:
-        set_names(config, read_names(config, count), told)
+        set_names(config, read_names(config, count), head)
     except InputError as err:
         raise InputError(f"{folder}: {err}") from err
 
 
-def _problem_type(config: PretrainedConfig, architecture: str, outputs: int) -> str | None:
-    """What a head's outputs are, as transformers would take them."""
-    if architecture == TOKENS:
-        return None
-    return config.problem_type or problem_type(outputs)
-
-
 def without_head(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights but for those of the last Linear."""
-    return {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
+    return {name: tensor for name, tensor in weights.items() if name.partition(".")[0] not in LAST_LINEARS}
 
 
 def in_order(model: PreTrainedModel, labels: Sequence[str]) -> PreTrainedModel:
@@ -86,9 +76,11 @@ def head_in_folder(values: Mapping[str, Any]) -> Head:
     Args:
         values: The content of config.json.
     """
-    told = values.get("architectures")
-    if isinstance(told, list) and told and str(told[0]).endswith(f"For{TOKENS}"):
-        return Head(TOKENS, None, reads_tokens=True)
+    architectures = values.get("architectures")
+    if isinstance(architectures, list) and architectures:
+        for architecture, head in OF_TOKENS.items():
+            if str(architectures[0]).endswith(f"For{architecture}"):
+                return head
     names, kind = values.get("id2label"), values.get("problem_type")
     count = len(names) if isinstance(names, dict) else 2
     return Head(problem_type=kind if isinstance(kind, str) else problem_type(count))
@@ -106,10 +98,10 @@ def names_in_folder(folder: Path, values: dict[str, Any], outputs: int | None = 
         InputError: It is no configuration, or its names do not fit each other.
     """
     family = KNOWN.get(str(values.get("model_type")))
-    told = {key: value for key, value in values.items() if key in ("id2label", "label2id", "num_labels")}
+    label_values = {key: value for key, value in values.items() if key in ("id2label", "label2id", "num_labels")}
     try:
         with libraries_silenced():
-            config = (family.config if family else PretrainedConfig).from_dict(told)
+            config = (family.config if family else PretrainedConfig).from_dict(label_values)
         return read_names(config, outputs)
     except InputError as err:
         raise InputError(f"{folder}: {err}") from err

@@ -21,10 +21,11 @@ from compress.models.checkpoint.model_source import find_model
 from compress.models.checkpoint.saving import STRUCTURE
 from compress.models.checkpoint.tokenizer import read_tokenizer
 from compress.models.checkpoint.weights import read_weights, renamed, unwrapped
-from compress.models.families import KNOWN
+from compress.models.families import KNOWN, known_family
 from compress.models.families.family import Family
 from compress.models.fused import take_apart
 from compress.models.head import Head
+from compress.models.heads import head_of
 from compress.models.layout import encoder_layers, head_count, head_size, neuron_count
 from compress.models.memory import begin_anew, give_memory, shapes_of
 from compress.models.structure import apply_structure, finish_structure, told_by_structure
@@ -70,14 +71,15 @@ def load(
         stored = without_head(stored)
     architecture = head_architecture(folder, values, stored, family, head)
     weights = renamed(stored, family, architecture)
-    has_head = "classifier.weight" in weights
-    config, pruned = configuration(folder, values, family, _label_count(weights))
+    last = f"{family.last(architecture)}.weight"
+    has_head = last in weights
+    config, pruned = configuration(folder, values, family, _label_count(weights.get(last)))
     if new_head:
         config.problem_type = None
-    settle_labels(config, weights, labels, folder, head, architecture)
+    settle_labels(config, weights.get(last), labels, folder, head, architecture)
     config._attn_implementation = "sdpa"
     model = _without_memory(family.classes[architecture], config, weights, folder, pruned)
-    _check_weights(model, weights, folder)
+    _check_weights(model, weights, folder, has_head=has_head)
     model = _with_memory(model, weights, folder, pruned, seed)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
     model.tokenizer = read_tokenizer(folder, config)
@@ -102,8 +104,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
     return values, unwrapped(weights, KNOWN[values["model_type"]], folder)
 
 
-def _label_count(weights: Weights) -> int:
-    head = weights.get("classifier.weight")
+def _label_count(head: torch.Tensor | None) -> int:
     return head.shape[0] if head is not None and head.ndim else 2
 
 
@@ -169,8 +170,8 @@ def _size(weights: Weights) -> int:
 
 def _with_memory(model: PreTrainedModel, weights: Weights, folder: Path, pruned: PrunedHeads, seed: int) -> PreTrainedModel:
     """The same model with memory for its weights; those that the file does not have are a new model's."""
-    told = told_by_structure(model)
-    missing = {name for name in model.state_dict() if name not in weights and name not in told}
+    left_out = told_by_structure(model)
+    missing = {name for name in model.state_dict() if name not in weights and name not in left_out}
     structure = _structure(folder)
     with _seeded(seed), libraries_silenced():
         if missing and structure is None and not pruned:
@@ -182,11 +183,11 @@ def _with_memory(model: PreTrainedModel, weights: Weights, folder: Path, pruned:
     return model
 
 
-def _check_weights(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
-    told, head = told_by_structure(model), KNOWN[model.config.model_type].head
-    expected = {name: tensor for name, tensor in model.state_dict().items() if name not in told}
+def _check_weights(model: PreTrainedModel, weights: Weights, folder: Path, *, has_head: bool) -> None:
+    left_out, head = told_by_structure(model), known_family(model).head_weights(head_of(model).architecture)
+    expected = {name: tensor for name, tensor in model.state_dict().items() if name not in left_out}
     problems = [f"  {name} is missing" for name in expected if name not in weights and not name.startswith(head)]
-    if "classifier.weight" in weights:
+    if has_head:
         problems += [f"  {name} is missing" for name in expected if name.startswith(head) and name not in weights]
     problems += [f"  {cut(repr(name)[1:-1])} is not expected" for name in weights if name not in expected]
     for name, tensor in weights.items():

@@ -31,12 +31,12 @@ def load_masked_lm(name: str | Path) -> PreTrainedModel:
     if not isinstance(family, Family) or family.masked_words is None:
         raise InputError(f"{folder}: a {body.config.model_type} has no head for masked words here; use a BERT checkpoint.")
     kind, begin = family.masked_words
-    told = {
+    head = {
         key.replace("gamma", "weight").replace("beta", "bias"): tensor.float()
         for key, tensor in read_checkpoint(folder)[1].items()
         if key.startswith(begin)
     }
-    if not told:
+    if not head:
         raise InputError(
             f"{folder} has no head for masked words ({begin}*); use the checkpoint that was pre-trained, not one that was "
             "fine-tuned, or leave masked_lm out."
@@ -47,21 +47,21 @@ def load_masked_lm(name: str | Path) -> PreTrainedModel:
         for key, tensor in body.base_model.state_dict().items()
         if not key.startswith("pooler.")
     }
-    own = {f"{begin}decoder.bias": told.get(f"{begin}bias"), **told}
+    own = {f"{begin}decoder.bias": head.get(f"{begin}bias"), **head}
     if body.config.tie_word_embeddings:  # then the file's own copy counts for nothing, as in transformers
         own[f"{begin}decoder.weight"] = inner.get(f"{family.prefix}embeddings.word_embeddings.weight")
     expected = model.state_dict()
-    found = {key: tensor for key, tensor in {**own, **inner}.items() if tensor is not None and key in expected}
+    state = {key: tensor for key, tensor in {**own, **inner}.items() if tensor is not None and key in expected}
     raise_together(
-        [f"  {key} is missing" for key in expected if key not in found]
+        [f"  {key} is missing" for key in expected if key not in state]
         + [
             f"  {key} has shape {tuple(tensor.shape)}, not {tuple(expected[key].shape)}"
-            for key, tensor in found.items()
+            for key, tensor in state.items()
             if tensor.shape != expected[key].shape
         ],
         f"{folder}: the head for masked words does not fit config.json; fetch the model again:",
     )
     give_memory(model)
-    model.load_state_dict(found)
+    model.load_state_dict(state)
     model.tokenizer = body.tokenizer
     return model.eval()

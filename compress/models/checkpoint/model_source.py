@@ -27,7 +27,7 @@ def find_model(name: str | Path) -> Path:
         InputError: There is no such model, or it cannot be reached.
     """
     text = str(name)
-    told = shown(text, LONGEST_PATH)
+    shown_name = shown(text, LONGEST_PATH)
     if not text:
         raise InputError("the model's name is empty; give a folder, package:NAME or a hub name.")
     if text.startswith("package:"):
@@ -38,17 +38,17 @@ def find_model(name: str | Path) -> Path:
             next(path.iterdir(), None)  # which tells whether it may be read
             return path
         if path.exists():
-            raise InputError(f"model {told} is a file; name the folder that holds config.json and model.safetensors.")
+            raise InputError(f"model {shown_name} is a file; name the folder that holds config.json and model.safetensors.")
         if path.is_symlink():
-            raise InputError(f"model {told} is a link to {os.readlink(path)}, which is not there; give a folder.")
+            raise InputError(f"model {shown_name} is a link to {os.readlink(path)}, which is not there; give a folder.")
         is_place = isinstance(name, Path) or text.startswith((".", "/", "~")) or not HUB_NAME.fullmatch(text)
         near = difflib.get_close_matches(path.name, _names_beside(path), n=1) if is_place else []
     except (OSError, RuntimeError, ValueError) as err:  # no right to look, a name that is too long, ~ of nobody
         why = getattr(err, "strerror", None) or str(err)
-        raise InputError(f"model {told} cannot be looked for: {why}; give a folder that you may read.") from err
+        raise InputError(f"model {shown_name} cannot be looked for: {why}; give a folder that you may read.") from err
     if is_place:
         hint = f" Did you mean {path.parent / near[0]}?" if near else ""
-        raise InputError(f"model {told} is no folder.{hint} Give a folder, package:NAME or a hub name.")
+        raise InputError(f"model {shown_name} is no folder.{hint} Give a folder, package:NAME or a hub name.")
     return _on_hub(text)
 
 
@@ -61,10 +61,10 @@ def _in_package(package: str) -> Path:
         spec = importlib.util.find_spec(package) if package.isidentifier() else None
     except (ImportError, ValueError):
         spec = None
-    told = shown(f"package:{package}", LONGEST_PATH)
+    shown_name = shown(f"package:{package}", LONGEST_PATH)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"model {told}: no package of that name is installed; {_how_to_install(package)}give a folder or a hub name."
+            f"model {shown_name}: no package of that name is installed; {_how_to_install(package)}give a folder or a hub name."
         )
     for root in spec.submodule_search_locations:
         for config in sorted(Path(root).rglob("config.json")):

@@ -39,9 +39,9 @@ def save(model: PreTrainedModel, folder: str | Path) -> Path:
 def write_model(model: PreTrainedModel, folder: Path) -> None:
     """Write the files of a model into a folder that exists."""
     refuse_untold(model)
-    told = told_by_structure(model)
+    left_out = told_by_structure(model)
     state = {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items() if name not in told
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items() if name not in left_out
     }
     save_file(unparted(state, known_family(model)), folder / WEIGHTS, metadata={"format": "pt"})
     model.config.dtype = _precision(state.values())

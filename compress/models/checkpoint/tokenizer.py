@@ -40,13 +40,13 @@ def open_tokenizer(folder: Path) -> Any:
     """
     files = [name for name in (WHOLE, PIECES, SENTENCES) if why_absent(folder / name) is None]
     if not files:  # transformers would make an empty one
-        told = [
+        reasons = [
             f"; {name} {why_absent(folder / name)}"
             for name in (WHOLE, PIECES)
             if (folder / name).is_symlink() or (folder / name).exists()
         ]
         raise InputError(
-            f"{folder} has no tokenizer that can be loaded (no file{''.join(told)}); add tokenizer.json or vocab.txt."
+            f"{folder} has no tokenizer that can be loaded (no file{''.join(reasons)}); add tokenizer.json or vocab.txt."
         )
     kind = _told_class(folder)
     model = {WHOLE: lambda: _model_of(folder / WHOLE), PIECES: lambda: "WordPiece"}.get(files[0], lambda: None)()
@@ -106,18 +106,18 @@ def _family_config(folder: Path) -> PretrainedConfig:
 def _opened(folder: Path, file: str, kind: str | None, *, is_word_piece: bool) -> Any:
     config = _family_config(folder)
     config.tokenizer_class = kind
-    told = {"local_files_only": True, "trust_remote_code": False}
+    options = {"local_files_only": True, "trust_remote_code": False}
     if is_word_piece:
-        return _refused(folder, file, lambda: BertTokenizer.from_pretrained(str(folder), **told))
-    return _refused(folder, file, lambda: AutoTokenizer.from_pretrained(str(folder), config=config, **told))
+        return _refused(folder, file, lambda: BertTokenizer.from_pretrained(str(folder), **options))
+    return _refused(folder, file, lambda: AutoTokenizer.from_pretrained(str(folder), config=config, **options))
 
 
 def _check_pieces(folder: Path, tokenizer: Any, file: str, kind: str | None) -> None:
     """Refuse a tokenizer that did not read the pieces of its file: transformers makes an empty one where the class looks for
     another file, and then every word is unknown."""
-    held = set(tokenizer.get_vocab())
-    told = _lines(folder / PIECES) if file == PIECES else set()
-    if held - set(tokenizer.all_special_tokens) and 2 * len(told & held) >= len(told):
+    vocabulary = set(tokenizer.get_vocab())
+    lines = _lines(folder / PIECES) if file == PIECES else set()
+    if vocabulary - set(tokenizer.all_special_tokens) and 2 * len(lines & vocabulary) >= len(lines):
         return
     cure = {
         WHOLE: "restore tokenizer.json, or add vocab.txt",
@@ -141,27 +141,26 @@ def _lines(path: Path) -> set[str]:
 
 def _check_ids(folder: Path, tokenizer: Any, config: PretrainedConfig) -> None:
     """Refuse a tokenizer that gives what the model has no row for, or that fails at a text."""
-    held, rows = tokenizer.get_vocab(), config.vocab_size
+    vocabulary, rows = tokenizer.get_vocab(), config.vocab_size
     if len(tokenizer) > rows:
         raise InputError(
             f"{folder}: the tokenizer knows {len(tokenizer)} tokens, but the model has {rows} embeddings; "
             "use the tokenizer that the model was trained with."
         )
-    last = max(held, key=held.__getitem__)
-    if held[last] >= rows:
+    last = max(vocabulary, key=vocabulary.__getitem__)
+    if vocabulary[last] >= rows:
         raise InputError(
-            f"{folder}: the tokenizer gives {shown(last)} the id {held[last]}, but the model has {rows} embeddings; use the "
-            "tokenizer "
-            "that the model was trained with."
+            f"{folder}: the tokenizer gives {shown(last)} the id {vocabulary[last]}, but the model has {rows} embeddings; use "
+            "the tokenizer that the model was trained with."
         )
     try:
-        found = tokenizer(*TRIAL)
+        encoded = tokenizer(*TRIAL)
     except Exception as err:
         raise InputError(
             f"{folder}: the tokenizer fails at a text ({first_line(err)}); use the tokenizer that the model was trained with."
         ) from err
-    types = found.get("token_type_ids", [])
-    for name, numbers, count in (("id", found["input_ids"], rows), ("type", types, getattr(config, "type_vocab_size", 2))):
+    types = encoded.get("token_type_ids", [])
+    for name, numbers, count in (("id", encoded["input_ids"], rows), ("type", types, getattr(config, "type_vocab_size", 2))):
         if numbers and max(numbers) >= count:
             raise InputError(
                 f"{folder}: the tokenizer gives a pair of texts a token of {name} {max(numbers)}, but the model has "

@@ -108,8 +108,8 @@ def unwrapped(weights: Mapping[str, torch.Tensor], family: Family | EncoderFree,
 def _beginnings(names: Iterable[str], family: Family | EncoderFree) -> set[str]:
     mark = family.mark
     own = family.prefix if isinstance(family, Family) else ""
-    found = {name.removesuffix(mark) for name in names if name == mark or name.endswith(f".{mark}")}
-    return {begin.removesuffix(own) if own and f".{begin}".endswith(f".{own}") else begin for begin in found}
+    prefixes = {name.removesuffix(mark) for name in names if name == mark or name.endswith(f".{mark}")}
+    return {begin.removesuffix(own) if own and f".{begin}".endswith(f".{own}") else begin for begin in prefixes}
 
 
 def renamed(
@@ -118,8 +118,8 @@ def renamed(
     """Bring the names of base checkpoints and of old ones to those of a classifier; leave other heads out."""
     if isinstance(family, EncoderFree):
         return dict(weights)
-    found = {}
-    own = family.head if architecture == SEQUENCE else family.token_head
+    tensors = {}
+    own = family.head_weights(architecture)
     others = tuple(set(family.head) - set(own))
     for name, tensor in weights.items():
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
@@ -128,5 +128,5 @@ def renamed(
         if name.startswith(others):
             continue
         if name.startswith((family.prefix, *own)) and not name.endswith(("position_ids", "token_type_ids")):
-            found[name] = tensor
-    return parted(found, family)
+            tensors[name] = tensor
+    return parted(tensors, family)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import (
     AlbertConfig,
+    AlbertForQuestionAnswering,
     AlbertForSequenceClassification,
     AlbertForTokenClassification,
     PreTrainedModel,
@@ -18,7 +19,7 @@ from transformers.models.albert.modeling_albert import AlbertLayer
 from compress.errors import InputError
 from compress.models.families import family_of
 from compress.models.families.family import Family, Student
-from compress.models.head import SEQUENCE, TOKENS
+from compress.models.head import SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import InitFromTeacher, copy_head, project_layers, state_basis, table_basis
 from compress.models.layout import distinct_layers, encoder_layers
 from compress.models.principal import fit_norms, observe, project_embeddings, project_head, regression
@@ -34,9 +35,9 @@ from compress.models.students import (
 MOST_RUNS = 1024  # of layers that share their weights, so that no number of weights bounds them
 
 
-def _executed(config: Any, held: Sequence[Any]) -> list[nn.Module]:
+def _executed(config: Any, layer_groups: Sequence[Any]) -> list[nn.Module]:
     executions, groups = config.num_hidden_layers, config.num_hidden_groups
-    chosen = [held[int(index / (executions / groups))] for index in range(executions)]  # as transformers rounds
+    chosen = [layer_groups[int(index / (executions / groups))] for index in range(executions)]  # as transformers rounds
     return [layer for group in chosen for layer in group.albert_layers]
 
 
@@ -107,8 +108,8 @@ def _take_norms(teacher: PreTrainedModel, layer: Any, family: Family, basis: tor
         to_norm.bias.copy_(basis.T @ from_norm.bias.double())
 
 
-def _values(told: Any, shape: StudentShape) -> dict[str, Any]:
-    return values_like_bert(told, shape) | {
+def _values(config: Any, shape: StudentShape) -> dict[str, Any]:
+    return values_like_bert(config, shape) | {
         "embedding_size": shape.embedding,
         "num_hidden_groups": shape.groups,
         "bos_token_id": None,
@@ -154,7 +155,11 @@ def as_albert(model: PreTrainedModel, groups: int) -> PreTrainedModel:
 
 FAMILY = Family(
     config=AlbertConfig,
-    classes={SEQUENCE: AlbertForSequenceClassification, TOKENS: AlbertForTokenClassification},
+    classes={
+        SEQUENCE: AlbertForSequenceClassification,
+        TOKENS: AlbertForTokenClassification,
+        SPANS: AlbertForQuestionAnswering,
+    },
     layer=AlbertLayer,
     layers="encoder.albert_layer_groups",
     attention="attention",

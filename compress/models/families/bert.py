@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
 from transformers.models.bert.modeling_bert import BertLayer
 
 from compress.models.families.albert import as_albert
 from compress.models.families.family import Family, Student
-from compress.models.head import SEQUENCE, TOKENS
+from compress.models.head import SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import begin_like_bert
 from compress.models.students import values_like_bert
 
@@ -23,7 +29,11 @@ def after_attention(layer: Any, context: torch.Tensor, hidden_states: torch.Tens
 
 FAMILY = Family(
     config=BertConfig,
-    classes={SEQUENCE: BertForSequenceClassification, TOKENS: BertForTokenClassification},
+    classes={
+        SEQUENCE: BertForSequenceClassification,
+        TOKENS: BertForTokenClassification,
+        SPANS: BertForQuestionAnswering,
+    },
     layer=BertLayer,
     layers="encoder.layer",
     attention="attention.self",

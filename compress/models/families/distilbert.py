@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertForTokenClassification
+from transformers import (
+    DistilBertConfig,
+    DistilBertForQuestionAnswering,
+    DistilBertForSequenceClassification,
+    DistilBertForTokenClassification,
+)
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 
 from compress.models.families.family import Family, Student
-from compress.models.head import SEQUENCE, TOKENS
+from compress.models.head import SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import begin_like_bert
 from compress.models.students import StudentShape
 
@@ -24,20 +29,24 @@ def _headless(attention: Any, hidden_states: torch.Tensor) -> tuple[torch.Tensor
     return attention.out_lin(hidden_states), None
 
 
-def _values(told: Any, shape: StudentShape) -> dict[str, Any]:
-    dropout = told.hidden_dropout_prob if told.classifier_dropout is None else told.classifier_dropout
+def _values(config: Any, shape: StudentShape) -> dict[str, Any]:
+    dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
     return {
         "hidden_dim": shape.intermediate,
-        "activation": told.hidden_act,
-        "dropout": told.hidden_dropout_prob,
-        "attention_dropout": told.attention_probs_dropout_prob,
+        "activation": config.hidden_act,
+        "dropout": config.hidden_dropout_prob,
+        "attention_dropout": config.attention_probs_dropout_prob,
         "seq_classif_dropout": dropout,
     }
 
 
 FAMILY = Family(
     config=DistilBertConfig,
-    classes={SEQUENCE: DistilBertForSequenceClassification, TOKENS: DistilBertForTokenClassification},
+    classes={
+        SEQUENCE: DistilBertForSequenceClassification,
+        TOKENS: DistilBertForTokenClassification,
+        SPANS: DistilBertForQuestionAnswering,
+    },
     layer=TransformerBlock,
     layers="transformer.layer",
     attention="attention",

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from compress.models.head import SEQUENCE
+from compress.models.head import SEQUENCE, SPANS
 
 if TYPE_CHECKING:
     from compress.models.init_from_teacher import InitFromTeacher
@@ -25,6 +25,7 @@ Ability = Literal["narrow", "gate_width", "share", "attend_far", "teach"]
 """What only some families can: `narrow`, lose channels of the stream between layers; `gate_width`, have gates on these;
 `share`, let layers share their weights; `attend_far`, have attention for long inputs; `teach`, be what `build_student` starts
 from."""
+CLASSIFIER = "classifier"
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 
 
@@ -32,8 +33,8 @@ def _headless(_: Any, hidden_states: torch.Tensor) -> tuple[torch.Tensor, None]:
     return hidden_states[..., :0], None
 
 
-def _each_once(_: Any, held: Sequence[nn.Module]) -> list[nn.Module]:
-    return list(held)
+def _each_once(_: Any, layers: Sequence[nn.Module]) -> list[nn.Module]:
+    return list(layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,8 @@ class Family:
             when a model is made, so that paths above may lead to parts (`attn.Wqkv.query`), and are one again in saved and in
             exported files.
         head: Where the names of the weights begin that a new head for sequences is made of.
-        token_head: The same of a head for each token.
+        token_head: The same of a head for each token; a head for spans has the last Linear at `span_linear`.
+        span_linear: Path of the last Linear of a head for spans.
         base_parts: Where the names of a base model's weights begin besides those of its embeddings and its layers.
         mark: A weight that every base model of the family has: what stands before its name stands before all names.
         heads: Attribute of the attention module that counts its heads; None where it has none.
@@ -129,6 +131,7 @@ class Family:
     read_alike: tuple[tuple[str, ...], ...]
     head: tuple[str, ...]
     token_head: tuple[str, ...] = ("classifier.",)
+    span_linear: str = "qa_outputs"
     base_parts: tuple[str, ...] = ("pooler.",)
     mark: str = "embeddings.position_embeddings.weight"
     gate: str | None = None
@@ -164,6 +167,15 @@ class Family:
     def classifier(self) -> type[PreTrainedModel]:
         """The class with a head for sequences; its `base_model_prefix` stands before the base model's weights."""
         return self.classes[SEQUENCE]
+
+    def last(self, architecture: str) -> str:
+        """The path of the last Linear of a head, or of the module that ends in it."""
+        return self.span_linear if architecture == SPANS else CLASSIFIER
+
+    def head_weights(self, architecture: str) -> tuple[str, ...]:
+        """Where the names of the weights begin that a head is made of."""
+        begins = self.head if architecture == SEQUENCE else self.token_head
+        return tuple(f"{self.last(architecture)}." if begin == f"{CLASSIFIER}." else begin for begin in begins)
 
     @property
     def prefix(self) -> str:
@@ -235,6 +247,14 @@ class EncoderFree:
     def classifier(self) -> type[PreTrainedModel]:
         """The class of its models."""
         return self.classes[SEQUENCE]
+
+    def last(self, _: str) -> str:
+        """The path of the last Linear of the head."""
+        return CLASSIFIER
+
+    def head_weights(self, _: str) -> tuple[str, ...]:
+        """Where the names of the weights begin that the head is made of."""
+        return self.head
 
     def check(self, _: Any) -> str | None:
         """Find nothing wrong with a configuration whose counts are right."""

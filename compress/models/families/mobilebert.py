@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import (
     MobileBertConfig,
+    MobileBertForQuestionAnswering,
     MobileBertForSequenceClassification,
     MobileBertForTokenClassification,
     PreTrainedModel,
@@ -14,7 +15,7 @@ from transformers import (
 from transformers.models.mobilebert.modeling_mobilebert import MobileBertLayer
 
 from compress.models.families.family import Family, Student
-from compress.models.head import SEQUENCE, TOKENS
+from compress.models.head import SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import InitFromTeacher, state_basis, table_basis
 from compress.models.principal import fit_norms
 from compress.models.students import StudentShape, embedding_tables, write_embeddings
@@ -28,23 +29,23 @@ def _begin(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
     the padding is 0, as is what lies beyond a sentence's ends, so that padding does not reach its neighbours.
     """
     assert lesson.seen is not None
-    held: Any = student.base_model.embeddings
+    embeddings: Any = student.base_model.embeddings
     size, tables = student.config.embedding_size, embedding_tables(lesson.teacher)
     basis, narrow = state_basis(lesson, student.config.hidden_size), table_basis(lesson, size)
     words = tables.pop("word_embeddings") @ narrow
-    words[held.word_embeddings.padding_idx] = 0
+    words[embeddings.word_embeddings.padding_idx] = 0
     write_embeddings(student, {"word_embeddings": words, **{name: table @ basis for name, table in tables.items()}})
-    held.embedding_transformation.weight.zero_()
-    held.embedding_transformation.weight[:, size : 2 * size] = (basis.T @ narrow).float()
-    held.embedding_transformation.bias.zero_()
-    fit_norms(student, lesson.batches, [(held.LayerNorm, lesson.seen.states[0] @ basis)])
+    embeddings.embedding_transformation.weight.zero_()
+    embeddings.embedding_transformation.weight[:, size : 2 * size] = (basis.T @ narrow).float()
+    embeddings.embedding_transformation.bias.zero_()
+    fit_norms(student, lesson.batches, [(embeddings.LayerNorm, lesson.seen.states[0] @ basis)])
 
 
-def _values(told: Any, shape: StudentShape) -> dict[str, Any]:
+def _values(config: Any, shape: StudentShape) -> dict[str, Any]:
     """No dropout of hidden states and ReLU, as in the paper."""
     return {
         "intermediate_size": shape.intermediate,
-        "type_vocab_size": told.type_vocab_size,
+        "type_vocab_size": config.type_vocab_size,
         "embedding_size": shape.embedding,
         "intra_bottleneck_size": shape.bottleneck,
         "classifier_activation": False,
@@ -55,7 +56,11 @@ def _values(told: Any, shape: StudentShape) -> dict[str, Any]:
 
 FAMILY = Family(
     config=MobileBertConfig,
-    classes={SEQUENCE: MobileBertForSequenceClassification, TOKENS: MobileBertForTokenClassification},
+    classes={
+        SEQUENCE: MobileBertForSequenceClassification,
+        TOKENS: MobileBertForTokenClassification,
+        SPANS: MobileBertForQuestionAnswering,
+    },
     layer=MobileBertLayer,
     layers="encoder.layer",
     attention="attention.self",

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from transformers import (
     ModernBertConfig,
+    ModernBertForQuestionAnswering,
     ModernBertForSequenceClassification,
     ModernBertForTokenClassification,
     PreTrainedModel,
@@ -18,7 +19,7 @@ from transformers.models.modernbert.modeling_modernbert import ModernBertEncoder
 
 from compress.errors import InputError
 from compress.models.families.family import Family
-from compress.models.head import SEQUENCE, TOKENS
+from compress.models.head import SEQUENCE, SPANS, TOKENS
 
 FULL, WINDOW = "full_attention", "sliding_attention"
 
@@ -26,8 +27,8 @@ FULL, WINDOW = "full_attention", "sliding_attention"
 def _kept(student: PreTrainedModel, kept: list[nn.Module]) -> PreTrainedModel:
     """Keep what each layer sees; the first one alone reads the embeddings as they are, which it cannot learn from another."""
     base: Any = student.base_model
-    held = list(base.layers)
-    if kept[0] is not held[0]:
+    layers = list(base.layers)
+    if kept[0] is not layers[0]:
         raise InputError(
             "the first layer of a modernbert normalizes nothing before its attention, and the others do; keep layer 0."
         )
@@ -49,8 +50,12 @@ def _check(config: Any) -> str | None:
         return f"layer_types must name {FULL} or {WINDOW} for each of {config.num_hidden_layers} layers"
     if type(config.local_attention) is not int or not 2 <= config.local_attention < 1 << 24:
         return f"local_attention is {config.local_attention!r}; a whole number from 2 on is needed"
-    told = config.rope_parameters or {}
-    wrong = [one for one in told.values() if not isinstance(one, dict) or one.get("rope_type", "default") != "default"]
+    rope = config.rope_parameters or {}
+    wrong = [
+        parameters
+        for parameters in rope.values()
+        if not isinstance(parameters, dict) or parameters.get("rope_type", "default") != "default"
+    ]
     if wrong:
         return f"rope_parameters has {wrong[0]!r}; plain rotary positions alone (rope_type default) are read"
     return None
@@ -58,7 +63,11 @@ def _check(config: Any) -> str | None:
 
 FAMILY = Family(
     config=ModernBertConfig,
-    classes={SEQUENCE: ModernBertForSequenceClassification, TOKENS: ModernBertForTokenClassification},
+    classes={
+        SEQUENCE: ModernBertForSequenceClassification,
+        TOKENS: ModernBertForTokenClassification,
+        SPANS: ModernBertForQuestionAnswering,
+    },
     layer=ModernBertEncoderLayer,
     layers="layers",
     attention="attn",
@@ -73,6 +82,7 @@ FAMILY = Family(
     fused={"attn.Wqkv": ("query", "key", "value"), "mlp.Wi": ("value", "gate")},
     head=("classifier.", "head."),
     token_head=("classifier.", "head."),
+    span_linear="classifier",
     base_parts=("final_norm.",),
     mark="embeddings.tok_embeddings.weight",
     heads=None,

@@ -37,8 +37,8 @@ def why_too_late(model: Any, do: str, *methods: str) -> str | None:
         methods: Such that give a trait to a model.
     """
     made = {trait.made_by[0]: (trait, trait.made_by[1]) for trait in traits() if trait.made_by}
-    found = (f"{made[method][1]}; {do} before {method}." for method in methods if made[method][0].read(model))
-    return next(found, None)
+    reasons = (f"{made[method][1]}; {do} before {method}." for method in methods if made[method][0].read(model))
+    return next(reasons, None)
 
 
 def why_not_cut(model: Any, *, width: bool = False, do: str = "prune it") -> str | None:

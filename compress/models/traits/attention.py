@@ -14,8 +14,8 @@ from compress.models.traits.trait import Trait
 MOST_CONSTANTS = 1 << 20  # numbers that a model may always hold besides its weights
 
 
-def _apply(model: PreTrainedModel, told: Any, most: int | None) -> None:
-    attention = checked_attention(told)
+def _apply(model: PreTrainedModel, entry: Any, most: int | None) -> None:
+    attention = checked_attention(entry)
     _check_constants(model, attention, most)
     swap(model, attention)
 

@@ -12,11 +12,11 @@ from compress.models.families import family_of
 from compress.models.traits.trait import Trait
 
 
-def _apply(model: PreTrainedModel, told: Any, _: int | None) -> None:
-    if not is_width(told):
-        raise InputError(f"structure.json: embedding is {told!r}, not a whole number above 0; restore the file.")
+def _apply(model: PreTrainedModel, rank: Any, _: int | None) -> None:
+    if not is_width(rank):
+        raise InputError(f"structure.json: embedding is {rank!r}, not a whole number above 0; restore the file.")
     family_of(model)
-    set_embedding_rank(model, told)
+    set_embedding_rank(model, rank)
 
 
 TRAIT = Trait(

@@ -20,14 +20,14 @@ def _read(model: PreTrainedModel) -> list[dict[str, int]]:
     return [_layer_structure(layer) for layer in encoder_layers(model)]
 
 
-def _apply(model: PreTrainedModel, told: Any, _: int | None) -> None:
+def _apply(model: PreTrainedModel, shapes: Any, _: int | None) -> None:
     layers = encoder_layers(model)
-    if not isinstance(told, list) or len(told) != len(layers):
+    if not isinstance(shapes, list) or len(shapes) != len(layers):
         raise InputError(
             f"structure.json does not describe this model: schema 1 with {len(layers)} layers is expected; save the model "
             "again with compress.save, or restore the file; without it a model may answer otherwise."
         )
-    for index, (layer, shape) in enumerate(zip(layers, told, strict=True)):
+    for index, (layer, shape) in enumerate(zip(layers, shapes, strict=True)):
         told_numbers = [shape.get(key) if isinstance(shape, dict) else None for key in ("heads", "head_size", "intermediate")]
         numbers = [number for number in told_numbers if type(number) is int and 0 <= number <= 1 << 20]
         if len(numbers) < len(told_numbers) or not numbers[1]:

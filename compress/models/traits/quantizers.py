@@ -42,8 +42,8 @@ def _refuse(model: PreTrainedModel) -> None:
     for name, module in model.named_modules():
         if not isinstance(module, QuantizedLinear | QuantizedEmbedding):
             continue
-        told = {"qmax": module.qmax == QMAX, "on": module.on, "divisor": getattr(module, "divisor", None) is None}
-        lost = [attribute for attribute, is_told in told.items() if not is_told]
+        storable = {"qmax": module.qmax == QMAX, "on": module.on, "divisor": getattr(module, "divisor", None) is None}
+        lost = [attribute for attribute, is_storable in storable.items() if not is_storable]
         if lost:
             raise InputError(
                 f"{name}.{lost[0]} is not kept in a saved model, which has no divisors and quantizes to {QMAX}; save the "
@@ -51,15 +51,15 @@ def _refuse(model: PreTrainedModel) -> None:
             )
 
 
-def _finish(model: PreTrainedModel, told: Any) -> None:
+def _finish(model: PreTrainedModel, entry: Any) -> None:
     """Give the quantizers of a model that had no memory when they were made the ranges that were told."""
     for name, linear in quantized_linears(model).items():
-        linear.set_range(*told["inputs"][name])
+        linear.set_range(*entry["inputs"][name])
 
 
-def _apply(model: PreTrainedModel, told: Any, _: int | None) -> None:
-    told = told if isinstance(told, dict) else {}
-    per_channel, symmetric, ranges = (told.get(key) for key in ("per_channel", "symmetric", "inputs"))
+def _apply(model: PreTrainedModel, entry: Any, _: int | None) -> None:
+    entry = entry if isinstance(entry, dict) else {}
+    per_channel, symmetric, ranges = (entry.get(key) for key in ("per_channel", "symmetric", "inputs"))
     if not (isinstance(per_channel, bool) and isinstance(symmetric, bool) and isinstance(ranges, dict)):
         raise InputError(
             "structure.json: quantizers must give per_channel and symmetric as true or false, and inputs; restore the file."
@@ -80,9 +80,9 @@ def _apply(model: PreTrainedModel, told: Any, _: int | None) -> None:
         linear.set_range(*ranges[name])
 
 
-def _is_range(told: Any) -> bool:
-    numbers = isinstance(told, list) and len(told) == 2 and all(type(end) in (int, float) for end in told)
-    return numbers and -LARGEST <= told[0] <= 0 <= told[1] <= LARGEST
+def _is_range(bounds: Any) -> bool:
+    numbers = isinstance(bounds, list) and len(bounds) == 2 and all(type(end) in (int, float) for end in bounds)
+    return numbers and -LARGEST <= bounds[0] <= 0 <= bounds[1] <= LARGEST
 
 
 TRAIT = Trait(

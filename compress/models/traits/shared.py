@@ -15,23 +15,23 @@ def _left_out(model: PreTrainedModel) -> set[str]:
     return set(shared_parameters(model))
 
 
-def _apply(model: PreTrainedModel, told: Any, _: int | None) -> None:
-    held = dict(model.named_parameters())
-    pairs = told.items() if isinstance(told, dict) else [("shared", told)]
+def _apply(model: PreTrainedModel, shared: Any, _: int | None) -> None:
+    parameters = dict(model.named_parameters())
+    pairs = shared.items() if isinstance(shared, dict) else [("shared", shared)]
     wrong = [
         name
         for name, known in pairs
-        if name not in held
+        if name not in parameters
         or not isinstance(known, str)
-        or known not in held
-        or known in told
-        or held[name].shape != held[known].shape
+        or known not in parameters
+        or known in shared
+        or parameters[name].shape != parameters[known].shape
     ]
     if wrong:
         raise InputError(
             f"structure.json: shared names {wrong[0]}, which is not two parameters of one shape; restore the file."
         )
-    share(model, told)
+    share(model, shared)
 
 
 TRAIT = Trait(

@@ -26,6 +26,7 @@ from compress.models.bilstm import lstm_as_node
 from compress.models.families import inputs_of
 from compress.models.first_token import first_token_only
 from compress.models.fused import joined
+from compress.models.heads import head_of
 from compress.models.layout import encoder_layers
 from compress.models.sharing import shared_parameters
 from compress.models.static import weights_folded
@@ -37,17 +38,18 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 class _Logits(nn.Module):
-    """The model with named inputs and the logits as its only output."""
+    """The model with named inputs, and what its head answers as its only outputs."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.outputs = model, head_of(model).outputs
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
     ) -> Any:
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        return self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
+        answers = self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
+        return tuple(answers[name] for name in self.outputs)
 
 
 def input_names(model: PreTrainedModel) -> list[str]:
@@ -75,7 +77,7 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
             tuple(example[name] for name in names),
             path,
             inputs=names,
-            outputs=["logits"],
+            outputs=list(head_of(model).outputs),
             free=tuple(free for _ in names),
         )
     layers = encoder_layers(model)
@@ -216,4 +218,4 @@ def in_onnxruntime(path: Path, *, as_written: bool = False) -> Session:
 
 def facts_in_file(path: Path) -> dict[str, str]:
     """What the file's own metadata tells, for whoever finds it alone."""
-    return {one.key: one.value for one in onnx.load(path, load_external_data=False).metadata_props}
+    return {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}

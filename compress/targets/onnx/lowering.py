@@ -18,6 +18,7 @@ import torch
 from onnx_ir import convenience
 
 from compress.errors import CompressError
+from compress.models.head import LAST_LINEARS
 from compress.models.quantizers import QuantizedLinear
 from compress.targets.onnx.graph import SCOPES, sweep
 
@@ -66,13 +67,13 @@ class QuantParams:
         return (float(self.scale), self.zero, None if self.divisor is None else self.divisor.tobytes())
 
 
-def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> list[MatMul]:
+def products(model: ir.Model, *, left_out: Iterable[str] = LAST_LINEARS) -> list[MatMul]:
     """The products with a constant matrix, in the order of the graph, but for those of the modules left out.
 
     Every one is called by its module from now on, and its bias by that and ".bias", those left out too.
     """
     out = frozenset(left_out)
-    found = []
+    matmuls = []
     runs: Counter[str] = Counter()
     for node in model.graph:
         if node.op_type not in ("MatMul", "Gemm"):
@@ -91,8 +92,8 @@ def products(model: ir.Model, *, left_out: Iterable[str] = ("classifier",)) -> l
         if bias is not None and module:
             bias[0].name = f"{module}{run}.bias"
         if module not in out:
-            found.append(MatMul(node, module, weight, bias))
-    return found
+            matmuls.append(MatMul(node, module, weight, bias))
+    return matmuls
 
 
 def module_of(node: ir.Node) -> str:
@@ -103,10 +104,10 @@ def module_of(node: ir.Node) -> str:
 
 def _as_product(model: ir.Model, node: ir.Node, weight: np.ndarray) -> tuple[ir.Node, np.ndarray]:
     """Write a Gemm as a MatMul and an Add."""
-    told = {name: attribute.value for name, attribute in node.attributes.items()}
-    if told.get("transA", 0) or told.get("alpha", 1.0) != 1.0 or told.get("beta", 1.0) != 1.0:
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
         raise CompressError(f"the product {node.name} has factors that cannot be lowered; export to a float target instead.")
-    weight = weight.T if told.get("transB", 0) else weight
+    weight = weight.T if attributes.get("transB", 0) else weight
     product = ir.node("MatMul", [node.inputs[0], constant(model, f"{node.name}.weight", weight)], name=node.name)
     product.metadata_props.update(node.metadata_props)
     nodes, result = [product], product.outputs[0]

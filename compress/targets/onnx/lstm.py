@@ -25,8 +25,8 @@ def lower_lstms(model: ir.Model, *, qmax: int = EIGHT_BITS) -> int:
     Returns:
         How many were written.
     """
-    found = [node for node in model.graph if node.op_type == "LSTM"]
-    for node in found:
+    lstms = [node for node in model.graph if node.op_type == "LSTM"]
+    for node in lstms:
         inputs = [*node.inputs, *[None] * (8 - len(node.inputs))]  # X, W, R, B, lengths, first state, first cell, peepholes
         scales: list[ir.Value] = []
         for place in (1, 2):
@@ -54,10 +54,10 @@ def lower_lstms(model: ir.Model, *, qmax: int = EIGHT_BITS) -> int:
         model.graph.remove(node, safe=True)
         for name, new in zip(names, kernel.outputs, strict=True):
             new.name = name
-    if found:
+    if lstms:
         model.opset_imports[MICROSOFT] = 1
     sweep(model)
-    return len(found)
+    return len(lstms)
 
 
 def _whole(weight: np.ndarray, qmax: int) -> tuple[np.ndarray, np.ndarray]:

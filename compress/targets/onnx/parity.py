@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from compress.models.heads import logits_of
 from compress.targets.onnx.graph import Session
-from compress.tasks.encoding import Encoded, rows_of
+from compress.tasks.encoding import Encoded, row_counts, rows_of
 from compress.training.batches import sorted_batches
 
 if TYPE_CHECKING:
@@ -76,13 +77,13 @@ class Reference:
         self.rules = task.rules
         self.batches = list(real_batches(task.encode(split, model.tokenizer), task.max_length))
         with torch.inference_mode():
-            self.answers = [
-                rows_of(
-                    model(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.float().numpy(),
-                    batch["attention_mask"],
-                )
+            outputs = [
+                logits_of(model(**{name: torch.from_numpy(values) for name, values in batch.items()})).float().numpy()
                 for batch in self.batches
             ]
+        answered = [(logits, batch["attention_mask"]) for logits, batch in zip(outputs, self.batches, strict=True)]
+        self.answers = [rows_of(*part) for part in answered]
+        self.lengths = np.concatenate([row_counts(*part) for part in answered])
 
     def judge(self, name: str, opened: Session, *, max_relative_error: float, max_flips: float) -> ParityCheck:
         """Run a stage's file over the same batches and compare.
@@ -94,12 +95,13 @@ class Reference:
             max_flips: The fraction of labels that may change.
         """
         answers = [rows_of(opened.run(batch), batch["attention_mask"]) for batch in self.batches]
-        told, found = np.concatenate(self.answers), np.concatenate(answers)
-        errors, relative = found - told, self.rules.relative_error(told, found)
-        flips = int(self.rules.flips(told, found).sum())
-        accepted = bool(np.isfinite(found).all()) and relative <= max_relative_error and flips <= max_flips * len(told)
+        expected, actual = np.concatenate(self.answers), np.concatenate(answers)
+        errors, relative = actual - expected, self.rules.relative_error(expected, actual)
+        flipped = self.rules.flips(expected, actual, self.lengths)
+        flips = int(flipped.sum())
+        accepted = bool(np.isfinite(actual).all()) and relative <= max_relative_error and flips <= max_flips * len(flipped)
         why = (
-            f"relative error {relative:.2g} (allowed {max_relative_error:g}), {flips} of {len(told)} labels flipped "
+            f"relative error {relative:.2g} (allowed {max_relative_error:g}), {flips} of {len(flipped)} labels flipped "
             f"(allowed {max_flips:.0%})"
         )
         return ParityCheck(
@@ -107,7 +109,7 @@ class Reference:
             float(np.abs(errors).max()),
             relative,
             flips,
-            len(told),
+            len(flipped),
             opened.fused_ops,
             opened.integer_ops,
             accepted,

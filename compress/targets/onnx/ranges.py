@@ -36,10 +36,10 @@ def source_of_ranges(target: Target, options: Mapping[str, Any], *, brings_range
         options: Those that are given.
         brings_ranges: Whether the model has learned them.
     """
-    told = {**_defaults(target), **options}
-    if "calibration" not in told:
+    settings = {**_defaults(target), **options}
+    if "calibration" not in settings:
         return "none"
-    if not is_static(told.get("activations", "static"), told.get("max_drop"), brings_ranges=brings_ranges):
+    if not is_static(settings.get("activations", "static"), settings.get("max_drop"), brings_ranges=brings_ranges):
         return "dynamic"
     return "model" if brings_ranges else "calibration"
 
@@ -69,4 +69,8 @@ def refuse_unread(name: str, target: Target, options: Mapping[str, Any], *, brin
 
 
 def _defaults(target: Target) -> dict[str, Any]:
-    return {name: one.default for name, one in inspect.signature(target).parameters.items() if one.default is not one.empty}
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.default is not parameter.empty
+    }

@@ -50,7 +50,9 @@ class _Segment(nn.Module):
 
     def forward(self, tokens: list[torch.Tensor], past: list[torch.Tensor]) -> list[torch.Tensor]:
         known = iter(past[2:])
-        memory: list[Any] = [None if one is None else (next(known), next(known)) for one in nothing_read(self.model, 1).memory]
+        memory: list[Any] = [
+            None if pair is None else (next(known), next(known)) for pair in nothing_read(self.model, 1).memory
+        ]
         with carried(self.model, Carried(past[0], past[1], memory)) as encoder:
             logits = self.model(**dict(zip(self.names, tokens, strict=True))).logits
             now = encoder.carried
@@ -63,7 +65,7 @@ def _flat(read: Carried) -> list[torch.Tensor]:
     return [read.total, read.segments, *(tensor for pair in read.memory if pair is not None for tensor in pair)]
 
 
-def _told(read: Carried) -> list[str]:
+def _state_names(read: Carried) -> list[str]:
     """The names of the same."""
     layers = [index for index, pair in enumerate(read.memory) if pair is not None]
     return ["total", "segments", *(f"{index}.{end}" for index in layers for end in ("key", "value"))]
@@ -81,10 +83,10 @@ def refuse_no_segments(model: PreTrainedModel) -> None:
 
 
 def _encoder(model: PreTrainedModel) -> Segments:
-    found = segments_of(model)
-    if found is None:
+    segments = segments_of(model)
+    if segments is None:
         raise InputError(NO_SEGMENTS)
-    return found
+    return segments
 
 
 def write_segment_graph(model: PreTrainedModel, path: Path) -> None:
@@ -102,17 +104,17 @@ def write_segment_graph(model: PreTrainedModel, path: Path) -> None:
     names, segment = input_names(model), _encoder(model).segment
     tokens = [torch.ones((2, segment), dtype=torch.long) for _ in names]
     start = nothing_read(model, 2)
-    told, (_, _, *pairs) = _told(start), _flat(start)
+    state_names, (_, _, *pairs) = _state_names(start), _flat(start)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=segment)
-    held = torch.export.Dim("held", max=segment)
-    memory = [one.new_zeros((2, one.shape[1], segment - 1, one.shape[3])) for one in pairs]
-    free = ([{0: batch, 1: length}] * len(names), [{0: batch}, {0: batch}, *[{0: batch, 2: held}] * len(memory)])
+    memory_length = torch.export.Dim("held", max=segment)
+    memory = [tensor.new_zeros((2, tensor.shape[1], segment - 1, tensor.shape[3])) for tensor in pairs]
+    free = ([{0: batch, 1: length}] * len(names), [{0: batch}, {0: batch}, *[{0: batch, 2: memory_length}] * len(memory)])
     write_module(
         _Segment(model).eval(),
         (tokens, [start.total, start.segments + 1, *memory]),
         path,
-        inputs=[*names, *(PAST + name for name in told)],
-        outputs=["logits", *(PRESENT + name for name in told)],
+        inputs=[*names, *(PAST + name for name in state_names)],
+        outputs=["logits", *(PRESENT + name for name in state_names)],
         free=free,
     )
     tidy(path, shares=bool(shared_parameters(model)))
@@ -134,16 +136,16 @@ def in_segments(model: PreTrainedModel, folder: Path, *, runtime: str = DEFAULT,
 def in_torch(model: PreTrainedModel) -> SegmentFile:
     """The torch model itself in the place of its segment.onnx."""
     start, segment = nothing_read(model, 1), _Segment(model).eval()
-    told = _told(start)
+    state_names = _state_names(start)
     shapes: dict[str, tuple[int | None, ...]] = dict.fromkeys(segment.names, (None, None))
-    shapes |= {PAST + name: tuple(one.shape) for name, one in zip(told, _flat(start), strict=True)}
+    shapes |= {PAST + name: tuple(tensor.shape) for name, tensor in zip(state_names, _flat(start), strict=True)}
 
     def run(given: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         tensors = {name: torch.from_numpy(values) for name, values in given.items()}
         with torch.inference_mode():
-            found = segment([tensors[name] for name in segment.names], [tensors[PAST + name] for name in told])
-        names = ["logits", *(PRESENT + name for name in told)]
-        return {name: one.float().numpy() for name, one in zip(names, found, strict=True)}
+            outputs = segment([tensors[name] for name in segment.names], [tensors[PAST + name] for name in state_names])
+        names = ["logits", *(PRESENT + name for name in state_names)]
+        return {name: tensor.float().numpy() for name, tensor in zip(names, outputs, strict=True)}
 
     return SegmentFile(shapes, run)
 
@@ -166,7 +168,7 @@ def drift(model: PreTrainedModel, folder: Path, *, task: Task, runtime: str = DE
     segment = _encoder(model).segment
     first, rows = _long_texts(model, task, DRIFT[-1] * (segment - 1))
     files = in_torch(model), open_segment_file(folder / SEGMENT_FILE, runtime=runtime, **options)
-    states, found = [file.start(TEXTS) for file in files], {}
+    states, errors = [file.start(TEXTS) for file in files], {}
     for number in range(DRIFT[-1]):
         part = rows[:, number * (segment - 1) : (number + 1) * (segment - 1)]
         ids = np.concatenate([np.full((TEXTS, 1), first), part], 1)
@@ -176,8 +178,8 @@ def drift(model: PreTrainedModel, folder: Path, *, task: Task, runtime: str = DE
             logits, states[index] = file.read(batch, states[index], segment=segment)
             answers.append(logits)
         if number + 1 in DRIFT:
-            found[str(number + 1)] = task.rules.relative_error(*answers)
-    return found
+            errors[str(number + 1)] = task.rules.relative_error(*answers)
+    return errors
 
 
 def _long_texts(model: PreTrainedModel, task: Task, length: int) -> tuple[int, np.ndarray]:
@@ -188,6 +190,6 @@ def _long_texts(model: PreTrainedModel, task: Task, length: int) -> tuple[int, n
     rows = []
     for row in range(TEXTS):
         start = row * len(texts) // TEXTS
-        tokens = [one for text in [*texts[start:], *texts[:start]] for one in text] or [model.tokenizer.unk_token_id]
+        tokens = [token for text in [*texts[start:], *texts[:start]] for token in text] or [model.tokenizer.unk_token_id]
         rows.append(np.resize(np.array(tokens, dtype=np.int64), length))
     return encoded.input_ids[0][0], np.stack(rows)

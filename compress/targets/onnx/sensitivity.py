@@ -49,10 +49,10 @@ def keep_in_float(model: PreTrainedModel, task: Task, max_drop: float, folder: P
         return task.score(predict(student, encoded), encoded.labels)[task.metric]
 
     with quantizers_off(student):
-        told = score()
+        baseline = score()
     linears = quantized_linears(student)
     kept: list[str] = []
-    while (drop := told - score()) > max_drop:
+    while (drop := baseline - score()) > max_drop:
         if len(kept) == len(ranking):
             raise CompressError(
                 f"max_drop is {max_drop:g}, but with every Linear in float the loss on the selection part is still "
@@ -72,9 +72,9 @@ def _ranking(model: PreTrainedModel, task: Task) -> list[tuple[str, float]]:
     encoded = task.read_by(model).encode(task.calibration.require("calibration").take(RANKED_ON), model.tokenizer)
     errors = {}
     with quantizers_off(model):
-        told = predict(model, encoded)
+        reference = predict(model, encoded)
         for name, linear in quantized_linears(model).items():
             linear.on = True
-            errors[name] = encoded.rules.relative_error(told, predict(model, encoded))
+            errors[name] = encoded.rules.relative_error(reference, predict(model, encoded))
             linear.on = False
-    return sorted(errors.items(), key=lambda one: -one[1])
+    return sorted(errors.items(), key=lambda pair: -pair[1])

@@ -128,4 +128,4 @@ def _values(model: ir.Model) -> Iterable[ir.Value]:
 def versions_of(path: Path) -> tuple[int, int]:
     """The version of a file's format, and its opset."""
     proto = onnx.load(path, load_external_data=False)
-    return proto.ir_version, next(one.version for one in proto.opset_import if one.domain == "")
+    return proto.ir_version, next(opset.version for opset in proto.opset_import if opset.domain == "")

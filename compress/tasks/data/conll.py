@@ -61,15 +61,15 @@ def read_conllu(path: Path, content: bytes, _: str | None) -> Table:
 
 def _texts(text: str) -> Iterator[tuple[int, list[tuple[int, str]]]]:
     """The lines of each text with their numbers, and the first one's."""
-    held: list[tuple[int, str]] = []
+    lines: list[tuple[int, str]] = []
     for line, written in enumerate(text_lines(text), 1):
         if written.strip():
-            held.append((line, written.strip("\r\n")))
-        elif held:
-            yield held[0][0], held
-            held = []
-    if held:
-        yield held[0][0], held
+            lines.append((line, written.strip("\r\n")))
+        elif lines:
+            yield lines[0][0], lines
+            lines = []
+    if lines:
+        yield lines[0][0], lines
 
 
 def _table(path: Path, names: Sequence[str], texts: Sequence[tuple[int, list[list[str]]]], mistakes: Mistakes) -> Table:

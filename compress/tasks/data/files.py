@@ -139,8 +139,8 @@ def check_path(path: Path, formats: Sequence[str]) -> None:
     if is_there and not is_file:
         raise InputError(f"data file {path} is a pipe or a device; save its content as a file that ends in {listed(formats)}.")
     if not is_file:
-        told = f"data file {shown_path(path)} does not exist.{_near(path)}"
-        raise InputError(f"{told} Give a file that ends in {listed(formats)}.")
+        problem = f"data file {shown_path(path)} does not exist.{_near(path)}"
+        raise InputError(f"{problem} Give a file that ends in {listed(formats)}.")
     name = path.name.lower()
     if name.endswith(ZIP) or unpacked_name(name).endswith(tuple(formats)):
         return

@@ -39,7 +39,8 @@ class Mistakes:
     def tell(self) -> None:
         """Raise an InputError that names the first ten rows and the number of the others; return where there is none."""
         if self.count:
-            first = sorted((mistake for kept in self._first.values() for mistake in kept), key=lambda one: one[0])[:MOST_SHOWN]
+            mistakes = sorted((mistake for kept in self._first.values() for mistake in kept), key=lambda mistake: mistake[0])
+            first = mistakes[:MOST_SHOWN]
             more = [f"  and {self.count - len(first)} more"] if self.count > len(first) else []
             heading = f"{self.source}: rows that cannot be used; correct or remove them:"
             raise InputError("\n".join([heading, *(what for _, what in first), *more]))

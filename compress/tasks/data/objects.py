@@ -40,7 +40,11 @@ def read_document(path: Path, content: bytes, _: str | None) -> Table:
             return _of_lines(path, text)
         raise InputError(f"{path} is no JSON ({_why(err)}); write it again, as {SHAPES}.") from err
     mistakes = Mistakes(str(path), "row")
-    if isinstance(value, dict) and isinstance(value.get("data"), list) and all(isinstance(one, dict) for one in value["data"]):
+    if (
+        isinstance(value, dict)
+        and isinstance(value.get("data"), list)
+        and all(isinstance(record, dict) for record in value["data"])
+    ):
         value = value["data"]
     if isinstance(value, list):
         return _of_records(path, _objects(value, mistakes), mistakes)
@@ -98,15 +102,15 @@ def _of_records(path: Path, records: Sequence[Record], mistakes: Mistakes) -> Ta
 
 def _of_columns(path: Path, columns: dict[str, Any], mistakes: Mistakes) -> Table:
     """A list for each column; or, as pandas writes, an object for each, from the row's index to its value."""
-    held = list(columns.values())
-    if all(isinstance(column, dict) for column in held):
-        index = held[0]
+    values = list(columns.values())
+    if all(isinstance(column, dict) for column in values):
+        index = values[0]
         for name, column in columns.items():
             if column.keys() != index.keys():
                 both = f"{shown(next(iter(columns)))} and {shown(name)}"
                 raise InputError(f"{path}: columns {both} have values for other rows; allowed: {SHAPES}.")
         columns = {name: [column[row] for row in index] for name, column in columns.items()}
-    elif not all(isinstance(column, list) for column in held):
+    elif not all(isinstance(column, list) for column in values):
         raise InputError(f"{path} holds an object of another shape, {shown(columns)}; allowed: {SHAPES}.")
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:

@@ -86,8 +86,8 @@ def _values(array: Any, first_row: int, name: str, mistakes: Mistakes) -> list[A
 
     try:
         if types.is_dictionary(array.type):
-            held = _values_of(array.dictionary)
-            return [None if index is None else held[index] for index in array.indices.to_pylist()]
+            entries = _values_of(array.dictionary)
+            return [None if index is None else entries[index] for index in array.indices.to_pylist()]
         return _values_of(array)
     except UnicodeDecodeError:
         values = []
@@ -143,8 +143,8 @@ def _damage_told(source: str) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, MemoryError) as err:
-        told = shown(first_line(err), 120)
-        raise InputError(f"{source} is no Parquet file, or a damaged one ({told}); write it again.") from err
+        cause = shown(first_line(err), 120)
+        raise InputError(f"{source} is no Parquet file, or a damaged one ({cause}); write it again.") from err
 
 
 def _too_large(source: str, size: int, what: str) -> InputError:

@@ -154,21 +154,21 @@ def choose_columns(table: Table, columns: Mapping[str, str], labelled: bool) -> 
         raise InputError(
             f"{source} has no column {shown(name)} (data.{role}).{_near_name(name, names)} It has: {_listed(names)}."
         )
-    found: dict[str, str | None] = {}
+    column_of: dict[str, str | None] = {}
     for role, usual in (("text", TEXT_COLUMNS), ("label", LABEL_COLUMNS), ("pair", PAIR_COLUMNS)):
-        taken = set(columns.values()) | set(found.values())
-        found[role] = columns.get(role) or next((name for name in usual if name in names and name not in taken), None)
+        taken = set(columns.values()) | set(column_of.values())
+        column_of[role] = columns.get(role) or next((name for name in usual if name in names and name not in taken), None)
     if "text" in columns and "pair" not in columns:
-        found["pair"] = None
+        column_of["pair"] = None
     if not labelled:
-        found["label"] = None
+        column_of["label"] = None
     for role in ("text", "label") if labelled else ("text",):
-        if found[role] is None:
+        if column_of[role] is None:
             raise InputError(
                 f"{source}: which column is the {role}? Name it with data.{role}; it has: {_listed(names)}."
                 f"{_other_delimiter(names)}"
             )
-    roles = {role: column for role in ("text", "pair", "label") if (column := found[role]) is not None}
+    roles = {role: column for role in ("text", "pair", "label") if (column := column_of[role]) is not None}
     if len(set(roles.values())) < len(roles):
         raise InputError(f"{source}: text, pair and label are columns of their own, not {_listed([*roles.values()])}.")
     return roles
@@ -187,8 +187,8 @@ def _other_delimiter(names: Sequence[str]) -> str:
         "\t": "tabs; let its name end in .tsv",
         ",": "commas; let its name end in .csv",
     }
-    told = next((what for character, what in kinds.items() if len(names) == 1 and character in names[0]), None)
-    return f" The columns seem to be parted by {told}." if told else ""
+    delimiter = next((what for character, what in kinds.items() if len(names) == 1 and character in names[0]), None)
+    return f" The columns seem to be parted by {delimiter}." if delimiter else ""
 
 
 def _listed(names: Sequence[str]) -> str:

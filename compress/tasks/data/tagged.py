@@ -29,9 +29,9 @@ def collect_tagged(table: Table, columns: Mapping[str, str]) -> Rows:
     """
     check_names(table.source, table.names)
     chosen = {role: _column(table, role, columns) for role in ("text", "label")}
-    lines, (held, told) = table.take([chosen["text"], chosen["label"]])
+    lines, (text_column, label_column) = table.take([chosen["text"], chosen["label"]])
     read: list[Tagged] = []
-    for line, words, tags in zip(lines, held, told, strict=True):
+    for line, words, tags in zip(lines, text_column, label_column, strict=True):
         row = _row(_parsed(words), _parsed(tags))
         if isinstance(row, str):
             table.mistakes.add(line, chosen["label"], row)
@@ -48,10 +48,10 @@ def _column(table: Table, role: str, columns: Mapping[str, str]) -> str:
     named = columns.get(role)
     if named is not None and named not in table.names:
         raise InputError(f"{table.source} has no column {shown(named)} (data.{role}); it has: {', '.join(table.names)}.")
-    found = named or next((name for name in (WORDS if role == "text" else TAGS) if name in table.names), None)
-    if found is None:
+    column = named or next((name for name in (WORDS if role == "text" else TAGS) if name in table.names), None)
+    if column is None:
         raise InputError(f"{table.source}: name the column of the {role} with data.{role}; it has: {', '.join(table.names)}.")
-    return found
+    return column
 
 
 def _parsed(value: Any) -> Any:
@@ -78,20 +78,20 @@ def _row(words: Any, tags: Any) -> Tagged | str:
 
 
 def _row_of_spans(text: str, spans: Any) -> Tagged | str:
-    found = [(match.start(), match.end()) for match in PARTS.finditer(text)]
-    if not found:
+    intervals = [(match.start(), match.end()) for match in PARTS.finditer(text)]
+    if not intervals:
         return "stands beside a text without words"
     if not isinstance(spans, list | tuple):
         return f"is no list of spans: {shown(spans)}"
-    told = []
+    entities = []
     for span in spans:
         values = [span.get(key) for key in ("start", "end", "label")] if isinstance(span, dict) else span
-        if not isinstance(values, list | tuple) or [type(one) for one in values] != [int, int, str] or not values[2]:
+        if not isinstance(values, list | tuple) or [type(value) for value in values] != [int, int, str] or not values[2]:
             return f"holds a span that is not {{start, end, label}}: {shown(span)}"
         if not 0 <= values[0] < values[1] <= len(text):
             return f"holds a span outside of the text's {len(text)} characters: {shown(span)}"
-        told.append((values[0], values[1], values[2]))
-    tags = spans_to_tags(found, told)
+        entities.append((values[0], values[1], values[2]))
+    tags = spans_to_tags(intervals, entities)
     if tags is None:
         return f"holds spans that share a word, or that have none: {shown(spans)}"
-    return tuple(text[start:end] for start, end in found), tuple(tags)
+    return tuple(text[start:end] for start, end in intervals), tuple(tags)

@@ -18,7 +18,7 @@ def pairs(length: int, mask: torch.Tensor, turns: torch.Tensor, chunk: int) -> t
     """Which keys each query finds, worked out one round after the other, (batch, heads, length, length)."""
     query, key, _ = states(length)
     whole = -(-length // chunk) * chunk
-    found = torch.zeros(len(query), HEADS, length, length, dtype=torch.bool)
+    allowed = torch.zeros(len(query), HEADS, length, length, dtype=torch.bool)
     for batch in range(len(query)):
         for head in range(HEADS):
             for round_ in range(turns.shape[1]):
@@ -32,8 +32,8 @@ def pairs(length: int, mask: torch.Tensor, turns: torch.Tensor, chunk: int) -> t
                     rank = torch.empty(whole, dtype=torch.long)
                     rank[torch.tensor(order)] = torch.arange(whole)
                     chunks.append(rank[:length] // chunk)
-                found[batch, head] |= (chunks[0][:, None] - chunks[1]).abs() <= 1
-    return found & mask[:, None, None]
+                allowed[batch, head] |= (chunks[0][:, None] - chunks[1]).abs() <= 1
+    return allowed & mask[:, None, None]
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
@@ -42,29 +42,29 @@ def test_it_is_full_attention_over_the_pairs_that_the_rounds_find(length: int, c
     mask, turns = masks(length), turns_of(rounds)
     query, key, value = states(length)
     allowed = pairs(length, mask, turns, chunk)
-    told = functional.scaled_dot_product_attention(query, key, value, allowed, scale=1.0)
-    found = hashed(query, key, value, mask, turns, chunk=chunk)
-    real = (mask[:, None] & allowed.any(-1))[..., None].expand_as(told)
-    torch.testing.assert_close(found[real], told[real], rtol=1e-4, atol=1e-5)
-    assert torch.isfinite(found).all()
+    expected = functional.scaled_dot_product_attention(query, key, value, allowed, scale=1.0)
+    output = hashed(query, key, value, mask, turns, chunk=chunk)
+    real = (mask[:, None] & allowed.any(-1))[..., None].expand_as(expected)
+    torch.testing.assert_close(output[real], expected[real], rtol=1e-4, atol=1e-5)
+    assert torch.isfinite(output).all()
 
 
 def test_a_chunk_that_holds_everything_gives_full_attention() -> None:
     query, key, value = states(13)
     mask = masks(13)
-    told = functional.scaled_dot_product_attention(query, key, value, mask[:, None, None], scale=1.0)
-    found = hashed(query, key, value, mask, turns_of(2), chunk=13)
-    real = mask[:, None, :, None].expand_as(told)
-    torch.testing.assert_close(found[real], told[real], rtol=1e-4, atol=1e-5)
+    expected = functional.scaled_dot_product_attention(query, key, value, mask[:, None, None], scale=1.0)
+    output = hashed(query, key, value, mask, turns_of(2), chunk=13)
+    real = mask[:, None, :, None].expand_as(expected)
+    torch.testing.assert_close(output[real], expected[real], rtol=1e-4, atol=1e-5)
 
 
 def test_more_rounds_and_larger_chunks_come_nearer_to_full_attention() -> None:
     query, key, value = states(64, batch=3)
     mask = torch.ones(3, 64, dtype=torch.bool)
-    told = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+    expected = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
 
     def lost(rounds: int, chunk: int) -> float:
-        return float((hashed(query, key, value, mask, turns_of(rounds, 8), chunk=chunk) - told).square().mean())
+        return float((hashed(query, key, value, mask, turns_of(rounds, 8), chunk=chunk) - expected).square().mean())
 
     by_rounds, by_chunk = [lost(rounds, 4) for rounds in (1, 3, 9)], [lost(1, chunk) for chunk in (4, 8, 16)]
     assert by_rounds[0] > by_rounds[1] > by_rounds[2]
@@ -74,8 +74,8 @@ def test_more_rounds_and_larger_chunks_come_nearer_to_full_attention() -> None:
 def test_recall_tells_how_many_of_the_best_keys_are_found() -> None:
     query, key, _ = states(64, batch=3)
     mask = torch.ones(3, 64, dtype=torch.bool)
-    found = [recall(query, key, mask, turns_of(rounds, 8), chunk=4, top=4) for rounds in (1, 4, 16)]
-    assert 0.2 < found[0] < found[1] < found[2]
+    recalls = [recall(query, key, mask, turns_of(rounds, 8), chunk=4, top=4) for rounds in (1, 4, 16)]
+    assert 0.2 < recalls[0] < recalls[1] < recalls[2]
     assert recall(query, key, mask, turns_of(1), chunk=64, top=4) == 1.0
 
 

@@ -43,9 +43,9 @@ WHOLE: dict[str, dict[str, Any]] = {
 """Sizes that leave nothing out."""
 
 
-def swapped(told: dict[str, Any], model: Any = None) -> Any:
+def swapped(attention: dict[str, Any], model: Any = None) -> Any:
     student = copy.deepcopy(model or tiny_bert())
-    swap(student, told)
+    swap(student, attention)
     return student.eval()
 
 
@@ -57,15 +57,15 @@ def test_attention_that_leaves_nothing_out_answers_as_full_attention(name: str, 
     batch = tokens()
     batch = batch if kind == "bert" else {key: batch[key] for key in ("input_ids", "attention_mask")}
     torch.testing.assert_close(logits_of(student, **batch), logits_of(model, **batch), rtol=1e-4, atol=1e-5)
-    for told in KINDS.values():
-        assert not torch.allclose(logits_of(swapped(told, model), **batch), logits_of(model, **batch))
+    for attention in KINDS.values():
+        assert not torch.allclose(logits_of(swapped(attention, model), **batch), logits_of(model, **batch))
 
 
 def answers_by_token(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """What a model with a head for every token answers, (batch, length, outputs)."""
     with torch.inference_mode():
-        told = model(**batch)
-    return told.logits if "logits" in told else torch.stack([told.start_logits, told.end_logits], -1)
+        output = model(**batch)
+    return output.logits if "logits" in output else torch.stack([output.start_logits, output.end_logits], -1)
 
 
 @pytest.mark.parametrize("head", [BertForTokenClassification, BertForQuestionAnswering])
@@ -76,13 +76,13 @@ def test_a_model_that_answers_for_every_token_attends_in_the_same_way(name: str,
     model.load_state_dict(trained.state_dict(), strict=False)
     batch = tokens(lengths=(20, 11, 3))
     read = batch["attention_mask"].bool()
-    told, found = answers_by_token(model, batch), answers_by_token(swapped(WHOLE[name], model), batch)
-    torch.testing.assert_close(found[read], told[read], rtol=1e-4, atol=1e-5)
-    student = swapped(next(one for one in KINDS.values() if one["kind"] == name), model)
-    found = answers_by_token(student, batch)
-    assert not torch.allclose(found[read], told[read], atol=1e-2)
+    expected, logits = answers_by_token(model, batch), answers_by_token(swapped(WHOLE[name], model), batch)
+    torch.testing.assert_close(logits[read], expected[read], rtol=1e-4, atol=1e-5)
+    student = swapped(next(attention for attention in KINDS.values() if attention["kind"] == name), model)
+    logits = answers_by_token(student, batch)
+    assert not torch.allclose(logits[read], expected[read], atol=1e-2)
     alone = answers_by_token(student, {key: values[1:2, :11] for key, values in batch.items()})
-    torch.testing.assert_close(found[1:2, :11], alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits[1:2, :11], alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -98,9 +98,9 @@ def test_padding_and_neighbours_change_no_answer(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_a_text_without_a_mask_is_a_text_without_padding(name: str) -> None:
     student, batch = swapped(KINDS[name]), tokens(lengths=(20, 20))
-    told = logits_of(student, **batch)
+    expected = logits_of(student, **batch)
     del batch["attention_mask"]
-    torch.testing.assert_close(logits_of(student, **batch), told)
+    torch.testing.assert_close(logits_of(student, **batch), expected)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -125,10 +125,10 @@ def test_a_model_that_was_pruned_before_is_saved_and_loaded(name: str, tmp_path:
 @pytest.mark.parametrize("name", KINDS)
 def test_the_last_layer_computes_its_first_token_alone_where_that_sees_everything(name: str) -> None:
     student = swapped(KINDS[name])
-    told = logits_of(student)
+    expected = logits_of(student)
     assert reads_first_token_only(student) == (name in FIRST_SEES_ALL)
     with first_token_only(student):
-        torch.testing.assert_close(logits_of(student), told, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(logits_of(student), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -163,7 +163,7 @@ def test_nothing_is_cut_off_it_any_more() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "attention",
     [
         "longformer",
         {"kind": "dense"},
@@ -178,7 +178,7 @@ def test_nothing_is_cut_off_it_any_more() -> None:
         REFORMER | {"chunk": 0},
     ],
 )
-def test_a_structure_with_broken_attention_is_refused(told: Any) -> None:
+def test_a_structure_with_broken_attention_is_refused(attention: Any) -> None:
     model = tiny_bert()
     with pytest.raises(InputError, match=re.escape("structure.json: attention is")):
-        apply_structure(model, read_structure(model) | {"attention": told})
+        apply_structure(model, read_structure(model) | {"attention": attention})

@@ -23,9 +23,9 @@ def reading(kind: str, model: Any = None) -> Any:
     student = copy.deepcopy(model or tiny_bert(layers=3))
     swap(student, {"kind": kind, "segment": SEGMENT})
     generator = torch.Generator().manual_seed(3)
-    for one in student.modules():
-        if isinstance(one, TransformerXL):
-            one.memory_bias.data.normal_(generator=generator)
+    for module in student.modules():
+        if isinstance(module, TransformerXL):
+            module.memory_bias.data.normal_(generator=generator)
     return student.eval()
 
 
@@ -51,17 +51,17 @@ def by_hand(attention: TransformerXL, states: torch.Tensor, before: torch.Tensor
     heads, size = len(attention.memory_bias), attention.attention_head_size
     seen = states if before is None else torch.cat([before, states])
     query, key, value = (
-        getattr(attention, name)(one).view(-1, heads, size)
-        for name, one in zip(("query", "key", "value"), (states, seen, seen), strict=True)
+        getattr(attention, name)(values).view(-1, heads, size)
+        for name, values in zip(("query", "key", "value"), (states, seen, seen), strict=True)
     )
     answer = torch.zeros(len(states), heads * size)
-    held = 0 if before is None else len(before)
+    memory = 0 if before is None else len(before)
     for head in range(heads):
         constant, slope = attention.memory_bias[head].tolist()
         for row in range(len(states)):
             scores = key[:, head] @ query[row, head] * size**-0.5
-            for column in range(held):
-                scores[column] -= constant + slope * (held + row - column) / SEGMENT
+            for column in range(memory):
+                scores[column] -= constant + slope * (memory + row - column) / SEGMENT
             answer[row, head * size : (head + 1) * size] = scores.softmax(0) @ value[:, head]
     return answer
 
@@ -69,30 +69,30 @@ def by_hand(attention: TransformerXL, states: torch.Tensor, before: torch.Tensor
 @torch.no_grad()
 def test_a_segment_sees_itself_and_the_one_before() -> None:
     student = reading("transformer_xl")
-    attention = next(one for one in student.modules() if isinstance(one, TransformerXL))
+    attention = next(module for module in student.modules() if isinstance(module, TransformerXL))
     states = torch.randn((2, 16, 16), generator=torch.Generator().manual_seed(1))
     mask = torch.ones((2, 16), dtype=torch.bool)
     rows, seen, layout = cut(states, mask, SEGMENT)
-    found = attention(rows, seen, layout=layout)[0]
+    output = attention(rows, seen, layout=layout)[0]
     assert layout.count == 3
     for row in range(6):
         before = None if row % 3 == 0 else rows[row - 1]
-        torch.testing.assert_close(found[row], by_hand(attention, rows[row], before), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(output[row], by_hand(attention, rows[row], before), rtol=1e-4, atol=1e-5)
 
 
 def test_a_token_in_memory_weighs_less_at_first() -> None:
     student = copy.deepcopy(tiny_bert())
     swap(student, {"kind": "transformer_xl", "segment": SEGMENT})
-    attention = next(one for one in student.modules() if isinstance(one, TransformerXL))
+    attention = next(module for module in student.modules() if isinstance(module, TransformerXL))
     assert attention.memory_bias.tolist() == [[FARTHER, 0.0]] * 4
 
 
 def test_distances_are_whole_in_half_precision_too() -> None:
-    attention = next(one for one in reading("transformer_xl").modules() if isinstance(one, TransformerXL))
-    told = attention._farther(600, 600, 600, torch.zeros(1))
-    found = attention._farther(600, 600, 600, torch.zeros(1, dtype=torch.bfloat16))
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), told, rtol=1 / 128, atol=1 / 128)
+    attention = next(module for module in reading("transformer_xl").modules() if isinstance(module, TransformerXL))
+    expected = attention._farther(600, 600, 600, torch.zeros(1))
+    bias = attention._farther(600, 600, 600, torch.zeros(1, dtype=torch.bfloat16))
+    assert bias.dtype == torch.bfloat16
+    torch.testing.assert_close(bias.float(), expected, rtol=1 / 128, atol=1 / 128)
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
@@ -101,21 +101,21 @@ def test_segment_by_segment_it_answers_the_same(kind: str, family: str) -> None:
     student = reading(kind, tiny_of(family, layers=3))
     batch = tokens(lengths=(20, 11, 1))
     batch = batch if family == "bert" else {key: batch[key] for key in ("input_ids", "attention_mask")}
-    told, state, logits = logits_of(student, **batch), nothing_read(student, 3), torch.empty(0)
+    expected, state, logits = logits_of(student, **batch), nothing_read(student, 3), torch.empty(0)
     for start in range(1, 20, SEGMENT - 1):
-        part = {name: torch.cat([one[:, :1], one[:, start : start + SEGMENT - 1]], 1) for name, one in batch.items()}
+        part = {name: torch.cat([tensor[:, :1], tensor[:, start : start + SEGMENT - 1]], 1) for name, tensor in batch.items()}
         with carried(student, state) as encoder, torch.no_grad():
             logits = student(**part).logits
             assert encoder.carried is not None
             state = encoder.carried
-    torch.testing.assert_close(logits, told, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-6)
     assert state.segments.flatten().tolist() == [4, 2, 1]
     assert segments_of(student).carried is None  # type: ignore[union-attr]
 
 
 def test_what_was_read_before_changes_the_answer_with_memory_alone() -> None:
     batch = tokens(lengths=(16,))
-    other = {name: one.clone() for name, one in batch.items()}
+    other = {name: tensor.clone() for name, tensor in batch.items()}
     other["input_ids"][:, 1:SEGMENT] = 7  # the first segment
     for kind in KINDS:
         student = reading(kind)
@@ -138,10 +138,10 @@ def test_states_are_those_of_the_text(kind: str) -> None:
     assert states["hidden", 0].shape == (2, 20, 16)
     assert states["first", 3].shape == (2, 1, 16)
     short = tokens(lengths=(5, 6))
-    with recorded(model, [("scores", 2)]) as told, recorded(student, [("scores", 2)]) as found, torch.no_grad():
+    with recorded(model, [("scores", 2)]) as expected, recorded(student, [("scores", 2)]) as scores, torch.no_grad():
         model(**short)
         student(**short)
-    torch.testing.assert_close(found["scores", 2], told["scores", 2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scores["scores", 2], expected["scores", 2], rtol=1e-4, atol=1e-5)
     with (
         pytest.raises(InputError, match="in several segments, so that it has no attention over all of their tokens"),
         recorded(student, [("scores", 2)]),

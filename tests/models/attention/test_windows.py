@@ -36,35 +36,35 @@ def expected(length: int, mask: torch.Tensor, window: int, globals_: int) -> tor
 @pytest.mark.parametrize("length", [1, 2, 5, 8, 17, 48, 61])
 def test_it_is_masked_full_attention(length: int, window: int, globals_: int) -> None:
     mask = masks(length)
-    found = windowed(*states(length), mask, window=window, globals_=globals_)
-    told = expected(length, mask, window, globals_)
-    real = mask[:, None, :, None].expand_as(told)
-    torch.testing.assert_close(found[real], told[real], rtol=1e-5, atol=1e-5)
-    assert torch.isfinite(found).all()
+    output = windowed(*states(length), mask, window=window, globals_=globals_)
+    reference = expected(length, mask, window, globals_)
+    real = mask[:, None, :, None].expand_as(reference)
+    torch.testing.assert_close(output[real], reference[real], rtol=1e-5, atol=1e-5)
+    assert torch.isfinite(output).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_hides_padding_and_stays_finite(dtype: torch.dtype) -> None:
     mask = masks(48)
-    query, key, value = (one.to(dtype) for one in states(48))
-    found = windowed(8 * query, key, value, mask, window=6, globals_=0)
-    told = windowed(8 * query.float(), key.float(), value.float(), mask, window=6, globals_=0)
-    assert torch.isfinite(found).all()
-    real = mask[:, None, :, None].expand_as(told)
-    torch.testing.assert_close(found[real].float(), told[real], rtol=0, atol=0.1)
+    query, key, value = (tensor.to(dtype) for tensor in states(48))
+    output = windowed(8 * query, key, value, mask, window=6, globals_=0)
+    reference = windowed(8 * query.float(), key.float(), value.float(), mask, window=6, globals_=0)
+    assert torch.isfinite(output).all()
+    real = mask[:, None, :, None].expand_as(reference)
+    torch.testing.assert_close(output[real].float(), reference[real], rtol=0, atol=0.1)
 
 
 def test_a_window_over_everything_is_full_attention() -> None:
     query, key, value = states(13)
-    told = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
-    found = windowed(query, key, value, torch.ones(3, 13, dtype=torch.bool), window=26, globals_=0)
-    torch.testing.assert_close(found, told, rtol=1e-5, atol=1e-5)
+    reference = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+    output = windowed(query, key, value, torch.ones(3, 13, dtype=torch.bool), window=26, globals_=0)
+    torch.testing.assert_close(output, reference, rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_are_those_of_masked_full_attention() -> None:
-    mask, found = masks(17), []
+    mask, gradients = masks(17), []
     for attend in ("windowed", "full"):
-        inputs = [one.requires_grad_() for one in states(17)]
+        inputs = [tensor.requires_grad_() for tensor in states(17)]
         if attend == "windowed":
             answer = windowed(*inputs, mask, window=6, globals_=1)
         else:
@@ -72,9 +72,9 @@ def test_gradients_are_those_of_masked_full_attention() -> None:
             allowed = (((places[:, None] - places).abs() <= 3) | (places < 1)) & mask[:, None, None]
             answer = functional.scaled_dot_product_attention(*inputs, allowed, scale=1.0)
         (answer * mask[:, None, :, None]).square().sum().backward()  # type: ignore[no-untyped-call]
-        found.append([one.grad for one in inputs])
-    for own, told in zip(*found, strict=True):
-        torch.testing.assert_close(own, told, rtol=1e-4, atol=1e-5)
+        gradients.append([tensor.grad for tensor in inputs])
+    for own, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(own, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_no_tensor_is_as_large_as_length_times_length() -> None:

@@ -146,8 +146,8 @@ def test_switches_and_names_change_no_answer(
     folders: dict[str, tuple[Path, str, torch.Tensor]], kind: str, changes: dict[str, Any]
 ) -> None:
     folder, content, expected = folders[kind]
-    found = loaded(folder, content, changes)
-    assert torch.equal(found, expected) if found is not None else changes.keys() & {"id2label"}
+    logits = loaded(folder, content, changes)
+    assert torch.equal(logits, expected) if logits is not None else changes.keys() & {"id2label"}
 
 
 @pytest.mark.slow
@@ -157,5 +157,5 @@ def test_any_configuration_is_a_model_or_an_input_error(
     folders: dict[str, tuple[Path, str, torch.Tensor]], kind: str, changes: dict[str, Any]
 ) -> None:
     folder, content, _ = folders[kind]
-    found = loaded(folder, content, changes)
-    assert found is None or (found.shape == (1, 2) and bool(torch.isfinite(found).all()))
+    logits = loaded(folder, content, changes)
+    assert logits is None or (logits.shape == (1, 2) and bool(torch.isfinite(logits).all()))

@@ -49,8 +49,8 @@ def written(model: Any, folder: Path, **how: Any) -> Path:
 
 
 def told_by(folder: Path, file: str = "config.json") -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
-    return told
+    content: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
+    return content
 
 
 def read_as_fastembed_does(folder: Path) -> Tokenizer:
@@ -70,14 +70,14 @@ def read_as_fastembed_does(folder: Path) -> Tokenizer:
 
 def read_as_tei_does(folder: Path) -> None:
     """What Text Embeddings Inference demands of config.json (router/src/lib.rs, backends/ort/src/lib.rs)."""
-    told = told_by(folder)
+    config = told_by(folder)
     for name in ("hidden_size", "num_hidden_layers", "max_position_embeddings", "pad_token_id"):
-        assert type(told[name]) is int, name
-        assert told[name] >= 0
-    assert type(told["model_type"]) is str
-    assert told["architectures"][0].endswith("Classification")
-    assert all(type(name) is str for name in told["id2label"].values())
-    assert sorted(told["label2id"].values()) == list(range(len(told["id2label"])))
+        assert type(config[name]) is int, name
+        assert config[name] >= 0
+    assert type(config["model_type"]) is str
+    assert config["architectures"][0].endswith("Classification")
+    assert all(type(name) is str for name in config["id2label"].values())
+    assert sorted(config["label2id"].values()) == list(range(len(config["id2label"])))
 
 
 @pytest.mark.parametrize("kind", KNOWN)
@@ -117,19 +117,19 @@ def test_a_folder_is_loaded_and_written_again_as_it_was(kind: str, tmp_path: Pat
 def test_both_spellings_follow_the_model_when_it_is_cut(tmp_path: Path) -> None:
     model = load(save(tiny_of("distilbert"), tmp_path / "whole"))
     cut = load(save(prune_ffn(model, task=toy_task(), fraction=0.5, multiple_of=4), tmp_path / "cut"))
-    told = told_by(save(cut, tmp_path / "again"))
-    assert told["hidden_dim"] == told["intermediate_size"]
+    config = told_by(save(cut, tmp_path / "again"))
+    assert config["hidden_dim"] == config["intermediate_size"]
     shorter = drop_layers(cut, task=toy_task(), keep=[0])
-    told = told_by(save(shorter, tmp_path / "shorter"))
-    assert told["n_layers"] == told["num_hidden_layers"] == 1
+    config = told_by(save(shorter, tmp_path / "shorter"))
+    assert config["n_layers"] == config["num_hidden_layers"] == 1
 
 
 def test_the_default_names_of_two_labels_are_told_too(tmp_path: Path) -> None:
     """transformers leaves them out of config.json, and TEI then finds no labels at all."""
     model = tiny_bert(labels=("LABEL_0", "LABEL_1"))
-    told = told_by(save(model, tmp_path / "model"))
-    assert told["id2label"] == {"0": "LABEL_0", "1": "LABEL_1"}
-    assert told["label2id"] == {"LABEL_0": 0, "LABEL_1": 1}
+    config = told_by(save(model, tmp_path / "model"))
+    assert config["id2label"] == {"0": "LABEL_0", "1": "LABEL_1"}
+    assert config["label2id"] == {"LABEL_0": 0, "LABEL_1": 1}
 
 
 @pytest.mark.parametrize("problem", ["single_label_classification", "multi_label_classification", "regression"])
@@ -164,9 +164,9 @@ def test_how_a_tokenizer_was_called_last_is_not_written(tmp_path: Path) -> None:
     model = tiny_bert()
     model.tokenizer(["a good film"], truncation=True, max_length=5, padding="max_length")
     folder = save(model, tmp_path / "model")
-    told = told_by(folder, "tokenizer.json")
-    assert told["truncation"] is None
-    assert told["padding"] is None
+    content = told_by(folder, "tokenizer.json")
+    assert content["truncation"] is None
+    assert content["padding"] is None
     assert len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode("a good film and a bad plot").ids) == 9
     assert model.tokenizer.backend_tokenizer.truncation["max_length"] == 5  # it stays as it is in memory
     again = AutoTokenizer.from_pretrained(folder)
@@ -175,9 +175,9 @@ def test_how_a_tokenizer_was_called_last_is_not_written(tmp_path: Path) -> None:
         tokenizer_object=again.backend_tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
     )
     model.tokenizer = fitted_tokenizer(kept, model.config)
-    told = told_by(save(model, tmp_path / "again"), "tokenizer_config.json")
-    assert not {"max_length", "stride", "truncation_strategy"} & told.keys()
-    assert told["tokenizer_class"] == "PreTrainedTokenizerFast"  # transformers 4 does not know the name TokenizersBackend
+    content = told_by(save(model, tmp_path / "again"), "tokenizer_config.json")
+    assert not {"max_length", "stride", "truncation_strategy"} & content.keys()
+    assert content["tokenizer_class"] == "PreTrainedTokenizerFast"  # transformers 4 does not know the name TokenizersBackend
     assert AutoTokenizer.from_pretrained(tmp_path / "again")("a good film")["input_ids"] == [2, 5, 13, 7, 3]
 
 
@@ -186,21 +186,27 @@ def test_added_tokens_are_told_in_words_that_transformers_4_and_5_read(tmp_path:
     model = tiny_bert(vocab_size=len(PIECES) + 2)
     model.tokenizer.add_special_tokens({"extra_special_tokens": ["[E1]", "[E2]"]})
     folder = save(model, tmp_path / "model")
-    told = told_by(folder, "tokenizer_config.json")
-    assert told["additional_special_tokens"] == ["[E1]", "[E2]"]
-    assert "extra_special_tokens" not in told
+    config = told_by(folder, "tokenizer_config.json")
+    assert config["additional_special_tokens"] == ["[E1]", "[E2]"]
+    assert "extra_special_tokens" not in config
     again = AutoTokenizer.from_pretrained(folder)
     assert again.extra_special_tokens == ["[E1]", "[E2]"]
     assert again("[E2] a film")["input_ids"] == [2, len(PIECES) + 1, 5, 7, 3]
-    assert told_by(save(load(folder), tmp_path / "again"), "tokenizer_config.json") == told
+    assert told_by(save(load(folder), tmp_path / "again"), "tokenizer_config.json") == config
 
 
 def test_a_special_token_that_takes_the_space_before_it_keeps_it(tmp_path: Path) -> None:
     model = tiny_bert(vocab_size=len(PIECES) + 1)
     model.tokenizer.add_special_tokens({"mask_token": AddedToken("<m>", lstrip=True, special=True)})
     folder = save(model, tmp_path / "model")
-    told = told_by(folder, "special_tokens_map.json")
-    assert told["mask_token"] == {"content": "<m>", "lstrip": True, "rstrip": False, "single_word": False, "normalized": False}
-    assert told["cls_token"] == "[CLS]"
+    tokens = told_by(folder, "special_tokens_map.json")
+    assert tokens["mask_token"] == {
+        "content": "<m>",
+        "lstrip": True,
+        "rstrip": False,
+        "single_word": False,
+        "normalized": False,
+    }
+    assert tokens["cls_token"] == "[CLS]"
     assert AutoTokenizer.from_pretrained(folder).mask_token == "<m>"
     assert read_as_fastembed_does(folder).encode("a <m> film").ids == model.tokenizer("a <m> film")["input_ids"]

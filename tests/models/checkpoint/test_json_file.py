@@ -136,13 +136,13 @@ def test_a_value_that_a_model_can_have_is_taken(changes: dict[str, Any], model: 
 
 
 def test_the_other_families_values_are_checked_under_their_own_names(tmp_path: Path) -> None:
-    told: list[tuple[str, dict[str, Any]]] = [
+    cases: list[tuple[str, dict[str, Any]]] = [
         ("distilbert", {"activation": "wishful"}),
         ("distilbert", {"seq_classif_dropout": 2}),
         ("mobilebert", {"normalization_type": "rms"}),
         ("albert", {"classifier_dropout_prob": -1}),
     ]
-    for kind, changes in told:
+    for kind, changes in cases:
         folder = save(tiny_of(kind), tmp_path / f"{kind}{next(iter(changes))}")
         set_json(folder / "config.json", **changes)
         with pytest.raises(InputError, match=f"{next(iter(changes))} is"):

@@ -356,7 +356,7 @@ def test_a_structure_that_does_not_fit_the_weights_is_refused(folder: Path, cont
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "value"),
     [
         ("bert.pooler.dense", [float("nan"), 1.0]),
         ("bert.pooler.dense", [1.0, -1.0]),
@@ -366,11 +366,11 @@ def test_a_structure_that_does_not_fit_the_weights_is_refused(folder: Path, cont
     ],
 )
 def test_malformed_quantizers_are_refused_with_the_folder(
-    model: PreTrainedModel, tmp_path: Path, name: str | None, told: Any
+    model: PreTrainedModel, tmp_path: Path, name: str | None, value: Any
 ) -> None:
     folder = save(quantized(model), tmp_path / "quantized")
     quantizers = json.loads((folder / "structure.json").read_text())["quantizers"]
-    quantizers = quantizers | {"inputs": quantizers["inputs"] | {name: told}} if name else {"inputs": quantizers["inputs"]}
+    quantizers = quantizers | {"inputs": quantizers["inputs"] | {name: value}} if name else {"inputs": quantizers["inputs"]}
     change_json(folder / "structure.json", quantizers=quantizers)
     with pytest.raises(InputError, match=rf"quantized: structure\.json: .*{name or 'per_channel'}.*restore the file"):
         load(folder)

@@ -63,10 +63,10 @@ def test_a_classifier_has_no_such_head(tmp_path: Path) -> None:
 
 
 def test_a_head_that_does_not_fit_is_refused(folder: Path) -> None:
-    held = load_file(folder / WEIGHTS)
-    del held["cls.predictions.transform.dense.bias"]
-    held["cls.predictions.bias"] = torch.zeros(3)
-    save_file(held, folder / WEIGHTS, metadata={"format": "pt"})
+    tensors = load_file(folder / WEIGHTS)
+    del tensors["cls.predictions.transform.dense.bias"]
+    tensors["cls.predictions.bias"] = torch.zeros(3)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     said = r"transform\.dense\.bias is missing[\s\S]*predictions\.bias has shape \(3,\), not \(17,\)"
     with pytest.raises(InputError, match=said):
         load_masked_lm(folder)

@@ -50,7 +50,7 @@ STRUCTURES: list[dict[str, Any]] = [
     {"embedding": 1 << 20},
     {"embedding": 1},
     {"layers": [{"heads": 1 << 20, "head_size": 1 << 20, "intermediate": 1 << 20}] * 2},
-    *({"attention": one} for one in ATTENTION),
+    *({"attention": attention} for attention in ATTENTION),
 ]
 LIMITED = """
 import resource, sys
@@ -59,8 +59,8 @@ from compress.models.checkpoint import load
 from compress.errors import InputError
 plain, *others = sys.argv[1:]
 load(plain)
-held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (held + (256 << 20), resource.RLIM_INFINITY))
+resident = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (resident + (256 << 20), resource.RLIM_INFINITY))
 for folder in others:
     try:
         load(folder)
@@ -75,16 +75,16 @@ for folder in others:
 def test_no_claim_of_a_folder_takes_memory(tmp_path: Path) -> None:
     """25,000 weights and a claim of gigabytes."""
     plain = save(tiny_bert(), tmp_path / "plain")
-    told: list[Path] = []
+    folders: list[Path] = []
 
     def claim(kind: str, structure: dict[str, Any] | None = None, *, bare: bool = False, **changes: Any) -> None:
-        folder = save(tiny_of(kind), tmp_path / str(len(told)))
+        folder = save(tiny_of(kind), tmp_path / str(len(folders)))
         set_json(folder / "config.json", **changes)
         set_json(folder / "structure.json", **(structure or {}))
         if bare:
             (folder / "structure.json").unlink()
             change_weights(folder, without_head)
-        told.append(folder)
+        folders.append(folder)
 
     for kind, keys in SIZES.items():
         for key in keys:
@@ -99,11 +99,11 @@ def test_no_claim_of_a_folder_takes_memory(tmp_path: Path) -> None:
         claim("bert", structure)
         claim("bert", structure, max_position_embeddings=LARGE, vocab_size=LARGE, intermediate_size=LARGE)
     claim("distilbert", sinusoidal_pos_embds=True, max_position_embeddings=LARGE)
-    command = [sys.executable, "-c", LIMITED, str(plain), *map(str, told)]
+    command = [sys.executable, "-c", LIMITED, str(plain), *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
-    assert len(lines) == len(told)
+    assert len(lines) == len(folders)
     assert not [line for line in lines if "MemoryError" in line or "not enough memory" in line]
 
 

@@ -69,9 +69,9 @@ def test_what_a_folder_cannot_tell_of_a_quantizer_is_refused(
 ) -> None:
     """It would be loaded without, and answer otherwise."""
     quantizing = quantized(model)
-    told = logits_of(quantizing)
+    logits = logits_of(quantizing)
     setattr(quantizing.bert.get_submodule(where), attribute, value)
-    assert not torch.equal(logits_of(quantizing), told)
+    assert not torch.equal(logits_of(quantizing), logits)
     with pytest.raises(InputError, match=rf"bert\.{where}\.{attribute} is not kept in a saved model.*save the float model"):
         save(quantizing, tmp_path / "model")
     assert not os.listdir(tmp_path)
@@ -82,8 +82,8 @@ def test_a_quantized_model_s_weights_are_the_float_model_s_and_its_structure_hol
 ) -> None:
     save(quantized(model), tmp_path / "model")
     assert not differences(load_file(tmp_path / "model" / "model.safetensors"), state_of(model))  # no .low and no .high
-    told = json.loads((tmp_path / "model" / "structure.json").read_text())["quantizers"]
-    assert told == {"per_channel": True, "symmetric": False, "inputs": RANGES}
+    quantizers = json.loads((tmp_path / "model" / "structure.json").read_text())["quantizers"]
+    assert quantizers == {"per_channel": True, "symmetric": False, "inputs": RANGES}
     with libraries_silenced():
         theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
     assert torch.equal(logits_of(theirs.eval()), logits_of(model))

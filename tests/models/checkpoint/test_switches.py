@@ -88,8 +88,10 @@ def test_a_switch_changes_neither_the_answers_nor_what_is_saved(
     loaded = load(switched)
     assert torch.equal(logits_of(loaded), logits_of(model))
     saved = save(loaded, tmp_path / "again")
-    told, expected = (json.loads((one / "config.json").read_text()) for one in (saved, save(load(plain), tmp_path / "own")))
-    assert told == expected | ({"tie_word_embeddings": False} if key == "tie_word_embeddings" else {})
+    config, expected = (
+        json.loads((path / "config.json").read_text()) for path in (saved, save(load(plain), tmp_path / "own"))
+    )
+    assert config == expected | ({"tie_word_embeddings": False} if key == "tie_word_embeddings" else {})
     theirs = AutoModelForSequenceClassification.from_pretrained(saved).eval()
     torch.testing.assert_close(logits_of(theirs), logits_of(model))
 
@@ -98,8 +100,8 @@ def test_a_switch_changes_neither_the_answers_nor_what_is_saved(
 def test_every_family_is_freed_of_all_switches_at_once(kind: str, tmp_path: Path) -> None:
     model = tiny_of(kind)
     folder = save(model, tmp_path / "saved")
-    told = {key: values[0] for key, values in SWITCHES.items() if key not in SHAPES[kind]} | GENERATION
-    set_json(folder / "config.json", **told, **({"sinusoidal_pos_embds": True} if kind == "distilbert" else {}))
+    switches = {key: values[0] for key, values in SWITCHES.items() if key not in SHAPES[kind]} | GENERATION
+    set_json(folder / "config.json", **switches, **({"sinusoidal_pos_embds": True} if kind == "distilbert" else {}))
     batch = {"input_ids": torch.arange(5, 12)[None], "attention_mask": torch.ones((1, 7), dtype=torch.long)}
     loaded = load(folder)
     assert torch.equal(logits_of(loaded, **batch), logits_of(model, **batch))
@@ -181,9 +183,9 @@ def test_a_checkpoint_of_several_precisions_becomes_float32(model: PreTrainedMod
 
 
 def test_a_model_in_half_precision_is_saved_as_what_it_is(model: PreTrainedModel, tmp_path: Path) -> None:
-    for kind, told in ((torch.float16, "float16"), (torch.bfloat16, "bfloat16"), (torch.float32, "float32")):
-        saved = save(model.to(kind), tmp_path / told)
-        assert json.loads((saved / "config.json").read_text())["dtype"] == told
+    for kind, name in ((torch.float16, "float16"), (torch.bfloat16, "bfloat16"), (torch.float32, "float32")):
+        saved = save(model.to(kind), tmp_path / name)
+        assert json.loads((saved / "config.json").read_text())["dtype"] == name
     model.bert.pooler.half()
     assert json.loads((save(model, tmp_path / "mixed") / "config.json").read_text())["dtype"] == "float32"
 
@@ -241,6 +243,6 @@ def test_a_base_checkpoint_with_switches_gets_the_same_head(tmp_path: Path) -> N
     for folder in (plain, switched):
         change_weights(folder, without_head)
         (folder / "structure.json").unlink()
-    told: dict[str, Any] = {"torchscript": True, "torch_dtype": "float16", "num_labels": 10**9, "pruned_heads": {}}
-    set_json(switched / "config.json", id2label=None, **told)
+    switches: dict[str, Any] = {"torchscript": True, "torch_dtype": "float16", "num_labels": 10**9, "pruned_heads": {}}
+    set_json(switched / "config.json", id2label=None, **switches)
     assert not differences(state_of(load(plain)), state_of(load(switched)))

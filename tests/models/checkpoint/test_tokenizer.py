@@ -98,9 +98,9 @@ def test_a_class_that_reads_other_files_is_refused(kind: str, name: str, place: 
             read(folder)
 
 
-@pytest.mark.parametrize("told", [["BertTokenizer"], 5, {"a": 1}, True])
-def test_a_class_that_is_no_name_is_refused(told: Any, tmp_path: Path) -> None:
-    folder = with_pieces("bert", tmp_path / "saved", tokenizer_class=told)
+@pytest.mark.parametrize("name", [["BertTokenizer"], 5, {"a": 1}, True])
+def test_a_class_that_is_no_name_is_refused(name: Any, tmp_path: Path) -> None:
+    folder = with_pieces("bert", tmp_path / "saved", tokenizer_class=name)
     with pytest.raises(InputError, match=r"tokenizer_config\.json: tokenizer_class is .*the name of a class is needed"):
         load(folder)
 
@@ -163,9 +163,9 @@ def test_a_damaged_file_of_sentence_pieces_is_refused(tmp_path: Path) -> None:
 
 def test_ids_beyond_the_table_are_refused_though_their_count_fits(tmp_path: Path) -> None:
     folder = save(tiny_bert(), tmp_path / "saved")
-    told = json.loads((folder / "tokenizer.json").read_text())
-    told["model"]["vocab"]["dull"] = 1600
-    (folder / "tokenizer.json").write_text(json.dumps(told))
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"]["dull"] = 1600
+    (folder / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="the tokenizer gives 'dull' the id 1600, but the model has 17 embeddings"):
         load(folder)
 
@@ -181,19 +181,19 @@ def test_a_template_that_names_what_the_model_does_not_have_is_refused(
     ids: list[int], types: int, said: str, tmp_path: Path
 ) -> None:
     folder = with_file("bert", tmp_path / "saved", word_level(), **SPECIAL)
-    told = json.loads((folder / "tokenizer.json").read_text())
-    told["post_processor"]["special_tokens"]["[SEP]"]["ids"] = ids
-    told["post_processor"]["pair"][-1]["SpecialToken"]["type_id"] = types
-    (folder / "tokenizer.json").write_text(json.dumps(told))
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["post_processor"]["special_tokens"]["[SEP]"]["ids"] = ids
+    content["post_processor"]["pair"][-1]["SpecialToken"]["type_id"] = types
+    (folder / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=said):
         load(folder)
 
 
 def test_a_vocabulary_without_its_unknown_piece_is_refused(tmp_path: Path) -> None:
     folder = save(tiny_bert(), tmp_path / "saved")
-    told = json.loads((folder / "tokenizer.json").read_text())
-    del told["model"]["vocab"]["[UNK]"]
-    (folder / "tokenizer.json").write_text(json.dumps(told))
+    content = json.loads((folder / "tokenizer.json").read_text())
+    del content["model"]["vocab"]["[UNK]"]
+    (folder / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"fails at a text \(WordPiece error: Missing \[UNK\]"):
         load(folder)
 

@@ -80,15 +80,15 @@ def test_products_on_integers_are_counted_and_those_left_out_are_named(tmp_path:
     chosen = [product for product in products(model) if product.module == "bert.a"]
     lower_to_kernels(model, chosen, {"bert.a": QuantParams(np.float32(0.1), 0, None)}, per_channel=True)
     ir.save(model, path)
-    found = kernels_of(path)
-    assert found.integer_ops == 1
-    assert found.stayed_float == ("bert.b", "classifier")
+    kernels = kernels_of(path)
+    assert kernels.integer_ops == 1
+    assert kernels.stayed_float == ("bert.b", "classifier")
 
 
 def test_openvino_s_name_for_the_product_that_gives_an_output_is_its_module(bag: Path) -> None:
     """OpenVINO calls it `logits`."""
     proto = onnx.load(bag)
-    shift = next(one for one in proto.graph.initializer if one.name == "shift")
+    shift = next(tensor for tensor in proto.graph.initializer if tensor.name == "shift")
     shift.CopyFrom(numpy_helper.from_array(np.zeros(2, dtype=np.float32), "shift"))  # a bias, as a head has
     model = ir.from_proto(proto)
     assert products(model) == []

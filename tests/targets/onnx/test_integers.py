@@ -47,14 +47,14 @@ def written(monkeypatch: pytest.MonkeyPatch, raw: Path) -> None:
 
 def held_in(path: Path) -> dict[str, np.ndarray]:
     """The constants of a file by name."""
-    return {one.name: numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
 
 
 def grids_in(path: Path) -> set[tuple[np.float32, int]]:
     """Scale and zero of every QuantizeLinear, the zero counted from -128 on."""
-    held, nodes = held_in(path), onnx.load(path).graph.node
-    found = [[held[name] for name in node.input[1:]] for node in nodes if node.op_type == "QuantizeLinear"]
-    return {(np.float32(scale), int(zero) - (128 if zero.dtype == np.uint8 else 0)) for scale, zero in found}
+    tensors, nodes = held_in(path), onnx.load(path).graph.node
+    grids = [[tensors[name] for name in node.input[1:]] for node in nodes if node.op_type == "QuantizeLinear"]
+    return {(np.float32(scale), int(zero) - (128 if zero.dtype == np.uint8 else 0)) for scale, zero in grids}
 
 
 # -- ranges of the model's own
@@ -79,9 +79,9 @@ def test_a_model_that_brings_its_ranges_is_lowered_with_them(tmp_path: Path, sym
     assert grids_in(shipped.path / "model.onnx") == expected
     weight = model.bert.pooler.dense.weight.detach().numpy().T
     size = np.abs(weight).max(axis=0) if per_channel else np.full(weight.shape[1], np.abs(weight).max())
-    held = held_in(shipped.path / "model.onnx")
-    np.testing.assert_allclose(held["bert.pooler.dense.weight_scale"], size / 127, rtol=1e-6)
-    np.testing.assert_array_equal(held["bert.pooler.dense.weight_int8"], np.rint(weight / (size / np.float32(127))))
+    tensors = held_in(shipped.path / "model.onnx")
+    np.testing.assert_allclose(tensors["bert.pooler.dense.weight_scale"], size / 127, rtol=1e-6)
+    np.testing.assert_array_equal(tensors["bert.pooler.dense.weight_int8"], np.rint(weight / (size / np.float32(127))))
 
 
 @pytest.mark.slow
@@ -98,8 +98,8 @@ def test_the_model_that_comes_in_stays_as_it_is_with_its_bits(tmp_path: Path) ->
     assert model.bert.embeddings.word_embeddings.qmax == 127
     assert all(linear.on for linear in quantized_linears(model).values())
     weights = [
-        np.abs(one.astype(int)).max()
-        for name, one in held_in(shipped.path / "model.onnx").items()
+        np.abs(array.astype(int)).max()
+        for name, array in held_in(shipped.path / "model.onnx").items()
         if name.endswith(".weight_int8") and "embeddings" not in name
     ]
     assert set(weights) == {63}
@@ -239,16 +239,16 @@ def test_the_linear_that_bears_it_worst_stays_float_in_the_file(tmp_path: Path) 
     task = labelled_by(wide_bert())
     model = quantized_bert(task, broken=(BROKEN,))
     shipped = export(model, tmp_path / "out", target=TARGET, task=task, max_drop=0.1, max_flips=1.0, max_relative_error=10.0)
-    told = json.loads((shipped.path / "sensitivity.json").read_text())
-    assert [row["name"] for row in told["ranking"] if row["float"]] == [BROKEN] == [told["ranking"][0]["name"]]
+    report = json.loads((shipped.path / "sensitivity.json").read_text())
+    assert [row["name"] for row in report["ranking"] if row["float"]] == [BROKEN] == [report["ranking"][0]["name"]]
     last = shipped.stages[-1]
     assert last.integer_ops == 2 * 6
-    held = held_in(shipped.path / "model.onnx")
-    assert f"{BROKEN}.weight_int8" not in held
-    assert "bert.encoder.layer.1.intermediate.dense.weight_int8" in held
+    tensors = held_in(shipped.path / "model.onnx")
+    assert f"{BROKEN}.weight_int8" not in tensors
+    assert "bert.encoder.layer.1.intermediate.dense.weight_int8" in tensors
     weight = dict(model.named_modules())[BROKEN].weight.detach().numpy()
-    kept = [one for one in held.values() if one.dtype == np.float32 and sorted(one.shape) == [32, 64]]
-    assert any(np.array_equal(one, weight) or np.array_equal(one.T, weight) for one in kept)
+    kept = [tensor for tensor in tensors.values() if tensor.dtype == np.float32 and sorted(tensor.shape) == [32, 64]]
+    assert any(np.array_equal(tensor, weight) or np.array_equal(tensor.T, weight) for tensor in kept)
     assert last.stayed_float == (BROKEN, "classifier")
 
 

@@ -46,8 +46,8 @@ def graph(tmp_path: Path) -> Loaded:
     """Write products and read the graph back."""
 
     def write(*linears: Linear, names: tuple[str, ...] = (NAME, "bert.b", "bert.c"), **more: Any) -> ir.Model:
-        held = dict(zip(names, linears, strict=False))
-        return ir.load(write_linears(tmp_path / "model.onnx", held, **more))
+        by_name = dict(zip(names, linears, strict=False))
+        return ir.load(write_linears(tmp_path / "model.onnx", by_name, **more))
 
     return write
 
@@ -55,23 +55,23 @@ def graph(tmp_path: Path) -> Loaded:
 # -- static, in onnxruntime's kernels
 
 
-@pytest.mark.parametrize("told", GRIDS)
+@pytest.mark.parametrize("params", GRIDS)
 @pytest.mark.parametrize("unsigned", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_a_static_kernel_equals_sums_of_whole_numbers(
-    graph: Loaded, told: Any, unsigned: bool, bias: bool, per_channel: bool
+    graph: Loaded, params: Any, unsigned: bool, bias: bool, per_channel: bool
 ) -> None:
     linear, values = random_linear(1, bias=bias), random_inputs()
     model = graph(linear)
-    count = lower_to_kernels(model, products(model), {NAME: grid(*told)}, per_channel=per_channel, unsigned=unsigned)
+    count = lower_to_kernels(model, products(model), {NAME: grid(*params)}, per_channel=per_channel, unsigned=unsigned)
     assert count == 1
     assert (
         operators(model) == ["QuantizeLinear", "MatMulIntegerToFloat"]
-        if told[2] is None
+        if params[2] is None
         else ["Mul", "QuantizeLinear", "MatMulIntegerToFloat"]
     )
-    expected = static_product(values, linear, *told, per_channel=per_channel)
+    expected = static_product(values, linear, *params, per_channel=per_channel)
     np.testing.assert_allclose(answers(model, values)[NAME], expected, rtol=1e-5, atol=1e-5)
     assert np.abs(expected - values @ linear.weight).max() > 0.05  # the grids are coarse enough to be seen
 
@@ -134,17 +134,17 @@ def test_a_dynamic_range_is_taken_once_for_products_that_read_the_same(graph: Lo
 # -- pairs of Q and DQ
 
 
-@pytest.mark.parametrize("told", GRIDS)
+@pytest.mark.parametrize("params", GRIDS)
 @pytest.mark.parametrize("unsigned", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
-def test_pairs_run_one_by_one_equal_sums_of_whole_numbers(graph: Loaded, told: Any, unsigned: bool, bias: bool) -> None:
+def test_pairs_run_one_by_one_equal_sums_of_whole_numbers(graph: Loaded, params: Any, unsigned: bool, bias: bool) -> None:
     linear, values = random_linear(9, bias=bias), random_inputs(10)
     model = graph(linear)
-    assert lower_to_qdq(model, products(model), {NAME: grid(*told)}, per_channel=True, unsigned=unsigned) == 1
+    assert lower_to_qdq(model, products(model), {NAME: grid(*params)}, per_channel=True, unsigned=unsigned) == 1
     kinds = operators(model)
     assert (kinds.count("QuantizeLinear"), kinds.count("DequantizeLinear"), kinds.count("MatMul")) == (1, 2, 1)
     assert {node.domain for node in model.graph} == {""}  # standard operators alone
-    expected = static_product(values, linear, *told)
+    expected = static_product(values, linear, *params)
     np.testing.assert_allclose(answers(model, values, as_written=True)[NAME], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -179,10 +179,10 @@ def test_products_of_one_input_share_its_whole_numbers_where_the_grid_is_one(
     model, grids = graph(*linears), {NAME: grid(*SYMMETRIC), "bert.b": other}
     assert write(model, grids) == 2
     assert operators(model).count("QuantizeLinear") == expected
-    found = answers(model, values, as_written=True)
-    for (name, told), linear in zip(grids.items(), linears, strict=True):
-        wanted = static_product(values, linear, float(told.scale), told.zero, told.divisor)
-        np.testing.assert_allclose(found[name], wanted, rtol=1e-5, atol=1e-5)
+    outputs = answers(model, values, as_written=True)
+    for (name, params), linear in zip(grids.items(), linears, strict=True):
+        wanted = static_product(values, linear, float(params.scale), params.zero, params.divisor)
+        np.testing.assert_allclose(outputs[name], wanted, rtol=1e-5, atol=1e-5)
 
 
 # -- which products
@@ -234,9 +234,9 @@ def test_products_left_out_stay_float_bit_for_bit(graph: Loaded) -> None:
     assert [product.module for product in chosen] == [NAME]
     lower_to_kernels(model, chosen, {NAME: grid(*SYMMETRIC)}, per_channel=True)
     assert operators(model) == ["MatMul", "Add", "QuantizeLinear", "MatMulIntegerToFloat"]
-    found = answers(model, values)
-    np.testing.assert_array_equal(found["classifier"], before)
-    np.testing.assert_allclose(found[NAME], static_product(values, linears[1], *SYMMETRIC), rtol=1e-5, atol=1e-5)
+    outputs = answers(model, values)
+    np.testing.assert_array_equal(outputs["classifier"], before)
+    np.testing.assert_allclose(outputs[NAME], static_product(values, linears[1], *SYMMETRIC), rtol=1e-5, atol=1e-5)
 
 
 def test_products_and_their_sums_are_called_as_the_module(graph: Loaded) -> None:
@@ -305,8 +305,8 @@ def test_the_grid_of_a_linear_is_its_range_s(symmetric: bool, expected: tuple[fl
     """From -1 to 3: symmetric, 127 steps hold 3; else 255 steps hold 4, and 0 stands 63.75 above the lowest, -128."""
     linear = QuantizedLinear(nn.Linear(2, 2), per_channel=True, symmetric=symmetric)
     linear.set_range(-1.0, 3.0)
-    found = QuantParams.of(linear)
-    assert (float(found.scale), found.zero, found.divisor) == (pytest.approx(expected[0], rel=1e-6), expected[1], None)
+    params = QuantParams.of(linear)
+    assert (float(params.scale), params.zero, params.divisor) == (pytest.approx(expected[0], rel=1e-6), expected[1], None)
     linear.divisor = torch.tensor([1.0, 2.0])
     assert QuantParams.of(linear).divisor.tolist() == [1.0, 2.0]  # type: ignore[union-attr]
-    assert QuantParams.of(linear).key() != found.key()
+    assert QuantParams.of(linear).key() != params.key()

@@ -57,13 +57,13 @@ def torchs_ends(values: np.ndarray, qmax: int) -> np.ndarray:
     order = [0, 2, 3, 1]  # ONNX: input, output, forget, cell; torch: input, forget, cell, output
     with torch.no_grad():
         for direction, end in enumerate(("", "_reverse")):
-            told = {
+            tensors = {
                 "weight_ih_l0": rounded(given["W"], qmax)[direction],
                 "weight_hh_l0": rounded(given["R"], qmax)[direction],
                 "bias_ih_l0": given["B"][direction, : 4 * SIZE],
                 "bias_hh_l0": given["B"][direction, 4 * SIZE :],
             }
-            for name, array in told.items():
+            for name, array in tensors.items():
                 parts = np.split(array, 4)
                 getattr(lstm, f"{name}{end}").copy_(torch.from_numpy(np.concatenate([parts[gate] for gate in order])))
         packed = torch.nn.utils.rnn.pack_padded_sequence(torch.from_numpy(values), LENGTHS.tolist(), enforce_sorted=False)

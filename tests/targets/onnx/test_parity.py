@@ -69,13 +69,13 @@ def test_errors_are_those_worked_out_by_hand(bag: Any, toy: Task, tmp_path: Path
     reference = Reference(bag, toy)
     path = write_bag_of_words(tmp_path / "model.onnx", bag.table, bag.matrix, padding=0.25)
     stage = reference.judge("export", in_onnxruntime(path), max_relative_error=10, max_flips=0)
-    told = np.concatenate([plain_answers(bag, batch) for batch in reference.batches]).astype(np.float64)
-    spread = told - told.mean(axis=1, keepdims=True)
+    logits = np.concatenate([plain_answers(bag, batch) for batch in reference.batches]).astype(np.float64)
+    spread = logits - logits.mean(axis=1, keepdims=True)
     assert stage.max_abs_error == pytest.approx(0.25, abs=1e-5)
     assert stage.relative_error == pytest.approx(0.25 / np.sqrt((spread**2).mean()), rel=1e-3)
     assert stage.label_flips == 0
-    assert stage.compared == len(told)
-    assert stage.as_dict()["why"].startswith(f"relative error {stage.relative_error:.2g} (allowed 10), 0 of {len(told)}")
+    assert stage.compared == len(logits)
+    assert stage.as_dict()["why"].startswith(f"relative error {stage.relative_error:.2g} (allowed 10), 0 of {len(logits)}")
 
 
 def test_a_tokenizer_that_gives_no_sentence_types_is_no_obstacle(bag: Any, toy: Task, tmp_path: Path) -> None:

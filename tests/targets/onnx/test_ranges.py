@@ -113,13 +113,13 @@ def test_options_that_are_read_or_as_by_default_are_let_through(options: dict[st
 
 
 def test_where_the_model_is_not_known_only_what_plays_no_part_either_way_is_told() -> None:
-    found = {
+    unread = {
         "static": unread_options(onnxruntime_cpu_int8, {"activations": "static", **CHANGED}, brings_ranges=None),
         "auto": unread_options(onnxruntime_cpu_int8, {"smooth": None, "per_channel": False}, brings_ranges=None),
         "with max_drop": unread_options(onnxruntime_cpu_int8, CHANGED, brings_ranges=None),
         "dynamic": unread_options(onnxruntime_cpu_int8, {"activations": "dynamic", "max_drop": 0.1}, brings_ranges=None),
     }
-    assert {kind: list(names) for kind, names in found.items()} == {
+    assert {kind: list(names) for kind, names in unread.items()} == {
         "static": [],
         "auto": ["smooth"],
         "with max_drop": [],

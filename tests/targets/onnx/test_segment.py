@@ -38,9 +38,9 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def student_of(kind: Any) -> Any:
     model = swap_attention(wide_bert(), task=toy_task(max_length=600), max_length=600, kind=kind, segment=SEGMENT)
-    for one in model.modules():
-        if isinstance(one, TransformerXL):
-            torch.nn.init.normal_(one.memory_bias)
+    for module in model.modules():
+        if isinstance(module, TransformerXL):
+            torch.nn.init.normal_(module.memory_bias)
     return model
 
 
@@ -68,8 +68,8 @@ def test_the_integer_file_reads_on_as_the_model_does(form: str, kind: str, tmp_p
         assert facts.segment.drift["64"] < 2 * max(facts.segment.drift["1"], facts.segment.drift["4"])
     reader = cp.SegmentReader(shipped.path, runtime=runtime_of(target), threads=1)
     texts = list(task.evaluation.texts)
-    told = [logits_of(student, **student.tokenizer(text, return_tensors="pt")).argmax().item() for text in texts]
-    same = np.mean([reader.read(text).argmax() == label for text, label in zip(texts, told, strict=True)])
+    labels = [logits_of(student, **student.tokenizer(text, return_tensors="pt")).argmax().item() for text in texts]
+    same = np.mean([reader.read(text).argmax() == label for text, label in zip(texts, labels, strict=True)])
     assert same >= (0.5 if form == "four bits" else 0.9)
 
 
@@ -78,7 +78,7 @@ def test_the_integer_file_is_smaller(kind: str, tmp_path: Path) -> None:
     student, sizes = student_of(kind), {}
     for target in ("onnxruntime-cpu", "onnxruntime-cpu-int8"):
         path = export(student, tmp_path / target, target=target, task=toy_task(), memory=True).path / "segment.onnx"
-        sizes[target] = sum(onnx.numpy_helper.to_array(one).nbytes for one in onnx.load(path).graph.initializer)
+        sizes[target] = sum(onnx.numpy_helper.to_array(tensor).nbytes for tensor in onnx.load(path).graph.initializer)
     assert sizes["onnxruntime-cpu-int8"] < 0.4 * sizes["onnxruntime-cpu"]
 
 

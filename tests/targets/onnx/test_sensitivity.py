@@ -22,8 +22,8 @@ WORSE = "bert.encoder.layer.1.output.dense"
 
 
 def told_in(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "sensitivity.json").read_text())
-    return found
+    report: dict[str, Any] = json.loads((folder / "sensitivity.json").read_text())
+    return report
 
 
 def in_float(model: Any) -> list[str]:
@@ -39,8 +39,8 @@ def task() -> Any:
 def right(model: Any, task: Any) -> float:
     """The fraction of selection sentences that a model is right about, one at a time."""
     with torch.no_grad():
-        told = [model(**model.tokenizer(text, return_tensors="pt")).logits.argmax().item() for text in task.selection.texts]
-    return float((np.array(told) == task.selection.labels).mean())
+        labels = [model(**model.tokenizer(text, return_tensors="pt")).logits.argmax().item() for text in task.selection.texts]
+    return float((np.array(labels) == task.selection.labels).mean())
 
 
 def test_the_linear_with_a_broken_range_is_the_one_kept_in_float(task: Any, tmp_path: Path) -> None:
@@ -51,12 +51,12 @@ def test_the_linear_with_a_broken_range_is_the_one_kept_in_float(task: Any, tmp_
     assert 1 - right(model, task) > limit
     student = keep_in_float(model, task, limit, tmp_path)
     assert in_float(student) == [BROKEN]
-    told = told_in(tmp_path)
-    assert told["max_drop"] == limit
-    assert told["drop"] == pytest.approx(1 - right(student, task))
-    assert told["ranking"][0]["name"] == BROKEN
-    assert [row["name"] for row in told["ranking"] if row["float"]] == [BROKEN]
-    assert {row["name"] for row in told["ranking"]} == set(quantized_linears(model))
+    report = told_in(tmp_path)
+    assert report["max_drop"] == limit
+    assert report["drop"] == pytest.approx(1 - right(student, task))
+    assert report["ranking"][0]["name"] == BROKEN
+    assert [row["name"] for row in report["ranking"] if row["float"]] == [BROKEN]
+    assert {row["name"] for row in report["ranking"]} == set(quantized_linears(model))
 
 
 def test_the_ranking_is_by_the_error_of_the_logits_with_one_linear_alone_in_whole_numbers(task: Any, tmp_path: Path) -> None:
@@ -107,10 +107,10 @@ def test_a_loss_that_comes_from_the_embeddings_cannot_be_mended(task: Any, tmp_p
 def test_the_ranking_is_logged_with_what_stays_float(task: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "compress"):
         keep_in_float(quantized_bert(task, broken=(BROKEN,)), task, 0.1, tmp_path)
-    lines = [one for one in caplog.messages if ". bert." in one]
+    lines = [message for message in caplog.messages if ". bert." in message]
     assert len(lines) == 13
     assert lines[0].startswith(f" 1. {BROKEN}: error ")
-    assert [one.endswith("stays float") for one in lines] == [True] + [False] * 12
+    assert [line.endswith("stays float") for line in lines] == [True] + [False] * 12
 
 
 def test_the_evaluation_part_never_judges(task: Any, tmp_path: Path) -> None:

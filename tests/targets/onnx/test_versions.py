@@ -126,9 +126,9 @@ def test_a_saved_file_imports_no_domain_that_it_does_not_use_and_has_no_notes_on
     save_for_old_runtimes(model, tmp_path / "model.onnx")
     proto = onnx.load(tmp_path / "model.onnx")
     assert versions_of(tmp_path / "model.onnx") == (8, 13)
-    assert [one.domain for one in proto.opset_import] == [""]
+    assert [domain.domain for domain in proto.opset_import] == [""]
     assert not proto.graph.node[0].metadata_props
-    assert [(one.key, one.value) for one in proto.metadata_props] == [("weight_bits", "7")]
+    assert [(note.key, note.value) for note in proto.metadata_props] == [("weight_bits", "7")]
 
 
 def _checked(path: Path, opset: int) -> None:
@@ -158,7 +158,7 @@ def test_a_family_without_new_operators_asks_for_an_older_opset_and_runs_alike(k
     path = export(model_of(kind), tmp_path / "out", target=target, task=toy_task(), **limits).path / "model.onnx"
     _checked(path, NEEDED[kind])
     proto, newer = onnx.load(path), tmp_path / "newer.onnx"
-    next(one for one in proto.opset_import if one.domain == "").version = 20
+    next(domain for domain in proto.opset_import if domain.domain == "").version = 20
     proto.ir_version = 10
     onnx.save(proto, newer)
     batch = {name: values.numpy() for name, values in tokens().items()}
