@@ -32,10 +32,12 @@ _HOMES = {
     "quantize_aware": "compress.methods.quantize_aware",
     "export": "compress.targets.exporting",
     "measure": "compress.benchmark.measurement",
+    "QuestionReader": "compress.runtimes.question_reader",
     "SegmentReader": "compress.runtimes.segment_reader",
     "run": "compress.pipeline",
 }
 __all__ = [
+    "QuestionReader",
     "SegmentReader",
     "build_student",
     "distill",

@@ -24,6 +24,7 @@ from compress.training.step_context import StepContext
 from compress.training.teaching import (
     Distillation,
     LastTokens,
+    LogitTokens,
     Objectives,
     RelationHeads,
     TeacherCacheBytes,
@@ -43,6 +44,7 @@ def distill(
     temperature: Temperature = 2.0,
     layers: LayerMap = "uniform",
     last_tokens: LastTokens = "all",
+    logit_tokens: LogitTokens = "all",
     relation_heads: RelationHeads = None,
     project: bool = True,
     progressive: bool = False,
@@ -76,6 +78,8 @@ def distill(
         last_tokens: Of the student's last layer, "all" compares the hidden states of every token, as the papers do; "first"
             that of the first token alone, which is all that a classifier reads, so that the others need not be computed: a
             third of a three-layer student's work.
+        logit_tokens: Where each token has outputs, the logits objectives compare those of "all" tokens, or of those that are
+            "answering", whose outputs alone are ever read: the first tokens of words, the tokens that an answer may stand in.
         relation_heads: Into how many slices the relations objective splits queries, keys and values, which
             divides both widths; None for as many as the teacher has heads.
         project: Learn a projection to the teacher's width where widths differ; without it, that is an error.
@@ -113,6 +117,8 @@ def distill(
         task = replace(
             task, train=task.rules.without_labels(texts)
         )  # a rehearsal does not read the file, which may be large: the step itself does
+    if logit_tokens == "answering" and not task.rules.head.reads_tokens:
+        raise InputError(f"distill.logit_tokens is 'answering', but tokens have no outputs in {task.kind}; leave it out.")
     if augment is not None and task.train.words is not None:
         raise InputError(f"distill.augment puts other words into texts, whose words have labels in {task.kind}; leave it out.")
     if augment is not None:
@@ -123,7 +129,16 @@ def distill(
             copies = augmented(task.train, wanted, model=teacher, seed=run.seed, progress=run.progress)
             task = replace(task, train=copies)
     how = Distillation(
-        temperature, layers, relation_heads, project, progressive, teacher_cache_bytes, masked_lm, mlm_probability, last_tokens
+        temperature,
+        layers,
+        relation_heads,
+        project,
+        progressive,
+        teacher_cache_bytes,
+        masked_lm,
+        mlm_probability,
+        last_tokens,
+        logit_tokens,
     )
     goal = training_loss_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)
     settings = settings_of(epochs, learning_rate, **knobs)

@@ -9,7 +9,7 @@ from compress.objectives.outputs import Batch, Outputs
 NEEDS: frozenset[str] = frozenset({"teacher"})
 
 
-def logit_mse(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
+def logit_mse(student: Outputs, teacher: Outputs | None, batch: Batch, *, tokens: str = "all") -> torch.Tensor:
     """Squared distance between the logits of student and teacher, without a softmax.
 
     Mean over the examples, or the tokens where those have answers; sum over the labels.
@@ -20,6 +20,7 @@ def logit_mse(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.
         student: Its logits are read.
         teacher: Its logits are read.
         batch: Tells the task's kind, and what is padding.
+        tokens: As in `logits`.
     """
     assert teacher is not None
-    return batch.rules.distance(student.logits, teacher.logits, batch.attention_mask)
+    return batch.rules.distance(student.logits, teacher.logits, batch.compared(tokens))

@@ -9,7 +9,9 @@ from compress.objectives.outputs import Batch, Outputs
 NEEDS: frozenset[str] = frozenset({"teacher"})
 
 
-def logits(student: Outputs, teacher: Outputs | None, batch: Batch, *, temperature: float = 2.0) -> torch.Tensor:
+def logits(
+    student: Outputs, teacher: Outputs | None, batch: Batch, *, temperature: float = 2.0, tokens: str = "all"
+) -> torch.Tensor:
     """T² times the Kullback-Leibler divergence of the student's answers from the teacher's, both at temperature T.
 
     Mean over the examples, or the tokens where those have answers (sum over the labels); the factor T² keeps the size of the
@@ -23,7 +25,8 @@ def logits(student: Outputs, teacher: Outputs | None, batch: Batch, *, temperatu
         teacher: Its logits are read.
         batch: Tells the task's kind, and what is padding.
         temperature: T; higher shows more of what the teacher thinks of the wrong labels.
+        tokens: Where each token has outputs, whose are compared: of "all", or of those that are "answering".
     """
     assert teacher is not None
-    divergence = batch.rules.divergence(student.logits, teacher.logits, batch.attention_mask, temperature)
+    divergence = batch.rules.divergence(student.logits, teacher.logits, batch.compared(tokens), temperature)
     return divergence * temperature**2

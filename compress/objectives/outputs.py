@@ -38,6 +38,7 @@ class Batch:
         stage: The layer of the student that learns now, where layers learn one after the other; None lets all of them learn.
         words: (batch, length), the pieces' ids before words were hidden; None where none are.
         hidden: (batch, length), which tokens were hidden.
+        answering: (batch, length), the tokens whose outputs are ever read, where each token has outputs.
         rules: Of the task's kind.
     """
 
@@ -46,7 +47,15 @@ class Batch:
     stage: int | None = None
     words: torch.Tensor | None = None
     hidden: torch.Tensor | None = None
+    answering: torch.Tensor | None = None
     rules: TaskKind = field(default_factory=lambda: load_kind(DEFAULT_KIND))
+
+    def compared(self, tokens: str) -> torch.Tensor:
+        """Mark the tokens whose answers are compared, (batch, length): "all" but padding, or those that are "answering"."""
+        if tokens == "all":
+            return self.attention_mask
+        assert self.answering is not None
+        return self.answering
 
     def taught(self, pairs: Pairs) -> Pairs:
         """The pairs that count in this step; the embeddings learn with layer 1."""

@@ -75,6 +75,15 @@ class Encoded:
             batch["token_type_ids"] = types
         return batch
 
+    def answering(self, indices: np.ndarray, length: int) -> np.ndarray | None:
+        """Mark the tokens that answers belong to, (examples, length); None where answers belong to whole examples."""
+        if self.places is None:
+            return None
+        marked = np.zeros((len(indices), length), dtype=bool)
+        for row, index in enumerate(indices):
+            marked[row, self.places[index]] = True
+        return marked
+
 
 def read_by(*parts: Encoded) -> np.ndarray:
     """The ids that stand in these examples, the padding's included, rising, (pieces,)."""

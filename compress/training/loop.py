@@ -282,7 +282,16 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
         inputs["input_ids"], hidden = training.masking.applied(inputs["input_ids"])
     rules = training.encoded.rules
     targets = rules.collate(training.encoded, indices, inputs["input_ids"].shape[1]).to(device)
-    batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, rules)
+    answering = training.encoded.answering(indices, inputs["input_ids"].shape[1])
+    batch = Batch(
+        targets,
+        inputs["attention_mask"],
+        stage,
+        words,
+        hidden,
+        None if answering is None else torch.from_numpy(answering).to(device),
+        rules,
+    )
     with training.accelerator.autocast():
         with recorded(training.student, goal.states) as states:
             student = Outputs(logits_of(training.model(**inputs)), states)

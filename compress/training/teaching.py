@@ -51,6 +51,10 @@ LastTokens = Annotated[
     Literal["all", "first"], Field(description="of the student's last layer, whose hidden states are compared")
 ]
 
+LogitTokens = Annotated[
+    Literal["all", "answering"], Field(description="where each token has outputs, the tokens whose are compared")
+]
+
 ATTENTION = frozenset({*PROJECTIONS, "scores"})
 
 
@@ -68,6 +72,7 @@ class Distillation:
         masked_lm: Checkpoint whose head tells hidden words, for objectives that hide words.
         mlm_probability: Which fraction of the words those hide.
         last_tokens: Of the student's last layer, the tokens whose hidden states are compared.
+        logit_tokens: Where each token has outputs, the tokens whose are compared.
     """
 
     temperature: float = 2.0
@@ -79,6 +84,7 @@ class Distillation:
     masked_lm: str | None = None
     mlm_probability: float = 0.15
     last_tokens: LastTokens = "all"
+    logit_tokens: LogitTokens = "all"
 
 
 @dataclass(frozen=True)
@@ -296,7 +302,7 @@ def _attention_width(model: PreTrainedModel) -> int:
 def _bound(term: _Term, how: Distillation, learned: nn.ModuleDict, student: PreTrainedModel, teacher: PreTrainedModel) -> Any:
     """The objective's function with the options that it takes."""
     function = getattr(term.module, term.name)
-    known: dict[str, Any] = {"temperature": how.temperature, "pairs": term.pairs}
+    known: dict[str, Any] = {"temperature": how.temperature, "pairs": term.pairs, "tokens": how.logit_tokens}
     if term.name in learned:
         known["projection"] = learned[term.name]
     if "head" in learned:
