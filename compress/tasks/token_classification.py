@@ -10,7 +10,7 @@ https://aclanthology.org/W17-4418; strict F1: Nakayama 2018, seqeval, https://gi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,8 @@ from compress.tasks.known import HubSet, known_set
 from compress.tasks.labels import check_label_names, names_shown
 from compress.tasks.scores import LABEL_SCORES, drop, judged
 from compress.tasks.split import Role, Split
-from compress.tasks.tags import OUTSIDE, entities, is_bio, names_of, types_of
+from compress.tasks.tagged_words import WordLabels, marked_spans, shown_tags, tags_by_text
+from compress.tasks.tags import entities, is_bio, names_of, types_of
 from compress.tasks.windows import places_of_words, windows_of_words
 
 if TYPE_CHECKING:
@@ -55,47 +56,11 @@ KNOWN = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class WordLabels:
-    """What is true of the words that have answers.
-
-    Args:
-        ids: Of the words of each window, in order.
-        owners: The text that each window is a part of.
-        names: What the ids stand for.
-    """
-
-    ids: Sequence[np.ndarray]
-    owners: np.ndarray
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def flat(self) -> np.ndarray:
-        """Ids of all words, (words,)."""
-        return np.concatenate([np.zeros(0, dtype=np.int64), *self.ids])
-
-    @property
-    def ends(self) -> np.ndarray:
-        """Where each text's words end among all of them."""
-        counts = np.zeros(int(self.owners.max(initial=-1)) + 1, dtype=np.int64)
-        np.add.at(counts, self.owners, [len(ids) for ids in self.ids])
-        return np.cumsum(counts)
-
-
-def _texts_of(said: np.ndarray, targets: WordLabels) -> list[list[str]]:
-    """The tags of each text, from ids of all words."""
-    names = np.array(targets.names, dtype=object)
-    return [names[part].tolist() for part in np.split(said, targets.ends[:-1])]
-
-
 def _statistics(answers: np.ndarray, targets: WordLabels) -> np.ndarray:
     """For each text: entities right, answered and true, words right, and words, (texts, 5)."""
     said, true = answers.argmax(1), targets.flat
     rows = []
-    for tags, wanted in zip(_texts_of(said, targets), _texts_of(true, targets), strict=True):
+    for tags, wanted in zip(tags_by_text(said, targets), tags_by_text(true, targets), strict=True):
         predicted, expected = entities(tags), entities(wanted)
         same = sum(tag == wanted_tag for tag, wanted_tag in zip(tags, wanted, strict=True))
         rows.append([len(predicted & expected), len(predicted), len(expected), same, len(wanted)])
@@ -283,7 +248,7 @@ class TokenClassification:
         """Count entities by type, over the texts."""
         index = {kind: number for number, kind in enumerate(self.classes(names))}
         counts = np.zeros((len(targets.ends), len(index), 3), dtype=np.int64)
-        answered, true = (_texts_of(ids, targets) for ids in (answers.argmax(1), targets.flat))
+        answered, true = (tags_by_text(ids, targets) for ids in (answers.argmax(1), targets.flat))
         for text, (tags, wanted) in enumerate(zip(answered, true, strict=True)):
             predicted, expected = entities(tags), entities(wanted)
             for place, spans in enumerate((predicted & expected, predicted, expected)):
@@ -324,7 +289,7 @@ class TokenClassification:
         """The texts in which most words have other tags."""
         ends = encoded.labels.ends
         flips = np.array([part.sum() for part in np.split(self.flips(baseline, answers), ends[:-1])])
-        said = [_texts_of(logits.argmax(1), encoded.labels) for logits in (baseline, answers)]
+        said = [tags_by_text(logits.argmax(1), encoded.labels) for logits in (baseline, answers)]
         rows = []
         for index in np.argsort(-flips, kind="stable")[:count]:
             tags = {
@@ -332,9 +297,9 @@ class TokenClassification:
                 "teacher": said[0][index],
                 "student": said[1][index],
             }
-            row = {**texts.shown(split, index), **{who: _shown_tags(split, index, own) for who, own in tags.items()}}
+            row = {**texts.shown(split, index), **{who: shown_tags(split, index, own) for who, own in tags.items()}}
             if types_of(names):
-                row["spans"] = {who: _spans(split, index, own, tags["label"]) for who, own in tags.items()}
+                row["spans"] = {who: marked_spans(split, index, own, tags["label"]) for who, own in tags.items()}
             rows += [row] if flips[index] else []
         return rows
 
@@ -378,32 +343,6 @@ for text, encoding, row in zip(texts, encodings, logits.argmax(axis=2)):
             first, label = words.get(word, (start, labels[answer]))[0], words.get(word, (start, labels[answer]))[-1]
             words[word] = (first, end, label)
     print([(text[first:end], label) for first, end, label in words.values()])"""
-
-
-def _spans(split: Split, index: int, tags: Sequence[str], true: Sequence[str]) -> list[tuple[int, int, str, str]]:
-    """The entities of a text in its characters, (first, end, type, verdict), in order: "right" or "wrong", and those that are
-    "missed" where nothing was found."""
-    assert split.words is not None
-    predicted, expected = entities(tags), entities(true)
-    verdicts = {span: "right" if span in expected else "wrong" for span in predicted}
-    taken = {word for _, start, end in predicted for word in range(start, end)}
-    verdicts |= {span: "missed" for span in expected if taken.isdisjoint(range(span[1], span[2]))}
-    words = split.words[index]
-    ends = np.cumsum([len(word) + 1 for word in words]) - 1  # the text is its words with a space between two
-    return [
-        (int(ends[start] - len(words[start])), int(ends[end - 1]), kind, verdicts[kind, start, end])
-        for kind, start, end in sorted(verdicts, key=lambda span: span[1])
-        if ends[end - 1] <= texts.SHOWN_LETTERS
-    ]
-
-
-def _shown_tags(split: Split, index: int, tags: Sequence[str]) -> str:
-    assert split.words is not None
-    words = split.words[index]
-    if is_bio([*split.names, OUTSIDE]):
-        spans = sorted(entities(tags), key=lambda span: span[1])
-        return "; ".join(f"{kind}: {' '.join(words[start:end])}" for kind, start, end in spans) or "none"
-    return " ".join(f"{word}/{tag}" for word, tag in zip(words, tags, strict=True))[: texts.SHOWN_LETTERS]
 
 
 KIND = TokenClassification()

@@ -282,16 +282,9 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
         inputs["input_ids"], hidden = training.masking.applied(inputs["input_ids"])
     rules = training.encoded.rules
     targets = rules.collate(training.encoded, indices, inputs["input_ids"].shape[1]).to(device)
-    answering = training.encoded.answering(indices, inputs["input_ids"].shape[1])
-    batch = Batch(
-        targets,
-        inputs["attention_mask"],
-        stage,
-        words,
-        hidden,
-        None if answering is None else torch.from_numpy(answering).to(device),
-        rules,
-    )
+    marks = training.encoded.answering(indices, inputs["input_ids"].shape[1])
+    answering = None if marks is None else torch.from_numpy(marks).to(device)
+    batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, answering, rules)
     with training.accelerator.autocast():
         with recorded(training.student, goal.states) as states:
             student = Outputs(logits_of(training.model(**inputs)), states)
