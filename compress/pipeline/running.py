@@ -70,10 +70,10 @@ def run(plan: Plan, options: RunOptions | None = None) -> dict[str, Any]:
         if options.tiny:
             task = task.capped(EXAMPLES)
         execution = Execution(plan, task, cache, replace(options, device=device), logs=out / LOGS)
+        check_gates(execution)
         with cache_loss_told(cache):
             start = _start(execution, options.tiny)
             check_exports(execution, start)
-            check_gates(execution)
             check_runtimes(execution)
             check_texts(execution)
             if not options.tiny:

@@ -198,7 +198,7 @@ class QuestionAnswering:
             np.array(owners, dtype=np.int64),
             offsets,
             np.array(positions, dtype=np.int64).reshape(-1, 2),
-            split.labels,
+            tuple(split.labels),
             contexts,
         )
         token_types = types if types or not ids else None

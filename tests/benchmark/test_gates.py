@@ -189,3 +189,16 @@ def test_every_int8_file_is_held_against_float_and_the_gate_tells_whose_it_is() 
         ("min_speedup_over_float", True),
     ]
     assert judge(Gates(allow_slower=True), shipped, [FLOAT, slow, shipped]) == []
+
+
+def test_a_recall_is_a_gate_for_each_label() -> None:
+    by_label = {"EMAIL": {"recall": 0.97}, "NAME": {"recall": 0.99}, "IBAN": {"recall": None}}
+    gates = judge(Gates(min_recall={"EMAIL": 0.98, "NAME": 0.99}, allow_slower=True), measured(by_label=by_label))
+    assert gates == [
+        {"name": "min_recall (EMAIL)", "limit": 0.98, "value": 0.97, "passed": False},
+        {"name": "min_recall (NAME)", "limit": 0.99, "value": 0.99, "passed": True},
+    ]
+    with pytest.raises(InputError, match=r"gate min_recall \(IBAN\) is 0.5, but nothing was measured .* that has this label"):
+        judge({"min_recall": {"IBAN": 0.5}}, measured(by_label=by_label))
+    with pytest.raises(InputError, match="nothing was measured"):
+        judge({"min_recall": {"EMAIL": 0.5}}, measured())

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import compress as cp
 from compress.benchmark.measurement import evaluate
 from compress.cli.results import scores_text
 from compress.errors import InputError
@@ -20,9 +21,10 @@ from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe_text
 from compress.tasks import TASKS, evaluation_task, metrics_of, task
 from compress.tasks.kind import kind_for, load_kind
+from compress.training.step_context import StepContext
 from tests.cli.calling import call
 from tests.tasks.kinds import ROWS
-from tests.tiny_models import tiny_tokenizer
+from tests.tiny_models import LONGEST, tiny_for, tiny_tokenizer
 from tools.reference.run_record import KEYS, unknown_keys
 
 ROOT = Path(__file__).parents[2]
@@ -183,3 +185,24 @@ def test_a_gate_on_a_score_that_a_kind_does_not_have_is_told_at_once(kind: str) 
 def test_a_metric_of_another_kind_is_told_with_its_line() -> None:
     with pytest.raises(InputError, match=r':2: task\.metric: "pearson" is not allowed; allowed: accuracy or f1'):
         read_recipe_text("model: a\ntask: {data: sst2, metric: pearson}\nsteps: [fine_tune]\n")
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_answering_tokens_are_only_compared_where_there_are_such(kind: str, tmp_path: Path) -> None:
+    read = task({"train": str(ROWS[kind](tmp_path, 120))}, kind=kind, max_length=LONGEST, allow_unknown=True).capped(16)
+    teacher, student = (tiny_for(read, seed=seed) for seed in (3, 4))
+    how: dict[str, Any] = {"objectives": {"logits": 1.0}, "logit_tokens": "answering", "epochs": 1, "batch_size": 8}
+    if load_kind(kind).head.reads_tokens:
+        learned = cp.distill(student, teacher=teacher, task=read, run=StepContext(device="cpu"), **how)
+        assert any((before != after).any() for before, after in zip(student.parameters(), learned.parameters(), strict=True))
+        return
+    with pytest.raises(InputError, match=f"tokens have no outputs in {kind}; leave it out"):
+        cp.distill(student, teacher=teacher, task=read, run=StepContext(device="cpu"), **how)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_gate_names_a_label_that_there_is(kind: str, tmp_path: Path) -> None:
+    path = ROWS[kind](tmp_path, 240)
+    text = RECIPE.format(kind=kind, path=path) + "gates: {min_recall: {nobody: 0.5}}\n"
+    with pytest.raises(InputError, match=r"gates\.min_recall names 'nobody'; allowed: "):
+        run(read_recipe_text(text), RunOptions(out=tmp_path / "out", device="cpu"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, step_rows
+from compress.reporting.details import MOST_CLASSES, confusion_tables, example_rows, facts_of, gate_rows, label_rows, step_rows
 
 DASH = "\u2013"
 
@@ -19,6 +19,7 @@ DASH = "\u2013"
         ("max_p95_ms", 5, 1.234, ("at most", "5.00 ms", "1.23 ms")),
         ("max_size_bytes", 15_000_000, 17_620_000, ("at most", "15.0 MB", "17.6 MB")),
         ("min_accuracy", 0.9, 0.8991, ("at least", "90.0 %", "89.9 %")),
+        ("min_recall (EMAIL)", 0.98, 0.9712, ("at least", "98.0 %", "97.1 %")),
     ],
 )
 def test_a_gate_is_told_in_the_unit_of_its_name(name: str, limit: float, value: float, shown: tuple[str, ...]) -> None:
@@ -150,3 +151,52 @@ def test_the_facts_tell_run_data_and_machine() -> None:
 
 def test_an_empty_run_has_no_facts() -> None:
     assert not any(facts_of({}).values())
+
+
+def class_scores(recall: float | None, f1: float = 0.5) -> dict[str, Any]:
+    ends = None if recall is None else [recall - 0.1, recall + 0.1]
+    return {"recall": recall, "precision": 0.25, "f1": f1, "ci95": {"recall": ends}, "support": 1200}
+
+
+def test_each_label_is_told_of_the_baseline_and_of_what_is_shipped() -> None:
+    run = {
+        "subjects": [
+            {"name": "teacher", "by_label": {"EMAIL": class_scores(0.9), "NAME": class_scores(0.8)}},
+            {"name": "between", "by_label": {}},
+            {"name": "int8", "by_label": {"EMAIL": class_scores(0.85), "NAME": class_scores(None)}},
+        ]
+    }
+    first, second = label_rows(run)
+    assert first == {
+        "name": "EMAIL",
+        "support": "1,200",
+        "cells": ["90.0 %", "85.0 %", "25.0 %", "25.0 %", "50.0 %", "50.0 %"],
+        "interval": "75.0 to 95.0",
+    }
+    assert second["cells"][1] == second["interval"] == DASH
+    assert label_rows({"subjects": [{"name": "old"}]}) == []
+
+
+def test_of_many_labels_those_are_told_that_lose_most() -> None:
+    names = [f"label {number}" for number in range(MOST_CLASSES + 5)]
+    before = {name: class_scores(0.9, 0.9) for name in names}
+    after = {name: class_scores(0.9, 0.9 - number / 100) for number, name in enumerate(names)}
+    rows = label_rows({"subjects": [{"by_label": before}, {"by_label": after}]})
+    assert len(rows) == MOST_CLASSES
+    assert rows[0]["name"] == names[-1]
+
+
+def test_entities_are_marked_in_the_text() -> None:
+    spans = {"label": [(0, 3, "PER", "right")], "teacher": [(0, 3, "PER", "right")], "student": [(4, 9, "LOC", "wrong")]}
+    example = {"text": "Ann lives", "label": "PER: Ann", "teacher": "PER: Ann", "student": "LOC: lives", "spans": spans}
+    (row,) = example_rows({}, {"differing": [example]})
+    assert [part["who"] for part in row["marked"]] == ["true", "teacher", "student"]
+    assert row["marked"][0]["parts"] == [
+        {"text": "Ann", "kind": "PER", "verdict": ""},
+        {"text": " lives", "kind": "", "verdict": ""},
+    ]
+    assert row["marked"][2]["parts"] == [
+        {"text": "Ann ", "kind": "", "verdict": ""},
+        {"text": "lives", "kind": "LOC", "verdict": "wrong"},
+    ]
+    assert all("".join(part["text"] for part in marked["parts"]) == "Ann lives" for marked in row["marked"])

@@ -16,8 +16,13 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from compress.errors import InputError
+from compress.objectives.logit_mse import logit_mse
+from compress.objectives.logits import logits
+from compress.objectives.outputs import Batch, Outputs
 from compress.tasks import task
+from compress.tasks.scores import by_label
 from compress.tasks.split import Split
+from compress.tasks.tagged_words import marked_spans
 from compress.tasks.tags import bio, entities, is_bio, names_of, spans_to_tags
 from compress.tasks.token_classification import IGNORED, KIND
 from compress.tasks.windows import windows_of_words
@@ -277,3 +282,56 @@ def test_texts_without_labels_are_cut_into_words() -> None:
 
     split = KIND.without_labels(Split("train", ("A film, good.", ""), None, np.array([-1, -1])))
     assert split.words == (("A", "film", ",", "good", "."), ("",))
+
+
+def test_each_type_of_entity_is_counted_for_itself() -> None:
+    words = [["film", "good", "plot"], ["bad", "dull"]]
+    labels = np.empty(2, dtype=object)
+    labels[:] = [np.array([1, 2, 3]), np.array([3, 0])]  # a over two words and b; b
+    part = KIND.encode(Split("evaluation", ("x", "y"), None, labels, tuple(map(tuple, words)), NAMES), tiny_tokenizer(), 12)
+    answers = np.eye(5, dtype=np.float32)[[1, 2, 1, 3, 0]]  # the first b is taken for an a
+    assert KIND.classes(NAMES) == ("a", "b")
+    assert KIND.by_class(answers, part.labels, NAMES).tolist() == [[[1, 2, 1], [0, 0, 1]], [[0, 0, 0], [1, 1, 1]]]
+    scores = by_label(("a", "b"), KIND.by_class(answers, part.labels, NAMES))
+    assert scores["a"]["precision"] == 0.5
+    assert scores["a"]["recall"] == 1.0
+    assert scores["a"]["ci95"]["recall"] == [0.0, 1.0]
+    assert scores["b"] | {"ci95": None} == {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "ci95": None, "support": 2}
+    assert KIND.classes(("NOUN", "VERB")) == ()
+
+
+def test_a_score_without_a_value_is_none() -> None:
+    scores = by_label(("never", "unanswered"), np.array([[[0, 1, 0], [0, 0, 2]]]))
+    assert (scores["never"]["recall"], scores["never"]["ci95"]["recall"]) == (None, None)
+    assert (scores["never"]["precision"], scores["never"]["f1"]) == (0.0, 0.0)
+    assert (scores["unanswered"]["precision"], scores["unanswered"]["recall"]) == (None, 0.0)
+
+
+@given(st.lists(st.tuples(TAG, TAG), min_size=1, max_size=10))
+def test_marked_entities_lie_apart_in_the_text(pairs: list[tuple[str, str]]) -> None:
+    words = tuple(f"w{number}" for number in range(len(pairs)))
+    split = Split("evaluation", (" ".join(words),), None, np.array([None]), (words,), NAMES)
+    said, true = [first for first, _ in pairs], [second for _, second in pairs]
+    spans = marked_spans(split, 0, said, true)
+    for (_, end, _, _), (start, *_) in pairwise(spans):
+        assert end < start
+    by_verdict = {verdict: {span[:3] for span in spans if span[3] == verdict} for verdict in ("right", "wrong", "missed")}
+    assert len(by_verdict["right"]) == len(entities(said) & entities(true))
+    assert len(by_verdict["wrong"]) == len(entities(said) - entities(true))
+    assert len(by_verdict["missed"]) <= len(entities(true) - entities(said))
+    spoken = {(kind, " ".join(words[first:end])) for kind, first, end in entities(said) | entities(true)}
+    assert {(kind, split.texts[0][start:end]) for start, end, kind, _ in spans} <= spoken
+
+
+def test_answers_of_first_tokens_alone_may_be_compared() -> None:
+    part = encoded([["a", "film"], ["good"]], 10)
+    marked = part.answering(np.array([1, 0]), 5)
+    assert marked.tolist() == [[False, True, False, False, False], [False, True, True, False, False]]
+    random = torch.Generator().manual_seed(5)
+    student, teacher = (Outputs(torch.randn(2, 5, 5, generator=random)) for _ in range(2))
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
+    batch = Batch(torch.zeros(2, 5), mask, answering=torch.from_numpy(marked), rules=KIND)
+    assert logits(student, teacher, batch) == KIND.divergence(student.logits, teacher.logits, mask, 2.0) * 4
+    only = logits(student, teacher, batch, tokens="answering")
+    assert only == KIND.divergence(student.logits, teacher.logits, torch.from_numpy(marked), 2.0) * 4
+    assert logit_mse(student, teacher, batch, tokens="answering") != logit_mse(student, teacher, batch)

@@ -55,15 +55,17 @@ def read_parquet(path: Path, content: bytes, _: str | None) -> Table:
 def _read(source: str, content: bytes, wanted: list[str], mistakes: Mistakes) -> Taken:
     """Read columns; strings as a dictionary and numbers into it, so that what stands there often is there once."""
     import pyarrow
-    from pyarrow import parquet
+    from pyarrow import parquet, types
 
-    file = parquet.ParquetFile(pyarrow.BufferReader(content), read_dictionary=wanted)
+    schema = parquet.ParquetFile(pyarrow.BufferReader(content)).schema_arrow
+    flat = [name for name in wanted if not types.is_nested(schema.field(name).type)]
+    file = parquet.ParquetFile(pyarrow.BufferReader(content), read_dictionary=flat)
     limit = byte_limit(len(content))
     unpacked = sum(
         chunk.total_uncompressed_size
         for group in range(file.metadata.num_row_groups)
         for chunk in map(file.metadata.row_group(group).column, range(file.metadata.num_columns))
-        if chunk.path_in_schema in wanted
+        if chunk.path_in_schema.partition(".")[0] in wanted
     )
     if unpacked > limit:
         raise _too_large(source, len(content), f"{unpacked:,} bytes")
@@ -72,12 +74,20 @@ def _read(source: str, content: bytes, wanted: list[str], mistakes: Mistakes) ->
     for batch in file.iter_batches(BATCH, columns=wanted):
         for name, column in columns.items():
             values = _values(batch.column(batch.schema.names.index(name)), rows + 1, name, mistakes)
-            total += sum(len(value) if isinstance(value, str) else LEAST_BYTES for value in values)
+            total += sum(_size(value) for value in values)
             if total > limit:
                 raise _too_large(source, len(content), "values of more bytes")
             column.extend(values)
         rows += batch.num_rows
     return range(1, rows + 1), [columns[name] for name in wanted]
+
+
+def _size(value: Any) -> int:
+    """About what a value takes in memory, whatever is in it."""
+    if isinstance(value, str):
+        return len(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return LEAST_BYTES + sum(map(_size, parts))
 
 
 def _values(array: Any, first_row: int, name: str, mistakes: Mistakes) -> list[Any]:
@@ -112,7 +122,8 @@ def _values_of(array: Any) -> list[Any]:
 
 
 def _unreadable(kind: Any) -> str | None:
-    """What values of a type are, where they are neither texts nor numbers nor true and false."""
+    """What values of a type are, where they are neither texts nor numbers nor true and false, nor lists and objects of these,
+    of which the task's kind says whether it reads them."""
     from pyarrow import types
 
     if types.is_dictionary(kind):
@@ -132,7 +143,8 @@ def _unreadable(kind: Any) -> str | None:
     if types.is_temporal(kind):
         return "a date or time"
     if types.is_nested(kind):
-        return "an object" if types.is_struct(kind) or types.is_map(kind) else "a list"
+        inside = (_unreadable(kind.field(place).type) for place in range(kind.num_fields))
+        return next((what for what in inside if what), None)
     return "binary data" if "binary" in str(kind) else f"a {kind}"
 
 

@@ -72,7 +72,7 @@ def _questions(articles: Sequence[Any], mistakes: Mistakes) -> Iterator[dict[str
         paragraphs = article.get("paragraphs") if isinstance(article, dict) else None
         for paragraph in paragraphs if isinstance(paragraphs, list) else [None]:
             qas = paragraph.get("qas") if isinstance(paragraph, dict) else None
-            if not isinstance(qas, list):
+            if not isinstance(paragraph, dict) or not isinstance(qas, list):
                 mistakes.add(number + 1, None, f"is to stand in a paragraph with context and qas, not in {shown(paragraph)}")
                 continue
             for qa in qas:

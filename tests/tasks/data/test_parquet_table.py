@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from compress.errors import InputError
+from compress.tasks import task
 from compress.tasks.data import packing
 from compress.tasks.data.files import read_file
 
@@ -76,3 +78,27 @@ def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
     table = pyarrow.table({"text": pyarrow.array([], pyarrow.string()), "label": pyarrow.array([], pyarrow.int64())})
     with pytest.raises(InputError, match="no rows"):
         read_file(_write(tmp_path / "a.parquet", table), {})
+
+
+FURTHER = [" ".join(f"w{row}x{place}" for place in range(9)) for row in range(60)]
+NESTED: dict[str, tuple[dict[str, list[Any]], tuple[str, ...]]] = {
+    "token-classification": (
+        {"tokens": [text.split() for text in FURTHER], "ner_tags": [["O", "B-x", *["O"] * 7]] * 60},
+        ("O", "B-x", "I-x"),
+    ),
+    "multi-label-classification": (
+        {"text": FURTHER, "labels": [["joy", "love"] if row % 2 else ["joy"] for row in range(60)]},
+        ("joy", "love"),
+    ),
+    "question-answering": (
+        {"question": FURTHER, "context": FURTHER, "answers": [{"text": ["w"], "answer_start": [0]}] * 60},
+        ("start", "end"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_kinds_that_read_lists_and_objects_find_them(kind: str, tmp_path: Path) -> None:
+    columns, labels = NESTED[kind]
+    path = _write(tmp_path / "a.parquet", pyarrow.table(columns))
+    assert task({"train": str(path)}, kind=kind).labels == labels
