@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from compress.models.families import family_of
 from compress.models.families.family import Family
+from compress.models.heads import last_linear
 from compress.models.layout import encoder_layers, head_count, head_size
 from compress.models.students import embedding_tables, pooler_of, write_embeddings
 
@@ -75,7 +76,7 @@ def seen_by(teacher: PreTrainedModel, batches: Batches) -> Activations:
     family, layers = family_of(teacher), encoder_layers(teacher)
     watched = {
         "embeddings": (teacher.base_model.get_submodule(family.embeddings_norm), False),
-        "pooled": (teacher.classifier, True),
+        "pooled": (last_linear(teacher), True),
     }
     for index, layer in enumerate(layers):
         watched[f"attended{index}"] = (layer.get_submodule(family.attention_norm), False)

@@ -297,7 +297,10 @@ class TokenClassification:
                 "teacher": said[0][index],
                 "student": said[1][index],
             }
-            row: dict[str, Any] = {**texts.shown(split, index), **{who: shown_tags(split, index, own) for who, own in tags.items()}}
+            row: dict[str, Any] = {
+                **texts.shown(split, index),
+                **{who: shown_tags(split, index, own) for who, own in tags.items()},
+            }
             if types_of(names):
                 row["spans"] = {who: marked_spans(split, index, own, tags["label"]) for who, own in tags.items()}
             rows += [row] if flips[index] else []
