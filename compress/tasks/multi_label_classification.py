@@ -21,6 +21,7 @@ from compress.errors import InputError, shown
 from compress.models.head import MULTI_LABEL, Head
 from compress.tasks import texts
 from compress.tasks.data.cells import read_texts
+from compress.tasks.data.distributions import are_probabilities, array_of, begin_with_object, probabilities_of
 from compress.tasks.data.files import NO_READERS, Reader
 from compress.tasks.data.mistakes import Mistakes, first_of
 from compress.tasks.data.rows import Rows, Table, collect
@@ -88,6 +89,8 @@ KNOWN = {
 def read_label_sets(values: Sequence[Any], lines: Sequence[int], column: str, mistakes: Mistakes) -> list[Any]:
     """Take each value as some labels: a list of texts or numbers, or a text that holds such a list or is parted by | ; or ,
 
+    If the first is an object, each gives names the probabilities that another model has for each of them by itself.
+
     Args:
         values: As the file holds them; of texts, the first of the marks that stands anywhere in the column parts them all.
         lines: Where each stands.
@@ -95,8 +98,10 @@ def read_label_sets(values: Sequence[Any], lines: Sequence[int], column: str, mi
         mistakes: Where values are noted that are no labels.
 
     Returns:
-        A tuple of texts for each value.
+        A tuple of texts for each value; or, of objects, a mapping from names to probabilities.
     """
+    if begin_with_object(values):
+        return _probabilities(values, lines, column, mistakes)
     plain = [value for value in values if isinstance(value, str) and not value.lstrip().startswith("[")]
     mark = next((mark for mark in PARTED_BY if any(mark in value for value in plain)), None)
     label_sets = []
@@ -106,6 +111,14 @@ def read_label_sets(values: Sequence[Any], lines: Sequence[int], column: str, mi
             mistakes.add(line, column, f"is no list of labels: {shown(value)}")
         label_sets.append(tuple(dict.fromkeys(labels or ())))
     return label_sets
+
+
+def _probabilities(values: Sequence[Any], lines: Sequence[int], column: str, mistakes: Mistakes) -> list[Any]:
+    read = [probabilities_of(value) for value in values]
+    for line, probabilities in zip(lines, read, strict=True):
+        if isinstance(probabilities, str):
+            mistakes.add(line, column, probabilities)
+    return read
 
 
 def _listed(value: Any, mark: str | None) -> list[str] | None:
@@ -124,7 +137,7 @@ def _listed(value: Any, mark: str | None) -> list[str] | None:
 
 def _sums(answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """For each example and label whether it is right, answered and true, (examples, 3 x labels)."""
-    said, true = answers > 0, targets > 0
+    said, true = answers > 0, targets > 0.5
     return np.concatenate([said & true, said, true], axis=1).astype(np.int64)
 
 
@@ -148,7 +161,8 @@ SCORES = {"micro_f1": micro_f1, "macro_f1": macro_f1}
 
 
 class MultiLabelClassification:
-    """Rules of the kind; answers are logits (examples, labels), of which those above 0 stand; targets are 0 or 1."""
+    """Rules of the kind; answers are logits (examples, labels), of which those above 0 stand; targets are 0 or 1, or
+    probabilities as another model gives them, of which those above a half stand."""
 
     name = NAME
     head = Head(problem_type=MULTI_LABEL)
@@ -184,7 +198,9 @@ class MultiLabelClassification:
         """Take either."""
 
     def targets(self, rows: Rows, names: tuple[str, ...]) -> np.ndarray:
-        """Mark each row's labels, (rows, labels); numbers are ids where no name is one."""
+        """Mark each row's labels, (rows, labels), or write their probabilities; numbers are ids where no name is one."""
+        if are_probabilities(rows):
+            return array_of(rows, names)
         index = {name: number for number, name in enumerate(names)}
         if not any(name.isdecimal() for name in names):
             index |= {str(number): number for number in range(len(names))}
@@ -201,9 +217,10 @@ class MultiLabelClassification:
 
     def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:
         """Name the labels that all rows have."""
-        if not len(targets) or (targets != targets[0]).any():
+        stand = targets > 0.5
+        if not len(stand) or (stand != stand[0]).any():
             return None
-        return ", ".join(name for name, is_true in zip(names, targets[0], strict=True) if is_true) or "nothing"
+        return ", ".join(name for name, is_true in zip(names, stand[0], strict=True) if is_true) or "nothing"
 
     def split(self, role: Role, rows: Rows, targets: np.ndarray, names: tuple[str, ...]) -> Split:
         """Keep texts, pairs and marks."""
@@ -215,13 +232,13 @@ class MultiLabelClassification:
 
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose the first example of each label, and others."""
-        firsts = np.unique([column.argmax() for column in split.labels.T if column.any()]).astype(np.int64)
+        firsts = np.unique([column.argmax() for column in split.labels.T > 0.5 if column.any()]).astype(np.int64)
         others = np.setdiff1d(np.arange(len(split)), firsts)[: max(0, count - len(firsts))]
         return np.sort(np.concatenate([firsts, others]))
 
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
         """Count the examples that have each label."""
-        return {"per_label": split.labels.sum(0).astype(int).tolist()}
+        return {"per_label": (split.labels > 0.5).sum(0).tolist()}
 
     def encode(self, split: Split, tokenizer: Any, max_length: int) -> Encoded:
         """Tokenize the texts, each cut at its end."""
@@ -266,7 +283,7 @@ class MultiLabelClassification:
 
     def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
         """Choose each label's threshold, a probability, for its best F1; between two answers, so that neither is at it."""
-        return tuple(_threshold(logits, true) for logits, true in zip(answers.T, targets.T, strict=True))
+        return tuple(_threshold(logits, true) for logits, true in zip(answers.T, targets.T > 0.5, strict=True))
 
     def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
         """Move each label's logits so that its threshold is 0."""
@@ -303,7 +320,8 @@ class MultiLabelClassification:
         """Refuse a model whose probabilities of a label are no higher where it stands."""
         if trains:
             return
-        area = [_area(logits, true) for logits, true in zip(answers.T, targets.T, strict=True) if 0 < true.sum() < len(true)]
+        pairs = zip(answers.T, targets.T > 0.5, strict=True)
+        area = [_area(logits, true) for logits, true in pairs if 0 < true.sum() < len(true)]
         if area and np.mean(area) <= 0.5:
             raise InputError(
                 f"the model tells the labels {names_shown(names)} no better than chance on {len(answers)} examples (mean area "
@@ -319,7 +337,7 @@ class MultiLabelClassification:
         return [
             {
                 **texts.shown(split, index),
-                "label": _named(split.labels[index], split.labels[index], names),
+                "label": _named(split.labels[index] > 0.5, split.labels[index], names),
                 "teacher": _named(baseline[index] > 0, before[index], names),
                 "student": _named(answers[index] > 0, after[index], names),
             }

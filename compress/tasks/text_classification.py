@@ -22,11 +22,13 @@ from compress.statistics import (
     wilson_interval,
 )
 from compress.tasks import texts
+from compress.tasks.data.cells import read_texts
+from compress.tasks.data.distributions import are_probabilities, array_of, read_labels_or_probabilities
 from compress.tasks.data.files import NO_READERS, Reader
 from compress.tasks.data.rows import Rows, Table, collect
 from compress.tasks.kind import Reduction
 from compress.tasks.known import SETS
-from compress.tasks.labels import check_label_names
+from compress.tasks.labels import check_label_names, in_order
 from compress.tasks.single_labels import ids_of, label_names, names_of_outputs
 from compress.tasks.split import Role, Split
 
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 
 
 class TextClassification:
-    """Rules of text classification; answers are logits (examples, labels), targets are label ids (examples,)."""
+    """Rules of text classification; answers are logits (examples, labels), targets are label ids (examples,), or probabilities
+    of the labels, (examples, labels), as another model gives them; the likeliest is then the label."""
 
     name = "text-classification"
     head = SINGLE_LABEL_HEAD
@@ -50,15 +53,18 @@ class TextClassification:
 
     def collect(self, table: Table, columns: Mapping[str, str], *, others: Sequence[str] = ()) -> Rows:
         """Read text, pair and label."""
-        return collect(table, columns, others=others)
+        cells: Any = {"text": read_texts, "pair": read_texts, "label": read_labels_or_probabilities}
+        return collect(table, columns, others=others, cells=cells)
 
     def names(self, rows: Rows) -> tuple[str, ...]:
         """Sort the labels that there are."""
+        if are_probabilities(rows):
+            return tuple(in_order(name for probabilities in rows.labels for name in probabilities))
         return label_names(rows)
 
     def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
         """Take the rows' labels where a model has only numbers."""
-        return names_of_outputs(rows, names)
+        return names if are_probabilities(rows) else names_of_outputs(rows, names)
 
     def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Take the labels."""
@@ -69,8 +75,8 @@ class TextClassification:
         check_label_names(names)
 
     def targets(self, rows: Rows, names: tuple[str, ...]) -> np.ndarray:
-        """Find each label's id."""
-        return ids_of(rows, names)
+        """Find each label's id, or put probabilities into the labels' order."""
+        return array_of(rows, names) if are_probabilities(rows) else ids_of(rows, names)
 
     def check_metric(self, metric: str, names: tuple[str, ...]) -> None:
         """Refuse F1 where there are not two labels."""
@@ -79,7 +85,8 @@ class TextClassification:
 
     def lone(self, targets: np.ndarray, names: tuple[str, ...]) -> str | None:
         """Name the label that all rows have."""
-        return names[targets[0]] if len(set(targets.tolist())) < 2 else None
+        ids = likeliest(targets)
+        return names[ids[0]] if len(set(ids.tolist())) < 2 else None
 
     def split(self, role: Role, rows: Rows, targets: np.ndarray, names: tuple[str, ...]) -> Split:
         """Keep texts, pairs and ids."""
@@ -91,24 +98,24 @@ class TextClassification:
 
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose the first example of each label, and others."""
-        firsts = np.unique(split.labels, return_index=True)[1]
+        firsts = np.unique(likeliest(split.labels), return_index=True)[1]
         others = np.setdiff1d(np.arange(len(split)), firsts)[: max(0, count - len(firsts))]
         return np.sort(np.concatenate([firsts, others]))
 
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
         """Count the examples of each label."""
-        return {"per_label": np.bincount(split.labels, minlength=len(names)).tolist()}
+        return {"per_label": np.bincount(likeliest(split.labels), minlength=len(names)).tolist()}
 
     def encode(self, split: Split, tokenizer: Any, max_length: int) -> Encoded:
         """Tokenize the texts, each cut at its end."""
         return texts.encode(split, tokenizer, max_length, self.name)
 
     def collate(self, encoded: Encoded, indices: np.ndarray, length: int) -> torch.Tensor:
-        """Stack the ids, (batch,)."""
+        """Stack the ids, (batch,), or the probabilities, (batch, labels)."""
         return texts.collate(encoded, indices)
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
-        """Cross-entropy."""
+        """Cross-entropy with the label, or with the labels' probabilities."""
         from torch.nn import functional
 
         return functional.cross_entropy(outputs.float(), targets, reduction=reduction)
@@ -149,33 +156,33 @@ class TextClassification:
         """Accuracy, and the F1 of label 1 if that is asked for; both fractions."""
         from sklearn.metrics import f1_score
 
-        said = np.asarray(answers).argmax(axis=1)
-        scores = {"accuracy": float((said == targets).mean())}
+        said, true = np.asarray(answers).argmax(axis=1), likeliest(targets)
+        scores = {"accuracy": float((said == true).mean())}
         if metric == "f1":
-            scores["f1"] = float(f1_score(targets, said, zero_division=0.0))
+            scores["f1"] = float(f1_score(true, said, zero_division=0.0))
         return scores
 
     def judge(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """Wilson's interval of the accuracy, the bootstrap's of F1."""
-        said = answers.argmax(axis=1)
-        intervals = {"accuracy": list(wilson_interval(int((said == targets).sum()), len(targets)))}
+        said, true = answers.argmax(axis=1), likeliest(targets)
+        intervals = {"accuracy": list(wilson_interval(int((said == true).sum()), len(true)))}
         if metric == "f1":
-            intervals["f1"] = list(middle_95(f1_resamples(targets, said)))
+            intervals["f1"] = list(middle_95(f1_resamples(true, said)))
         return {"metrics": self.score(answers, targets, metric), "metrics_ci95": intervals}
 
     def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         """Mark each example's label and answer."""
         labels = np.arange(len(names))
-        said, true = answers.argmax(axis=1)[:, None] == labels, targets[:, None] == labels
+        said, true = answers.argmax(axis=1)[:, None] == labels, likeliest(targets)[:, None] == labels
         return np.stack([said & true, said, true], axis=-1).astype(np.int64)
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop's paired bootstrap interval; `p` is McNemar's, exact, of how often each is right."""
-        baseline_labels, answer_labels = baseline.argmax(axis=1), answers.argmax(axis=1)
-        lost, won, total = paired_counts(baseline_labels == targets, answer_labels == targets)
+        baseline_labels, answer_labels, true = baseline.argmax(axis=1), answers.argmax(axis=1), likeliest(targets)
+        lost, won, total = paired_counts(baseline_labels == true, answer_labels == true)
         if metric == "f1":
             value = self.score(baseline, targets, "f1")["f1"] - self.score(answers, targets, "f1")["f1"]
-            before, after = f1_resamples(targets, baseline_labels, answer_labels)
+            before, after = f1_resamples(true, baseline_labels, answer_labels)
             interval = middle_95(before - after)
         else:
             value, interval = (lost - won) / total, paired_drop_interval(lost, won, total)
@@ -188,24 +195,24 @@ class TextClassification:
         """Count the examples by label and answer."""
         from compress.tasks.chance import confusion_matrix
 
-        return [list(map(int, row)) for row in confusion_matrix(targets, answers.argmax(axis=1), count)]
+        return [list(map(int, row)) for row in confusion_matrix(likeliest(targets), answers.argmax(axis=1), count)]
 
     def check_answers(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...], *, trains: bool) -> None:
         """Refuse what is at or below chance; of what is trained further, outputs in another order."""
         from compress.tasks.chance import assert_better_than_chance, assert_not_in_another_order
 
-        (assert_not_in_another_order if trains else assert_better_than_chance)(answers, targets, names)
+        (assert_not_in_another_order if trains else assert_better_than_chance)(answers, likeliest(targets), names)
 
     def differing(
         self, baseline: np.ndarray, answers: np.ndarray, split: Split, encoded: Encoded, names: tuple[str, ...], count: int
     ) -> list[dict[str, Any]]:
         """Those whose probabilities are farthest apart."""
         before, after = (_probabilities(logits) for logits in (baseline, answers))
-        apart = np.abs(before - after).sum(axis=1) / 2
+        apart, true = np.abs(before - after).sum(axis=1) / 2, likeliest(split.labels)
         return [
             {
                 **texts.shown(split, index),
-                "label": names[split.labels[index]],
+                "label": names[true[index]],
                 "teacher": [round(float(value), 4) for value in before[index]],
                 "student": [round(float(value), 4) for value in after[index]],
             }
@@ -223,6 +230,11 @@ class TextClassification:
     def snippet(self, names: Sequence[str]) -> str:
         """Print each text's label."""
         return "print([labels[answer] for answer in logits.argmax(axis=1)])"
+
+
+def likeliest(targets: np.ndarray) -> np.ndarray:
+    """The labels' ids, (examples,); of probabilities the likeliest's."""
+    return np.asarray(targets.argmax(axis=1) if targets.ndim == 2 else targets)
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:

@@ -62,7 +62,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 OF_FAMILY: dict[str, dict[str, dict[str, Any]]] = {"prune_after_training": {"albert": {"tune": False}}}
 """Others, without which a family is refused."""
 EXACT, HALF, INTEGERS = 1e-3, 0.05, 0.8
-"""Root mean square of an answer's error over that of the answers, at most. Integers with fixed ranges are the farthest off: the
+"""Root mean square of an answer's error over that of the answers, at most. Of integers with fixed ranges it is large: the
 tokens are drawn at random, and the ranges are those of real texts."""
 ALLOWED = {"onnxruntime-cpu": EXACT, "openvino-cpu": EXACT, "onnxruntime-cuda-fp16": HALF}
 LOOSE = {"max_flips": 1.0, "max_relative_error": 10.0}
