@@ -257,9 +257,10 @@ class QuestionAnswering:
         pairs = zip(best, true, strict=True)
         gains = np.array([token_f1(span.text, right) - token_f1(NO_ANSWER, right) for span, right in pairs])
         order = np.argsort(differences, kind="stable")
-        # the first so many, by their differences, are answered: at least none, at most all
-        answered = int(np.argmax(np.concatenate([[0.0], np.cumsum(gains[order])])))
         rising = differences[order]
+        # the first so many are answered: from none to all, those of equal differences together
+        parted = np.concatenate([[True], rising[1:] != rising[:-1], [True]])
+        answered = int(np.argmax(np.where(parted, np.concatenate([[0.0], np.cumsum(gains[order])]), -np.inf)))
         low = rising[answered - 1] if answered else rising[0] - 2
         high = rising[answered] if answered < len(rising) else rising[-1] + 2
         return (float((low + high) / 2),)

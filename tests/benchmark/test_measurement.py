@@ -54,6 +54,7 @@ def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[P
         "unknown_tokens",
         "metrics",
         "metrics_ci95",
+        "by_label",
         "drop",
         "agreement",
         "parity",
@@ -244,6 +245,11 @@ def test_a_subject_is_evaluated_without_being_timed(pair: list[Path], task: Any)
     scores = evaluate(str(pair[1]), task=task)
     low, high = scores.pop("metrics_ci95")["accuracy"]
     assert (low, round(high, 3)) == (0.0, 0.324)  # z² / (8 + z²)
+    by_label = scores.pop("by_label")
+    assert [(name, label["recall"], label["support"]) for name, label in by_label.items()] == [
+        ("bad", 0.0, 4),
+        ("good", 0.0, 4),
+    ]
     assert scores == {
         "name": "wrong",
         "kind": "onnx",

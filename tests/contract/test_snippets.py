@@ -16,7 +16,8 @@ import compress as cp
 from compress.models.attention.segments import TransformerXL
 from compress.recipe import read_recipe_text
 from tests.pages import EVERYTHING, PAGES, README, ROOT, blocks
-from tests.tiny_models import tiny_bert, toy_task
+from tests.tasks.kinds import ROWS
+from tests.tiny_models import LONGEST, tiny_bert, tiny_for, toy_task
 from tools.reference.commands import parser
 
 EXTENDING = "docs/extending/"
@@ -89,12 +90,14 @@ def test_a_recipe_passes_its_check(page: str, number: int, block: str) -> None:
 
 
 def test_all_python_is_run() -> None:
-    """README's five lines by test_readme.py, those of long inputs below, those of extending by test_extending.py."""
+    """README's five lines by test_readme.py, those of extending by test_extending.py, the others below."""
     pages = {block: page for page in PAGES if not page.startswith(EXTENDING) for block in blocks(page, "python")}
-    assert pages.keys() == {*blocks("README.md", "python"), *blocks("docs/guides/long-inputs.md", "python")}
+    run = ("README.md", "docs/guides/long-inputs.md", "docs/tasks/question-answering.md")
+    assert pages.keys() == {block for page in run for block in blocks(page, "python")}
     assert README.count("```python") == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_book_is_read_as_the_page_of_long_inputs_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = toy_task(max_length=600)
@@ -112,3 +115,20 @@ def test_a_book_is_read_as_the_page_of_long_inputs_says(tmp_path: Path, monkeypa
     with torch.inference_mode():
         expected = student(**student.tokenizer(text, return_tensors="pt")).logits[0]
     torch.testing.assert_close(torch.from_numpy(names["logits"]), expected, atol=1e-4, rtol=0.0)
+
+
+@pytest.mark.slow
+def test_questions_are_answered_as_their_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = blocks("docs/tasks/question-answering.md", "python")
+    (folder,) = re.findall(r'QuestionReader\("(.*?)"\)', block)
+    rows = ROWS["question-answering"](tmp_path, 120)
+    task = cp.task({"train": str(rows)}, kind="question-answering", max_length=LONGEST, calibration=0.3, allow_unknown=True)
+    loose = {"max_flips": 1.0, "max_relative_error": 10.0}
+    cp.export(tiny_for(task), tmp_path / folder, target="onnxruntime-cpu-int8", task=task, **loose)
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    answer, best = capsys.readouterr().out.splitlines()[-2:]
+    assert answer == "None" or answer.startswith("Answer(text=")
+    assert best.startswith("[Answer(text=")

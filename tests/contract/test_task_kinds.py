@@ -24,6 +24,7 @@ from compress.tasks.kind import kind_for, load_kind
 from compress.training.step_context import StepContext
 from tests.cli.calling import call
 from tests.tasks.kinds import ROWS
+from tests.tiers import mostly_matrix
 from tests.tiny_models import LONGEST, tiny_for, tiny_tokenizer
 from tools.reference.run_record import KEYS, unknown_keys
 
@@ -44,7 +45,7 @@ export:
 """
 
 
-@pytest.fixture(scope="module", params=TASKS)
+@pytest.fixture(scope="module", params=mostly_matrix(TASKS, always=["token-classification", "question-answering"]))
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path, dict[str, Any]]:
     """A kind, its rows, and a run of a tiny model on them."""
     kind, folder = str(request.param), tmp_path_factory.mktemp(str(request.param))
@@ -88,7 +89,8 @@ def test_a_kind_is_measured_on_further_rows_beside_the_others(made: tuple[str, P
     assert 20 < splits["further"]["examples"] <= 64 + 4
     for number, subject in enumerate(record["subjects"]):
         further = subject["further"]
-        assert list(further) == ["examples", "metrics", "metrics_ci95", "drop", "agreement"]
+        classes = ["by_label"] if load_kind(kind).classes(tuple(record["data"]["labels"])) else []
+        assert list(further) == ["examples", "metrics", "metrics_ci95", *classes, "drop", "agreement"]
         assert further["examples"] == splits["further"]["examples"]
         assert list(further["metrics"]) == list(subject["metrics"])
         low, high = further["metrics_ci95"][metric]

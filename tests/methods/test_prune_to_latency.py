@@ -276,6 +276,7 @@ def test_a_trial_of_a_tiny_model_takes_the_middle_of_what_can_be_reached(toy: Ta
     assert len(run.facts["latency"]["cuts"]) == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_tiny_model_is_really_timed(toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asserted about times, which a busy machine may make into anything."""

@@ -20,6 +20,7 @@ from compress.models.structure import read_structure
 from compress.models.surgery import keep_heads, keep_layers, keep_neurons
 from compress.pruning.gates import gated, open_gates
 from compress.training.step_context import StepContext
+from tests.tiers import mostly_matrix
 from tests.tiny_models import logits_of, tiny_bert, tiny_of, toy_task
 
 KINDS = ("bert", "distilbert", "mobilebert", "albert")
@@ -59,7 +60,9 @@ def test_it_is_saved_and_loaded(kind: str, tmp_path: Path) -> None:
     assert isinstance(layer.get_submodule(family_of_layer(layer).context), EmptyLinear)
 
 
-@pytest.mark.parametrize("target", ["onnxruntime-cpu", "onnxruntime-cpu-int8", "openvino-cpu-int8"])
+@pytest.mark.parametrize(
+    "target", mostly_matrix(["onnxruntime-cpu", "onnxruntime-cpu-int8", "openvino-cpu-int8"], always=["onnxruntime-cpu-int8"])
+)
 @pytest.mark.parametrize("layer", [0, 1])
 def test_it_ships(target: str, layer: int, tmp_path: Path) -> None:
     empty = emptied(tiny_bert(**WIDE, initializer_range=0.1), layer=layer)
@@ -69,6 +72,7 @@ def test_it_ships(target: str, layer: int, tmp_path: Path) -> None:
         assert shipped.stages[-1].integer_ops == 7  # six of the layer that is left, and the pooler's
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["distilbert", "albert"])
 def test_it_ships_in_other_families(kind: str, tmp_path: Path) -> None:
     shipped = cp.export(emptied(tiny_of(kind), layer=0), tmp_path / "out", target="onnxruntime-cpu", task=toy_task())

@@ -111,6 +111,7 @@ def test_a_recipe_may_allow_a_slower_file(tmp_path: Path) -> None:
     assert read_recipe(write_recipe(tmp_path)).gates.allow_slower is False
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_every_target_is_exported_measured_and_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A calibrated file needs more sentences than the other tests' data leave for calibration."""

@@ -16,6 +16,7 @@ from compress.models.sharing import shared_parameters
 from compress.quantization.calibration import Calibrated, calibrated
 from compress.targets.exporting import export
 from compress.training.step_context import StepContext
+from tests.tiers import mostly_matrix
 from tests.tiny_models import tiny_bert, toy_task
 
 pytestmark = pytest.mark.slow
@@ -46,7 +47,7 @@ def names_of(path: Path) -> set[str]:
     return {tensor.name for tensor in onnx.load(path).graph.initializer}
 
 
-@pytest.mark.parametrize("form", TARGETS)
+@pytest.mark.parametrize("form", mostly_matrix(TARGETS, always=["dynamic"]))
 def test_a_weight_is_written_once_for_all_layers_that_share_it(form: str, tmp_path: Path) -> None:
     target, options = TARGETS[form]
     shipped = export(shared(), tmp_path / "out", target=target, task=toy_task(), **options)
@@ -117,6 +118,7 @@ def test_a_shared_bias_takes_up_the_mean_error_of_its_layers(keep_biases: bool) 
     assert max(moved.values()) < 10 * max(first, last)
 
 
+@pytest.mark.matrix
 def test_low_rank_and_a_factorized_table_ship_to_every_target(tmp_path: Path) -> None:
     task = toy_task()
     model = cp.factorize_embedding(cp.low_rank(shared(), task=task, rank=11), task=task, rank=8)

@@ -22,6 +22,7 @@ from compress.targets.onnx import integers
 from compress.targets.onnx.graph import write_graph
 from compress.targets.onnx.lowering import QuantParams
 from tests.targets.quantized import labelled_by, quantized_bert, wide_bert
+from tests.tiers import mostly_matrix
 from tests.tiny_models import differences, state_of, toy_task
 
 TARGET = "onnxruntime-cpu-int8"
@@ -63,7 +64,7 @@ def grids_in(path: Path) -> set[tuple[np.float32, int]]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("written")
 @pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("per_channel", mostly_matrix([True, False], always=[True]))
 def test_a_model_that_brings_its_ranges_is_lowered_with_them(tmp_path: Path, symmetric: bool, per_channel: bool) -> None:
     task = toy_task()
     model = quantized_bert(task, symmetric=symmetric, per_channel=per_channel)

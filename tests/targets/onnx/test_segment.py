@@ -49,7 +49,7 @@ def runtime_of(target: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", mostly_matrix(FORMS, always=["dynamic"]))
 def test_the_integer_file_reads_on_as_the_model_does(form: str, kind: str, tmp_path: Path) -> None:
     (target, options), student = FORMS[form], student_of(kind)
     task = toy_task(others=32)
@@ -73,6 +73,7 @@ def test_the_integer_file_reads_on_as_the_model_does(form: str, kind: str, tmp_p
     assert same >= (0.5 if form == "four bits" else 0.9)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
 def test_the_integer_file_is_smaller(kind: str, tmp_path: Path) -> None:
     student, sizes = student_of(kind), {}
@@ -82,6 +83,7 @@ def test_the_integer_file_is_smaller(kind: str, tmp_path: Path) -> None:
     assert sizes["onnxruntime-cpu-int8"] < 0.4 * sizes["onnxruntime-cpu"]
 
 
+@pytest.mark.matrix
 def test_a_model_that_learned_its_ranges_reads_segments_with_them(tmp_path: Path) -> None:
     task = toy_task()
     tuned = quantize_aware(
@@ -99,6 +101,7 @@ def test_a_float_file_has_no_drift_to_tell_of(tmp_path: Path) -> None:
     assert not facts.segment.drift
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
 def test_the_model_in_a_file_s_place_reads_as_the_float_file_does(kind: str, tmp_path: Path) -> None:
     student = student_of(kind)
