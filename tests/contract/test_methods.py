@@ -53,17 +53,6 @@ FIRST = {"drop_layers": {"keep": [0, 1]}, "prune_width": {"width": 12, "multiple
 """Other arguments, that leave something for the examples to do."""
 KEEPS_ANSWERS = {"trim_vocabulary"}
 PRUNING = [name for name in METHODS if name.startswith("prune_") or name == "drop_layers"]
-OF_ANOTHER_SHAPE = (
-    "build_student",
-    "prune_heads",
-    "prune_width",
-    "trim_vocabulary",
-    "share_layers",
-    "factorize_embedding",
-    "low_rank",
-    "swap_attention",
-    "quantize_aware",
-)
 
 
 @pytest.fixture(autouse=True)
