@@ -24,7 +24,7 @@ demo: setup ## run recipes/quickstart.yaml on real weights and data
 test: setup ## run the tests, but for the matrix
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal -m "not matrix"
 
-test-matrix: setup ## run whole tables: kinds, targets, recipes, old runtimes, the wheel
+test-matrix: setup ## run whole tables (kinds, targets, recipes, old runtimes), the wheel, and what takes long
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal -m matrix
 
 check: setup ## look at lint, format, types and the direction of imports

@@ -230,6 +230,7 @@ def test_another_machine_measures_again(clock: _Clock, toy: Task, tmp_path: Path
     assert len(clock.made) == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "target",

@@ -183,6 +183,7 @@ gates: {{allow_slower: true, max_drop: 1.0}}
     assert json.loads(ended.stdout)["metrics"] == record["subjects"][1]["metrics"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("names", [LABELS[::-1], tuple(label.upper() for label in LABELS)])
 def test_measure_reads_each_model_by_its_own_names(names: tuple[str, ...]) -> None:
     model = tiny_bert()

@@ -73,6 +73,7 @@ def test_the_tables_list_what_the_package_brings(package: Path) -> None:
         assert name in ended.stdout
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_recipe_runs_with_them_and_is_checked_by_their_signatures(package: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "outside.yaml"

@@ -164,6 +164,7 @@ def test_the_recipe_in_the_readme_is_a_recipe() -> None:
     assert [step.name for step in plan.steps] == ["teacher", "drop_layers", "distill"]
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_the_five_lines_of_python_work_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -54,6 +54,7 @@ def _run_undisturbed(server: subprocess.Popen[str], name: str) -> float:
     return time.monotonic() - started
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", mostly_matrix([4, 24], always=[4]))
 def test_killed_at_random_moments_a_run_ends_with_the_same_weights(kills: int, tmp_path: Path) -> None:

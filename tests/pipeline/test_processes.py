@@ -52,6 +52,7 @@ def test_processes_agree_with_the_main_one_and_end_at_once(tmp_path: Path) -> No
     _launch(4, str(script))
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_two_processes_run_a_recipe_together_and_reuse_it(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)

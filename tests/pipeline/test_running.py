@@ -194,6 +194,7 @@ def test_what_trackers_write_stays_in_the_run_folder(plan: Plan, tmp_path: Path,
     assert os.listdir(tmp_path / "out" / "logs") == ["run.log"]  # no tracker was asked for
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_two_processes_share_one_cache(tmp_path: Path) -> None:
     from tests.pipeline.conftest import write_recipe

@@ -72,6 +72,7 @@ def test_signals_end_it_at_once_with_all_that_it_started(folder: Path, name: str
     assert gone(worker, 0)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", ["eval", "bench"])
 def test_killed_it_leaves_no_process(folder: Path, name: str) -> None:
     with started(name, folder) as (asking, worker):
@@ -79,6 +80,7 @@ def test_killed_it_leaves_no_process(folder: Path, name: str) -> None:
     assert gone(worker)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", ["eval", "bench"])
 def test_a_time_limit_ends_it_with_a_message(folder: Path, name: str) -> None:
     limited = command(name, folder, "--time-limit", "2")

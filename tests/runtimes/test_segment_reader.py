@@ -66,6 +66,7 @@ def test_it_answers_as_the_whole_text_does(student: Any, target: str, tmp_path: 
     assert len(so_far) == -(-(len(ids) + 1) // 9)
 
 
+@pytest.mark.matrix
 def test_nothing_is_read_ahead(tmp_path: Path) -> None:
     model = swap_attention(tiny_bert(), task=toy_task(max_length=24), kind="transformer_xl", segment=10)
     shipped = export(model, tmp_path / "out", target="onnxruntime-cpu", task=toy_task(), memory=True)

@@ -221,7 +221,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[PreTrain
             ("four bits", 1.0),
             ("openvino four bits", 1.0),
         ],
-        always=[("static", 0.4), ("openvino-cpu-int8", 0.4)],
+        always=[("static", 0.4)],
     ),
 )
 def test_every_form_answers_nearly_as_torch_at_every_size(

@@ -43,7 +43,7 @@ JOINED = {"modernbert": 9}
 
 
 @pytest.mark.floors
-@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("kind", mostly_matrix(OTHERS, always=["distilbert", "modernbert"]))
 def test_the_float_file_answers_as_torch_at_every_size(kind: str, tmp_path: Path) -> None:
     model = tiny_of(kind, **WIDE[kind])
     shipped = export(model, tmp_path / "out", target="onnxruntime-cpu", task=toy_task())

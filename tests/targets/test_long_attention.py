@@ -44,6 +44,7 @@ def test_the_float_file_answers_as_torch_at_every_length(name: str, tmp_path: Pa
             np.testing.assert_allclose(logits, logits_of(student, **batch).numpy(), atol=1e-4)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", mostly_matrix(["longformer", "transformer_xl"], always=["longformer"]))
 @pytest.mark.parametrize(
     ("target", "options"),
@@ -60,6 +61,7 @@ def test_projections_and_feed_forward_parts_run_on_integers(target: str, options
     assert shipped.stages[-1].integer_ops >= 13
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["longformer", "transformer_xl"])
 def test_no_node_scatters_or_strides(kind: str, tmp_path: Path) -> None:
     shipped = export(swapped(kind), tmp_path / "out", target="onnxruntime-cpu", task=toy_task())

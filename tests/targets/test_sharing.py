@@ -64,6 +64,7 @@ def test_a_weight_is_written_once_for_all_layers_that_share_it(form: str, tmp_pa
     assert form == "float" or shipped.stages[-1].integer_ops == 4 * 6 + 1
 
 
+@pytest.mark.matrix
 def test_a_file_is_as_large_as_the_tensors_that_differ(tmp_path: Path) -> None:
     dense = tiny_bert(layers=6, hidden_size=128, intermediate_size=512)
     model = cp.share_layers(dense, task=toy_task(), group=6)
@@ -76,6 +77,7 @@ def test_a_file_is_as_large_as_the_tensors_that_differ(tmp_path: Path) -> None:
     assert tensors * 0.98 < written < tensors * 1.02 + both_ways
 
 
+@pytest.mark.matrix
 def test_a_model_that_learned_its_ranges_ships_shared(tmp_path: Path) -> None:
     tuned = cp.quantize_aware(
         shared(), task=toy_task(), epochs=1, batch_size=8, learning_rate=1e-3, run=StepContext(device="cpu")
@@ -87,6 +89,7 @@ def test_a_model_that_learned_its_ranges_ships_shared(tmp_path: Path) -> None:
     assert sum(matrix.size == WIDTH * NEURONS for matrix in matrices(shipped.path / "model.onnx")) == 2
 
 
+@pytest.mark.matrix
 def test_openvino_reads_each_shared_tensor_once(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     shipped = export(shared(), tmp_path / "out", target="openvino-cpu-int8", task=toy_task(), precision="float32", **LOOSE)

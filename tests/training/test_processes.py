@@ -44,6 +44,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_two_processes_give_the_weights_of_one_at_the_same_global_batch(tmp_path: Path) -> None:
     script = tmp_path / "train.py"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,12 +61,8 @@ def probabilities_of(value: Any) -> dict[str, float] | str:
             continue
         if not isinstance(name, str) or not name.strip():
             return f"gives a probability to a name that is none: {shown(value)}"
-        if (
-            isinstance(number, bool)
-            or not isinstance(number, int | float)
-            or not math.isfinite(number)
-            or not 0 <= number <= 1
-        ):
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if not is_number or not 0 <= number <= 1:  # which NaN is not
             return f"gives {shown(name)} {shown(number)}, which is no probability; give numbers from 0 to 1 (after a softmax)"
         probabilities[name.strip()] = float(number)
     return probabilities

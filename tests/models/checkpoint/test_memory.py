@@ -70,6 +70,7 @@ for folder in others:
 """
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc and RLIMIT_AS are Linux's")
 def test_no_claim_of_a_folder_takes_memory(tmp_path: Path) -> None:

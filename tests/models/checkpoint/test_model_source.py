@@ -138,6 +138,7 @@ def test_a_folder_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
         find_model(tmp_path / "closed")
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME"])
 def test_a_name_on_the_hub_is_found_in_its_cache_without_a_network(hub: Path, variable: str) -> None:

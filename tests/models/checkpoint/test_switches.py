@@ -200,6 +200,7 @@ def test_a_number_that_float32_cannot_hold_is_refused(tmp_path: Path) -> None:
 # -- token types
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["bert", "albert", "mobilebert"])
 def test_a_model_of_one_token_type_reads_none(kind: str, tmp_path: Path) -> None:
     model = tiny_of(kind, type_vocab_size=1)

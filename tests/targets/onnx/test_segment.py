@@ -94,6 +94,7 @@ def test_a_model_that_learned_its_ranges_reads_segments_with_them(tmp_path: Path
     assert json.loads((shipped.path / "bert_compress.json").read_text())["segment"]["drift"]["64"] < 0.5
 
 
+@pytest.mark.matrix
 def test_a_float_file_has_no_drift_to_tell_of(tmp_path: Path) -> None:
     shipped = export(student_of("transformer_xl"), tmp_path / "out", target="onnxruntime-cpu", task=toy_task(), memory=True)
     facts = read_facts(shipped.path)
