@@ -58,8 +58,8 @@ def stride_of(max_length: int, special: int) -> tuple[int, int]:
         special: Tokens that a tokenizer adds to a pair.
 
     Returns:
-        The most tokens of a question, and the tokens of the text that a window shares with the one before: 128 of 384, as BERT
-        does, and a third of what is left of smaller ones.
+        The most tokens of a question, 64 as in BERT or half of a window; and the tokens of the text that a window shares with
+        the one before, 128 as in BERT or a third of what a window holds beside such a question.
     """
     question = max(1, min(64, (max_length - special) // 2))
     return question, max(0, min(128, (max_length - special - question) // 3))

@@ -25,7 +25,6 @@ from compress.recipe.signatures import load_function
 from compress.training.step_context import StepContext
 from tests.contract.test_methods import EXAMPLES
 from tests.pruning.times import stand_in_for_timing
-from tests.tiers import mostly_matrix
 from tests.tiny_models import LABELS, logits_of, tiny_bert, toy_task
 
 TASKED = [name for name in METHODS if "task" in inspect.signature(load_function(METHODS, name)).parameters]
@@ -137,13 +136,11 @@ def write_data(folder: Path) -> None:
         (folder / f"{name}.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n", encoding="utf-8")
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "steps"),
-    mostly_matrix(
-        [*((head, "fine_tuned") for head in HEADS), ("in another order", "distilled")],
-        always=[("in another order", "distilled")],
-    ),
+    [*((head, "fine_tuned") for head in HEADS), ("in another order", "distilled")],
 )
 def test_a_run_ships_what_it_reports(tmp_path: Path, head: str, steps: str) -> None:
     write_data(tmp_path)

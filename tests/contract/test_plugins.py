@@ -152,6 +152,7 @@ print(cp.export(pruned, folder / "out", target="onnxruntime-cpu", task=task).pat
 """
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_its_family_is_loaded_pruned_and_shipped(package: Path, tmp_path: Path) -> None:
     around = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(PAGES.parents[1]), *sys.path])}

@@ -77,6 +77,7 @@ def test_all_heads_of_a_layer_can_go(model: PreTrainedModel, tmp_path: Path) -> 
     assert torch.equal(logits_of(again), logits_of(pruned))
 
 
+@pytest.mark.matrix
 def test_an_exported_graph_multiplies_once_where_the_family_does(model: PreTrainedModel, tmp_path: Path) -> None:
     write_graph(model, tmp_path / "model.onnx")
     widths = Counter(

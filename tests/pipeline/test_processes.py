@@ -44,6 +44,7 @@ def test_a_process_alone_is_the_main_one_and_waits_for_nobody() -> None:
     wait_for_all()
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_processes_agree_with_the_main_one_and_end_at_once(tmp_path: Path) -> None:
     """Four of them, since what used to abort one of them as it ended did so one time in four."""

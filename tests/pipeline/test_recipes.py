@@ -12,29 +12,15 @@ from compress.recipe import read_recipe
 from compress.tasks import DEFAULT_KIND
 from tests.pipeline.conftest import write_data
 from tests.tasks.kinds import ROWS
+from tests.tiers import mostly_matrix
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))
 
 
-def _new_ones() -> set[str]:
-    """The first recipe of each kind of task; methods and targets have tests of their own."""
-    seen: set[str] = set()
-    new = set()
-    for name in RECIPES:
-        plan = read_recipe(ROOT / name)
-        if plan.task["kind"] not in seen:
-            new.add(name)
-        seen.add(plan.task["kind"])
-    return new
-
-
-NEW = _new_ones()
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in NEW else pytest.mark.matrix) for name in RECIPES])
+@pytest.mark.parametrize("name", mostly_matrix(RECIPES, always=["quickstart.yaml", "squad/half_depth_int8.yaml"]))
 def test_a_recipe_runs(name: str, tmp_path: Path, device: str) -> None:
     plan = read_recipe(ROOT / name)
     kind = plan.task["kind"]

@@ -230,6 +230,7 @@ def test_missed_gates_are_told_with_value_and_limit() -> None:
     raise_for_gates({"gates": gates[1:]})
 
 
+@pytest.mark.matrix
 def test_a_model_that_reads_less_than_the_task_s_texts_is_exported_and_measured_on_what_it_reads(tmp_path: Path) -> None:
     lines = [f"{'it was a film ' * 12}{('good', 'bad')[index % 2]} {index}\t{index % 2}" for index in range(160)]
     (tmp_path / "long.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n", encoding="utf-8")

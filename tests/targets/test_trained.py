@@ -18,7 +18,6 @@ from compress.targets.onnx.graph import FILE, in_onnxruntime
 from compress.targets.onnx.integers import QMAX
 from compress.targets.openvino_cpu import in_openvino
 from tests.targets.quantized import wide_bert
-from tests.tiers import mostly_matrix
 from tests.tiny_models import toy_task
 
 TASK = toy_task(train=80, others=40)
@@ -30,13 +29,14 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=mostly_matrix(WAYS, always=["learned"]))
+@pytest.fixture(scope="module", params=WAYS)
 def trained(request: pytest.FixtureRequest) -> PreTrainedModel:
     """Sixty steps, which teach it the task."""
     options = {"epochs": 12, "batch_size": 16, "learning_rate": 1e-2, **WAYS[request.param]}
     return cp.quantize_aware(wide_bert(initializer_range=0.05), task=TASK, **options)
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "options", "opened"),

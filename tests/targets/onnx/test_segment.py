@@ -23,7 +23,6 @@ from compress.targets.onnx.segment import DRIFT, in_torch
 from compress.targets.onnx.versions import versions_of
 from compress.training.step_context import StepContext
 from tests.targets.quantized import wide_bert
-from tests.tiers import mostly_matrix
 from tests.tiny_models import logits_of, tiny_bert, toy_task
 
 pytestmark = pytest.mark.slow
@@ -48,8 +47,9 @@ def runtime_of(target: str) -> Any:
     return "openvino" if target.startswith("openvino") else "onnxruntime"
 
 
-@pytest.mark.parametrize("kind", mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
-@pytest.mark.parametrize("form", mostly_matrix(FORMS, always=["dynamic"]))
+@pytest.mark.matrix
+@pytest.mark.parametrize("kind", ["transformer_xl", "chunk_and_pool"])
+@pytest.mark.parametrize("form", FORMS)
 def test_the_integer_file_reads_on_as_the_model_does(form: str, kind: str, tmp_path: Path) -> None:
     (target, options), student = FORMS[form], student_of(kind)
     task = toy_task(others=32)
@@ -74,7 +74,7 @@ def test_the_integer_file_reads_on_as_the_model_does(form: str, kind: str, tmp_p
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("kind", mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
+@pytest.mark.parametrize("kind", ["transformer_xl", "chunk_and_pool"])
 def test_the_integer_file_is_smaller(kind: str, tmp_path: Path) -> None:
     student, sizes = student_of(kind), {}
     for target in ("onnxruntime-cpu", "onnxruntime-cpu-int8"):
@@ -103,7 +103,7 @@ def test_a_float_file_has_no_drift_to_tell_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("kind", mostly_matrix(["transformer_xl", "chunk_and_pool"], always=["transformer_xl"]))
+@pytest.mark.parametrize("kind", ["transformer_xl", "chunk_and_pool"])
 def test_the_model_in_a_file_s_place_reads_as_the_float_file_does(kind: str, tmp_path: Path) -> None:
     student = student_of(kind)
     shipped = export(student, tmp_path / "out", target="onnxruntime-cpu", task=toy_task(), memory=True)
