@@ -3,6 +3,7 @@ BIN := .venv/bin
 FLOORS := .venv-floors
 KEEP ?= torch
 PROCESSES ?= logical
+OPTIONS ?=
 export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help setup demo test test-matrix check docs floors
@@ -25,7 +26,7 @@ test: setup ## run the tests, but for the matrix
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal -m "not matrix"
 
 test-matrix: setup ## run whole tables (kinds, targets, recipes, old runtimes), the wheel, and what takes long
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal -m matrix
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal -m matrix $(OPTIONS)
 
 check: setup ## look at lint, format, types and the direction of imports
 	$(BIN)/ruff check .
