@@ -98,6 +98,7 @@ def test_the_target_rises_from_0_and_stays(model: PreTrainedModel) -> None:
     assert masks.target == 0.0
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_more_is_pruned_where_more_is_asked(model: PreTrainedModel, toy: Task) -> None:
     options = {**LONG, "epochs": 20, "mask_learning_rate": 0.3}

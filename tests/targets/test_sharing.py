@@ -16,7 +16,6 @@ from compress.models.sharing import shared_parameters
 from compress.quantization.calibration import Calibrated, calibrated
 from compress.targets.exporting import export
 from compress.training.step_context import StepContext
-from tests.tiers import mostly_matrix
 from tests.tiny_models import tiny_bert, toy_task
 
 pytestmark = pytest.mark.slow
@@ -47,7 +46,8 @@ def names_of(path: Path) -> set[str]:
     return {tensor.name for tensor in onnx.load(path).graph.initializer}
 
 
-@pytest.mark.parametrize("form", mostly_matrix(TARGETS, always=["dynamic"]))
+@pytest.mark.matrix
+@pytest.mark.parametrize("form", TARGETS)
 def test_a_weight_is_written_once_for_all_layers_that_share_it(form: str, tmp_path: Path) -> None:
     target, options = TARGETS[form]
     shipped = export(shared(), tmp_path / "out", target=target, task=toy_task(), **options)
