@@ -136,7 +136,7 @@ def test_old_keys_of_the_configuration_are_read(model: PreTrainedModel, tmp_path
     ("wrong", "message"),
     [
         ({"layer_types": ["full_attention"]}, "layer_types"),
-        ({"layer_types": ["full_attention", "sliding_attention", "linear"]}, "layer_types"),
+        ({"layer_types": ["full_attention", "sliding_attention", "linear"]}, "layer_types|is no modernbert configuration"),
         ({"local_attention": 0}, "local_attention is 0; a whole number from 2 on is needed"),
         ({"hidden_activation": "prelu"}, "hidden_activation is 'prelu'; allowed: "),
         ({"norm_eps": 0.0}, "norm_eps is 0"),
