@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from compress.runtimes.runtime import LOGITS, SPAN_LOGITS
+
 SEQUENCE, TOKENS, SPANS = "SequenceClassification", "TokenClassification", "QuestionAnswering"
-LAST_LINEARS = ("classifier", "qa_outputs")
-"""What the last Linear of a head is called."""
+CLASSIFIER, SPAN_LINEAR = LAST_LINEARS = ("classifier", "qa_outputs")
+"""What the last Linear of a head is called; in some families that of a head for spans goes by the first name too."""
 SINGLE_LABEL = "single_label_classification"
 MULTI_LABEL = "multi_label_classification"
 REGRESSION = "regression"
@@ -26,13 +28,13 @@ class Head:
     architecture: str = SEQUENCE
     problem_type: str | None = SINGLE_LABEL
     reads_tokens: bool = False
-    outputs: tuple[str, ...] = ("logits",)
+    outputs: tuple[str, ...] = (LOGITS,)
 
 
 SINGLE_LABEL_HEAD = Head()
 OF_TOKENS = {
     TOKENS: Head(TOKENS, None, reads_tokens=True),
-    SPANS: Head(SPANS, None, reads_tokens=True, outputs=("start_logits", "end_logits")),
+    SPANS: Head(SPANS, None, reads_tokens=True, outputs=SPAN_LOGITS),
 }
 """Heads with outputs for each token, by their architecture."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from compress.errors import InputError, shown
 from compress.facts import read_facts
 from compress.runtimes.runtime import LOGITS
-from compress.runtimes.spans import LONGEST_ANSWER, best_spans, stride_of
+from compress.runtimes.spans import best_spans, shortened, stride_of
 from compress.runtimes.table import load_runtime, settings_of
 
 KIND = "question-answering"
@@ -98,7 +98,8 @@ class QuestionReader:
         for name, value in (("question", question), ("text", text)):
             if not isinstance(value, str) or not value.strip():
                 raise InputError(f"the {name} is {shown(value)}; give a text that is not empty.")
-        encoding = self._tokenizer.encode(self._cut(question), text)
+        question = shortened(question, self._tokenizer.encode(question, add_special_tokens=False), self._longest)
+        encoding = self._tokenizer.encode(question, text)
         windows = [encoding, *encoding.overflowing]
         spans: list[Answer] = []
         without = np.inf
@@ -113,7 +114,7 @@ class QuestionReader:
                 without = min(without, float(logits[0].sum()))
                 inside = [place for place, sequence in enumerate(window.sequence_ids) if sequence == 1]
                 offsets = [window.offsets[place] for place in inside]
-                for span in best_spans(logits[inside, 0], logits[inside, 1], count=4 * count, longest=LONGEST_ANSWER):
+                for span in best_spans(logits[inside, 0], logits[inside, 1], count=4 * count):
                     first, last = offsets[span.first][0], offsets[span.last][1]
                     spans.append(Answer(text[first:last], first, last, span.score))
         chosen: list[Answer] = []
@@ -121,8 +122,3 @@ class QuestionReader:
             if all(answer.end <= other.start or answer.start >= other.end for other in chosen):
                 chosen.append(answer)
         return chosen[:count], without
-
-    def _cut(self, question: str) -> str:
-        """A question of no more tokens than the model has learned from."""
-        encoding = self._tokenizer.encode(question, add_special_tokens=False)
-        return question[: encoding.offsets[self._longest - 1][1]] if len(encoding.ids) > self._longest else question

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LOGITS = "logits"
-OUTPUTS = ((LOGITS,), ("start_logits", "end_logits"))
+SPAN_LOGITS = ("start_logits", "end_logits")
+OUTPUTS = ((LOGITS,), SPAN_LOGITS)
 """What a file's outputs are called; several are columns of what `Session.run` gives as logits."""
 Dimensions = tuple[int | None, ...]
 Call = Callable[[], object]
@@ -34,7 +35,7 @@ def outputs_among(names: Sequence[str], path: Path) -> tuple[str, ...]:
     answers = next((outputs for outputs in OUTPUTS if set(outputs) <= set(names)), None)
     if answers is None:
         raise InputError(
-            f"{path} gives {', '.join(names)}; an output called logits is needed (or {' and '.join(OUTPUTS[1])}). "
+            f"{path} gives {', '.join(names)}; an output called logits is needed (or {' and '.join(SPAN_LOGITS)}). "
             "Export it again."
         )
     return answers

@@ -6,7 +6,7 @@ answer is that of the first token).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,11 @@ def best_spans(start: np.ndarray, end: np.ndarray, *, count: int = 1, longest: i
         for row, column in zip(rows, columns, strict=True)
         if np.isfinite(scores[row, column])
     ]
+
+
+def shortened(question: str, encoding: Any, longest: int) -> str:
+    """A question of at most so many tokens; `encoding` is its own, without special tokens."""
+    return question[: encoding.offsets[longest - 1][1]] if len(encoding.ids) > longest else question
 
 
 def stride_of(max_length: int, special: int) -> tuple[int, int]:

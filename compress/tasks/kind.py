@@ -165,6 +165,38 @@ class TaskKind(Protocol):
         """Write the last lines of the card's example in Python, which print what the outputs say."""
 
 
+class OutputIsAnswer:
+    """What kinds of tasks say of settling where nothing is to be chosen: the output, or the largest one, is the answer."""
+
+    def settles(self, split: Split) -> bool:
+        """Choose nothing, whatever the examples."""
+        return False
+
+    def settle(self, answers: np.ndarray, targets: Any) -> tuple[float, ...]:
+        """Choose nothing."""
+        return ()
+
+    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
+        """Leave the answers."""
+        return answers
+
+
+class NoClasses:
+    """What kinds of tasks say of classes where answers are no labels."""
+
+    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Name nothing."""
+        return ()
+
+    def by_class(self, answers: np.ndarray, targets: Any, names: tuple[str, ...]) -> np.ndarray:
+        """Count nothing."""
+        return np.zeros((len(targets), 0, 3), dtype=np.int64)
+
+    def confusion(self, answers: np.ndarray, targets: Any, count: int) -> list[list[int]] | None:
+        """Count nothing."""
+        return None
+
+
 def read_rows(rules: TaskKind, path: Path, columns: Mapping[str, str], quoting: str | None = None) -> Rows:
     """Read a file's rows as a kind of task wants them; see `compress.tasks.data.files.read_file`."""
     return rules.collect(open_table(path, quoting, rules.readers), columns)

@@ -21,7 +21,7 @@ from compress.errors import InputError, shown
 from compress.models.head import MULTI_LABEL, Head
 from compress.tasks import texts
 from compress.tasks.data.cells import read_texts
-from compress.tasks.data.distributions import are_probabilities, array_of, begin_with_object, probabilities_of
+from compress.tasks.data.distributions import are_probabilities, array_of, begin_with_object, read_probabilities
 from compress.tasks.data.files import NO_READERS, Reader
 from compress.tasks.data.mistakes import Mistakes, first_of
 from compress.tasks.data.rows import Rows, Table, collect
@@ -101,7 +101,7 @@ def read_label_sets(values: Sequence[Any], lines: Sequence[int], column: str, mi
         A tuple of texts for each value; or, of objects, a mapping from names to probabilities.
     """
     if begin_with_object(values):
-        return _probabilities(values, lines, column, mistakes)
+        return read_probabilities(values, lines, column, mistakes)
     plain = [value for value in values if isinstance(value, str) and not value.lstrip().startswith("[")]
     mark = next((mark for mark in PARTED_BY if any(mark in value for value in plain)), None)
     label_sets = []
@@ -111,14 +111,6 @@ def read_label_sets(values: Sequence[Any], lines: Sequence[int], column: str, mi
             mistakes.add(line, column, f"is no list of labels: {shown(value)}")
         label_sets.append(tuple(dict.fromkeys(labels or ())))
     return label_sets
-
-
-def _probabilities(values: Sequence[Any], lines: Sequence[int], column: str, mistakes: Mistakes) -> list[Any]:
-    read = [probabilities_of(value) for value in values]
-    for line, probabilities in zip(lines, read, strict=True):
-        if isinstance(probabilities, str):
-            mistakes.add(line, column, probabilities)
-    return read
 
 
 def _listed(value: Any, mark: str | None) -> list[str] | None:

@@ -21,13 +21,13 @@ import numpy as np
 
 from compress.errors import InputError
 from compress.models.head import OF_TOKENS, SPANS
-from compress.runtimes.spans import LOW, stride_of
+from compress.runtimes.spans import LOW, shortened, stride_of
 from compress.tasks import texts
 from compress.tasks.data.files import Reader, open_table
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.data.squad import Asked, collect_asked, read_squad
 from compress.tasks.encoding import Encoded, padding_of
-from compress.tasks.kind import Reduction
+from compress.tasks.kind import NoClasses, Reduction
 from compress.tasks.known import DATA_DIR, Found, HubSet, known_set
 from compress.tasks.scores import drop, first, judged
 from compress.tasks.span_answers import NO_ANSWER, Windows, best_answers, said_of
@@ -88,7 +88,7 @@ def _scores(targets: Windows, metric: str) -> dict[str, Any]:
     return first(metric, {**SCORES, **(BY_ANSWERABLE if 0 < answerable < len(targets.asked) else {})})
 
 
-class QuestionAnswering:
+class QuestionAnswering(NoClasses):
     """Rules of the kind; answers are start and end logits of each window's first token and of its tokens of the context,
     (tokens, 2); targets are `Windows`."""
 
@@ -112,10 +112,6 @@ class QuestionAnswering:
     def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
         """Name the two outputs, whatever the model calls them."""
         return OUTPUTS
-
-    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Name nothing."""
-        return ()
 
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse names of labels."""
@@ -175,8 +171,8 @@ class QuestionAnswering:
         owners, offsets, positions, places, cut = [], [], [], [], 0
         for start in range(0, len(split), AT_ONCE):
             part = slice(start, start + AT_ONCE)
-            questions, shortened = _cut(split.texts[part], tokenizer, longest)
-            cut += shortened
+            questions, too_long = _cut(split.texts[part], tokenizer, longest)
+            cut += too_long
             encoded = tokenizer(
                 questions,
                 list(contexts[part]),
@@ -284,20 +280,12 @@ class QuestionAnswering:
         """All of them with bootstrap intervals over the questions."""
         return judged(_scores(targets, metric), _statistics(said_of(answers, targets), targets.asked))
 
-    def by_class(self, answers: np.ndarray, targets: Windows, names: tuple[str, ...]) -> np.ndarray:
-        """Count nothing."""
-        return np.zeros((len(targets.asked), 0, 3), dtype=np.int64)
-
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: Windows, metric: str) -> dict[str, Any]:
         """The drop of the deciding score; agreement is the share of questions with the same answer."""
         before, after = (said_of(logits, targets) for logits in (baseline, answers))
         statistics = [_statistics(said, targets.asked) for said in (before, after)]
         same = [old == new for old, new in zip(before, after, strict=True)]
         return {"drop": drop(SCORES[metric], *statistics), "agreement": float(np.mean(same))}
-
-    def confusion(self, answers: np.ndarray, targets: Windows, count: int) -> list[list[int]] | None:
-        """Count nothing: there are no labels."""
-        return None
 
     def check_answers(self, answers: np.ndarray, targets: Windows, names: tuple[str, ...], *, trains: bool) -> None:
         """Refuse a model that answers no better than with what it answers to another question."""
@@ -366,9 +354,10 @@ print(None if no_answer else (text[first:last], first, last))"""
 def _cut(questions: Sequence[str], tokenizer: Any, longest: int) -> tuple[list[str], int]:
     """Cut questions of more than so many tokens behind a token; and count them."""
     encoded = tokenizer(list(questions), add_special_tokens=False, verbose=False)
-    ends = [encoding.offsets[longest - 1][1] if len(encoding.ids) > longest else None for encoding in encoded.encodings]
-    cut = [question if end is None else question[:end] for question, end in zip(questions, ends, strict=True)]
-    return cut, sum(end is not None for end in ends)
+    pairs = zip(questions, encoded.encodings, strict=True)
+    return [shortened(question, encoding, longest) for question, encoding in pairs], sum(
+        len(encoding.ids) > longest for encoding in encoded.encodings
+    )
 
 
 def _positions(asked: Asked, offsets: np.ndarray, places: np.ndarray) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from compress.tasks import texts
 from compress.tasks.data.files import NO_READERS, Reader
 from compress.tasks.data.mistakes import first_of
 from compress.tasks.data.rows import Rows, Table, collect
-from compress.tasks.kind import Reduction
+from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.scores import drop, first, judged, resampled_sums
 from compress.tasks.split import Role, Split
@@ -77,7 +77,7 @@ def _statistics(answers: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarra
     return {"pearson": _moments(said, targets), "spearman": _moments(_ranks(said), _ranks(targets))}
 
 
-class Regression:
+class Regression(OutputIsAnswer, NoClasses):
     """Rules of the kind; answers are scores (examples, 1), targets are numbers (examples,)."""
 
     name = NAME
@@ -102,10 +102,6 @@ class Regression:
     def names_of_outputs(self, rows: Rows, names: tuple[str, ...]) -> tuple[str, ...]:
         """Keep the model's name."""
         return names
-
-    def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Name nothing."""
-        return ()
 
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse more than one name."""
@@ -180,18 +176,6 @@ class Regression:
         """Tell of each example whether its score moves by more than a quarter of the scores' standard deviation."""
         return np.asarray(np.abs(answers - baseline)[:, 0] > NOTICEABLE * max(float(baseline.std()), 1e-12))
 
-    def settles(self, split: Split) -> bool:
-        """Choose nothing: the output is the answer."""
-        return False
-
-    def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
-        """Choose nothing."""
-        return ()
-
-    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
-        """Leave the answers."""
-        return answers
-
     def score(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, float]:
         """Pearson's and Spearman's correlation."""
         scores = {name: float(correlation(moments.sum(0))) for name, moments in _statistics(answers, targets).items()}
@@ -202,10 +186,6 @@ class Regression:
         each = [judged({name: correlation}, moments) for name, moments in _statistics(answers, targets).items()]
         return {key: first(metric, {**each[0][key], **each[1][key]}) for key in ("metrics", "metrics_ci95")}
 
-    def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-        """Count nothing."""
-        return np.zeros((len(answers), 0, 3), dtype=np.int64)
-
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop of the deciding correlation; agreement is the share of examples with nearly the baseline's score."""
         before, after = (_statistics(predictions, targets)[metric] for predictions in (baseline, answers))
@@ -213,10 +193,6 @@ class Regression:
             "drop": drop(correlation, before, after),
             "agreement": float((~self.flips(baseline, answers)).mean()),
         }
-
-    def confusion(self, answers: np.ndarray, targets: np.ndarray, count: int) -> list[list[int]] | None:
-        """Count nothing: there are no labels."""
-        return None
 
     def check_answers(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...], *, trains: bool) -> None:
         """Refuse a model whose scores do not go with the true ones, as far as this many examples can tell."""

@@ -26,7 +26,7 @@ from compress.tasks.data.cells import read_texts
 from compress.tasks.data.distributions import are_probabilities, array_of, read_labels_or_probabilities
 from compress.tasks.data.files import NO_READERS, Reader
 from compress.tasks.data.rows import Rows, Table, collect
-from compress.tasks.kind import Reduction
+from compress.tasks.kind import OutputIsAnswer, Reduction
 from compress.tasks.known import SETS
 from compress.tasks.labels import check_label_names, in_order
 from compress.tasks.single_labels import ids_of, label_names, names_of_outputs
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
 
 
-class TextClassification:
+class TextClassification(OutputIsAnswer):
     """Rules of text classification; answers are logits (examples, labels), targets are label ids (examples,), or probabilities
     of the labels, (examples, labels), as another model gives them; the likeliest is then the label."""
 
@@ -139,18 +139,6 @@ class TextClassification:
     def flips(self, baseline: np.ndarray, answers: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Compare the labels."""
         return np.asarray(baseline.argmax(1) != answers.argmax(1))
-
-    def settles(self, split: Split) -> bool:
-        """Choose nothing: the largest output is the answer."""
-        return False
-
-    def settle(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
-        """Choose nothing."""
-        return ()
-
-    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
-        """Leave the answers."""
-        return answers
 
     def score(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, float]:
         """Accuracy, and the F1 of label 1 if that is asked for; both fractions."""

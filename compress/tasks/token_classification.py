@@ -24,7 +24,7 @@ from compress.tasks.data.mistakes import first_of
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.data.tagged import PARTS, collect_tagged
 from compress.tasks.encoding import Encoded, padding_of
-from compress.tasks.kind import Reduction
+from compress.tasks.kind import OutputIsAnswer, Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.labels import check_label_names, names_shown
 from compress.tasks.scores import LABEL_SCORES, drop, judged
@@ -56,15 +56,26 @@ KNOWN = {
 }
 
 
+def _entity_counts(answers: np.ndarray, targets: WordLabels) -> np.ndarray:
+    """For each text and type of entity how many are right, answered and true, (texts, types, 3)."""
+    index = {kind: number for number, kind in enumerate(types_of(targets.names))}
+    counts = np.zeros((len(targets.ends), len(index), 3), dtype=np.int64)
+    if not index:
+        return counts
+    answered, true = (tags_by_text(ids, targets) for ids in (answers.argmax(1), targets.flat))
+    for text, (tags, wanted) in enumerate(zip(answered, true, strict=True)):
+        predicted, expected = entities(tags), entities(wanted)
+        for place, spans in enumerate((predicted & expected, predicted, expected)):
+            for kind, _, _ in spans:
+                counts[text, index[kind], place] += 1
+    return counts
+
+
 def _statistics(answers: np.ndarray, targets: WordLabels) -> np.ndarray:
     """For each text: entities right, answered and true, words right, and words, (texts, 5)."""
-    said, true = answers.argmax(1), targets.flat
-    rows = []
-    for tags, wanted in zip(tags_by_text(said, targets), tags_by_text(true, targets), strict=True):
-        predicted, expected = entities(tags), entities(wanted)
-        same = sum(tag == wanted_tag for tag, wanted_tag in zip(tags, wanted, strict=True))
-        rows.append([len(predicted & expected), len(predicted), len(expected), same, len(wanted)])
-    return np.array(rows, dtype=np.int64)
+    right = np.split(answers.argmax(1) == targets.flat, targets.ends[:-1])
+    words = [[part.sum(), len(part)] for part in right]
+    return np.concatenate([_entity_counts(answers, targets).sum(1), np.array(words, dtype=np.int64).reshape(-1, 2)], axis=1)
 
 
 SCORES = {
@@ -79,7 +90,7 @@ def _scores(names: Sequence[str], metric: str) -> dict[str, Any]:
     return {metric: SCORES[metric], **scores}
 
 
-class TokenClassification:
+class TokenClassification(OutputIsAnswer):
     """Rules of the kind; answers are logits (words, labels), targets are `WordLabels`."""
 
     name = NAME
@@ -223,18 +234,6 @@ class TokenClassification:
         """Compare the tags."""
         return np.asarray(baseline.argmax(1) != answers.argmax(1))
 
-    def settles(self, split: Split) -> bool:
-        """Choose nothing: the largest output is the answer."""
-        return False
-
-    def settle(self, answers: np.ndarray, targets: WordLabels) -> tuple[float, ...]:
-        """Choose nothing."""
-        return ()
-
-    def settled(self, answers: np.ndarray, chosen: Sequence[float], targets: Any) -> np.ndarray:
-        """Leave the answers."""
-        return answers
-
     def score(self, answers: np.ndarray, targets: WordLabels, metric: str) -> dict[str, float]:
         """Strict F1, precision and recall of entities over all texts, and the accuracy over the words."""
         sums = _statistics(answers, targets).sum(0)
@@ -246,15 +245,7 @@ class TokenClassification:
 
     def by_class(self, answers: np.ndarray, targets: WordLabels, names: tuple[str, ...]) -> np.ndarray:
         """Count entities by type, over the texts."""
-        index = {kind: number for number, kind in enumerate(self.classes(names))}
-        counts = np.zeros((len(targets.ends), len(index), 3), dtype=np.int64)
-        answered, true = (tags_by_text(ids, targets) for ids in (answers.argmax(1), targets.flat))
-        for text, (tags, wanted) in enumerate(zip(answered, true, strict=True)):
-            predicted, expected = entities(tags), entities(wanted)
-            for place, spans in enumerate((predicted & expected, predicted, expected)):
-                for kind, _, _ in spans:
-                    counts[text, index[kind], place] += 1
-        return counts
+        return _entity_counts(answers, targets)
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: WordLabels, metric: str) -> dict[str, Any]:
         """The drop of the deciding score; agreement is the share of words with the same tag."""
@@ -292,6 +283,8 @@ class TokenClassification:
         said = [tags_by_text(logits.argmax(1), encoded.labels) for logits in (baseline, answers)]
         rows = []
         for index in np.argsort(-flips, kind="stable")[:count]:
+            if not flips[index]:
+                break
             tags = {
                 "label": [names[tag] for tag in split.labels[index]],
                 "teacher": said[0][index],
@@ -303,7 +296,7 @@ class TokenClassification:
             }
             if types_of(names):
                 row["spans"] = {who: marked_spans(split, index, own, tags["label"]) for who, own in tags.items()}
-            rows += [row] if flips[index] else []
+            rows.append(row)
         return rows
 
     def sentence(self, names: Sequence[str]) -> str:

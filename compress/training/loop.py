@@ -282,7 +282,7 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
         inputs["input_ids"], hidden = training.masking.applied(inputs["input_ids"])
     rules = training.encoded.rules
     targets = rules.collate(training.encoded, indices, inputs["input_ids"].shape[1]).to(device)
-    marks = training.encoded.answering(indices, inputs["input_ids"].shape[1])
+    marks = training.encoded.answering(indices, inputs["input_ids"].shape[1]) if goal.compares_answering else None
     answering = None if marks is None else torch.from_numpy(marks).to(device)
     batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, answering, rules)
     with training.accelerator.autocast():

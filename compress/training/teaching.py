@@ -182,6 +182,7 @@ def training_loss_of(
         teaches_logits=teaches_logits,
         stages=len(encoder_layers(student)) if how.stages else 0,
         mlm_probability=how.mlm_probability if head is not None else 0.0,
+        compares_answering=how.logit_tokens == "answering",
     )
 
 

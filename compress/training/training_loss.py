@@ -30,6 +30,7 @@ class TrainingLoss:
         mlm_probability: Fraction of the words that are hidden from student and teacher, anew in each step.
         rates: Highest learning rates of parameters with one of their own, by how their names end; these are not decayed.
         picks_from: Fraction of the steps before which no epoch is picked, since the model is not yet what it is to be.
+        compares_answering: Whether they read which tokens are answering, see `Batch`.
     """
 
     terms: Mapping[str, tuple[float, Term]]
@@ -41,6 +42,7 @@ class TrainingLoss:
     mlm_probability: float = 0.0
     rates: Mapping[str, float] = field(default_factory=dict)
     picks_from: float = 0.0
+    compares_answering: bool = False
 
     def spelled(self) -> str:
         """Spell out what tells one loss from another, for checkpoints."""

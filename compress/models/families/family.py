@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from compress.models.head import SEQUENCE, SPANS
+from compress.models.head import CLASSIFIER, SEQUENCE, SPAN_LINEAR, SPANS
 
 if TYPE_CHECKING:
     from compress.models.init_from_teacher import InitFromTeacher
@@ -25,7 +25,6 @@ Ability = Literal["narrow", "gate_width", "share", "attend_far", "teach"]
 """What only some families can: `narrow`, lose channels of the stream between layers; `gate_width`, have gates on these;
 `share`, let layers share their weights; `attend_far`, have attention for long inputs; `teach`, be what `build_student` starts
 from."""
-CLASSIFIER = "classifier"
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 
 
@@ -131,7 +130,7 @@ class Family:
     read_alike: tuple[tuple[str, ...], ...]
     head: tuple[str, ...]
     token_head: tuple[str, ...] = ("classifier.",)
-    span_linear: str = "qa_outputs"
+    span_linear: str = SPAN_LINEAR
     base_parts: tuple[str, ...] = ("pooler.",)
     mark: str = "embeddings.position_embeddings.weight"
     gate: str | None = None

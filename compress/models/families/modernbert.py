@@ -19,7 +19,7 @@ from transformers.models.modernbert.modeling_modernbert import ModernBertEncoder
 
 from compress.errors import InputError
 from compress.models.families.family import Family
-from compress.models.head import SEQUENCE, SPANS, TOKENS
+from compress.models.head import CLASSIFIER, SEQUENCE, SPANS, TOKENS
 
 FULL, WINDOW = "full_attention", "sliding_attention"
 
@@ -82,7 +82,7 @@ FAMILY = Family(
     fused={"attn.Wqkv": ("query", "key", "value"), "mlp.Wi": ("value", "gate")},
     head=("classifier.", "head."),
     token_head=("classifier.", "head."),
-    span_linear="classifier",
+    span_linear=CLASSIFIER,
     base_parts=("final_norm.",),
     mark="embeddings.tok_embeddings.weight",
     heads=None,

@@ -32,21 +32,26 @@ def read_labels_or_probabilities(values: Sequence[Any], lines: Sequence[int], co
     """
     if not begin_with_object(values):
         return list(read_labels(values, lines, column, mistakes))
-    read = []
-    for line, value in zip(lines, values, strict=True):
-        probabilities = probabilities_of(value)
-        total = 0.0 if isinstance(probabilities, str) else sum(probabilities.values())
-        if isinstance(probabilities, str):
-            mistakes.add(line, column, probabilities)
-        elif abs(total - 1) > ROUNDED * (len(probabilities) + 1):
-            mistakes.add(line, column, f"holds probabilities that sum to {total:.4g}, not to 1: {shown(value)}")
-        else:
-            probabilities = {name: number / total for name, number in probabilities.items()}
-        read.append(probabilities)
+    read = read_probabilities(values, lines, column, mistakes)
+    for row, (line, probabilities) in enumerate(zip(lines, read, strict=True)):
+        total = sum(probabilities.values()) if isinstance(probabilities, Mapping) else 1.0
+        if abs(total - 1) > ROUNDED * (len(probabilities) + 1):
+            mistakes.add(line, column, f"holds probabilities that sum to {total:.4g}, not to 1: {shown(values[row])}")
+        elif isinstance(probabilities, Mapping):
+            read[row] = {name: number / total for name, number in probabilities.items()}
     return read
 
 
-def probabilities_of(value: Any) -> dict[str, float] | str:
+def read_probabilities(values: Sequence[Any], lines: Sequence[int], column: str, mistakes: Mistakes) -> list[Any]:
+    """Take each value as probabilities of names, whatever they sum to; what is none of these is noted."""
+    read = [_probabilities_of(value) for value in values]
+    for line, probabilities in zip(lines, read, strict=True):
+        if isinstance(probabilities, str):
+            mistakes.add(line, column, probabilities)
+    return read
+
+
+def _probabilities_of(value: Any) -> dict[str, float] | str:
     """The probabilities that an object, or a text that holds one, gives to names; what is wrong, where something is."""
     if isinstance(value, str):
         try:

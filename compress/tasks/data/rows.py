@@ -174,6 +174,30 @@ def choose_columns(table: Table, columns: Mapping[str, str], labelled: bool) -> 
     return roles
 
 
+def column_of(table: Table, role: str, usual: Sequence[str], columns: Mapping[str, str], what: str = "") -> str:
+    """Which column has a role, for kinds whose columns are called otherwise: the one that is named, or one with a usual name.
+
+    Args:
+        table: Has the columns.
+        role: `text`, `pair` or `label`.
+        usual: Names, the likeliest first.
+        columns: Those that were named, by role.
+        what: What stands in it, for messages; the role if that says it.
+
+    Raises:
+        InputError: The named column is not there, or none was found.
+    """
+    named = columns.get(role)
+    if named is not None and named not in table.names:
+        raise InputError(f"{table.source} has no column {shown(named)} (data.{role}); it has: {', '.join(table.names)}.")
+    column = named or next((name for name in usual if name in table.names and name not in columns.values()), None)
+    if column is None:
+        raise InputError(
+            f"{table.source}: name the column of the {what or role} with data.{role}; it has: {', '.join(table.names)}."
+        )
+    return column
+
+
 def _near_name(name: str, names: Sequence[str]) -> str:
     likely = [other for other in names[:MOST_LIKENED] if len(other) <= LONGEST_LIKENED]
     near = difflib.get_close_matches(name[:LONGEST_LIKENED], likely, n=1)

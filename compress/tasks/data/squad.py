@@ -16,11 +16,14 @@ import numpy as np
 from compress.errors import InputError, shown
 from compress.tasks.data.mistakes import Mistakes
 from compress.tasks.data.objects import read_document
-from compress.tasks.data.rows import Rows, Table, Taken, check_names
+from compress.tasks.data.rows import Rows, Table, Taken, check_names, column_of
 
-QUESTIONS = ("question", "questions", "query", "text")
-CONTEXTS = ("context", "contexts", "passage", "paragraph", "document", "pair")
-ANSWERS = ("answers", "answer", "label")
+USUAL = {
+    "text": ("question", ("question", "questions", "query", "text")),
+    "pair": ("context", ("context", "contexts", "passage", "paragraph", "document", "pair")),
+    "label": ("answers", ("answers", "answer", "label")),
+}
+"""What stands in the columns of each role, and what these are usually called."""
 IDS = ("id", "qid", "question_id")
 COLUMNS = ("id", "title", "question", "context", "answers")
 Spans = tuple[tuple[str, int], ...]
@@ -103,8 +106,7 @@ def collect_asked(table: Table, columns: Mapping[str, str], others: Sequence[str
         InputError: A column is not there, or rows cannot be used; the first ten are named.
     """
     check_names(table.source, table.names)
-    chosen = {"text": QUESTIONS, "pair": CONTEXTS, "label": ANSWERS}
-    roles = {role: _column(table, role, usual, columns) for role, usual in chosen.items()}
+    roles = {role: column_of(table, role, usual, columns, what) for role, (what, usual) in USUAL.items()}
     names = next((name for name in IDS if name in table.names and name not in roles.values()), None)
     wanted = [*dict.fromkeys([*roles.values(), *([names] if names else []), *others])]
     lines, taken = table.take(wanted)
@@ -123,17 +125,6 @@ def collect_asked(table: Table, columns: Mapping[str, str], others: Sequence[str
     more = {name: tuple(map(str, values[name])) for name in others}
     source, unit = table.source, table.mistakes.unit
     return Rows(source, tuple(questions), tuple(contexts), tuple(read), tuple(lines), roles["label"], unit, more)
-
-
-def _column(table: Table, role: str, usual: Sequence[str], columns: Mapping[str, str]) -> str:
-    named = columns.get(role)
-    what = {"text": "question", "pair": "context", "label": "answers"}[role]
-    if named is not None and named not in table.names:
-        raise InputError(f"{table.source} has no column {shown(named)} (data.{role}); it has: {', '.join(table.names)}.")
-    column = named or next((name for name in usual if name in table.names and name not in columns.values()), None)
-    if column is None:
-        raise InputError(f"{table.source}: name the column of the {what} with data.{role}; it has: {', '.join(table.names)}.")
-    return column
 
 
 def _checked(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compress.errors import InputError, shown
-from compress.tasks.data.rows import Rows, Table, check_names
+from compress.tasks.data.rows import Rows, Table, check_names, column_of
 from compress.tasks.tags import bio, spans_to_tags
 
 WORDS = ("tokens", "words", "text", "sentence")
@@ -28,7 +28,7 @@ def collect_tagged(table: Table, columns: Mapping[str, str]) -> Rows:
         InputError: A column is not there, or rows cannot be used; the first ten are named.
     """
     check_names(table.source, table.names)
-    chosen = {role: _column(table, role, columns) for role in ("text", "label")}
+    chosen = {role: column_of(table, role, usual, columns) for role, usual in (("text", WORDS), ("label", TAGS))}
     lines, (text_column, label_column) = table.take([chosen["text"], chosen["label"]])
     read: list[Tagged] = []
     for line, words, tags in zip(lines, text_column, label_column, strict=True):
@@ -42,16 +42,6 @@ def collect_tagged(table: Table, columns: Mapping[str, str]) -> Rows:
         raise InputError(f"data file {table.source} has no rows; add rows, or name another file.")
     sentences = tuple(" ".join(words) for words, _ in read)
     return Rows(table.source, sentences, None, tuple(read), tuple(lines), chosen["label"], table.mistakes.unit)
-
-
-def _column(table: Table, role: str, columns: Mapping[str, str]) -> str:
-    named = columns.get(role)
-    if named is not None and named not in table.names:
-        raise InputError(f"{table.source} has no column {shown(named)} (data.{role}); it has: {', '.join(table.names)}.")
-    column = named or next((name for name in (WORDS if role == "text" else TAGS) if name in table.names), None)
-    if column is None:
-        raise InputError(f"{table.source}: name the column of the {role} with data.{role}; it has: {', '.join(table.names)}.")
-    return column
 
 
 def _parsed(value: Any) -> Any:
