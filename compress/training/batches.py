@@ -8,24 +8,42 @@ TOKENS = 16_384
 """Of a sorted batch at most, its padding included: 32 texts of 512 tokens."""
 
 
-def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+def epoch_batches(
+    lengths: np.ndarray, batch_size: int, seed: int, epoch: int, groups: np.ndarray | None = None
+) -> list[np.ndarray]:
     """Cut one epoch into batches: sorted by length, ties in random order, the batches shuffled.
 
     The order is a function of the arguments alone, so that a resumed run continues with the same batches.
 
     Args:
         lengths: Tokens of each example, (examples,).
-        batch_size: Examples per batch; the last of the sorted examples may make a smaller one.
+        batch_size: Examples per batch; the last of the sorted examples may make a smaller one. Where groups differ in size, it
+            is what a batch has on average.
         seed: Of the run.
         epoch: Counted from 0; each has its own order.
+        groups: The number of the group that each example is of, rising from 0, (examples,): a group is never divided, and has
+            the length of its longest example. None where each example stands for itself.
 
     Returns:
         Arrays of example indices; together each index once.
     """
     random = np.random.default_rng((seed, epoch))
-    order = np.lexsort((random.random(len(lengths)), lengths))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [batches[index] for index in random.permutation(len(batches))]
+    longest, size = lengths, batch_size
+    if groups is not None and len(groups):
+        starts = np.flatnonzero(np.diff(groups, prepend=-1))
+        longest = np.maximum.reduceat(lengths, starts)
+        size = max(1, batch_size * len(starts) // len(groups))
+    order = np.lexsort((random.random(len(longest)), longest))
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    batches = [batches[index] for index in random.permutation(len(batches))]
+    return batches if groups is None else [np.flatnonzero(np.isin(groups, batch)) for batch in batches]
+
+
+def share_of(indices: np.ndarray, rank: int, processes: int, groups: np.ndarray | None = None) -> np.ndarray:
+    """What one of several processes takes of a batch: every example in turn, or every group; may be nothing."""
+    if groups is None:
+        return indices[rank::processes]
+    return indices[np.isin(groups[indices], np.unique(groups[indices])[rank::processes])]
 
 
 def sorted_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

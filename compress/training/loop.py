@@ -32,7 +32,7 @@ from compress.objectives.outputs import Batch, Outputs
 from compress.tasks.encoding import read_by
 from compress.tasks.unknown import check_known
 from compress.training.average import Weights, sample_number, standing_in, taken_in
-from compress.training.batches import epoch_batches
+from compress.training.batches import epoch_batches, share_of
 from compress.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from compress.training.compatibility import check_fit
 from compress.training.device import freed_memory_kept, has_fast_bf16, pick_device
@@ -163,7 +163,7 @@ def _prepare(
     stack.enter_context(word_rows(student, torch.from_numpy(ids)))
     student.train()
     student.requires_grad_(True)
-    steps_per_epoch = math.ceil(math.ceil(len(encoded) / settings.batch_size) / settings.accumulate)
+    steps_per_epoch = math.ceil(len(_batches_of(encoded, settings, run.seed, epoch=0)) / settings.accumulate)
     total = max(1, math.ceil(settings.epochs * steps_per_epoch))
     total = min(total, run.max_steps or total)
     if goal.teacher is not None:
@@ -207,9 +207,13 @@ def _prepare(
     )
 
 
+def _batches_of(encoded: Encoded, settings: Settings, seed: int, epoch: int) -> list[np.ndarray]:
+    return epoch_batches(encoded.lengths, settings.batch_size, seed, epoch, encoded.groups)
+
+
 def _run_epoch(training: _Training) -> None:
     position, settings = training.position, training.settings
-    batches = epoch_batches(training.encoded.lengths, settings.batch_size, training.run.seed, position.epoch)
+    batches = _batches_of(training.encoded, settings, training.run.seed, position.epoch)
     while position.batch < len(batches) and position.step < training.total_steps:
         started = time.perf_counter()
         group = batches[position.batch : position.batch + settings.accumulate]
@@ -236,14 +240,14 @@ def _step(training: _Training, group: list[np.ndarray]) -> float:
     factor = rate_factor(settings.schedule, position.step, training.total_steps, settings.warmup)
     for parameters in training.optimizer.param_groups:
         parameters["lr"] = parameters["highest"] * factor
-    total = sum(len(indices) for indices in group)
+    total, groups = sum(len(indices) for indices in group), training.encoded.groups
     sum_of_losses = 0.0
     for number, indices in enumerate(group):
-        mine = indices[rank::processes]
+        mine = share_of(indices, rank, processes, groups)
         weight = len(mine) / total
         last = number == len(group) - 1
         with nullcontext() if last else accelerator.no_sync(training.model):
-            loss = _loss(training, mine if len(mine) else indices[:1])
+            loss = _loss(training, mine if len(mine) else share_of(indices, 0, processes, groups))
             if not torch.isfinite(loss):
                 raise CompressError(
                     f"the loss is {loss.item()} in step {position.step + 1} of {training.total_steps}, epoch "

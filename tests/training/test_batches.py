@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from compress.training.batches import TOKENS, epoch_batches, sorted_batches
+from compress.training.batches import TOKENS, epoch_batches, share_of, sorted_batches
 
 LENGTHS = np.random.default_rng(0).integers(3, 9, 103)
 
@@ -49,6 +49,34 @@ def test_short_batches_do_not_always_come_first() -> None:
     means = [LENGTHS[batch].mean() for batch in epoch_batches(LENGTHS, 8, seed=3, epoch=0)]
     assert means != sorted(means)
     assert means != sorted(means, reverse=True)
+
+
+GROUPS = np.repeat(np.arange(30), np.random.default_rng(1).integers(1, 7, 30))
+
+
+def test_a_group_is_never_divided_and_each_is_there_once() -> None:
+    lengths = np.random.default_rng(2).integers(3, 40, len(GROUPS))
+    batches = epoch_batches(lengths, 12, seed=3, epoch=1, groups=GROUPS)
+    assert sorted(index for batch in listed(batches) for index in batch) == list(range(len(GROUPS)))
+    numbers = [set(GROUPS[batch]) for batch in batches]
+    assert sum(map(len, numbers)) == 30  # no group is in two of them
+    a_batch = 12 * 30 // len(GROUPS)
+    assert sorted(map(len, numbers), reverse=True)[: 30 // a_batch] == [a_batch] * (30 // a_batch)
+    assert len(epoch_batches(lengths, 12, seed=8, epoch=5, groups=GROUPS)) == len(batches)  # as many in every epoch
+
+
+def test_groups_of_a_batch_have_longest_examples_of_like_length() -> None:
+    lengths = np.array([3, 9, 4, 4, 3, 8, 2, 5])
+    batches = epoch_batches(lengths, 4, seed=3, epoch=0, groups=np.repeat(np.arange(4), 2))
+    assert sorted(listed(batches)) == [[0, 1, 4, 5], [2, 3, 6, 7]]
+
+
+def test_processes_share_whole_groups() -> None:
+    batch, groups = np.array([2, 3, 4, 7, 8, 9]), np.array([0, 0, 1, 1, 1, 2, 2, 3, 3, 4])
+    shares = [share_of(batch, rank, 2, groups) for rank in range(2)]
+    assert listed(shares) == [[2, 3, 4, 9], [7, 8]]
+    assert listed([share_of(batch, rank, 4) for rank in range(4)]) == [[2, 8], [3, 9], [4], [7]]
+    assert not len(share_of(batch[:1], 1, 2, groups))
 
 
 def test_no_examples_make_no_batches() -> None:
