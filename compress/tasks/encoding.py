@@ -28,8 +28,8 @@ class Encoded:
         role: The split's.
         places: The tokens of each example that the answers belong to; None where they belong to the whole.
         kind: Of the task.
-        groups: The number of the group that each example is of, rising from 0, (examples,), where some are learned together, as
-            the passages of one query are; None where each stands for itself.
+        groups: The number of the group that each example is of, rising from 0, (examples,), where some are learned and judged
+            together, as the passages of one query are; None where each stands for itself.
     """
 
     input_ids: list[list[int]]

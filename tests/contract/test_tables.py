@@ -33,6 +33,7 @@ TABLES = {
             "labelled",
             "labels",
             "parts",
+            "ranking_scores",
             "reading",
             "scores",
             "single_labels",
