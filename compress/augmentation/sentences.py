@@ -177,7 +177,9 @@ def augmented(
     logger.info("augment: %d examples and %d copies.", len(split), len(made))
     firsts, *seconds = zip(*made, strict=True)
     pairs = None if split.pairs is None else split.pairs + seconds[0]
-    return Split(split.role, split.texts + firsts, pairs, np.concatenate([split.labels, split.labels[origins]]))
+    passages = None if split.passages is None else split.passages + tuple(split.passages[origin] for origin in origins)
+    labels = np.concatenate([split.labels, split.labels[origins]])
+    return Split(split.role, split.texts + firsts, pairs, labels, passages=passages)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -67,13 +67,12 @@ def invariance(runner: Runner, encoded: Encoded, examples: int = INVARIANCE_EXAM
     longest of all of them. float32 gives differences around 1e-6 and no flips; an int8 file whose scales are taken anew from
     each batch gives more.
     """
-    chosen = np.linspace(0, len(encoded) - 1, min(examples, len(encoded))).round().astype(int)
+    chosen = encoded.spread(examples)
     longest = int(np.asarray(encoded.lengths)[chosen].max())
     alone = np.concatenate([_rows(runner, encoded.batch([int(index)])) for index in chosen])
     batches = sorted_batches(np.full(len(chosen), longest), BATCH_SIZE)
     together = np.concatenate([_rows(runner, encoded.batch(chosen[batch].tolist(), pad_to=longest)) for batch in batches])
-    rows = encoded.lengths[chosen] if encoded.places is not None else None
-    flips = int(encoded.rules.flips(alone, together, rows).sum())
+    flips = int(encoded.rules.flips(alone, together, encoded.rows_together(chosen)).sum())
     return Invariance(flips, float(np.abs(alone - together).max()), len(chosen))
 
 

@@ -70,7 +70,7 @@ def evaluate(
     facts, config = read_facts(subject.path), subjects.read_json(subject.path / subjects.CONFIG)
     length = asked or facts.max_length or 128
     with kept_from_stdout(sys.stderr):
-        kind = facts.kind if facts.kind in tasks.TASKS else kind_for(head_in_folder(config))
+        kind = facts.kind if facts.kind in tasks.TASKS else kind_for(head_in_folder(subject.path, config))
         if is_data_file(data):
             names = names_in_folder(subject.path, config)
             task = tasks.evaluation_task(

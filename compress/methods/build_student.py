@@ -174,7 +174,7 @@ def _without_encoder(
         problems.append(f"initial is {initial}, but no layer of a BERT fits into a {kind}; use auto or random.")
     raise_together([f"build_student.{problem}" for problem in sorted(problems)])
     sizes = {names[name]: value for name, value in values.items()}
-    pairs = task is not None and task.train.pairs is not None
+    pairs = task is not None and task.train.are_pairs
     random = initial == "random" or run.is_rehearsal
     return student_of(model, kind, random=random, seed=run.seed, pairs=pairs, **sizes)
 

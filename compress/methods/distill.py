@@ -29,6 +29,7 @@ from compress.training.teaching import (
     RelationHeads,
     TeacherCacheBytes,
     Temperature,
+    reads_labels,
     training_loss_of,
 )
 
@@ -111,8 +112,10 @@ def distill(
     run = run or StepContext()
     task = shortened("distill", task, max_length, model)
     if text is not None:
-        if "labels" in objectives:
-            raise InputError("distill.objectives names 'labels', but distill.text has none; remove one of them.")
+        labelled = reads_labels(objectives)
+        if labelled:
+            what = "" if labelled[0] == "labels" else ", which reads labels"
+            raise InputError(f"distill.objectives names {labelled[0]!r}{what}, but distill.text has none; remove one of them.")
         texts = task.train.take(1) if run.is_rehearsal else read_unlabelled(text, apart_from=task.apart()).split
         task = replace(
             task, train=task.rules.without_labels(texts)

@@ -153,7 +153,7 @@ def _importances(
     device = pick_device(run.device)
     student.to(device).eval()
     size = 1 if importance == "fisher" else BATCH_SIZE
-    batches, sums = sorted_batches(encoded.lengths, size), [torch.zeros(1)] * len(groups)
+    batches, sums = sorted_batches(encoded.lengths, size, encoded.groups), [torch.zeros(1)] * len(groups)
     for done, rows in enumerate(batches, 1):
         logits = logits_of(student(**on_device(encoded.batch(rows), device)))
         targets = encoded.rules.collate(encoded, rows, logits.shape[1]).to(device)

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.models.families import KNOWN, fitted_tokenizer
+from compress.models.heads import outputs_stated
 from compress.models.token_vectors import principal, token_vectors
 
 
@@ -41,9 +42,7 @@ def student_of(
     sizes.setdefault("embedding_size", min(family.config().embedding_size, teacher.config.hidden_size))
     config = family.config(
         vocab_size=teacher.config.vocab_size if tokenizer is None else len(tokenizer),
-        id2label=dict(teacher.config.id2label),
-        label2id=dict(teacher.config.label2id),
-        problem_type=teacher.config.problem_type,
+        **outputs_stated(teacher.config),
         pad_token_id=own.pad_token_id,
         max_position_embeddings=teacher.config.max_position_embeddings,
         **sizes,

@@ -23,12 +23,14 @@ class Head:
         problem_type: What config.json says that the outputs are; None where the architecture tells.
         reads_tokens: Whether there are outputs for each token; else there are for the text.
         outputs: What an exported file calls them; of several, each is a column of what the toolkit calls logits.
+        ranks: Whether the one output ranks passages, which a folder tells by stating an activation for it.
     """
 
     architecture: str = SEQUENCE
     problem_type: str | None = SINGLE_LABEL
     reads_tokens: bool = False
     outputs: tuple[str, ...] = (LOGITS,)
+    ranks: bool = False
 
 
 SINGLE_LABEL_HEAD = Head()
@@ -39,9 +41,11 @@ OF_TOKENS = {
 """Heads with outputs for each token, by their architecture."""
 
 
-def head_named(architecture: str, problem: str | None = None) -> Head:
-    """The head whose class' name ends so; of a text's, `problem` says what its outputs are."""
-    return OF_TOKENS.get(architecture) or Head(architecture, problem)
+def head_named(architecture: str, problem: str | None = None, activation: str | None = None) -> Head:
+    """The head whose class' name ends so; of a text's, `problem` says what its outputs are, and `activation` what is stated to
+    be done to them."""
+    ranks = problem == REGRESSION and activation is not None
+    return OF_TOKENS.get(architecture) or Head(architecture, problem, ranks=ranks)
 
 
 def problem_type(outputs: int) -> str:

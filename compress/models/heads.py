@@ -13,6 +13,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.errors import InputError
 from compress.labels import are_numbers, check_names, listed, order_of
+from compress.models.activation import ACTIVATION, IDENTITY, STATED, activation_of, state_activation
 from compress.models.families import known_family
 from compress.models.head import OF_TOKENS, SEQUENCE, SINGLE_LABEL_HEAD, Head, head_named, problem_type
 
@@ -28,7 +29,8 @@ def head_of(model: PreTrainedModel) -> Head:
     """What a model's head is for."""
     classes = known_family(model).classes
     architecture = next((name for name in OF_TOKENS if name in classes and isinstance(model, classes[name])), SEQUENCE)
-    return head_named(architecture, model.config.problem_type or problem_type(model.config.num_labels))
+    problem = model.config.problem_type or problem_type(model.config.num_labels)
+    return head_named(architecture, problem, activation_of(model.config))
 
 
 def logits_of(output: Any) -> torch.Tensor:
@@ -45,10 +47,24 @@ def last_linear(model: PreTrainedModel) -> nn.Module:
 
 
 def set_names(config: PretrainedConfig, names: Sequence[str], head: Head = SINGLE_LABEL_HEAD) -> None:
-    """Let a configuration say what the outputs are called, in order, and what they are."""
+    """Let a configuration say what the outputs are called, in order, and what they are; of one that ranks, that it is taken as
+    it is, unless it states something else."""
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
     config.problem_type = head.problem_type
+    if head.ranks and activation_of(config) is None:
+        state_activation(config, IDENTITY)
+
+
+def outputs_stated(config: PretrainedConfig) -> dict[str, Any]:
+    """What a configuration says of its outputs, for another one to say the same."""
+    activation = activation_of(config)
+    return {
+        "id2label": dict(config.id2label),
+        "label2id": dict(config.label2id),
+        "problem_type": config.problem_type,
+        **({STATED: {ACTIVATION: activation}} if activation is not None else {}),
+    }
 
 
 @torch.no_grad()
@@ -78,7 +94,8 @@ def aligned(
     """
     check_head(model, head, who)
     names = label_names(model)
-    if names == list(labels) and model.config.problem_type == head.problem_type:
+    states = not head.ranks or activation_of(model.config) is not None
+    if names == list(labels) and model.config.problem_type == head.problem_type and states:
         return model
     order = order_of(names, labels)
     if order is None and trains and len(names) == len(labels):

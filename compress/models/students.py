@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.models.families import encoder_family, family_of, fitted_tokenizer
+from compress.models.heads import outputs_stated
 from compress.models.layout import distinct_layers, encoder_layers, layer_parts
 
 
@@ -58,9 +59,7 @@ def new_student(kind: str, teacher: PreTrainedModel, shape: StudentShape, seed: 
         max_position_embeddings=teacher_config.max_position_embeddings,
         pad_token_id=teacher_config.pad_token_id,
         initializer_range=teacher_config.initializer_range,
-        id2label=dict(teacher_config.id2label),
-        label2id=dict(teacher_config.label2id),
-        problem_type=teacher_config.problem_type,
+        **outputs_stated(teacher_config),
         num_hidden_layers=shape.layers,
         hidden_size=shape.width,
         num_attention_heads=shape.heads,

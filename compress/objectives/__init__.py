@@ -2,7 +2,9 @@
 
 Beside its function, each module states NEEDS: "teacher" if it looks at the teacher's answers, and the kinds of states that it
 compares. One that compares states states PAIRS, which layers by default, and what must be alike in both models, SAME; one with
-PROJECTS compares states of different widths through a learned projection; one with MASKS wants words to be hidden.
+PROJECTS compares states of different widths through a learned projection; one with MASKS wants words to be hidden. One with
+READS_LABELS cannot do without the data's labels, and one with READS_GROUPS compares examples with one another, as the passages
+of a query.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ OBJECTIVES = with_plugins(
         "labels": "compress.objectives.labels",
         "logits": "compress.objectives.logits",
         "logit_mse": "compress.objectives.logit_mse",
+        "margin_mse": "compress.objectives.margin_mse",
         "hidden": "compress.objectives.hidden",
         "embedding": "compress.objectives.embedding",
         "attention_scores": "compress.objectives.attention_scores",

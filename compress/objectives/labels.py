@@ -7,6 +7,7 @@ import torch
 from compress.objectives.outputs import Batch, Outputs
 
 NEEDS: frozenset[str] = frozenset()
+READS_LABELS = True
 
 
 def labels(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:

@@ -23,4 +23,5 @@ def logit_mse(student: Outputs, teacher: Outputs | None, batch: Batch, *, tokens
         tokens: As in `logits`.
     """
     assert teacher is not None
-    return batch.rules.distance(student.logits, teacher.logits, batch.compared(tokens))
+    own, wanted = batch.grouped(student.logits), batch.grouped(teacher.logits)
+    return batch.rules.distance(own, wanted, batch.compared(tokens))

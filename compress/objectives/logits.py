@@ -28,5 +28,5 @@ def logits(
         tokens: Where each token has outputs, whose are compared: of "all", or of those that are "answering".
     """
     assert teacher is not None
-    divergence = batch.rules.divergence(student.logits, teacher.logits, batch.compared(tokens), temperature)
-    return divergence * temperature**2
+    own, wanted = batch.grouped(student.logits), batch.grouped(teacher.logits)
+    return batch.rules.divergence(own, wanted, batch.compared(tokens), temperature) * temperature**2

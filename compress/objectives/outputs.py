@@ -9,6 +9,7 @@ import torch
 
 from compress.models.states import State
 from compress.tasks import DEFAULT_KIND
+from compress.tasks.by_group import by_group
 from compress.tasks.kind import TaskKind, load_kind
 
 Pairs = tuple[tuple[int, int], ...]
@@ -33,13 +34,16 @@ class Batch:
     """The examples of one step.
 
     Args:
-        labels: The targets, as the task's kind collates them; of text classification label ids, (batch,).
+        labels: The targets, as the task's kind collates them; of text classification label ids, (batch,). Where there are
+            groups, how relevant each example is stands first, (batch, ...).
         attention_mask: (batch, length), 1 for tokens and 0 for padding.
         stage: The layer of the student that learns now, where layers learn one after the other; None lets all of them learn.
         words: (batch, length), the pieces' ids before words were hidden; None where none are.
         hidden: (batch, length), which tokens were hidden.
         answering: (batch, length), the tokens whose outputs are ever read, where each token has outputs.
         rules: Of the task's kind.
+        groups: The number of the group that each example is of, (batch,), where examples are compared with one another, as the
+            passages of one query are.
     """
 
     labels: torch.Tensor
@@ -49,9 +53,17 @@ class Batch:
     hidden: torch.Tensor | None = None
     answering: torch.Tensor | None = None
     rules: TaskKind = field(default_factory=lambda: load_kind(DEFAULT_KIND))
+    groups: torch.Tensor | None = None
+
+    def grouped(self, values: torch.Tensor) -> torch.Tensor:
+        """Lay out what belongs to examples as they are compared: as it is, or a row for each group, (groups, most, ...)."""
+        return values if self.groups is None else by_group(values, self.groups)[0]
 
     def compared(self, tokens: str) -> torch.Tensor:
-        """Mark the tokens whose answers are compared, (batch, length): "all" but padding, or those that are "answering"."""
+        """Mark what is compared: tokens, (batch, length), "all" but padding, or those that are "answering"; or where `grouped`
+        has examples, (groups, most)."""
+        if self.groups is not None:
+            return by_group(self.groups, self.groups)[1]
         if tokens == "all":
             return self.attention_mask
         assert self.answering is not None

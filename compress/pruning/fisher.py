@@ -30,7 +30,7 @@ SMALLEST_GAIN = 1e-9  # of a swap, as a part of what the layer's gates weigh in 
 def drawn_examples(model: PreTrainedModel, task: Task, count: int, seed: int) -> Encoded:
     """So many examples of the training part, or all where it has fewer, drawn by the seed."""
     part = task.train.require("train")
-    chosen = np.random.default_rng(seed).choice(len(part), min(count, len(part)), replace=False)
+    chosen = np.random.default_rng(seed).choice(len(part), min(part.rows_for(count), len(part)), replace=False)
     return task.read_by(model).encode(part.pick(np.sort(chosen)), model.tokenizer)
 
 
@@ -64,7 +64,7 @@ def gate_gradients(
     layers = distinct_layers(model)
     counts = [head_count(layer) for layer in layers] + [neuron_count(layer) for layer in layers]
     totals = [torch.zeros(len(encoded), count) for count in counts]
-    batches = sorted_batches(encoded.lengths, BATCH_SIZE)
+    batches = sorted_batches(encoded.lengths, BATCH_SIZE, encoded.groups)
     for done, indices in enumerate(batches, 1):
         inputs = on_device(encoded.batch(indices), device)
         targets = encoded.rules.collate(encoded, indices, inputs["input_ids"].shape[1]).to(device)
@@ -97,7 +97,7 @@ def row_information(
         return lambda _, inputs, output: calls[name].append((inputs[0].detach(), output))
 
     handles = [linear.register_forward_hook(hook(name)) for name, readers in linears.items() for linear in readers]
-    batches = sorted_batches(encoded.lengths, BATCH_SIZE)
+    batches = sorted_batches(encoded.lengths, BATCH_SIZE, encoded.groups)
     try:
         for done, indices in enumerate(batches, 1):
             calls.update({name: [] for name in linears})

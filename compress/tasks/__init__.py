@@ -24,6 +24,7 @@ TASKS = with_plugins(
         "regression": "compress.tasks.regression",
         "token-classification": "compress.tasks.token_classification",
         "question-answering": "compress.tasks.question_answering",
+        "reranking": "compress.tasks.reranking",
     },
 )
 
@@ -32,6 +33,8 @@ SYNONYMS = {
     "sequence-classification": "text-classification",
     "sentiment-analysis": "text-classification",
     "ner": "token-classification",
+    "text-ranking": "reranking",
+    "cross-encoder": "reranking",
 }
 """What others call a kind: the pipelines of transformers, the hub, optimum."""
 

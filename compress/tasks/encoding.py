@@ -14,6 +14,9 @@ from compress.tasks import DEFAULT_KIND
 from compress.tasks.kind import TaskKind, load_kind
 from compress.tasks.split import Role
 
+FIRST_OF_GROUP = 8
+"""Of a group that is looked at for what padding does: enough for a flip to show, and few enough for many groups."""
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
@@ -87,6 +90,26 @@ class Encoded:
             marked[row, self.places[index]] = True
         return marked
 
+    def spread(self, count: int) -> np.ndarray:
+        """Choose about so many examples, evenly spread, rising, (chosen,); of groups the first few of each that is chosen."""
+        if self.groups is None:
+            return np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64)
+        starts = np.flatnonzero(np.diff(self.groups, prepend=-1))
+        near = np.flatnonzero(np.arange(len(self)) - starts[self.groups] < FIRST_OF_GROUP)
+        wanted = max(1, count * len(starts) // max(1, len(near)))
+        groups = np.linspace(0, len(starts) - 1, min(wanted, len(starts))).round()
+        return near[np.isin(self.groups[near], groups)]
+
+    def rows_together(self, indices: np.ndarray) -> np.ndarray:
+        """How many rows of a batch's outputs answer together, for examples in this order: those of an example's tokens, those
+        of neighbours that are of one group, or one each."""
+        if self.places is not None:
+            return self.lengths[indices]
+        if self.groups is None:
+            return np.ones(len(indices), dtype=np.int64)
+        starts = np.flatnonzero(np.diff(self.groups[indices], prepend=-1))
+        return np.diff(starts, append=len(indices))
+
 
 def read_by(*parts: Encoded) -> np.ndarray:
     """The ids that stand in these examples, the padding's included, rising, (pieces,)."""
@@ -128,11 +151,6 @@ class Gathered:
             return
         for row, index in enumerate(indices):
             self.rows[self.starts[index] : self.starts[index + 1]] = outputs[row, places[index]]
-
-
-def row_counts(outputs: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
-    """How many rows `rows_of` takes of each example, (batch,)."""
-    return attention_mask.sum(axis=1) if outputs.ndim == 3 else np.ones(len(outputs), dtype=np.int64)
 
 
 def rows_of(outputs: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:

@@ -30,7 +30,8 @@ class TaskKind(Protocol):
     *Answers* are what a model says of some examples, as rows of numbers: one row (outputs,) for each example, or for each of
     the words that are labelled. *Targets* are what is true of them, as the kind likes to hold it: `Encoded.labels`. In
     *outputs*, as a model gives them for a padded batch, each row is where the head put it: (batch, outputs) or
-    (batch, length, outputs).
+    (batch, length, outputs). Where `encode` says that examples are in groups, `divergence` and `distance` get those of a group
+    together, (groups, most, outputs), and the mask marks what is no padding, (groups, most).
     """
 
     name: str

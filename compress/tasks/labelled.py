@@ -151,4 +151,6 @@ class Task:
             targets = (np.asarray(target).tolist() for target in split.labels)
             for text, pair, target in zip(split.texts, split.pairs or split.texts, targets, strict=True):
                 total.update(f"{text}\x1f{pair if split.pairs else ''}\x1f{target}\x1e".encode())
+            for passages in split.passages or ():
+                total.update("\x1f".join([*passages, "\x1e"]).encode())
         return total.hexdigest()[:24]

@@ -23,6 +23,8 @@ class Split:
         labels: The targets, one for each example; what they are is the kind's, such as label ids, (examples,), int64.
         words: The words of each text, where those have labels of their own.
         names: What the numbers in the targets stand for, where the kind's scores need to know.
+        passages: The texts that each of `texts` is read with, one after the other, where those are several; they are as many
+            examples for a model.
     """
 
     role: Role
@@ -31,9 +33,15 @@ class Split:
     labels: np.ndarray
     words: tuple[tuple[str, ...], ...] | None = None
     names: tuple[str, ...] = ()
+    passages: tuple[tuple[str, ...], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def are_pairs(self) -> bool:
+        """Whether a model reads two texts in each example."""
+        return self.pairs is not None or self.passages is not None
 
     def require(self, *roles: Role) -> Split:
         """Return the split itself if it has one of these roles: the guard against learning from evaluation data.
@@ -53,9 +61,19 @@ class Split:
         texts = tuple(self.texts[index] for index in indices)
         pairs = None if self.pairs is None else tuple(self.pairs[index] for index in indices)
         words = None if self.words is None else tuple(self.words[index] for index in indices)
-        return Split(self.role, texts, pairs, self.labels[indices], words, self.names)
+        passages = None if self.passages is None else tuple(self.passages[index] for index in indices)
+        return Split(self.role, texts, pairs, self.labels[indices], words, self.names, passages)
 
     def take(self, count: int) -> Split:
-        """At most `count` examples, evenly spread, so that a file that is sorted by label gives all of its labels."""
-        count = min(count, len(self))
+        """At most `count` examples, evenly spread, so that a file that is sorted by label gives all of its labels.
+
+        Where texts are read with several passages, so many texts as have about that many, and one at least.
+        """
+        count = min(self.rows_for(count), len(self))
         return self.pick(np.arange(count) * len(self) // max(1, count))
+
+    def rows_for(self, examples: int) -> int:
+        """How many rows are about so many examples for a model."""
+        if self.passages is None:
+            return examples
+        return max(1, examples * len(self) // max(1, sum(map(len, self.passages))))

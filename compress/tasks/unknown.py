@@ -16,7 +16,7 @@ def unknown_share(split: Split, tokenizer: Any) -> float:
     """The share of unknown tokens among the tokens of a part's texts, special ones left out; 0 where every byte has a token.
 
     Args:
-        split: At most 1,000 of its examples are read, evenly spread.
+        split: At most about 1,000 of its examples are read, evenly spread.
         tokenizer: The model's.
     """
     unknown = tokenizer.unk_token_id

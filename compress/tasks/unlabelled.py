@@ -162,6 +162,9 @@ def _chosen(
     for split in apart_from:
         measured = zip(split.texts, split.pairs or [""] * len(split), strict=True)
         both = [first.pop(row) for row in {(text.strip(), pair.strip()) for text, pair in measured} if row in first]
+        if split.passages is not None:  # a query is left out with whatever it is read with
+            queries = {text.strip() for text in split.texts}
+            both += [first.pop(row) for row in [*first] if row[0] in queries]
         if both:
             removed[f"also in the {split.role} data"] = len(both)
             logger.warning("%d texts of %s stand in the %s data too; they are left out.", len(both), source, split.role)

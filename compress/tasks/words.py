@@ -12,8 +12,8 @@ READ = 1024  # texts at a time
 
 
 def texts_of(split: Any) -> list[str]:
-    """All texts of a part, second ones of pairs too."""
-    return [*split.texts, *(split.pairs or ())]
+    """All texts of a part, second ones of pairs and passages too."""
+    return [*split.texts, *(split.pairs or ()), *(passage for own in split.passages or () for passage in own)]
 
 
 def counted(tokenizer: Any, texts: Sequence[str]) -> Counter[int]:

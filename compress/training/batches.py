@@ -46,11 +46,16 @@ def share_of(indices: np.ndarray, rank: int, processes: int, groups: np.ndarray 
     return indices[np.isin(groups[indices], np.unique(groups[indices])[rank::processes])]
 
 
-def sorted_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+def sorted_batches(lengths: np.ndarray, batch_size: int, groups: np.ndarray | None = None) -> list[np.ndarray]:
     """Cut all examples into batches of like length, longest first, so that memory runs out at once or never.
 
-    A batch holds `batch_size` examples, or fewer where they are so long that TOKENS would be passed, but one at least.
+    A batch holds `batch_size` examples, or fewer where they are so long that TOKENS would be passed, but one at least; of
+    examples in groups, which a loss compares, whole groups of about so many.
     """
+    if groups is not None and len(groups):
+        starts = np.flatnonzero(np.diff(groups, prepend=-1))
+        size = max(1, batch_size * len(starts) // len(groups))
+        return [np.flatnonzero(np.isin(groups, batch)) for batch in sorted_batches(np.maximum.reduceat(lengths, starts), size)]
     order = np.argsort(-np.asarray(lengths), kind="stable")
     batches = []
     while len(order):

@@ -288,7 +288,8 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
     targets = rules.collate(training.encoded, indices, inputs["input_ids"].shape[1]).to(device)
     marks = training.encoded.answering(indices, inputs["input_ids"].shape[1]) if goal.compares_answering else None
     answering = None if marks is None else torch.from_numpy(marks).to(device)
-    batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, answering, rules)
+    groups = None if training.encoded.groups is None else torch.from_numpy(training.encoded.groups[indices]).to(device)
+    batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, answering, rules, groups)
     with training.accelerator.autocast():
         with recorded(training.student, goal.states) as states:
             student = Outputs(logits_of(training.model(**inputs)), states)

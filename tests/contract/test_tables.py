@@ -23,6 +23,7 @@ TABLES = {
         tasks,
         tasks.TASKS,
         {
+            "by_group",
             "chance",
             "cutting",
             "encoding",

@@ -17,6 +17,10 @@ import compress as cp
 from compress.benchmark.measurement import evaluate
 from compress.cli.results import scores_text
 from compress.errors import InputError
+from compress.objectives.labels import labels
+from compress.objectives.logit_mse import logit_mse
+from compress.objectives.logits import logits
+from compress.objectives.outputs import Batch, Outputs
 from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe_text
 from compress.tasks import TASKS, evaluation_task, metrics_of, task
@@ -138,10 +142,13 @@ def test_losses_are_small_where_outputs_are_the_teachers_and_have_gradients(kind
     outputs = torch.randn(shape, generator=random, requires_grad=True)
     mask = torch.from_numpy(batch["attention_mask"])
     targets = rules.collate(encoded, rows, batch["input_ids"].shape[1])
-    for number in (rules.divergence(outputs, outputs.detach(), mask, 2.0), rules.distance(outputs, outputs.detach(), mask)):
-        assert abs(number.item()) < 1e-6
-    other = torch.randn(shape, generator=random)
-    total = rules.loss(outputs, targets) + rules.divergence(outputs, other, mask, 2.0) + rules.distance(outputs, other, mask)
+    groups = None if encoded.groups is None else torch.from_numpy(encoded.groups[rows])
+    seen = Batch(targets, mask, rules=rules, groups=groups)
+    for objective in (logits, logit_mse):
+        assert abs(objective(Outputs(outputs), Outputs(outputs.detach()), seen).item()) < 1e-6
+    other = Outputs(torch.randn(shape, generator=random))
+    total = sum(objective(Outputs(outputs), other, seen) for objective in (labels, logits, logit_mse))
+    assert isinstance(total, torch.Tensor)
     (gradient,) = torch.autograd.grad(total, outputs)
     assert total.item() > 0
     assert torch.isfinite(gradient).all()
@@ -150,7 +157,7 @@ def test_losses_are_small_where_outputs_are_the_teachers_and_have_gradients(kind
     if rules.head.reads_tokens:
         changed[mask == 0] = 99.0  # padding counts for nothing
         assert rules.loss(changed, targets) == rules.loss(outputs, targets)
-        assert rules.divergence(changed, other, mask, 2.0) == rules.divergence(outputs, other, mask, 2.0)
+        assert rules.divergence(changed, other.logits, mask, 2.0) == rules.divergence(outputs, other.logits, mask, 2.0)
     assert rules.loss(outputs, targets, "sum") > rules.loss(outputs, targets)
 
 

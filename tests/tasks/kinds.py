@@ -63,12 +63,31 @@ def question_answering(folder: Path, count: int) -> Path:
     return _written(folder / "rows.jsonl", [json.dumps(row) for row in rows])
 
 
+def reranking(folder: Path, count: int) -> Path:
+    """Questions about a film, each with the passage that tells of it, which is relevant, and with three that do not."""
+    sentences = [text for text, *_ in _sentences(count)]
+    rows = []
+    for index in range(count):
+        passages = [sentences[(index + step) % count] for step in range(4)]
+        labels = [int(step == 0) for step in range(4)]
+        turned = index % 4
+        rows.append(
+            {
+                "query": f"how was number{index} ?",
+                "passages": passages[turned:] + passages[:turned],
+                "labels": labels[turned:] + labels[:turned],
+            }
+        )
+    return _written(folder / "rows.jsonl", [json.dumps(row) for row in rows])
+
+
 ROWS: dict[str, Write] = {
     "text-classification": text_classification,
     "multi-label-classification": multi_label_classification,
     "regression": regression,
     "token-classification": token_classification,
     "question-answering": question_answering,
+    "reranking": reranking,
 }
 
 

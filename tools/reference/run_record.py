@@ -47,6 +47,8 @@ KEYS = {
     "data.splits.NAME.mean": "Of the scores, where they are numbers.",
     "data.splits.NAME.deviation": "Of the scores, standard.",
     "data.splits.NAME.answerable": "Questions that have an answer.",
+    "data.splits.NAME.passages": "Passages of all queries, where they are ranked.",
+    "data.splits.NAME.relevant": "Relevant passages of a query, on average.",
     "data.splits.NAME.words": "Words in all, where each has a tag.",
     "data.splits.NAME.mean_words": "Words in a text, on average.",
     "machine": "Where it was measured.",

@@ -12,9 +12,15 @@ from transformers import PretrainedConfig, PreTrainedModel
 from compress.errors import InputError, first_line
 from compress.labels import listed, order_of, read_names
 from compress.log import libraries_silenced
+from compress.models.activation import ACTIVATION, STATED
+from compress.models.checkpoint.json_file import read_object
 from compress.models.families import KNOWN
-from compress.models.head import LAST_LINEARS, OF_TOKENS, Head, head_named, problem_type
+from compress.models.head import LAST_LINEARS, OF_TOKENS, SEQUENCE, Head, head_named, problem_type
 from compress.models.heads import aligned, head_of, label_names, set_names
+
+BESIDE, CROSS_ENCODER = "config_sentence_transformers.json", "CrossEncoder"
+BEFORE_4 = "sbert_ce_default_activation_function"
+"""Where sentence-transformers states the activation of a CrossEncoder: beside config.json, and in it before version 4."""
 
 
 def settle_labels(
@@ -70,10 +76,11 @@ def in_order(model: PreTrainedModel, labels: Sequence[str]) -> PreTrainedModel:
     return aligned(model, labels, head_of(model)) if order_of(label_names(model), labels) is not None else model
 
 
-def head_in_folder(values: Mapping[str, Any]) -> Head:
+def head_in_folder(folder: Path, values: Mapping[str, Any]) -> Head:
     """What the head of the model or file in a folder is for, as its config.json tells.
 
     Args:
+        folder: May state an activation in another file.
         values: The content of config.json.
     """
     architectures = values.get("architectures")
@@ -83,7 +90,28 @@ def head_in_folder(values: Mapping[str, Any]) -> Head:
                 return head
     names, kind = values.get("id2label"), values.get("problem_type")
     count = len(names) if isinstance(names, dict) else 2
-    return Head(problem_type=kind if isinstance(kind, str) else problem_type(count))
+    problem = kind if isinstance(kind, str) else problem_type(count)
+    return head_named(SEQUENCE, problem, activation_in_folder(folder, values))
+
+
+def activation_in_folder(folder: Path, values: Mapping[str, Any]) -> str | None:
+    """Read what a folder states to be done to a model's outputs; None where it states nothing.
+
+    Args:
+        folder: Where config_sentence_transformers.json may lie.
+        values: The content of its config.json.
+
+    Raises:
+        InputError: A file that there is cannot be read.
+    """
+    stated = values.get(STATED)
+    beside: Mapping[str, Any] = read_object(folder / BESIDE) if (folder / BESIDE).is_file() else {}
+    candidates = (
+        stated.get(ACTIVATION) if isinstance(stated, dict) else None,
+        values.get(BEFORE_4),
+        beside.get(ACTIVATION) if beside.get("model_type") == CROSS_ENCODER else None,
+    )
+    return next((activation for activation in candidates if isinstance(activation, str)), None)
 
 
 def names_in_folder(folder: Path, values: dict[str, Any], outputs: int | None = None) -> list[str]:

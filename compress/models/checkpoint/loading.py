@@ -13,10 +13,11 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.errors import InputError, cut, first_line, raise_together
 from compress.log import libraries_silenced
+from compress.models.activation import state_activation
 from compress.models.checkpoint.configuration import CONFIG, PrunedHeads, configuration, read_configuration
 from compress.models.checkpoint.foreign import head_architecture, refuse_configuration, refuse_names, refuse_parts
 from compress.models.checkpoint.json_file import read_object, why_absent
-from compress.models.checkpoint.labels import in_order, settle_labels, without_head
+from compress.models.checkpoint.labels import activation_in_folder, in_order, settle_labels, without_head
 from compress.models.checkpoint.model_source import find_model
 from compress.models.checkpoint.saving import STRUCTURE
 from compress.models.checkpoint.tokenizer import read_tokenizer
@@ -76,6 +77,9 @@ def load(
     config, pruned = configuration(folder, values, family, _label_count(weights.get(last)))
     if new_head:
         config.problem_type = None
+    activation = None if new_head else activation_in_folder(folder, values)
+    if activation is not None:
+        state_activation(config, activation)
     settle_labels(config, weights.get(last), labels, folder, head, architecture)
     config._attn_implementation = "sdpa"
     model = _without_memory(family.classes[architecture], config, weights, folder, pruned)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from compress.models.heads import logits_of
 from compress.targets.onnx.graph import Session
-from compress.tasks.encoding import Encoded, row_counts, rows_of
+from compress.tasks.encoding import Encoded, rows_of
 from compress.training.batches import sorted_batches
 
 if TYPE_CHECKING:
@@ -56,16 +56,16 @@ class ParityCheck:
         return asdict(self)
 
 
-def real_batches(encoded: Encoded, max_length: int) -> Iterator[dict[str, np.ndarray]]:
-    """Batches to compare on: the shortest and the longest example, some single ones, batches with padding, and one padded to
-    the longest length allowed."""
+def real_batches(encoded: Encoded, max_length: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Batches to compare on, each with its examples: the shortest and the longest one, some single ones, batches with padding,
+    and one padded to the longest length allowed."""
     order = np.argsort(encoded.lengths, kind="stable")
     spread = np.linspace(0, len(order) - 1, min(SINGLES, len(order))).round().astype(int)
     for index in dict.fromkeys(order[spread].tolist()):
-        yield encoded.batch([index])
+        yield np.array([index]), encoded.batch([index])
     for batch in sorted_batches(np.full(len(encoded), max(encoded.lengths)), BATCH_SIZE):
-        yield encoded.batch(batch.tolist())
-    yield encoded.batch(order[[0, -1]].tolist(), pad_to=max_length)
+        yield batch, encoded.batch(batch.tolist())
+    yield order[[0, -1]], encoded.batch(order[[0, -1]].tolist(), pad_to=max_length)
 
 
 class Reference:
@@ -75,15 +75,15 @@ class Reference:
         task = task.read_by(model)
         split = task.calibration.require("calibration").take(SENTENCES)
         self.rules = task.rules
-        self.batches = list(real_batches(task.encode(split, model.tokenizer), task.max_length))
+        encoded = task.encode(split, model.tokenizer)
+        examples, self.batches = zip(*real_batches(encoded, task.max_length), strict=True)
+        self.lengths = encoded.rows_together(np.concatenate(examples))
         with torch.inference_mode():
             outputs = [
                 logits_of(model(**{name: torch.from_numpy(values) for name, values in batch.items()})).float().numpy()
                 for batch in self.batches
             ]
-        answered = [(logits, batch["attention_mask"]) for logits, batch in zip(outputs, self.batches, strict=True)]
-        self.answers = [rows_of(*part) for part in answered]
-        self.lengths = np.concatenate([row_counts(*part) for part in answered])
+        self.answers = [rows_of(logits, batch["attention_mask"]) for logits, batch in zip(outputs, self.batches, strict=True)]
 
     def judge(self, name: str, opened: Session, *, max_relative_error: float, max_flips: float) -> ParityCheck:
         """Run a stage's file over the same batches and compare.

@@ -94,7 +94,7 @@ def test_the_calibration_part_alone_is_compared_on(bag: Any, toy: Task) -> None:
 def test_batches_differ_in_size_in_length_and_in_padding(toy: Task) -> None:
     task = toy_task(others=40)
     encoded = task.encode(task.calibration, tiny_tokenizer())
-    batches = list(real_batches(encoded, 24))
+    batches = [batch for _, batch in real_batches(encoded, 24)]
     shapes = [batch["input_ids"].shape for batch in batches]
     assert {rows for rows, _ in shapes} == {1, 2, 8, 16}
     singles = [length for rows, length in shapes if rows == 1]
