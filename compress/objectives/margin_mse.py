@@ -12,11 +12,10 @@ READS_GROUPS = True
 
 
 def margin_mse(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
-    """Squared difference between the margins of student and teacher: how far a passage's score is above that of another one of
-    the same query which is less relevant.
+    """Squared difference of margins: how much higher student and teacher score a passage than a less relevant one.
 
-    Mean over a query's pairs of passages, then over the queries that have such a pair; 0 where none has. What both add to all
-    passages of a query counts for nothing.
+    Margins are between passages of one query. Mean over a query's pairs, then over the queries that have such a pair; 0 where
+    none has. What is added to all passages of a query counts for nothing.
 
     Source: Hofstätter et al. 2020, "Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge Distillation",
     arXiv 2010.02666 (Margin-MSE).

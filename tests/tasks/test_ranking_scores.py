@@ -87,7 +87,7 @@ def test_scores_are_means_over_queries_with_an_interval() -> None:
     names = ("mrr_at_10", "ndcg_at_10")
     rows = by_query(names, [np.array([2.0, 1.0]), np.array([1.0, 2.0, 0.0])], [np.array([1, 0]), np.array([1, 0, 0])])
     assert rows.tolist() == [[1.0, 1.0, 1.0], [0.5, pytest.approx(1 / math.log2(3)), 1.0]]
-    found_scores = judged(means(names), rows)
-    assert found_scores["metrics"] == {"mrr_at_10": 0.75, "ndcg_at_10": pytest.approx((1 + 1 / math.log2(3)) / 2)}
-    assert found_scores["metrics_ci95"]["mrr_at_10"] == [0.5, 1.0]
+    judgement = judged(means(names), rows)
+    assert judgement["metrics"] == {"mrr_at_10": 0.75, "ndcg_at_10": pytest.approx((1 + 1 / math.log2(3)) / 2)}
+    assert judgement["metrics_ci95"]["mrr_at_10"] == [0.5, 1.0]
     assert by_query(names, [], []).shape == (0, 3)

@@ -68,8 +68,8 @@ def test_parts_are_cut_by_query_and_only_what_is_measured_on_keeps_all_passages(
     for split in read.splits():
         assert all(own.relevances.count(1.0) == 1 for own in split.labels)
         assert all(own.passages == passages for own, passages in zip(split.labels, split.passages or (), strict=True))
-    told = read.describe()["splits"]
-    assert (told["train"]["passages"], told["train"]["relevant"]) == (16 * len(read.train), 1.0)
+    counts = read.describe()["splits"]["train"]
+    assert (counts["passages"], counts["relevant"]) == (16 * len(read.train), 1.0)
 
 
 def test_what_is_drawn_depends_on_the_texts_alone_and_keeps_what_is_relevant(tmp_path: Path) -> None:

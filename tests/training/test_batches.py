@@ -79,9 +79,16 @@ def test_processes_share_whole_groups() -> None:
     assert not len(share_of(batch[:1], 1, 2, groups))
 
 
+def test_sorted_batches_hold_whole_groups_where_a_loss_compares_them() -> None:
+    lengths = np.array([3, 9, 4, 4, 3, 8, 2, 5])
+    assert listed(sorted_batches(lengths, 4, np.repeat(np.arange(4), 2))) == [[0, 1, 4, 5], [2, 3, 6, 7]]
+    assert listed(sorted_batches(lengths, 1, np.array([0, 0, 0, 1, 1, 1, 2, 3]))) == [[0, 1, 2], [3, 4, 5], [7], [6]]
+
+
 def test_no_examples_make_no_batches() -> None:
     assert epoch_batches(np.array([], dtype=np.int64), 8, seed=0, epoch=0) == []
     assert sorted_batches(np.array([], dtype=np.int64), 8) == []
+    assert sorted_batches(np.array([], dtype=np.int64), 8, np.array([], dtype=np.int64)) == []
 
 
 def test_sorted_batches_start_with_the_longest() -> None:
