@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Unpack
@@ -14,6 +15,7 @@ from compress.augmentation.sentences import Augment, AugmentOptions, augmented, 
 from compress.dependencies import Checkpoint, InputFile
 from compress.errors import InputError
 from compress.models.layout import encoder_layers
+from compress.objectives import OBJECTIVES
 from compress.objectives.layer_map import LayerMap
 from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
@@ -29,7 +31,6 @@ from compress.training.teaching import (
     RelationHeads,
     TeacherCacheBytes,
     Temperature,
-    reads_labels,
     training_loss_of,
 )
 
@@ -112,7 +113,7 @@ def distill(
     run = run or StepContext()
     task = shortened("distill", task, max_length, model)
     if text is not None:
-        labelled = reads_labels(objectives)
+        labelled = _that_read_labels(objectives)
         if labelled:
             what = "" if labelled[0] == "labels" else ", which reads labels"
             raise InputError(f"distill.objectives names {labelled[0]!r}{what}, but distill.text has none; remove one of them.")
@@ -154,6 +155,12 @@ def distill(
     student = train(model, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
     student.requires_grad_(True)
     return student
+
+
+def _that_read_labels(objectives: Objectives) -> list[str]:
+    """The objectives among these that cannot do without the data's labels."""
+    known = [name for name in objectives if name in OBJECTIVES]
+    return [name for name in known if getattr(importlib.import_module(OBJECTIVES[name]), "READS_LABELS", False)]
 
 
 def _freeze_lower_layers(stages: int, student: PreTrainedModel, step: int, total: int) -> None:

@@ -163,7 +163,8 @@ def _prepare(
     stack.enter_context(word_rows(student, torch.from_numpy(ids)))
     student.train()
     student.requires_grad_(True)
-    steps_per_epoch = math.ceil(len(_batches_of(encoded, settings, run.seed, epoch=0)) / settings.accumulate)
+    batches = epoch_batches(encoded.lengths, settings.batch_size, run.seed, 0, encoded.groups)
+    steps_per_epoch = math.ceil(len(batches) / settings.accumulate)
     total = max(1, math.ceil(settings.epochs * steps_per_epoch))
     total = min(total, run.max_steps or total)
     if goal.teacher is not None:
@@ -207,13 +208,9 @@ def _prepare(
     )
 
 
-def _batches_of(encoded: Encoded, settings: Settings, seed: int, epoch: int) -> list[np.ndarray]:
-    return epoch_batches(encoded.lengths, settings.batch_size, seed, epoch, encoded.groups)
-
-
 def _run_epoch(training: _Training) -> None:
-    position, settings = training.position, training.settings
-    batches = _batches_of(training.encoded, settings, training.run.seed, position.epoch)
+    position, settings, encoded = training.position, training.settings, training.encoded
+    batches = epoch_batches(encoded.lengths, settings.batch_size, training.run.seed, position.epoch, encoded.groups)
     while position.batch < len(batches) and position.step < training.total_steps:
         started = time.perf_counter()
         group = batches[position.batch : position.batch + settings.accumulate]
@@ -284,12 +281,11 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
     if training.masking is not None:
         words = training.token_ids[inputs["input_ids"]]
         inputs["input_ids"], hidden = training.masking.applied(inputs["input_ids"])
-    rules = training.encoded.rules
-    targets = rules.collate(training.encoded, indices, inputs["input_ids"].shape[1]).to(device)
+    targets = training.encoded.rules.collate(training.encoded, indices, inputs["input_ids"].shape[1]).to(device)
     marks = training.encoded.answering(indices, inputs["input_ids"].shape[1]) if goal.compares_answering else None
     answering = None if marks is None else torch.from_numpy(marks).to(device)
     groups = None if training.encoded.groups is None else torch.from_numpy(training.encoded.groups[indices]).to(device)
-    batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, answering, rules, groups)
+    batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, answering, training.encoded.rules, groups)
     with training.accelerator.autocast():
         with recorded(training.student, goal.states) as states:
             student = Outputs(logits_of(training.model(**inputs)), states)

@@ -197,12 +197,6 @@ def _modules(method: str, objectives: Mapping[str, float]) -> dict[str, ModuleTy
     return {name: importlib.import_module(OBJECTIVES[name]) for name in objectives}
 
 
-def reads_labels(objectives: Mapping[str, float]) -> list[str]:
-    """The objectives among these that cannot do without the data's labels."""
-    known = [name for name in objectives if name in OBJECTIVES]
-    return [name for name in known if getattr(importlib.import_module(OBJECTIVES[name]), "READS_LABELS", False)]
-
-
 def _check_groups(method: str, modules: Mapping[str, ModuleType], task: Task, student: PreTrainedModel) -> None:
     """Refuse an objective that compares examples with one another where each stands for itself."""
     comparing = [name for name, module in modules.items() if getattr(module, "READS_GROUPS", False)]

@@ -139,7 +139,7 @@ def test_objectives_count_by_their_weight_and_the_temperature_arrives(toy: Task,
     ("objectives", "said"),
     [
         ({}, "objectives"),
-        ({"logit": 1.0}, "names 'logit'; allowed: labels, logits, logit_mse, hidden"),
+        ({"logit": 1.0}, "names 'logit'; allowed: labels, logits, logit_mse, margin_mse, hidden"),
         ({"logits": 0.0}, r"objectives\.logits"),
         ({"logits": -1.0}, r"objectives\.logits"),
         ({"logits": float("nan")}, r"objectives\.logits"),

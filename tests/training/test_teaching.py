@@ -106,10 +106,13 @@ def test_an_objective_gets_the_options_that_it_takes(model: PreTrainedModel, toy
 @pytest.mark.parametrize(
     ("objectives", "said"),
     [
-        ({"logit": 1.0, "labels": 0.0}, r"teach\.objectives names 'logit'; allowed: labels, logits, logit_mse, hidden"),
+        (
+            {"logit": 1.0, "labels": 0.0},
+            r"teach\.objectives names 'logit'; allowed: labels, logits, logit_mse, margin_mse, hidden",
+        ),
         ({"logit": 1.0, "labels": 0.0}, r"teach\.objectives\.labels is 0\.0; it must be above 0"),
         ({"labels": -1.0}, r"teach\.objectives\.labels is -1\.0"),
-        ({}, r"teach\.objectives is empty; name at least one of labels, logits, logit_mse, hidden"),
+        ({}, r"teach\.objectives is empty; name at least one of labels, logits, logit_mse, margin_mse, hidden"),
     ],
 )
 def test_objectives_that_cannot_be_are_refused_all_at_once(
