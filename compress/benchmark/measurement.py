@@ -245,8 +245,10 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
     parts = [split, *([] if read.further is None else [read.further.require("further")])]
     encoded = [read.encode(part, runner.tokenizer) for part in parts]
     answers = [predict(runner, part) for part in encoded]
-    names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers[0].shape[1])
-    columns = check_names(repr(subject.name), names, task.labels, "use a model of this task.")
+    columns: Any = slice(None)
+    if task.rules.head.is_named:
+        names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers[0].shape[1])
+        columns = check_names(repr(subject.name), names, task.labels, "use a model of this task.")
     chosen = settled_for(runner, subject, read)
     answers = [task.rules.settled(own[:, columns], chosen, part.labels) for own, part in zip(answers, encoded, strict=True)]
     counts = {} if length is None else _counts(subject, runner, length)

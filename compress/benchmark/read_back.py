@@ -31,13 +31,14 @@ def answers_told(subject: Subject, task: Task, max_length: int) -> tuple[np.ndar
         Answers, a column for each of the task's labels, and the targets. A label that the folder does not name is never
         answered.
     """
-    names = _names_as_transformers_reads_them(subject)
+    names = _names_as_transformers_reads_them(subject) if task.rules.head.is_named else {}
     with open_runner(subject) as runner:
         encoded = task.rules.encode(task.evaluation.require("evaluation"), runner.tokenizer, max_length)
         answers = predict(runner, encoded)
-        never = np.full((len(answers), 1), answers.min() - 1, dtype=answers.dtype)
-        columns = {name: answers[:, index : index + 1] for index, name in names.items() if index < answers.shape[1]}
-        answers = np.concatenate([columns.get(label, never) for label in task.labels], axis=1)
+        if names:
+            never = np.full((len(answers), 1), answers.min() - 1, dtype=answers.dtype)
+            columns = {name: answers[:, index : index + 1] for index, name in names.items() if index < answers.shape[1]}
+            answers = np.concatenate([columns.get(label, never) for label in task.labels], axis=1)
         chosen = settled_for(runner, subject, task.up_to(max_length))
         return task.rules.settled(answers, chosen, encoded.labels), encoded.labels
 

@@ -64,7 +64,7 @@ def evaluate(
     from compress.benchmark import measurement, subjects
     from compress.facts import read_facts
     from compress.models.checkpoint.labels import head_in_folder, names_in_folder
-    from compress.tasks.kind import kind_for
+    from compress.tasks.kind import kind_for, load_kind
 
     subject = subjects.subject_of(folder)
     facts, config = read_facts(subject.path), subjects.read_json(subject.path / subjects.CONFIG)
@@ -72,7 +72,7 @@ def evaluate(
     with kept_from_stdout(sys.stderr):
         kind = facts.kind if facts.kind in tasks.TASKS else kind_for(head_in_folder(subject.path, config))
         if is_data_file(data):
-            names = names_in_folder(subject.path, config)
+            names = names_in_folder(subject.path, config) if load_kind(kind).head.is_named else []
             task = tasks.evaluation_task(
                 Path(data).expanduser(), labels=names, max_length=length, allow_unknown=allow_unknown, kind=kind, **columns
             )

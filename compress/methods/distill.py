@@ -14,6 +14,8 @@ from compress.arguments import within_range
 from compress.augmentation.sentences import Augment, AugmentOptions, augmented, check_words
 from compress.dependencies import Checkpoint, InputFile
 from compress.errors import InputError
+from compress.models.embedder import unfinished, with_projection
+from compress.models.heads import head_of, output_count
 from compress.models.layout import encoder_layers
 from compress.objectives import OBJECTIVES
 from compress.objectives.layer_map import LayerMap
@@ -21,12 +23,14 @@ from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
 from compress.training.compatibility import labels_aligned, shortened
 from compress.training.loop import train
+from compress.training.projection import fitted_to_vectors
 from compress.training.settings import Epochs, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
 from compress.training.teaching import (
     Distillation,
     LastTokens,
     LogitTokens,
+    Nested,
     Objectives,
     RelationHeads,
     TeacherCacheBytes,
@@ -49,6 +53,8 @@ def distill(
     logit_tokens: LogitTokens = "all",
     relation_heads: RelationHeads = None,
     project: bool = True,
+    keep_projection: bool = False,
+    nested: Nested = None,
     progressive: bool = False,
     augment: Annotated[AugmentOptions | None, Field(description="copies of texts with other words to learn from too")] = None,
     text: Annotated[InputFile | None, Field(description="texts without labels to learn from instead of the task's")] = None,
@@ -85,6 +91,10 @@ def distill(
         relation_heads: Into how many slices the relations objective splits queries, keys and values, which
             divides both widths; None for as many as the teacher has heads.
         project: Learn a projection to the teacher's width where widths differ; without it, that is an error.
+        keep_projection: Give the student a projection to the dimensions of its teacher's vectors, which learns with it and
+            stays (LEAF): its vectors are then in the teacher's space. Else the projection goes when training ends.
+        nested: Numbers of dimensions; so many first numbers of the student's vectors are taught to be vectors of their own
+            (Matryoshka, Kusupati et al. 2022, arXiv 2205.13147), by the objectives labels, similarities and contrastive.
         progressive: Let one layer after the other learn, the lower ones frozen (MobileBERT's progressive transfer).
         augment: What copies of the texts, with other words in them, are learned from too; the teacher answers them. Its keys
             are the fields of `Augment`: kind ("tinybert" or "masking"), copies, probability, candidates, ...
@@ -132,6 +142,8 @@ def distill(
         else:
             copies = augmented(task.train, wanted, model=teacher, seed=run.seed, progress=run.progress)
             task = replace(task, train=copies)
+    if keep_projection:
+        model = _projecting(model, teacher, task, run)
     how = Distillation(
         temperature,
         layers,
@@ -143,6 +155,7 @@ def distill(
         mlm_probability,
         last_tokens,
         logit_tokens,
+        tuple(nested or ()),
     )
     goal = training_loss_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)
     settings = settings_of(epochs, learning_rate, **knobs)
@@ -161,6 +174,15 @@ def _that_read_labels(objectives: Objectives) -> list[str]:
     """The objectives among these that cannot do without the data's labels."""
     known = [name for name in objectives if name in OBJECTIVES]
     return [name for name in known if getattr(importlib.import_module(OBJECTIVES[name]), "READS_LABELS", False)]
+
+
+def _projecting(model: PreTrainedModel, teacher: PreTrainedModel, task: Task, run: StepContext) -> PreTrainedModel:
+    """The student with a projection to the dimensions of its teacher's vectors."""
+    wide = None if head_of(model).is_named else output_count(teacher)
+    if wide is None or output_count(model) == wide:
+        what = "the model answers with labels" if wide is None else f"student and teacher both answer {wide} numbers"
+        raise InputError(f"distill.keep_projection is true, but {what}; leave it out.")
+    return with_projection(model, fitted_to_vectors(unfinished(model), teacher, task, run))
 
 
 def _freeze_lower_layers(stages: int, student: PreTrainedModel, step: int, total: int) -> None:

@@ -11,13 +11,12 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.labels import listed
 from compress.models.heads import with_new_head
-from compress.objectives.labels import labels
 from compress.tasks.labelled import Task
 from compress.training.compatibility import labels_aligned, shortened
 from compress.training.loop import train
 from compress.training.settings import Epochs, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
-from compress.training.training_loss import TrainingLoss
+from compress.training.teaching import Distillation, Nested, training_loss_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +28,7 @@ def fine_tune(
     *,
     task: Task,
     new_head: Annotated[bool, Field(description="begin with a new head, whatever labels the old one was for")] = False,
+    nested: Nested = None,
     max_length: MaxLength = None,
     epochs: Epochs = 3,
     learning_rate: LearningRate = 1e-4,
@@ -46,6 +46,8 @@ def fine_tune(
         task: Learned from; the evaluation split is not touched.
         new_head: Begin with a new head, of random weights; the one that the model has may be for other labels, and for more or
             fewer of them. Without it, training begins with a head for as many other labels, and says so.
+        nested: Of sentence embedding: numbers of dimensions; so many first numbers of a vector learn to be one of their own
+            (Matryoshka, Kusupati et al. 2022, arXiv 2205.13147).
         max_length: Tokens of each text to read while it learns, where the task's texts have more than the model reads.
         epochs: Passes over the training part.
         learning_rate: Highest rate of AdamW.
@@ -65,4 +67,7 @@ def fine_tune(
     if new_head:
         logger.info("fine_tune begins with a new head for %s.", listed(task.labels))
         model = with_new_head(model, task.labels, run.seed, task.rules.head)
-    return train(model, task=task, settings=settings, goal=TrainingLoss({"labels": (1.0, labels)}), run=run)
+    goal = training_loss_of(
+        "fine_tune", {"labels": 1.0}, Distillation(nested=tuple(nested or ())), student=model, teacher=None, task=task, run=run
+    )
+    return train(model, task=task, settings=settings, goal=goal, run=run)

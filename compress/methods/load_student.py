@@ -43,7 +43,7 @@ def load_student(
         NoEffect: It is the model that comes in.
     """
     run = run or StepContext()
-    student = load(checkpoint, labels=label_names(model), head=head_of(model), seed=run.seed)
+    student = load(checkpoint, labels=label_names(model) or None, head=head_of(model), seed=run.seed)
     if run.is_rehearsal:  # in which the model that comes in may not have been trained yet
         return student
     own, loaded = model.state_dict(), student.state_dict()

@@ -18,6 +18,7 @@ from compress.errors import InputError, NoEffect
 from compress.models.alignment import align_heads, align_neurons
 from compress.models.factors import embedding_rank
 from compress.models.families import family_of, why_not
+from compress.models.head import SEQUENCE
 from compress.models.heads import head_of
 from compress.models.layout import Parts, encoder_layers, head_count, layer_parts, neuron_count, parameter_count
 from compress.models.principal import Activations, Batches, fit_norms, observe, seen_by
@@ -119,7 +120,7 @@ def share_layers(
         raise NoEffect("share_layers: these layers share these weights already; use larger groups, or remove the step.")
     if keep_norms and not run.is_rehearsal:
         fit_norms(student, batches, _own_norms(student, seen))
-    whole, as_shared = not head_of(student).reads_tokens, family_of(student).as_shared
+    whole, as_shared = head_of(student).architecture == SEQUENCE, family_of(student).as_shared
     if as_shared and whole and parts == "all" and not keep_norms and not keep_biases and _are_even(student, sizes):
         student = as_shared(student, len(sizes))
     run.facts["groups"] = sizes

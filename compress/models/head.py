@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compress.runtimes.runtime import LOGITS, SPAN_LOGITS
+from compress.runtimes.runtime import LOGITS, SPAN_LOGITS, STATES, VECTORS
 
 SEQUENCE, TOKENS, SPANS = "SequenceClassification", "TokenClassification", "QuestionAnswering"
+SENTENCES = "SentenceEmbedding"
 CLASSIFIER, SPAN_LINEAR = LAST_LINEARS = ("classifier", "qa_outputs")
 """What the last Linear of a head is called; in some families that of a head for spans goes by the first name too."""
 SINGLE_LABEL = "single_label_classification"
@@ -24,6 +25,9 @@ class Head:
         reads_tokens: Whether there are outputs for each token; else there are for the text.
         outputs: What an exported file calls them; of several, each is a column of what the toolkit calls logits.
         ranks: Whether the one output ranks passages, which a folder tells by stating an activation for it.
+        beside: What the file gives besides, for readers who look for it; it stands before the outputs.
+        is_named: Whether each output has a name, as a label has; the numbers of a vector have none.
+        reads_pairs: Whether two texts are read as one; else each by itself.
     """
 
     architecture: str = SEQUENCE
@@ -31,6 +35,9 @@ class Head:
     reads_tokens: bool = False
     outputs: tuple[str, ...] = (LOGITS,)
     ranks: bool = False
+    beside: tuple[str, ...] = ()
+    is_named: bool = True
+    reads_pairs: bool = True
 
 
 SINGLE_LABEL_HEAD = Head()
@@ -39,13 +46,16 @@ OF_TOKENS = {
     SPANS: Head(SPANS, None, reads_tokens=True, outputs=SPAN_LOGITS),
 }
 """Heads with outputs for each token, by their architecture."""
+OF_SENTENCES = Head(SENTENCES, None, outputs=(VECTORS,), beside=(STATES,), is_named=False, reads_pairs=False)
+NO_CLASSIFIERS = {**OF_TOKENS, SENTENCES: OF_SENTENCES}
+"""Heads that do not classify whole texts, by their architecture."""
 
 
 def head_named(architecture: str, problem: str | None = None, activation: str | None = None) -> Head:
     """The head whose class' name ends so; of a text's, `problem` says what its outputs are, and `activation` what is stated to
     be done to them."""
     ranks = problem == REGRESSION and activation is not None
-    return OF_TOKENS.get(architecture) or Head(architecture, problem, ranks=ranks)
+    return NO_CLASSIFIERS.get(architecture) or Head(architecture, problem, ranks=ranks)
 
 
 def problem_type(outputs: int) -> str:

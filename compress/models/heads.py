@@ -14,27 +14,38 @@ from transformers import PretrainedConfig, PreTrainedModel
 from compress.errors import InputError
 from compress.labels import are_numbers, check_names, listed, order_of
 from compress.models.activation import ACTIVATION, IDENTITY, STATED, activation_of, state_activation
+from compress.models.embedder import pooling_of
 from compress.models.families import known_family
-from compress.models.head import OF_TOKENS, SEQUENCE, SINGLE_LABEL_HEAD, Head, head_named, problem_type
+from compress.models.head import NO_CLASSIFIERS, SEQUENCE, SINGLE_LABEL_HEAD, Head, head_named, problem_type
 
 logger = logging.getLogger(__name__)
 
 
 def label_names(model: PreTrainedModel) -> list[str]:
-    """The names of a loaded model's outputs, in order."""
-    return list(model.config.id2label.values())
+    """The names of a loaded model's outputs, in order; none where they have no names."""
+    return list(model.config.id2label.values()) if head_of(model).is_named else []
+
+
+def output_count(model: PreTrainedModel) -> int:
+    """How many numbers a model answers for each text, or for each token."""
+    if head_of(model).is_named:
+        return len(model.config.id2label)
+    return pooling_of(model.config).width(model.config.hidden_size)
 
 
 def head_of(model: PreTrainedModel) -> Head:
     """What a model's head is for."""
     classes = known_family(model).classes
-    architecture = next((name for name in OF_TOKENS if name in classes and isinstance(model, classes[name])), SEQUENCE)
+    architecture = next((name for name in NO_CLASSIFIERS if name in classes and isinstance(model, classes[name])), SEQUENCE)
     problem = model.config.problem_type or problem_type(model.config.num_labels)
     return head_named(architecture, problem, activation_of(model.config))
 
 
 def logits_of(output: Any) -> torch.Tensor:
     """What a model's head answers, (batch, outputs), or (batch, length, outputs) where there are outputs for each token."""
+    if "sentence_embedding" in output:
+        vectors: torch.Tensor = output.sentence_embedding
+        return vectors
     logits: torch.Tensor = (
         torch.stack([output.start_logits, output.end_logits], -1) if "start_logits" in output else output.logits
     )
@@ -93,6 +104,8 @@ def aligned(
         InputError: The head is for other labels, or for something else than labels of this sort.
     """
     check_head(model, head, who)
+    if not head.is_named:
+        return model
     names = label_names(model)
     states = not head.ranks or activation_of(model.config) is not None
     if names == list(labels) and model.config.problem_type == head.problem_type and states:
@@ -129,7 +142,7 @@ def check_head(model: PreTrainedModel, head: Head, who: str = "the model") -> No
             f"{who} has a head for {own.architecture}, but the task needs one for {head.architecture}; use a checkpoint of "
             "such a task, or the one that it was fine-tuned from."
         )
-    if model.config.problem_type not in (None, head.problem_type):
+    if head.is_named and model.config.problem_type not in (None, head.problem_type):
         raise InputError(
             f"{who} has a head for {own.problem_type}, but the task is {head.problem_type or 'of another kind'}; use a "
             "checkpoint of such a task, or let fine_tune begin with a new head (new_head: true)."
@@ -137,9 +150,12 @@ def check_head(model: PreTrainedModel, head: Head, who: str = "the model") -> No
 
 
 def check_reads_whole(who: str, model: PreTrainedModel) -> None:
-    """Raise InputError where a model answers for tokens, and what is to be done needs one answer for the text."""
-    if head_of(model).reads_tokens:
-        raise InputError(f"{who} needs a head for whole texts, but the model answers for each token; remove the step.")
+    """Raise InputError where a model answers for tokens, or with vectors, and what is to be done needs a classifier of
+    texts."""
+    head = head_of(model)
+    if head.architecture != SEQUENCE:
+        what = "answers for each token" if head.reads_tokens else "answers with vectors"
+        raise InputError(f"{who} needs a head for whole texts, but the model {what}; remove the step.")
 
 
 def _last_linear(model: PreTrainedModel) -> nn.Linear:
@@ -169,6 +185,8 @@ def with_new_head(model: PreTrainedModel, labels: Sequence[str], seed: int, head
         InputError: The head quantizes, or is of another architecture.
     """
     check_head(model, Head(head.architecture, model.config.problem_type))
+    if not head.is_named:
+        raise InputError("new_head is true, but the task's answers are vectors, for which no head is learned; leave it out.")
     if type(_last_linear(model)) is not nn.Linear:
         raise InputError("new_head is true, but the model quantizes, its head too; start from the float model.")
     student: Any = copy.deepcopy(model)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
-from compress.models.heads import last_linear
+from compress.models.heads import head_of, last_linear
 from compress.models.layout import encoder_layers, same_input
 
 LOWEST, QMAX = -128, 127  # of an activation; weights are symmetric, -127 to 127
@@ -224,12 +224,18 @@ def with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: boo
     return student
 
 
+def _kept_float(model: PreTrainedModel) -> set[nn.Module]:
+    """What answers: the classifier, or all that stands behind an embedder's pooling."""
+    last = last_linear(model)
+    return {last} if head_of(model).is_named else set(last.modules())
+
+
 def replace_with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: bool) -> None:
     """Put quantizing modules in the place of the Linears, but for the classifier, and embeddings; they keep the tensors."""
-    last = last_linear(model)
+    kept = _kept_float(model)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and child is not last:
+            if type(child) is nn.Linear and child not in kept:
                 setattr(parent, name, QuantizedLinear(child, per_channel=per_channel, symmetric=symmetric))
             elif type(child) is nn.Embedding:
                 setattr(parent, name, QuantizedEmbedding(child))

@@ -8,6 +8,7 @@ from compress.objectives.outputs import Batch, Outputs
 
 NEEDS: frozenset[str] = frozenset()
 READS_LABELS = True
+NESTS = True
 
 
 def labels(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:

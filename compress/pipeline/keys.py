@@ -50,9 +50,9 @@ def shipping_of(target: str) -> dict[str, Any]:
 def folder_digest(folder: Path) -> str:
     """A hash of the files of a model's folder: names and contents."""
     total = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
+    for path in sorted((*folder.iterdir(), *folder.glob("[0-9]_*/*"))):  # and the modules of sentence-transformers
         if path.suffix in (".json", ".safetensors", ".txt"):
-            total.update(path.name.encode())
+            total.update(path.relative_to(folder).as_posix().encode())
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()[:24]

@@ -165,7 +165,7 @@ def _measured(execution: Execution, exports: dict[str, Path]) -> tuple[dict[str,
     runtimes = sorted({RUNTIMES[name] for name in (TRAINED, *map(runtime_of, exports))})
     key = digest(
         {
-            "subjects": [(stop.name, execution.cache.files(stop.folder) if stop.folder else stop.key) for stop in stops],
+            "subjects": [(stop.name, execution.cache.files(stop.made) if stop.made else stop.key) for stop in stops],
             "files": {target: execution.cache.files(folder) for target, folder in exports.items()},
             "data": execution.task.fingerprint,
             "benchmark": replace(benchmark, baseline=execution.baseline.name).__dict__,
@@ -192,9 +192,9 @@ def _measure(execution: Execution, stops: Sequence[StepOutput], exports: dict[st
     begun = time.perf_counter()
     given: list[Any] = []
     for stop in stops:
-        if stop.folder is None:
+        if stop.made is None:
             stop.model().label = stop.name
-        given.append(Subject(stop.name, TRAINED, TRAINED, stop.folder) if stop.folder else stop.model())
+        given.append(Subject(stop.name, TRAINED, TRAINED, stop.made) if stop.made else stop.model())
     given += [subject_of(folder, target) for target, folder in exports.items()]
     benchmark = execution.plan.benchmark
     result = measure(

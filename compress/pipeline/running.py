@@ -140,6 +140,10 @@ class _Unloaded(StepOutput):
     seed: int = 0
     new_head: bool = False
 
+    @property
+    def made(self) -> None:
+        """Nothing."""
+
     def model(self) -> Any:
         if self.loaded is None:
             self.loaded = load(self.source, labels=self.labels, head=self.head, seed=self.seed, new_head=self.new_head)

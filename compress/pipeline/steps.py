@@ -60,6 +60,11 @@ class StepOutput:
     folder: Path | None
     loaded: PreTrainedModel | None = None
 
+    @property
+    def made(self) -> Path | None:
+        """The folder in the cache that a step has written; None of the model that came in."""
+        return self.folder
+
     def model(self) -> PreTrainedModel:
         """The model, from memory or from its folder."""
         if self.loaded is None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LOGITS = "logits"
 SPAN_LOGITS = ("start_logits", "end_logits")
-OUTPUTS = ((LOGITS,), SPAN_LOGITS)
+VECTORS, STATES = "sentence_embedding", "token_embeddings"
+"""Of a sentence embedder: its vectors, and the states that they were pooled from."""
+OUTPUTS = ((LOGITS,), SPAN_LOGITS, (VECTORS,))
 """What a file's outputs are called; several are columns of what `Session.run` gives as logits."""
 Dimensions = tuple[int | None, ...]
 Call = Callable[[], object]
@@ -35,8 +37,8 @@ def outputs_among(names: Sequence[str], path: Path) -> tuple[str, ...]:
     answers = next((outputs for outputs in OUTPUTS if set(outputs) <= set(names)), None)
     if answers is None:
         raise InputError(
-            f"{path} gives {', '.join(names)}; an output called logits is needed (or {' and '.join(SPAN_LOGITS)}). "
-            "Export it again."
+            f"{path} gives {', '.join(names)}; an output called logits is needed (or {' and '.join(SPAN_LOGITS)}, or "
+            f"{VECTORS}). Export it again."
         )
     return answers
 

@@ -18,7 +18,7 @@ from compress.models.attention.segments import segments_of
 from compress.models.checkpoint.companions import write_companions
 from compress.models.checkpoint.folders import new_folder
 from compress.models.checkpoint.labels import in_order
-from compress.models.heads import aligned
+from compress.models.heads import aligned, label_names
 from compress.models.quantizers import quantized_linears
 from compress.runtimes.segment_reader import SEGMENT_FILE
 from compress.runtimes.table import load_runtime
@@ -109,7 +109,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             "kind": task.kind,
             "options": options,
             "inputs": input_names(model),
-            "labels": list(model.config.id2label.values()),
+            "labels": label_names(model),
             "settled": list(settled_by(model, task)),
             "max_length": task.max_length,
             "file": FILE,

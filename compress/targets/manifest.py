@@ -8,17 +8,28 @@ from pathlib import Path
 import onnx
 import torch
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput, TokenClassifierOutput
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPooling,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
 
 from compress.facts import MANIFEST
 from compress.models.families import known_family
 from compress.models.families.family import Family
-from compress.models.head import SEQUENCE, SPANS, TOKENS
+from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS
 from compress.models.heads import head_of
 from compress.targets.onnx.graph import FILE
 
 SCHEMA = 1
-OUTPUTS = {SEQUENCE: SequenceClassifierOutput, TOKENS: TokenClassifierOutput, SPANS: QuestionAnsweringModelOutput}
+OUTPUTS = {
+    SEQUENCE: (SequenceClassifierOutput, ("logits",)),
+    TOKENS: (TokenClassifierOutput, ("logits",)),
+    SPANS: (QuestionAnsweringModelOutput, ("start_logits", "end_logits")),
+    SENTENCES: (BaseModelOutputWithPooling, ("last_hidden_state", "pooler_output")),
+}
+"""What transformers takes a head's outputs for, in their order: its class, and the fields."""
 WEIGHTS = f"{FILE}.data"
 """Asked for by transformers whether the graph refers to it or not; here it is empty, since the file holds its weights."""
 TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.INT64: "int64"}
@@ -36,10 +47,11 @@ def write_manifest(model: PreTrainedModel, folder: Path) -> bool:
         return False
     graph = onnx.load(folder / FILE, load_external_data=False).graph
     head = head_of(model)
-    output = OUTPUTS[head.architecture](**{name: torch.empty(1) for name in head.outputs})
+    kind, fields = OUTPUTS[head.architecture]
+    output = kind(**{name: torch.empty(1) for name in fields})
     _, structure = torch.utils._pytree.tree_flatten(output)
     metadata = {
-        "architecture": type(model).__name__,
+        "architecture": model.config.architectures[0],
         "export_dtype": TYPES[graph.output[0].type.tensor_type.elem_type],
         "export_device": "cpu",
         "kwargs": {

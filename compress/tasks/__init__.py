@@ -25,6 +25,7 @@ TASKS = with_plugins(
         "token-classification": "compress.tasks.token_classification",
         "question-answering": "compress.tasks.question_answering",
         "reranking": "compress.tasks.reranking",
+        "sentence-embedding": "compress.tasks.sentence_embedding",
     },
 )
 
@@ -35,6 +36,8 @@ SYNONYMS = {
     "ner": "token-classification",
     "text-ranking": "reranking",
     "cross-encoder": "reranking",
+    "sentence-similarity": "sentence-embedding",
+    "feature-extraction": "sentence-embedding",
 }
 """What others call a kind: the pipelines of transformers, the hub, optimum."""
 

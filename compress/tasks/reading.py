@@ -54,8 +54,8 @@ def read_task(
     dataset = find(data, data_dir, rules) if isinstance(data, str) else _files(data, data_dir, rules)
     if labels is None or set(labels) == set(dataset.labels or ()):
         dataset = dataset.with_names()
-    names = tuple(labels) if labels is not None else dataset.labels or rules.names(dataset.train)
-    metric = metric or rules.metrics[0]
+    names = tuple(labels) if labels is not None else dataset.labels or _names_of(rules, dataset)
+    metric = metric or default_metric(rules, names)
     rules.check_metric(metric, names)
     train, removed = _learned_from(dataset, rows)
     evaluation_rows = dataset.validation
@@ -97,6 +97,22 @@ def read_task(
     )
 
 
+def _names_of(rules: TaskKind, dataset: Found) -> tuple[str, ...]:
+    """What the outputs are called: as the rows to learn from tell or, where they tell nothing, those that are measured on."""
+    return rules.names(dataset.train) or rules.names_of_outputs(dataset.validation or dataset.train, ())
+
+
+def default_metric(rules: TaskKind, names: tuple[str, ...]) -> str:
+    """The kind's first score that can decide with these outputs."""
+    for metric in rules.metrics:
+        try:
+            rules.check_metric(metric, names)
+        except InputError:
+            continue
+        return metric
+    return rules.metrics[0]
+
+
 def _further(evaluation: Mapping[str, Any]) -> int:
     unknown = [key for key in evaluation if key != FROM_TRAIN]
     count = evaluation.get(FROM_TRAIN)
@@ -129,7 +145,7 @@ def read_evaluation(
         kind=kind,
         labels=names,
         max_length=max_length,
-        metric=rules.metrics[0],
+        metric=default_metric(rules, names),
         **empty,
         evaluation=rules.split("evaluation", rows, targets, names),
         source=str(path),
@@ -149,7 +165,7 @@ def _files(data: Mapping[str, str], data_dir: str | None, rules: TaskKind) -> Fo
     columns = {role: str(data[role]) for role in COLUMNS if data.get(role)}
     train = _rows_of(rules, data_dir, data["train"], columns, data)
     validation = _rows_of(rules, data_dir, data["validation"], columns, data) if data.get("validation") else None
-    if validation is not None and (train.pairs is None) != (validation.pairs is None):
+    if rules.head.reads_pairs and validation is not None and (train.pairs is None) != (validation.pairs is None):
         raise InputError(f"only one of {train.source} and {validation.source} has pairs; name the columns with text and pair.")
     return Found(train, validation, None, train.source, None, {})
 

@@ -17,6 +17,7 @@ from compress.errors import InputError, shown
 from compress.models.head import REGRESSION, Head
 from compress.statistics import SEED, middle_95
 from compress.tasks import texts
+from compress.tasks.correlations import correlation, correlation_statistics
 from compress.tasks.data.files import NO_READERS, Reader
 from compress.tasks.data.mistakes import first_of
 from compress.tasks.data.rows import Rows, Table, collect
@@ -50,31 +51,8 @@ KNOWN = {
 }
 
 
-def _moments(answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """What a correlation is made of, (examples, 6): 1, x, y, x², y², x y, each about its mean so that sums stay exact."""
-    x, y = (np.asarray(values, dtype=np.float64) for values in (answers, targets))
-    x, y = x - x.mean(), y - y.mean()
-    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
-
-
-def correlation(sums: np.ndarray) -> np.ndarray:
-    """Pearson's correlation from sums over examples, (..., 6); 0 where one of the two does not vary."""
-    count, x, y, xx, yy, xy = (sums[..., index] for index in range(6))
-    spreads = np.maximum(xx - x * x / count, 0) * np.maximum(yy - y * y / count, 0)
-    shared = xy - x * y / count
-    return np.where(spreads > 1e-18, shared / np.sqrt(np.maximum(spreads, 1e-18)), 0.0)
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    from scipy.stats import rankdata
-
-    return np.asarray(rankdata(values))
-
-
 def _statistics(answers: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
-    """For each score what it is made of. Spearman's is Pearson's of the ranks among all examples."""
-    said = answers[:, 0]
-    return {"pearson": _moments(said, targets), "spearman": _moments(_ranks(said), _ranks(targets))}
+    return correlation_statistics(answers[:, 0], targets)
 
 
 class Regression(OutputIsAnswer, NoClasses):

@@ -70,7 +70,7 @@ def check_fit(model: PreTrainedModel, task: Task) -> None:
     Raises:
         InputError: They do not fit, or a part is empty.
     """
-    if model.config.num_labels != len(task.labels):
+    if task.rules.head.is_named and model.config.num_labels != len(task.labels):
         raise InputError(
             f"the model has {model.config.num_labels} labels, but the task has {len(task.labels)} "
             f"({', '.join(task.labels)}); load the model with labels=task.labels."

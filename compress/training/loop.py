@@ -329,7 +329,7 @@ def _judge(training: _Training) -> None:
     metric = f"selection_{training.task.metric}"
     best = position.history[position.best_epoch].get(metric) if position.best_epoch >= 0 else None
     counts = position.step - 1 >= training.goal.picks_from * (training.total_steps - 1)
-    if counts and (best is None or position.history[-1][metric] > best):
+    if counts and (best is None or position.history[-1][metric] > best):  # the last one, where nothing tells
         position.best_epoch = position.epoch
         training.best = {name: tensor.detach().cpu().clone() for name, tensor in training.student.state_dict().items()}
     said = f"{metric} {scores[training.task.metric]:.4f}, " if scores else ""

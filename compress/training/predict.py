@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from compress.log import Progress, no_progress
 from compress.models.first_token import first_token_only
-from compress.models.heads import logits_of
+from compress.models.heads import logits_of, output_count
 from compress.tasks.encoding import Encoded, Gathered
 from compress.tasks.labelled import Task
 from compress.training.batches import sorted_batches
@@ -39,7 +39,7 @@ def predict(
     what: str = "predict",
     share: tuple[int, int] = (0, 1),
 ) -> np.ndarray:
-    """Compute a model's answers to every example, in the examples' order: (examples, labels), or a row for each word.
+    """Compute a model's answers to every example, in the examples' order: (examples, outputs), or a row for each word.
 
     Args:
         model: Is put into evaluation mode for the call, and left as it was.
@@ -52,7 +52,7 @@ def predict(
     """
     was_training = model.training
     model.eval()
-    answers = Gathered(encoded, model.config.num_labels)
+    answers = Gathered(encoded, output_count(model))
     batches = sorted_batches(encoded.lengths, BATCH_SIZE)[share[0] :: share[1]]
     with torch.inference_mode(), first_token_only(model), precision(device, bf16=bf16):
         for done, indices in enumerate(batches, 1):

@@ -14,13 +14,14 @@ from compress.objectives.outputs import Pairs
 from compress.training.answers import answered
 from compress.training.batches import sorted_batches
 from compress.training.device import pick_device
-from compress.training.predict import BATCH_SIZE, on_device
+from compress.training.predict import BATCH_SIZE, on_device, predict
 from compress.training.step_context import StepContext
 
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
 EXAMPLES = 256
+TEXTS = 1024
 RIDGE = 1e-3
 
 
@@ -60,6 +61,28 @@ def fitted_projection(
     for model, training in zip(models, was_training, strict=True):
         model.cpu().train(training)
     return _regression(torch.cat(rows[0]).numpy(), torch.cat(rows[1]).numpy())
+
+
+def fitted_to_vectors(student: PreTrainedModel, teacher: PreTrainedModel, task: Task, run: StepContext) -> nn.Linear:
+    """A Linear from the student's vectors to the teacher's that maps those of some training texts by least squares.
+
+    Source: Vujanic and Rueckstiess 2025, LEAF, arXiv 2509.12539, section 3.1 (the projection W).
+    Differs: it begins with the ridge regression, and not at random.
+
+    Args:
+        student: Its vectors are read; stays as it is.
+        teacher: Its vectors are read.
+        task: Of its training part, the first 1,024 examples.
+        run: Device.
+    """
+    device = pick_device(run.device)
+    examples = task.train.require("train").take(TEXTS)
+    rows = []
+    for model in (student, teacher):
+        read = task.read_by(model)
+        rows.append(predict(model.to(device), read.encode(examples, model.tokenizer), device))
+        model.cpu()
+    return _regression(*rows)
 
 
 def _regression(given: np.ndarray, wanted: np.ndarray) -> nn.Linear:

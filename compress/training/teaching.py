@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from compress.dependencies import DependsOn
 from compress.errors import InputError, raise_together
 from compress.models.checkpoint.masked_lm import load_masked_lm
-from compress.models.heads import head_of
+from compress.models.heads import head_of, label_names
 from compress.models.layout import encoder_layers, head_count, projections_of
 from compress.models.states import PROJECTIONS, State
 from compress.objectives import OBJECTIVES
@@ -26,10 +26,11 @@ from compress.objectives.outputs import Pairs
 from compress.training.answers import Answers, KnownAnswers, LiveAnswers
 from compress.training.device import has_fast_bf16, pick_device
 from compress.training.predict import predict
-from compress.training.projection import fitted_projection
+from compress.training.projection import fitted_projection, fitted_to_vectors
 from compress.training.step_context import StepContext
 from compress.training.teacher_cache import check_room_for_answers, known_answers
 from compress.training.training_loss import TrainingLoss
+from compress.training.vector_teaching import are_of_one_width, check_vectors, check_widths, with_beginnings
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
@@ -49,6 +50,10 @@ TeacherCacheBytes = Annotated[
 
 LastTokens = Annotated[
     Literal["all", "first"], Field(description="of the student's last layer, whose hidden states are compared")
+]
+
+Nested = Annotated[
+    list[Annotated[int, Field(ge=1)]] | None, Field(description="so many first numbers of a vector are a vector, too")
 ]
 
 LogitTokens = Annotated[
@@ -73,6 +78,7 @@ class Distillation:
         mlm_probability: Which fraction of the words those hide.
         last_tokens: Of the student's last layer, the tokens whose hidden states are compared.
         logit_tokens: Where each token has outputs, the tokens whose are compared.
+        nested: How many first numbers of a vector are to be a vector of their own.
     """
 
     temperature: float = 2.0
@@ -85,6 +91,7 @@ class Distillation:
     mlm_probability: float = 0.15
     last_tokens: LastTokens = "all"
     logit_tokens: LogitTokens = "all"
+    nested: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,13 +146,15 @@ def training_loss_of(
     """
     modules, task = _modules(method, objectives), task.read_by(student)
     _check_groups(method, modules, task, student)
+    check_vectors(method, modules, how.nested, student)
     if teacher is None:
         looking = [name for name, module in modules.items() if module.NEEDS]
         if looking:
             raise InputError(
                 f"{method}.objectives names {looking[0]!r}, which looks at a teacher; give teacher, or use labels."
             )
-        return TrainingLoss({name: (float(objectives[name]), getattr(module, name)) for name, module in modules.items()})
+        bound = {name: with_beginnings(getattr(module, name), module, how.nested) for name, module in modules.items()}
+        return TrainingLoss({name: (float(objectives[name]), function) for name, function in bound.items()})
     depth = len(encoder_layers(student)) if how.last_tokens == "first" else None
     terms = [
         _Term(
@@ -173,6 +182,8 @@ def training_loss_of(
             if getattr(term.module, "PROJECTS", False) and _widths(student) != _widths(teacher)
         }
     )
+    if any(getattr(term.module, "PROJECTS_VECTORS", False) for term in terms) and not are_of_one_width(student, teacher):
+        learned["vectors"] = fitted_to_vectors(student, teacher, task, run)
     if head is not None:
         learned["head"] = head
     return TrainingLoss(
@@ -227,6 +238,7 @@ def _pairs(method: str, module: ModuleType, how: Distillation, student: PreTrain
 def _check_fit(method: str, terms: list[_Term], how: Distillation, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     if any(not term.pairs for term in terms):
         check_labels(student, teacher)
+        check_widths(method, {term.name: term.module for term in terms}, student, teacher, project=how.project)
         if head_of(student).reads_tokens:
             check_vocabularies(f"a task of answers for tokens lets {method} compare", student, teacher)
     comparing = [term for term in terms if term.pairs]
@@ -278,7 +290,7 @@ def _check_fit(method: str, terms: list[_Term], how: Distillation, student: PreT
 
 def check_labels(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     """Raise InputError where student and teacher do not answer with the same labels."""
-    names = [list(model.config.id2label.values()) for model in (student, teacher)]
+    names = [label_names(model) for model in (student, teacher)]
     if names[0] != names[1]:
         raise InputError(f"the student's labels are {names[0]}, the teacher's {names[1]}; they must be the same, in order.")
 
@@ -323,7 +335,8 @@ def _bound(term: _Term, how: Distillation, learned: nn.ModuleDict, student: PreT
         known["relation_heads"] = _relation_heads(how, teacher)
         known["heads"] = _heads(student, teacher, term.pairs[-1])
     taken = inspect.signature(function).parameters
-    return partial(function, **{name: value for name, value in known.items() if name in taken})
+    bound = partial(function, **{name: value for name, value in known.items() if name in taken})
+    return with_beginnings(bound, term.module, how.nested)
 
 
 def _head(method: str, terms: list[_Term], how: Distillation, teacher: PreTrainedModel) -> nn.Module | None:

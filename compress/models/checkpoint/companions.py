@@ -15,7 +15,9 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from compress.log import libraries_silenced
+from compress.models.checkpoint.sentence_folder import write_sentence_files
 from compress.models.families import known_family
+from compress.models.families.family import Family
 from compress.models.head import problem_type
 from compress.models.heads import head_of
 
@@ -38,20 +40,26 @@ def write_companions(model: PreTrainedModel, folder: Path, *, for_serving: bool 
     """
     _write_config(model, folder, for_serving=for_serving)
     _write_tokenizer(model, folder)
+    if not head_of(model).is_named and isinstance(known_family(model), Family):
+        write_sentence_files(model, folder)
 
 
 def _write_config(model: PreTrainedModel, folder: Path, *, for_serving: bool) -> None:
     config = model.config
-    config.architectures = [type(model).__name__]
-    if not head_of(model).reads_tokens:
+    head = head_of(model)
+    config.architectures = [type(model).__name__ if head.is_named else type(model.base_model).__name__]
+    if head.is_named and not head.reads_tokens:
         config.problem_type = config.problem_type or problem_type(config.num_labels)
     with libraries_silenced():
         config.save_pretrained(folder)
     path = folder / CONFIG
     values = json.loads(path.read_text(encoding="utf-8"))
     values |= spellings(model)
-    values["id2label"] = {str(index): name for index, name in config.id2label.items()}  # transformers leaves defaults out
-    values["label2id"] = dict(config.label2id)
+    if head.is_named:
+        values["id2label"] = {str(index): name for index, name in config.id2label.items()}  # transformers leaves defaults out
+        values["label2id"] = dict(config.label2id)
+    else:
+        values = {key: value for key, value in values.items() if key not in ("id2label", "label2id", "embedder")}
     if for_serving and values.get("pad_token_id") is None and model.tokenizer.pad_token_id is not None:
         values["pad_token_id"] = model.tokenizer.pad_token_id
     _write(path, values)

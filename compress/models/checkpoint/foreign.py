@@ -14,7 +14,7 @@ from compress.errors import InputError, cut, shown
 from compress.models.checkpoint.json_file import read_object, why_absent
 from compress.models.families import KNOWN
 from compress.models.families.family import EncoderFree, Family
-from compress.models.head import REGRESSION, SEQUENCE, SPANS, TOKENS, Head
+from compress.models.head import REGRESSION, SENTENCES, SEQUENCE, SPANS, TOKENS, Head
 
 CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
 AUTO_CLASSES = {
@@ -33,7 +33,12 @@ OTHER_HEADS = {
     "QuestionAnswering": "finds the answer to a question in a text",
     "MultipleChoice": "chooses one of several texts",
 }
-SUPPORTED = {SEQUENCE: "labels of a whole text", TOKENS: "labels of each token", SPANS: "answers to questions"}
+SUPPORTED = {
+    SEQUENCE: "labels of a whole text",
+    TOKENS: "labels of each token",
+    SPANS: "answers to questions",
+    SENTENCES: "vectors of texts",
+}
 QUANTIZED = {
     "bitsandbytes": (
         ".SCB",
@@ -217,6 +222,8 @@ def head_architecture(
         InputError: Its head answers questions, chooses between texts, or is not the one that is wanted.
     """
     architecture = architecture_of(values)
+    if wanted is None and architecture.endswith(f"For{SENTENCES}"):
+        return SENTENCES
     has_head = {"classifier.weight", "qa_outputs.weight"} & weights.keys()
     behind = tuple(begin for begin in family.head if begin != "classifier.")
     kind = next((kind for kind in OTHER_HEADS if has_head and architecture.endswith(f"For{kind}")), None)

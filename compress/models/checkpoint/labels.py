@@ -14,8 +14,9 @@ from compress.labels import listed, order_of, read_names
 from compress.log import libraries_silenced
 from compress.models.activation import ACTIVATION, STATED
 from compress.models.checkpoint.json_file import read_object
+from compress.models.checkpoint.sentence_folder import is_embedder
 from compress.models.families import KNOWN
-from compress.models.head import LAST_LINEARS, OF_TOKENS, SEQUENCE, Head, head_named, problem_type
+from compress.models.head import LAST_LINEARS, NO_CLASSIFIERS, OF_SENTENCES, SEQUENCE, Head, head_named, problem_type
 from compress.models.heads import aligned, head_of, label_names, set_names
 
 BESIDE, CROSS_ENCODER = "config_sentence_transformers.json", "CrossEncoder"
@@ -46,6 +47,9 @@ def settle_labels(
     """
     count = weight.shape[0] if weight is not None and weight.ndim else 0
     head = wanted or head_named(architecture, config.problem_type or problem_type(count))
+    if not head.is_named:
+        config.problem_type = None
+        return
     if weight is None:
         set_names(config, list(labels) if labels is not None else ["0", "1"], head)
         return
@@ -73,19 +77,24 @@ def without_head(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def in_order(model: PreTrainedModel, labels: Sequence[str]) -> PreTrainedModel:
     """Bring the outputs into the order of these labels, where their names tell it; else the model is left as it is."""
-    return aligned(model, labels, head_of(model)) if order_of(label_names(model), labels) is not None else model
+    head = head_of(model)
+    if not head.is_named or order_of(label_names(model), labels) is None:
+        return model
+    return aligned(model, labels, head)
 
 
 def head_in_folder(folder: Path, values: Mapping[str, Any]) -> Head:
-    """What the head of the model or file in a folder is for, as its config.json tells.
+    """What the head of the model or file in a folder is for, as its config.json tells, or its modules.json.
 
     Args:
-        folder: May state an activation in another file.
+        folder: May state an activation in another file, or modules behind an encoder.
         values: The content of config.json.
     """
+    if is_embedder(folder):
+        return OF_SENTENCES
     architectures = values.get("architectures")
     if isinstance(architectures, list) and architectures:
-        for architecture, head in OF_TOKENS.items():
+        for architecture, head in NO_CLASSIFIERS.items():
             if str(architectures[0]).endswith(f"For{architecture}"):
                 return head
     names, kind = values.get("id2label"), values.get("problem_type")

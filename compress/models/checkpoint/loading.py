@@ -20,12 +20,14 @@ from compress.models.checkpoint.json_file import read_object, why_absent
 from compress.models.checkpoint.labels import activation_in_folder, in_order, settle_labels, without_head
 from compress.models.checkpoint.model_source import find_model
 from compress.models.checkpoint.saving import STRUCTURE
+from compress.models.checkpoint.sentence_folder import encoder_folder, is_embedder, projection_weights, read_pooling
 from compress.models.checkpoint.tokenizer import read_tokenizer
 from compress.models.checkpoint.weights import read_weights, renamed, unwrapped
+from compress.models.embedder import set_pooling
 from compress.models.families import KNOWN, known_family
 from compress.models.families.family import Family
 from compress.models.fused import take_apart
-from compress.models.head import Head
+from compress.models.head import OF_SENTENCES, Head
 from compress.models.heads import head_of
 from compress.models.layout import encoder_layers, head_count, head_size, neuron_count
 from compress.models.memory import begin_anew, give_memory, shapes_of
@@ -55,7 +57,8 @@ def load(
         labels: The task's label names in the order of their ids. A checkpoint with a head must have as many, and its outputs
             are put into this order where their names tell it (or are mere numbers); a head for other labels keeps its names.
             A new head is made for them (without them, for two labels).
-        head: What the task needs (`task.rules.head`); None takes the head that there is, or makes one for labels of a text.
+        head: What the task needs (`task.rules.head`); None takes the head that there is, or makes one for labels of a text. A
+            folder of sentence-transformers, without `labels`, is an embedder.
         seed: For the weights of a new head.
         new_head: Leave the checkpoint's head, if it has one, and make a new one.
 
@@ -65,15 +68,20 @@ def load(
     Raises:
         InputError: No such model, or one of its files is missing, damaged or does not fit the others.
     """
-    folder = find_model(name)
+    given = find_model(name)
+    folder = encoder_folder(given)
     values, stored = read_checkpoint(folder)
+    if head is None and labels is None and is_embedder(given):
+        head = OF_SENTENCES
     family = KNOWN[values["model_type"]]
     if new_head:
         stored = without_head(stored)
     architecture = head_architecture(folder, values, stored, family, head)
+    if architecture == OF_SENTENCES.architecture:
+        stored |= projection_weights(given)
     weights = renamed(stored, family, architecture)
     last = f"{family.last(architecture)}.weight"
-    has_head = last in weights
+    has_head = last in weights or architecture == OF_SENTENCES.architecture
     config, pruned = configuration(folder, values, family, _label_count(weights.get(last)))
     if new_head:
         config.problem_type = None
@@ -82,6 +90,8 @@ def load(
         state_activation(config, activation)
     settle_labels(config, weights.get(last), labels, folder, head, architecture)
     config._attn_implementation = "sdpa"
+    if architecture == OF_SENTENCES.architecture:
+        set_pooling(config, read_pooling(given, config.hidden_size))
     model = _without_memory(family.classes[architecture], config, weights, folder, pruned)
     _check_weights(model, weights, folder, has_head=has_head)
     model = _with_memory(model, weights, folder, pruned, seed)

@@ -13,8 +13,11 @@ from transformers import PreTrainedModel
 
 from compress.models.checkpoint.companions import write_companions
 from compress.models.checkpoint.folders import new_folder
+from compress.models.embedder import PROJECTIONS
 from compress.models.families import known_family
+from compress.models.families.family import Family
 from compress.models.fused import unparted
+from compress.models.heads import head_of
 from compress.models.structure import read_structure, refuse_untold, told_by_structure
 
 WEIGHTS, STRUCTURE = "model.safetensors", "structure.json"
@@ -43,10 +46,20 @@ def write_model(model: PreTrainedModel, folder: Path) -> None:
     state = {
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items() if name not in left_out
     }
-    save_file(unparted(state, known_family(model)), folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(bare(unparted(state, known_family(model)), model), folder / WEIGHTS, metadata={"format": "pt"})
     model.config.dtype = _precision(state.values())
     write_companions(model, folder)
     (folder / STRUCTURE).write_text(json.dumps(read_structure(model), indent=1) + "\n", encoding="utf-8")
+
+
+def bare(state: dict[str, torch.Tensor], model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The weights by the names that readers look for: of an embedder those of its encoder, as a base model has them."""
+    family = known_family(model)
+    if head_of(model).is_named or not isinstance(family, Family):
+        return state
+    return {
+        name.removeprefix(family.prefix): tensor for name, tensor in state.items() if not name.startswith(f"{PROJECTIONS}.")
+    }
 
 
 def _precision(tensors: Iterable[torch.Tensor]) -> torch.dtype:

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.embedder import pooling_of, told_prompts
 from compress.models.families.family import Ability, EncoderFree, Family
 from compress.plugins import with_plugins
 
@@ -138,5 +139,6 @@ def fitted_tokenizer(tokenizer: Any, config: PretrainedConfig) -> Any:
     """Let a tokenizer give what a model of this configuration reads and nothing else, when it is saved and loaded again as
     well."""
     tokenizer.model_input_names = inputs_of(config)
+    tokenizer.prompts = told_prompts(pooling_of(config))
     tokenizer.init_kwargs["model_input_names"] = inputs_of(config)
     return tokenizer

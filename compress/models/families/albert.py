@@ -12,14 +12,16 @@ from transformers import (
     AlbertForQuestionAnswering,
     AlbertForSequenceClassification,
     AlbertForTokenClassification,
+    AlbertModel,
     PreTrainedModel,
 )
 from transformers.models.albert.modeling_albert import AlbertLayer
 
 from compress.errors import InputError
+from compress.models.embedder import embedder
 from compress.models.families import family_of
 from compress.models.families.family import Family, Student
-from compress.models.head import SEQUENCE, SPANS, TOKENS
+from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import InitFromTeacher, copy_head, project_layers, state_basis, table_basis
 from compress.models.layout import distinct_layers, encoder_layers
 from compress.models.principal import fit_norms, observe, project_embeddings, project_head, regression
@@ -159,6 +161,7 @@ FAMILY = Family(
         SEQUENCE: AlbertForSequenceClassification,
         TOKENS: AlbertForTokenClassification,
         SPANS: AlbertForQuestionAnswering,
+        SENTENCES: embedder(AlbertModel),
     },
     layer=AlbertLayer,
     layers="encoder.albert_layer_groups",

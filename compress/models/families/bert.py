@@ -11,12 +11,14 @@ from transformers import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
+    BertModel,
 )
 from transformers.models.bert.modeling_bert import BertLayer
 
+from compress.models.embedder import embedder
 from compress.models.families.albert import as_albert
 from compress.models.families.family import Family, Student
-from compress.models.head import SEQUENCE, SPANS, TOKENS
+from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import begin_like_bert
 from compress.models.students import values_like_bert
 
@@ -33,6 +35,7 @@ FAMILY = Family(
         SEQUENCE: BertForSequenceClassification,
         TOKENS: BertForTokenClassification,
         SPANS: BertForQuestionAnswering,
+        SENTENCES: embedder(BertModel),
     },
     layer=BertLayer,
     layers="encoder.layer",

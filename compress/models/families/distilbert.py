@@ -10,11 +10,13 @@ from transformers import (
     DistilBertForQuestionAnswering,
     DistilBertForSequenceClassification,
     DistilBertForTokenClassification,
+    DistilBertModel,
 )
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 
+from compress.models.embedder import embedder
 from compress.models.families.family import Family, Student
-from compress.models.head import SEQUENCE, SPANS, TOKENS
+from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import begin_like_bert
 from compress.models.students import StudentShape
 
@@ -46,6 +48,7 @@ FAMILY = Family(
         SEQUENCE: DistilBertForSequenceClassification,
         TOKENS: DistilBertForTokenClassification,
         SPANS: DistilBertForQuestionAnswering,
+        SENTENCES: embedder(DistilBertModel),
     },
     layer=TransformerBlock,
     layers="transformer.layer",

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from compress.models.head import CLASSIFIER, SEQUENCE, SPAN_LINEAR, SPANS
+from compress.models.embedder import PROJECTIONS
+from compress.models.head import CLASSIFIER, SENTENCES, SEQUENCE, SPAN_LINEAR, SPANS
 
 if TYPE_CHECKING:
     from compress.models.init_from_teacher import InitFromTeacher
@@ -168,11 +169,13 @@ class Family:
         return self.classes[SEQUENCE]
 
     def last(self, architecture: str) -> str:
-        """The path of the last Linear of a head, or of the module that ends in it."""
-        return self.span_linear if architecture == SPANS else CLASSIFIER
+        """The path of the last Linear of a head, or of the module that ends in it, which may be empty."""
+        return {SPANS: self.span_linear, SENTENCES: PROJECTIONS}.get(architecture, CLASSIFIER)
 
     def head_weights(self, architecture: str) -> tuple[str, ...]:
         """Where the names of the weights begin that a head is made of."""
+        if architecture == SENTENCES:
+            return (f"{PROJECTIONS}.",)
         begins = self.head if architecture == SEQUENCE else self.token_head
         return tuple(f"{self.last(architecture)}." if begin == f"{CLASSIFIER}." else begin for begin in begins)
 

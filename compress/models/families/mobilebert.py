@@ -10,12 +10,14 @@ from transformers import (
     MobileBertForQuestionAnswering,
     MobileBertForSequenceClassification,
     MobileBertForTokenClassification,
+    MobileBertModel,
     PreTrainedModel,
 )
 from transformers.models.mobilebert.modeling_mobilebert import MobileBertLayer
 
+from compress.models.embedder import embedder
 from compress.models.families.family import Family, Student
-from compress.models.head import SEQUENCE, SPANS, TOKENS
+from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import InitFromTeacher, state_basis, table_basis
 from compress.models.principal import fit_norms
 from compress.models.students import StudentShape, embedding_tables, write_embeddings
@@ -60,6 +62,7 @@ FAMILY = Family(
         SEQUENCE: MobileBertForSequenceClassification,
         TOKENS: MobileBertForTokenClassification,
         SPANS: MobileBertForQuestionAnswering,
+        SENTENCES: embedder(MobileBertModel),
     },
     layer=MobileBertLayer,
     layers="encoder.layer",

@@ -13,13 +13,15 @@ from transformers import (
     ModernBertForQuestionAnswering,
     ModernBertForSequenceClassification,
     ModernBertForTokenClassification,
+    ModernBertModel,
     PreTrainedModel,
 )
 from transformers.models.modernbert.modeling_modernbert import ModernBertEncoderLayer
 
 from compress.errors import InputError
+from compress.models.embedder import embedder
 from compress.models.families.family import Family
-from compress.models.head import CLASSIFIER, SEQUENCE, SPANS, TOKENS
+from compress.models.head import CLASSIFIER, SENTENCES, SEQUENCE, SPANS, TOKENS
 
 FULL, WINDOW = "full_attention", "sliding_attention"
 
@@ -67,6 +69,7 @@ FAMILY = Family(
         SEQUENCE: ModernBertForSequenceClassification,
         TOKENS: ModernBertForTokenClassification,
         SPANS: ModernBertForQuestionAnswering,
+        SENTENCES: embedder(ModernBertModel),
     },
     layer=ModernBertEncoderLayer,
     layers="layers",

@@ -42,7 +42,7 @@ class _Logits(nn.Module):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.model, self.outputs = model, head_of(model).outputs
+        self.model, self.outputs = model, output_names(model)
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
@@ -50,6 +50,12 @@ class _Logits(nn.Module):
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         answers = self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
         return tuple(answers[name] for name in self.outputs)
+
+
+def output_names(model: PreTrainedModel) -> list[str]:
+    """The outputs of the exported file, in order; what it gives besides its answers comes first, where the model has it."""
+    head = head_of(model)
+    return [*(head.beside if encoder_layers(model) else ()), *head.outputs]
 
 
 def input_names(model: PreTrainedModel) -> list[str]:
@@ -77,7 +83,7 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
             tuple(example[name] for name in names),
             path,
             inputs=names,
-            outputs=list(head_of(model).outputs),
+            outputs=output_names(model),
             free=tuple(free for _ in names),
         )
     layers = encoder_layers(model)

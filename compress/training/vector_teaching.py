@@ -1,0 +1,62 @@
+"""What objectives of vectors ask of student and teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from compress.errors import InputError
+from compress.labels import listed
+from compress.models.heads import head_of, label_names, output_count
+from compress.objectives.nested import nested
+
+
+def check_vectors(method: str, modules: Mapping[str, ModuleType], nested: Sequence[int], student: PreTrainedModel) -> None:
+    """Raise InputError where objectives of vectors are to teach labels, or parts of vectors that they do not have."""
+    are_vectors = not head_of(student).is_named
+    for name, module in modules.items():
+        if getattr(module, "OF_VECTORS", False) and not are_vectors:
+            raise InputError(
+                f"{method}.objectives names {name!r}, which compares vectors of texts, but the model answers with "
+                f"{listed(label_names(student))}; use logits, or a task of sentence-embedding."
+            )
+    if not nested:
+        return
+    if not are_vectors or not any(getattr(module, "NESTS", False) for module in modules.values()):
+        what = "none of its objectives teaches beginnings of vectors" if are_vectors else "the model answers with labels"
+        raise InputError(f"{method}.nested is {list(nested)}, but {what}; leave it out, or add similarities.")
+    width = output_count(student)
+    if max(nested) >= width:
+        raise InputError(f"{method}.nested is {list(nested)}, but vectors have {width} numbers; name fewer.")
+
+
+def with_beginnings(function: Any, module: ModuleType, dimensions: Sequence[int]) -> Any:
+    """An objective over whole vectors and, where it teaches them, their beginnings."""
+    if not dimensions or not getattr(module, "NESTS", False):
+        return function
+    return partial(nested, term=function, dimensions=tuple(dimensions))
+
+
+def are_of_one_width(student: PreTrainedModel, teacher: PreTrainedModel) -> bool:
+    """Whether two models' answers have as many numbers."""
+    return output_count(student) == output_count(teacher)
+
+
+def check_widths(
+    method: str, modules: Mapping[str, ModuleType], student: PreTrainedModel, teacher: PreTrainedModel, *, project: bool
+) -> None:
+    if head_of(student).is_named or are_of_one_width(student, teacher):
+        return
+    widths = f"vectors of {output_count(student)} numbers (student) with {output_count(teacher)} (teacher)"
+    for name, module in modules.items():
+        compares_answers = bool(module.NEEDS) and not hasattr(module, "PAIRS")
+        if compares_answers and not getattr(module, "OF_VECTORS", False):
+            raise InputError(f"{method}.objectives names {name!r}, which compares {widths}; use vectors or similarities.")
+        if getattr(module, "PROJECTS_VECTORS", False) and not project:
+            raise InputError(
+                f"{method}.objectives names {name!r}, which compares {widths}, and project is false; set it to true."
+            )
