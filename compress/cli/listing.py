@@ -15,6 +15,9 @@ from compress.errors import InputError, shown
 
 EXAMPLE = "bert-compress list methods"
 
+READ_BY = {"tasks": ("columns", "formats")}
+"""What is told besides of the entries of a table."""
+
 
 def list_entries(
     kind: Annotated[
@@ -38,8 +41,21 @@ def list_entries(
         raise InputError(f"{shown(kind)} cannot be listed; allowed: {', '.join(tables)}. Leave it out to list all.")
     sections = {name: summaries(table) for name, table in tables.items() if kind in (None, name)}
     if as_json:
-        print_json({name: [asdict(entry) for entry in entries] for name, entries in sections.items()})
+        print_json(
+            {name: [asdict(entry) | _read_by(name, entry.name) for entry in entries] for name, entries in sections.items()}
+        )
         return
     for name, entries in sections.items():
-        rows = [(entry.name, entry.summary, entry.source) for entry in entries]
-        say(table_text((name, "what it does", "source"), rows, numbers=False) + "\n")
+        rows = [(entry.name, entry.summary, *_read_by(name, entry.name).values(), entry.source) for entry in entries]
+        say(table_text((name, "what it does", *READ_BY.get(name, ()), "source"), rows, numbers=False) + "\n")
+
+
+def _read_by(table: str, name: str) -> dict[str, str]:
+    """What a kind of task reads; nothing of other entries."""
+    if table not in READ_BY:
+        return {}
+    from compress.tasks.data.files import FORMATS
+    from compress.tasks.kind import load_kind
+
+    kind = load_kind(name)
+    return dict(zip(READ_BY[table], (kind.columns, " ".join(dict.fromkeys((*FORMATS, *kind.readers)))), strict=True))

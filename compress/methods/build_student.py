@@ -10,9 +10,11 @@ from transformers import PreTrainedModel
 
 from compress.arguments import within_range
 from compress.errors import InputError, NoEffect, raise_together
-from compress.models.families import KNOWN, WITHOUT_ENCODER, can, encoder_family, inputs_of, known_family
+from compress.models.families import KNOWN, WITHOUT_ENCODER, can, encoder_family, inputs_of
 from compress.models.families.family import EncoderFree, Student
 from compress.models.from_teacher import student_of
+from compress.models.head import SENTENCES, SEQUENCE
+from compress.models.heads import head_of
 from compress.models.init_from_teacher import InitFromTeacher
 from compress.models.layout import encoder_layers
 from compress.models.principal import Batches, seen_by
@@ -24,7 +26,7 @@ from compress.training.batches import sorted_batches
 from compress.training.predict import on_device
 from compress.training.step_context import StepContext
 
-SENTENCES = 384
+READ = 384
 BATCH_SIZE = 64
 SHAPES: dict[str, dict[str, int]] = {
     "tinybert4": {"layers": 4, "width": 312, "intermediate": 1200, "heads": 12},
@@ -174,14 +176,17 @@ def _without_encoder(
         problems.append(f"initial is {initial}, but no layer of a BERT fits into a {kind}; use auto or random.")
     raise_together([f"build_student.{problem}" for problem in sorted(problems)])
     sizes = {names[name]: value for name, value in values.items()}
-    pairs = task is not None and task.train.are_pairs
+    pairs = task is not None and task.rules.head.reads_pairs and task.train.are_pairs
     random = initial == "random" or run.is_rehearsal
     return student_of(model, kind, random=random, seed=run.seed, pairs=pairs, **sizes)
 
 
 def _check_teacher(model: PreTrainedModel) -> None:
-    if not can(model, "teach") or type(model) is not known_family(model).classifier:
-        raise InputError(f"build_student starts from a BERT classifier, but the model is a {type(model).__name__}; give one.")
+    if not can(model, "teach") or head_of(model).architecture not in (SEQUENCE, SENTENCES):
+        raise InputError(
+            f"build_student starts from a BERT classifier of texts or sentence embedder, but the model is a "
+            f"{type(model).__name__}; give one."
+        )
     why = why_not_cut(model, width=True, do="build the student")
     if why:
         raise InputError(f"build_student: {why}")
@@ -305,7 +310,7 @@ def _wrong_keep(keep: list[int], depth: int, what: str, count: int) -> list[str]
 
 def _batches(model: PreTrainedModel, task: Task) -> Batches:
     """Sentences of the training part, as the teacher reads them, in batches of like length."""
-    encoded = task.read_by(model).encode(task.train.require("train").take(SENTENCES), model.tokenizer)
+    encoded = task.read_by(model).encode(task.train.require("train").take(READ), model.tokenizer)
     return [on_device(encoded.batch(indices), "cpu") for indices in sorted_batches(encoded.lengths, BATCH_SIZE)]
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from compress.models.embedder import SentenceVectors, finished, pooling_of, projections_of
 from compress.models.sentence_features import feature_count, part_masks, sentence_features
 
 ONNX_GATES = (0, 3, 1, 2)  # torch's order is input, forget, cell, output; ONNX's input, output, forget, cell
@@ -28,6 +29,7 @@ class BilstmConfig(PreTrainedConfig):
         token_dropout: Fraction of the pieces whose vector is 0 in a training step.
         pairs: Whether an example is two sentences, read apart.
         max_position_embeddings: Longest text in tokens.
+        embedder: What becomes of the first layer's answer where that is a vector; see `compress.models.embedder`.
     """
 
     model_type = "bilstm"
@@ -42,6 +44,7 @@ class BilstmConfig(PreTrainedConfig):
     pairs: bool = False
     max_position_embeddings: int = 512
     pad_token_id: int | None = 0
+    embedder: dict[str, Any] | None = None
 
 
 class BothDirections(nn.Module):
@@ -102,8 +105,8 @@ class OnnxLstm(nn.Module):
         return states.permute(2, 0, 1, 3).flatten(2), ends.transpose(0, 1).flatten(1)
 
 
-class BilstmForSequenceClassification(PreTrainedModel):
-    """Vectors of pieces, an LSTM in each direction, their last states and the largest over the sentence, and two layers.
+class BilstmModel(PreTrainedModel):
+    """Vectors of pieces, an LSTM in each direction, their last states and the largest over the sentence, and a layer.
 
     Source: Tang et al. 2019, "Distilling task-specific knowledge from BERT into simple neural networks", arXiv 1903.12136,
     section 3.1.
@@ -123,8 +126,7 @@ class BilstmForSequenceClassification(PreTrainedModel):
         self.lstm: nn.Module = BothDirections(config.embedding_size, config.lstm_size)
         self.dropout = nn.Dropout(config.head_dropout)
         self.dense = nn.Linear(feature_count(4 * config.lstm_size, pairs=config.pairs), config.head_size)
-        self.classifier = nn.Linear(config.head_size, config.num_labels)
-        self.post_init()
+        self.state_width = config.head_size
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings
@@ -139,14 +141,13 @@ class BilstmForSequenceClassification(PreTrainedModel):
         """Set the vectors of pieces, scaled to a mean square of 1 / 4."""
         self.embeddings.weight.copy_(vectors / vectors.square().mean().sqrt() / 2)
 
-    def forward(
+    def features(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
-        **_: Any,
-    ) -> SequenceClassifierOutput:
-        """Answer a batch padded on the right, (batch, length) each."""
+    ) -> torch.Tensor:
+        """What the layer says of a batch padded on the right, (batch, length) each."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         values = self.embedding_dropout(self.embeddings(input_ids))
         if self.training and self.config.token_dropout:
@@ -159,8 +160,8 @@ class BilstmForSequenceClassification(PreTrainedModel):
             behind = lengths[:, :1] + torch.arange(mask.shape[1], device=mask.device)  # places of the second sentence's tokens
             both = torch.cat([values, _picked(values, behind.clamp(max=mask.shape[1] - 1))])
             states = self._state(both, lengths.T.flatten()).view(2, values.shape[0], -1).transpose(0, 1)
-        features = sentence_features(states)
-        return SequenceClassifierOutput(logits=self.classifier(torch.relu(self.dense(self.dropout(features)))))
+        answer: torch.Tensor = self.dense(self.dropout(sentence_features(states)))
+        return answer
 
     def _state(self, values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """What is known of each row, (rows, 4 * lstm_size); 0 of a row without tokens."""
@@ -168,6 +169,40 @@ class BilstmForSequenceClassification(PreTrainedModel):
         outside = torch.arange(values.shape[1], device=values.device) >= lengths[:, None]
         largest = states.masked_fill(outside[:, :, None], -1.0).amax(1)  # a state lies between -1 and 1
         return torch.cat([ends, largest], -1) * (lengths > 0)[:, None]
+
+
+class BilstmForSequenceClassification(BilstmModel):
+    """States of a sentence, and two layers."""
+
+    def __init__(self, config: BilstmConfig) -> None:
+        super().__init__(config)
+        self.classifier = nn.Linear(config.head_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        """Answer a batch padded on the right, (batch, length) each."""
+        features = self.features(input_ids, attention_mask, token_type_ids)
+        return SequenceClassifierOutput(logits=self.classifier(torch.relu(features)))
+
+
+class BilstmForSentenceEmbedding(BilstmModel):
+    """States of a sentence and a layer, whose answer is the vector, projected where the configuration says so."""
+
+    def __init__(self, config: BilstmConfig) -> None:
+        super().__init__(config)
+        self.projections = projections_of(pooling_of(config))
+        self.post_init()
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any) -> SentenceVectors:
+        """Answer a batch padded on the right, (batch, length) each."""
+        vectors = self.features(input_ids, attention_mask)
+        return SentenceVectors(None, finished(vectors, pooling_of(self.config), list(self.projections)))
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from compress.errors import InputError, shown
 from compress.models.head import SENTENCES
 
 PROJECTIONS = "projections"
@@ -122,8 +123,12 @@ class Pooling:
 def pooling_of(config: PretrainedConfig) -> Pooling:
     """What the configuration of a loaded model says of its pooling; the mean where it says nothing."""
     values: dict[str, Any] = getattr(config, "embedder", None) or {}
-    projections = tuple(Projection(**entry) for entry in values.get(PROJECTIONS, ()))
-    return Pooling(**{**values, "pooling": tuple(values.get("pooling", ("mean",))), PROJECTIONS: projections})
+    try:
+        projections = tuple(Projection(**entry) for entry in values.get(PROJECTIONS, ()))
+        pooling = Pooling(**{**values, "pooling": tuple(values.get("pooling", ("mean",))), PROJECTIONS: projections})
+    except (TypeError, AttributeError, ValueError) as err:
+        raise InputError(f"config.json: embedder is {shown(values)}; restore the original file.") from err
+    return pooling
 
 
 def set_pooling(config: PretrainedConfig, pooling: Pooling) -> None:
@@ -135,6 +140,23 @@ def told_prompts(pooling: Pooling) -> dict[str, str]:
     """What stands before a text, by its role; under "" what stands before one without a role."""
     default = {"": pooling.prompts[pooling.default_prompt]} if pooling.default_prompt else {}
     return {**pooling.prompts, **default}
+
+
+def take_pooling(teacher: PreTrainedModel, student: PretrainedConfig) -> None:
+    """Let a student of another width pool as its teacher does; the first projection reads what there is then."""
+    if not getattr(teacher.config, "embedder", None):
+        return
+    pooling = pooling_of(teacher.config)
+    shapes = list(pooling.projections)
+    if shapes:
+        shapes[0] = replace(shapes[0], inputs=len(pooling.pooling) * student.hidden_size)
+    set_pooling(student, replace(pooling, projections=tuple(shapes)))
+
+
+def take_prompts(teacher: PretrainedConfig, student: PretrainedConfig) -> None:
+    """Let a student without an encoder put the same prompts before texts as its teacher; where that answers with vectors."""
+    if getattr(teacher, "embedder", None):
+        set_pooling(student, replace(pooling_of(teacher), pooling=("mean",), projections=(), normalize=True))
 
 
 @dataclass
@@ -180,6 +202,13 @@ class _Embedder:
     """The parts of an embedder that do not depend on its family."""
 
     encoder: type[PreTrainedModel]
+
+    @property
+    def state_width(self) -> int:
+        """The width of what is pooled."""
+        config: Any = self.config  # type: ignore[attr-defined]
+        width: int = config.hidden_size
+        return width
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)  # type: ignore[call-arg]

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from compress.models.embedder import take_prompts
 from compress.models.families import KNOWN, fitted_tokenizer
-from compress.models.heads import outputs_stated
+from compress.models.heads import head_of, outputs_stated
 from compress.models.token_vectors import principal, token_vectors
 
 
@@ -47,9 +48,10 @@ def student_of(
         max_position_embeddings=teacher.config.max_position_embeddings,
         **sizes,
     )
+    take_prompts(teacher.config, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        student: Any = family.classifier(config)
+        student: Any = family.classes[head_of(teacher).architecture](config)
     if not random:
         student.begin_with(principal(token_vectors(teacher, tokenizer), config.embedding_size))
     student.tokenizer, student.label, student.has_new_head = fitted_tokenizer(copy.deepcopy(own), config), kind, True

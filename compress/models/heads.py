@@ -30,7 +30,7 @@ def output_count(model: PreTrainedModel) -> int:
     """How many numbers a model answers for each text, or for each token."""
     if head_of(model).is_named:
         return len(model.config.id2label)
-    return pooling_of(model.config).width(model.config.hidden_size)
+    return pooling_of(model.config).width(model.state_width)
 
 
 def head_of(model: PreTrainedModel) -> Head:
@@ -59,10 +59,12 @@ def last_linear(model: PreTrainedModel) -> nn.Module:
 
 def set_names(config: PretrainedConfig, names: Sequence[str], head: Head = SINGLE_LABEL_HEAD) -> None:
     """Let a configuration say what the outputs are called, in order, and what they are; of one that ranks, that it is taken as
-    it is, unless it states something else."""
+    it is, unless it states something else. The numbers of a vector have no names."""
+    config.problem_type = head.problem_type
+    if not head.is_named:
+        return
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
-    config.problem_type = head.problem_type
     if head.ranks and activation_of(config) is None:
         state_activation(config, IDENTITY)
 

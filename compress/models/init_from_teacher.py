@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.models.embedder import PROJECTIONS
 from compress.models.families import family_of
+from compress.models.heads import head_of
 from compress.models.layout import distinct_layers, encoder_layers
 from compress.models.principal import (
     Activations,
@@ -75,6 +77,10 @@ def _copy_embeddings(teacher: PreTrainedModel, student: PreTrainedModel) -> None
 
 
 def copy_head(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
+    """Take over the head as it is, where the student's pooler computes as the teacher's does; else through no basis."""
+    if not head_of(student).is_named:
+        student.get_submodule(PROJECTIONS).load_state_dict(lesson.teacher.get_submodule(PROJECTIONS).state_dict())
+        return
     if family_of(student).pooler_is_relu:
         assert lesson.seen is not None
         project_head(lesson.teacher, student, state_basis(lesson, student.config.hidden_size), lesson.seen)

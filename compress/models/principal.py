@@ -18,9 +18,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.models.embedder import PROJECTIONS
 from compress.models.families import family_of
 from compress.models.families.family import Family
-from compress.models.heads import last_linear
+from compress.models.heads import head_of, last_linear
 from compress.models.layout import encoder_layers, head_count, head_size
 from compress.models.students import embedding_tables, pooler_of, write_embeddings
 
@@ -76,7 +77,7 @@ def seen_by(teacher: PreTrainedModel, batches: Batches) -> Activations:
     family, layers = family_of(teacher), encoder_layers(teacher)
     watched = {
         "embeddings": (teacher.base_model.get_submodule(family.embeddings_norm), False),
-        "pooled": (last_linear(teacher), True),
+        **({"pooled": (last_linear(teacher), True)} if head_of(teacher).is_named else {}),
     }
     for index, layer in enumerate(layers):
         watched[f"attended{index}"] = (layer.get_submodule(family.attention_norm), False)
@@ -84,7 +85,12 @@ def seen_by(teacher: PreTrainedModel, batches: Batches) -> Activations:
         watched[f"state{index}"] = (layer.get_submodule(family.output_norm), False)
     activations = observe(teacher, batches, watched)
     each = {what: [activations[f"{what}{index}"] for index in range(len(layers))] for what in ("state", "attended", "neurons")}
-    return Activations([activations["embeddings"], *each["state"]], each["attended"], each["neurons"], activations["pooled"])
+    return Activations(
+        [activations["embeddings"], *each["state"]],
+        each["attended"],
+        each["neurons"],
+        activations.get("pooled", torch.empty(0)),
+    )
 
 
 def moment_of(values: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -239,6 +245,9 @@ def project_head(teacher: PreTrainedModel, student: PreTrainedModel, basis: torc
     Where the student's pooler has ReLU and BERT's tanh, each column z stands twice there, as z and -z, since
     ReLU(z) - ReLU(-z) is z; the classifier reads it with the factor that brings z nearest to tanh(z) on the sentences.
     """
+    if not head_of(teacher).is_named:
+        _project_projections(teacher, student, basis)
+        return
     old, new = pooler_of(teacher), pooler_of(student)
     weight, bias = _read(old, basis, seen.states[-1].mean(0))
     reading, pooled = teacher.classifier.weight.double(), seen.pooled
@@ -254,6 +263,16 @@ def project_head(teacher: PreTrainedModel, student: PreTrainedModel, basis: torc
     new.weight[: len(weight)], new.bias[: len(bias)] = weight.float(), bias.float()
     student.classifier.weight[:, : len(weight)] = columns.float()
     student.classifier.bias.copy_(teacher.classifier.bias.double() + _left_out(reading, pooled.mean(0), chosen))
+
+
+def _project_projections(teacher: PreTrainedModel, student: PreTrainedModel, basis: torch.Tensor) -> None:
+    """Of an embedder: the first projection reads each pooling's states through the basis, the others stay as they are."""
+    weights = teacher.get_submodule(PROJECTIONS).state_dict()
+    first = "0.linear.weight"
+    if first in weights:
+        parts = weights[first].double().split(len(basis), 1)
+        weights[first] = torch.cat([part @ basis for part in parts], 1).float()
+    student.get_submodule(PROJECTIONS).load_state_dict(weights)
 
 
 def regression(inputs: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from compress.models.embedder import SentenceVectors, finished, pooling_of, projections_of
 from compress.models.sentence_features import feature_count, part_masks, sentence_features
 from compress.models.token_vectors import rarity_weights
 
@@ -32,6 +33,7 @@ class StaticConfig(PreTrainedConfig):
         token_dropout: Fraction of the pieces that a training step does not see.
         pairs: Whether an example is two sentences.
         max_position_embeddings: Longest text in tokens.
+        embedder: What becomes of the mean where it is the answer; see `compress.models.embedder`.
     """
 
     model_type = "static"
@@ -46,10 +48,11 @@ class StaticConfig(PreTrainedConfig):
     pairs: bool = False
     max_position_embeddings: int = 512
     pad_token_id: int | None = 0
+    embedder: dict[str, Any] | None = None
 
 
-class StaticForSequenceClassification(PreTrainedModel):
-    """The mean over a sentence's tokens of a weight times a vector, the same for its pairs of neighbours, and two layers.
+class StaticModel(PreTrainedModel):
+    """The mean over a sentence's tokens of a weight times a vector, and the same for its pairs of neighbours.
 
     Source: Tulkens and van Dongen 2024, model2vec, https://github.com/MinishLab/model2vec (vectors of a sentence encoder);
     Joulin et al. 2017, fastText, arXiv 1607.01759, section 2.1 (hashed n-grams).
@@ -75,10 +78,7 @@ class StaticForSequenceClassification(PreTrainedModel):
             self.bigrams = nn.Embedding(config.bigram_buckets, config.bigram_size)
             width += config.bigram_size
         self.pair_factor = PAIR_FACTOR
-        self.dropout = nn.Dropout(config.head_dropout)
-        self.dense = nn.Linear(feature_count(width, pairs=config.pairs), config.head_size)
-        self.classifier = nn.Linear(config.head_size, config.num_labels)
-        self.post_init()
+        self.state_width = feature_count(width, pairs=config.pairs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings
@@ -97,14 +97,13 @@ class StaticForSequenceClassification(PreTrainedModel):
         if self.config.bigram_buckets:
             nn.init.zeros_(self.bigrams.weight)
 
-    def forward(
+    def features(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
-        **_: Any,
-    ) -> SequenceClassifierOutput:
-        """Answer a batch, (batch, length) each."""
+    ) -> torch.Tensor:
+        """What the head reads of a batch, (batch, length) each."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if self.training and self.config.token_dropout:
             mask = mask * (torch.rand(mask.shape, device=mask.device) >= self.config.token_dropout)
@@ -121,16 +120,50 @@ class StaticForSequenceClassification(PreTrainedModel):
             if self.training and self.config.token_dropout:
                 both = both * mask[:, None, :-1]
             states.append(both @ self.bigrams(hashed) * self.pair_factor / total)
-        features = sentence_features(torch.cat(states, -1))
-        hidden = torch.relu(self.dense(self.dropout(features)))
-        return SequenceClassifierOutput(logits=self.classifier(hidden))
+        return sentence_features(torch.cat(states, -1))
+
+
+class StaticForSequenceClassification(StaticModel):
+    """Means of vectors, and two layers."""
+
+    def __init__(self, config: StaticConfig) -> None:
+        super().__init__(config)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.dense = nn.Linear(self.state_width, config.head_size)
+        self.classifier = nn.Linear(config.head_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        """Answer a batch, (batch, length) each."""
+        features = self.features(input_ids, attention_mask, token_type_ids)
+        return SequenceClassifierOutput(logits=self.classifier(torch.relu(self.dense(self.dropout(features)))))
+
+
+class StaticForSentenceEmbedding(StaticModel):
+    """Means of vectors, which are the answer, projected where the configuration says so."""
+
+    def __init__(self, config: StaticConfig) -> None:
+        super().__init__(config)
+        self.projections = projections_of(pooling_of(config))
+        self.post_init()
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any) -> SentenceVectors:
+        """Answer a batch, (batch, length) each."""
+        vectors = self.features(input_ids, attention_mask)
+        return SentenceVectors(None, finished(vectors, pooling_of(self.config), list(self.projections)))
 
 
 @contextlib.contextmanager
 def weights_folded(model: PreTrainedModel) -> Iterator[None]:
     """Let a static student have its factors multiplied into its vectors; other models stay as they are."""
     weights = getattr(model, "token_weights", None)
-    if not isinstance(model, StaticForSequenceClassification) or weights is None:
+    if not isinstance(model, StaticModel) or weights is None:
         yield
         return
     tables: list[tuple[nn.Embedding, torch.Tensor]] = [(model.embeddings, weights)]

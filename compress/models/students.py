@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.models.embedder import take_pooling
 from compress.models.families import encoder_family, family_of, fitted_tokenizer
-from compress.models.heads import outputs_stated
+from compress.models.heads import head_of, outputs_stated
 from compress.models.layout import distinct_layers, encoder_layers, layer_parts
 
 
@@ -66,9 +67,10 @@ def new_student(kind: str, teacher: PreTrainedModel, shape: StudentShape, seed: 
         **family.student.values(teacher_config, shape),
     )
     config._attn_implementation = "sdpa"
+    take_pooling(teacher, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        student = family.classifier(config)
+        student = family.classes[head_of(teacher).architecture](config)
     student.tokenizer = fitted_tokenizer(copy.deepcopy(teacher.tokenizer), config)
     student.label, student.has_new_head = f"{teacher.label}-{kind}", False
     return student.eval()

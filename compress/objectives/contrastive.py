@@ -8,6 +8,7 @@ from compress.objectives.outputs import Batch, Outputs
 from compress.tasks import vector_losses
 
 NEEDS: frozenset[str] = frozenset()
+READS_LABELS = True
 OF_VECTORS = True
 NESTS = True
 

@@ -42,6 +42,8 @@ class TaskKind(Protocol):
     """Scores that may decide; the first does if nothing else is said."""
     known: Mapping[str, Callable[[str | None], Found]]
     """Data sets that it knows by name: each reads the set, from files in a folder where one is given."""
+    columns: str
+    """What its rows are made of, by the names that columns usually have."""
     noun: str
     """What a target is called: "label" or "score"."""
     readers: Mapping[str, Reader]

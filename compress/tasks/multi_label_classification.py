@@ -161,6 +161,7 @@ class MultiLabelClassification:
     metrics: tuple[str, ...] = ("micro_f1", "macro_f1")
     known = KNOWN
     readers: Mapping[str, Reader] = NO_READERS
+    columns = "text, labels; or text, pair, labels"
     unit = "examples"
     noun = "answer"
     pipeline_tag = "text-classification"

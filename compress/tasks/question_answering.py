@@ -97,6 +97,7 @@ class QuestionAnswering(NoClasses):
     metrics: tuple[str, ...] = ("f1", "exact_match")
     known: Mapping[str, Any] = {"squad": _squad, "squad_v2": known_set("squad_v2", SQUAD_2, NAME)}
     readers: Mapping[str, Reader] = {".json": read_squad}
+    columns = "question, context, answers; or SQuAD's articles"
     unit = "questions"
     noun = "answer"
     pipeline_tag = NAME

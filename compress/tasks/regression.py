@@ -63,6 +63,7 @@ class Regression(OutputIsAnswer, NoClasses):
     metrics: tuple[str, ...] = ("pearson", "spearman")
     known = KNOWN
     readers: Mapping[str, Reader] = NO_READERS
+    columns = "text, score; or text, pair, score"
     unit = "examples"
     noun = "score"
     pipeline_tag = "text-classification"

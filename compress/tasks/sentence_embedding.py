@@ -118,6 +118,7 @@ class SentenceEmbedding(OutputIsAnswer, NoClasses):
     metrics: tuple[str, ...] = ("spearman", "ndcg_at_10", "pearson", "mrr_at_10", "recall_at_100")
     known: Mapping[str, Any] = {"stsb": known_set("stsb", STSB, NAME), "scifact": _scifact}
     readers: Mapping[str, Reader] = {".tsv": _read_tsv, ".txt": _read_lines}
+    columns = "text, pair, score; text, pair; text; or judgements beside corpus.jsonl and queries.jsonl"
     unit = "texts"
     noun = "score"
     pipeline_tag = "sentence-similarity"
@@ -256,7 +257,8 @@ class SentenceEmbedding(OutputIsAnswer, NoClasses):
 
     def distance(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Squared distance of the vectors, mean over the texts."""
-        return (student.float() - teacher.float()).square().sum(-1).mean()
+        apart = (student.float() - teacher.float()).square().sum(-1)
+        return (apart * mask).sum() / mask.sum() if apart.ndim == 2 else apart.mean()
 
     def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compare with the vectors' length."""

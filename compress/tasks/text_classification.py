@@ -47,6 +47,7 @@ class TextClassification(OutputIsAnswer):
     metrics: tuple[str, ...] = ("accuracy", "f1")
     known = SETS
     readers: Mapping[str, Reader] = NO_READERS
+    columns = "text, label; or text, pair, label"
     unit = "examples"
     noun = "label"
     pipeline_tag = "text-classification"

@@ -98,6 +98,7 @@ class TokenClassification(OutputIsAnswer):
     metrics: tuple[str, ...] = ("f1", "accuracy")
     known = KNOWN
     readers: Mapping[str, Reader] = {".conll": read_conll, ".conllu": read_conllu, ".bio": read_conll, ".iob": read_conll}
+    columns = "words, tags; or a word and its tag on a line (CoNLL)"
     unit = "tokens"
     noun = "label"
     pipeline_tag = NAME

@@ -145,7 +145,7 @@ def training_loss_of(
         InputError: An objective is unknown or needs a teacher that is not given, or student and teacher do not fit together.
     """
     modules, task = _modules(method, objectives), task.read_by(student)
-    _check_groups(method, modules, task, student)
+    _check_groups(method, modules, task)
     check_vectors(method, modules, how.nested, student)
     if teacher is None:
         looking = [name for name, module in modules.items() if module.NEEDS]
@@ -210,8 +210,18 @@ def _modules(method: str, objectives: Mapping[str, float]) -> dict[str, ModuleTy
 
 def _check_groups(method: str, modules: Mapping[str, ModuleType], task: Task, student: PreTrainedModel) -> None:
     """Refuse an objective that compares examples with one another where each stands for itself."""
+
+
+def reads_labels(objectives: Mapping[str, float]) -> list[str]:
+    """The objectives among these that cannot do without the data's labels."""
+    known = [name for name in objectives if name in OBJECTIVES]
+    return [name for name in known if getattr(importlib.import_module(OBJECTIVES[name]), "READS_LABELS", False)]
+
+
+def _check_groups(method: str, modules: Mapping[str, ModuleType], task: Task) -> None:
+    """Refuse an objective that compares the passages of a query where there are none."""
     comparing = [name for name, module in modules.items() if getattr(module, "READS_GROUPS", False)]
-    if comparing and task.encode(task.train.take(1), student.tokenizer).groups is None:
+    if comparing and not task.rules.head.ranks:
         raise InputError(
             f"{method}.objectives names {comparing[0]!r}, which compares the passages of a query, but in {task.kind} each "
             "example stands for itself; use logits or logit_mse."

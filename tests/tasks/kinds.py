@@ -81,6 +81,16 @@ def reranking(folder: Path, count: int) -> Path:
     return _written(folder / "rows.jsonl", [json.dumps(row) for row in rows])
 
 
+def sentence_embedding(folder: Path, count: int) -> Path:
+    """Pairs of sentences, more alike where the mood is the same."""
+    lines = []
+    for index, (text, good, _) in enumerate(_sentences(count)):
+        is_good = index % 4 < 2
+        score = 3.0 * (good == is_good) + index % 5 / 10
+        lines.append(f"{text}\t{WORDS[index % 5]} number{index} is {'good' if is_good else 'bad'} as others say\t{score}")
+    return _written(folder / "rows.tsv", ["text\tpair\tscore", *lines])
+
+
 ROWS: dict[str, Write] = {
     "text-classification": text_classification,
     "multi-label-classification": multi_label_classification,
@@ -88,6 +98,7 @@ ROWS: dict[str, Write] = {
     "token-classification": token_classification,
     "question-answering": question_answering,
     "reranking": reranking,
+    "sentence-embedding": sentence_embedding,
 }
 
 

@@ -115,6 +115,7 @@ def _facts(entry: str) -> str:
     kind = load_kind(entry)
     facts = {
         "metrics; the first decides if nothing else is said": kind.metrics,
+        "columns": (kind.columns,),
         "known data sets": tuple(kind.known),
         "what has an answer": (kind.unit,),
         "what is true of it": (kind.noun,),

@@ -59,7 +59,8 @@ def _write_config(model: PreTrainedModel, folder: Path, *, for_serving: bool) ->
         values["id2label"] = {str(index): name for index, name in config.id2label.items()}  # transformers leaves defaults out
         values["label2id"] = dict(config.label2id)
     else:
-        values = {key: value for key, value in values.items() if key not in ("id2label", "label2id", "embedder")}
+        told_elsewhere = ("embedder",) if isinstance(known_family(model), Family) else ()
+        values = {key: value for key, value in values.items() if key not in ("id2label", "label2id", *told_elsewhere)}
     if for_serving and values.get("pad_token_id") is None and model.tokenizer.pad_token_id is not None:
         values["pad_token_id"] = model.tokenizer.pad_token_id
     _write(path, values)

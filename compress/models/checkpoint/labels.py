@@ -48,7 +48,7 @@ def settle_labels(
     count = weight.shape[0] if weight is not None and weight.ndim else 0
     head = wanted or head_named(architecture, config.problem_type or problem_type(count))
     if not head.is_named:
-        config.problem_type = None
+        set_names(config, [], head)
         return
     if weight is None:
         set_names(config, list(labels) if labels is not None else ["0", "1"], head)

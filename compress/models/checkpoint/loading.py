@@ -90,7 +90,7 @@ def load(
         state_activation(config, activation)
     settle_labels(config, weights.get(last), labels, folder, head, architecture)
     config._attn_implementation = "sdpa"
-    if architecture == OF_SENTENCES.architecture:
+    if architecture == OF_SENTENCES.architecture and isinstance(family, Family):
         set_pooling(config, read_pooling(given, config.hidden_size))
     model = _without_memory(family.classes[architecture], config, weights, folder, pruned)
     _check_weights(model, weights, folder, has_head=has_head)

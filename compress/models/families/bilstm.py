@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from compress.models.bilstm import BilstmConfig, BilstmForSequenceClassification
+from compress.models.bilstm import BilstmConfig, BilstmForSentenceEmbedding, BilstmForSequenceClassification
 from compress.models.families.family import EncoderFree
-from compress.models.head import SEQUENCE
+from compress.models.head import SENTENCES, SEQUENCE
 
 FAMILY = EncoderFree(
     config=BilstmConfig,
-    classes={SEQUENCE: BilstmForSequenceClassification},
+    classes={SEQUENCE: BilstmForSequenceClassification, SENTENCES: BilstmForSentenceEmbedding},
     counted=("vocab_size", "embedding_size", "lstm_size", "head_size", "max_position_embeddings"),
     integer_products=True,
     student_sizes={"embedding": "embedding_size", "width": "lstm_size"},

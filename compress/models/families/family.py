@@ -250,9 +250,9 @@ class EncoderFree:
         """The class of its models."""
         return self.classes[SEQUENCE]
 
-    def last(self, _: str) -> str:
-        """The path of the last Linear of the head."""
-        return CLASSIFIER
+    def last(self, architecture: str) -> str:
+        """The path of the last Linear of the head, or of the module that ends in it, which may be empty."""
+        return PROJECTIONS if architecture == SENTENCES else CLASSIFIER
 
     def head_weights(self, _: str) -> tuple[str, ...]:
         """Where the names of the weights begin that the head is made of."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from compress.models.families.family import EncoderFree
-from compress.models.head import SEQUENCE
-from compress.models.static import StaticConfig, StaticForSequenceClassification
+from compress.models.head import SENTENCES, SEQUENCE
+from compress.models.static import StaticConfig, StaticForSentenceEmbedding, StaticForSequenceClassification
 
 
 def _macs(config: Any, length: int) -> int:
@@ -18,7 +18,7 @@ def _macs(config: Any, length: int) -> int:
 
 FAMILY = EncoderFree(
     config=StaticConfig,
-    classes={SEQUENCE: StaticForSequenceClassification},
+    classes={SEQUENCE: StaticForSequenceClassification, SENTENCES: StaticForSentenceEmbedding},
     counted=("vocab_size", "embedding_size", "bigram_size", "head_size", "max_position_embeddings"),
     integer_products=False,
     student_sizes={"embedding": "embedding_size", "width": "head_size", "buckets": "bigram_buckets"},
