@@ -23,6 +23,7 @@ from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
 from compress.training.compatibility import labels_aligned, shortened
 from compress.training.loop import train
+from compress.training.objective_fit import reads_labels
 from compress.training.projection import fitted_to_vectors
 from compress.training.settings import Epochs, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext

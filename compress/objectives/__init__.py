@@ -4,8 +4,8 @@ Beside its function, each module states NEEDS: "teacher" if it looks at the teac
 compares. One that compares states states PAIRS, which layers by default, and what must be alike in both models, SAME; one with
 PROJECTS compares states of different widths through a learned projection; one with MASKS wants words to be hidden. One with
 READS_LABELS cannot do without the data's labels, and one with READS_GROUPS compares examples with one another, as the passages
-of a query. OF_VECTORS are those of vectors of texts, of which PROJECTS_VECTORS compares ones of different widths, and NESTS lets
-their beginnings be vectors too.
+of a query. OF_VECTORS are those of vectors of texts, of which PROJECTS_VECTORS compares ones of different widths, and NESTS
+lets their beginnings be vectors too.
 """
 
 from __future__ import annotations

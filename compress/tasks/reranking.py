@@ -105,7 +105,10 @@ class Reranking(OutputIsAnswer, NoClasses):
     head = Head(problem_type=REGRESSION, ranks=True)
     metrics: tuple[str, ...] = ("ndcg_at_10", "mrr_at_10")
     known: Mapping[str, Any] = {SCIFACT: _scifact}
-    columns = "query, positives, negatives; query, passages, scores; query, passage, score; or judgements beside corpus.jsonl and queries.jsonl"
+    columns = (
+        "query, positives, negatives; query, passages, scores; query, passage, score; or judgements beside corpus.jsonl and "
+        "queries.jsonl"
+    )
     readers: Mapping[str, Reader] = {".tsv": read_judged, ".qrels": read_qrels, ".txt": read_qrels}
     unit = "queries"
     noun = "relevance"

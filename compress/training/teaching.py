@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from compress.dependencies import DependsOn
 from compress.errors import InputError, raise_together
 from compress.models.checkpoint.masked_lm import load_masked_lm
-from compress.models.heads import head_of, label_names
+from compress.models.heads import head_of
 from compress.models.layout import encoder_layers, head_count, projections_of
 from compress.models.states import PROJECTIONS, State
 from compress.objectives import OBJECTIVES
@@ -25,12 +25,20 @@ from compress.objectives.layer_map import LayerMap
 from compress.objectives.outputs import Pairs
 from compress.training.answers import Answers, KnownAnswers, LiveAnswers
 from compress.training.device import has_fast_bf16, pick_device
+from compress.training.objective_fit import (
+    are_of_one_width,
+    check_groups,
+    check_labels,
+    check_vectors,
+    check_vocabularies,
+    check_widths,
+    with_beginnings,
+)
 from compress.training.predict import predict
 from compress.training.projection import fitted_projection, fitted_to_vectors
 from compress.training.step_context import StepContext
 from compress.training.teacher_cache import check_room_for_answers, known_answers
 from compress.training.training_loss import TrainingLoss
-from compress.training.vector_teaching import are_of_one_width, check_vectors, check_widths, with_beginnings
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
@@ -145,7 +153,7 @@ def training_loss_of(
         InputError: An objective is unknown or needs a teacher that is not given, or student and teacher do not fit together.
     """
     modules, task = _modules(method, objectives), task.read_by(student)
-    _check_groups(method, modules, task)
+    check_groups(method, modules, task)
     check_vectors(method, modules, how.nested, student)
     if teacher is None:
         looking = [name for name, module in modules.items() if module.NEEDS]
@@ -228,6 +236,8 @@ def _check_groups(method: str, modules: Mapping[str, ModuleType], task: Task) ->
         )
 
 
+
+
 def _pairs(method: str, module: ModuleType, how: Distillation, student: PreTrainedModel, teacher: PreTrainedModel) -> Pairs:
     if not hasattr(module, "PAIRS"):
         return ()
@@ -296,22 +306,6 @@ def _check_fit(method: str, terms: list[_Term], how: Distillation, student: PreT
             ),
         ]
     )
-
-
-def check_labels(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    """Raise InputError where student and teacher do not answer with the same labels."""
-    names = [label_names(model) for model in (student, teacher)]
-    if names[0] != names[1]:
-        raise InputError(f"the student's labels are {names[0]}, the teacher's {names[1]}; they must be the same, in order.")
-
-
-def check_vocabularies(who_compares: str, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    """Raise InputError where student and teacher do not read the same tokens."""
-    if student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
-        raise InputError(
-            f"student and teacher have different vocabularies, but {who_compares} them token by token; use a student with the "
-            "teacher's tokenizer, or distil logits and labels alone."
-        )
 
 
 def _widths(model: PreTrainedModel) -> int:

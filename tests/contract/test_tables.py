@@ -17,7 +17,7 @@ from compress.recipe.signatures import argument_model, public_name
 
 TABLES = {
     "methods": (methods, methods.METHODS, set()),
-    "objectives": (objectives, objectives.OBJECTIVES, {"layer_map", "outputs"}),
+    "objectives": (objectives, objectives.OBJECTIVES, {"layer_map", "nested", "outputs"}),
     "targets": (targets, targets.TARGETS, {"exporting", "manifest", "refusing"}),
     "tasks": (
         tasks,
@@ -25,6 +25,8 @@ TABLES = {
         {
             "by_group",
             "chance",
+            "compared_vectors",
+            "correlations",
             "cutting",
             "encoding",
             "groups",
@@ -33,6 +35,7 @@ TABLES = {
             "known",
             "labelled",
             "labels",
+            "laid_texts",
             "parts",
             "ranking_scores",
             "reading",
@@ -47,6 +50,7 @@ TABLES = {
             "tokenizing",
             "unknown",
             "unlabelled",
+            "vector_losses",
             "windows",
             "words",
         },

@@ -1,18 +1,55 @@
-"""What objectives of vectors ask of student and teacher."""
+"""What objectives ask of student, teacher and task: labels, groups, vectors."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.labels import listed
 from compress.models.heads import head_of, label_names, output_count
+from compress.objectives import OBJECTIVES
 from compress.objectives.nested import nested
+
+if TYPE_CHECKING:
+    from compress.tasks.labelled import Task
+
+
+def reads_labels(objectives: Mapping[str, float]) -> list[str]:
+    """The objectives among these that cannot do without the data's labels."""
+    known = [name for name in objectives if name in OBJECTIVES]
+    return [name for name in known if getattr(importlib.import_module(OBJECTIVES[name]), "READS_LABELS", False)]
+
+
+def check_groups(method: str, modules: Mapping[str, ModuleType], task: Task) -> None:
+    """Refuse an objective that compares the passages of a query where there are none."""
+    comparing = [name for name, module in modules.items() if getattr(module, "READS_GROUPS", False)]
+    if comparing and not task.rules.head.ranks:
+        raise InputError(
+            f"{method}.objectives names {comparing[0]!r}, which compares the passages of a query, but in {task.kind} each "
+            "example stands for itself; use logits or logit_mse."
+        )
+
+
+def check_labels(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """Raise InputError where student and teacher do not answer with the same labels."""
+    names = [label_names(model) for model in (student, teacher)]
+    if names[0] != names[1]:
+        raise InputError(f"the student's labels are {names[0]}, the teacher's {names[1]}; they must be the same, in order.")
+
+
+def check_vocabularies(who_compares: str, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """Raise InputError where student and teacher do not read the same tokens."""
+    if student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
+        raise InputError(
+            f"student and teacher have different vocabularies, but {who_compares} them token by token; use a student with the "
+            "teacher's tokenizer, or distil logits and labels alone."
+        )
 
 
 def check_vectors(method: str, modules: Mapping[str, ModuleType], nested: Sequence[int], student: PreTrainedModel) -> None:
