@@ -28,6 +28,7 @@ from compress.pruning.width import fold_width, keep_width, of_width, refuse_widt
 from compress.tasks.labelled import Task
 from compress.training.compatibility import check_fit, labels_aligned
 from compress.training.loop import train
+from compress.training.objective_fit import check_labels, check_vocabularies
 from compress.training.projection import fitted_projection
 from compress.training.settings import Epochs, LearningRate, StepKnobs, settings_of
 from compress.training.step_context import Guess, StepContext
@@ -36,9 +37,7 @@ from compress.training.teaching import (
     TeacherCacheBytes,
     Temperature,
     answers_of,
-    check_labels,
     check_room,
-    check_vocabularies,
 )
 from compress.training.training_loss import TrainingLoss
 

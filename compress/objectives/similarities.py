@@ -13,8 +13,7 @@ NESTS = True
 
 
 def similarities(student: Outputs, teacher: Outputs | None, batch: Batch) -> torch.Tensor:
-    """Squared difference of the cosines between the texts of a batch, of student and teacher; mean over the pairs of two
-    texts.
+    """Squared difference of the cosines of student and teacher between the texts of a batch; mean over pairs of two texts.
 
     The spaces may be of different widths and turned in any way. A larger batch shows more pairs.
 

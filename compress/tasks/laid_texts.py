@@ -69,17 +69,22 @@ def laid_out(split: Split) -> tuple[list[str], list[str], Laid, np.ndarray | Non
         return _learned_search(split, known) if split.role == "train" else _search(split, known)
     if split.pairs is None:
         numbers = np.arange(len(split), dtype=np.float32)
-        told = np.column_stack([numbers, np.zeros_like(numbers), np.full_like(numbers, np.nan)])
-        return list(split.texts), [""] * len(split), Laid(NothingKnown(), told), None
+        pairing = np.column_stack([numbers, np.zeros_like(numbers), np.full_like(numbers, np.nan)])
+        return list(split.texts), [""] * len(split), Laid(NothingKnown(), pairing), None
     written = [text for pair in zip(split.texts, split.pairs, strict=True) for text in pair]
     grades = np.array([np.nan if grade is None else grade for grade in split.labels], dtype=np.float32)
     rows = np.arange(len(split))
-    told = np.column_stack([np.repeat(rows, 2), np.tile([0, 1], len(split)), np.repeat(grades, 2)]).astype(np.float32)
+    pairing = np.column_stack([np.repeat(rows, 2), np.tile([0, 1], len(split)), np.repeat(grades, 2)]).astype(np.float32)
     if not np.isnan(grades).any():
-        return written, [""] * len(written), Laid(Graded(2 * rows, 2 * rows + 1, grades), told), told[:, 0].astype(np.int64)
+        return (
+            written,
+            [""] * len(written),
+            Laid(Graded(2 * rows, 2 * rows + 1, grades), pairing),
+            pairing[:, 0].astype(np.int64),
+        )
     roles = ["query", "document"] * len(split)
     truth = Ranked(2 * rows, 2 * rows + 1, [{int(row): 1.0} for row in rows])
-    return written, roles, Laid(truth, told), told[:, 0].astype(np.int64)
+    return written, roles, Laid(truth, pairing), pairing[:, 0].astype(np.int64)
 
 
 def _search(split: Split, known: Judged) -> tuple[list[str], list[str], Laid, None]:
@@ -89,9 +94,9 @@ def _search(split: Split, known: Judged) -> tuple[list[str], list[str], Laid, No
     count, total = len(split), len(split) + len(ids)
     relevances = [{number_of[number]: value for number, value in target.relevances.items()} for target in split.labels]
     truth = Ranked(np.arange(count), np.arange(count, total), relevances)
-    told = np.full((total, 3), np.nan, dtype=np.float32)
-    told[:, 0], told[:, 1] = np.arange(total), np.arange(total) >= count
-    return [*split.texts, *documents], ["query"] * count + ["document"] * len(ids), Laid(truth, told), None
+    pairing = np.full((total, 3), np.nan, dtype=np.float32)
+    pairing[:, 0], pairing[:, 1] = np.arange(total), np.arange(total) >= count
+    return [*split.texts, *documents], ["query"] * count + ["document"] * len(ids), Laid(truth, pairing), None
 
 
 def _learned_search(split: Split, known: Judged) -> tuple[list[str], list[str], Laid, np.ndarray]:
@@ -106,5 +111,5 @@ def _learned_search(split: Split, known: Judged) -> tuple[list[str], list[str], 
     roles = ["query", "document"] * len(pairs) + ["document"] * len(rest)
     numbers = np.concatenate([np.repeat(np.arange(len(pairs)), 2), len(pairs) + np.arange(len(rest))])
     sides = np.concatenate([np.tile([0, 1], len(pairs)), np.ones(len(rest))])
-    told = np.column_stack([numbers, sides, np.full(len(numbers), np.nan)]).astype(np.float32)
-    return written, roles, Laid(NothingKnown(), told), numbers.astype(np.int64)
+    pairing = np.column_stack([numbers, sides, np.full(len(numbers), np.nan)]).astype(np.float32)
+    return written, roles, Laid(NothingKnown(), pairing), numbers.astype(np.int64)

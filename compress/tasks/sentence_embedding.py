@@ -152,13 +152,13 @@ class SentenceEmbedding(OutputIsAnswer, NoClasses):
         Raises:
             InputError: They tell nothing to measure by.
         """
-        told = self.names(rows)
-        if not told:
+        outputs = self.names(rows)
+        if not outputs:
             raise InputError(
                 f"{rows.source} holds texts alone, by which nothing is measured; give pairs of texts with scores "
                 "(text, pair, score), pairs that belong together, or judgements (qrels) beside corpus.jsonl and queries.jsonl."
             )
-        return told
+        return outputs
 
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse names of labels."""
@@ -312,7 +312,7 @@ class SentenceEmbedding(OutputIsAnswer, NoClasses):
         else:
             assert isinstance(truth, Ranked)
             others = replace(truth, relevances=[*truth.relevances[1:], truth.relevances[0]])
-            own, other = (one.statistics(answers)["mrr_at_10"][:, 0].mean() for one in (truth, others))
+            own, other = (ranked.statistics(answers)["mrr_at_10"][:, 0].mean() for ranked in (truth, others))
             is_good = own > other
         if not is_good:
             raise InputError(
@@ -328,21 +328,22 @@ class SentenceEmbedding(OutputIsAnswer, NoClasses):
         if isinstance(truth, Graded):
             before, after = truth.said(baseline), truth.said(answers)
             order = np.argsort(-np.abs(before - after), kind="stable")[:count]
-            told = [(f"{truth.grades[row]:.2f}", f"{before[row]:.2f}", f"{after[row]:.2f}") for row in order]
+            entries = [(f"{truth.grades[row]:.2f}", f"{before[row]:.2f}", f"{after[row]:.2f}") for row in order]
         else:
-            found = [truth.first_of(vectors) for vectors in (baseline, answers)]
-            order = np.flatnonzero(found[0] != found[1])[:count]
+            firsts = [truth.first_of(vectors) for vectors in (baseline, answers)]
+            order = np.flatnonzero(firsts[0] != firsts[1])[:count]
             documents = documents_of(split)
-            told = [
+            entries = [
                 (
                     " | ".join(documents[number][: texts.SHOWN_LETTERS // 4] for number in truth.relevances[row]),
-                    *(documents[own[row]][: texts.SHOWN_LETTERS // 4] for own in found),
+                    *(documents[own[row]][: texts.SHOWN_LETTERS // 4] for own in firsts),
                 )
                 for row in order
             ]
         keys = ("label", "teacher", "student")
         return [
-            {**texts.shown(split, row), **dict(zip(keys, entry, strict=True))} for row, entry in zip(order, told, strict=True)
+            {**texts.shown(split, row), **dict(zip(keys, entry, strict=True))}
+            for row, entry in zip(order, entries, strict=True)
         ]
 
     def sentence(self, names: Sequence[str]) -> str:

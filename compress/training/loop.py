@@ -165,6 +165,8 @@ def _prepare(
     student.requires_grad_(True)
     batches = epoch_batches(encoded.lengths, settings.batch_size, run.seed, 0, encoded.groups)
     steps_per_epoch = math.ceil(len(batches) / settings.accumulate)
+    in_epoch = epoch_batches(encoded.lengths, settings.batch_size, run.seed, 0, encoded.groups)
+    steps_per_epoch = math.ceil(len(in_epoch) / settings.accumulate)
     total = max(1, math.ceil(settings.epochs * steps_per_epoch))
     total = min(total, run.max_steps or total)
     if goal.teacher is not None:
@@ -211,6 +213,9 @@ def _prepare(
 def _run_epoch(training: _Training) -> None:
     position, settings, encoded = training.position, training.settings, training.encoded
     batches = epoch_batches(encoded.lengths, settings.batch_size, training.run.seed, position.epoch, encoded.groups)
+    position, settings = training.position, training.settings
+    encoded, seed = training.encoded, training.run.seed
+    batches = epoch_batches(encoded.lengths, settings.batch_size, seed, position.epoch, encoded.groups)
     while position.batch < len(batches) and position.step < training.total_steps:
         started = time.perf_counter()
         group = batches[position.batch : position.batch + settings.accumulate]
@@ -237,8 +242,7 @@ def _step(training: _Training, group: list[np.ndarray]) -> float:
     factor = rate_factor(settings.schedule, position.step, training.total_steps, settings.warmup)
     for parameters in training.optimizer.param_groups:
         parameters["lr"] = parameters["highest"] * factor
-    total, groups = sum(len(indices) for indices in group), training.encoded.groups
-    sum_of_losses = 0.0
+    total, sum_of_losses, groups = sum(len(indices) for indices in group), 0.0, training.encoded.groups
     for number, indices in enumerate(group):
         mine = share_of(indices, rank, processes, groups)
         weight = len(mine) / total
@@ -329,7 +333,7 @@ def _judge(training: _Training) -> None:
     metric = f"selection_{training.task.metric}"
     best = position.history[position.best_epoch].get(metric) if position.best_epoch >= 0 else None
     counts = position.step - 1 >= training.goal.picks_from * (training.total_steps - 1)
-    if counts and (best is None or position.history[-1][metric] > best):  # the last one, where nothing tells
+    if counts and (best is None or position.history[-1][metric] > best):
         position.best_epoch = position.epoch
         training.best = {name: tensor.detach().cpu().clone() for name, tensor in training.student.state_dict().items()}
     said = f"{metric} {scores[training.task.metric]:.4f}, " if scores else ""

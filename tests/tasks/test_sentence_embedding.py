@@ -57,63 +57,63 @@ def read(path: str, **more: Any) -> Task:
 
 
 def test_pairs_with_scores_are_laid_out_side_by_side(tmp_path: Path) -> None:
-    found = read(graded(tmp_path / "a.tsv"))
-    assert found.labels == ("score",)
-    assert found.metric == "spearman"
-    encoded = found.encode(found.train, tiny_tokenizer())
-    count = len(found.train)
+    data = read(graded(tmp_path / "a.tsv"))
+    assert data.labels == ("score",)
+    assert data.metric == "spearman"
+    encoded = data.encode(data.train, tiny_tokenizer())
+    count = len(data.train)
     assert len(encoded) == 2 * count
     assert encoded.groups is not None
     assert encoded.groups.tolist() == [number for number in range(count) for _ in range(2)]
     truth = encoded.labels.truth
     assert isinstance(truth, Graded)
-    assert truth.grades.tolist() == [float(label) for label in found.train.labels]
+    assert truth.grades.tolist() == [float(label) for label in data.train.labels]
     assert encoded.labels.known[:2].tolist() == [[0, 0, truth.grades[0]], [0, 1, truth.grades[0]]]
 
 
 def test_pairs_without_scores_belong_together(tmp_path: Path) -> None:
     lines = [f"what is number{i}\tit is {WORDS[i % 12]} number{i}" for i in range(60)]
-    found = read(written(tmp_path / "a.tsv", ["anchor\tpositive", *lines]))
-    assert found.labels == ("relevance",)
-    assert found.metric == "ndcg_at_10"
-    truth = found.encode(found.evaluation, tiny_tokenizer()).labels.truth
+    data = read(written(tmp_path / "a.tsv", ["anchor\tpositive", *lines]))
+    assert data.labels == ("relevance",)
+    assert data.metric == "ndcg_at_10"
+    truth = data.encode(data.evaluation, tiny_tokenizer()).labels.truth
     assert isinstance(truth, Ranked)
-    assert [dict(own) for own in truth.relevances] == [{number: 1.0} for number in range(len(found.evaluation))]
+    assert [dict(own) for own in truth.relevances] == [{number: 1.0} for number in range(len(data.evaluation))]
 
 
 def test_a_search_has_all_documents_to_measure_on_and_pairs_to_learn_from(tmp_path: Path) -> None:
-    found = read(search(tmp_path / "set"))
-    assert found.metric == "ndcg_at_10"
+    data = read(search(tmp_path / "set"))
+    assert data.metric == "ndcg_at_10"
     tokenizer = tiny_tokenizer()
-    measured = found.encode(found.evaluation, tokenizer)
+    measured = data.encode(data.evaluation, tokenizer)
     truth = measured.labels.truth
     assert isinstance(truth, Ranked)
     assert len(truth.documents) == 80
-    assert len(measured) == 80 + len(found.evaluation)
-    learned = found.encode(found.train, tokenizer)
-    known, count = learned.labels.known, len(found.train)
+    assert len(measured) == 80 + len(data.evaluation)
+    learned = data.encode(data.train, tokenizer)
+    known, count = learned.labels.known, len(data.train)
     assert isinstance(learned.labels.truth, NothingKnown)
     assert known[: 2 * count, 1].tolist() == [0, 1] * count
     assert len(learned) == 80 + count  # each query once, each document once
-    assert found.describe()["splits"]["evaluation"]["documents"] == 80
-    chosen = found.encode(found.calibration, tokenizer)
-    assert len(chosen) == 2 * len(found.calibration)
+    assert data.describe()["splits"]["evaluation"]["documents"] == 80
+    chosen = data.encode(data.calibration, tokenizer)
+    assert len(chosen) == 2 * len(data.calibration)
 
 
 def test_texts_alone_are_learned_from_and_pairs_measured_on(tmp_path: Path) -> None:
     rows = [f"{WORDS[i % 12]} number{i} says {WORDS[i * 5 % 12]}" for i in range(60)]
     texts = written(tmp_path / "texts.txt", [*rows, "", ""])
-    data = {"train": texts, "validation": graded(tmp_path / "dev.tsv")}
-    found = task(data, kind=NAME, max_length=24, allow_unknown=True)
-    assert found.metric == "spearman"
-    assert found.train.pairs is None
-    assert found.encode(found.train, tiny_tokenizer()).groups is None
-    teacher, student = (tiny_of("bert", task=found, seed=seed) for seed in (3, 4))
+    files = {"train": texts, "validation": graded(tmp_path / "dev.tsv")}
+    data = task(files, kind=NAME, max_length=24, allow_unknown=True)
+    assert data.metric == "spearman"
+    assert data.train.pairs is None
+    assert data.encode(data.train, tiny_tokenizer()).groups is None
+    teacher, student = (tiny_of("bert", task=data, seed=seed) for seed in (3, 4))
     run = StepContext(device="cpu")
-    learned = cp.distill(student, teacher=teacher, task=found, objectives={"vectors": 1.0}, epochs=2, batch_size=8, run=run)
+    learned = cp.distill(student, teacher=teacher, task=data, objectives={"vectors": 1.0}, epochs=2, batch_size=8, run=run)
     assert run.facts["best_epoch"] == 2  # the last one, since nothing tells
     assert run.facts["metrics"] == {}
-    encoded = found.encode(found.train, tiny_tokenizer())
+    encoded = data.encode(data.train, tiny_tokenizer())
     from compress.training.predict import predict
 
     before, after, wanted = (predict(model, encoded) for model in (student, learned, teacher))
@@ -121,11 +121,11 @@ def test_texts_alone_are_learned_from_and_pairs_measured_on(tmp_path: Path) -> N
 
 
 def test_the_score_is_spearmans_of_the_cosines(tmp_path: Path) -> None:
-    found = read(graded(tmp_path / "a.tsv"))
-    encoded = found.encode(found.evaluation, tiny_tokenizer())
+    data = read(graded(tmp_path / "a.tsv"))
+    encoded = data.encode(data.evaluation, tiny_tokenizer())
     vectors = np.random.default_rng(1).normal(size=(len(encoded), 5)).astype(np.float32)
     own = [float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
-    expected = spearmanr(own, found.evaluation.labels.astype(float)).statistic
+    expected = spearmanr(own, data.evaluation.labels.astype(float)).statistic
     scores = KIND.score(vectors, encoded.labels, "spearman")
     assert scores["spearman"] == pytest.approx(expected)
     judged = KIND.judge(vectors, encoded.labels, "spearman")
@@ -192,23 +192,23 @@ def test_a_batch_is_parted_by_its_pairs() -> None:
 
 def test_prompts_stand_before_texts_by_their_role(tmp_path: Path) -> None:
     tokenizer = tiny_tokenizer()
-    found = read(search(tmp_path / "set"))
-    plain = found.encode(found.evaluation, tokenizer)
+    data = read(search(tmp_path / "set"))
+    plain = data.encode(data.evaluation, tokenizer)
     tokenizer.prompts = {"query": "the film ", "passage": "a plot "}
-    prompted = found.encode(found.evaluation, tokenizer)
+    prompted = data.encode(data.evaluation, tokenizer)
     before = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("the film", "a plot", "good")]
-    count = len(found.evaluation)
+    count = len(data.evaluation)
     assert prompted.input_ids[0] == [plain.input_ids[0][0], *before[0], *plain.input_ids[0][1:]]
     assert prompted.input_ids[count] == [plain.input_ids[count][0], *before[1], *plain.input_ids[count][1:]]
     tokenizer.prompts = {"": "good "}
-    assert found.encode(found.evaluation, tokenizer).input_ids[0][1:2] == before[2]
+    assert data.encode(data.evaluation, tokenizer).input_ids[0][1:2] == before[2]
 
 
 def test_a_student_of_another_width_learns_through_a_projection_that_stays_or_goes(tmp_path: Path) -> None:
-    found = read(graded(tmp_path / "a.tsv"))
-    teacher = tiny_of("bert", task=found)
-    student = cp.build_student(teacher, kind="bert", layers=1, width=8, heads=2, task=found)
-    how: dict[str, Any] = {"teacher": teacher, "task": found, "objectives": {"vectors": 1.0}, "epochs": 1, "batch_size": 8}
+    data = read(graded(tmp_path / "a.tsv"))
+    teacher = tiny_of("bert", task=data)
+    student = cp.build_student(teacher, kind="bert", layers=1, width=8, heads=2, task=data)
+    how: dict[str, Any] = {"teacher": teacher, "task": data, "objectives": {"vectors": 1.0}, "epochs": 1, "batch_size": 8}
     gone = cp.distill(student, **how, run=StepContext(device="cpu"))
     assert output_count(gone) == 8
     stays = cp.distill(student, **how, keep_projection=True, run=StepContext(device="cpu"))
@@ -223,10 +223,10 @@ def test_a_student_of_another_width_learns_through_a_projection_that_stays_or_go
 
 
 def test_beginnings_of_vectors_learn_too(tmp_path: Path) -> None:
-    found = read(graded(tmp_path / "a.tsv"))
-    teacher, student = (tiny_of("bert", task=found, seed=seed) for seed in (3, 4))
+    data = read(graded(tmp_path / "a.tsv"))
+    teacher, student = (tiny_of("bert", task=data, seed=seed) for seed in (3, 4))
     run = StepContext(device="cpu")
-    how: dict[str, Any] = {"teacher": teacher, "task": found, "epochs": 1, "batch_size": 8, "run": run}
+    how: dict[str, Any] = {"teacher": teacher, "task": data, "epochs": 1, "batch_size": 8, "run": run}
     whole = cp.distill(student, objectives={"similarities": 1.0}, **how)
     nested = cp.distill(student, objectives={"similarities": 1.0}, nested=[4], **how)
     assert any((before != after).any() for before, after in zip(whole.parameters(), nested.parameters(), strict=True))
@@ -235,7 +235,7 @@ def test_beginnings_of_vectors_learn_too(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nested is \[4\], but none of its objectives teaches beginnings"):
         cp.distill(student, objectives={"vectors": 1.0}, nested=[4], **how)
     with pytest.raises(InputError, match=r"fine_tune\.nested is \[99\], but vectors have 16 numbers"):
-        cp.fine_tune(student, task=found, nested=[99], run=run)
+        cp.fine_tune(student, task=data, nested=[99], run=run)
 
 
 def test_objectives_of_vectors_refuse_labels() -> None:
@@ -248,14 +248,14 @@ def test_objectives_of_vectors_refuse_labels() -> None:
 
 
 def test_a_new_head_is_refused(tmp_path: Path) -> None:
-    found = read(graded(tmp_path / "a.tsv"))
+    data = read(graded(tmp_path / "a.tsv"))
     with pytest.raises(InputError, match="new_head is true, but the task's answers are vectors"):
-        cp.fine_tune(tiny_of("bert", task=found), task=found, new_head=True)
+        cp.fine_tune(tiny_of("bert", task=data), task=data, new_head=True)
 
 
 def test_a_model_that_tells_nothing_is_refused(tmp_path: Path) -> None:
-    found = read(graded(tmp_path / "a.tsv"))
-    laid = found.encode(found.evaluation, tiny_tokenizer()).labels
+    data = read(graded(tmp_path / "a.tsv"))
+    laid = data.encode(data.evaluation, tiny_tokenizer()).labels
     good = np.zeros((len(laid), 2), dtype=np.float32)
     good[::2, 0], good[1::2, 0] = 1.0, laid.truth.grades
     good[1::2, 1] = 5.0 - laid.truth.grades
@@ -268,13 +268,13 @@ def test_a_model_that_tells_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_differing_pairs_and_queries_are_shown(tmp_path: Path) -> None:
-    found = read(graded(tmp_path / "a.tsv"))
-    encoded = found.encode(found.evaluation, tiny_tokenizer())
+    data = read(graded(tmp_path / "a.tsv"))
+    encoded = data.encode(data.evaluation, tiny_tokenizer())
     random = np.random.default_rng(1)
     before, after = (random.normal(size=(len(encoded), 4)).astype(np.float32) for _ in range(2))
-    shown = KIND.differing(before, after, found.evaluation, encoded, found.labels, 3)
+    shown = KIND.differing(before, after, data.evaluation, encoded, data.labels, 3)
     apart = np.abs(encoded.labels.truth.said(before) - encoded.labels.truth.said(after))
-    assert shown[0]["text"] == found.evaluation.texts[int(apart.argmax())]
+    assert shown[0]["text"] == data.evaluation.texts[int(apart.argmax())]
     searched = read(search(tmp_path / "set"))
     encoded = searched.encode(searched.evaluation, tiny_tokenizer())
     before, after = (random.normal(size=(len(encoded), 4)).astype(np.float32) for _ in range(2))
@@ -327,7 +327,7 @@ def test_scifact_is_read_from_its_folder_alone(monkeypatch: pytest.MonkeyPatch, 
         task("scifact", kind=NAME)
     search(tmp_path / "scifact")
     (tmp_path / "scifact/qrels/dev.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t1\nq1\td1\t1\n", encoding="utf-8")
-    found = task("scifact", kind=NAME, data_dir=str(tmp_path), max_length=24, allow_unknown=True)
-    assert len(found.evaluation) == 2
-    assert found.licence == "claims and annotations CC BY 4.0, abstracts ODC-By 1.0"
-    assert replace(found, max_length=12).fingerprint != found.fingerprint
+    data = task("scifact", kind=NAME, data_dir=str(tmp_path), max_length=24, allow_unknown=True)
+    assert len(data.evaluation) == 2
+    assert data.licence == "claims and annotations CC BY 4.0, abstracts ODC-By 1.0"
+    assert replace(data, max_length=12).fingerprint != data.fingerprint

@@ -123,13 +123,13 @@ def _pooling_names(place: Path, width: int) -> tuple[str, ...]:
     if why is not None:
         raise InputError(f"{path} {why}; restore it from where the model was saved.")
     values = read_object(path)
-    told = values.get("pooling_mode")
-    names = [told] if isinstance(told, str) else told
+    mode = values.get("pooling_mode")
+    names = [mode] if isinstance(mode, str) else mode
     if names is None:
         names = [name for flag, name in FLAGS.items() if values.get(flag)] or ["mean"]
     unknown = [name for name in names if name not in POOLINGS] if isinstance(names, list) else [names]
     if unknown or not names:
-        raise InputError(f"{path}: pooling_mode is {shown(told)}; allowed: {', '.join(POOLINGS)}.")
+        raise InputError(f"{path}: pooling_mode is {shown(mode)}; allowed: {', '.join(POOLINGS)}.")
     size = values.get("embedding_dimension", values.get("word_embedding_dimension", width))
     if size != width:
         raise InputError(f"{path} is for states of width {shown(size)}, but the encoder's are {width}; restore the file.")
