@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Unpack
@@ -17,7 +16,6 @@ from compress.errors import InputError
 from compress.models.embedder import unfinished, with_projection
 from compress.models.heads import head_of, output_count
 from compress.models.layout import encoder_layers
-from compress.objectives import OBJECTIVES
 from compress.objectives.layer_map import LayerMap
 from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
@@ -124,7 +122,7 @@ def distill(
     run = run or StepContext()
     task = shortened("distill", task, max_length, model)
     if text is not None:
-        labelled = _that_read_labels(objectives)
+        labelled = reads_labels(objectives)
         if labelled:
             what = "" if labelled[0] == "labels" else ", which reads labels"
             raise InputError(f"distill.objectives names {labelled[0]!r}{what}, but distill.text has none; remove one of them.")
@@ -169,12 +167,6 @@ def distill(
     student = train(model, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
     student.requires_grad_(True)
     return student
-
-
-def _that_read_labels(objectives: Objectives) -> list[str]:
-    """The objectives among these that cannot do without the data's labels."""
-    known = [name for name in objectives if name in OBJECTIVES]
-    return [name for name in known if getattr(importlib.import_module(OBJECTIVES[name]), "READS_LABELS", False)]
 
 
 def _projecting(model: PreTrainedModel, teacher: PreTrainedModel, task: Task, run: StepContext) -> PreTrainedModel:

@@ -165,8 +165,6 @@ def _prepare(
     student.requires_grad_(True)
     batches = epoch_batches(encoded.lengths, settings.batch_size, run.seed, 0, encoded.groups)
     steps_per_epoch = math.ceil(len(batches) / settings.accumulate)
-    in_epoch = epoch_batches(encoded.lengths, settings.batch_size, run.seed, 0, encoded.groups)
-    steps_per_epoch = math.ceil(len(in_epoch) / settings.accumulate)
     total = max(1, math.ceil(settings.epochs * steps_per_epoch))
     total = min(total, run.max_steps or total)
     if goal.teacher is not None:
@@ -213,9 +211,6 @@ def _prepare(
 def _run_epoch(training: _Training) -> None:
     position, settings, encoded = training.position, training.settings, training.encoded
     batches = epoch_batches(encoded.lengths, settings.batch_size, training.run.seed, position.epoch, encoded.groups)
-    position, settings = training.position, training.settings
-    encoded, seed = training.encoded, training.run.seed
-    batches = epoch_batches(encoded.lengths, settings.batch_size, seed, position.epoch, encoded.groups)
     while position.batch < len(batches) and position.step < training.total_steps:
         started = time.perf_counter()
         group = batches[position.batch : position.batch + settings.accumulate]

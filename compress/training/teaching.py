@@ -216,28 +216,6 @@ def _modules(method: str, objectives: Mapping[str, float]) -> dict[str, ModuleTy
     return {name: importlib.import_module(OBJECTIVES[name]) for name in objectives}
 
 
-def _check_groups(method: str, modules: Mapping[str, ModuleType], task: Task, student: PreTrainedModel) -> None:
-    """Refuse an objective that compares examples with one another where each stands for itself."""
-
-
-def reads_labels(objectives: Mapping[str, float]) -> list[str]:
-    """The objectives among these that cannot do without the data's labels."""
-    known = [name for name in objectives if name in OBJECTIVES]
-    return [name for name in known if getattr(importlib.import_module(OBJECTIVES[name]), "READS_LABELS", False)]
-
-
-def _check_groups(method: str, modules: Mapping[str, ModuleType], task: Task) -> None:
-    """Refuse an objective that compares the passages of a query where there are none."""
-    comparing = [name for name, module in modules.items() if getattr(module, "READS_GROUPS", False)]
-    if comparing and not task.rules.head.ranks:
-        raise InputError(
-            f"{method}.objectives names {comparing[0]!r}, which compares the passages of a query, but in {task.kind} each "
-            "example stands for itself; use logits or logit_mse."
-        )
-
-
-
-
 def _pairs(method: str, module: ModuleType, how: Distillation, student: PreTrainedModel, teacher: PreTrainedModel) -> Pairs:
     if not hasattr(module, "PAIRS"):
         return ()
