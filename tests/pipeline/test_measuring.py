@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import compress as cp
 from compress.benchmark.measurement import Measurement
 from compress.errors import GateMissed
 from compress.pipeline import RunOptions, measuring, raise_for_gates, run, running
@@ -19,6 +20,7 @@ from compress.recipe import read_recipe
 from compress.recipe.plan import Gates
 from tests.pipeline import conftest
 from tests.pipeline.conftest import write_data, write_recipe
+from tests.tiny_models import tiny_bert
 
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
 EVERY_TARGET = (
@@ -150,3 +152,19 @@ def test_a_model_that_reads_less_than_the_texts_is_told_of() -> None:
         "texts of the evaluation part that are longer than what a, c may read: 37",
         "texts of the evaluation part that are longer than what b may read: 1",
     ]
+
+
+@pytest.mark.slow
+def test_the_model_that_comes_in_may_be_the_baseline(tmp_path: Path) -> None:
+    """Its folder is nobody's result, and it is measured as any other."""
+    folder = cp.save(tiny_bert(labels=("0", "1"), max_position_embeddings=128), tmp_path / "model")
+    path = write_recipe(tmp_path, steps=STEPS)
+    small = "benchmark: {batch: [1], length: [8], threads: [1], rounds: 1, seconds: 0.02, baseline: model}\n"
+    text = path.read_text(encoding="utf-8").replace("stands/for-nothing", str(folder)) + small
+    path.write_text(text.replace("}}\nsteps", "}, allow_unknown: true}\nsteps"), encoding="utf-8")
+    record = run(read_recipe(path), RunOptions(out=tmp_path / "out", device="cpu"))
+    assert [subject["name"] for subject in record["subjects"]] == ["model", "teacher"]
+    assert record["subjects"][0]["drop"]["value"] == 0.0
+    assert record["subjects"][0]["path"] == str(folder)
+    again = run(read_recipe(path), RunOptions(out=tmp_path / "out", device="cpu"))
+    assert again["subjects"] == record["subjects"]
