@@ -42,6 +42,7 @@ LEARNED = 16
 """Passages of a query that are learned from: with fifteen negatives more are hardly worth their time (arXiv 2101.08751)."""
 MOST_PASSAGES: Mapping[Role, int] = {"train": LEARNED, "selection": 32, "calibration": 4}
 """Epochs are told apart by fewer than are measured on; ranges and parity want many queries, and not many passages of each."""
+FEWEST_QUERIES = 8
 SHOWN_LETTERS = 120
 SETS = ("dev.tsv", "test.tsv")
 SCIFACT, LICENCE = "scifact", "claims and annotations CC BY 4.0, abstracts ODC-By 1.0"
@@ -168,8 +169,8 @@ class Reranking(OutputIsAnswer, NoClasses):
         return _split(split.role, queries, nothing)
 
     def few(self, split: Split, count: int) -> np.ndarray:
-        """Choose queries evenly."""
-        count = min(count, len(split))
+        """Choose queries evenly, fewer of those that have many passages."""
+        count = min(count, len(split), max(FEWEST_QUERIES, split.rows_for(4 * count)))
         return np.arange(count) * len(split) // max(1, count)
 
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sklearn.metrics import ndcg_score
 import compress as cp
 from compress.errors import InputError
 from compress.models.activation import IDENTITY, SIGMOID, activation_of, state_activation
+from compress.pruning.fisher import drawn_examples, gate_gradients
 from compress.tasks import evaluation_task, task
 from compress.tasks.data.ranked import Candidates
 from compress.tasks.encoding import Encoded
@@ -87,6 +88,14 @@ def test_other_passages_make_another_task(tmp_path: Path) -> None:
     before = task({"train": str(tmp_path / "many.jsonl")}, kind="reranking").fingerprint
     (tmp_path / "many.jsonl").write_text(text.replace("query3 passage0 film", "query3 passage0 movie"), encoding="utf-8")
     assert task({"train": str(tmp_path / "many.jsonl")}, kind="reranking").fingerprint != before
+
+
+def test_a_few_queries_are_fewer_where_they_have_many_passages(tmp_path: Path) -> None:
+    read = task({"train": str(rows(tmp_path))}, kind="reranking", selection=0.2, calibration=0.2).capped(20)
+    sizes = {split.role: (len(split), sum(map(len, split.passages or ()))) for split in read.splits()}
+    assert sizes["evaluation"] == (8, 320)
+    assert sizes["selection"] == (8, 256)
+    assert sizes["train"][0] <= 8
 
 
 def split_of(*queries: tuple[str, tuple[str, ...], tuple[float, ...]], scores: tuple[float, ...] | None = None) -> Split:
@@ -234,6 +243,16 @@ def test_queries_whose_first_passage_falls_the_farthest_are_shown() -> None:
     ]
     assert shown[0]["student"] == f"{'bad ' * 30}..."
     assert KIND.differing(before, before, TWO, encoded, ("LABEL_0",), 5) == []
+
+
+def test_what_a_gate_is_worth_is_asked_of_whole_queries(tmp_path: Path) -> None:
+    read = read_tiny(tmp_path)
+    model = tiny_for(read)
+    encoded = drawn_examples(model, read, 20, seed=3)
+    assert encoded.groups is not None
+    assert np.bincount(encoded.groups).tolist() == [4] * 5  # so many passages, of whole queries
+    gradients = torch.cat(gate_gradients(model, encoded).neurons, 1)
+    assert (gradients.abs().sum(1) > 0).all()  # a passage alone would have none
 
 
 # -- texts without labels, and other words

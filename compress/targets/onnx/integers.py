@@ -47,7 +47,7 @@ MaxDrop = Annotated[
 ]
 MaxFlips = Annotated[float, Field(ge=0, le=1, description="fraction of labels that may change before the file is rejected")]
 MaxRelativeError = Annotated[
-    float, Field(gt=0, le=10, description="root mean square error over that of the logits before the file is rejected")
+    float, Field(gt=0, le=1000, description="root mean square error over that of the logits before the file is rejected")
 ]
 
 

@@ -124,7 +124,7 @@ def collect_ranked(table: Table, columns: Mapping[str, str]) -> Rows:
     if not candidates:
         raise InputError(f"data file {table.source} has no rows; add rows, or name another file.")
     lines = tuple(query.line for query in asked.values())
-    return Rows(table.source, tuple(asked), None, tuple(candidates), lines, "label", table.mistakes.unit)
+    return Rows(table.source, tuple(asked), None, tuple(candidates), lines, "", table.mistakes.unit)
 
 
 def _why_alike(own: Candidates) -> str:
