@@ -1,4 +1,4 @@
-"""Data sets that are known by name: GLUE's, any on the hub, those that packages carry, and long film reviews."""
+"""Data sets that are known by name: GLUE's and others of the hub or of folders, any on the hub, those that packages carry."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class HubSet:
     """A set of the hub, or of a folder with files of the same rows.
 
     Args:
-        path: On the hub, with `:configuration` where it has several.
+        path: On the hub, with `:configuration` where it has several; empty where it is not there.
         columns: Of the hub's rows: `text`, `pair`, `label` -> column.
         labels: Names of the outputs in the order of their ids.
         licence: As stated there.
@@ -126,6 +126,25 @@ _GLUE_SETS = {
     "wnli": _glue("wnli", _pair("sentence1", "sentence2"), ("not_entailment", "entailment"), _RESEARCH),
     "cola": _glue("cola", {"text": "sentence", "label": "label"}, ("unacceptable", "acceptable"), _RESEARCH),
 }
+_OTHER_SETS = {
+    "banking77": HubSet(
+        "mteb/banking77",
+        {"text": "text", "label": "label_text"},
+        None,
+        "CC BY 4.0",
+        local={"text": "text", "label": "category"},
+        validation="test",
+        files=("train.csv", "test.csv"),
+        source="Banking77",
+    ),
+    "snli_small": HubSet(
+        "",
+        _pair("premise", "hypothesis"),
+        ("entailment", "neutral", "contradiction"),
+        "CC BY-SA 4.0",
+        source="dev and test of SNLI, parted by premise",
+    ),
+}
 REVIEWS = "movie_reviews_long"
 HELD_OUT_FOLD = "9"
 LONGEST_NAME = 200
@@ -173,6 +192,11 @@ def known_set(name: str, hub_set: HubSet, kind: str = DEFAULT_KIND) -> Callable[
             return Found(train, validation, hub_set.labels, f"{hub_set.source}, local files", hub_set.licence, {})
         if data_dir:
             raise InputError(f"data_dir {data_dir!r} holds no folder {name}; put {' and '.join(hub_set.files)} into {local}.")
+        if not hub_set.path:
+            raise InputError(
+                f"data {name!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder with "
+                f"{' and '.join(f'{name}/{file}' for file in hub_set.files)}."
+            )
         return _on_hub(hub_set, load_kind(kind))
 
     return read
@@ -310,7 +334,7 @@ def compared(text: str) -> str:
 
 
 SETS: Mapping[str, Callable[[str | None], Found]] = {
-    **{name: known_set(name, hub_set) for name, hub_set in _GLUE_SETS.items()},
+    **{name: known_set(name, hub_set) for name, hub_set in (_GLUE_SETS | _OTHER_SETS).items()},
     "tweets": _tweets,
     "bbc_news": _bbc_news,
     REVIEWS: _movie_reviews,

@@ -50,6 +50,35 @@ def test_a_data_dir_without_the_set_is_refused(tmp_path: Path) -> None:
         cp.task("sst2", data_dir=str(tmp_path))
 
 
+def test_intents_and_entailment_are_read_from_a_folder(tmp_path: Path) -> None:
+    for name, files_, header, row in (
+        ("banking77", ("train.csv", "test.csv"), "text,category", '"where is\nmy card {0}?",{1}'),
+        ("snli_small", ("train.tsv", "dev.tsv"), "premise\thypothesis\tlabel", 'a "man {0}\ta person {0}\t{1}'),
+    ):
+        (tmp_path / name).mkdir()
+        words = ("lost_card", "top_up") if name == "banking77" else ("contradiction", "neutral", "entailment")
+        for file, start in zip(files_, (0, 1000), strict=True):
+            rows = [row.format(start + index, words[index % len(words)]) for index in range(90)]
+            (tmp_path / name / file).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    intents, pairs = (cp.task(name, data_dir=str(tmp_path)) for name in ("banking77", "snli_small"))
+    assert intents.labels == ("lost_card", "top_up")
+    assert intents.evaluation.texts[1] == "where is\nmy card 1001?"
+    assert (intents.licence, pairs.licence) == ("CC BY 4.0", "CC BY-SA 4.0")
+    assert pairs.labels == ("entailment", "neutral", "contradiction")
+    assert pairs.evaluation.pairs is not None
+    assert (pairs.evaluation.texts[0], pairs.evaluation.pairs[0], pairs.evaluation.labels[0]) == (
+        'a "man 1000',
+        "a person 1000",
+        2,
+    )
+
+
+def test_a_set_of_files_alone_is_not_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BERT_COMPRESS_DATA", raising=False)
+    with pytest.raises(InputError, match=r"'snli_small' is read from files; .* snli_small/train.tsv and snli_small/dev.tsv"):
+        cp.task("snli_small")
+
+
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"'sst3' is unknown. Did you mean 'sst2'"):
         cp.task("sst3")
