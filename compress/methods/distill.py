@@ -17,13 +17,14 @@ from compress.models.embedder import unfinished, with_projection
 from compress.models.heads import head_of, output_count
 from compress.models.layout import encoder_layers
 from compress.objectives.layer_map import LayerMap
+from compress.tasks.emphasis import emphasis_of
 from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
 from compress.training.compatibility import labels_aligned, shortened
 from compress.training.loop import train
 from compress.training.objective_fit import reads_labels
 from compress.training.projection import fitted_to_vectors
-from compress.training.settings import Epochs, LearningRate, MaxLength, TrainingKnobs, settings_of
+from compress.training.settings import ClassWeights, Epochs, Focal, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
 from compress.training.teaching import (
     Distillation,
@@ -47,6 +48,8 @@ def distill(
     task: Task,
     objectives: Objectives,
     temperature: Temperature = 2.0,
+    class_weights: ClassWeights = None,
+    focal: Focal = 0.0,
     layers: LayerMap = "uniform",
     last_tokens: LastTokens = "all",
     logit_tokens: LogitTokens = "all",
@@ -80,6 +83,8 @@ def distill(
         task: Learned from; the evaluation split is not touched.
         objectives: Objective -> weight; see `bert-compress list`.
         temperature: T of the logits objective.
+        class_weights: How much each label counts in the labels objective, see `fine_tune`.
+        focal: Gamma of the focal loss in the labels objective, see `fine_tune`.
         layers: Which layer of the teacher each layer of the student learns from, where an objective compares layers: uniform
             (j -> j N / M, TinyBERT's and PKD-Skip's), top (PKD-Last's), last (MiniLM's), or a list.
         last_tokens: Of the student's last layer, "all" compares the hidden states of every token, as the papers do; "first"
@@ -130,6 +135,12 @@ def distill(
         task = replace(
             task, train=task.rules.without_labels(texts)
         )  # a rehearsal does not read the file, which may be large: the step itself does
+    if (class_weights is not None or focal) and "labels" not in objectives:
+        key = "focal" if class_weights is None else "class_weights"
+        raise InputError(
+            f"distill.{key} weighs the labels objective, which objectives does not name; add it, or remove {key}."
+        )
+    emphasis = emphasis_of("distill", class_weights, focal, task)
     if logit_tokens == "answering" and not task.rules.head.reads_tokens:
         raise InputError(f"distill.logit_tokens is 'answering', but tokens have no outputs in {task.kind}; leave it out.")
     if augment is not None and task.train.words is not None:
@@ -155,6 +166,7 @@ def distill(
         last_tokens,
         logit_tokens,
         tuple(nested or ()),
+        emphasis,
     )
     goal = training_loss_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)
     settings = settings_of(epochs, learning_rate, **knobs)

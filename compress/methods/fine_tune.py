@@ -11,10 +11,11 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.labels import listed
 from compress.models.heads import with_new_head
+from compress.tasks.emphasis import emphasis_of
 from compress.tasks.labelled import Task
 from compress.training.compatibility import labels_aligned, shortened
 from compress.training.loop import train
-from compress.training.settings import Epochs, LearningRate, MaxLength, TrainingKnobs, settings_of
+from compress.training.settings import ClassWeights, Epochs, Focal, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
 from compress.training.teaching import Distillation, Nested, training_loss_of
 
@@ -29,6 +30,8 @@ def fine_tune(
     task: Task,
     new_head: Annotated[bool, Field(description="begin with a new head, whatever labels the old one was for")] = False,
     nested: Nested = None,
+    class_weights: ClassWeights = None,
+    focal: Focal = 0.0,
     max_length: MaxLength = None,
     epochs: Epochs = 3,
     learning_rate: LearningRate = 1e-4,
@@ -37,7 +40,7 @@ def fine_tune(
 ) -> PreTrainedModel:
     """Fine-tune every weight of the model on the task's labels.
 
-    Source: Devlin et al. 2019, BERT, arXiv 1810.04805, section 4.1.
+    Source: Devlin et al. 2019, BERT, arXiv 1810.04805, section 4.1; focal loss: Lin et al. 2017, arXiv 1708.02002, equation 5.
     Differs: the epoch that does best on the selection part is kept; the default rate suits models of about 20 million
     parameters (use 2e-5 to 5e-5 for BERT-base).
 
@@ -48,6 +51,12 @@ def fine_tune(
             fewer of them. Without it, training begins with a head for as many other labels, and says so.
         nested: Of sentence embedding: numbers of dimensions; so many first numbers of a vector learn to be one of their own
             (Matryoshka, Kusupati et al. 2022, arXiv 2205.13147).
+        class_weights: How much each label counts in the loss: "balanced" lets rare ones of the training part count as much as
+            common ones, `{label: weight}` names weights, 1 for those that are left out. Where a text has several labels, a
+            weight is that of the texts that have the label. Raising one finds more of a label, and answers it wrongly more
+            often.
+        focal: Gamma of the focal loss: an answer counts by (1 - p) to this power, where p is the probability of what is true,
+            so that examples that are right already count less. 0 lets all count alike; 2 is the paper's.
         max_length: Tokens of each text to read while it learns, where the task's texts have more than the model reads.
         epochs: Passes over the training part.
         learning_rate: Highest rate of AdamW.
@@ -58,7 +67,7 @@ def fine_tune(
         The fine-tuned copy.
 
     Raises:
-        InputError: The model does not read so many tokens.
+        InputError: The model does not read so many tokens, or the task has no such labels to weigh.
         CompressError: The loss is not finite.
     """
     settings = settings_of(epochs, learning_rate, **knobs)
@@ -67,7 +76,6 @@ def fine_tune(
     if new_head:
         logger.info("fine_tune begins with a new head for %s.", listed(task.labels))
         model = with_new_head(model, task.labels, run.seed, task.rules.head)
-    goal = training_loss_of(
-        "fine_tune", {"labels": 1.0}, Distillation(nested=tuple(nested or ())), student=model, teacher=None, task=task, run=run
-    )
+    how = Distillation(nested=tuple(nested or ()), emphasis=emphasis_of("fine_tune", class_weights, focal, task))
+    goal = training_loss_of("fine_tune", {"labels": 1.0}, how, student=model, teacher=None, task=task, run=run)
     return train(model, task=task, settings=settings, goal=goal, run=run)

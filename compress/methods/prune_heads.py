@@ -29,7 +29,7 @@ from compress.training.device import pick_device
 from compress.training.loop import train
 from compress.training.settings import BatchSize, Epochs, LearningRate, Settings, settings_of
 from compress.training.step_context import StepContext
-from compress.training.training_loss import TrainingLoss
+from compress.training.training_loss import Term, TrainingLoss
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def _learned(
     run: StepContext,
 ) -> PreTrainedModel:
     gates = HeadGates(model)
-    terms = {"labels": (1.0, labels), "penalty": (penalty, lambda *_: gates.expected_open())}
+    terms: dict[str, tuple[float, Term]] = {"labels": (1.0, labels), "penalty": (penalty, lambda *_: gates.expected_open())}
     goal = TrainingLoss(terms, learned=nn.ModuleDict({"gates": gates}), teaches_logits=False, rates={"gates.log_alpha": rate})
     with ExitStack() as stack:
         trained = train(model, task=task, settings=settings, goal=goal, run=run, before_step=partial(_gate, gates, stack))

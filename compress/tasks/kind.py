@@ -13,6 +13,7 @@ import numpy as np
 from compress.models.head import Head
 from compress.tasks.data.files import Reader, open_table
 from compress.tasks.data.rows import Rows, Table
+from compress.tasks.emphasis import EVEN, Emphasis
 from compress.tasks.split import Role, Split
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ class TaskKind(Protocol):
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
         """Count a part's labels, for run.json: `per_label` where there is such a count."""
 
+    def balanced(self, split: Split, names: tuple[str, ...]) -> np.ndarray:
+        """Weigh the labels so that rare ones count as much in the loss as common ones, (labels,), see `Emphasis`; empty where
+        nothing has a label."""
+
     # -- texts to batches ---------------------------------------------------------------------------------------------------
 
     def encode(self, split: Split, tokenizer: Any, max_length: int) -> Encoded:
@@ -101,8 +106,11 @@ class TaskKind(Protocol):
 
     # -- learning -----------------------------------------------------------------------------------------------------------
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
-        """Compute the loss on labels, mean or sum over what is labelled."""
+    def loss(
+        self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean", emphasis: Emphasis = EVEN
+    ) -> torch.Tensor:
+        """Compute the loss on labels, mean or sum over what is labelled; a kind whose `balanced` is empty is asked for no
+        emphasis, and need not take it."""
 
     def divergence(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
         """Compute how far a student's outputs are from its teacher's, both softened; mean over what is answered."""
@@ -186,6 +194,10 @@ class OutputIsAnswer:
 
 class NoClasses:
     """What kinds of tasks say of classes where answers are no labels."""
+
+    def balanced(self, split: Split, names: tuple[str, ...]) -> np.ndarray:
+        """Weigh nothing."""
+        return np.zeros(0)
 
     def classes(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Name nothing."""

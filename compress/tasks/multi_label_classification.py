@@ -25,6 +25,7 @@ from compress.tasks.data.distributions import are_probabilities, array_of, begin
 from compress.tasks.data.files import NO_READERS, Reader
 from compress.tasks.data.mistakes import Mistakes, first_of
 from compress.tasks.data.rows import Rows, Table, collect
+from compress.tasks.emphasis import EVEN, Emphasis, binary_cross_entropy
 from compress.tasks.kind import Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.labels import check_label_names, in_order, names_shown
@@ -233,6 +234,11 @@ class MultiLabelClassification:
         """Count the examples that have each label."""
         return {"per_label": (split.labels > 0.5).sum(0).tolist()}
 
+    def balanced(self, split: Split, names: tuple[str, ...]) -> np.ndarray:
+        """Weigh each label by how many rows lack it for each that has it; one that no row has gets 1."""
+        there = (split.labels > 0.5).sum(0)
+        return np.where(there > 0, (len(split) - there) / np.maximum(there, 1), 1.0)
+
     def encode(self, split: Split, tokenizer: Any, max_length: int) -> Encoded:
         """Tokenize the texts, each cut at its end."""
         return texts.encode(split, tokenizer, max_length, self.name)
@@ -241,12 +247,11 @@ class MultiLabelClassification:
         """Stack the marks, (batch, labels)."""
         return texts.collate(encoded, indices)
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
+    def loss(
+        self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean", emphasis: Emphasis = EVEN
+    ) -> torch.Tensor:
         """Binary cross-entropy, mean over the labels."""
-        from torch.nn import functional
-
-        losses = functional.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="none").mean(-1)
-        return losses.mean() if reduction == "mean" else losses.sum()
+        return binary_cross_entropy(outputs, targets, reduction, emphasis)
 
     def divergence(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
         """Kullback-Leibler divergence of each label's two probabilities, mean over the labels and the examples."""

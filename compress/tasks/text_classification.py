@@ -26,6 +26,7 @@ from compress.tasks.data.cells import read_texts
 from compress.tasks.data.distributions import are_probabilities, array_of, read_labels_or_probabilities
 from compress.tasks.data.files import NO_READERS, Reader
 from compress.tasks.data.rows import Rows, Table, collect
+from compress.tasks.emphasis import EVEN, Emphasis, balanced, cross_entropy
 from compress.tasks.kind import OutputIsAnswer, Reduction
 from compress.tasks.known import SETS
 from compress.tasks.labels import check_label_names, in_order
@@ -107,6 +108,10 @@ class TextClassification(OutputIsAnswer):
         """Count the examples of each label."""
         return {"per_label": np.bincount(likeliest(split.labels), minlength=len(names)).tolist()}
 
+    def balanced(self, split: Split, names: tuple[str, ...]) -> np.ndarray:
+        """Weigh each label by how rare it is."""
+        return balanced(np.bincount(likeliest(split.labels), minlength=len(names)))
+
     def encode(self, split: Split, tokenizer: Any, max_length: int) -> Encoded:
         """Tokenize the texts, each cut at its end."""
         return texts.encode(split, tokenizer, max_length, self.name)
@@ -115,11 +120,11 @@ class TextClassification(OutputIsAnswer):
         """Stack the ids, (batch,), or the probabilities, (batch, labels)."""
         return texts.collate(encoded, indices)
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
+    def loss(
+        self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean", emphasis: Emphasis = EVEN
+    ) -> torch.Tensor:
         """Cross-entropy with the label, or with the labels' probabilities."""
-        from torch.nn import functional
-
-        return functional.cross_entropy(outputs.float(), targets, reduction=reduction)
+        return cross_entropy(outputs, targets, reduction, emphasis)
 
     def divergence(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
         """Kullback-Leibler divergence, mean over the examples, sum over the labels."""

@@ -23,6 +23,7 @@ from compress.tasks.data.files import Reader
 from compress.tasks.data.mistakes import first_of
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.data.tagged import PARTS, collect_tagged
+from compress.tasks.emphasis import EVEN, Emphasis, balanced, cross_entropy
 from compress.tasks.encoding import Encoded, padding_of
 from compress.tasks.kind import OutputIsAnswer, Reduction
 from compress.tasks.known import HubSet, known_set
@@ -175,6 +176,10 @@ class TokenClassification(OutputIsAnswer):
         tags = np.concatenate([np.zeros(0, dtype=np.int64), *split.labels])
         return {"per_label": np.bincount(tags, minlength=len(names)).tolist(), "words": len(tags)}
 
+    def balanced(self, split: Split, names: tuple[str, ...]) -> np.ndarray:
+        """Weigh each tag by how rare it is among the words."""
+        return balanced(np.array(self.counts(split, names)["per_label"]))
+
     def encode(self, split: Split, tokenizer: Any, max_length: int) -> Encoded:
         """Tokenize words, in windows where a text has more than `max_length` tokens; each word is answered in one of them."""
         padding = padding_of(tokenizer)
@@ -206,12 +211,11 @@ class TokenClassification(OutputIsAnswer):
             labels[row, torch.from_numpy(encoded.places[index])] = torch.from_numpy(encoded.labels.ids[index])
         return labels
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
+    def loss(
+        self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean", emphasis: Emphasis = EVEN
+    ) -> torch.Tensor:
         """Cross-entropy over the words."""
-        from torch.nn import functional
-
-        flat = outputs.float().flatten(0, 1)
-        return functional.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction=reduction)
+        return cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction, emphasis, IGNORED)
 
     def divergence(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
         """Kullback-Leibler divergence, mean over the tokens that are no padding, sum over the labels."""

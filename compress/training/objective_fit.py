@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import ModuleType
@@ -71,8 +72,10 @@ def check_vectors(method: str, modules: Mapping[str, ModuleType], nested: Sequen
         raise InputError(f"{method}.nested is {list(nested)}, but vectors have {width} numbers; name fewer.")
 
 
-def with_beginnings(function: Any, module: ModuleType, dimensions: Sequence[int]) -> Any:
-    """An objective over whole vectors and, where it teaches them, their beginnings."""
+def with_options(function: Any, module: ModuleType, known: Mapping[str, Any], dimensions: Sequence[int] = ()) -> Any:
+    """An objective with those of some options that it takes, over whole vectors and, where it teaches them, their beginnings."""
+    taken = inspect.signature(function).parameters
+    function = partial(function, **{name: value for name, value in known.items() if name in taken})
     if not dimensions or not getattr(module, "NESTS", False):
         return function
     return partial(nested, term=function, dimensions=tuple(dimensions))

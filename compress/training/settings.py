@@ -21,6 +21,15 @@ Average = Annotated[
 ]
 
 
+ClassWeights = Annotated[
+    Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None,
+    Field(description="how much each label counts in the loss on labels: by how rare it is, or as given by name"),
+]
+Focal = Annotated[
+    float, Field(ge=0, le=10, description="gamma of the focal loss on labels: higher counts what is right already less")
+]
+
+
 class StepKnobs(TypedDict, total=False):
     """How AdamW goes through the training part; a method that trains takes them as `**knobs: Unpack[StepKnobs]`.
 

@@ -6,7 +6,6 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +22,7 @@ from compress.models.states import PROJECTIONS, State
 from compress.objectives import OBJECTIVES
 from compress.objectives.layer_map import LayerMap
 from compress.objectives.outputs import Pairs
+from compress.tasks.emphasis import EVEN, Emphasis
 from compress.training.answers import Answers, KnownAnswers, LiveAnswers
 from compress.training.device import has_fast_bf16, pick_device
 from compress.training.objective_fit import (
@@ -32,7 +32,7 @@ from compress.training.objective_fit import (
     check_vectors,
     check_vocabularies,
     check_widths,
-    with_beginnings,
+    with_options,
 )
 from compress.training.predict import predict
 from compress.training.projection import fitted_projection, fitted_to_vectors
@@ -87,6 +87,7 @@ class Distillation:
         last_tokens: Of the student's last layer, the tokens whose hidden states are compared.
         logit_tokens: Where each token has outputs, the tokens whose are compared.
         nested: How many first numbers of a vector are to be a vector of their own.
+        emphasis: Which labels and answers count more in the labels objective.
     """
 
     temperature: float = 2.0
@@ -100,6 +101,7 @@ class Distillation:
     last_tokens: LastTokens = "all"
     logit_tokens: LogitTokens = "all"
     nested: tuple[int, ...] = ()
+    emphasis: Emphasis = EVEN
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ def training_loss_of(
             raise InputError(
                 f"{method}.objectives names {looking[0]!r}, which looks at a teacher; give teacher, or use labels."
             )
-        bound = {name: with_beginnings(getattr(module, name), module, how.nested) for name, module in modules.items()}
+        options = {"emphasis": how.emphasis}
+        bound = {name: with_options(getattr(module, name), module, options, how.nested) for name, module in modules.items()}
         return TrainingLoss({name: (float(objectives[name]), function) for name, function in bound.items()})
     depth = len(encoder_layers(student)) if how.last_tokens == "first" else None
     terms = [
@@ -309,6 +312,7 @@ def _bound(term: _Term, how: Distillation, learned: nn.ModuleDict, student: PreT
     """The objective's function with the options that it takes."""
     function = getattr(term.module, term.name)
     known: dict[str, Any] = {"temperature": how.temperature, "pairs": term.pairs, "tokens": how.logit_tokens}
+    known |= {"emphasis": how.emphasis}
     if term.name in learned:
         known["projection"] = learned[term.name]
     if "head" in learned:
@@ -316,9 +320,7 @@ def _bound(term: _Term, how: Distillation, learned: nn.ModuleDict, student: PreT
     if term.pairs:
         known["relation_heads"] = _relation_heads(how, teacher)
         known["heads"] = _heads(student, teacher, term.pairs[-1])
-    taken = inspect.signature(function).parameters
-    bound = partial(function, **{name: value for name, value in known.items() if name in taken})
-    return with_beginnings(bound, term.module, how.nested)
+    return with_options(function, term.module, known, how.nested)
 
 
 def _head(method: str, terms: list[_Term], how: Distillation, teacher: PreTrainedModel) -> nn.Module | None:

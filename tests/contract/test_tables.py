@@ -28,6 +28,7 @@ TABLES = {
             "compared_vectors",
             "correlations",
             "cutting",
+            "emphasis",
             "encoding",
             "groups",
             "kin",
