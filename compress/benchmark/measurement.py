@@ -20,6 +20,7 @@ from compress.facts import read_facts
 from compress.labels import check_names
 from compress.models.checkpoint.labels import names_in_folder
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
+from compress.tasks.reliability import reliability
 from compress.tasks.scores import by_label
 from compress.tasks.unknown import check_known
 
@@ -198,7 +199,7 @@ def evaluate(
     Returns:
         name, kind, target, path, examples, truncated (examples that were cut), max_length (tokens of each that were read),
         unknown_tokens (a fraction of the texts' tokens), labels, metrics, metrics_ci95, by_label (where the task has labels or
-        types of entities), confusion (true by predicted) and parity.
+        types of entities), reliability (where outputs are probabilities), confusion (true by predicted) and parity.
     """
     check_time_limit(time_limit)
     with subjects_on_disk([subject]) as (stored,):
@@ -215,6 +216,7 @@ def evaluate(
             "unknown_tokens": round(measured.unknown, 6),
             "labels": list(task.labels),
             **_judged(task, measured.answers, measured.encoded),
+            **measured.reliability,
             "confusion": _confusion(measured, task),
             "parity": _parity(stored, measured.flips),
         }
@@ -231,6 +233,7 @@ class _Answers:
     counts: dict[str, int]
     unknown: float
     further: tuple[np.ndarray, Encoded] | None
+    reliability: dict[str, Any]
 
 
 def _answer(subject: Subject, task: Task, device: str, length: int | None, time_limit: float) -> _Answers:
@@ -250,7 +253,9 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
         names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers[0].shape[1])
         columns = check_names(repr(subject.name), names, task.labels, "use a model of this task.")
     chosen = settled_for(runner, subject, read)
-    answers = [task.rules.settled(own[:, columns], chosen, part.labels) for own, part in zip(answers, encoded, strict=True)]
+    answers = [own[:, columns] for own in answers]
+    confidence = task.rules.confidence(answers[0], encoded[0].labels)
+    answers = [task.rules.settled(own, chosen, part.labels) for own, part in zip(answers, encoded, strict=True)]
     counts = {} if length is None else _counts(subject, runner, length)
     flips = invariance(runner, encoded[0]).flips
     return _Answers(
@@ -261,6 +266,7 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
         counts,
         unknown,
         (answers[1], encoded[1]) if read.further is not None else None,
+        {} if confidence is None else {"reliability": reliability(confidence)},
     )
 
 
@@ -291,6 +297,7 @@ def _entry(subject: Subject, task: Task, measured: _Answers, baseline: _Answers,
         "max_length": measured.max_length,
         "unknown_tokens": round(measured.unknown, 6),
         **_judged(task, measured.answers, measured.encoded),
+        **measured.reliability,
         **task.rules.compare(baseline.answers, measured.answers, measured.encoded.labels, task.metric),
         **_further(task, measured, baseline),
         "parity": _parity(subject, measured.flips),

@@ -77,6 +77,9 @@ def scores_text(evaluation: Mapping[str, Any]) -> str:
         (name, record.percent(value), _interval(evaluation["metrics_ci95"].get(name)))
         for name, value in evaluation["metrics"].items()
     ]
+    if reliability := evaluation.get("reliability"):
+        scores.append(("ECE of the probabilities, points", record.points(reliability["ece"]), ""))
+        scores.append(("NLL of the labels", number(reliability["nll"], 4), ""))
     labels, confusion = [_brief(str(name)) for name in evaluation["labels"]], evaluation["confusion"]
     text = table_text((evaluation["name"], "score", "95 % interval"), scores)
     by_label = evaluation.get("by_label") or {}

@@ -26,5 +26,6 @@ METHODS = with_plugins(
         "low_rank": "compress.methods.low_rank",
         "swap_attention": "compress.methods.swap_attention",
         "quantize_aware": "compress.methods.quantize_aware",
+        "calibrate": "compress.methods.calibrate",
     },
 )

@@ -164,6 +164,18 @@ def _last_linear(model: PreTrainedModel) -> nn.Linear:
     return [module for module in last_linear(model).modules() if isinstance(module, nn.Linear)][-1]
 
 
+@torch.no_grad()
+def divided(model: PreTrainedModel, divisor: float) -> PreTrainedModel:
+    """Copy a model with its outputs divided by a number: the last Linear's weight and bias are, whose integers stay the same
+    where it quantizes, since their scale goes with the weight."""
+    student = copy.deepcopy(model)
+    last = _last_linear(student)
+    for tensor in (last.weight, last.bias):
+        if tensor is not None:
+            tensor.div_(divisor)
+    return student
+
+
 def _reorder_rows(model: Any, order: Sequence[int]) -> None:
     if list(order) == list(range(len(order))):
         return

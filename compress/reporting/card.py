@@ -191,7 +191,7 @@ def _results(run: Mapping[str, Any]) -> str:
     if setting is not None:
         cpu = part(run, "machine").get("gpu" if setting[0].startswith("cuda") else "cpu") or "an unknown machine"
         text += f" Latency is for {record.setting_words(setting)}, on {record.markdown_text(cpu)}."
-    text += _further(subjects, metric) + _by_label(subjects[-1])
+    text += _further(subjects, metric) + _by_label(subjects[-1]) + _reliability(subjects[-1])
     return f"## Results\n\n{record.markdown_table([COLUMNS[0], metric, *COLUMNS[1:]], rows)}\n\n{text}"
 
 
@@ -223,6 +223,17 @@ def _by_label(shipped: Mapping[str, Any]) -> str:
     ]
     return (
         f"\n\nBy label, {_code(record.name_of(shipped))}:\n\n{record.markdown_table(['label', 'there', *LABEL_SCORES], rows)}"
+    )
+
+
+def _reliability(shipped: Mapping[str, Any]) -> str:
+    """How far the probabilities of what is deployed are from what happens."""
+    ece = part(shipped, "reliability").get("ece")
+    return (
+        f"\n\nProbabilities of {_code(record.name_of(shipped))} are {record.points(ece)} points off on average (expected "
+        "calibration error, 15 bins)."
+        if finite(ece) is not None
+        else ""
     )
 
 

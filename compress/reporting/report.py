@@ -87,6 +87,7 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
         "further": _further(run, metric),
         "quality": [_quality_row(subject, metric, index, len(subjects)) for index, subject in enumerate(subjects)],
         "by_label": label_rows(run),
+        "reliability": _reliability(run),
         "steps": step_rows(run),
         "curves": _curves(run, extras),
         "confusions": confusion_tables(run, extras),
@@ -227,6 +228,32 @@ def _further(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
         return {}
     rows = [_quality_row(subject | subject["further"], metric, index, len(subjects)) for index, subject in enumerate(subjects)]
     return {"examples": record.number(subjects[0]["further"].get("examples"), 0), "rows": rows}
+
+
+def _reliability(run: Mapping[str, Any]) -> dict[str, Any]:
+    """How far each subject's probabilities are from what happens, and the bins of the one that is shipped; empty where outputs
+    are no probabilities."""
+    subjects = [subject for subject in record.subjects_of(run) if part(subject, "reliability")]
+    if not subjects:
+        return {}
+    rows = [
+        {
+            "name": record.name_of(subject),
+            "kind": _kind(subject),
+            "cells": [record.points(subject["reliability"].get("ece")), record.number(subject["reliability"].get("nll"), 3)],
+        }
+        for subject in subjects
+    ]
+    bins = [
+        {
+            "stated": record.percent(entry.get("stated")),
+            "happened": record.percent(entry.get("happened")),
+            "count": record.number(entry.get("count"), 0),
+            "shares": [min(1.0, max(0.0, finite(entry.get(key)) or 0.0)) for key in ("stated", "happened")],
+        }
+        for entry in subjects[-1]["reliability"].get("bins") or []
+    ]
+    return {"rows": rows, "shipped": record.name_of(subjects[-1]), "bins": bins}
 
 
 def _kind(subject: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from compress.models.head import Head
 from compress.tasks.data.files import Reader, open_table
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.emphasis import EVEN, Emphasis
+from compress.tasks.reliability import Confidence
 from compress.tasks.split import Role, Split
 
 if TYPE_CHECKING:
@@ -146,6 +147,10 @@ class TaskKind(Protocol):
     def by_class(self, answers: np.ndarray, targets: Any, names: tuple[str, ...]) -> np.ndarray:
         """Count for each example and class how often it is answered rightly, answered, and true, (examples, classes, 3)."""
 
+    def confidence(self, answers: np.ndarray, targets: Any) -> Confidence | None:
+        """Tell what the probabilities of answers say, as the model gives them, before `settled`; None where outputs are no
+        probabilities."""
+
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: Any, metric: str) -> dict[str, Any]:
         """Compare answers with a baseline's to the same examples: `drop` {value, ci95, p} of the metric, positive is worse,
         and `agreement`, the share of rows with the same answer."""
@@ -209,6 +214,10 @@ class NoClasses:
 
     def confusion(self, answers: np.ndarray, targets: Any, count: int) -> list[list[int]] | None:
         """Count nothing."""
+        return None
+
+    def confidence(self, answers: np.ndarray, targets: Any) -> Confidence | None:
+        """State no probability."""
         return None
 
 

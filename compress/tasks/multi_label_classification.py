@@ -29,6 +29,7 @@ from compress.tasks.emphasis import EVEN, Emphasis, binary_cross_entropy
 from compress.tasks.kind import Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.labels import check_label_names, in_order, names_shown
+from compress.tasks.reliability import Confidence, confidence_in_each
 from compress.tasks.scores import drop, f1, first, judged
 from compress.tasks.split import Role, Split
 
@@ -302,6 +303,10 @@ class MultiLabelClassification:
     def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         """Take each label as it is."""
         return np.stack(_by_label(_sums(answers, targets)), axis=-1)
+
+    def confidence(self, answers: np.ndarray, targets: np.ndarray) -> Confidence | None:
+        """Take each label's sigmoid."""
+        return confidence_in_each(answers, targets)
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop of the deciding F1; agreement is the share of texts with the same labels."""

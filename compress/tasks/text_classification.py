@@ -30,6 +30,7 @@ from compress.tasks.emphasis import EVEN, Emphasis, balanced, cross_entropy
 from compress.tasks.kind import OutputIsAnswer, Reduction
 from compress.tasks.known import SETS
 from compress.tasks.labels import check_label_names, in_order
+from compress.tasks.reliability import Confidence, confidence_in_labels
 from compress.tasks.single_labels import ids_of, label_names, names_of_outputs
 from compress.tasks.split import Role, Split
 
@@ -169,6 +170,10 @@ class TextClassification(OutputIsAnswer):
         labels = np.arange(len(names))
         said, true = answers.argmax(axis=1)[:, None] == labels, likeliest(targets)[:, None] == labels
         return np.stack([said & true, said, true], axis=-1).astype(np.int64)
+
+    def confidence(self, answers: np.ndarray, targets: np.ndarray) -> Confidence | None:
+        """Take the softmax."""
+        return confidence_in_labels(answers, targets)
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop's paired bootstrap interval; `p` is McNemar's, exact, of how often each is right."""

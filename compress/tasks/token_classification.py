@@ -28,6 +28,7 @@ from compress.tasks.encoding import Encoded, padding_of
 from compress.tasks.kind import OutputIsAnswer, Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.labels import check_label_names, names_shown
+from compress.tasks.reliability import Confidence, confidence_in_labels
 from compress.tasks.scores import LABEL_SCORES, drop, judged
 from compress.tasks.split import Role, Split
 from compress.tasks.tagged_words import WordLabels, marked_spans, shown_tags, tags_by_text
@@ -251,6 +252,10 @@ class TokenClassification(OutputIsAnswer):
     def by_class(self, answers: np.ndarray, targets: WordLabels, names: tuple[str, ...]) -> np.ndarray:
         """Count entities by type, over the texts."""
         return _entity_counts(answers, targets)
+
+    def confidence(self, answers: np.ndarray, targets: WordLabels) -> Confidence | None:
+        """Take each word's softmax."""
+        return confidence_in_labels(answers, targets.flat)
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: WordLabels, metric: str) -> dict[str, Any]:
         """The drop of the deciding score; agreement is the share of words with the same tag."""

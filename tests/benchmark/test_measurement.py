@@ -55,6 +55,7 @@ def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[P
         "metrics",
         "metrics_ci95",
         "by_label",
+        "reliability",
         "drop",
         "agreement",
         "parity",
@@ -250,6 +251,7 @@ def test_a_subject_is_evaluated_without_being_timed(pair: list[Path], task: Any)
         ("bad", 0.0, 4),
         ("good", 0.0, 4),
     ]
+    assert scores.pop("reliability")["bins"] == [{"stated": pytest.approx(0.5585, abs=1e-4), "happened": 0.0, "count": 8}]
     assert scores == {
         "name": "wrong",
         "kind": "onnx",

@@ -46,6 +46,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "low_rank": {"rank": 3},
     "swap_attention": {"kind": "longformer", "window": 4},
     "quantize_aware": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
+    "calibrate": {},
 }
 """Arguments with which each method does something to a model of two layers."""
 

@@ -40,6 +40,7 @@ TABLES = {
             "parts",
             "ranking_scores",
             "reading",
+            "reliability",
             "scores",
             "single_labels",
             "span_answers",

@@ -86,6 +86,13 @@ def test_further_rows_are_told_where_there_are_some(run: dict[str, Any]) -> None
     assert re.search(rf"On 2,805 further rows, [^.]*`onnxruntime-cpu-int8` {re.escape(sentence)}", card_text(run))
 
 
+def test_how_far_probabilities_are_off_is_told_where_that_was_measured(run: dict[str, Any]) -> None:
+    assert "calibration error" not in card_text(run)
+    run["subjects"][-1]["reliability"] = {"ece": 0.0132, "nll": 0.3, "bins": []}
+    sentence = "Probabilities of `onnxruntime-cpu-int8` are 1.3 points off on average (expected calibration error, 15 bins)."
+    assert sentence in card_text(run)
+
+
 def test_the_steps_are_told_with_their_arguments(run: dict[str, Any]) -> None:
     card = card_text(run)
     assert "1. `fine_tune(epochs=3, learning_rate=0.0001)`\n" in card

@@ -140,6 +140,18 @@ def test_further_rows_have_a_table_of_their_own(run: dict[str, Any]) -> None:
     assert "teacher 90.0 % 89.0 to 91.0 \u2013 \u2013 \u2013 \u2013" in text
 
 
+def test_probabilities_have_a_table_and_those_of_the_shipped_file_their_bins(run: dict[str, Any]) -> None:
+    assert "Are probabilities what they say?" not in page(run, {}).texts["quality"]
+    for subject, ece in zip(run["subjects"], (0.041, 0.041, 0.012, 0.013), strict=True):
+        bins = [{"stated": 0.63, "happened": 0.5, "count": 20}, {"stated": 0.98, "happened": 0.97, "count": 1852}]
+        subject["reliability"] = {"ece": ece, "nll": 0.2345, "bins": bins}
+    text = page(run, {}).texts["quality"]
+    assert "Are probabilities what they say?" in text
+    assert "teacher 4.1 0.234" in text
+    assert "onnxruntime-cpu-int8 1.3 0.234" in text
+    assert "20 63.0 % 50.0 % 1,852 98.0 % 97.0 %" in text
+
+
 def test_the_baseline_has_no_drop_against_itself(run: dict[str, Any]) -> None:
     assert "teacher baseline 91.7 % 89.7 to 93.4 \u2013 \u2013 \u2013 \u2013 0" in page(run, {}).texts["quality"]
 
