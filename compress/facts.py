@@ -49,6 +49,7 @@ class Facts:
         target: What it was exported for.
         kind: Of the task.
         settled: What the task's kind settled on the selection part, such as thresholds, by output.
+        joined: By role the columns that the texts were joined of, and the `separator`; empty where none were.
         options: The target's, as they were given.
         inputs: Names of the file's inputs.
         labels: Their names, in the order of their ids.
@@ -62,6 +63,7 @@ class Facts:
     target: str | None = None
     kind: str | None = None
     settled: tuple[float, ...] = ()
+    joined: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -100,6 +102,7 @@ def read_facts(folder: Path) -> Facts:
         target=checked.value("target", lambda value: isinstance(value, str) and value != "", "the name of a target"),
         kind=checked.value("kind", lambda value: isinstance(value, str) and value != "", "the name of a kind of task"),
         settled=tuple(checked.value("settled", _are_numbers, "a list of numbers") or ()),
+        joined=checked.table("joined", _is_joined, "a separator, and lists of columns' names"),
         options=checked.table("options"),
         inputs=checked.names("inputs"),
         labels=checked.names("labels"),
@@ -185,6 +188,10 @@ def _is_count(value: Any) -> bool:
 
 def _are_numbers(value: Any) -> bool:
     return isinstance(value, list) and all(type(number) in (int, float) and math.isfinite(number) for number in value)
+
+
+def _is_joined(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(name, str) for name in value))
 
 
 def _is_length(value: Any) -> bool:

@@ -73,6 +73,8 @@ def evaluate(
         kind = facts.kind if facts.kind in tasks.TASKS else kind_for(head_in_folder(subject.path, config))
         if is_data_file(data):
             names = names_in_folder(subject.path, config) if load_kind(kind).head.is_named else []
+            if facts.joined and not columns.keys() & {"text", "pair"}:
+                columns = {**facts.joined, **columns}
             task = tasks.evaluation_task(
                 Path(data).expanduser(), labels=names, max_length=length, allow_unknown=allow_unknown, kind=kind, **columns
             )

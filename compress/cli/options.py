@@ -63,28 +63,34 @@ Data = Annotated[
 DataFolder = Annotated[
     str | None, typer.Option("--data-dir", parser=named, metavar="PATH", help="The folder of a known data set's files.")
 ]
-Text = Annotated[str | None, typer.Option(help="The file's column of the text.")]
-Pair = Annotated[str | None, typer.Option(help="The file's column of the second text of a pair.")]
+Text = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TEXT", help="The file's column of the text; given more than once, these are joined in their order."),
+]
+Pair = Annotated[list[str] | None, typer.Option(metavar="TEXT", help="The file's column of the second text, or several.")]
 Label = Annotated[str | None, typer.Option(help="The file's column of the label.")]
 MaxLength = Annotated[str | None, typer.Option(metavar="TOKENS", help="Longest example in tokens; as exported, or 128.")]
 TimeLimit = Annotated[float, typer.Option(help="Seconds after which a file that gives no answer is given up.")]
 
 
-def columns_of(data: str, text: str | None, pair: str | None, label: str | None) -> dict[str, str]:
+def columns_of(data: str, text: list[str] | None, pair: list[str] | None, label: str | None) -> dict[str, Any]:
     """Gather the names of the columns that were given; only a file has columns.
 
     Args:
         data: The value of --data.
-        text: The value of --text.
-        pair: The value of --pair.
+        text: The values of --text.
+        pair: The values of --pair.
         label: The value of --label.
 
     Raises:
         InputError: The data is no file, or a name is empty.
     """
-    given = {name: value for name, value in (("text", text), ("pair", pair), ("label", label)) if value is not None}
+    texts = {
+        name: tuple(values) if len(values) > 1 else values[0] for name, values in (("text", text), ("pair", pair)) if values
+    }
+    given = {**texts, **({} if label is None else {"label": label})}
     for name, value in given.items():
-        if not value:
+        if not all([value] if isinstance(value, str) else value):
             raise InputError(f"--{name} is '', but it names a column of the file; name one, or leave --{name} out.")
         if not is_data_file(data):
             raise InputError(

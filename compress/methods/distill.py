@@ -131,10 +131,10 @@ def distill(
         if labelled:
             what = "" if labelled[0] == "labels" else ", which reads labels"
             raise InputError(f"distill.objectives names {labelled[0]!r}{what}, but distill.text has none; remove one of them.")
-        texts = task.train.take(1) if run.is_rehearsal else read_unlabelled(text, apart_from=task.apart()).split
-        task = replace(
-            task, train=task.rules.without_labels(texts)
-        )  # a rehearsal does not read the file, which may be large: the step itself does
+        texts = task.train.take(1)
+        if not run.is_rehearsal:  # which does not read the file, since it may be large: the step itself does
+            texts = read_unlabelled(text, apart_from=task.apart(), joined=task.joined).split
+        task = replace(task, train=task.rules.without_labels(texts))
     if (class_weights is not None or focal) and "labels" not in objectives:
         key = "focal" if class_weights is None else "class_weights"
         raise InputError(

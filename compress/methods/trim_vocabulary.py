@@ -71,7 +71,7 @@ def trim_vocabulary(
     _check_length(model, task, max_length)
     texts = texts_of(task.train.require("train"))
     if text is not None:
-        texts += texts_of(read_unlabelled(text).split)
+        texts += texts_of(read_unlabelled(text, joined=task.joined).split)
     before = model.config.vocab_size
     keep = _guessed(model, texts, min_count, run) if run.is_rehearsal else _kept(model, texts, min_count)
     if len(keep) == before and max_length in (None, model.config.max_position_embeddings) and not run.tiny:

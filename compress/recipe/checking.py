@@ -33,7 +33,9 @@ LARGEST_SEED = 2**32 - 1
 DEFAULT_KIND = tasks.DEFAULT_KIND
 
 KEYS = ("name", "seed", "model", "task", "steps", "export", "benchmark", "gates")
-DATA_KEYS = ("train", "validation", "text", "pair", "label", "quoting")
+DATA_KEYS = ("train", "validation", "text", "pair", "label", "quoting", "separator")
+JOINABLE = ("text", "pair")
+"""What may stand in several columns."""
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _HINTS = {
     "max_drop": "; it is a fraction: 0.02 means two points",
@@ -225,14 +227,22 @@ def _check_data(task: dict[str, Any], mistakes: Mistakes) -> None:
         for key, value in data.items():
             if key not in DATA_KEYS:
                 mistakes.add((*path, key), unknown("key", key, DATA_KEYS))
-            elif value is not None and (not isinstance(value, str) or not value.strip()):
+            elif value is not None and not _fits_data(key, value):
                 what = "a file" if key in ("train", "validation") else "a text"
-                mistakes.add((*path, key), f"{shown(value)} is not allowed; allowed: {what}")
+                more = " or a list of two texts or more, each once" if key in JOINABLE else ""
+                mistakes.add((*path, key), f"{shown(value)} is not allowed; allowed: {what}{more}")
         if not data.get("train") and not stands_for("train", data, DATA_KEYS):
             mistakes.add((*path, "train"), "missing; give the file to learn from")
     elif not isinstance(data, str) or not data.strip():
         said = "allowed: the name of a data set, or {train: FILE, validation: FILE, ...}"
         mistakes.add(path, f"{shown(data)} is no data; {said}")
+
+
+def _fits_data(key: str, value: Any) -> bool:
+    if key in JOINABLE and isinstance(value, list):
+        texts = [part for part in value if isinstance(part, str) and part.strip()]
+        return len(texts) == len(value) == len(set(texts)) and len(texts) > 1
+    return isinstance(value, str) and bool(value if key == "separator" else value.strip())
 
 
 def _section(described: type, given: Any, key: str, mistakes: Mistakes, hints: dict[str, str] | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import compress.methods as methods
 import compress.objectives as objectives
 import compress.tasks as tasks
 from compress import targets
-from compress.recipe.checking import DATA_KEYS, DEFAULT_KIND, DEFAULT_SEED, LARGEST_SEED
+from compress.recipe.checking import DATA_KEYS, DEFAULT_KIND, DEFAULT_SEED, JOINABLE, LARGEST_SEED
 from compress.recipe.contents import docstring, meanings
 from compress.recipe.plan import Benchmark, Gates
 from compress.recipe.signatures import Table, argument_model, load_signature, names_a_step, public_name, takes_any_key
@@ -22,11 +22,13 @@ _NAME = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}
 _DATA = {
     "train": f"File to learn from: {listed()}.",
     "validation": "File that is only ever measured on.",
-    "text": "Column of the text, or of the first text of a pair.",
-    "pair": "Column of the second text of a pair.",
+    "text": "Column of the text, or of the first text of a pair; a list of several joins them in its order.",
+    "pair": "Column of the second text of a pair, or a list of several.",
     "label": "Column of the label.",
     "quoting": "How a field with a tab, comma or quote in it is quoted.",
+    "separator": "Between joined texts; a line's end if left out.",
 }
+_LIST: Schema = {"items": {"type": "string", "minLength": 1}, "minItems": 2, "uniqueItems": True}
 
 
 def json_schema() -> Schema:
@@ -138,7 +140,12 @@ def _objectives(said: Schema) -> Schema:
 def _task(definitions: Schema) -> Schema:
     data: Schema = {
         "type": "object",
-        "properties": {key: {"type": ["string", "null"], "description": _DATA[key]} for key in DATA_KEYS},
+        "properties": {
+            key: {"type": ["string", "array", "null"], "description": _DATA[key], **_LIST}
+            if key in JOINABLE
+            else {"type": ["string", "null"], "description": _DATA[key]}
+            for key in DATA_KEYS
+        },
         "required": ["train"],
         "additionalProperties": False,
     }

@@ -14,6 +14,7 @@ from compress.runtimes.runtime import Runtime
 from compress.runtimes.table import RUNTIMES, is_exported, load_runtime
 from compress.tasks import DEFAULT_KIND, TASKS
 from compress.tasks.kind import TaskKind, load_kind
+from compress.tasks.texts import SENTENCES
 
 CARD = "README.md"
 TAGS = ("bert", "model-compression", "knowledge-distillation", "quantization")
@@ -30,7 +31,7 @@ folder, labels = {folder!r}, {labels!r}
 tokenizer = Tokenizer.from_file(f"{{folder}}/tokenizer.json")
 tokenizer.enable_padding()
 {opened}
-
+{joining}
 {sample}
 columns = {{
     "input_ids": [encoding.ids for encoding in encodings],
@@ -290,7 +291,7 @@ def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
                 ),
                 folder=_place(run),
                 labels=labels,
-                sample=rules.sample(int(length or 512)),
+                **_sample(rules, int(length or 512), part(data, "joined")),
                 printed=rules.snippet(labels),
             )
     else:
@@ -299,7 +300,33 @@ def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
             return ""
         text = "The folder loads with bert-compress."
         example = TORCH_EXAMPLE.format(folder=f"steps/{len(steps)}-{steps[-1].get('method')}")
-    return "\n\n".join(["## How to use it", text, *([example] if example else [])])
+    return "\n\n".join(["## How to use it", text, *_joining(part(data, "joined")), *([example] if example else [])])
+
+
+def _joining(joined: Mapping[str, Any]) -> list[str]:
+    """How texts are joined of several columns, where they are."""
+    between = _code(json.dumps(joined.get("separator"), ensure_ascii=False))
+    return [
+        f"What it reads as the {what} is joined of {', '.join(map(_code, joined[role]))}, in this order, with {between} "
+        "between them; empty ones are left out."
+        for role, what in (("text", "text"), ("pair", "second text"))
+        if joined.get(role)
+    ]
+
+
+def _sample(rules: TaskKind, length: int, joined: Mapping[str, Any]) -> dict[str, str]:
+    """The lines of the example that read something; joined as in training, where texts are joined."""
+    sample = rules.sample(length)
+    if not joined.get("text"):
+        return {"joining": "", "sample": sample}
+    for sentence in SENTENCES:
+        parts = ", ".join(json.dumps(part) for part in (sentence, *["..."] * (len(joined["text"]) - 1)))
+        sample = sample.replace(f'"{sentence}"', f"joined({parts})")
+    separator = json.dumps(joined.get("separator"))
+    joining = (
+        f"def joined(*parts):  # {', '.join(joined['text'])}\n    return {separator}.join(filter(None, map(str.strip, parts)))"
+    )
+    return {"joining": f"\n\n{joining}\n", "sample": f"\n{sample}"}
 
 
 def _runtime(shipped: Mapping[str, Any]) -> Runtime | None:

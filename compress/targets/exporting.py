@@ -111,6 +111,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             "inputs": input_names(model),
             "labels": label_names(model),
             "settled": list(settled_by(model, task)),
+            **({"joined": dict(task.joined)} if task.joined else {}),
             "max_length": task.max_length,
             "file": FILE,
             "integers": facts_in_file(partial / FILE),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
@@ -79,7 +79,7 @@ def metrics_of(kind: str) -> tuple[str, ...]:
 
 
 def task(
-    data: str | Mapping[str, str],
+    data: str | Mapping[str, Any],
     *,
     kind: str = DEFAULT_KIND,
     name: str | None = None,
@@ -102,9 +102,10 @@ def task(
     Args:
         data: A known name (sst2, mrpc and the rest of GLUE, banking77, snli_small, tweets, bbc_news, movie_reviews_long), a
             hub name, or a mapping: `train` and `validation` (files that end in .tsv, .csv, .jsonl, .ndjson, .json or .parquet,
-            and if they are packed in .gz, .bz2, .xz or .zip after that), `text`, `pair` and `label` (columns), `quoting`
-            ("csv", or "none" for files whose quotation marks mean nothing; the latter is the default for .tsv). Without
-            `validation`, a fifth of `train` is kept apart to be measured on.
+            and if they are packed in .gz, .bz2, .xz or .zip after that), `text`, `pair` and `label` (columns; of text and pair
+            each may be a list of several, which are joined in its order, empty cells left out), `separator` (between joined
+            texts; a line's end if left out), `quoting` ("csv", or "none" for files whose quotation marks mean nothing; the
+            latter is the default for .tsv). Without `validation`, a fifth of `train` is kept apart to be measured on.
         kind: See `bert-compress list tasks`; what the pipelines of transformers call it will do ("ner").
         name: For tables; the data's name if None.
         data_dir: Folder of the files; for sst2 and mrpc one that holds sst2/train.tsv and so on. The environment variable
@@ -148,12 +149,13 @@ def evaluation_task(
     path: str | Path,
     *,
     labels: Sequence[str],
-    text: str | None = None,
-    pair: str | None = None,
+    text: str | Sequence[str] | None = None,
+    pair: str | Sequence[str] | None = None,
     label: str | None = None,
     max_length: int = 128,
     allow_unknown: bool = False,
     kind: str = DEFAULT_KIND,
+    separator: str | None = None,
 ) -> Task:
     """Read one file to measure on and nothing else; the other parts are empty.
 
@@ -161,12 +163,13 @@ def evaluation_task(
         path: Ends as files of `task` do.
         labels: The model's label names in the order of their ids; the file holds the names, or numbers by the rules of `task`.
             Where they are mere numbers (LABEL_0), it may hold other names, as many, which are read in rising order.
-        text: Column of the text; None finds it.
-        pair: Column of the second text of a pair.
+        text: Column of the text; None finds it. Several columns are joined in their order, empty cells left out.
+        pair: Column of the second text of a pair, or several.
         label: Column of the label; None finds it.
         max_length: Longest example in tokens.
         allow_unknown: As in `task`.
         kind: As in `task`.
+        separator: Between joined texts; None for a line's end.
 
     Raises:
         InputError: The data is missing or wrong.
@@ -174,5 +177,5 @@ def evaluation_task(
     from compress.tasks.reading import read_evaluation
 
     columns = {"text": text, "pair": pair, "label": label}
-    chosen = {key: value for key, value in columns.items() if value}
-    return read_evaluation(Path(path), chosen, labels, max_length, allow_unknown, kind_named(kind))
+    chosen = {key: value if isinstance(value, str) else tuple(value) for key, value in columns.items() if value}
+    return read_evaluation(Path(path), chosen, labels, max_length, allow_unknown, kind_named(kind), separator)

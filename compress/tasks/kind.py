@@ -12,6 +12,7 @@ import numpy as np
 
 from compress.models.head import Head
 from compress.tasks.data.files import Reader, open_table
+from compress.tasks.data.joining import Columns, join_columns
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.emphasis import EVEN, Emphasis
 from compress.tasks.reliability import Confidence
@@ -221,9 +222,9 @@ class NoClasses:
         return None
 
 
-def read_rows(rules: TaskKind, path: Path, columns: Mapping[str, str], quoting: str | None = None) -> Rows:
-    """Read a file's rows as a kind of task wants them; see `compress.tasks.data.files.read_file`."""
-    return rules.collect(open_table(path, quoting, rules.readers), columns)
+def read_rows(rules: TaskKind, path: Path, columns: Columns, quoting: str | None = None, separator: str | None = None) -> Rows:
+    """Read a file's rows as a kind of task wants them; see `compress.tasks.data.files.read_file`, and `join_columns`."""
+    return rules.collect(*join_columns(open_table(path, quoting, rules.readers), columns, separator))
 
 
 def kind_for(head: Head) -> str:

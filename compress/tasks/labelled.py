@@ -45,6 +45,7 @@ class Task:
         licence: As stated there, None if it is not known.
         removed: How many rows were left out, by reason.
         kin: Of each part the `groups` of rows that are kin, and the share of its rows that are kin of training rows, `leak`.
+        joined: By role the columns that texts were joined of, and the `separator` between them; empty where none were.
         allow_unknown: Go on where a tokenizer does not know more than a third of the text.
     """
 
@@ -62,6 +63,7 @@ class Task:
     further: Split | None = None
     removed: dict[str, int] = field(default_factory=dict)
     kin: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    joined: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     allow_unknown: bool = False
     warned: set[tuple[int, int]] = field(default_factory=set, repr=False)
@@ -132,6 +134,7 @@ class Task:
             "licence": self.licence,
             "labels": list(self.labels),
             "max_length": self.max_length,
+            **({"joined": dict(self.joined)} if self.joined else {}),
             "removed": dict(self.removed),
             "splits": {
                 split.role: {

@@ -13,6 +13,7 @@ from compress.errors import InputError, shown
 from compress.tasks import DEFAULT_KIND, FEWEST_FURTHER, TASKS
 from compress.tasks.cutting import row_order
 from compress.tasks.data.files import FORMATS, listed, shown_path, stem_of
+from compress.tasks.data.joining import JOINABLE, Columns, check_joined, told_of_joining
 from compress.tasks.data.rows import Rows
 from compress.tasks.kind import TaskKind, load_kind, read_rows
 from compress.tasks.known import Found, find
@@ -24,12 +25,13 @@ logger = logging.getLogger(__name__)
 
 IN_BOTH = "also in the evaluation data"
 COLUMNS = ("text", "pair", "label")
+OF_FILES = ("train", "validation", *COLUMNS, "quoting", "separator")
 FROM_TRAIN = "from_train"
 KIN_OF_PARTS = "kin of rows that are kept apart"
 
 
 def read_task(
-    data: str | Mapping[str, str],
+    data: str | Mapping[str, Any],
     *,
     kind: str,
     name: str | None,
@@ -93,6 +95,7 @@ def read_task(
         licence=dataset.licence,
         removed=removed,
         kin=parts.kin,
+        joined={} if isinstance(data, str) else told_of_joining(_columns(data), data.get("separator")),
         allow_unknown=allow_unknown,
     )
 
@@ -125,16 +128,17 @@ def _further(evaluation: Mapping[str, Any]) -> int:
 
 def read_evaluation(
     path: Path,
-    columns: Mapping[str, str],
+    columns: Columns,
     labels: Sequence[str],
     max_length: int,
     allow_unknown: bool = False,
     kind: str = DEFAULT_KIND,
+    separator: str | None = None,
 ) -> Task:
     """Read one file to measure on; see `compress.tasks.evaluation_task`."""
     rules = load_kind(kind)
     rules.check_names(labels)
-    rows = read_rows(rules, path, columns)
+    rows = read_rows(rules, path, columns, separator=separator)
     names = rules.names_of_outputs(rows, tuple(labels))
     targets = rules.targets(rows, names)
     nothing = rows.pick([])
@@ -149,20 +153,25 @@ def read_evaluation(
         **empty,
         evaluation=rules.split("evaluation", rows, targets, names),
         source=str(path),
+        joined=told_of_joining(columns, separator),
         allow_unknown=allow_unknown,
     )
 
 
-def _files(data: Mapping[str, str], data_dir: str | None, rules: TaskKind) -> Found:
-    allowed = ("train", "validation", *COLUMNS, "quoting")
-    unknown = [key for key in data if key not in allowed]
+def _files(data: Mapping[str, Any], data_dir: str | None, rules: TaskKind) -> Found:
+    unknown = [key for key in data if key not in OF_FILES]
     if unknown or not data.get("train"):
         what = f"data has an unknown key {shown(unknown[0])}" if unknown else "data names no train file"
-        raise InputError(f"{what}; allowed: {', '.join(allowed)}, and train must be there.")
-    wrong = next((key for key, value in data.items() if value is not None and not isinstance(value, str | Path)), None)
+        raise InputError(f"{what}; allowed: {', '.join(OF_FILES)}, and train must be there.")
+    lists = [key for key in JOINABLE if isinstance(data.get(key), list | tuple)]
+    others = {key: value for key, value in data.items() if key not in lists and value is not None}
+    wrong = next((key for key, value in others.items() if not isinstance(value, str | Path)), None)
     if wrong:
         raise InputError(f"data.{wrong} is {shown(data[wrong])}; give a text.")
-    columns = {role: str(data[role]) for role in COLUMNS if data.get(role)}
+    if "separator" in others and not lists:
+        raise InputError(f"data.separator is {shown(data['separator'])}, but no texts are joined; leave it out.")
+    columns = _columns(data)
+    check_joined(columns)
     train = _rows_of(rules, data_dir, data["train"], columns, data)
     validation = _rows_of(rules, data_dir, data["validation"], columns, data) if data.get("validation") else None
     if rules.head.reads_pairs and validation is not None and (train.pairs is None) != (validation.pairs is None):
@@ -170,7 +179,13 @@ def _files(data: Mapping[str, str], data_dir: str | None, rules: TaskKind) -> Fo
     return Found(train, validation, None, train.source, None, {})
 
 
-def _rows_of(rules: TaskKind, data_dir: str | None, name: str, columns: Mapping[str, str], data: Mapping[str, str]) -> Rows:
+def _columns(data: Mapping[str, Any]) -> Columns:
+    """The columns that are named: one for each role, or of a text several, which are joined."""
+    given = {role: data[role] for role in COLUMNS if data.get(role) not in (None, "")}
+    return {role: tuple(names) if isinstance(names, list | tuple) else str(names) for role, names in given.items()}
+
+
+def _rows_of(rules: TaskKind, data_dir: str | None, name: str, columns: Columns, data: Mapping[str, Any]) -> Rows:
     try:
         path = (Path(data_dir).expanduser() if data_dir else Path()) / Path(name).expanduser()
         is_there = bool(path.suffix) or path.exists()
@@ -181,7 +196,7 @@ def _rows_of(rules: TaskKind, data_dir: str | None, name: str, columns: Mapping[
         raise InputError(
             f"data file {shown_path(path)} does not exist; give a file that ends in {listed((*FORMATS, *rules.readers))}."
         )
-    return read_rows(rules, path, columns, data.get("quoting"))
+    return read_rows(rules, path, columns, data.get("quoting"), data.get("separator"))
 
 
 def _check_targets(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 12
 SHOWN_LETTERS = 600
+SENTENCES = ("the first sentence", "and a second one")
+"""Of the card's example."""
 
 
 def encode(split: Split, tokenizer: Any, max_length: int, kind: str) -> Encoded:
@@ -55,10 +57,8 @@ def shown(split: Split, index: int) -> dict[str, str | None]:
 
 def sample(max_length: int) -> str:
     """Lines of an example that reads texts, each cut at its end."""
-    return (
-        f'tokenizer.enable_truncation({max_length})\ntexts = ["the first sentence", "and a second one"]\n'
-        "encodings = tokenizer.encode_batch(texts)"
-    )
+    texts = ", ".join(f'"{sentence}"' for sentence in SENTENCES)
+    return f"tokenizer.enable_truncation({max_length})\ntexts = [{texts}]\nencodings = tokenizer.encode_batch(texts)"
 
 
 def listed(names: Sequence[Any]) -> str:

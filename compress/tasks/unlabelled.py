@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from compress.errors import InputError, shown
 from compress.tasks.cutting import row_order
 from compress.tasks.data.characters import decoded, text_lines
-from compress.tasks.data.files import FORMATS, check_path, read_file
+from compress.tasks.data.files import FORMATS, check_path, open_table
+from compress.tasks.data.joining import join_columns
 from compress.tasks.data.packing import ZIP, first_bytes, read_bytes, unpacked_name
+from compress.tasks.data.rows import collect
 from compress.tasks.kin import find_kin
 from compress.tasks.split import Split
 
 logger = logging.getLogger(__name__)
 
 NO_LABEL = -1
+NOTHING_JOINED: Mapping[str, Any] = {}
 PLAIN = (".txt",)
 PROBED = 1 << 16
 """Bytes of a file that a check before the work reads."""
@@ -58,6 +61,7 @@ def read_unlabelled(
     quoting: str | None = None,
     rows: int | None = None,
     apart_from: Split | Sequence[Split] = (),
+    joined: Mapping[str, Any] = NOTHING_JOINED,
 ) -> Unlabelled:
     """Read texts that a teacher may answer, each of them once.
 
@@ -71,6 +75,8 @@ def read_unlabelled(
         rows: Use so many at most, chosen by their text.
         apart_from: Texts that must not be learned from, such as a task's evaluation part, or several parts; they are left out,
             with a warning, and so are texts that contain one of them, stand in one or nearly copy one.
+
+        joined: Which columns a task's texts are joined of, see `Task`; those of a table that has them are joined alike.
 
     Returns:
         The texts in the file's order, white space at their ends removed.
@@ -90,7 +96,12 @@ def read_unlabelled(
         texts: Sequence[str] = _plain(path, parted_by)
         pairs: Sequence[str] | None = None
     else:
-        read = read_file(path, columns, quoting, labelled=False)
+        table = open_table(path, quoting)
+        parts = {role: names for role, names in joined.items() if role != "separator"}
+        if not columns and all(name in table.names for names in parts.values() for name in names):
+            read = collect(*join_columns(table, parts, joined.get("separator")), labelled=False)
+        else:
+            read = collect(table, columns, labelled=False)
         texts, pairs = read.texts, read.pairs
     return _chosen(str(path), texts, pairs, rows, [apart_from] if isinstance(apart_from, Split) else apart_from)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
@@ -44,6 +44,33 @@ def read_texts(values: Sequence[Any], lines: Sequence[int], column: str, mistake
                 mistakes.add(line, column, f"is {kind_of(value)}, not a text: {shown(value)}")
     _note_empty(values, written, lines, column, mistakes)
     return written
+
+
+def join_cells(
+    columns: Mapping[str, Sequence[Any]], lines: Sequence[int], separator: str, mistakes: Mistakes
+) -> list[str | None]:
+    """Join the texts that a row has in several columns; those that are empty or missing are left out.
+
+    Args:
+        columns: Values by the column that they stand in, in the order in which they are joined.
+        lines: Where each row stands.
+        separator: Between two texts.
+        mistakes: Where values are noted that are no text.
+
+    Returns:
+        A text for each row; None where all of its texts are empty.
+    """
+    joined: list[str | None] = []
+    for row, line in enumerate(lines):
+        texts = []
+        for name, values in columns.items():
+            value = values[row]
+            text = value.strip() if isinstance(value, str) else "" if isinstance(value, bool) else _digits(value, whole=False)
+            if not text and value is not None and not isinstance(value, str):
+                mistakes.add(line, name, f"is {kind_of(value)}, not a text: {shown(value)}")
+            texts += [text] if text else []
+        joined.append(separator.join(texts) or None)
+    return joined
 
 
 def read_labels(values: Sequence[Any], lines: Sequence[int], column: str, mistakes: Mistakes) -> list[str]:

@@ -148,12 +148,8 @@ def choose_columns(table: Table, columns: Mapping[str, str], labelled: bool) -> 
         InputError: A named column is not there, or none was found.
     """
     source, names = table.source, table.names
-    missing = {role: name for role, name in columns.items() if name not in names}
-    if missing:
-        role, name = next(iter(missing.items()))
-        raise InputError(
-            f"{source} has no column {shown(name)} (data.{role}).{_near_name(name, names)} It has: {_listed(names)}."
-        )
+    for role, name in columns.items():
+        check_has(table, role, name)
     column_of: dict[str, str | None] = {}
     for role, usual in (("text", TEXT_COLUMNS), ("label", LABEL_COLUMNS), ("pair", PAIR_COLUMNS)):
         taken = set(columns.values()) | set(column_of.values())
@@ -172,6 +168,15 @@ def choose_columns(table: Table, columns: Mapping[str, str], labelled: bool) -> 
     if len(set(roles.values())) < len(roles):
         raise InputError(f"{source}: text, pair and label are columns of their own, not {_listed([*roles.values()])}.")
     return roles
+
+
+def check_has(table: Table, role: str, name: str) -> None:
+    """Raise InputError where a table has no column of a name that a role was given."""
+    names = table.names
+    if name not in names:
+        raise InputError(
+            f"{table.source} has no column {shown(name)} (data.{role}).{_near_name(name, names)} It has: {_listed(names)}."
+        )
 
 
 def column_of(table: Table, role: str, usual: Sequence[str], columns: Mapping[str, str], what: str = "") -> str:
