@@ -6,10 +6,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Unpack
 
+import numpy as np
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from compress.arguments import within_range
+from compress.arguments import fits_together, one_of_two, within_range
 from compress.augmentation.sentences import Augment, AugmentOptions, augmented, check_words
 from compress.dependencies import Checkpoint, InputFile
 from compress.errors import InputError
@@ -20,6 +21,7 @@ from compress.objectives.layer_map import LayerMap
 from compress.tasks.emphasis import emphasis_of
 from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
+from compress.training.answers import KnownAnswers
 from compress.training.compatibility import labels_aligned, shortened
 from compress.training.loop import train
 from compress.training.objective_fit import reads_labels
@@ -37,14 +39,25 @@ from compress.training.teaching import (
     Temperature,
     training_loss_of,
 )
+from compress.training.zero_shot import ZeroShot, zero_shot_by
 
 
+def _wrong(teacher: object, nli: object, hypotheses: object) -> list[str]:
+    """What is wrong with who teaches."""
+    if nli is not None and hypotheses is None:
+        return ['hypotheses is missing, which nli answers; give a sentence for each label, or "This text is about {}."']
+    if hypotheses is not None and nli is None:
+        return ["hypotheses is given, but no nli, whose checkpoint answers them; give both, or teacher alone."]
+    return one_of_two("teacher", teacher, "nli", nli)
+
+
+@fits_together(_wrong)
 @within_range
 @labels_aligned(trains=True)
 def distill(
     model: PreTrainedModel,
     *,
-    teacher: PreTrainedModel,
+    teacher: PreTrainedModel | None = None,
     task: Task,
     objectives: Objectives,
     temperature: Temperature = 2.0,
@@ -59,6 +72,11 @@ def distill(
     nested: Nested = None,
     progressive: bool = False,
     augment: Annotated[AugmentOptions | None, Field(description="copies of texts with other words to learn from too")] = None,
+    nli: Annotated[Checkpoint | None, Field(description="checkpoint that tells entailment, to teach by hypotheses")] = None,
+    hypotheses: Annotated[
+        dict[str, str] | str | None,
+        Field(description="label -> sentence that is true of its texts, or a template with {} for the label"),
+    ] = None,
     text: Annotated[InputFile | None, Field(description="texts without labels to learn from instead of the task's")] = None,
     masked_lm: Annotated[Checkpoint | None, Field(description="checkpoint whose head tells hidden words")] = None,
     mlm_probability: Annotated[float, Field(gt=0, lt=1, description="fraction of the words that are hidden")] = 0.15,
@@ -79,7 +97,7 @@ def distill(
 
     Args:
         model: The student; stays as it is.
-        teacher: Has the same labels; the same tokenizer too where states are compared.
+        teacher: Has the same labels; the same tokenizer too where states are compared. None where nli teaches.
         task: Learned from; the evaluation split is not touched.
         objectives: Objective -> weight; see `bert-compress list`.
         temperature: T of the logits objective.
@@ -102,6 +120,13 @@ def distill(
         progressive: Let one layer after the other learn, the lower ones frozen (MobileBERT's progressive transfer).
         augment: What copies of the texts, with other words in them, are learned from too; the teacher answers them. Its keys
             are the fields of `Augment`: kind ("tinybert" or "masking"), copies, probability, candidates, ...
+        nli: A checkpoint that tells entailment from contradiction (labels that begin with entail, and with contradict or
+            not_entail), as transformers' zero-shot-classification pipeline uses it: each text is answered with each
+            hypothesis, and of one label the student learns the softmax over how well they follow, of several the sigmoid of
+            entailment against contradiction. It takes as many passes as there are labels, once; the objectives are logits,
+            logit_mse and labels.
+        hypotheses: What nli is asked for each label: `{sport: "This text is about sport.", ...}`, or a template such as
+            "This text is about {}." for all of them.
         text: A file of plain text (a text per line), or a table, whose texts are learned from instead of the task's, before
             the task: no objective may look at labels. The task's own texts to select and to measure on are left out of it, and
             texts that are kin of them.
@@ -126,6 +151,9 @@ def distill(
     """
     run = run or StepContext()
     task = shortened("distill", task, max_length, model)
+    zero_shot = zero_shot_by("distill", nli, hypotheses, task) if nli is not None and hypotheses is not None else None
+    words_of = teacher if zero_shot is None else zero_shot.model
+    assert words_of is not None
     if text is not None:
         labelled = reads_labels(objectives)
         if labelled:
@@ -148,9 +176,9 @@ def distill(
     if augment is not None:
         wanted = Augment(**augment)
         if run.is_rehearsal:
-            check_words(wanted, teacher)
+            check_words(wanted, words_of)
         else:
-            copies = augmented(task.train, wanted, model=teacher, seed=run.seed, progress=run.progress)
+            copies = augmented(task.train, wanted, model=words_of, seed=run.seed, progress=run.progress)
             task = replace(task, train=copies)
     if keep_projection:
         model = _projecting(model, teacher, task, run)
@@ -168,7 +196,16 @@ def distill(
         tuple(nested or ()),
         emphasis,
     )
-    goal = training_loss_of("distill", objectives, how, student=model, teacher=teacher, task=task, run=run)
+    goal = training_loss_of(
+        "distill",
+        objectives,
+        how,
+        student=model,
+        teacher=teacher,
+        task=task,
+        run=run,
+        answers=_answers(zero_shot, task, run, how),
+    )
     settings = settings_of(epochs, learning_rate, **knobs)
     if not goal.teaches_logits and settings.patience is not None:
         raise InputError(
@@ -188,6 +225,15 @@ def _projecting(model: PreTrainedModel, teacher: PreTrainedModel, task: Task, ru
         what = "the model answers with labels" if wide is None else f"student and teacher both answer {wide} numbers"
         raise InputError(f"distill.keep_projection is true, but {what}; leave it out.")
     return with_projection(model, fitted_to_vectors(unfinished(model), teacher, task, run))
+
+
+def _answers(zero_shot: ZeroShot | None, task: Task, run: StepContext, how: Distillation) -> KnownAnswers | None:
+    """What hypotheses say of the training part; nothing yet in a rehearsal."""
+    if zero_shot is None:
+        return None
+    if run.is_rehearsal:
+        return KnownAnswers(np.zeros((0, len(task.labels))), {})
+    return zero_shot.answers(task, run, how.teacher_cache_bytes)
 
 
 def _freeze_lower_layers(stages: int, student: PreTrainedModel, step: int, total: int) -> None:

@@ -120,6 +120,10 @@ class TaskKind(Protocol):
     def distance(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Compute the squared distance of the outputs as they are; mean over what is answered, sum over the outputs."""
 
+    def zero_shot(self, entailed: np.ndarray, contradicted: np.ndarray) -> np.ndarray | None:
+        """Turn what a model of entailment says of each label's hypothesis, logits of (examples, labels), into the answers of a
+        model for the task, (examples, labels); None where outputs are no labels of texts."""
+
     # -- answers ------------------------------------------------------------------------------------------------------------
 
     def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
@@ -219,6 +223,10 @@ class NoClasses:
 
     def confidence(self, answers: np.ndarray, targets: Any) -> Confidence | None:
         """State no probability."""
+        return None
+
+    def zero_shot(self, entailed: np.ndarray, contradicted: np.ndarray) -> np.ndarray | None:
+        """Answer nothing."""
         return None
 
 

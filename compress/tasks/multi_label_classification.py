@@ -268,6 +268,10 @@ class MultiLabelClassification:
         """Squared distance, mean over the examples, sum over the labels."""
         return (student.float() - teacher.float()).square().sum(-1).mean()
 
+    def zero_shot(self, entailed: np.ndarray, contradicted: np.ndarray) -> np.ndarray | None:
+        """Compare entailment with contradiction, whose softmax is a sigmoid of the difference."""
+        return entailed - contradicted
+
     def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compare with the spread of each label's logits over the examples."""
         return texts.relative_error(baseline, answers, baseline.mean(axis=0, keepdims=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -63,6 +63,10 @@ class Split:
         words = None if self.words is None else tuple(self.words[index] for index in indices)
         passages = None if self.passages is None else tuple(self.passages[index] for index in indices)
         return Split(self.role, texts, pairs, self.labels[indices], words, self.names, passages)
+
+    def paired_with(self, pair: str) -> Split:
+        """The same texts, each with the same second one."""
+        return replace(self, pairs=(pair,) * len(self))
 
     def take(self, count: int) -> Split:
         """At most `count` examples, evenly spread, so that a file that is sorted by label gives all of its labels.

@@ -232,6 +232,10 @@ class TokenClassification(OutputIsAnswer):
         kept = mask.bool()
         return (student[kept].float() - teacher[kept].float()).square().sum(-1).mean()
 
+    def zero_shot(self, entailed: np.ndarray, contradicted: np.ndarray) -> np.ndarray | None:
+        """Answer nothing: labels are of words."""
+        return None
+
     def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compare with the spread of each word's logits, whose mean says nothing."""
         return texts.relative_error(baseline, answers, baseline.mean(axis=1, keepdims=True))

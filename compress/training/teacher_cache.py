@@ -30,7 +30,9 @@ from compress.models.states import State
 from compress.tasks.encoding import Encoded
 from compress.training.answers import KnownAnswers, Stored, answered
 from compress.training.batches import sorted_batches
-from compress.training.predict import BATCH_SIZE, on_device, precision
+from compress.training.device import has_fast_bf16, pick_device
+from compress.training.predict import BATCH_SIZE, on_device, precision, predict
+from compress.training.step_context import StepContext
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +152,41 @@ def known_answers(
     logits = np.array(arrays.pop((LOGITS, 0)))
     starts = _starts("tokens", encoded.lengths, 0) if encoded.places is not None else None
     return KnownAnswers(logits, {state: _stored(state, array, encoded) for state, array in arrays.items()}, starts)
+
+
+def kept_answers(
+    teacher: PreTrainedModel, encoded: Encoded, wanted: Collection[State], run: StepContext, limit_bytes: int
+) -> KnownAnswers | None:
+    """The teacher's answers as `known_answers` keeps them, where a step keeps any and they are not too large; else None."""
+    if run.answers is None or not limit_bytes:
+        return None
+    device = pick_device(run.device)
+    return known_answers(
+        teacher,
+        encoded,
+        wanted,
+        folder=run.answers,
+        limit_bytes=limit_bytes,
+        device=device,
+        bf16=has_fast_bf16(device),
+        progress=run.progress,
+    )
+
+
+def computed_logits(teacher: PreTrainedModel, encoded: Encoded, run: StepContext) -> np.ndarray:
+    """The teacher's logits, (examples, outputs), kept nowhere."""
+    device = pick_device(run.device)
+    teacher.to(device)
+    try:
+        return predict(teacher, encoded, device, bf16=has_fast_bf16(device), progress=run.progress, what="teacher")
+    finally:
+        teacher.cpu()
+
+
+def logits_for(teacher: PreTrainedModel, encoded: Encoded, run: StepContext, limit_bytes: int) -> np.ndarray:
+    """The teacher's logits, (examples, outputs), as they are kept, or computed."""
+    known = kept_answers(teacher, encoded, (), run, limit_bytes)
+    return computed_logits(teacher, encoded, run) if known is None else known.logits
 
 
 def check_room_for_answers(

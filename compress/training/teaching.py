@@ -24,7 +24,6 @@ from compress.objectives.layer_map import LayerMap
 from compress.objectives.outputs import Pairs
 from compress.tasks.emphasis import EVEN, Emphasis
 from compress.training.answers import Answers, KnownAnswers, LiveAnswers
-from compress.training.device import has_fast_bf16, pick_device
 from compress.training.objective_fit import (
     are_of_one_width,
     check_groups,
@@ -34,10 +33,9 @@ from compress.training.objective_fit import (
     check_widths,
     with_options,
 )
-from compress.training.predict import predict
 from compress.training.projection import fitted_projection, fitted_to_vectors
 from compress.training.step_context import StepContext
-from compress.training.teacher_cache import check_room_for_answers, known_answers
+from compress.training.teacher_cache import check_room_for_answers, computed_logits, kept_answers
 from compress.training.training_loss import TrainingLoss
 
 if TYPE_CHECKING:
@@ -136,6 +134,7 @@ def training_loss_of(
     teacher: PreTrainedModel | None,
     task: Task,
     run: StepContext,
+    answers: KnownAnswers | None = None,
 ) -> TrainingLoss:
     """What a weighted sum of objectives asks of the loop.
 
@@ -150,6 +149,7 @@ def training_loss_of(
         teacher: Answers; None where no objective looks at it.
         task: Its training part is answered.
         run: Device, progress, and the folder of the teacher's answers.
+        answers: What stands for a teacher that is not there: its logits for the training part.
 
     Raises:
         InputError: An objective is unknown or needs a teacher that is not given, or student and teacher do not fit together.
@@ -158,14 +158,10 @@ def training_loss_of(
     check_groups(method, modules, task)
     check_vectors(method, modules, how.nested, student)
     if teacher is None:
-        looking = [name for name, module in modules.items() if module.NEEDS]
-        if looking:
-            raise InputError(
-                f"{method}.objectives names {looking[0]!r}, which looks at a teacher; give teacher, or use labels."
-            )
-        options = {"emphasis": how.emphasis}
-        bound = {name: with_options(getattr(module, name), module, options, how.nested) for name, module in modules.items()}
-        return TrainingLoss({name: (float(objectives[name]), function) for name, function in bound.items()})
+        _check_answered(method, modules, answers)
+        alone = [_Term(name, float(objectives[name]), module, ()) for name, module in modules.items()]
+        bound = {term.name: (term.weight, _bound(term, how, nn.ModuleDict(), student, student)) for term in alone}
+        return TrainingLoss(bound, teacher=answers)
     depth = len(encoder_layers(student)) if how.last_tokens == "first" else None
     terms = [
         _Term(
@@ -217,6 +213,19 @@ def _modules(method: str, objectives: Mapping[str, float]) -> dict[str, ModuleTy
         + ([] if objectives else [f"{method}.objectives is empty; name at least one of {', '.join(OBJECTIVES)}."])
     )
     return {name: importlib.import_module(OBJECTIVES[name]) for name in objectives}
+
+
+def _check_answered(method: str, modules: Mapping[str, ModuleType], answers: KnownAnswers | None) -> None:
+    """Raise InputError where an objective looks at more of a teacher than there is."""
+    looking = [name for name, module in modules.items() if module.NEEDS]
+    if looking and answers is None:
+        raise InputError(f"{method}.objectives names {looking[0]!r}, which looks at a teacher; give teacher, or use labels.")
+    inside = [name for name in looking if frozenset(modules[name].NEEDS) != {"teacher"} or hasattr(modules[name], "PAIRS")]
+    if inside:
+        raise InputError(
+            f"{method}.objectives names {inside[0]!r}, which looks into a teacher, but of nli there are answers alone; use "
+            "logits, logit_mse or labels."
+        )
 
 
 def _pairs(method: str, module: ModuleType, how: Distillation, student: PreTrainedModel, teacher: PreTrainedModel) -> Pairs:
@@ -370,26 +379,11 @@ def answers_of(
     teacher: PreTrainedModel, wanted: set[State], how: Distillation, task: Task, run: StepContext, *, live: bool = False
 ) -> Answers:
     """A teacher's logits and wanted states for the training part: known, where they fit into memory or onto the disk."""
-    device = pick_device(run.device)
-    bf16 = has_fast_bf16(device)
     encoded = _read_by(teacher, wanted, task)
-    if run.answers and how.teacher_cache_bytes and not live:
-        known = known_answers(
-            teacher,
-            encoded,
-            wanted,
-            folder=run.answers,
-            limit_bytes=how.teacher_cache_bytes,
-            device=device,
-            bf16=bf16,
-            progress=run.progress,
-        )
+    if not live:
+        known = kept_answers(teacher, encoded, wanted, run, how.teacher_cache_bytes)
         if known is not None:
             return known
     if wanted or encoded.places is not None:  # of answers for tokens, predict keeps those of words alone
         return LiveAnswers(teacher, wanted, encoded)
-    teacher.to(device)
-    try:
-        return KnownAnswers(predict(teacher, encoded, device, bf16=bf16, progress=run.progress, what="teacher"), {})
-    finally:
-        teacher.cpu()
+    return KnownAnswers(computed_logits(teacher, encoded, run), {})
