@@ -25,7 +25,7 @@ from compress.tasks.data.files import Reader
 from compress.tasks.data.ranked import Candidates, collect_ranked, read_judged, read_qrels
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.encoding import Encoded, padding_of
-from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction, read_rows
+from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction, load_kind, read_rows
 from compress.tasks.known import DATA_DIR, Found
 from compress.tasks.ranking_scores import by_query, means
 from compress.tasks.scores import drop, first, judged
@@ -58,7 +58,7 @@ def _scifact(data_dir: str | None) -> Found:
             f"data {SCIFACT!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder that holds {SCIFACT}/ "
             f"with corpus.jsonl, queries.jsonl, qrels/train.tsv and qrels/{' or qrels/'.join(SETS)}, as BEIR has them."
         )
-    train, validation = (read_rows(KIND, path, {}) for path in (qrels / "train.tsv", measured))
+    train, validation = (read_rows(load_kind(NAME), path, {}) for path in (qrels / "train.tsv", measured))
     return Found(train, validation, OUTPUTS, f"SciFact in BEIR's layout, {measured.name}, local files", LICENCE, {})
 
 

@@ -31,7 +31,7 @@ from compress.tasks.data.mistakes import Mistakes, first_of
 from compress.tasks.data.retrieval import are_judgements, read_retrieval
 from compress.tasks.data.rows import Rows, Table, collect
 from compress.tasks.encoding import Encoded, padding_of
-from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction, read_rows
+from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction, load_kind, read_rows
 from compress.tasks.known import DATA_DIR, Found, HubSet, known_set
 from compress.tasks.laid_texts import PROMPTS, Laid, documents_of, laid_out, prompt_for
 from compress.tasks.scores import drop, first, judged, resampled_sums
@@ -105,7 +105,7 @@ def _scifact(data_dir: str | None) -> Found:
             f"data {SCIFACT!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder with "
             f"{SCIFACT}/corpus.jsonl, {SCIFACT}/queries.jsonl and {' and '.join(f'{SCIFACT}/{name}' for name in QRELS)}."
         )
-    train, validation = (read_rows(KIND, Path(folder).expanduser() / SCIFACT / name, {}) for name in QRELS)
+    train, validation = (read_rows(load_kind(NAME), Path(folder).expanduser() / SCIFACT / name, {}) for name in QRELS)
     licence = "claims and annotations CC BY 4.0, abstracts ODC-By 1.0"
     return Found(train, validation, (RELEVANCE,), "SciFact in BEIR's layout, local files", licence, {})
 

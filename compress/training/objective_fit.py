@@ -73,7 +73,7 @@ def check_vectors(method: str, modules: Mapping[str, ModuleType], nested: Sequen
 
 
 def with_options(function: Any, module: ModuleType, known: Mapping[str, Any], dimensions: Sequence[int] = ()) -> Any:
-    """An objective with those of some options that it takes, over whole vectors and, where it teaches them, their beginnings."""
+    """An objective with those of some options that it takes; over beginnings of vectors too, where it teaches them."""
     taken = inspect.signature(function).parameters
     function = partial(function, **{name: value for name, value in known.items() if name in taken})
     if not dimensions or not getattr(module, "NESTS", False):
