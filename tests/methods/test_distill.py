@@ -229,4 +229,5 @@ def test_answers_for_tokens_that_are_not_kept_on_disk_teach_the_same(tmp_path: P
     kept, live = (state_of(model) for model in learned)
     assert differences(kept, state_of(student))
     for name, values in kept.items():
-        assert torch.allclose(values, live[name], atol=1e-5), name
+        noise = 1e-3 if name.endswith("key.bias") else 1e-5  # whose gradient is 0 but for rounding, which AdamW scales up
+        assert torch.allclose(values, live[name], atol=noise), name
