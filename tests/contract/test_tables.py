@@ -48,6 +48,7 @@ TABLES = {
             "squad_scores",
             "tagged_words",
             "tags",
+            "text_scores",
             "texts",
             "tokenizing",
             "unknown",
