@@ -15,6 +15,7 @@ _HOMES = {
     "drop_layers": "compress.methods.drop_layers",
     "build_student": "compress.methods.build_student",
     "load_student": "compress.methods.load_student",
+    "build_decoder": "compress.methods.build_decoder",
     "distill": "compress.methods.distill",
     "theseus": "compress.methods.theseus",
     "prune_heads": "compress.methods.prune_heads",
@@ -35,11 +36,14 @@ _HOMES = {
     "measure": "compress.benchmark.measurement",
     "QuestionReader": "compress.runtimes.question_reader",
     "SegmentReader": "compress.runtimes.segment_reader",
+    "TextWriter": "compress.runtimes.text_writer",
     "run": "compress.pipeline",
 }
 __all__ = [
     "QuestionReader",
     "SegmentReader",
+    "TextWriter",
+    "build_decoder",
     "build_student",
     "calibrate",
     "distill",

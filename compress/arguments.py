@@ -77,9 +77,13 @@ def fits_together(wrong: Callable[..., list[str]]) -> Callable[[Callable[P, R]],
 
 
 def wrong_together(function: Callable[..., Any], arguments: Mapping[str, Any]) -> list[str]:
-    """What a function that is decorated with `fits_together` has against its arguments, of which none is left out."""
+    """What a function that is decorated with `fits_together` has against its arguments; nothing where one of them is left out,
+    as in a recipe with a mistake that was told."""
     wrong = getattr(function, "wrong_together", None)
-    return wrong(**{name: arguments[name] for name in inspect.signature(wrong).parameters}) if wrong else []
+    if wrong is None:
+        return []
+    names = set(inspect.signature(wrong).parameters)
+    return wrong(**{name: arguments[name] for name in names}) if names <= arguments.keys() else []
 
 
 def one_of_two(first: str, value: object, second: str, other: object, hint: str = "") -> list[str]:

@@ -45,6 +45,7 @@ def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
     """
     if not len(encoded):
         raise InputError("there are no examples to measure on; give an evaluation split with at least one row.")
+    encoded = encoded.unwritten
     answers = Gathered(encoded)
     for indices in sorted_batches(encoded.lengths, BATCH_SIZE):
         logits = runner.run(encoded.batch(indices.tolist()))
@@ -67,6 +68,7 @@ def invariance(runner: Runner, encoded: Encoded, examples: int = INVARIANCE_EXAM
     longest of all of them. float32 gives differences around 1e-6 and no flips; an int8 file whose scales are taken anew from
     each batch gives more.
     """
+    encoded = encoded.unwritten
     chosen = encoded.spread(examples)
     longest = int(np.asarray(encoded.lengths)[chosen].max())
     alone = np.concatenate([_rows(runner, encoded.batch([int(index)])) for index in chosen])

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 
 from compress.benchmark.latency import Grid, time_subjects
 from compress.benchmark.machine import machine_key, versions
-from compress.benchmark.subjects import ONNX, Subject
+from compress.benchmark.subjects import Subject
 from compress.disk import Damaged, lock_of, read_sealed, write_sealed
 from compress.errors import CompressError
 from compress.log import Progress, libraries_silenced, no_progress
@@ -38,6 +38,7 @@ from compress.models.layout import reads_first_token_only
 from compress.models.structure import read_structure
 from compress.models.surgery import keep_heads, keep_layers, keep_neurons
 from compress.quantization.calibration import FEWEST
+from compress.runtimes.graph_files import PLAIN
 from compress.targets import TARGETS, runtime_of
 
 if TYPE_CHECKING:
@@ -381,7 +382,7 @@ def _exported(name: str, model: PreTrainedModel, folder: Path, task: Task, targe
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
     known = inspect.signature(lower).parameters
     lower(model, folder, task=task, **{option: value for option, value in LOOSE.items() if option in known})
-    if not (folder / ONNX).is_file():
+    if not (folder / PLAIN).is_file():
         raise CompressError(f"{target} wrote no file of {name!r}, whose time is needed; choose another target.")
     with libraries_silenced():
         model.config.save_pretrained(folder)

@@ -13,8 +13,10 @@ import numpy as np
 from compress.benchmark.subjects import Subject, weight_files
 from compress.errors import InputError, first_line
 from compress.runtimes.external_data import external_files
-from compress.runtimes.onnxruntime import INTEGER_OPS, check_inputs, feeds, loaded
+from compress.runtimes.graph_files import graph_files, is_writer
+from compress.runtimes.onnxruntime import INTEGER_OPS, check_inputs, feeds, loaded, shapes_of
 from compress.runtimes.process import RuntimeProcess
+from compress.runtimes.writer_files import given_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,7 +44,10 @@ Dimensions = list[int]
 def size_bytes(subject: Subject) -> int:
     """The bytes of the files that hold the model: model.onnx and its external data, or the safetensors files."""
     path = subject.file
-    files = weight_files(subject.path) if path is None else [path, *external_files(path)]
+    if path is None:
+        files = weight_files(subject.path)
+    else:
+        files = [file for graph in graph_files(path) for file in (graph, *external_files(graph))]
     return sum(file.stat().st_size for file in files)
 
 
@@ -53,10 +58,11 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     attention width a, inner width f and length L), and 2·L·L·a for the two products inside attention; a shared layer
     counts as often as it runs. The head's Linears (pooler, classifier) see one token, unless each token has an answer; those
     of the embeddings see every one.
-    Looking embeddings up, softmax, norms and activations are not counted.
+    Looking embeddings up, softmax, norms and activations are not counted. A decoder writes as many tokens as the example has:
+    each of its Linears sees every one, and both of its attentions see all of them.
 
     Args:
-        model: A classifier.
+        model: Any.
         length: Tokens of the example.
     """
     from torch import nn
@@ -64,12 +70,12 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     from compress.models.families import known_family
     from compress.models.families.family import EncoderFree
     from compress.models.heads import head_of
-    from compress.models.layout import encoder_layers, head_count, head_size
+    from compress.models.layout import all_layers, head_count, head_size
 
     family = known_family(model)
     if isinstance(family, EncoderFree):
         return _plain_macs(model, family, length)
-    layers = encoder_layers(model)
+    layers = all_layers(model)
     inside = {id(module) for layer in layers for module in layer.modules()}
     head = {id(module) for name, module in model.base_model.named_modules() if name.partition(".")[0] == "pooler"}
     embedding = {id(module) for module in model.base_model.modules()} - head
@@ -78,7 +84,9 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     total = 0
     for layer in layers:
         weights = (linear.in_features * linear.out_features for linear in layer.modules() if isinstance(linear, nn.Linear))
-        total += length * sum(weights) + 2 * length * length * head_count(layer) * head_size(layer)
+        crossing = getattr(layer, "crossattention", None)
+        wide = head_count(layer) * head_size(layer) + (crossing.self.all_head_size if crossing is not None else 0)
+        total += length * sum(weights) + 2 * length * length * wide
     for module in model.modules():
         if isinstance(module, nn.Linear) and id(module) not in inside:
             total += module.in_features * module.out_features * (length if id(module) in embedding else 1)
@@ -101,17 +109,17 @@ def onnx_counts(path: Path, length: int, process: RuntimeProcess | None = None) 
     """Count what a stored ONNX graph holds.
 
     Args:
-        path: model.onnx.
-        length: Tokens of the one example that `macs` is counted for.
+        path: model.onnx, or the first of two files.
+        length: Tokens of the one example that `macs` is counted for, and that are written for it.
         process: Runs that example; of `compress.benchmark.worker`. One of its own if None.
 
     Returns:
         parameters: elements of all initializers (scales and zero points of quantized weights included);
         integer_ops: operators that multiply integers; macs: multiply-adds, see `onnx_macs`.
     """
-    graph = _graph(path)
-    integers = sum(node.op_type in INTEGER_OPS for node in graph.node)
-    elements = sum(math.prod(tensor.dims) for tensor in graph.initializer)
+    graphs = [_graph(file) for file in graph_files(path)]
+    integers = sum(node.op_type in INTEGER_OPS for graph in graphs for node in graph.node)
+    elements = sum(math.prod(tensor.dims) for graph in graphs for tensor in graph.initializer)
     asked = process or RuntimeProcess(WORKER)
     profile, _ = asked.ask(
         f"running one example of {length} tokens through {path}", {"do": "profile", "path": str(path), "length": length}
@@ -123,12 +131,16 @@ def onnx_macs(path: Path, length: int) -> int:
     """Count the multiply-adds of the matrix products that really run for one example.
 
     The stored graph runs once, without optimizations, under onnxruntime's profiler, which tells the shapes of every
-    operator's inputs and outputs; a product takes its output's elements times the length of the inner dimension. It runs in
-    this process: call it in one that can be ended.
+    operator's inputs and outputs; a product takes its output's elements times the length of the inner dimension. Of two files
+    the second is given as many tokens at once as the example has. It runs in this process: call it in one that can be ended.
 
     Raises:
         InputError: The file cannot be run.
     """
+    return sum(_macs_of_graph(file, length, is_pair=is_writer(path)) for file in graph_files(path))
+
+
+def _macs_of_graph(path: Path, length: int, *, is_pair: bool) -> int:
     import onnxruntime
 
     with tempfile.TemporaryDirectory(prefix="compress-macs-") as room:
@@ -139,9 +151,11 @@ def onnx_macs(path: Path, length: int) -> int:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         ids = np.ones((1, length), dtype=np.int64)
         session = loaded(path, options)
-        check_inputs(session, path)
+        if not is_pair:
+            check_inputs(session, path)
         try:
-            session.run(None, feeds(session, {"input_ids": ids, "attention_mask": ids}))
+            given = given_of(shapes_of(session), ids) if is_pair else feeds(session, {"input_ids": ids, "attention_mask": ids})
+            session.run(None, given)
         except Exception as err:  # onnxruntime's errors have no common class of their own
             raise InputError(f"{path} cannot be run at length {length}: {first_line(err)}. Export the model again.") from err
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from compress.benchmark.counts import onnx_counts, size_bytes, torch_macs
 from compress.benchmark.latency import Grid, Progress, Timing, check_grid, time_subjects
 from compress.benchmark.machine import machine, versions
 from compress.benchmark.runners import Runner, check_device, open_runner
-from compress.benchmark.subjects import CONFIG, ONNX, Subject, input_limits, read_json, subjects_on_disk
+from compress.benchmark.subjects import CONFIG, Subject, input_limits, read_json, subjects_on_disk
 from compress.errors import InputError
 from compress.facts import read_facts
 from compress.labels import check_names
@@ -248,12 +248,11 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
     parts = [split, *([] if read.further is None else [read.further.require("further")])]
     encoded = [read.encode(part, runner.tokenizer) for part in parts]
     answers = [predict(runner, part) for part in encoded]
-    columns: Any = slice(None)
-    if task.rules.head.is_named:
+    if task.rules.head.is_named and not task.rules.head.writes:
         names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers[0].shape[1])
         columns = check_names(repr(subject.name), names, task.labels, "use a model of this task.")
+        answers = [own[:, columns] for own in answers]
     chosen = settled_for(runner, subject, read)
-    answers = [own[:, columns] for own in answers]
     confidence = task.rules.confidence(answers[0], encoded[0].labels)
     answers = [task.rules.settled(own, chosen, part.labels) for own, part in zip(answers, encoded, strict=True)]
     counts = {} if length is None else _counts(subject, runner, length)
@@ -272,7 +271,8 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
 
 def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
     if runner.process is not None:
-        return onnx_counts(subject.path / ONNX, length, runner.process)
+        assert subject.file is not None
+        return onnx_counts(subject.file, length, runner.process)
     assert runner.model is not None
     from compress.models.layout import parameter_count
 

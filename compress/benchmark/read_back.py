@@ -28,10 +28,11 @@ def answers_told(subject: Subject, task: Task, max_length: int) -> tuple[np.ndar
         max_length: Tokens of an example that are read.
 
     Returns:
-        Answers, a column for each of the task's labels, and the targets. A label that the folder does not name is never
-        answered.
+        Answers, a column for each of the task's labels (of what is written the ids), and the targets. A label that the folder
+        does not name is never answered.
     """
-    names = _names_as_transformers_reads_them(subject) if task.rules.head.is_named else {}
+    is_by_name = task.rules.head.is_named and not task.rules.head.writes
+    names = _names_as_transformers_reads_them(subject) if is_by_name else {}
     with open_runner(subject) as runner:
         encoded = task.rules.encode(task.evaluation.require("evaluation"), runner.tokenizer, max_length)
         answers = predict(runner, encoded)

@@ -13,10 +13,11 @@ from typing import Any
 from compress.errors import InputError, shown
 from compress.facts import read_facts
 from compress.facts import read_json as read_json
+from compress.runtimes.graph_files import PLAIN, file_in
 from compress.runtimes.table import DEFAULT, TRAINED, is_exported
 from compress.targets import runtime_of
 
-ONNX, WEIGHTS, CONFIG = "model.onnx", "model.safetensors", "config.json"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
 AFTER_PADDING = (
     "roberta",
     "xlm-roberta",
@@ -51,8 +52,8 @@ class Subject:
 
     @property
     def file(self) -> Path | None:
-        """The ONNX file that was exported; None of a torch model."""
-        return self.path / ONNX if is_exported(self.kind) else None
+        """The ONNX file that was exported, the first of two of a model that writes; None of a torch model."""
+        return file_in(self.path) if is_exported(self.kind) else None
 
 
 def subject_of(folder: str | Path, name: str | None = None) -> Subject:
@@ -63,10 +64,11 @@ def subject_of(folder: str | Path, name: str | None = None) -> Subject:
     """
     path = Path(folder).expanduser()
     if not path.is_dir():
-        raise InputError(f"{path} is no folder; give a folder with {ONNX}, or with {CONFIG} and {WEIGHTS}.")
+        raise InputError(f"{path} is no folder; give a folder with {PLAIN}, or with {CONFIG} and {WEIGHTS}.")
     called = name or Path(os.path.abspath(path)).name
-    if (path / ONNX).is_file():
-        _need_config(path, ONNX)
+    file = file_in(path)
+    if file.is_file():
+        _need_config(path, file.name)
         target = read_facts(path).target or DEFAULT
         return Subject(called, runtime_of(target), target, path)
     if weight_files(path):
@@ -74,7 +76,7 @@ def subject_of(folder: str | Path, name: str | None = None) -> Subject:
         return Subject(called, TRAINED, TRAINED, path)
     contents = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
     raise InputError(
-        f"{path} holds {contents}; a folder with {ONNX}, or with {CONFIG} and {WEIGHTS}, can be measured. "
+        f"{path} holds {contents}; a folder with {PLAIN}, or with {CONFIG} and {WEIGHTS}, can be measured. "
         "Name the folder of one model, such as runs/NAME/export/TARGET."
     )
 
@@ -148,12 +150,13 @@ def _need_config(folder: Path, beside: str) -> None:
 
 
 def input_limits(subject: Subject) -> tuple[int, int]:
-    """Read the size of the vocabulary and the longest length off config.json.
+    """Read the size of the vocabulary and the longest length off config.json: of what reads, if another part writes.
 
     Raises:
         InputError: config.json does not tell them.
     """
     config = read_json(subject.path / CONFIG)
+    config = config["encoder"] if isinstance(config.get("encoder"), dict) else config
     vocabulary, positions = (_count(subject, config, key) for key in ("vocab_size", "max_position_embeddings"))
     if config.get("model_type") not in AFTER_PADDING:
         return vocabulary, positions

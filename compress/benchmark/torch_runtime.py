@@ -8,6 +8,7 @@ It stands here and not in `compress.runtimes`, since it loads models. Imports no
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from compress.errors import InputError
 from compress.log import libraries_silenced
 from compress.runtimes.runtime import LOGITS, Runtime, Session, Version
+from compress.runtimes.writing import GIVEN, forced, write, write_exactly
 
 if TYPE_CHECKING:
     import torch
@@ -50,13 +52,15 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
     """Load the model of a folder, see `Runtime.open`; threads are pinned for the whole process."""
     import torch
 
-    from compress.models.heads import logits_of
+    from compress.models.heads import head_of, logits_of
 
     check_torch_device(device)
     if threads:
         torch.set_num_threads(threads)
         torch.set_num_interop_threads(1)
     model, place = load_torch(path, device), torch.device(device)
+    if head_of(model).writes:
+        return _writing(model)
 
     def prepare(batch: Batch) -> Callable[[], torch.Tensor]:
         given = {name: torch.from_numpy(values).to(place) for name, values in batch.items()}
@@ -74,6 +78,18 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
         return {LOGITS: prepare(batch)().float().cpu().numpy()}
 
     return Session(run, prepare=prepare, model=model)
+
+
+def _writing(model: PreTrainedModel) -> Session:
+    """A model that writes: what is timed writes as many tokens as a text has."""
+    from compress.models.encoder_decoder import TorchWriter, search_with
+
+    writer, search = TorchWriter(model), search_with(model)
+
+    def run(batch: Batch) -> dict[str, np.ndarray]:
+        return {LOGITS: forced(writer, batch) if GIVEN in batch else write(writer, batch, search).astype(np.float32)}
+
+    return Session(run, prepare=lambda batch: partial(write_exactly, writer, batch, search), model=model)
 
 
 def diagnose(version: Version) -> tuple[str, str]:

@@ -11,6 +11,7 @@ METHODS = with_plugins(
         "drop_layers": "compress.methods.drop_layers",
         "build_student": "compress.methods.build_student",
         "load_student": "compress.methods.load_student",
+        "build_decoder": "compress.methods.build_decoder",
         "distill": "compress.methods.distill",
         "theseus": "compress.methods.theseus",
         "prune_heads": "compress.methods.prune_heads",

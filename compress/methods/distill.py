@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Unpack
+from typing import Annotated, Literal, Unpack
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,7 @@ from compress.models.embedder import unfinished, with_projection
 from compress.models.heads import head_of, output_count
 from compress.models.layout import encoder_layers
 from compress.objectives.layer_map import LayerMap
+from compress.runtimes.writer_files import MOST_BEAMS
 from compress.tasks.emphasis import emphasis_of
 from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
@@ -28,6 +29,7 @@ from compress.training.objective_fit import reads_labels
 from compress.training.projection import fitted_to_vectors
 from compress.training.settings import ClassWeights, Epochs, Focal, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
+from compress.training.teacher_texts import taught_texts
 from compress.training.teaching import (
     Distillation,
     LastTokens,
@@ -41,9 +43,13 @@ from compress.training.teaching import (
 )
 from compress.training.zero_shot import ZeroShot, zero_shot_by
 
+BEAMS = 5  # of Kim and Rush
 
-def _wrong(teacher: object, nli: object, hypotheses: object) -> list[str]:
-    """What is wrong with who teaches."""
+
+def _wrong(teacher: object, nli: object, hypotheses: object, targets: str, beams: int | None) -> list[str]:
+    """What is wrong with who teaches, and how its texts are written."""
+    if beams and targets != "teacher":
+        return [f"beams is {beams}, but targets is {targets}; set it to teacher."]
     if nli is not None and hypotheses is None:
         return ['hypotheses is missing, which nli answers; give a sentence for each label, or "This text is about {}."']
     if hypotheses is not None and nli is None:
@@ -78,6 +84,13 @@ def distill(
         Field(description="label -> sentence that is true of its texts, or a template with {} for the label"),
     ] = None,
     text: Annotated[InputFile | None, Field(description="texts without labels to learn from instead of the task's")] = None,
+    targets: Annotated[
+        Literal["data", "teacher"],
+        Field(description="whose texts are learned to be written: the data's, or the teacher's"),
+    ] = "data",
+    beams: Annotated[
+        int | None, Field(ge=1, le=MOST_BEAMS, description="that the teacher writes with, for targets: teacher; null: 5")
+    ] = None,
     masked_lm: Annotated[Checkpoint | None, Field(description="checkpoint whose head tells hidden words")] = None,
     mlm_probability: Annotated[float, Field(gt=0, lt=1, description="fraction of the words that are hidden")] = 0.15,
     teacher_cache_bytes: TeacherCacheBytes = 4_000_000_000,
@@ -130,6 +143,10 @@ def distill(
         text: A file of plain text (a text per line), or a table, whose texts are learned from instead of the task's, before
             the task: no objective may look at labels. The task's own texts to select and to measure on are left out of it, and
             texts that are kin of them.
+        targets: Where texts are written, "teacher" lets it write one for each training text by beam search, which is learned
+            in the place of the data's (sequence-level distillation, Kim and Rush 2016, arXiv 1606.07947, section 3.2): one
+            text of the teacher's is easier to learn than all that people would write, and greedy writing then costs little.
+        beams: Texts that the teacher follows at once; more cost time in proportion, once.
         masked_lm: The checkpoint that the teacher was pre-trained as, for masked_words and masked_logits; its head tells
             hidden words from the last states of both.
         mlm_probability: Which fraction of the words these hide, anew in each step.
@@ -156,9 +173,11 @@ def distill(
     assert words_of is not None
     if text is not None:
         labelled = reads_labels(objectives)
-        if labelled:
+        if labelled and targets == "data":
             what = "" if labelled[0] == "labels" else ", which reads labels"
             raise InputError(f"distill.objectives names {labelled[0]!r}{what}, but distill.text has none; remove one of them.")
+        if task.rules.head.writes and targets == "data":
+            raise InputError("distill.text has no texts to write; let the teacher write them with targets: teacher.")
         texts = task.train.take(1)
         if not run.is_rehearsal:  # which does not read the file, since it may be large: the step itself does
             texts = read_unlabelled(text, apart_from=task.apart(), joined=task.joined).split
@@ -171,6 +190,12 @@ def distill(
     emphasis = emphasis_of("distill", class_weights, focal, task)
     if logit_tokens == "answering" and not task.rules.head.reads_tokens:
         raise InputError(f"distill.logit_tokens is 'answering', but tokens have no outputs in {task.kind}; leave it out.")
+    if targets == "teacher" and not task.rules.head.writes:
+        raise InputError(f"distill.targets is 'teacher', but a model for {task.kind} writes no texts; leave it out.")
+    if augment is not None and task.rules.head.writes and targets == "data":
+        raise InputError(
+            "distill.augment puts other words into texts, which calls for other texts to write; set targets: teacher."
+        )
     if augment is not None and task.train.words is not None:
         raise InputError(f"distill.augment puts other words into texts, whose words have labels in {task.kind}; leave it out.")
     if augment is not None:
@@ -180,6 +205,8 @@ def distill(
         else:
             copies = augmented(task.train, wanted, model=words_of, seed=run.seed, progress=run.progress)
             task = replace(task, train=copies)
+    if targets == "teacher" and not run.is_rehearsal:
+        task = taught_texts(task, teacher, beams or BEAMS, run)
     if keep_projection:
         model = _projecting(model, teacher, task, run)
     how = Distillation(

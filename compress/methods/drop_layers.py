@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, one_of_two, within_range
 from compress.errors import InputError, NoEffect
-from compress.models.layout import encoder_layers
+from compress.models.layout import decoder_layers, encoder_layers
 from compress.models.students import spread_layers
 from compress.models.surgery import copy_of, keep_layers
 from compress.pruning.importance import layer_similarity
@@ -45,6 +45,7 @@ def drop_layers(
     ] = None,
     layers: Annotated[int | None, Field(ge=1, description="how many to keep; `by` tells which; or give keep")] = None,
     by: Annotated[Strategy | None, Field(description="which layers go; null: top")] = None,
+    part: Annotated[Literal["encoder", "decoder"], Field(description="of a model that writes, whose layers go")] = "encoder",
     task: Task | None = None,
     run: StepContext | None = None,
 ) -> PreTrainedModel:
@@ -61,6 +62,7 @@ def drop_layers(
         by: "top" removes the last ones, which fine-tuning needs least in the paper; "bottom" the first ones; "symmetric" those
             in the middle; "alternate" keeps evenly spread ones; "contribution" removes those whose answers are most similar to
             what they read, measured on the task's calibration part.
+        part: The layers of the "decoder" cost their time again for each token that is written.
         task: For contribution.
         run: Its device measures the contribution.
 
@@ -71,20 +73,22 @@ def drop_layers(
         InputError: Not one of keep and layers is given, an index is not in the model, or they do not rise.
         NoEffect: All layers would be kept.
     """
-    count = len(encoder_layers(model))
+    count = len(encoder_layers(model) if part == "encoder" else decoder_layers(model))
     if not count:
-        raise InputError(f"drop_layers: a {model.config.model_type} has no encoder layers; remove the step.")
+        raise InputError(f"drop_layers: this {model.config.model_type} has no {part} layers; remove the step.")
     if keep is not None:
         _check(keep, count)
-        return keep_layers(model, keep)
+        return keep_layers(model, keep, part)
     assert layers is not None
     if layers > count:
         raise InputError(f"drop_layers.layers is {layers}, but the model has {count}; use less.")
     if layers == count:
         raise NoEffect(f"drop_layers.layers is {layers}, as many as the model has; use less, or remove the step.")
+    if by == "contribution" and part == "decoder":
+        raise InputError("drop_layers.by is contribution, which is measured on encoder layers alone; use another.")
     chosen = _chosen(model, count, layers, by or "top", task, run or StepContext())
     logger.info("layers %s of %d stay", chosen, count)
-    return keep_layers(model, chosen)
+    return keep_layers(model, chosen, part)
 
 
 def _check(keep: list[int], count: int) -> None:

@@ -19,7 +19,7 @@ from compress.dependencies import DependsOn
 from compress.errors import InputError, NoEffect, raise_together
 from compress.models.factors import set_rank
 from compress.models.families import family_of, family_of_layer
-from compress.models.layout import Parts, distinct_layers, encoder_layers, linear_paths
+from compress.models.layout import Parts, all_layers, distinct_layers, linear_paths
 from compress.models.sharing import share
 from compress.models.surgery import copy_of
 from compress.models.traits import why_too_late
@@ -214,7 +214,7 @@ def _checked(model: PreTrainedModel, task: Task, parts: Parts) -> list[Readers]:
     if why:
         raise InputError(f"low_rank: {why}")
     check_fit(model, task)
-    names, layers = {module: name for name, module in model.named_modules()}, encoder_layers(model)
+    names, layers = {module: name for name, module in model.named_modules()}, all_layers(model)
     readers: dict[int, Readers] = {}
     for layer in distinct_layers(model):
         for path in linear_paths(family_of_layer(layer), parts):

@@ -138,8 +138,8 @@ def _checked(model: PreTrainedModel, group: int | None, groups: list[int] | None
     why = why_not(model, "share") or why_too_late(model, "share its layers", "quantize_aware", "swap_attention", "low_rank")
     if why:
         raise InputError(f"share_layers: {why}")
-    layers = read_structure(model)["layers"]
-    depth = len(layers)
+    depth = len(encoder_layers(model))
+    layers = read_structure(model)["layers"][:depth]
     if group is not None:
         if group > depth:
             raise InputError(f"share_layers.group is {group}, but the model has {depth} layers; use 2 to {depth}.")

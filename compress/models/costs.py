@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 
 from compress.models.families import family_of_layer
 from compress.models.layout import (
+    all_layers,
     distinct_layers,
-    encoder_layers,
     head_count,
     head_size,
     neuron_count,
@@ -58,7 +58,7 @@ class Costs:
 
 
 def encoder_macs(model: PreTrainedModel, length: float) -> Costs:
-    """The multiply-adds of one example in the encoder.
+    """The multiply-adds of one example in the encoder, and in a decoder that writes as many tokens.
 
     A shared layer counts as often as it runs. Where the classifier reads one token alone, the last layer counts as exported
     files compute it (`compress.models.first_token`), which is little.
@@ -67,7 +67,7 @@ def encoder_macs(model: PreTrainedModel, length: float) -> Costs:
         model: Has an encoder.
         length: Tokens of the example; a mean will do.
     """
-    layers, distinct = encoder_layers(model), distinct_layers(model)
+    layers, distinct = all_layers(model), distinct_layers(model)
     cut = layers[-1] if reads_first_token_only(model) else None
     heads, neurons, rest = [], [], 0.0
     for layer in distinct:

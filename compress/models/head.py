@@ -8,6 +8,7 @@ from compress.runtimes.runtime import LOGITS, SPAN_LOGITS, STATES, VECTORS
 
 SEQUENCE, TOKENS, SPANS = "SequenceClassification", "TokenClassification", "QuestionAnswering"
 SENTENCES = "SentenceEmbedding"
+WRITER = "Seq2SeqLM"
 CLASSIFIER, SPAN_LINEAR = LAST_LINEARS = ("classifier", "qa_outputs")
 """What the last Linear of a head is called; in some families that of a head for spans goes by the first name too."""
 SINGLE_LABEL = "single_label_classification"
@@ -28,6 +29,9 @@ class Head:
         beside: What the file gives besides, for readers who look for it; it stands before the outputs.
         is_named: Whether each output has a name, as a label has; the numbers of a vector have none.
         reads_pairs: Whether two texts are read as one; else each by itself.
+        writes: Whether it is a decoder: its outputs are for each token of the text that is written, and told the tokens before
+            it; told none, the model writes a text.
+        names: What outputs are called where nobody names them.
     """
 
     architecture: str = SEQUENCE
@@ -38,12 +42,15 @@ class Head:
     beside: tuple[str, ...] = ()
     is_named: bool = True
     reads_pairs: bool = True
+    writes: bool = False
+    names: tuple[str, ...] = ("0", "1")
 
 
 SINGLE_LABEL_HEAD = Head()
 OF_TOKENS = {
     TOKENS: Head(TOKENS, None, reads_tokens=True),
     SPANS: Head(SPANS, None, reads_tokens=True, outputs=SPAN_LOGITS),
+    WRITER: Head(WRITER, None, reads_tokens=True, writes=True, names=("text",)),
 }
 """Heads with outputs for each token, by their architecture."""
 OF_SENTENCES = Head(SENTENCES, None, outputs=(VECTORS,), beside=(STATES,), is_named=False, reads_pairs=False)

@@ -201,6 +201,10 @@ def with_new_head(model: PreTrainedModel, labels: Sequence[str], seed: int, head
     check_head(model, Head(head.architecture, model.config.problem_type))
     if not head.is_named:
         raise InputError("new_head is true, but the task's answers are vectors, for which no head is learned; leave it out.")
+    if head.writes:
+        raise InputError(
+            "new_head is true, but a decoder is made by build_decoder; let that go before, and leave new_head out."
+        )
     if type(_last_linear(model)) is not nn.Linear:
         raise InputError("new_head is true, but the model quantizes, its head too; start from the float model.")
     student: Any = copy.deepcopy(model)

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from compress.models.factors import reader_of
 from compress.models.families import family_of_layer, known_family
-from compress.models.families.family import Family
+from compress.models.families.family import DECODER, Family
+from compress.models.head import WRITER
 
 Parts = Literal["all", "attention", "feed_forward"]
 """Of a layer."""
@@ -29,9 +30,31 @@ def encoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     return family.executed(model.config, layers)
 
 
+def decoder_layers(model: Any) -> list[Any]:
+    """The decoder's layers from the embeddings up; none where the model does not write."""
+    family = known_family(model)
+    path = family.decoder_layers if isinstance(family, Family) else None
+    return list(model.get_submodule(path)) if path is not None and isinstance(model, family.classes[WRITER]) else []
+
+
+def reading_what_is_written(model: Any) -> set[nn.Module]:
+    """The modules of a decoder whose inputs belong to the tokens that are written: all but those that read what the encoder
+    answers; none where the model does not write."""
+    layers = decoder_layers(model)
+    if not layers:
+        return set()
+    crossing = {part for layer in layers for part in (layer.crossattention.self.key, layer.crossattention.self.value)}
+    return {*model.get_submodule(DECODER).modules()} - {module for part in crossing for module in part.modules()}
+
+
+def all_layers(model: PreTrainedModel) -> list[Any]:
+    """The encoder's layers as they are executed, then the decoder's."""
+    return [*encoder_layers(model), *decoder_layers(model)]
+
+
 def distinct_layers(model: PreTrainedModel) -> list[Any]:
-    """The encoder's layers, each that is shared once, in the order in which they are first executed."""
-    return list(dict.fromkeys(encoder_layers(model)))
+    """The encoder's layers and the decoder's, each that is shared once, in the order in which they are first executed."""
+    return list(dict.fromkeys(all_layers(model)))
 
 
 def attention_of(layer: Any) -> Any:

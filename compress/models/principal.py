@@ -22,7 +22,7 @@ from compress.models.embedder import PROJECTIONS
 from compress.models.families import family_of
 from compress.models.families.family import Family
 from compress.models.heads import head_of, last_linear
-from compress.models.layout import encoder_layers, head_count, head_size
+from compress.models.layout import encoder_layers, head_count, head_size, reading_what_is_written
 from compress.models.students import embedding_tables, pooler_of, write_embeddings
 
 Batches = Sequence[Mapping[str, torch.Tensor]]
@@ -53,6 +53,8 @@ def observe(
 ) -> dict[str, torch.Tensor]:
     """Run batches and tell what modules read (True) or answer (False) at real tokens, (tokens, width), double precision."""
     activations: dict[str, list[torch.Tensor]] = {name: [] for name in watched}
+    of_written = reading_what_is_written(model)
+    watched = {name: entry for name, entry in watched.items() if entry[0] not in of_written}  # whose tokens are others
     kept = torch.empty(0)
 
     def note(name: str, values: torch.Tensor) -> None:
@@ -69,7 +71,7 @@ def observe(
     finally:
         for handle in handles:
             handle.remove()
-    return {name: torch.cat(values) for name, values in activations.items()}
+    return {name: torch.cat(values) if values else torch.empty(0) for name, values in activations.items()}
 
 
 def seen_by(teacher: PreTrainedModel, batches: Batches) -> Activations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -16,6 +17,12 @@ def shared_parameters(model: nn.Module) -> dict[str, str]:
         if known != name:
             again[name] = known
     return again
+
+
+def tied_parameters(model: Any) -> dict[str, str]:
+    """Those of them that transformers ties whenever it makes such a model, such as a decoder's word table and its output."""
+    ties = getattr(model, "all_tied_weights_keys", None) or {}
+    return {name: known for name, known in shared_parameters(model).items() if name in ties}
 
 
 def share(model: nn.Module, again: Mapping[str, str]) -> None:

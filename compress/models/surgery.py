@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -13,7 +13,15 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.models.families import family_of, family_of_layer
-from compress.models.layout import attention_of, distinct_layers, encoder_layers, head_count, head_size, neuron_count
+from compress.models.layout import (
+    attention_of,
+    decoder_layers,
+    distinct_layers,
+    encoder_layers,
+    head_count,
+    head_size,
+    neuron_count,
+)
 from compress.models.traits import why_not_cut
 from compress.models.traits.layers import resize
 
@@ -25,13 +33,17 @@ def copy_of(model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(model)
 
 
-def keep_layers(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
-    """Copy the model with these encoder layers only, in this order.
+def keep_layers(
+    model: PreTrainedModel, keep: Sequence[int], part: Literal["encoder", "decoder"] = "encoder"
+) -> PreTrainedModel:
+    """Copy the model with these layers of its encoder, or of its decoder, only, in this order.
 
     Raises:
         InputError: Layers are shared, and no configuration tells which of them stay.
     """
     student = copy_of(model)
+    if part == "decoder":
+        return _keep_decoder_layers(student, keep)
     layers = encoder_layers(student)
     kept, family = [layers[index] for index in keep], family_of(student)
     if family.kept is not None:
@@ -44,6 +56,16 @@ def keep_layers(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
     student.base_model.set_submodule(family.layers, nn.ModuleList(kept))
     student.config.num_hidden_layers = len(kept)
     return student
+
+
+def _keep_decoder_layers(student: Any, keep: Sequence[int]) -> PreTrainedModel:
+    kept, path = [decoder_layers(student)[index] for index in keep], family_of(student).decoder_layers
+    for index, layer in enumerate(kept):
+        attention_of(layer).layer_idx = layer.crossattention.self.layer_idx = index
+    student.set_submodule(path, nn.ModuleList(kept))
+    student.config.decoder.num_hidden_layers = len(kept)
+    cut: PreTrainedModel = student
+    return cut
 
 
 def keep_heads(model: PreTrainedModel, keep: Sequence[Indices]) -> PreTrainedModel:

@@ -18,8 +18,10 @@ from compress.errors import InputError
 from compress.log import libraries_silenced
 from compress.models.factors import word_table
 from compress.models.families import family_of, fitted_tokenizer
+from compress.models.heads import head_of
 from compress.models.surgery import copy_of
 from compress.models.traits import why_too_late
+from compress.models.writer_tokenizer import writer_of
 
 POSITIONS = ("position_ids", "token_type_ids")
 """Buffers of the embeddings that are as long as the table of positions."""
@@ -86,6 +88,8 @@ def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
             setattr(student.config, name, numbers.get(value))
     ids = {token: number for number, token in enumerate([*tokens, *added])}
     student.tokenizer = fitted_tokenizer(renumbered(model.tokenizer, ids), student.config)
+    if head_of(model).writes:
+        student.tokenizer.writer = writer_of(model.tokenizer)
     return student
 
 

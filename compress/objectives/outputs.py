@@ -44,6 +44,8 @@ class Batch:
         rules: Of the task's kind.
         groups: The number of the group that each example is of, (batch,), where examples are compared with one another, as the
             passages of one query are.
+        written: (batch, tokens), 1 for tokens of the texts that are given to a model that writes and 0 for padding; None of
+            others. Its logits are for these tokens, and not for those that are read.
     """
 
     labels: torch.Tensor
@@ -54,6 +56,7 @@ class Batch:
     answering: torch.Tensor | None = None
     rules: TaskKind = field(default_factory=lambda: load_kind(DEFAULT_KIND))
     groups: torch.Tensor | None = None
+    written: torch.Tensor | None = None
 
     def grouped(self, values: torch.Tensor) -> torch.Tensor:
         """Lay out what belongs to examples as they are compared: as it is, or a row for each group, (groups, most, ...)."""
@@ -64,6 +67,8 @@ class Batch:
         has examples, (groups, most)."""
         if self.groups is not None:
             return by_group(self.groups, self.groups)[1]
+        if self.written is not None:
+            return self.written
         if tokens == "all":
             return self.attention_mask
         assert self.answering is not None

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from compress.benchmark.block_times import BlockTimes, Setting, block_times
 from compress.dependencies import DependsOn
 from compress.models.families import encoder_family, encoders, family_of
+from compress.models.heads import head_of
 from compress.targets import timed_targets
 from compress.targets.exporting import check_runtime
 from compress.tasks.labelled import Task
@@ -42,6 +43,9 @@ def not_timed(method: str, model: PreTrainedModel, setting: Setting) -> list[str
         InputError: The target's runtime is not installed.
     """
     check_runtime(setting.target)
+    if head_of(model).writes:
+        what = f"a {model.config.model_type} that writes texts"
+        return [f"{method}: {what} cannot be timed part by part; use prune_ffn and prune_heads."]
     if family_of(model).after_attention is None:
         known = [kind for kind in encoders() if encoder_family(kind).after_attention is not None]
         return [

@@ -14,10 +14,18 @@ from transformers import PreTrainedModel
 from compress.benchmark.block_times import LANES, LayerShape
 from compress.log import Progress
 from compress.models.families import family_of_layer
-from compress.models.layout import encoder_layers, head_count, head_size, neuron_count, reads_first_token_only
+from compress.models.layout import (
+    encoder_layers,
+    head_count,
+    head_size,
+    neuron_count,
+    reading_what_is_written,
+    reads_first_token_only,
+)
 from compress.models.surgery import keep_heads, keep_layers, keep_neurons
 from compress.pruning.obs import Inputs, Snapshot, snapshots
 from compress.pruning.time_budget import DROPPED, Losses
+from compress.tasks.encoding import answered_mask
 
 FEWER = 0.9  # each number of neurons is so much of the one before
 LEAST = 0.01  # of all, below which there are none
@@ -108,24 +116,26 @@ def inputs_of(
     """
     collectors = [Inputs(linear.in_features) for linear in linears]
     kept: dict[str, torch.Tensor] = {}
+    of_written = reading_what_is_written(model)
     with contextlib.ExitStack() as stack, torch.inference_mode():
         for linear, inputs in zip(linears, collectors, strict=True):
-            hook = _taking(inputs, kept, first_counts=any(linear is other for other in first_counts))
+            which = "written" if linear in of_written else "read"
+            hook = _taking(inputs, kept, which, first_counts=any(linear is other for other in first_counts))
             stack.callback(linear.register_forward_pre_hook(hook).remove)
         for batch in batches:
-            kept["mask"] = batch["attention_mask"].bool()
+            kept |= {"read": batch["attention_mask"].bool(), "written": answered_mask(batch).bool()}
             model(**batch)
     return collectors
 
 
 def _taking(
-    inputs: Inputs, kept: Mapping[str, torch.Tensor], *, first_counts: bool
+    inputs: Inputs, kept: Mapping[str, torch.Tensor], which: str, *, first_counts: bool
 ) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
     def hook(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
         values = given[0].float()
-        inputs.add(values[kept["mask"]])
+        inputs.add(values[kept[which]])
         if first_counts:
-            inputs.add(values[:, 0], weight=float(kept["mask"].sum()) / len(values))
+            inputs.add(values[:, 0], weight=float(kept[which].sum()) / len(values))
 
     return hook
 

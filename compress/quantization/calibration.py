@@ -18,10 +18,10 @@ from transformers import PreTrainedModel
 from compress.errors import InputError
 from compress.models.first_token import first_token_only
 from compress.models.heads import logits_of
-from compress.models.layout import same_input
+from compress.models.layout import reading_what_is_written, same_input
 from compress.models.quantizers import QuantizedLinear, lend_ranges, quantized_linears, quantizers_off, with_quantizers
 from compress.quantization.histogram import Calibration, Histogram, Percentile
-from compress.tasks.encoding import rows_of
+from compress.tasks.encoding import answered_mask, rows_of
 from compress.training.batches import sorted_batches
 from compress.training.predict import on_device
 
@@ -110,14 +110,18 @@ def calibration_batches(task: Task, model: PreTrainedModel) -> list[dict[str, to
 def _watch(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]], watch: Watch) -> None:
     """Run the batches and show `watch` the input of every quantized Linear without its padding, (values, in)."""
     for batch in batches:
-        kept = batch["attention_mask"].bool()
-        with _watched(model, kept, watch), first_token_only(model):  # as the exported file computes
+        read, written = batch["attention_mask"].bool(), answered_mask(batch).bool()
+        with _watched(model, read, written, watch), first_token_only(model):  # as the exported file computes
             model(**batch)
 
 
 @contextlib.contextmanager
-def _watched(model: PreTrainedModel, kept: torch.Tensor, watch: Watch) -> Iterator[None]:
+def _watched(model: PreTrainedModel, read: torch.Tensor, written: torch.Tensor, watch: Watch) -> Iterator[None]:
+    of_written = reading_what_is_written(model)
+
     def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        kept = written if model.get_submodule(name) in of_written else read
+
         def see(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             values = inputs[0]
             is_each_token = values.ndim == 3 and values.shape[:2] == kept.shape  # the pooler reads one token alone
@@ -191,5 +195,5 @@ def answers(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) 
     """The model's answers to the batches, (rows, outputs)."""
     with torch.inference_mode(), first_token_only(model):
         return np.concatenate(
-            [rows_of(logits_of(model(**batch)).float().numpy(), batch["attention_mask"].numpy()) for batch in batches]
+            [rows_of(logits_of(model(**batch)).float().numpy(), answered_mask(batch).numpy()) for batch in batches]
         )

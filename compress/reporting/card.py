@@ -283,7 +283,9 @@ def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
         runtime = _runtime(shipped)
         if runtime is not None and runtime.usage is not None:
             usage, rules = runtime.usage, rules_of(run)
-            example = EXAMPLE.format(
+            whole = f"```python\n{usage.writing}\n```" if rules.head.writes else EXAMPLE
+            example = whole.format(
+                max_length=int(length or 512),
                 module=usage.module,
                 opened=usage.opened,
                 run=usage.run.replace("{names}", ", ".join(rules.head.outputs)).replace(
@@ -300,6 +302,8 @@ def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
             return ""
         text = "The folder loads with bert-compress."
         example = TORCH_EXAMPLE.format(folder=f"steps/{len(steps)}-{steps[-1].get('method')}")
+        if rules_of(run).head.writes:
+            text, example = f"{text[:-1]}, and as transformers' `EncoderDecoderModel`.", ""
     return "\n\n".join(["## How to use it", text, *_joining(part(data, "joined")), *([example] if example else [])])
 
 

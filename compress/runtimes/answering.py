@@ -16,6 +16,7 @@ from compress.runtimes.answers import check_shape
 from compress.runtimes.frames import Arrays
 from compress.runtimes.runtime import LOGITS, Runtime, Session
 from compress.runtimes.serving import Answer, Handler, serve
+from compress.runtimes.writing import GIVEN
 
 
 def runtime_in(module: str) -> Runtime:
@@ -49,7 +50,7 @@ class OpenFile:
         """Give the logits of a batch."""
         assert self._session is not None
         logits = np.asarray(self._session.run(arrays)[LOGITS], dtype="<f4")
-        examples, length = arrays["input_ids"].shape
+        examples, length = arrays.get(GIVEN, arrays["input_ids"]).shape
         check_shape(logits.shape, examples, request.get("labels"), length=length)
         return {}, {LOGITS: logits}
 

@@ -11,6 +11,7 @@ import numpy as np
 from compress.run_errors import SMALLER
 from compress.runtimes import answering
 from compress.runtimes.external_data import external_files
+from compress.runtimes.graph_files import graph_files
 from compress.runtimes.limits import TIME_LIMIT_SECONDS
 from compress.runtimes.process import RuntimeProcess
 from compress.runtimes.runtime import Kernels
@@ -44,7 +45,8 @@ class ForeignFile:
         time_limit: float = TIME_LIMIT_SECONDS,
         **options: Any,
     ) -> None:
-        external_files(path)
+        for file in graph_files(path):
+            external_files(file)
         self.path = path
         self.process = RuntimeProcess(module, time_limit=time_limit)
         request = {"do": "open", "path": str(path), "module": module_of(runtime), **options}

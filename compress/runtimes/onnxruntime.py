@@ -11,6 +11,7 @@ import importlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ import numpy as np
 
 from compress.errors import InputError, first_line
 from compress.run_errors import refuse_out_of_memory, refuse_run
+from compress.runtimes.graph_files import is_writer
 from compress.runtimes.runtime import INPUTS, LOGITS, Kernels, Runtime, Session, Usage, Version, as_logits, outputs_among
+from compress.runtimes.writer_files import open_writer
 
 if TYPE_CHECKING:
     import onnx
@@ -89,6 +92,10 @@ def open_classifier(path: Path, *, threads: int = 0, device: str = "cpu", fused:
         device: cpu, cuda or cuda:N.
         fused: Let onnxruntime put operators together; off, they run as they are written.
     """
+    if is_writer(path):
+        if device != "cpu":
+            raise InputError(f"{path} is run on the CPU alone, not on {device}; measure it there.")
+        return open_writer(path, partial(open_graph, threads=threads, spinning=threads > 0))
     session = open_session(path, threads=threads, device=device, spinning=threads > 0, fused=fused)
     outputs = outputs_among([output.name for output in session.get_outputs()], path)
 
@@ -110,12 +117,13 @@ def open_classifier(path: Path, *, threads: int = 0, device: str = "cpu", fused:
     return Session(run, shapes_of(session), kernels=lambda: kernels_of(path), prepare=prepare)
 
 
-def open_graph(path: Path, *, threads: int = 0) -> Session:
-    """Open a file of any ends on the CPU, see `Runtime.open_graph`."""
+def open_graph(path: Path, *, threads: int = 0, spinning: bool = True) -> Session:
+    """Open a file of any ends on the CPU, see `Runtime.open_graph`; `spinning` as in `open_session`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     session = loaded(path, options)
     names = tuple(output.name for output in session.get_outputs())
     return Session(
@@ -239,6 +247,41 @@ def float_products(graph: onnx.GraphProto) -> tuple[str, ...]:
     return tuple(name.removeprefix("fused ").partition("/")[0] for name in products)
 
 
+WRITING = """\
+import json
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+folder = {folder!r}
+reader, writer = (Tokenizer.from_file(f"{{folder}}/{{name}}.json") for name in ("tokenizer", "decoder_tokenizer"))
+reader.enable_truncation({max_length})
+encoder, decoder = (
+    onnxruntime.InferenceSession(f"{{folder}}/{{name}}.onnx", providers=["CPUExecutionProvider"])
+    for name in ("encoder", "decoder")
+)
+with open(f"{{folder}}/generation_config.json", encoding="utf-8") as file:
+    numbers = json.load(file)
+
+encoding = reader.encode("A man sleeps in a green room.")
+columns = {{"input_ids": encoding.ids, "attention_mask": encoding.attention_mask, "token_type_ids": encoding.type_ids}}
+read = {{item.name: np.array([columns[item.name]], dtype=np.int64) for item in encoder.get_inputs()}}
+known = dict(zip([item.name for item in encoder.get_outputs()], encoder.run(None, read)))
+known["attention_mask"] = read["attention_mask"]
+past = {{
+    item.name: np.zeros((1, item.shape[1], 0, item.shape[3]), dtype=np.float32)
+    for item in decoder.get_inputs()
+    if item.name.startswith("past.")
+}}
+ids = [numbers["decoder_start_token_id"]]
+while len(ids) < numbers["max_length"] and (len(ids) == 1 or ids[-1] != numbers["eos_token_id"]):
+    given = {{"decoder_input_ids": np.array([ids[-1:]], dtype=np.int64), **known, **past}}
+    outputs = dict(zip([item.name for item in decoder.get_outputs()], decoder.run(None, given)))
+    past = {{name.replace("present.", "past."): state for name, state in outputs.items() if name.startswith("present.")}}
+    ids.append(int(outputs["logits"][0, -1].argmax()))  # greedily; compress.TextWriter has beams
+print(writer.decode(ids))"""
+
+
 def diagnose(version: Version) -> tuple[str, str]:
     """What is installed, see `Runtime.diagnose`; it is imported, since its devices are told by nothing else."""
     installed = {name: release for name in RUNTIME.distributions if (release := version(name))}
@@ -273,6 +316,7 @@ RUNTIME = Runtime(
         run="inputs = {item.name: np.array(columns[item.name], dtype=np.int64) for item in session.get_inputs()}\n"
         "[{names}] = session.run({outputs}, inputs)",
         loaded_by="optimum's `ORTModelFor{architecture}` and transformers' `ExportedModel`",
+        writing=WRITING,
     ),
     tag="onnxruntime",
     instead="",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import InputError
+from compress.runtimes.graph_files import PLAIN, file_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,6 +106,8 @@ class Usage:
         opened: Opens `{folder}/model.onnx`.
         run: Makes the outputs of `columns`, a dictionary of lists; `{outputs}` stands for the list of their names, `{names}`
             for the variables that are called like them.
+        writing: The whole example of a model that writes; `{folder}` and `{max_length}` stand for these. Empty where the
+            runtime has no files of such models.
         loaded_by: What else loads the folder; `{architecture}` stands for the head's.
     """
 
@@ -112,6 +115,7 @@ class Usage:
     opened: str
     run: str
     loaded_by: str = ""
+    writing: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ class Runtime:
         devices: Kinds of devices that it runs on here: "cpu", "cuda".
         check_device: Raises InputError where one of these is not there, given "cpu", "cuda" or "cuda:N".
         options: Of a target's options those that `open` is told too, and their allowed values.
-        file: What it opens in a folder; None for the folder itself, in this process, with the torch model in it.
+        file: What it opens in a folder, or, in the place of model.onnx, the files of a model that writes (`graph_files`); None
+            for the folder itself, in this process, with the torch model in it.
         usage: For the model card.
         tag: What the hub calls files that it runs, on the card; empty for nothing.
         instead: What to do where it is not installed, but for installing it.
@@ -151,7 +156,7 @@ class Runtime:
     devices: tuple[str, ...] = ("cpu",)
     check_device: Callable[[str], None] | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    file: str | None = "model.onnx"
+    file: str | None = PLAIN
     usage: Usage | None = None
     tag: str = ""
     instead: str = ", or choose an onnxruntime target"
@@ -187,7 +192,7 @@ class Runtime:
 
     def place(self, folder: Path) -> Path:
         """What it opens in a folder."""
-        return folder / self.file if self.file else folder
+        return file_in(folder) if self.file == PLAIN else folder / self.file if self.file else folder
 
     def graph(self, path: Path, **how: Any) -> Session:
         """Open a file of any ends, see `open_graph`.

@@ -20,14 +20,16 @@ from compress.models.checkpoint.folders import new_folder
 from compress.models.checkpoint.labels import in_order
 from compress.models.heads import aligned, label_names
 from compress.models.quantizers import quantized_linears
+from compress.runtimes.graph_files import file_in
 from compress.runtimes.segment_reader import SEGMENT_FILE
 from compress.runtimes.table import load_runtime
 from compress.targets import TARGETS, runtime_of
 from compress.targets.manifest import write_manifest
-from compress.targets.onnx.graph import FILE, facts_in_file, input_names
+from compress.targets.onnx.graph import facts_in_file, input_names
 from compress.targets.onnx.parity import ParityCheck
 from compress.targets.onnx.ranges import refuse_unread
 from compress.targets.onnx.segment import drift, refuse_no_segments
+from compress.targets.refusing import refuse_writer
 from compress.tasks.unknown import check_known
 from compress.training.predict import settled_by
 
@@ -74,6 +76,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     """
     if target not in TARGETS:
         raise InputError(f"target {target!r} is unknown; allowed: {', '.join(TARGETS)}.")
+    refuse_writer(target, model)
     check_runtime(target)
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
     if options.get("memory"):
@@ -113,8 +116,8 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             "settled": list(settled_by(model, task)),
             **({"joined": dict(task.joined)} if task.joined else {}),
             "max_length": task.max_length,
-            "file": FILE,
-            "integers": facts_in_file(partial / FILE),
+            "file": file_in(partial).name,
+            "integers": facts_in_file(file_in(partial)),
             "stages": [stage.as_dict() for stage in stages],
         }
         if (partial / SEGMENT_FILE).is_file():

@@ -41,9 +41,10 @@ def write_manifest(model: PreTrainedModel, folder: Path) -> bool:
     Source: transformers 5.23, exporters/base.py (`ExportedModel.save_pretrained`) and exporters/metadata.py.
 
     Returns:
-        Whether it was written: not for a model of ours, whose configuration transformers cannot read.
+        Whether it was written: not for a model of ours, whose configuration transformers cannot read, and not for one that
+        writes, whose parts are others there.
     """
-    if not isinstance(known_family(model), Family):
+    if not isinstance(known_family(model), Family) or head_of(model).writes:
         return False
     graph = onnx.load(folder / FILE, load_external_data=False).graph
     head = head_of(model)

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.facts import SEGMENT_STAGE
 from compress.models.quantizers import quantizers_off
+from compress.runtimes.graph_files import file_in, graph_files
 from compress.runtimes.segment_reader import SEGMENT_FILE
 from compress.targets.onnx.graph import FILE, in_onnxruntime, write_graph
 from compress.targets.onnx.lowering import sums_before_norms
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
 RUNTIME = "onnx"
+WRITES = True
 TOLERANCE = 1e-3
 
 
 @within_range
 def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, memory: Memory = False) -> list[ParityCheck]:
-    """Write a float32 model.onnx that onnxruntime runs on any CPU.
+    """Write a float32 model.onnx that onnxruntime runs on any CPU; of a model that writes, encoder.onnx and decoder.onnx.
 
     Source: https://onnxruntime.ai/docs/execution-providers (CPU); attention is exported in its eager form. Residual sums are
     kept apart from LayerNorm, since the kernel that onnxruntime fuses them into is slower on CPUs.
@@ -46,11 +48,13 @@ def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, memory:
     """
     with quantizers_off(model):
         write_graph(model, folder / FILE)
-        graph = ir.load(folder / FILE)
-        sums_before_norms(graph)
-        save_for_old_runtimes(graph, folder / FILE)
+        file = file_in(folder)
+        for path in graph_files(file):
+            graph = ir.load(path)
+            sums_before_norms(graph)
+            save_for_old_runtimes(graph, path)
         reference = Reference(model, task)
-        stages = [reference.judge("export", in_onnxruntime(folder / FILE), max_relative_error=TOLERANCE, max_flips=0.0)]
+        stages = [reference.judge("export", in_onnxruntime(file), max_relative_error=TOLERANCE, max_flips=0.0)]
         if memory:
             write_float_segment(model, folder / SEGMENT_FILE)
             opened = in_segments(model, folder)

@@ -18,6 +18,7 @@ from compress.models.quantizers import quantized_linears, quantizers_off
 from compress.processor import int8_processors, is_x86
 from compress.quantization.calibration import Calibrated, Smooth
 from compress.quantization.histogram import Calibration, Percentile
+from compress.runtimes.graph_files import file_in, graph_files
 from compress.runtimes.segment_reader import SEGMENT_FILE
 from compress.targets.onnx.graph import FILE, in_onnxruntime, write_graph
 from compress.targets.onnx.integers import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 TARGET = "onnxruntime-cpu-int8"
 RUNTIME = "onnx"
+WRITES = True
 
 
 @within_range
@@ -142,11 +144,13 @@ def onnxruntime_cpu_int8(
     with tempfile.TemporaryDirectory(dir=folder) as room, quantizers_off(model):
         raw, reference = Path(room) / FILE, Reference(model, task)
         write_graph(model, raw)
-        stages = [reference.judge("export", in_onnxruntime(raw), max_relative_error=TOLERANCE, max_flips=0.0)]
+        file = file_in(raw.parent)
+        stages = [reference.judge("export", in_onnxruntime(file), max_relative_error=TOLERANCE, max_flips=0.0)]
         if not stages[0].accepted:
             return stages
-        lower_here(raw, folder / FILE)
-        stages.append(reference.judge("int8", in_onnxruntime(folder / FILE), **limits))
+        for path in graph_files(file):
+            lower_here(path, folder / path.name)
+        stages.append(reference.judge("int8", in_onnxruntime(folder / file.name), **limits))
         if stages[-1].accepted and memory:
             write_segment_graph(model, raw)
             lower_here(raw, folder / SEGMENT_FILE)

@@ -10,6 +10,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.head import WRITER
+from compress.models.heads import head_of
 from compress.models.quantizers import quantized_linears, with_quantizers
 from compress.targets import TARGETS
 from compress.targets.onnx.ranges import source_of_ranges
@@ -25,6 +27,7 @@ def refuse_shape(target: str, options: Mapping[str, Any], model: PreTrainedModel
         options: Those that are given.
         model: Of any weights.
     """
+    refuse_writer(target, model)
     module = importlib.import_module(TARGETS[target])
     if hasattr(module, "refuse"):
         module.refuse(model)
@@ -41,3 +44,10 @@ def refuse_shape(target: str, options: Mapping[str, Any], model: PreTrainedModel
             f"{target}.embedding_bits is 4, but the table {odd[0]} has {columns} columns, and an odd number cannot be packed; "
             "use 8, or an even width."
         )
+
+
+def refuse_writer(target: str, model: PreTrainedModel) -> None:
+    """Raise InputError where a model writes texts, and a target has no files for those: its module has no true WRITES."""
+    able = [name for name, module in TARGETS.items() if getattr(importlib.import_module(module), "WRITES", False)]
+    if head_of(model).writes and target not in able:
+        raise InputError(f"{target} has no files for a model that writes texts ({WRITER}); allowed: {', '.join(able)}.")

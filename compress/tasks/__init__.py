@@ -26,6 +26,7 @@ TASKS = with_plugins(
         "question-answering": "compress.tasks.question_answering",
         "reranking": "compress.tasks.reranking",
         "sentence-embedding": "compress.tasks.sentence_embedding",
+        "sequence-to-sequence": "compress.tasks.sequence_to_sequence",
     },
 )
 
@@ -38,6 +39,9 @@ SYNONYMS = {
     "cross-encoder": "reranking",
     "sentence-similarity": "sentence-embedding",
     "feature-extraction": "sentence-embedding",
+    "text2text-generation": "sequence-to-sequence",
+    "translation": "sequence-to-sequence",
+    "summarization": "sequence-to-sequence",
 }
 """What others call a kind: the pipelines of transformers, the hub, optimum."""
 

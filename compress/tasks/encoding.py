@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from compress.errors import InputError
+from compress.runtimes.writing import GIVEN_MASK
 from compress.tasks import DEFAULT_KIND
 from compress.tasks.kind import TaskKind, load_kind
 from compress.tasks.split import Role
+from compress.tasks.written import Written
 
 FIRST_OF_GROUP = 8
 """Of a group that is looked at for what padding does: enough for a flip to show, and few enough for many groups."""
@@ -33,6 +35,7 @@ class Encoded:
         kind: Of the task.
         groups: The number of the group that each example is of, rising from 0, (examples,), where some are learned and judged
             together, as the passages of one query are; None where each stands for itself.
+        written: The texts that are given to a model that writes, so that it scores their tokens; None where it answers alone.
     """
 
     input_ids: list[list[int]]
@@ -44,6 +47,7 @@ class Encoded:
     places: Sequence[np.ndarray] | None = None
     kind: str = DEFAULT_KIND
     groups: np.ndarray | None = None
+    written: Written | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -57,6 +61,11 @@ class Encoded:
     def lengths(self) -> np.ndarray:
         """Tokens of each example, (examples,)."""
         return np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
+
+    @property
+    def unwritten(self) -> Encoded:
+        """The same examples without the texts that a model would be given, which writes its own then."""
+        return self if self.written is None else replace(self, written=None)
 
     def over(self, token_ids: np.ndarray) -> Encoded:
         """The same examples with ids that are places in `token_ids`, rising ids of all that they hold."""
@@ -79,7 +88,7 @@ class Encoded:
             for number, index in enumerate(indices):
                 types[number, : len(rows[number])] = self.token_type_ids[index]
             batch["token_type_ids"] = types
-        return batch
+        return batch if self.written is None else batch | self.written.batch(indices)
 
     def answering(self, indices: np.ndarray, length: int) -> np.ndarray | None:
         """Mark the tokens that answers belong to, (examples, length); None where answers belong to whole examples."""
@@ -100,9 +109,11 @@ class Encoded:
         groups = np.linspace(0, len(starts) - 1, min(wanted, len(starts))).round()
         return near[np.isin(self.groups[near], groups)]
 
-    def rows_together(self, indices: np.ndarray) -> np.ndarray:
+    def rows_together(self, indices: np.ndarray) -> np.ndarray | None:
         """How many rows of a batch's outputs answer together, for examples in this order: those of an example's tokens, those
-        of neighbours that are of one group, or one each."""
+        of neighbours that are of one group, or one each; None where each row is what a model has written."""
+        if self.rules.head.writes:
+            return None if self.written is None else self.written.lengths[indices]
         if self.places is not None:
             return self.lengths[indices]
         if self.groups is None:
@@ -151,6 +162,12 @@ class Gathered:
             return
         for row, index in enumerate(indices):
             self.rows[self.starts[index] : self.starts[index + 1]] = outputs[row, places[index]]
+
+
+def answered_mask(batch: Mapping[str, Any]) -> Any:
+    """Which tokens of a batch have answers, where tokens have: those that are given to a model that writes, else all that are
+    read, (batch, length)."""
+    return batch.get(GIVEN_MASK, batch["attention_mask"])
 
 
 def rows_of(outputs: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from compress.errors import InputError
+from compress.models.writer_tokenizer import writer_of
 from compress.tasks.split import Split
 from compress.tasks.words import texts_of
+
+if TYPE_CHECKING:
+    from compress.tasks.labelled import Task
 
 LOOKED_AT = 1000  # texts, evenly spread
 MOST_UNKNOWN = 1 / 3
@@ -48,3 +53,14 @@ def check_known(split: Split, tokenizer: Any, who: str, *, allow_unknown: bool =
             "check that the tokenizer's files are those that the model was trained with, or set task.allow_unknown: true."
         )
     return share
+
+
+def check_writes(task: Task, split: Split, tokenizer: Any, who: str) -> None:
+    """Refuse a tokenizer that cannot write the texts of a task whose models write.
+
+    Raises:
+        InputError: More than a third of their tokens are unknown.
+    """
+    if task.rules.head.writes:
+        texts = replace(split, texts=tuple(split.labels), pairs=None)
+        check_known(texts, writer_of(tokenizer), f"{who} for what is written", allow_unknown=task.allow_unknown)

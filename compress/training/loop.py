@@ -29,8 +29,9 @@ from compress.models.states import recorded, whole_last_layer
 from compress.models.surgery import copy_of
 from compress.models.word_rows import rows_of, word_rows
 from compress.objectives.outputs import Batch, Outputs
+from compress.runtimes.writing import GIVEN_MASK
 from compress.tasks.encoding import read_by
-from compress.tasks.unknown import check_known
+from compress.tasks.unknown import check_known, check_writes
 from compress.training.average import Weights, sample_number, standing_in, taken_in
 from compress.training.batches import epoch_batches, share_of
 from compress.training.checkpoint import Position, load_checkpoint, save_checkpoint
@@ -113,6 +114,7 @@ def train(
     """
     check_fit(model, task)
     check_known(task.train, model.tokenizer, model.label, allow_unknown=task.allow_unknown)
+    check_writes(task, task.train, model.tokenizer, model.label)
     task = task.read_by(model)
     if run.is_rehearsal:
         return copy_of(model).eval()
@@ -284,7 +286,8 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
     marks = training.encoded.answering(indices, inputs["input_ids"].shape[1]) if goal.compares_answering else None
     answering = None if marks is None else torch.from_numpy(marks).to(device)
     groups = None if training.encoded.groups is None else torch.from_numpy(training.encoded.groups[indices]).to(device)
-    batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, answering, training.encoded.rules, groups)
+    rules, given = training.encoded.rules, inputs.get(GIVEN_MASK)
+    batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, answering, rules, groups, given)
     with training.accelerator.autocast():
         with recorded(training.student, goal.states) as states:
             student = Outputs(logits_of(training.model(**inputs)), states)
@@ -352,6 +355,7 @@ def _selection_scores(training: _Training) -> dict[str, float]:
         what="select",
         share=share,
         bf16=accelerator.mixed_precision == "bf16",
+        beams=1,
     )
     if accelerator.num_processes > 1:
         summed = accelerator.reduce(torch.from_numpy(logits).to(accelerator.device), "sum")
@@ -362,15 +366,8 @@ def _selection_scores(training: _Training) -> dict[str, float]:
 
 def _save(training: _Training) -> None:
     assert training.run.folder is not None
-    save_checkpoint(
-        training.run.folder,
-        training.position,
-        training.learned,
-        training.optimizer,
-        training.best,
-        training.mean,
-        training.what,
-    )
+    kept = (training.best, training.mean, training.what)
+    save_checkpoint(training.run.folder, training.position, training.learned, training.optimizer, *kept)
     training.saved_at = time.monotonic()
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from compress.errors import InputError
 from compress.labels import listed
 from compress.models.heads import head_of, label_names, output_count
+from compress.models.writer_tokenizer import writer_of
 from compress.objectives import OBJECTIVES
 from compress.objectives.nested import nested
 
@@ -46,7 +47,8 @@ def check_labels(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
 
 def check_vocabularies(who_compares: str, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     """Raise InputError where student and teacher do not read the same tokens."""
-    if student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
+    pairs = [(student.tokenizer, teacher.tokenizer), (writer_of(student.tokenizer), writer_of(teacher.tokenizer))]
+    if any(own.get_vocab() != other.get_vocab() for own, other in pairs):
         raise InputError(
             f"student and teacher have different vocabularies, but {who_compares} them token by token; use a student with the "
             "teacher's tokenizer, or distil logits and labels alone."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.log import Progress, no_progress
+from compress.models.encoder_decoder import TorchWriter, search_with
 from compress.models.first_token import first_token_only
-from compress.models.heads import logits_of, output_count
+from compress.models.heads import head_of, logits_of, output_count
+from compress.runtimes.writing import write
 from compress.tasks.encoding import Encoded, Gathered
 from compress.tasks.labelled import Task
 from compress.training.batches import sorted_batches
@@ -38,8 +41,10 @@ def predict(
     progress: Progress = no_progress,
     what: str = "predict",
     share: tuple[int, int] = (0, 1),
+    beams: int | None = None,
 ) -> np.ndarray:
-    """Compute a model's answers to every example, in the examples' order: (examples, outputs), or a row for each word.
+    """Compute a model's answers to every example, in the examples' order: (examples, outputs), a row for each word, or the ids
+    of what is written.
 
     Args:
         model: Is put into evaluation mode for the call, and left as it was.
@@ -49,19 +54,30 @@ def predict(
         progress: Told after each batch.
         what: The name to show.
         share: (rank, processes): compute every `processes`-th batch only and leave the other rows 0.
+        beams: Of a model that writes; None takes the model's own.
     """
     was_training = model.training
     model.eval()
-    answers = Gathered(encoded, output_count(model))
+    encoded, answer = encoded.unwritten, _answering(model, device, beams)
+    answers = Gathered(encoded, search_with(model).longest if head_of(model).writes else output_count(model))
     batches = sorted_batches(encoded.lengths, BATCH_SIZE)[share[0] :: share[1]]
     with torch.inference_mode(), first_token_only(model), precision(device, bf16=bf16):
         for done, indices in enumerate(batches, 1):
-            output = logits_of(model(**on_device(encoded.batch(indices), device)))
-            answers.put(indices, output.float().cpu().numpy())
+            answers.put(indices, answer(encoded.batch(indices)))
             progress(what, done, len(batches))
     model.train(was_training)
     assert answers.rows is not None
     return answers.rows
+
+
+def _answering(
+    model: PreTrainedModel, device: str | torch.device, beams: int | None
+) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """What turns a batch into answers."""
+    if head_of(model).writes:
+        writer, search = TorchWriter(model), search_with(model, beams)
+        return lambda batch: write(writer, batch, search)
+    return lambda batch: logits_of(model(**on_device(batch, device))).float().cpu().numpy()
 
 
 def settled_by(model: PreTrainedModel, task: Task) -> tuple[float, ...]:

@@ -355,7 +355,7 @@ def _head(method: str, terms: list[_Term], how: Distillation, teacher: PreTraine
 def check_room(teacher: PreTrainedModel, wanted: set[State], how: Distillation, task: Task, run: StepContext) -> None:
     """Raise InputError where the teacher cannot answer, or the disk has no room for answers that would be kept."""
     _check_length(teacher, wanted, task)
-    if run.answers and how.teacher_cache_bytes:
+    if run.answers and how.teacher_cache_bytes and not task.rules.head.writes:
         encoded = _read_by(teacher, wanted, task)
         check_room_for_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes)
 
@@ -380,10 +380,12 @@ def answers_of(
 ) -> Answers:
     """A teacher's logits and wanted states for the training part: known, where they fit into memory or onto the disk."""
     encoded = _read_by(teacher, wanted, task)
-    if not live:
+    # a row of the whole vocabulary for each token of a written text would fill the disk
+    if not live and encoded.written is None:
         known = kept_answers(teacher, encoded, wanted, run, how.teacher_cache_bytes)
         if known is not None:
             return known
-    if wanted or encoded.places is not None:  # of answers for tokens, predict keeps those of words alone
+    # of answers for tokens, predict keeps those of words alone, and it lets models write that are given texts here
+    if wanted or encoded.places is not None or encoded.written is not None:
         return LiveAnswers(teacher, wanted, encoded)
     return KnownAnswers(computed_logits(teacher, encoded, run), {})

@@ -34,10 +34,11 @@ from compress.models.from_teacher import student_of
 from compress.models.heads import head_of, logits_of
 from compress.models.quantizers import quantizers_off
 from compress.runtimes.runtime import as_logits
+from compress.runtimes.writing import GIVEN, GIVEN_MASK
 from compress.targets import TARGETS
 from compress.targets.refusing import refuse_shape
 from compress.tasks import TASKS, task
-from compress.tasks.encoding import rows_of
+from compress.tasks.encoding import answered_mask, rows_of
 from compress.tasks.kind import load_kind
 from compress.tasks.labelled import Task
 from compress.training.step_context import StepContext
@@ -57,6 +58,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "prune_cofi": {**EXAMPLES["prune_cofi"], "fraction": 0.3},
     "prune_width": {**EXAMPLES["prune_width"], "width": 12},
     "trim_vocabulary": {},
+    "build_decoder": {"layers": 1},
 }
 """Those that ask least of a model."""
 OF_FAMILY: dict[str, dict[str, dict[str, Any]]] = {"prune_after_training": {"albert": {"tune": False}}}
@@ -196,13 +198,16 @@ def batch_for(model: PreTrainedModel, lengths: Sequence[int] = LENGTHS[-1]) -> d
     given = tokens(lengths=tuple(lengths))
     most = model.config.vocab_size
     given["input_ids"] = torch.where(given["input_ids"] < most, given["input_ids"], most - 1)
-    return {name: given[name] for name in inputs_of(model.config)}
+    batch = {name: given[name] for name in inputs_of(model.config)}
+    if head_of(model).writes:
+        batch |= {GIVEN: given["input_ids"] % model.config.decoder.vocab_size, GIVEN_MASK: given["attention_mask"]}
+    return batch
 
 
 def answers(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> np.ndarray:
     """The logits of what is no padding."""
     with torch.no_grad():
-        return rows_of(logits_of(model(**batch)).numpy(), batch["attention_mask"].numpy())
+        return rows_of(logits_of(model(**batch)).numpy(), answered_mask(batch).numpy())
 
 
 def export_outcome(cell: Export, folder: Path) -> str:

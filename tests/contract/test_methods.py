@@ -50,6 +50,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 """Arguments with which each method does something to a model of two layers."""
 
+FOR_WRITERS = {"build_decoder"}
+"""Of models that write texts, which do not answer for a text; held to the same by tests of their own."""
+HERE = [name for name in METHODS if name not in FOR_WRITERS]
 FIRST = {"drop_layers": {"keep": [0, 1]}, "prune_width": {"width": 12, "multiple_of": 4}}
 """Other arguments, that leave something for the examples to do."""
 KEEPS_ANSWERS = {"trim_vocabulary"}
@@ -86,11 +89,11 @@ def _another(function: Any, model: PreTrainedModel, seed: int) -> PreTrainedMode
 
 
 def test_every_method_has_an_example_here_and_is_public() -> None:
-    assert set(EXAMPLES) == set(METHODS)
+    assert set(EXAMPLES) == set(HERE)
     assert set(METHODS) <= set(cp.__all__)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", HERE)
 def test_the_model_that_comes_in_is_left_alone_and_shares_nothing(name: str) -> None:
     model = tiny_bert()
     before = state_of(model)
@@ -100,7 +103,7 @@ def test_the_model_that_comes_in_is_left_alone_and_shares_nothing(name: str) -> 
     assert not shared
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", HERE)
 def test_the_shape_of_the_answers_stays_and_the_answers_change(name: str) -> None:
     model = tiny_bert()
     before, after = logits_of(model), logits_of(_applied(name, model))
@@ -108,7 +111,7 @@ def test_the_shape_of_the_answers_stays_and_the_answers_change(name: str) -> Non
     assert torch.equal(before, after) if name in KEEPS_ANSWERS else not torch.allclose(before, after)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", HERE)
 def test_a_saved_result_answers_the_same_when_loaded(name: str, tmp_path: Path) -> None:
     changed = _applied(name, tiny_bert())
     again = cp.load(cp.save(changed, tmp_path / "saved"))
@@ -119,7 +122,7 @@ def test_a_saved_result_answers_the_same_when_loaded(name: str, tmp_path: Path) 
 @pytest.mark.slow
 def test_saved_results_answer_the_same_in_a_new_process(tmp_path: Path) -> None:
     before = {}
-    for name in METHODS:
+    for name in HERE:
         changed = _applied(name, tiny_bert())
         cp.save(changed, tmp_path / name)
         before[name] = logits_of(changed)
@@ -129,9 +132,9 @@ def test_saved_results_answer_the_same_in_a_new_process(tmp_path: Path) -> None:
         "save_file({name: cp.load(name)(**batch).logits.detach() for name in sys.argv[1:]}, 'answers')"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", code, *METHODS], cwd=tmp_path, check=True, env=environment)
+    subprocess.run([sys.executable, "-c", code, *HERE], cwd=tmp_path, check=True, env=environment)
     after = load_file(tmp_path / "answers")
-    assert not [name for name in METHODS if not torch.equal(after[name], before[name])]
+    assert not [name for name in HERE if not torch.equal(after[name], before[name])]
 
 
 @pytest.mark.parametrize("second", PRUNING)
@@ -143,14 +146,14 @@ def test_a_pruned_model_can_be_pruned_again(first: str, second: str, tmp_path: P
     assert torch.equal(logits_of(cp.load(cp.save(again, tmp_path / "saved"))), logits_of(again))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", HERE)
 def test_the_same_seed_gives_the_same_result(name: str) -> None:
     first, second = (_applied(name, tiny_bert()) for _ in range(2))
     assert not differences(state_of(first), state_of(second))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", mostly_matrix(METHODS, always=["prune_heads", "swap_attention"]))
+@pytest.mark.parametrize("name", mostly_matrix(HERE, always=["prune_heads", "swap_attention"]))
 def test_a_result_exports_and_answers_the_same_at_other_sizes(name: str, tmp_path: Path) -> None:
     """A float target writes the float weights of a model that quantizes."""
     changed = _applied(name, tiny_bert())

@@ -56,6 +56,7 @@ TABLES = {
             "vector_losses",
             "windows",
             "words",
+            "written",
         },
     ),
 }

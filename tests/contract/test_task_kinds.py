@@ -24,6 +24,7 @@ from compress.objectives.outputs import Batch, Outputs
 from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe_text
 from compress.tasks import TASKS, evaluation_task, metrics_of, task
+from compress.tasks.encoding import answered_mask
 from compress.tasks.kind import kind_for, load_kind
 from compress.training.step_context import StepContext
 from tests.cli.calling import call
@@ -116,7 +117,9 @@ def test_a_shipped_folder_tells_everyone_what_it_is_for(made: tuple[str, Path, P
     folder = out / "export" / "onnxruntime-cpu"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     head = load_kind(kind).head
-    assert config["architectures"] == [f"BertFor{head.architecture}" if head.is_named else "BertModel"]
+    plain = f"BertFor{head.architecture}" if head.is_named else "BertModel"
+    assert config["architectures"] == ["EncoderDecoderModel" if head.writes else plain]
+    config = config.get("encoder", config)
     assert config.get("problem_type") == head.problem_type
     assert kind_for(head) == kind
     named = config.get("id2label", {})
@@ -139,13 +142,14 @@ def test_the_example_on_the_card_runs_as_printed(made: tuple[str, Path, Path, di
 @pytest.mark.parametrize("kind", TASKS)
 def test_losses_are_small_where_outputs_are_the_teachers_and_have_gradients(kind: str, tmp_path: Path) -> None:
     read = task({"train": str(ROWS[kind](tmp_path, 120))}, kind=kind, max_length=24)
-    encoded, rules = read.encode(read.train, tiny_tokenizer()), read.rules
+    tokenizer = tiny_tokenizer()
+    encoded, rules = read.encode(read.train, tokenizer), read.rules
     rows, random = np.arange(6), torch.Generator().manual_seed(3)
     batch = encoded.batch(rows)
-    outputs_of_one = len(read.labels) if rules.head.is_named else 8
-    shape = (6, *([batch["input_ids"].shape[1]] if rules.head.reads_tokens else []), outputs_of_one)
+    mask = torch.from_numpy(answered_mask(batch))
+    outputs_of_one = len(tokenizer) if rules.head.writes else len(read.labels) if rules.head.is_named else 8
+    shape = (6, *([mask.shape[1]] if rules.head.reads_tokens else []), outputs_of_one)
     outputs = torch.randn(shape, generator=random, requires_grad=True)
-    mask = torch.from_numpy(batch["attention_mask"])
     targets = rules.collate(encoded, rows, batch["input_ids"].shape[1])
     groups = None if encoded.groups is None else torch.from_numpy(encoded.groups[rows])
     seen = Batch(targets, mask, rules=rules, groups=groups)

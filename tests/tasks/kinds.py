@@ -91,6 +91,12 @@ def sentence_embedding(folder: Path, count: int) -> Path:
     return _written(folder / "rows.tsv", ["text\tpair\tscore", *lines])
 
 
+def sequence_to_sequence(folder: Path, count: int) -> Path:
+    """Sentences, and what is to be written for them: what is good or bad, in capitals."""
+    lines = [f"{text}\tIS {'GOOD' if good else 'BAD'}{' AND SAD' if sad else ''}" for text, good, sad in _sentences(count)]
+    return _written(folder / "rows.tsv", ["source\ttarget", *lines])
+
+
 ROWS: dict[str, Write] = {
     "text-classification": text_classification,
     "multi-label-classification": multi_label_classification,
@@ -99,6 +105,7 @@ ROWS: dict[str, Write] = {
     "question-answering": question_answering,
     "reranking": reranking,
     "sentence-embedding": sentence_embedding,
+    "sequence-to-sequence": sequence_to_sequence,
 }
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from compress.errors import InputError
-from compress.models.families.family import Family
+from compress.models.families.family import DECODER, Family
 
 TOKENS = "compress_tokens"
 """The name, among transformers' kernels, of attention for long inputs (`compress.models.attention.long_attention`). Its
@@ -46,12 +46,15 @@ def attention_kernel(model: PreTrainedModel, kernel: str) -> Iterator[None]:
     Eager attention exports to a clean graph, and on a CPU it is the faster one to train with dropout. A model for long inputs
     keeps its own.
     """
-    original = model.config._attn_implementation
-    model.config._attn_implementation = TOKENS if original == TOKENS else kernel
+    configs = [config for config in (model.config, getattr(model.config, DECODER, None)) if config is not None]
+    originals = [config._attn_implementation for config in configs]
+    for config, original in zip(configs, originals, strict=True):
+        config._attn_implementation = TOKENS if original == TOKENS else kernel
     try:
         yield
     finally:
-        model.config._attn_implementation = original
+        for config, original in zip(configs, originals, strict=True):
+            config._attn_implementation = original
 
 
 class LongAttention(nn.Module):

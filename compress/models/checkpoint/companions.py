@@ -15,6 +15,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from compress.log import libraries_silenced
+from compress.models.checkpoint.pair import paired_values, write_pair_files
 from compress.models.checkpoint.sentence_folder import write_sentence_files
 from compress.models.families import known_family
 from compress.models.families.family import Family
@@ -40,6 +41,8 @@ def write_companions(model: PreTrainedModel, folder: Path, *, for_serving: bool 
     """
     _write_config(model, folder, for_serving=for_serving)
     _write_tokenizer(model, folder)
+    if head_of(model).writes:
+        write_pair_files(model, folder)
     if not head_of(model).is_named and isinstance(known_family(model), Family):
         write_sentence_files(model, folder)
 
@@ -63,7 +66,7 @@ def _write_config(model: PreTrainedModel, folder: Path, *, for_serving: bool) ->
         values = {key: value for key, value in values.items() if key not in ("id2label", "label2id", *told_elsewhere)}
     if for_serving and values.get("pad_token_id") is None and model.tokenizer.pad_token_id is not None:
         values["pad_token_id"] = model.tokenizer.pad_token_id
-    _write(path, values)
+    _write(path, paired_values(model, values) if head_of(model).writes else values)
 
 
 def spellings(model: PreTrainedModel) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any
 from compress.errors import InputError, cut, shown
 from compress.models.checkpoint.json_file import read_object, why_absent
 from compress.models.families import KNOWN
-from compress.models.families.family import EncoderFree, Family
-from compress.models.head import REGRESSION, SENTENCES, SEQUENCE, SPANS, TOKENS, Head
+from compress.models.families.family import DECODER, EncoderFree, Family
+from compress.models.head import REGRESSION, SENTENCES, SEQUENCE, SPANS, TOKENS, WRITER, Head
 
 CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
 AUTO_CLASSES = {
@@ -32,12 +32,14 @@ OTHER_HEADS = {
     "TokenClassification": "labels each token (named entities, parts of speech)",
     "QuestionAnswering": "finds the answer to a question in a text",
     "MultipleChoice": "chooses one of several texts",
+    WRITER: "writes texts",
 }
 SUPPORTED = {
     SEQUENCE: "labels of a whole text",
     TOKENS: "labels of each token",
     SPANS: "answers to questions",
     SENTENCES: "vectors of texts",
+    WRITER: "texts that are written",
 }
 QUANTIZED = {
     "bitsandbytes": (
@@ -229,6 +231,8 @@ def head_architecture(
     kind = next((kind for kind in OTHER_HEADS if has_head and architecture.endswith(f"For{kind}")), None)
     if kind is None and "qa_outputs.weight" in weights:
         kind = "QuestionAnswering"
+    if WRITER in family.classes and any(name.startswith(f"{DECODER}.") for name in weights):
+        kind = WRITER
     classifier = weights.get("classifier.weight")
     if kind is None and classifier is not None and not architecture.endswith("ForSequenceClassification"):
         kind = None if any(name.startswith(behind) for name in weights) else "TokenClassification"

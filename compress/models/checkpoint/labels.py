@@ -14,9 +14,20 @@ from compress.labels import listed, order_of, read_names
 from compress.log import libraries_silenced
 from compress.models.activation import ACTIVATION, STATED
 from compress.models.checkpoint.json_file import read_object
+from compress.models.checkpoint.pair import is_pair, reader_values
 from compress.models.checkpoint.sentence_folder import is_embedder
 from compress.models.families import KNOWN
-from compress.models.head import LAST_LINEARS, NO_CLASSIFIERS, OF_SENTENCES, SEQUENCE, Head, head_named, problem_type
+from compress.models.head import (
+    LAST_LINEARS,
+    NO_CLASSIFIERS,
+    OF_SENTENCES,
+    OF_TOKENS,
+    SEQUENCE,
+    WRITER,
+    Head,
+    head_named,
+    problem_type,
+)
 from compress.models.heads import aligned, head_of, label_names, set_names
 
 BESIDE, CROSS_ENCODER = "config_sentence_transformers.json", "CrossEncoder"
@@ -51,7 +62,7 @@ def settle_labels(
         set_names(config, [], head)
         return
     if weight is None:
-        set_names(config, list(labels) if labels is not None else ["0", "1"], head)
+        set_names(config, list(labels) if labels is not None else list(head.names), head)
         return
     if wanted is not None and config.problem_type not in (None, wanted.problem_type):
         raise InputError(
@@ -92,6 +103,8 @@ def head_in_folder(folder: Path, values: Mapping[str, Any]) -> Head:
     """
     if is_embedder(folder):
         return OF_SENTENCES
+    if is_pair(values):
+        return OF_TOKENS[WRITER]
     architectures = values.get("architectures")
     if isinstance(architectures, list) and architectures:
         for architecture, head in NO_CLASSIFIERS.items():
@@ -134,6 +147,7 @@ def names_in_folder(folder: Path, values: dict[str, Any], outputs: int | None = 
     Raises:
         InputError: It is no configuration, or its names do not fit each other.
     """
+    values = dict(reader_values(values))
     family = KNOWN.get(str(values.get("model_type")))
     label_values = {key: value for key, value in values.items() if key in ("id2label", "label2id", "num_labels")}
     try:

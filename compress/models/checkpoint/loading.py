@@ -19,15 +19,16 @@ from compress.models.checkpoint.foreign import head_architecture, refuse_configu
 from compress.models.checkpoint.json_file import read_object, why_absent
 from compress.models.checkpoint.labels import activation_in_folder, in_order, settle_labels, without_head
 from compress.models.checkpoint.model_source import find_model
+from compress.models.checkpoint.pair import OF_A_DECODER, is_pair, parts_of, settle_writer, unpaired
 from compress.models.checkpoint.saving import STRUCTURE
 from compress.models.checkpoint.sentence_folder import encoder_folder, is_embedder, projection_weights, read_pooling
 from compress.models.checkpoint.tokenizer import read_tokenizer
 from compress.models.checkpoint.weights import read_weights, renamed, unwrapped
 from compress.models.embedder import set_pooling
 from compress.models.families import KNOWN, known_family
-from compress.models.families.family import Family
+from compress.models.families.family import DECODER, EncoderFree, Family
 from compress.models.fused import take_apart
-from compress.models.head import OF_SENTENCES, Head
+from compress.models.head import OF_SENTENCES, Head, head_named
 from compress.models.heads import head_of
 from compress.models.layout import encoder_layers, head_count, head_size, neuron_count
 from compress.models.memory import begin_anew, give_memory, shapes_of
@@ -82,14 +83,17 @@ def load(
     weights = renamed(stored, family, architecture)
     last = f"{family.last(architecture)}.weight"
     has_head = last in weights or architecture == OF_SENTENCES.architecture
-    config, pruned = configuration(folder, values, family, _label_count(weights.get(last)))
+    outputs = None if head_named(architecture).writes else weights.get(last)
+    config, pruned = configuration(folder, values, family, _label_count(outputs))
     if new_head:
         config.problem_type = None
     activation = None if new_head else activation_in_folder(folder, values)
     if activation is not None:
         state_activation(config, activation)
-    settle_labels(config, weights.get(last), labels, folder, head, architecture)
+    settle_labels(config, outputs, labels, folder, head, architecture)
     config._attn_implementation = "sdpa"
+    if DECODER in values:
+        config.decoder = _decoder_configuration(folder, values[DECODER], family)
     if architecture == OF_SENTENCES.architecture and isinstance(family, Family):
         set_pooling(config, read_pooling(given, config.hidden_size))
     model = _without_memory(family.classes[architecture], config, weights, folder, pruned)
@@ -97,6 +101,8 @@ def load(
     model = _with_memory(model, weights, folder, pruned, seed)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
     model.tokenizer = read_tokenizer(folder, config)
+    if head_of(model).writes:
+        settle_writer(model, folder, read_configuration(folder), config.decoder)
     model.label = Path(str(name).removeprefix("package:")).name
     model.has_new_head = not has_head
     return model.eval() if labels is None else in_order(model.eval(), labels)
@@ -109,13 +115,25 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
         InputError: The folder holds no whole model of a family here.
     """
     refuse_parts(folder)
-    values = read_configuration(folder)
+    given = read_configuration(folder)
+    values = unpaired(folder, given)
     if values.get("model_type") is not None:
         refuse_configuration(folder, values)
     weights = read_weights(folder, values)
     refuse_names(folder, weights)
     refuse_configuration(folder, values, weights)
-    return values, unwrapped(weights, KNOWN[values["model_type"]], folder)
+    family = KNOWN[values["model_type"]]
+    if is_pair(given):
+        return values, parts_of(folder, weights, family, values[DECODER])
+    return values, unwrapped(weights, family, folder)
+
+
+def _decoder_configuration(folder: Path, values: dict[str, Any], family: Family | EncoderFree) -> PretrainedConfig:
+    config, _ = configuration(folder, values, family, 2)
+    for key, value in OF_A_DECODER.items():
+        setattr(config, key, value)
+    config._attn_implementation = "sdpa"
+    return config
 
 
 def _label_count(head: torch.Tensor | None) -> int:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.models.checkpoint.companions import write_companions
 from compress.models.checkpoint.folders import new_folder
+from compress.models.checkpoint.pair import names_in_file
 from compress.models.embedder import PROJECTIONS
 from compress.models.families import known_family
 from compress.models.families.family import Family
@@ -46,7 +47,9 @@ def write_model(model: PreTrainedModel, folder: Path) -> None:
     state = {
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items() if name not in left_out
     }
-    save_file(bare(unparted(state, known_family(model)), model), folder / WEIGHTS, metadata={"format": "pt"})
+    tensors = bare(unparted(state, known_family(model)), model)
+    tensors = names_in_file(model, tensors) if head_of(model).writes else tensors
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     model.config.dtype = _precision(state.values())
     write_companions(model, folder)
     (folder / STRUCTURE).write_text(json.dumps(read_structure(model), indent=1) + "\n", encoding="utf-8")

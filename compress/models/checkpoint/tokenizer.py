@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, BertTokenizer, PretrainedConfig
 from compress.errors import InputError, first_line, shown
 from compress.log import libraries_silenced
 from compress.models.checkpoint.json_file import read_object, why_absent
+from compress.models.checkpoint.pair import read_writer, reader_values
 from compress.models.families import KNOWN, fitted_tokenizer
 
 WHOLE, PIECES, SENTENCES = "tokenizer.json", "vocab.txt", "spiece.model"
@@ -58,6 +59,9 @@ def open_tokenizer(folder: Path) -> Any:
             f'"tokenizer_class": "PreTrainedTokenizerFast" and the special tokens into {SETTINGS}, or restore it.'
         )
     _check_pieces(folder, tokenizer, files[0], kind)
+    writer = read_writer(folder)
+    if writer is not None:
+        tokenizer.writer = writer
     return tokenizer
 
 
@@ -99,7 +103,7 @@ def _told_class(folder: Path) -> str | None:
 
 def _family_config(folder: Path) -> PretrainedConfig:
     """What tells transformers the family; it would read all that config.json claims."""
-    kind = read_object(folder / CONFIG).get("model_type") if why_absent(folder / CONFIG) is None else None
+    kind = reader_values(read_object(folder / CONFIG)).get("model_type") if why_absent(folder / CONFIG) is None else None
     return (KNOWN[kind].config if isinstance(kind, str) and kind in KNOWN else PretrainedConfig)()
 
 

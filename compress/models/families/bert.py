@@ -16,9 +16,10 @@ from transformers import (
 from transformers.models.bert.modeling_bert import BertLayer
 
 from compress.models.embedder import embedder
+from compress.models.encoder_decoder import BertForSeq2SeqLM
 from compress.models.families.albert import as_albert
 from compress.models.families.family import Family, Student
-from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS
+from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS, WRITER
 from compress.models.init_from_teacher import begin_like_bert
 from compress.models.students import values_like_bert
 
@@ -36,6 +37,7 @@ FAMILY = Family(
         TOKENS: BertForTokenClassification,
         SPANS: BertForQuestionAnswering,
         SENTENCES: embedder(BertModel),
+        WRITER: BertForSeq2SeqLM,
     },
     layer=BertLayer,
     layers="encoder.layer",
@@ -48,6 +50,7 @@ FAMILY = Family(
     output_norm="output.LayerNorm",
     read_alike=(("attention.self.query", "attention.self.key", "attention.self.value"), ("intermediate.dense",)),
     head=("classifier.", "bert.pooler."),
+    decoder_layers="decoder.bert.encoder.layer",
     pooler="bert.pooler.dense",
     after_attention=after_attention,
     abilities=frozenset({"narrow", "gate_width", "share", "attend_far", "teach"}),

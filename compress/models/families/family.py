@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.models.embedder import PROJECTIONS
-from compress.models.head import CLASSIFIER, SENTENCES, SEQUENCE, SPAN_LINEAR, SPANS
+from compress.models.head import CLASSIFIER, SENTENCES, SEQUENCE, SPAN_LINEAR, SPANS, WRITER
 
 if TYPE_CHECKING:
     from compress.models.init_from_teacher import InitFromTeacher
@@ -26,6 +26,7 @@ Ability = Literal["narrow", "gate_width", "share", "attend_far", "teach"]
 """What only some families can: `narrow`, lose channels of the stream between layers; `gate_width`, have gates on these;
 `share`, let layers share their weights; `attend_far`, have attention for long inputs; `teach`, be what `build_student` starts
 from."""
+DECODER = "decoder"
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 
 
@@ -83,6 +84,9 @@ class Family:
         head: Where the names of the weights begin that a new head for sequences is made of.
         token_head: The same of a head for each token; a head for spans has the last Linear at `span_linear`.
         span_linear: Path of the last Linear of a head for spans.
+        decoder_layers: Path from a model that writes to what holds the layers of its decoder, whose parts are where the
+            encoder's are; None where the family has no decoder.
+        decoder_linear: Path of the first Linear behind them.
         base_parts: Where the names of a base model's weights begin besides those of its embeddings and its layers.
         mark: A weight that every base model of the family has: what stands before its name stands before all names.
         heads: Attribute of the attention module that counts its heads; None where it has none.
@@ -132,6 +136,8 @@ class Family:
     head: tuple[str, ...]
     token_head: tuple[str, ...] = ("classifier.",)
     span_linear: str = SPAN_LINEAR
+    decoder_layers: str | None = None
+    decoder_linear: str = "decoder.cls.predictions.transform.dense"
     base_parts: tuple[str, ...] = ("pooler.",)
     mark: str = "embeddings.position_embeddings.weight"
     gate: str | None = None
@@ -170,12 +176,14 @@ class Family:
 
     def last(self, architecture: str) -> str:
         """The path of the last Linear of a head, or of the module that ends in it, which may be empty."""
-        return {SPANS: self.span_linear, SENTENCES: PROJECTIONS}.get(architecture, CLASSIFIER)
+        paths = {SPANS: self.span_linear, SENTENCES: PROJECTIONS, WRITER: self.decoder_linear}
+        return paths.get(architecture, CLASSIFIER)
 
     def head_weights(self, architecture: str) -> tuple[str, ...]:
         """Where the names of the weights begin that a head is made of."""
-        if architecture == SENTENCES:
-            return (f"{PROJECTIONS}.",)
+        whole = {SENTENCES: PROJECTIONS, WRITER: DECODER}.get(architecture)
+        if whole is not None:
+            return (f"{whole}.",)
         begins = self.head if architecture == SEQUENCE else self.token_head
         return tuple(f"{self.last(architecture)}." if begin == f"{CLASSIFIER}." else begin for begin in begins)
 

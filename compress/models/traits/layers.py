@@ -1,4 +1,4 @@
-"""The widths of each encoder layer: its heads, their size, and its neurons."""
+"""The widths of each layer: its heads, their size, and its neurons."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from transformers import PreTrainedModel
 from compress.errors import InputError
 from compress.models.empty import Headless, linear_of
 from compress.models.families import family_of_layer
-from compress.models.layout import attention_of, encoder_layers, head_count, head_size, neuron_count
+from compress.models.layout import all_layers, attention_of, head_count, head_size, neuron_count
 from compress.models.traits.trait import Trait
 
 
 def _read(model: PreTrainedModel) -> list[dict[str, int]]:
-    """`heads`, `head_size` and `intermediate` (width of the feed-forward part) of each layer; where heads or intermediate is
-    0, that part of the layer answers its output's bias alone."""
-    return [_layer_structure(layer) for layer in encoder_layers(model)]
+    """`heads`, `head_size` and `intermediate` (width of the feed-forward part) of each layer, a decoder's behind the
+    encoder's; where heads or intermediate is 0, that part of the layer answers its output's bias alone."""
+    return [_layer_structure(layer) for layer in all_layers(model)]
 
 
 def _apply(model: PreTrainedModel, shapes: Any, _: int | None) -> None:
-    layers = encoder_layers(model)
+    layers = all_layers(model)
     if not isinstance(shapes, list) or len(shapes) != len(layers):
         raise InputError(
             f"structure.json does not describe this model: schema 1 with {len(layers)} layers is expected; save the model "

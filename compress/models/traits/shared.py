@@ -7,8 +7,13 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
-from compress.models.sharing import share, shared_parameters
+from compress.models.sharing import share, shared_parameters, tied_parameters
 from compress.models.traits.trait import Trait
+
+
+def _read(model: PreTrainedModel) -> dict[str, str]:
+    tied = tied_parameters(model)
+    return {name: known for name, known in shared_parameters(model).items() if name not in tied}
 
 
 def _left_out(model: PreTrainedModel) -> set[str]:
@@ -36,7 +41,7 @@ def _apply(model: PreTrainedModel, shared: Any, _: int | None) -> None:
 
 TRAIT = Trait(
     key="shared",
-    read=shared_parameters,
+    read=_read,
     apply=_apply,
     left_out=_left_out,
     made_by=("share_layers", "layers of the model share their weights"),

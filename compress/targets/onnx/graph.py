@@ -66,11 +66,17 @@ def input_names(model: PreTrainedModel) -> list[str]:
 def write_graph(model: PreTrainedModel, path: Path) -> None:
     """Export the model with torch's dynamo exporter from eager attention, with free batch size and length.
 
-    The last layer computes its first token only where the head reads no other.
+    The last layer computes its first token only where the head reads no other. Of a model that writes, encoder.onnx and
+    decoder.onnx are written in the file's place.
 
     Raises:
         CompressError: The exporter failed.
     """
+    if head_of(model).writes:
+        from compress.targets.onnx.writer import write_pair  # which exports by what stands below
+
+        write_pair(model, path.parent)
+        return
     names = input_names(model)
     example = {name: torch.ones((2, example_length(model)), dtype=torch.long) for name in names}
     example["attention_mask"][1, 5:] = 0

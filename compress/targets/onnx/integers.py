@@ -18,6 +18,7 @@ from compress.facts import SEGMENT_STAGE
 from compress.models.quantizers import quantized_linears, quantizers_off, set_qmax
 from compress.models.surgery import copy_of
 from compress.quantization.calibration import Calibrated, calibrated
+from compress.runtimes.graph_files import file_in, graph_files
 from compress.runtimes.segment_reader import SEGMENT_FILE
 from compress.targets.onnx.graph import FILE, Session, in_onnxruntime, write_graph
 from compress.targets.onnx.lowering import QuantParams, lower_tables, products
@@ -121,16 +122,17 @@ def write_static(
         raw = Path(room) / FILE
         with quantizers_off(student):
             write_graph(student, raw)
-            reference = Reference(student, task)
-            stages = [reference.judge("export", in_onnxruntime(raw), max_relative_error=TOLERANCE, max_flips=0.0)]
+            reference, file = Reference(student, task), file_in(raw.parent)
+            stages = [reference.judge("export", in_onnxruntime(file), max_relative_error=TOLERANCE, max_flips=0.0)]
         if not stages[0].accepted:
             return stages
-        write_lowered(student, raw, folder / FILE, form)
+        for path in graph_files(file):
+            write_lowered(student, path, folder / path.name, form)
         if memory:
             with quantizers_off(student):
                 write_segment_graph(student, raw)
             write_lowered(student, raw, folder / SEGMENT_FILE, form)
-    opened = form.opened(folder / FILE)
+    opened = form.opened(folder / file.name)
     limits = {"max_relative_error": max_relative_error * LOWERED, "max_flips": max_flips * LOWERED}
     stages.append(Reference(student, task).judge("lower", opened, **limits))
     if stages[-1].accepted:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from compress.models.heads import logits_of
 from compress.targets.onnx.graph import Session
-from compress.tasks.encoding import Encoded, rows_of
+from compress.tasks.encoding import Encoded, answered_mask, rows_of
 from compress.training.batches import sorted_batches
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Reference:
                 logits_of(model(**{name: torch.from_numpy(values) for name, values in batch.items()})).float().numpy()
                 for batch in self.batches
             ]
-        self.answers = [rows_of(logits, batch["attention_mask"]) for logits, batch in zip(outputs, self.batches, strict=True)]
+        self.answers = [rows_of(logits, answered_mask(batch)) for logits, batch in zip(outputs, self.batches, strict=True)]
 
     def judge(self, name: str, opened: Session, *, max_relative_error: float, max_flips: float) -> ParityCheck:
         """Run a stage's file over the same batches and compare.
@@ -94,7 +94,7 @@ class Reference:
             max_relative_error: Above it the stage is rejected.
             max_flips: The fraction of labels that may change.
         """
-        answers = [rows_of(opened.run(batch), batch["attention_mask"]) for batch in self.batches]
+        answers = [rows_of(opened.run(batch), answered_mask(batch)) for batch in self.batches]
         expected, actual = np.concatenate(self.answers), np.concatenate(answers)
         errors, relative = actual - expected, self.rules.relative_error(expected, actual)
         flipped = self.rules.flips(expected, actual, self.lengths)
