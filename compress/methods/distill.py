@@ -47,7 +47,7 @@ BEAMS = 5  # of Kim and Rush
 
 
 def _wrong(teacher: object, nli: object, hypotheses: object, targets: str, beams: int | None) -> list[str]:
-    """What is wrong with who teaches, and how its texts are written."""
+    """What is wrong with who teaches, and with what it writes."""
     if beams and targets != "teacher":
         return [f"beams is {beams}, but targets is {targets}; set it to teacher."]
     if nli is not None and hypotheses is None:
@@ -206,7 +206,7 @@ def distill(
             copies = augmented(task.train, wanted, model=words_of, seed=run.seed, progress=run.progress)
             task = replace(task, train=copies)
     if targets == "teacher" and not run.is_rehearsal:
-        task = taught_texts(task, teacher, beams or BEAMS, run)
+        task = taught_texts(task, words_of, beams or BEAMS, run)
     if keep_projection:
         model = _projecting(model, teacher, task, run)
     how = Distillation(

@@ -59,6 +59,7 @@ class SequenceToSequence(OutputIsAnswer, NoClasses):
     head = OF_TOKENS[WRITER]
     metrics: tuple[str, ...] = ("bleu", "chrf", "rouge_l")
     known: Mapping[str, Any] = {"multi30k_en_de": known_set("multi30k_en_de", MULTI30K, NAME)}
+    columns = "source, target"
     readers: Mapping[str, Reader] = NO_READERS
     unit = "texts"
     noun = "text"

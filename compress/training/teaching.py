@@ -380,8 +380,8 @@ def answers_of(
 ) -> Answers:
     """A teacher's logits and wanted states for the training part: known, where they fit into memory or onto the disk."""
     encoded = _read_by(teacher, wanted, task)
-    # a row of the whole vocabulary for each token of a written text would fill the disk
-    if not live and encoded.written is None:
+    live = live or encoded.written is not None  # a row of the whole vocabulary for each token would fill the disk
+    if not live:
         known = kept_answers(teacher, encoded, wanted, run, how.teacher_cache_bytes)
         if known is not None:
             return known

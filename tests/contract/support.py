@@ -11,7 +11,7 @@ import importlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import product
@@ -33,7 +33,9 @@ from compress.models.families import FAMILIES, KNOWN, WITHOUT_ENCODER, inputs_of
 from compress.models.from_teacher import student_of
 from compress.models.heads import head_of, logits_of
 from compress.models.quantizers import quantizers_off
-from compress.runtimes.runtime import as_logits
+from compress.runtimes.graph_files import file_in
+from compress.runtimes.runtime import LOGITS, as_logits
+from compress.runtimes.table import load_runtime
 from compress.runtimes.writing import GIVEN, GIVEN_MASK
 from compress.targets import TARGETS
 from compress.targets.refusing import refuse_shape
@@ -224,13 +226,13 @@ def export_outcome(cell: Export, folder: Path) -> str:
         return _said(err)
     shipped = cp.export(model, folder / "out", target=cell.target, task=task_of(cell.kind), **options)
     assert all(stage.accepted for stage in shipped.stages)
-    opened = onnxruntime.InferenceSession(str(shipped.path / "model.onnx"), providers=["CPUExecutionProvider"])
+    run = opened(shipped.path, model)
     references, exported = [], []
     for batch in (batch_for(model, lengths) for lengths in LENGTHS):
-        logits = as_logits(opened.run(head_of(model).outputs, {name: values.numpy() for name, values in batch.items()}))
+        logits = run({name: values.numpy() for name, values in batch.items()})
         with quantizers_off(model) if cell.target in ALLOWED else contextlib.nullcontext():
             references.append(answers(model, batch))
-        exported.append(rows_of(logits, batch["attention_mask"].numpy()))
+        exported.append(rows_of(logits, answered_mask(batch).numpy()))
     spread = np.sqrt(np.mean(np.concatenate(references) ** 2))
     for lengths, ours, theirs in zip(LENGTHS, references, exported, strict=True):
         assert ours.shape == theirs.shape
@@ -239,16 +241,25 @@ def export_outcome(cell: Export, folder: Path) -> str:
     return RUNS
 
 
+def opened(folder: Path, model: PreTrainedModel) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """What answers a batch with an exported folder: one file, or both of a model that writes."""
+    if head_of(model).writes:
+        session = load_runtime("onnx").open(file_in(folder))
+        return lambda batch: session.run(batch)[LOGITS]
+    file = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    return lambda batch: as_logits(file.run(head_of(model).outputs, batch))
+
+
 def method_cells() -> list[tuple[str, str, str]]:
     """Kind, family and method of every model that there is."""
     return [(kind, family, method) for kind in TASKS for family in FAMILIES if has_head(kind, family) for method in METHODS]
 
 
 @cache
-def refuses(target: str, family: str) -> bool:
-    """Whether a target cannot write a family's models, whatever a method makes of them."""
+def refuses(target: str, kind: str, family: str) -> bool:
+    """Whether a target cannot write a family's models for a kind, whatever a method makes of them."""
     try:
-        refuse_shape(target, OPTIONS.get(target, {}), model_of(next(iter(TASKS)), family))
+        refuse_shape(target, OPTIONS.get(target, {}), model_of(kind, family))
     except InputError:
         return True
     return False
@@ -279,7 +290,7 @@ def export_cells(methods: dict[str, dict[str, dict[str, str]]]) -> list[Export]:
     for method in METHODS:
         able = [(kind, family) for kind, family in models if methods[kind][family][method] == RUNS]
         for target in TARGETS:
-            takers = [pair for pair in able if not refuses(target, pair[1])]
+            takers = [pair for pair in able if not refuses(target, *pair)]
             if takers:
                 kind, family = max(takers, key=lambda pair: news(*pair, method, target))
                 chosen.append(Export(kind, family, method, target))
@@ -290,7 +301,7 @@ def export_cells(methods: dict[str, dict[str, dict[str, str]]]) -> list[Export]:
     for method, family in product(METHODS, FAMILIES):
         kinds = [kind for kind, name in models if name == family and methods[kind][family][method] == RUNS]
         if kinds and news(kinds[0], family, method, "")[0]:
-            takers = product(kinds, [target for target in TARGETS if not refuses(target, family)])
+            takers = [pair for pair in product(kinds, TARGETS) if not refuses(pair[1], pair[0], family)]
             kind, target = max(takers, key=lambda pair: news(pair[0], family, method, pair[1]))
             chosen.append(Export(kind, family, method, target))
     return chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -18,6 +19,7 @@ from compress.recipe import read_recipe_text
 from tests.pages import EVERYTHING, PAGES, README, ROOT, blocks
 from tests.tasks.kinds import ROWS
 from tests.tiny_models import LONGEST, tiny_bert, tiny_for, toy_task
+from tests.written_texts import tiny_writer, writing_task
 from tools.reference.commands import parser
 
 EXTENDING = "docs/extending/"
@@ -92,7 +94,7 @@ def test_a_recipe_passes_its_check(page: str, number: int, block: str) -> None:
 def test_all_python_is_run() -> None:
     """README's five lines by test_readme.py, those of extending by test_extending.py, the others below."""
     pages = {block: page for page in PAGES if not page.startswith(EXTENDING) for block in blocks(page, "python")}
-    run = ("README.md", "docs/guides/long-inputs.md", "docs/tasks/question-answering.md")
+    run = ("README.md", "docs/guides/long-inputs.md", "docs/tasks/question-answering.md", "docs/tasks/sequence-to-sequence.md")
     assert pages.keys() == {block for page in run for block in blocks(page, "python")}
     assert README.count("```python") == 1
 
@@ -132,3 +134,18 @@ def test_questions_are_answered_as_their_page_says(
     answer, best = capsys.readouterr().out.splitlines()[-2:]
     assert answer == "None" or answer.startswith("Answer(text=")
     assert best.startswith("[Answer(text=")
+
+
+@pytest.mark.slow
+def test_texts_are_written_as_their_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = blocks("docs/tasks/sequence-to-sequence.md", "python")
+    folder = re.findall(r'TextWriter\("(.*?)"', block)[0]
+    task = writing_task()
+    cp.export(tiny_writer(), tmp_path / folder, target="onnxruntime-cpu", task=task)
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    both, alone = (ast.literal_eval(line) for line in capsys.readouterr().out.splitlines()[-2:])
+    assert [len(texts) for texts in (both, alone)] == [2, 1]
+    assert all(isinstance(text, str) for text in both + alone)
