@@ -184,7 +184,9 @@ def method_outcome(kind: str, family: str, method: str, folder: Path) -> str:
         return said
     batch = batch_for(changed)
     after = answers(changed, batch)
-    assert after.shape == logits.shape
+    # a student has vectors of its own width
+    as_wide = head_of(model).is_named or method not in ("build_student", "load_student")
+    assert after.shape == logits.shape if as_wide else len(after) == len(logits)
     again = cp.load(cp.save(changed, folder / "saved"))
     assert np.array_equal(answers(again, batch), after)
     return RUNS
