@@ -50,6 +50,7 @@ class Facts:
         kind: Of the task.
         settled: What the task's kind settled on the selection part, such as thresholds, by output.
         joined: By role the columns that the texts were joined of, and the `separator`; empty where none were.
+        abstain: When none is answered, as the task said it; empty where that is never so.
         options: The target's, as they were given.
         inputs: Names of the file's inputs.
         labels: Their names, in the order of their ids.
@@ -64,6 +65,7 @@ class Facts:
     kind: str | None = None
     settled: tuple[float, ...] = ()
     joined: Mapping[str, Any] = field(default_factory=dict)
+    abstain: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -103,6 +105,7 @@ def read_facts(folder: Path) -> Facts:
         kind=checked.value("kind", lambda value: isinstance(value, str) and value != "", "the name of a kind of task"),
         settled=tuple(checked.value("settled", _are_numbers, "a list of numbers") or ()),
         joined=checked.table("joined", _is_joined, "a separator, and lists of columns' names"),
+        abstain=checked.table("abstain"),
         options=checked.table("options"),
         inputs=checked.names("inputs"),
         labels=checked.names("labels"),

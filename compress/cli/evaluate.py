@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -69,17 +69,19 @@ def evaluate(
     subject = subjects.subject_of(folder)
     facts, config = read_facts(subject.path), subjects.read_json(subject.path / subjects.CONFIG)
     length = asked or facts.max_length or 128
+    abstain: dict[str, Any] = {"abstain": facts.abstain} if facts.abstain else {}
     with kept_from_stdout(sys.stderr):
         kind = facts.kind if facts.kind in tasks.TASKS else kind_for(head_in_folder(subject.path, config))
         if is_data_file(data):
             names = names_in_folder(subject.path, config) if load_kind(kind).head.is_named else []
             if facts.joined and not columns.keys() & {"text", "pair"}:
                 columns = {**facts.joined, **columns}
+            columns = {**columns, **abstain}
             task = tasks.evaluation_task(
                 Path(data).expanduser(), labels=names, max_length=length, allow_unknown=allow_unknown, kind=kind, **columns
             )
         else:
-            task = tasks.task(data, kind=kind, data_dir=source, max_length=length, allow_unknown=allow_unknown)
+            task = tasks.task(data, kind=kind, data_dir=source, max_length=length, allow_unknown=allow_unknown, **abstain)
         scores = measurement.evaluate(subject, task=task, device=device, time_limit=time_limit)
     if table is not None and scores["confusion"] is None:
         raise InputError(f"--matrix counts answers of single labels, which a task of {kind} does not have; leave it out.")

@@ -13,7 +13,7 @@ from compress.record import MISSING, finite, interval, part
 from compress.runtimes.runtime import Runtime
 from compress.runtimes.table import RUNTIMES, is_exported, load_runtime
 from compress.tasks import DEFAULT_KIND, TASKS
-from compress.tasks.kind import TaskKind, load_kind
+from compress.tasks.kind import TaskKind, rules_for
 from compress.tasks.texts import SENTENCES
 
 CARD = "README.md"
@@ -139,7 +139,13 @@ def _eval_results(run: Mapping[str, Any]) -> list[Any]:
 def rules_of(run: Mapping[str, Any]) -> TaskKind:
     """The rules of the kind of task that a record is of; those before there were several are of text classification."""
     kind = part(run, "data").get("kind")
-    return load_kind(kind if kind in TASKS else DEFAULT_KIND)
+    return rules_for(
+        kind if kind in TASKS else DEFAULT_KIND,
+        part(
+            run,
+            "data",
+        ).get("abstain"),
+    )
 
 
 def _shipped(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +198,8 @@ def _results(run: Mapping[str, Any]) -> str:
     if setting is not None:
         cpu = part(run, "machine").get("gpu" if setting[0].startswith("cuda") else "cpu") or "an unknown machine"
         text += f" Latency is for {record.setting_words(setting)}, on {record.markdown_text(cpu)}."
-    text += _further(subjects, metric) + _by_label(subjects[-1]) + _reliability(subjects[-1])
+    shipped = subjects[-1]
+    text += _other_scores(shipped, metric) + _further(subjects, metric) + _by_label(shipped) + _reliability(shipped)
     return f"## Results\n\n{record.markdown_table([COLUMNS[0], metric, *COLUMNS[1:]], rows)}\n\n{text}"
 
 
@@ -225,6 +232,16 @@ def _by_label(shipped: Mapping[str, Any]) -> str:
     return (
         f"\n\nBy label, {_code(record.name_of(shipped))}:\n\n{record.markdown_table(['label', 'there', *LABEL_SCORES], rows)}"
     )
+
+
+def _other_scores(shipped: Mapping[str, Any], metric: str) -> str:
+    """The scores beside the one that decides, of what is deployed."""
+    others = [
+        f"{record.markdown_text(name)} {record.percent(score)}"
+        for name, score in part(shipped, "metrics").items()
+        if name != metric
+    ]
+    return f"\n\nOther scores of {_code(record.name_of(shipped))}: {', '.join(others)}." if others else ""
 
 
 def _reliability(shipped: Mapping[str, Any]) -> str:

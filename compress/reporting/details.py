@@ -79,6 +79,27 @@ def _brief(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+def score_table(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores beside the one that decides, of each subject; empty where there are none."""
+    subjects, metric = record.subjects_of(run), record.metric_of(run)
+    names = [*dict.fromkeys(name for subject in subjects for name in part(subject, "metrics") if name != metric)]
+    rows = [
+        {
+            "name": record.name_of(subject),
+            "kind": subject.get("kind"),
+            "cells": [_score(subject, name) for name in names],
+        }
+        for subject in subjects
+    ]
+    return {"names": [name.replace("_", " ") for name in names], "rows": rows} if names else {}
+
+
+def _score(subject: Mapping[str, Any], name: str) -> str:
+    ends = record.interval(part(subject, "metrics_ci95").get(name))
+    between = f" ({record.points(ends[0])} to {record.points(ends[1])})" if ends else ""
+    return f"{record.percent(part(subject, 'metrics').get(name))}{between}"
+
+
 def label_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each class' own scores, of the baseline and of what is shipped; of many classes those of which most is lost."""
     subjects = [subject for subject in record.subjects_of(run) if part(subject, "by_label")]

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from compress import record
 from compress.record import MISSING, Setting, finite, interval, part
-from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, label_rows, step_rows
+from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, label_rows, score_table, step_rows
 from compress.reporting.figures import NARROW, WIDE, Point, front_figure, loss_curve, size_key
 from compress.runtimes.table import RUNTIMES, TRAINED, is_exported
 
@@ -86,6 +86,7 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
         "choices": _choices(settings, main),
         "further": _further(run, metric),
         "quality": [_quality_row(subject, metric, index, len(subjects)) for index, subject in enumerate(subjects)],
+        "scores": _with_kinds(score_table(run)),
         "by_label": label_rows(run),
         "reliability": _reliability(run),
         "steps": step_rows(run),
@@ -228,6 +229,11 @@ def _further(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
         return {}
     rows = [_quality_row(subject | subject["further"], metric, index, len(subjects)) for index, subject in enumerate(subjects)]
     return {"examples": record.number(subjects[0]["further"].get("examples"), 0), "rows": rows}
+
+
+def _with_kinds(table: dict[str, Any]) -> dict[str, Any]:
+    """A table whose rows say by which colour their subjects are drawn."""
+    return table and {**table, "rows": [{**row, "kind": _kind(row)} for row in table["rows"]]}
 
 
 def _reliability(run: Mapping[str, Any]) -> dict[str, Any]:

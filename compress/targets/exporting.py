@@ -114,7 +114,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             "inputs": input_names(model),
             "labels": label_names(model),
             "settled": list(settled_by(model, task)),
-            **({"joined": dict(task.joined)} if task.joined else {}),
+            **{key: dict(value) for key, value in (("joined", task.joined), ("abstain", task.abstain)) if value},
             "max_length": task.max_length,
             "file": file_in(partial).name,
             "integers": facts_in_file(file_in(partial)),

@@ -67,6 +67,17 @@ class Evaluation(TypedDict):
 Evaluation.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
 
 
+class Abstain(TypedDict, total=False):
+    """When a classifier of texts answers none."""
+
+    coverage: Annotated[float, Field(gt=0, le=1, description="share of the texts in scope that is answered, at least")]
+    max_risk: Annotated[float, Field(ge=0, le=1, description="share of the answers that may be wrong")]
+    label: Annotated[str, Field(min_length=1, description="what texts out of scope are labelled as")]
+
+
+Abstain.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+
+
 def metrics_of(kind: str) -> tuple[str, ...]:
     """The metrics that may decide in a kind of task, read off its file without importing it: a recipe is checked fast."""
     tree = tree_of(TASKS[kind])
@@ -96,6 +107,7 @@ def task(
     rows: Annotated[int, Field(ge=1)] | None = None,
     allow_unknown: bool = False,
     evaluation: Evaluation | None = None,
+    abstain: Abstain | None = None,
 ) -> Task:
     """Read a labelled data set and cut it into parts with one use each.
 
@@ -127,6 +139,10 @@ def task(
         evaluation: `{from_train: N}` keeps about N training rows apart, whole groups of them (50 at least, three tenths of the
             rows at most), and measures on them beside the data's own evaluation part, where that is small. Raising N narrows
             the interval and leaves less to learn from.
+        abstain: Of text classification: let a file answer none where no label is probable enough. The threshold is chosen on
+            the selection part, and shipped: `{coverage: 0.95}` answers so many of the texts, `{max_risk: 0.02}` as many as it
+            can with so many mistakes among the answers, `{label: oos}`, alone or with one of them, says what texts that belong
+            to no label are labelled as in the data; they are measured, and never learned from.
 
     Raises:
         InputError: The data is missing or wrong; the message names file, line and column.
@@ -146,6 +162,7 @@ def task(
         rows=rows,
         allow_unknown=allow_unknown,
         evaluation=evaluation,
+        abstain=abstain,
     )
 
 
@@ -160,6 +177,7 @@ def evaluation_task(
     allow_unknown: bool = False,
     kind: str = DEFAULT_KIND,
     separator: str | None = None,
+    abstain: Abstain | None = None,
 ) -> Task:
     """Read one file to measure on and nothing else; the other parts are empty.
 
@@ -174,6 +192,7 @@ def evaluation_task(
         allow_unknown: As in `task`.
         kind: As in `task`.
         separator: Between joined texts; None for a line's end.
+        abstain: As in `task`.
 
     Raises:
         InputError: The data is missing or wrong.
@@ -182,4 +201,4 @@ def evaluation_task(
 
     columns = {"text": text, "pair": pair, "label": label}
     chosen = {key: value if isinstance(value, str) else tuple(value) for key, value in columns.items() if value}
-    return read_evaluation(Path(path), chosen, labels, max_length, allow_unknown, kind_named(kind), separator)
+    return read_evaluation(Path(path), chosen, labels, max_length, allow_unknown, kind_named(kind), separator, abstain)

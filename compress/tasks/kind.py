@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from compress.errors import InputError
 from compress.models.head import Head
 from compress.tasks.data.files import Reader, open_table
 from compress.tasks.data.joining import Columns, join_columns
@@ -233,6 +234,25 @@ class NoClasses:
 def read_rows(rules: TaskKind, path: Path, columns: Columns, quoting: str | None = None, separator: str | None = None) -> Rows:
     """Read a file's rows as a kind of task wants them; see `compress.tasks.data.files.read_file`, and `join_columns`."""
     return rules.collect(*join_columns(open_table(path, quoting, rules.readers), columns, separator))
+
+
+def rules_for(kind: str, abstain: Mapping[str, Any] | None = None) -> TaskKind:
+    """The rules of a kind of TASKS, as a task asks for them.
+
+    Args:
+        kind: Its name.
+        abstain: When none is answered, for a kind that has `abstaining`; None where that is never so.
+
+    Raises:
+        InputError: The kind always answers, or the options cannot be.
+    """
+    rules = load_kind(kind)
+    if abstain is None:
+        return rules
+    if not hasattr(rules, "abstaining"):
+        raise InputError(f"task.abstain lets a classifier of texts answer none, which {kind} does not; leave it out.")
+    abstaining: TaskKind = rules.abstaining(abstain)
+    return abstaining
 
 
 def kind_for(head: Head) -> str:

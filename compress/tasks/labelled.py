@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.tasks.groups import figures_of
-from compress.tasks.kind import TaskKind, load_kind
+from compress.tasks.kind import TaskKind, rules_for
 from compress.tasks.split import Split
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Task:
         removed: How many rows were left out, by reason.
         kin: Of each part the `groups` of rows that are kin, and the share of its rows that are kin of training rows, `leak`.
         joined: By role the columns that texts were joined of, and the `separator` between them; empty where none were.
+        abstain: When none is answered, as the recipe says it; empty where that is never so.
         allow_unknown: Go on where a tokenizer does not know more than a third of the text.
     """
 
@@ -64,6 +65,7 @@ class Task:
     removed: dict[str, int] = field(default_factory=dict)
     kin: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     joined: Mapping[str, Any] = field(default_factory=dict)
+    abstain: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     allow_unknown: bool = False
     warned: set[tuple[int, int]] = field(default_factory=set, repr=False)
@@ -74,7 +76,7 @@ class Task:
     @property
     def rules(self) -> TaskKind:
         """What its kind says of heads, losses, answers and scores."""
-        return load_kind(self.kind)
+        return rules_for(self.kind, self.abstain or None)
 
     def splits(self) -> tuple[Split, ...]:
         """All parts."""
@@ -134,7 +136,7 @@ class Task:
             "licence": self.licence,
             "labels": list(self.labels),
             "max_length": self.max_length,
-            **({"joined": dict(self.joined)} if self.joined else {}),
+            **{key: dict(value) for key, value in (("joined", self.joined), ("abstain", self.abstain)) if value},
             "removed": dict(self.removed),
             "splits": {
                 split.role: {
@@ -148,7 +150,8 @@ class Task:
         }
 
     def _fingerprint(self) -> str:
-        total = hashlib.sha256(repr((self.labels, self.max_length, self.metric)).encode())
+        options = (sorted(self.abstain.items()),) if self.abstain else ()
+        total = hashlib.sha256(repr((self.labels, self.max_length, self.metric, *options)).encode())
         for split in self.splits():
             total.update(split.role.encode())
             targets = (np.asarray(target).tolist() for target in split.labels)

@@ -15,7 +15,7 @@ from compress.tasks.cutting import row_order
 from compress.tasks.data.files import FORMATS, listed, shown_path, stem_of
 from compress.tasks.data.joining import JOINABLE, Columns, check_joined, told_of_joining
 from compress.tasks.data.rows import Rows
-from compress.tasks.kind import TaskKind, load_kind, read_rows
+from compress.tasks.kind import TaskKind, read_rows, rules_for
 from compress.tasks.known import Found, find
 from compress.tasks.labelled import Task
 from compress.tasks.parts import FEWEST_ROWS, cut_parts
@@ -44,11 +44,12 @@ def read_task(
     rows: int | None,
     allow_unknown: bool,
     evaluation: Mapping[str, Any] | None = None,
+    abstain: Mapping[str, Any] | None = None,
 ) -> Task:
     """Read and cut; see `compress.tasks.task`."""
     if kind not in TASKS:
         raise InputError(f"task.kind is {shown(kind)}; allowed: {', '.join(TASKS)}.")
-    rules = load_kind(kind)
+    rules = rules_for(kind, abstain)
     rules.check_names(labels)
     if metric is not None and metric not in rules.metrics:
         raise InputError(f"task.metric is {shown(metric)}; a task of {kind} is judged by {' or '.join(rules.metrics)}.")
@@ -95,6 +96,7 @@ def read_task(
         licence=dataset.licence,
         removed=removed,
         kin=parts.kin,
+        abstain=_given(abstain),
         joined={} if isinstance(data, str) else told_of_joining(_columns(data), data.get("separator")),
         allow_unknown=allow_unknown,
     )
@@ -116,6 +118,10 @@ def default_metric(rules: TaskKind, names: tuple[str, ...]) -> str:
     return rules.metrics[0]
 
 
+def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (options or {}).items() if value is not None}
+
+
 def _further(evaluation: Mapping[str, Any]) -> int:
     unknown = [key for key in evaluation if key != FROM_TRAIN]
     count = evaluation.get(FROM_TRAIN)
@@ -134,9 +140,10 @@ def read_evaluation(
     allow_unknown: bool = False,
     kind: str = DEFAULT_KIND,
     separator: str | None = None,
+    abstain: Mapping[str, Any] | None = None,
 ) -> Task:
     """Read one file to measure on; see `compress.tasks.evaluation_task`."""
-    rules = load_kind(kind)
+    rules = rules_for(kind, abstain)
     rules.check_names(labels)
     rows = read_rows(rules, path, columns, separator=separator)
     names = rules.names_of_outputs(rows, tuple(labels))
@@ -154,6 +161,7 @@ def read_evaluation(
         evaluation=rules.split("evaluation", rows, targets, names),
         source=str(path),
         joined=told_of_joining(columns, separator),
+        abstain=_given(abstain),
         allow_unknown=allow_unknown,
     )
 

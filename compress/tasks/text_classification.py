@@ -54,6 +54,12 @@ class TextClassification(OutputIsAnswer):
     noun = "label"
     pipeline_tag = "text-classification"
 
+    def abstaining(self, options: Mapping[str, Any]) -> TextClassification:
+        """The same rules where none may be answered; see `compress.tasks.abstaining`."""
+        from compress.tasks.abstaining import abstaining
+
+        return abstaining(options)
+
     def collect(self, table: Table, columns: Mapping[str, str], *, others: Sequence[str] = ()) -> Rows:
         """Read text, pair and label."""
         cells: Any = {"text": read_texts, "pair": read_texts, "label": read_labels_or_probabilities}

@@ -23,6 +23,7 @@ TABLES = {
         tasks,
         tasks.TASKS,
         {
+            "abstaining",
             "by_group",
             "chance",
             "compared_vectors",

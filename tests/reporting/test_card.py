@@ -86,6 +86,13 @@ def test_further_rows_are_told_where_there_are_some(run: dict[str, Any]) -> None
     assert re.search(rf"On 2,805 further rows, [^.]*`onnxruntime-cpu-int8` {re.escape(sentence)}", card_text(run))
 
 
+def test_other_scores_are_told_where_there_are_some(run: dict[str, Any]) -> None:
+    assert "Other scores" not in card_text(run)
+    run["subjects"][-1]["metrics"] |= {"coverage": 0.95, "selective_accuracy": 0.934}
+    sentence = "Other scores of `onnxruntime-cpu-int8`: coverage 95.0 %, selective_accuracy 93.4 %."
+    assert sentence in card_text(run)
+
+
 def test_how_far_probabilities_are_off_is_told_where_that_was_measured(run: dict[str, Any]) -> None:
     assert "calibration error" not in card_text(run)
     run["subjects"][-1]["reliability"] = {"ece": 0.0132, "nll": 0.3, "bins": []}

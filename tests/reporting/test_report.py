@@ -140,6 +140,17 @@ def test_further_rows_have_a_table_of_their_own(run: dict[str, Any]) -> None:
     assert "teacher 90.0 % 89.0 to 91.0 \u2013 \u2013 \u2013 \u2013" in text
 
 
+def test_scores_beside_the_one_that_decides_have_a_table(run: dict[str, Any]) -> None:
+    assert "Other scores" not in page(run, {}).texts["quality"]
+    for subject in run["subjects"]:
+        subject["metrics"]["selective_accuracy"] = 0.934
+    run["subjects"][-1]["metrics_ci95"]["selective_accuracy"] = [0.91, 0.95]
+    text = page(run, {}).texts["quality"]
+    assert "Other scores subject selective accuracy, % (95 % interval)" in text
+    assert "teacher 93.4 %" in text
+    assert "onnxruntime-cpu-int8 93.4 % (91.0 to 95.0)" in text
+
+
 def test_probabilities_have_a_table_and_those_of_the_shipped_file_their_bins(run: dict[str, Any]) -> None:
     assert "Are probabilities what they say?" not in page(run, {}).texts["quality"]
     for subject, ece in zip(run["subjects"], (0.041, 0.041, 0.012, 0.013), strict=True):

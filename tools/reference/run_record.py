@@ -7,7 +7,7 @@ from typing import Any
 
 from tools.reference.prose import cell, page, table
 
-OPEN = {"recipe", "versions", "steps[].arguments", "steps[].epochs[]", "data.removed", "steps[].metrics"}
+OPEN = {"data.abstain", "recipe", "versions", "steps[].arguments", "steps[].epochs[]", "data.removed", "steps[].metrics"}
 """What holds names that a recipe, a method or a task chooses, so that its keys are not told one by one."""
 METRICS = (
     "subjects[].metrics",
@@ -41,6 +41,7 @@ KEYS = {
     "data.joined.text": "Columns of the text.",
     "data.joined.pair": "Columns of the second text.",
     "data.joined.separator": "Between them.",
+    "data.abstain": "When none is answered, as the recipe says it; not there where that is never so.",
     "data.max_length": "Tokens at which texts are cut.",
     "data.removed": "Rows that were left out, counted by reason.",
     "data.splits": "The parts: train, selection, calibration, evaluation, and further where a recipe asks for it.",
@@ -50,6 +51,7 @@ KEYS = {
     "data.splits.NAME.leak": "Share of its rows that contain a training row, stand in one or nearly copy one; of the training "
     "part none is told.",
     "data.splits.NAME.per_label": "How many of each label.",
+    "data.splits.NAME.out_of_scope": "How many of none of the labels, where the recipe says how they are labelled.",
     "data.splits.NAME.mean": "Of the scores, where they are numbers.",
     "data.splits.NAME.deviation": "Of the scores, standard.",
     "data.splits.NAME.answerable": "Questions that have an answer.",
