@@ -4,7 +4,8 @@ The first piece of a word answers for it. Texts that are longer than `max_length
 every word is answered once, where it has words on both sides.
 
 Source: Devlin et al. 2019, BERT, arXiv 1810.04805, section 5.3 (first sub-token, no CRF); Derczynski et al. 2017, WNUT-17,
-https://aclanthology.org/W17-4418; strict F1: Nakayama 2018, seqeval, https://github.com/chakki-works/seqeval.
+https://aclanthology.org/W17-4418; Doğan et al. 2014, NCBI disease corpus, https://doi.org/10.1016/j.jbi.2013.12.006; strict
+F1: Nakayama 2018, seqeval, https://github.com/chakki-works/seqeval.
 """
 
 from __future__ import annotations
@@ -40,21 +41,36 @@ if TYPE_CHECKING:
 
 NAME = "token-classification"
 IGNORED = -100
+_COLUMNS = {"text": "tokens", "label": "ner_tags"}
+_LOCAL = {"text": "tokens", "label": "tags"}
 KNOWN = {
     "wnut17": known_set(
         "wnut17",
         HubSet(
             "leondz/wnut_17",
-            {"text": "tokens", "label": "ner_tags"},
+            _COLUMNS,
             None,
             "CC BY 4.0",
-            local={"text": "tokens", "label": "tags"},
+            local=_LOCAL,
             validation="test",
             files=("train.conll", "test.conll"),
             source="WNUT-17",
         ),
         NAME,
-    )
+    ),
+    "ncbi_disease": known_set(
+        "ncbi_disease",
+        HubSet(
+            "ncbi/ncbi_disease",
+            _COLUMNS,
+            None,
+            "public domain, a work of the US government",
+            local=_LOCAL,
+            files=("train.conll", "dev.conll"),
+            source="NCBI disease corpus",
+        ),
+        NAME,
+    ),
 }
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from compress.recipe import read_recipe
 from compress.record import points
@@ -70,3 +75,51 @@ def test_a_recipe_is_run_whole_and_without_each_objective() -> None:
     assert plans[0] == ("", "whole recipe", plan)
     assert all(replace(variant, steps=plan.steps) == plan and variant != plan for _, _, variant in plans[1:])
     assert len({name for _, name, _ in plans}) == len(plans) > 3
+
+
+def test_weights_of_four_bits_are_what_onnxruntime_multiplies_with() -> None:
+    rng, sizes = np.random.default_rng(3), {"N": 5, "K": 40, "bits": 4, "block_size": 32}  # the second block is not full
+    packed, scales = rng.integers(0, 256, (5, 2, 16), dtype=np.uint8), rng.normal(size=10).astype(np.float32)
+    node = helper.make_node("MatMulNBits", ["x", "packed", "scales"], ["y"], domain="com.microsoft", **sizes)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [40, size]) for name, size in (("x", 40), ("y", 5))]
+    tensors = [numpy_helper.from_array(packed, "packed"), numpy_helper.from_array(scales, "scales")]
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:], tensors), opset_imports=opsets, ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (transposed,) = session.run(None, {"x": np.eye(40, dtype=np.float32)})
+    weight = importlib.import_module("rampart").unpacked([packed, scales], sizes)
+    np.testing.assert_allclose(weight, transposed.T, atol=1e-6)
+
+
+def test_sentences_to_measure_on_are_none_that_are_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faker", SimpleNamespace(Faker=_Fake))
+    sentences = importlib.import_module("pii_sentences").sentences
+    learned, measured = (sentences(400, 13, held_out=held_out) for held_out in (False, True))
+    assert len(set(learned)) == len(set(measured)) == 400
+    assert sentences(400, 13, held_out=True) == measured
+    asks, tells = "You can reach me at", "is locked"  # the first and the eighth of those with an address
+    assert [any(asks in text for text in texts) for texts in (learned, measured)] == [True, False]
+    assert [any(tells in text for text in texts) for texts in (learned, measured)] == [False, True]
+
+
+class _Fake:
+    """Stands for Faker: whatever is asked, a number that was not there before."""
+
+    def __init__(self, locale: str) -> None:
+        self.count = 0
+
+    def seed_instance(self, seed: int) -> None:
+        self.count = 0
+
+    def bothify(self, shape: str, letters: str) -> str:
+        return self.next()
+
+    def date(self, pattern: str) -> str:
+        return self.next()
+
+    def next(self) -> str:
+        self.count += 1
+        return str(self.count)
+
+    def __getattr__(self, name: str) -> Any:
+        return self.next

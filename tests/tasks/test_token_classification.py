@@ -67,6 +67,20 @@ def test_conll_files_have_the_word_first_and_its_tag_last(tmp_path: Path) -> Non
     assert {tuple(ids.tolist()) for ids in read.train.labels} == {(1, 0)}
 
 
+@pytest.mark.parametrize(("name", "measured"), [("wnut17", "test.conll"), ("ncbi_disease", "dev.conll")])
+def test_a_known_set_is_read_from_its_folder(tmp_path: Path, name: str, measured: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    for file, said in (("train.conll", "learned"), (measured, "measured")):
+        blocks = [f"{said}{index}\tB-Disease\nis\tO" for index in range(40)]
+        (folder / file).write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+    read = task(name, kind=KIND.name, data_dir=str(tmp_path))
+    assert read.labels == ("O", "B-Disease", "I-Disease")
+    assert read.evaluation.texts[0] == "measured0 is"
+    assert all(text.startswith("learned") for text in read.train.texts)
+    assert read.licence
+
+
 def test_conllu_files_tell_parts_of_speech(tmp_path: Path) -> None:
     block = (
         "# text = vámonos\n1-2\tvámonos\t_\t_\t_\t_\t_\t_\t_\t_\n1\tvamos\tir\tVERB\t_\t_\t0\troot\t_\t_\n"
