@@ -23,11 +23,11 @@ from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe_text
 from compress.recipe.signatures import load_function
 from compress.training.step_context import StepContext
-from tests.contract.test_methods import EXAMPLES
+from tests.contract.test_methods import EXAMPLES, HERE
 from tests.pruning.times import stand_in_for_timing
 from tests.tiny_models import LABELS, logits_of, tiny_bert, toy_task
 
-TASKED = [name for name in METHODS if "task" in inspect.signature(load_function(METHODS, name)).parameters]
+TASKED = [name for name in HERE if "task" in inspect.signature(load_function(METHODS, name)).parameters]
 LEAVES_LABELS = {"build_student", "trim_vocabulary", "share_layers", "factorize_embedding", "swap_attention"}
 """Methods that read a task's text alone: a head for other labels passes through them, under its own names."""
 TEACHES_THE_HEAD = ("fine_tune", "distill")

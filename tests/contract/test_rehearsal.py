@@ -15,7 +15,7 @@ import compress as cp
 from compress.methods import METHODS
 from compress.models.structure import read_structure
 from compress.training.step_context import Guess, StepContext
-from tests.contract.test_methods import EXAMPLES
+from tests.contract.test_methods import EXAMPLES, HERE
 from tests.pruning.times import stand_in_for_timing
 from tests.tiny_models import differences, state_of, tiny_bert, toy_task
 
@@ -46,7 +46,7 @@ UNTOLD = {"low_rank": {"macs": 0.5}, "factorize_embedding": {"energy": 0.9}}
 """Arguments with which it tells sizes that hardly a later step asks for: one is taken for all."""
 KNOWN = [
     (name, arguments)
-    for name in METHODS
+    for name in HERE
     for arguments in [*([EXAMPLES[name]] if name not in GUESSED else []), *MORE.get(name, [])]
 ]
 ALL = [*KNOWN, *GUESSED.items(), *UNTOLD.items()]
