@@ -91,5 +91,5 @@ def test_a_refusal_names_what_stands_against_it() -> None:
     for kind, family, method in support.method_cells():
         said = TOLD["methods"][kind][family][method]
         if said != RUNS:
-            answers = ("answers for each token", "answers with vectors")
+            answers = ("answers for each token", "answers with vectors", "which compares vectors")
             assert family in said.lower() or kind in said or any(what in said for what in answers), said
