@@ -42,13 +42,13 @@ def reader_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def unpaired(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """The encoder's values with the decoder's among them, where config.json holds both; else the values as they are.
+    """The encoder's values with the decoder's among them, where config.json holds both; else the values without such a key.
 
     Raises:
         InputError: The two are of different kinds or widths, or the decoder is none.
     """
     if not is_pair(values):
-        return values
+        return {key: value for key, value in values.items() if key != DECODER}
     path, encoder, decoder = folder / "config.json", values[ENCODER], dict(values[DECODER])
     kinds = [part.get("model_type") for part in (encoder, decoder)]
     widths = [part.get("hidden_size") for part in (encoder, decoder)]
