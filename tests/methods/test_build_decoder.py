@@ -83,9 +83,11 @@ def test_layers_begin_as_evenly_spread_ones_of_the_encoder() -> None:
     assert torch.equal(write.position_embeddings.weight, read.position_embeddings.weight[:12])
     assert torch.equal(write.word_embeddings.weight, read.word_embeddings.weight)
     assert made.decoder.cls.predictions.decoder.weight is write.word_embeddings.weight
-    one = built(model, layers=1, start="encoder", vocabulary=270, max_length=12)
-    assert torch.equal(decoder_layers(one)[0].intermediate.dense.weight, encoder_layers(model)[0].intermediate.dense.weight)
-    assert len(one.decoder.bert.embeddings.word_embeddings.weight) == 270
+    shallow = built(model, layers=1, start="encoder", vocabulary=270, max_length=12)
+    assert torch.equal(
+        decoder_layers(shallow)[0].intermediate.dense.weight, encoder_layers(model)[0].intermediate.dense.weight
+    )
+    assert len(shallow.decoder.bert.embeddings.word_embeddings.weight) == 270
 
 
 def test_a_result_is_saved_and_answers_the_same(tmp_path: Path) -> None:
