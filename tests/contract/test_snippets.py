@@ -94,7 +94,13 @@ def test_a_recipe_passes_its_check(page: str, number: int, block: str) -> None:
 def test_all_python_is_run() -> None:
     """README's five lines by test_readme.py, those of extending by test_extending.py, the others below."""
     pages = {block: page for page in PAGES if not page.startswith(EXTENDING) for block in blocks(page, "python")}
-    run = ("README.md", "docs/guides/long-inputs.md", "docs/tasks/question-answering.md", "docs/tasks/sequence-to-sequence.md")
+    run = (
+        "README.md",
+        "docs/guides/long-inputs.md",
+        "docs/tasks/question-answering.md",
+        "docs/tasks/sentence-embedding.md",
+        "docs/tasks/sequence-to-sequence.md",
+    )
     assert pages.keys() == {block for page in run for block in blocks(page, "python")}
     assert README.count("```python") == 1
 
@@ -134,6 +140,26 @@ def test_questions_are_answered_as_their_page_says(
     answer, best = capsys.readouterr().out.splitlines()[-2:]
     assert answer == "None" or answer.startswith("Answer(text=")
     assert best.startswith("[Answer(text=")
+
+
+@pytest.mark.slow
+def test_texts_are_embedded_as_their_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = blocks("docs/tasks/sentence-embedding.md", "python")
+    (folder,) = re.findall(r'folder = "(.*?)"', block)
+    rows = ROWS["sentence-embedding"](tmp_path, 120)
+    task = cp.task({"train": str(rows)}, kind="sentence-embedding", max_length=LONGEST, allow_unknown=True)
+    model = tiny_for(task)
+    cp.export(model, tmp_path / folder, target="onnxruntime-cpu", task=task)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    with torch.inference_mode():
+        batch = model.tokenizer(["a man is eating", "someone eats"], padding=True, return_tensors="pt")
+        expected = model(**batch).sentence_embedding
+    torch.testing.assert_close(torch.from_numpy(names["vectors"]), expected, atol=1e-4, rtol=0.0)
+    assert capsys.readouterr().out.startswith("[[")
 
 
 @pytest.mark.slow
