@@ -9,6 +9,7 @@ from typing import Any
 
 from compress.methods import METHODS
 from compress.models.families import FAMILIES
+from compress.record import MISSING
 from compress.targets import TARGETS
 from compress.tasks import TASKS
 from compress.tasks.kind import load_kind
@@ -113,9 +114,12 @@ def _pairs(exports: Sequence[Sequence[Any]], said: list[str]) -> str:
     for method in METHODS:
         row = []
         for target in TARGETS:
-            kind, family, *_, outcome = next(export for export in exports if export[2:4] == [method, target])
-            on = f"{family}, {kind.removesuffix('-classification')}"
-            row.append(f"{_shown(outcome, said)} {on}")
+            export = next((export for export in exports if export[2:4] == [method, target]), None)
+            if export is None:  # the target has no file for what the method makes
+                row.append(MISSING)
+                continue
+            kind, family, *_, outcome = export
+            row.append(f"{_shown(outcome, said)} {family}, {kind.removesuffix('-classification')}")
         rows.append((f"`{method}`", *row))
     return table(("method", *TARGETS), rows)
 
