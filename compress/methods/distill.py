@@ -57,8 +57,8 @@ def _wrong(teacher: object, nli: object, hypotheses: object, targets: str, beams
     return one_of_two("teacher", teacher, "nli", nli)
 
 
-@fits_together(_wrong)
 @within_range
+@fits_together(_wrong)
 @labels_aligned(trains=True)
 def distill(
     model: PreTrainedModel,

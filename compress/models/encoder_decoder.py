@@ -24,7 +24,7 @@ from transformers.models.bert.modeling_bert import BertPreTrainedModel
 from compress.models.attention.kernel import hiding
 from compress.models.layout import attention_of, decoder_layers, head_count, head_size
 from compress.models.writer_tokenizer import ends_of, writer_of
-from compress.runtimes.segment_reader import PAST
+from compress.runtimes.graph_files import PAST
 from compress.runtimes.writer_files import CROSS, MASK
 from compress.runtimes.writing import Batch, Search, State
 

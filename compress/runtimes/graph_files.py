@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 PLAIN, ENCODER, DECODER = "model.onnx", "encoder.onnx", "decoder.onnx"
+PAST, PRESENT = "past.", "present."
+"""How the names begin of what a file that reads or writes a part at a time is given, and gives for the next part."""
 
 
 def file_in(folder: Path) -> Path:

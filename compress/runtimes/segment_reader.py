@@ -18,11 +18,11 @@ import numpy as np
 from compress.errors import InputError
 from compress.facts import read_facts
 from compress.run_errors import refuse_run
+from compress.runtimes.graph_files import PAST, PRESENT
 from compress.runtimes.runtime import INPUTS, Dimensions
 from compress.runtimes.table import load_runtime, settings_of
 
 SEGMENT_FILE = "segment.onnx"
-PAST, PRESENT = "past.", "present."
 PIECE = 1 << 14
 """Characters that are cut into tokens at once."""
 

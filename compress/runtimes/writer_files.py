@@ -21,9 +21,8 @@ import numpy as np
 from compress.errors import InputError, shown
 from compress.facts import read_json
 from compress.run_errors import refuse_run
-from compress.runtimes.graph_files import DECODER, ENCODER, graph_files
+from compress.runtimes.graph_files import DECODER, ENCODER, PAST, PRESENT, graph_files
 from compress.runtimes.runtime import INPUTS, LOGITS, Dimensions, Kernels, Session
-from compress.runtimes.segment_reader import PAST, PRESENT
 from compress.runtimes.writing import GIVEN, Batch, Search, State, forced, write, write_exactly
 
 SETTINGS = "generation_config.json"

@@ -17,7 +17,8 @@ from compress.errors import InputError
 from compress.models.attention.long_attention import DEFAULTS
 from compress.models.attention.segments import Carried, Segments, carried, nothing_read, segments_of
 from compress.models.sharing import shared_parameters
-from compress.runtimes.segment_reader import PAST, PRESENT, SEGMENT_FILE, SegmentFile, open_segment_file
+from compress.runtimes.graph_files import PAST, PRESENT
+from compress.runtimes.segment_reader import SEGMENT_FILE, SegmentFile, open_segment_file
 from compress.runtimes.table import DEFAULT
 from compress.targets.onnx.graph import Session, in_runtime, input_names, tidy, write_module
 from compress.targets.onnx.lowering import sums_before_norms

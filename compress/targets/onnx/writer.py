@@ -13,9 +13,8 @@ from compress.models.encoder_decoder import attending, cross_names, past_names, 
 from compress.models.families import inputs_of
 from compress.models.layout import decoder_layers, head_count, head_size
 from compress.models.sharing import shared_parameters
-from compress.runtimes.graph_files import DECODER, ENCODER
+from compress.runtimes.graph_files import DECODER, ENCODER, PRESENT
 from compress.runtimes.runtime import LOGITS
-from compress.runtimes.segment_reader import PRESENT
 from compress.runtimes.writer_files import MASK
 from compress.runtimes.writing import GIVEN
 from compress.targets.onnx.graph import tidy, write_module
