@@ -352,7 +352,7 @@ def test_a_model_that_quantizes_already_is_refused(model: PreTrainedModel, toy: 
     [
         ({"logits": 1.0}, r"quantize_aware\.objectives names 'logits', which looks at a teacher"),
         ({"hidden": 1.0, "labels": 1.0}, r"quantize_aware\.objectives names 'hidden', which looks at a teacher"),
-        ({"label": 1.0}, r"quantize_aware\.objectives names 'label'; allowed: labels, logits, logit_mse, hidden"),
+        ({"label": 1.0}, r"quantize_aware\.objectives names 'label'; allowed: labels, logits, logit_mse, margin_mse, hidden"),
     ],
 )
 def test_objectives_that_cannot_be_learned_are_refused_before_any_forward_pass(
