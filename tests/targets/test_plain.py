@@ -135,5 +135,5 @@ def test_fixed_ranges_are_refused_with_what_to_do(kind: str, target: str, tmp_pa
 
 @BOTH
 def test_layers_cannot_be_dropped(kind: str) -> None:
-    with pytest.raises(InputError, match=f"drop_layers: a {kind} has no encoder layers"):
+    with pytest.raises(InputError, match=f"drop_layers: this {kind} has no encoder layers"):
         cp.drop_layers(student(kind), keep=[0])
