@@ -108,8 +108,8 @@ def _names_of(rules: TaskKind, dataset: Found) -> tuple[str, ...]:
 
 
 def default_metric(rules: TaskKind, names: tuple[str, ...]) -> str:
-    """The kind's first score that can decide with these outputs."""
-    for metric in rules.metrics:
+    """The kind's first score; of vectors the first that can decide, which depends on what is known of the texts."""
+    for metric in () if rules.head.is_named else rules.metrics:
         try:
             rules.check_metric(metric, names)
         except InputError:
