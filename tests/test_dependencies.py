@@ -51,6 +51,7 @@ def test_every_argument_of_a_method_that_names_a_file_or_a_checkpoint_says_so() 
         ("trim_vocabulary", "text", "file"),
         ("distill", "text", "file"),
         ("distill", "masked_lm", "checkpoint"),
+        ("distill", "nli", "checkpoint"),
         ("distill", "augment", "checkpoint"),
         ("load_student", "checkpoint", "checkpoint"),
     }

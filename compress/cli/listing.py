@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -40,22 +41,23 @@ def list_entries(
     if kind is not None and kind not in tables:
         raise InputError(f"{shown(kind)} cannot be listed; allowed: {', '.join(tables)}. Leave it out to list all.")
     sections = {name: summaries(table) for name, table in tables.items() if kind in (None, name)}
+    more = READ_BY.get(kind or "", ())  # of one table alone: kinds of tasks are imported for it, which takes a second
     if as_json:
         print_json(
-            {name: [asdict(entry) | _read_by(name, entry.name) for entry in entries] for name, entries in sections.items()}
+            {name: [asdict(entry) | _read_by(more, entry.name) for entry in entries] for name, entries in sections.items()}
         )
         return
     for name, entries in sections.items():
-        rows = [(entry.name, entry.summary, *_read_by(name, entry.name).values(), entry.source) for entry in entries]
-        say(table_text((name, "what it does", *READ_BY.get(name, ()), "source"), rows, numbers=False) + "\n")
+        rows = [(entry.name, entry.summary, *_read_by(more, entry.name).values(), entry.source) for entry in entries]
+        say(table_text((name, "what it does", *more, "source"), rows, numbers=False) + "\n")
 
 
-def _read_by(table: str, name: str) -> dict[str, str]:
+def _read_by(columns: Sequence[str], name: str) -> dict[str, str]:
     """What a kind of task reads; nothing of other entries."""
-    if table not in READ_BY:
+    if not columns:
         return {}
     from compress.tasks.data.files import FORMATS
     from compress.tasks.kind import load_kind
 
     kind = load_kind(name)
-    return dict(zip(READ_BY[table], (kind.columns, " ".join(dict.fromkeys((*FORMATS, *kind.readers)))), strict=True))
+    return dict(zip(columns, (kind.columns, " ".join(dict.fromkeys((*FORMATS, *kind.readers)))), strict=True))
