@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from compress.models.embedder import SentenceVectors, finished, pooling_of, projections_of
+from compress.models.embedder import OfFeatures
 from compress.models.sentence_features import feature_count, part_masks, sentence_features
 
 ONNX_GATES = (0, 3, 1, 2)  # torch's order is input, forget, cell, output; ONNX's input, output, forget, cell
@@ -191,18 +191,8 @@ class BilstmForSequenceClassification(BilstmModel):
         return SequenceClassifierOutput(logits=self.classifier(torch.relu(features)))
 
 
-class BilstmForSentenceEmbedding(BilstmModel):
+class BilstmForSentenceEmbedding(OfFeatures, BilstmModel):
     """States of a sentence and a layer, whose answer is the vector, projected where the configuration says so."""
-
-    def __init__(self, config: BilstmConfig) -> None:
-        super().__init__(config)
-        self.projections = projections_of(pooling_of(config))
-        self.post_init()
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any) -> SentenceVectors:
-        """Answer a batch padded on the right, (batch, length) each."""
-        vectors = self.features(input_ids, attention_mask)
-        return SentenceVectors(None, finished(vectors, pooling_of(self.config), list(self.projections)))
 
 
 @contextlib.contextmanager

@@ -229,6 +229,22 @@ class _Embedder:
         return SentenceVectors(states, finished(vectors, pooling, list(self.projections)))
 
 
+class OfFeatures:
+    """What embedders without an encoder share, whose model says what their `features` are."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)  # type: ignore[call-arg]
+        model: Any = self
+        self.projections = projections_of(pooling_of(config))
+        model.post_init()
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any) -> SentenceVectors:
+        """Answer a batch padded on the right, (batch, length) each."""
+        model: Any = self
+        vectors = model.features(input_ids, attention_mask)
+        return SentenceVectors(None, finished(vectors, pooling_of(model.config), list(self.projections)))
+
+
 def unfinished(model: PreTrainedModel) -> PreTrainedModel:
     """The model, whose vectors keep the length that they have behind the last projection; weights are shared."""
     bare = copy.copy(model)

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from compress.models.embedder import SentenceVectors, finished, pooling_of, projections_of
+from compress.models.embedder import OfFeatures
 from compress.models.sentence_features import feature_count, part_masks, sentence_features
 from compress.models.token_vectors import rarity_weights
 
@@ -145,18 +145,8 @@ class StaticForSequenceClassification(StaticModel):
         return SequenceClassifierOutput(logits=self.classifier(torch.relu(self.dense(self.dropout(features)))))
 
 
-class StaticForSentenceEmbedding(StaticModel):
+class StaticForSentenceEmbedding(OfFeatures, StaticModel):
     """Means of vectors, which are the answer, projected where the configuration says so."""
-
-    def __init__(self, config: StaticConfig) -> None:
-        super().__init__(config)
-        self.projections = projections_of(pooling_of(config))
-        self.post_init()
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any) -> SentenceVectors:
-        """Answer a batch, (batch, length) each."""
-        vectors = self.features(input_ids, attention_mask)
-        return SentenceVectors(None, finished(vectors, pooling_of(self.config), list(self.projections)))
 
 
 @contextlib.contextmanager

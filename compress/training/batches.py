@@ -28,15 +28,34 @@ def epoch_batches(
         Arrays of example indices; together each index once.
     """
     random = np.random.default_rng((seed, epoch))
-    longest, size = lengths, batch_size
-    if groups is not None and len(groups):
-        starts = np.flatnonzero(np.diff(groups, prepend=-1))
-        longest = np.maximum.reduceat(lengths, starts)
-        size = max(1, batch_size * len(starts) // len(groups))
+    units = _Groups(lengths, batch_size, groups) if groups is not None and len(groups) else None
+    longest, size = (lengths, batch_size) if units is None else (units.longest, units.size)
     order = np.lexsort((random.random(len(longest)), longest))
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     batches = [batches[index] for index in random.permutation(len(batches))]
-    return batches if groups is None else [np.flatnonzero(np.isin(groups, batch)) for batch in batches]
+    return batches if units is None else units.examples(batches)
+
+
+class _Groups:
+    """Groups of neighbours as what is put into batches.
+
+    Args:
+        lengths: Tokens of each example, (examples,).
+        batch_size: Examples per batch.
+        groups: The number of each one's group, rising from 0, (examples,).
+    """
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, groups: np.ndarray) -> None:
+        self.starts = np.flatnonzero(np.diff(groups, prepend=-1))
+        self.ends = np.append(self.starts[1:], len(groups))
+        self.longest = np.maximum.reduceat(lengths, self.starts)
+        self.size = max(1, batch_size * len(self.starts) // len(groups))
+
+    def examples(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+        """The examples of batches of groups, rising in each."""
+        return [
+            np.concatenate([np.arange(self.starts[group], self.ends[group]) for group in np.sort(batch)]) for batch in batches
+        ]
 
 
 def share_of(indices: np.ndarray, rank: int, processes: int, groups: np.ndarray | None = None) -> np.ndarray:
@@ -53,9 +72,8 @@ def sorted_batches(lengths: np.ndarray, batch_size: int, groups: np.ndarray | No
     examples in groups, which a loss compares, whole groups of about so many.
     """
     if groups is not None and len(groups):
-        starts = np.flatnonzero(np.diff(groups, prepend=-1))
-        size = max(1, batch_size * len(starts) // len(groups))
-        return [np.flatnonzero(np.isin(groups, batch)) for batch in sorted_batches(np.maximum.reduceat(lengths, starts), size)]
+        units = _Groups(lengths, batch_size, groups)
+        return units.examples(sorted_batches(units.longest, units.size))
     order = np.argsort(-np.asarray(lengths), kind="stable")
     batches = []
     while len(order):

@@ -117,12 +117,16 @@ def read_pooling(folder: Path, width: int) -> Pooling:
     return _with_settings(pooling, folder, poolings)
 
 
-def _pooling_names(place: Path, width: int) -> tuple[str, ...]:
-    path = place / CONFIG
+def _values_of(path: Path) -> dict[str, Any]:
     why = why_absent(path)
     if why is not None:
         raise InputError(f"{path} {why}; restore it from where the model was saved.")
-    values = read_object(path)
+    return read_object(path)
+
+
+def _pooling_names(place: Path, width: int) -> tuple[str, ...]:
+    path = place / CONFIG
+    values = _values_of(path)
     mode = values.get("pooling_mode")
     names = [mode] if isinstance(mode, str) else mode
     if names is None:
@@ -138,10 +142,7 @@ def _pooling_names(place: Path, width: int) -> tuple[str, ...]:
 
 def _projection(place: Path) -> Projection:
     path = place / CONFIG
-    why = why_absent(path)
-    if why is not None:
-        raise InputError(f"{path} {why}; restore it from where the model was saved.")
-    values = read_object(path)
+    values = _values_of(path)
     reads, writes = (values.get(key) for key in ("in_features", "out_features"))
     if not (type(reads) is int and type(writes) is int and min(reads, writes) > 0):
         raise InputError(
