@@ -164,11 +164,11 @@ class SentenceVectors(ModelOutput):
     """What a sentence embedder answers.
 
     Args:
-        token_embeddings: The encoder's last states, (batch, length, width); None where there is no encoder.
+        last_hidden_state: The encoder's last states, (batch, length, width); None where there is no encoder.
         sentence_embedding: The vectors, (batch, dimensions).
     """
 
-    token_embeddings: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
     sentence_embedding: torch.Tensor | None = None
 
 

@@ -29,6 +29,7 @@ class Head:
         beside: What the file gives besides, for readers who look for it; it stands before the outputs.
         is_named: Whether each output has a name, as a label has; the numbers of a vector have none.
         reads_pairs: Whether two texts are read as one; else each by itself.
+        opened_as: How the class ends with which other tools open an exported folder, where that is not the model's.
         writes: Whether it is a decoder: its outputs are for each token of the text that is written, and told the tokens before
             it; told none, the model writes a text.
         names: What outputs are called where nobody names them.
@@ -42,6 +43,7 @@ class Head:
     beside: tuple[str, ...] = ()
     is_named: bool = True
     reads_pairs: bool = True
+    opened_as: str = ""
     writes: bool = False
     names: tuple[str, ...] = ("0", "1")
 
@@ -53,7 +55,15 @@ OF_TOKENS = {
     WRITER: Head(WRITER, None, reads_tokens=True, writes=True, names=("text",)),
 }
 """Heads with outputs for each token, by their architecture."""
-OF_SENTENCES = Head(SENTENCES, None, outputs=(VECTORS,), beside=(STATES,), is_named=False, reads_pairs=False)
+OF_SENTENCES = Head(
+    SENTENCES,
+    None,
+    outputs=(VECTORS,),
+    beside=(STATES,),
+    is_named=False,
+    reads_pairs=False,
+    opened_as="FeatureExtraction",
+)
 NO_CLASSIFIERS = {**OF_TOKENS, SENTENCES: OF_SENTENCES}
 """Heads that do not classify whole texts, by their architecture."""
 

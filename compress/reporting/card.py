@@ -366,7 +366,8 @@ def _needs(run: Mapping[str, Any], known_to_transformers: bool) -> str:
         else f"The folder needs {usage.module} and tokenizers alone"
     )
     if usage is not None and usage.loaded_by and known_to_transformers:
-        text += f"; {usage.loaded_by.format(architecture=rules_of(run).head.architecture)} load it too"
+        head = rules_of(run).head
+        text += f"; {usage.loaded_by.format(head=head.opened_as or head.architecture)} load it too"
     return f"{text}. `{FACTS}` in it tells how the file was made and proved."
 
 

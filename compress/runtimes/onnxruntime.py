@@ -315,7 +315,7 @@ RUNTIME = Runtime(
         opened='session = onnxruntime.InferenceSession(f"{folder}/model.onnx", providers=["CPUExecutionProvider"])',
         run="inputs = {item.name: np.array(columns[item.name], dtype=np.int64) for item in session.get_inputs()}\n"
         "[{names}] = session.run({outputs}, inputs)",
-        loaded_by="optimum's `ORTModelFor{architecture}` and transformers' `ExportedModel`",
+        loaded_by="optimum's `ORTModelFor{head}` and transformers' `ExportedModel`",
         writing=WRITING,
     ),
     tag="onnxruntime",

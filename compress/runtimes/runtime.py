@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LOGITS = "logits"
 SPAN_LOGITS = ("start_logits", "end_logits")
-VECTORS, STATES = "sentence_embedding", "token_embeddings"
+VECTORS, STATES = "sentence_embedding", "last_hidden_state"
 """Of a sentence embedder: its vectors, and the states that they were pooled from."""
 OUTPUTS = ((LOGITS,), SPAN_LOGITS, (VECTORS,))
 """What a file's outputs are called; several are columns of what `Session.run` gives as logits."""
@@ -108,7 +108,7 @@ class Usage:
             for the variables that are called like them.
         writing: The whole example of a model that writes; `{folder}` and `{max_length}` stand for these. Empty where the
             runtime has no files of such models.
-        loaded_by: What else loads the folder; `{architecture}` stands for the head's.
+        loaded_by: What else loads the folder; `{head}` stands for how their classes for such a model are called.
     """
 
     module: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from compress.pipeline import RunOptions, run
 from compress.recipe import read_recipe
-from compress.recipe.plan import Step
+from compress.recipe.plan import Plan
 from compress.tasks import DEFAULT_KIND
 from tests.pipeline.conftest import write_data
 from tests.tasks.kinds import ROWS
@@ -24,18 +23,20 @@ RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yam
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("name", mostly_matrix(RECIPES, always=["quickstart.yaml", "squad/half_depth_int8.yaml"]))
 def test_a_recipe_runs(name: str, tmp_path: Path, device: str) -> None:
-    plan = read_recipe(ROOT / name)
-    kind = plan.task["kind"]
-    data = write_data(tmp_path, rows=400) if kind == DEFAULT_KIND else ROWS[kind](tmp_path, 400)
-    plan = replace(plan, task={"kind": kind, "data": {"train": str(data)}}, steps=_with_texts(plan.steps, tmp_path))
+    plan = with_own_data(read_recipe(ROOT / name), tmp_path)
     record = run(plan, RunOptions(out=tmp_path / "out", tiny=True, device=device))
     assert [step["name"] for step in record["steps"]] == [step.name for step in plan.steps]
     assert all(step["status"] == "computed" for step in record["steps"])
 
 
-def _with_texts(steps: Sequence[Step], folder: Path) -> tuple[Step, ...]:
-    """The same steps, where texts without labels are read from a file that is there."""
-    path = folder / "texts.txt"
-    path.write_text("nobody has heard that tune\nthese trees are far too high for him\n", encoding="utf-8")
-    read = {"text": str(path)}
-    return tuple(replace(step, arguments=step.arguments | read) if step.arguments.get("text") else step for step in steps)
+def with_own_data(plan: Plan, folder: Path) -> Plan:
+    """The same plan, where the task's rows and texts without labels are read from files that are there."""
+    kind = plan.task["kind"]
+    rows = write_data(folder, rows=400) if kind == DEFAULT_KIND else ROWS[kind](folder, 400)
+    texts = folder / "texts.txt"
+    texts.write_text("nobody has heard that tune\nthese trees are far too high for him\n", encoding="utf-8")
+    steps = [
+        replace(step, arguments=step.arguments | {"text": str(texts)}) if step.arguments.get("text") else step
+        for step in plan.steps
+    ]
+    return replace(plan, task={"kind": kind, "data": {"train": str(rows)}}, steps=tuple(steps))

@@ -18,7 +18,7 @@ from compress.recipe import read_recipe
 from compress.recipe.plan import INPUT_MODEL
 from compress.tasks import task as read_task
 from tests.pipeline.conftest import write_data
-from tests.pipeline.test_recipes import RECIPES, ROOT
+from tests.pipeline.test_recipes import RECIPES, ROOT, with_own_data
 from tests.pruning.times import stand_in_for_timing
 
 
@@ -34,8 +34,8 @@ def _one_example(model: Any, given: Any, named: dict[str, Any]) -> None:
 def test_a_recipe_passes_its_rehearsal(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in_for_timing(monkeypatch)
     monkeypatch.setattr("compress.training.loop._prepare", lambda *_, **__: pytest.fail("a step trained"))
-    plan = tiny_plan(read_recipe(ROOT / name))
-    task = read_task(kind="text-classification", data={"train": str(write_data(tmp_path, rows=400))}).capped(EXAMPLES)
+    plan = tiny_plan(with_own_data(read_recipe(ROOT / name), tmp_path))
+    task = read_task(**plan.task).capped(EXAMPLES)
     execution = Execution(plan, task, Cache(tmp_path / "cache"), RunOptions(device="cpu", tiny=True))
     model = tiny_model(plan, task, plan.seed)
     model.register_forward_pre_hook(_one_example, with_kwargs=True)

@@ -74,7 +74,7 @@ def test_a_model_that_learned_its_ranges_ships_with_them(kind: str, tmp_path: Pa
     )
     again = cp.load(cp.save(tuned, tmp_path / "saved"))
     assert torch.equal(logits_of(again), logits_of(tuned))
-    loose = {"max_relative_error": 1.0}  # random weights of 8 bits overflow on processors without VNNI
+    loose = {"max_relative_error": 1.0, "max_flips": 0.5}  # where 7 bits are exported of the 8 that were learned
     shipped = export(again, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task(), **loose)
     assert all(stage.accepted for stage in shipped.stages)
     assert shipped.stages[-1].integer_ops == PRODUCTS[kind]

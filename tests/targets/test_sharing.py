@@ -84,7 +84,7 @@ def test_a_model_that_learned_its_ranges_ships_shared(tmp_path: Path) -> None:
     )
     again = cp.load(cp.save(tuned, tmp_path / "saved"))
     assert shared_parameters(again) == shared_parameters(tuned)
-    shipped = export(again, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task())
+    shipped = export(again, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task(), **LOOSE)
     assert all(stage.accepted for stage in shipped.stages)
     assert sum(matrix.size == WIDTH * NEURONS for matrix in matrices(shipped.path / "model.onnx")) == 2
 
