@@ -61,11 +61,11 @@ def tiny_bert(*, seed: int = 3, layers: int = 2, labels: tuple[str, ...] = LABEL
     return model.eval()
 
 
-def tiny_for(task: Task, *, seed: int = 3) -> PreTrainedModel:
+def tiny_for(task: Task, *, seed: int = 3, width: int = 16) -> PreTrainedModel:
     """A random BERT with the head that a task of any kind needs, in evaluation mode."""
     config = BertConfig(
         vocab_size=len(PIECES),
-        hidden_size=16,
+        hidden_size=width,
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=24,

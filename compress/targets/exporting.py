@@ -29,6 +29,7 @@ from compress.targets.onnx.graph import facts_in_file, input_names
 from compress.targets.onnx.parity import ParityCheck
 from compress.targets.onnx.ranges import refuse_unread
 from compress.targets.onnx.segment import drift, refuse_no_segments
+from compress.targets.onnx.short_vectors import TOLD, refuse_no_vectors
 from compress.targets.refusing import refuse_writer
 from compress.tasks.unknown import check_known
 from compress.training.predict import settled_by
@@ -81,6 +82,8 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
     if options.get("memory"):
         refuse_no_segments(model)
+    if options.get("vectors"):
+        refuse_no_vectors(options["vectors"], model)
     refuse_unread(target, lower, options, brings_ranges=bool(quantized_linears(model)))
     judged = options.get("max_drop") is not None
     model = aligned(model, task.labels, task.rules.head) if judged else in_order(model, task.labels)
@@ -106,6 +109,8 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             )
         write_companions(model, partial, for_serving=True)
         write_manifest(model, partial)
+        integers = facts_in_file(file_in(partial))
+        short = integers.pop(TOLD, None)
         facts: dict[str, Any] = {
             "schema": SCHEMA,
             "target": target,
@@ -117,7 +122,8 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             **{key: dict(value) for key, value in (("joined", task.joined), ("abstain", task.abstain)) if value},
             "max_length": task.max_length,
             "file": file_in(partial).name,
-            "integers": facts_in_file(file_in(partial)),
+            "integers": integers,
+            **({"short_vectors": json.loads(short)} if short else {}),
             "stages": [stage.as_dict() for stage in stages],
         }
         if (partial / SEGMENT_FILE).is_file():

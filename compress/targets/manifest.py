@@ -41,14 +41,16 @@ def write_manifest(model: PreTrainedModel, folder: Path) -> bool:
     Source: transformers 5.23, exporters/base.py (`ExportedModel.save_pretrained`) and exporters/metadata.py.
 
     Returns:
-        Whether it was written: not for a model of ours, whose configuration transformers cannot read, and not for one that
-        writes, whose parts are others there.
+        Whether it was written: not for a model of ours, whose configuration transformers cannot read, not for one that writes,
+        whose parts are others there, and not for a file that gives more than transformers has names for.
     """
     if not isinstance(known_family(model), Family) or head_of(model).writes:
         return False
     graph = onnx.load(folder / FILE, load_external_data=False).graph
     head = head_of(model)
     kind, fields = OUTPUTS[head.architecture]
+    if len(graph.output) > len(fields):
+        return False
     output = kind(**{name: torch.empty(1) for name in fields})
     _, structure = torch.utils._pytree.tree_flatten(output)
     metadata = {

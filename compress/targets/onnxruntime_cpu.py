@@ -17,6 +17,7 @@ from compress.targets.onnx.graph import FILE, in_onnxruntime, write_graph
 from compress.targets.onnx.lowering import sums_before_norms
 from compress.targets.onnx.parity import ParityCheck, Reference
 from compress.targets.onnx.segment import Memory, in_segments, write_float_segment
+from compress.targets.onnx.short_vectors import ShortVectors, write_short_vectors
 from compress.targets.onnx.versions import save_for_old_runtimes
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ TOLERANCE = 1e-3
 
 
 @within_range
-def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, memory: Memory = False) -> list[ParityCheck]:
+def onnxruntime_cpu(
+    model: PreTrainedModel, folder: Path, *, task: Task, memory: Memory = False, vectors: ShortVectors = None
+) -> list[ParityCheck]:
     """Write a float32 model.onnx that onnxruntime runs on any CPU; of a model that writes, encoder.onnx and decoder.onnx.
 
     Source: https://onnxruntime.ai/docs/execution-providers (CPU); attention is exported in its eager form. Residual sums are
@@ -39,6 +42,7 @@ def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, memory:
         folder: Where model.onnx goes.
         task: Its calibration part gives the sentences on which torch and the file are compared.
         memory: Write segment.onnx too, see `compress.targets.onnx.segment`; for a model that reads segments.
+        vectors: Of a sentence embedder, what the file gives besides, see `compress.targets.onnx.short_vectors`.
 
     Returns:
         The stages with their parity; the last one is what lies in the folder if it was accepted.
@@ -55,6 +59,7 @@ def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, memory:
             save_for_old_runtimes(graph, path)
         reference = Reference(model, task)
         stages = [reference.judge("export", in_onnxruntime(file), max_relative_error=TOLERANCE, max_flips=0.0)]
+        write_short_vectors(vectors, model, folder, task)
         if memory:
             write_float_segment(model, folder / SEGMENT_FILE)
             opened = in_segments(model, folder)

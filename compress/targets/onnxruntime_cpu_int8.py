@@ -38,6 +38,7 @@ from compress.targets.onnx.parity import ParityCheck, Reference
 from compress.targets.onnx.ranges import is_static
 from compress.targets.onnx.saturation import safe_bits
 from compress.targets.onnx.segment import Memory, in_segments, write_segment_graph
+from compress.targets.onnx.short_vectors import ShortVectors, write_short_vectors
 from compress.targets.onnx.versions import save_for_old_runtimes
 from compress.targets.onnxruntime_cpu import TOLERANCE
 
@@ -68,6 +69,7 @@ def onnxruntime_cpu_int8(
     max_flips: MaxFlips = 0.1,
     max_relative_error: MaxRelativeError = 0.5,
     memory: Memory = False,
+    vectors: ShortVectors = None,
 ) -> list[ParityCheck]:
     """Write a model.onnx whose products with constant weights run on integers in onnxruntime, embedding tables in eight bits.
 
@@ -100,6 +102,7 @@ def onnxruntime_cpu_int8(
         max_relative_error: The root mean square error over that of the logits before the file is rejected.
         memory: Write segment.onnx too, see `targets.onnx.segment`; for a model that reads segments. What it remembers is
             float; how its answers move with the number of segments stands in bert_compress.json.
+        vectors: Of a sentence embedder, what the file gives besides, see `compress.targets.onnx.short_vectors`.
 
     Returns:
         The stages with their parity; the last one is what lies in the folder if it was accepted.
@@ -121,7 +124,7 @@ def onnxruntime_cpu_int8(
         lower = partial(lower_to_kernels, unsigned=unsigned)
         form = QuantizedFormat(TARGET, lower, in_onnxruntime, facts, QMAX[bits], embedding_bits, finish=sums_before_norms)
         how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias, per_channel)
-        return write_static(
+        stages = write_static(
             model,
             folder,
             task=task,
@@ -132,6 +135,8 @@ def onnxruntime_cpu_int8(
             max_relative_error=max_relative_error,
             memory=memory,
         )
+        write_short_vectors(vectors, model, folder, task)
+        return stages
     lower_here = partial(
         _lower,
         bits=bits,
@@ -157,6 +162,7 @@ def onnxruntime_cpu_int8(
             stages.append(reference.judge(SEGMENT_STAGE, in_segments(model, folder), **limits))
     for stage in stages[1:]:
         refuse_no_effect(TARGET, stage, integer_products=integer_products)
+    write_short_vectors(vectors, model, folder, task)
     return stages
 
 

@@ -18,6 +18,7 @@ from compress.runtimes.table import load_runtime
 from compress.targets.onnx.graph import FILE, Session, in_onnxruntime, in_runtime, write_graph
 from compress.targets.onnx.parity import ParityCheck, Reference
 from compress.targets.onnx.segment import Memory, in_segments, write_float_segment
+from compress.targets.onnx.short_vectors import ShortVectors, write_short_vectors
 from compress.targets.onnx.versions import lower_versions
 from compress.targets.onnxruntime_cpu import TOLERANCE
 
@@ -35,7 +36,13 @@ Precision = Annotated[
 
 @within_range
 def openvino_cpu(
-    model: PreTrainedModel, folder: Path, *, task: Task, precision: Precision = "auto", memory: Memory = False
+    model: PreTrainedModel,
+    folder: Path,
+    *,
+    task: Task,
+    precision: Precision = "auto",
+    memory: Memory = False,
+    vectors: ShortVectors = None,
 ) -> list[ParityCheck]:
     """Write a float model.onnx and run it in OpenVINO, in bfloat16 where the processor multiplies that in hardware.
 
@@ -47,6 +54,7 @@ def openvino_cpu(
         task: Its calibration part gives the sentences on which torch and the file are compared.
         precision: Kept in bert_compress.json; give OpenVINO the same INFERENCE_PRECISION_HINT when serving ("f32", "bf16").
         memory: Write segment.onnx too, see `compress.targets.onnx.segment`; for a model that reads segments.
+        vectors: Of a sentence embedder, what the file gives besides, see `compress.targets.onnx.short_vectors`.
 
     Returns:
         The stages with their parity: the file in onnxruntime, and in OpenVINO.
@@ -66,6 +74,7 @@ def openvino_cpu(
             error, flips = (TOLERANCE, 0.0) if exact else (BF16_ERROR, BF16_FLIPS)
             opened = in_openvino(folder / FILE, precision)
             stages.append(reference.judge("openvino", opened, max_relative_error=error, max_flips=flips))
+            write_short_vectors(vectors, model, folder, task)
             if memory:
                 write_float_segment(model, folder / SEGMENT_FILE)
                 opened = in_segments(model, folder, runtime=RUNTIME, precision=precision)

@@ -27,6 +27,7 @@ from compress.targets.onnx.lowering import lower_to_qdq
 from compress.targets.onnx.parity import ParityCheck
 from compress.targets.onnx.saturation import safe_bits
 from compress.targets.onnx.segment import Memory, in_segments
+from compress.targets.onnx.short_vectors import ShortVectors, write_short_vectors
 from compress.targets.openvino_cpu import Precision, in_openvino
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def openvino_cpu_int8(
     max_flips: MaxFlips = 0.1,
     max_relative_error: MaxRelativeError = 0.5,
     memory: Memory = False,
+    vectors: ShortVectors = None,
 ) -> list[ParityCheck]:
     """Write a model.onnx whose products stand between QuantizeLinear and DequantizeLinear, which OpenVINO runs on integers.
 
@@ -79,6 +81,7 @@ def openvino_cpu_int8(
         max_flips: The fraction of labels that may change before the file is rejected.
         max_relative_error: The root mean square error over that of the logits before the file is rejected.
         memory: Write segment.onnx too, as onnxruntime-cpu-int8 does.
+        vectors: Of a sentence embedder, what the file gives besides, see `compress.targets.onnx.short_vectors`.
 
     Returns:
         The stages with their parity; the last one is what lies in the folder if it was accepted.
@@ -94,7 +97,7 @@ def openvino_cpu_int8(
     reader = partial(in_segments, runtime=RUNTIME, precision=precision)
     form = QuantizedFormat(TARGET, lower, opened, facts, QMAX[bits], embedding_bits, in_segments=reader)
     how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias)
-    return write_static(
+    stages = write_static(
         model,
         folder,
         task=task,
@@ -105,3 +108,5 @@ def openvino_cpu_int8(
         max_relative_error=max_relative_error,
         memory=memory,
     )
+    write_short_vectors(vectors, model, folder, task)
+    return stages

@@ -15,6 +15,7 @@ from compress.models.heads import head_of
 from compress.models.quantizers import quantized_linears, with_quantizers
 from compress.targets import TARGETS
 from compress.targets.onnx.ranges import source_of_ranges
+from compress.targets.onnx.short_vectors import refuse_no_vectors
 
 
 def refuse_shape(target: str, options: Mapping[str, Any], model: PreTrainedModel) -> None:
@@ -28,6 +29,8 @@ def refuse_shape(target: str, options: Mapping[str, Any], model: PreTrainedModel
         model: Of any weights.
     """
     refuse_writer(target, model)
+    if options.get("vectors"):
+        refuse_no_vectors(options["vectors"], model)
     module = importlib.import_module(TARGETS[target])
     if hasattr(module, "refuse"):
         module.refuse(model)

@@ -17,6 +17,8 @@ GRADED = ("spearman", "pearson")
 RANKED = ("ndcg_at_10", "mrr_at_10", "recall_at_100")
 SHORT = ("int8", "binary")
 """Vectors of a byte and of a bit for each number, as an index keeps them."""
+AS_BYTES = {"lowest": 0.0, "highest": 255.0}
+SMALLEST_STEP = 1e-12
 NOTICEABLE = 0.05
 """A cosine that moves by more is another answer."""
 AT_ONCE = 256
@@ -193,9 +195,19 @@ def as_kept(documents: np.ndarray, how: str) -> np.ndarray:
     """
     if how == "binary":
         return np.where(documents > 0, 1.0, -1.0).astype(documents.dtype)
-    low, high = documents.min(0), documents.max(0)
-    step = np.maximum((high - low) / 255, 1e-12)
-    return np.asarray(np.round((documents - low) / step) * step + low, dtype=documents.dtype)
+    low, step = steps_of(documents)
+    return np.asarray(bytes_of(documents, low, step) * step + low, dtype=documents.dtype)
+
+
+def steps_of(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least of each number among vectors, and a 255th of its range, (dimensions,) each."""
+    low = vectors.min(0)
+    return low, np.maximum((vectors.max(0) - low) / AS_BYTES["highest"], SMALLEST_STEP)
+
+
+def bytes_of(vectors: np.ndarray, low: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """How many steps each number is above its least, from 0 to 255; what lies outside is moved to the end."""
+    return np.asarray(np.clip(np.round((vectors - low) / step), AS_BYTES["lowest"], AS_BYTES["highest"]))
 
 
 def judged_by(truth: Truth, vectors: np.ndarray) -> tuple[dict[str, Score], dict[str, np.ndarray]]:
