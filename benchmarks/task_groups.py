@@ -24,6 +24,8 @@ from compress.training.batches import sorted_batches
 OURS = "bert-compress"
 TEACHER, STUDENT, THEIRS = "teacher", "student", "student of sentence-transformers"
 BATCH, CALIBRATION, SEED = 32, 300, 13
+TRACED = 16
+"""Tokens of the sample that exporters trace a model with: fewer than any model's positions, which would stay fixed."""
 EXAMPLE = {"batch_size": 64, "learning_rate": 1e-4}
 """Of sentence-transformers' own example."""
 ENVIRONMENTS: dict[str, list[str]] = {
@@ -131,7 +133,8 @@ class Group:
         write_batches(self.work / "evaluation.npz", [self.encoded.batch(batch) for batch in self.batches])
         given = self.task.encode(self.task.calibration.take(CALIBRATION), self.tokenizer)
         write_batches(self.work / "calibration.npz", [given.batch([index]) for index in range(min(len(given), CALIBRATION))])
-        write_batches(self.work / "sample.npz", [given.batch([0, 1])])
+        traced = {name: values[:, :TRACED] for name, values in given.batch([0, 1]).items()}
+        write_batches(self.work / "sample.npz", [traced])
         if self.encoded.rules.head.reads_pairs:
             return
         texts = [text.strip() for text in laid_out(self.task.evaluation)[0]]

@@ -1,5 +1,7 @@
 """What the peers of benchmarks/tasks_and_peers.py make of a model, each in its own tool's words and in its own environment.
 
+    python benchmarks/task_peers.py < REQUEST.json
+
 Reads one JSON request on stdin, whose `make` names a function below, and answers in JSON on the last line: `versions`, and of
 each file that was asked for its name, what runs it, where it lies and with which parameters it was made; or why it was not.
 """
@@ -215,22 +217,23 @@ def transformers_files(request: dict[str, Any]) -> list[Form]:
         runtime = "onnxruntime" if is_onnx else "openvino"
         return {"runtime": runtime, "path": str(file), "files": _files_of(file), "parameters": told}
 
-    def onnx(folder: str, quantizer: Any = None, **told: Any) -> Form:
-        config = they.OnnxConfig(dynamic=True, ort_fusions=None if quantizer else "cpu", quantizer=quantizer)
+    def onnx(folder: str, *, quantizer: Any = None, is_fused: bool = True, **told: Any) -> Form:
+        config = they.OnnxConfig(dynamic=True, ort_fusions="cpu" if is_fused else None, quantizer=quantizer)
         return exported(folder, they.OnnxExporter(), config, {"dynamic": True, "ort_fusions": config.ort_fusions, **told})
 
     def openvino(folder: str, quantizer: Any = None, **told: Any) -> Form:
         config = they.OpenVINOConfig(dynamic=True, quantizer=quantizer)
         return exported(folder, they.OpenVINOExporter(), config, {"dynamic": True, **told})
 
-    def dynamic() -> Form:
-        config = they.OnnxRuntimeDynamicConfig(per_channel=True)
-        return onnx("onnx-dynamic", they.OnnxRuntimeQuantizer(config), OnnxRuntimeDynamicConfig={"per_channel": True})
+    def dynamic(*, is_fused: bool) -> Form:
+        quantizer = they.OnnxRuntimeQuantizer(they.OnnxRuntimeDynamicConfig(per_channel=True))
+        told = {"OnnxRuntimeDynamicConfig": {"per_channel": True}}
+        return onnx(f"onnx-dynamic-{is_fused}", quantizer=quantizer, is_fused=is_fused, **told)
 
-    def static() -> Form:
+    def static(*, is_fused: bool) -> Form:
         quantizer = they.OnnxRuntimeQuantizer(they.OnnxRuntimeStaticConfig(per_channel=True), calibration_dataset=texts)
         told = {"OnnxRuntimeStaticConfig": {"per_channel": True}, "calibration": len(texts)}
-        return onnx("onnx-static", quantizer, **told)
+        return onnx(f"onnx-static-{is_fused}", quantizer=quantizer, is_fused=is_fused, **told)
 
     def nncf() -> Form:
         config = they.NNCFQuantizationConfig(subset_size=len(texts))
@@ -239,8 +242,10 @@ def transformers_files(request: dict[str, Any]) -> list[Form]:
 
     makers = {
         "onnx, fused for cpu": lambda: onnx("onnx"),
-        "onnx, int8 dynamic": dynamic,
-        "onnx, int8 static": static,
+        "onnx, int8 dynamic": lambda: dynamic(is_fused=False),
+        "onnx, fused for cpu, int8 dynamic": lambda: dynamic(is_fused=True),
+        "onnx, int8 static": lambda: static(is_fused=False),
+        "onnx, fused for cpu, int8 static": lambda: static(is_fused=True),
         "openvino": lambda: openvino("openvino"),
         "openvino, int8 (NNCF)": nncf,
     }
@@ -279,8 +284,10 @@ def _each(makers: Mapping[str, Callable[[], Form]], request: dict[str, Any]) -> 
         except Exception as err:  # whatever a tool raises is what its row tells
             if request.get("debug"):
                 raise
-            lines = str(err).strip().splitlines() or [""]
-            forms.append({"name": name, "error": f"{type(err).__name__}: {lines[0]}"[:TOLD]})
+            line = (str(err).strip().splitlines() or [""])[0]
+            for key in ("out", "model"):  # where files lie is no one's business
+                line = line.replace(request[key], key) if key in request else line
+            forms.append({"name": name, "error": f"{type(err).__name__}: {line}"[:TOLD]})
     return forms
 
 

@@ -18,7 +18,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ from compress.tasks.encoding import Gathered
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "tasks_and_peers.json"
 PEERS = HERE / "task_peers.py"
-SCHEMA, SAMPLES, SECONDS = 1, 20, 0.5
+SCHEMA, SAMPLES, SECONDS = 1, 40, 0.8
+TOOL_ROUNDS = 2
+"""In which a file is timed through its tool too, whose process takes long to begin."""
 LETTERS = 200
 """Of an error that a row tells."""
 Row = dict[str, Any]
@@ -66,7 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", default=str(Path(tempfile.gettempdir()) / "tasks_and_peers"), help="environments and files")
     parser.add_argument("--examples", type=int, default=1500, help="measured on at most, of each evaluation part")
     parser.add_argument("--again", action="store_true", help="try again what a tool could not make")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 
 
@@ -74,15 +77,18 @@ def prepare(group: Group, environments: Path, *, again: bool) -> None:
     """Make every file of a group, let it answer, and write the rows to prepared.json."""
     group.write_inputs()
     rows: list[Row] = []
-    seen = versions()
+    theirs: dict[str, dict[str, str]] = {}
     for job in group.jobs():
         made = _made(job, group.work, environments, again)
-        seen |= {name: version for name, version in made["versions"].items() if job.environment}
+        scored = Scored(group.work / f"{job.key}-{group.examples}.scores.json")
+        if job.environment and made["versions"]:
+            theirs[job.environment] = made["versions"]
         for form in made["forms"]:
             if "runtime" in form or "error" in form:
                 row = {"model": job.model, "who": job.who, "environment": job.environment, **form}
                 row["name"] += job.note
-                rows.append(_answered(row, group, environments, rows[0] if rows else None))
+                row |= scored.of(row["name"], lambda row=row: _answered(row, group, environments, is_first=not rows))
+                rows.append(row)
                 print(f"{group.name}: {_told(row)}", flush=True)
     content = {
         "group": group.name,
@@ -95,7 +101,8 @@ def prepare(group: Group, environments: Path, *, again: bool) -> None:
         "batch": group.shape[0],
         "length": group.shape[1],
         "vocabulary": read_json(group.teacher / CONFIG)["vocab_size"],
-        "versions": seen,
+        "versions": versions(),
+        "environments": theirs,
         "rows": rows,
     }
     write_whole(group.work / "prepared.json", json.dumps(content, indent=1) + "\n")
@@ -119,24 +126,44 @@ def _python(name: str, environments: Path) -> str:
     return environment(environments / name, ENVIRONMENTS[name], pinned=False, on_top=True) if name else sys.executable
 
 
-def _answered(row: Row, group: Group, environments: Path, baseline: Row | None) -> Row:
-    """Score what a row's file answers, and compare it with what the baseline answered."""
-    if "error" in row:
+@dataclass(frozen=True)
+class Scored:
+    """What was scored of a job's files before; errors are not kept.
+
+    Args:
+        path: Where it is written.
+    """
+
+    path: Path
+
+    def of(self, name: str, score: Callable[[], Row]) -> Row:
+        """What a file's row says besides, as it was scored before or is now."""
+        kept = read_json(self.path) if self.path.is_file() else {}
+        if name in kept:
+            return dict(kept[name])
+        row = score()
+        if "quality" in row:
+            write_whole(self.path, json.dumps(kept | {name: row}))
         return row
-    row["size_bytes"] = sum(Path(file).stat().st_size for file in row.pop("files"))
-    kept = group.work / "answers.npy" if baseline is None else None
+
+
+def _answered(row: Row, group: Group, environments: Path, *, is_first: bool) -> Row:
+    """Score what a row's file answers, and compare it with what the first row's answered."""
+    if "error" in row:
+        return {}
+    rules, targets, metric = group.task.rules, group.encoded.labels, group.task.metric
     try:
         answers = _answers(row, group, environments)
-        rules, targets, metric = group.task.rules, group.encoded.labels, group.task.metric
-        row |= {"quality": rules.judge(answers, targets, metric)}
-        if kept is not None:
-            np.save(kept, answers)
-        row["quality"]["drop"] = rules.compare(np.load(group.work / "answers.npy"), answers, targets, metric)["drop"]
     except PeerFailed as err:
-        if baseline is None:
+        if is_first:
             raise
-        row["error"] = last_words(err)
-    return row
+        return {"error": last_words(err)}
+    if is_first:
+        np.save(group.work / "answers.npy", answers)
+    quality = rules.judge(answers, targets, metric)
+    drop = rules.compare(np.load(group.work / "answers.npy"), answers, targets, metric)["drop"]
+    size = sum(Path(file).stat().st_size for file in row["files"])
+    return {"size_bytes": size, "quality": {**quality, "drop": drop}}
 
 
 def _answers(row: Row, group: Group, environments: Path) -> np.ndarray:
@@ -167,7 +194,8 @@ def measure(prepared: dict[str, Any], environments: Path, rounds: int) -> None:
     for round_ in range(rounds):
         turn = round_ % len(subjects)
         for row, _, samples, serving in subjects[turn:] + subjects[:turn]:
-            row[samples] += _timed(row, serving, prepared, environments)
+            if samples == "samples" or round_ < TOOL_ROUNDS:
+                row[samples] += _timed(row, serving, prepared, environments)
         print(f"{prepared['group']}: round {round_ + 1} of {rounds} is done", flush=True)
     for row, middle, samples, _ in subjects:
         row[middle] = percentile(row[samples], 50)

@@ -83,6 +83,9 @@ def test_a_file_that_fails_says_why_and_leaves_the_others() -> None:
         {"name": "two", "error": "ValueError: no head"},
         {"name": "three", "path": "c"},
     ]
+    paths = {"out": "/private/out", "model": "/private"}
+    (told,) = peers._each({"two": lambda: {"path": Path("/private/out/file").read_text()}}, paths)
+    assert told["error"] == "FileNotFoundError: [Errno 2] No such file or directory: 'out/file'"
     assert peers._each(makers, {"forms": ["three"]}) == [{"name": "three", "path": "c"}]
 
 
@@ -115,6 +118,18 @@ def test_a_group_is_written_anew_and_leaves_the_others(tmp_path: Path) -> None:
     assert [(name, group["rows"]) for name, group in content["groups"].items()] == [("embeddings", [2]), ("tokens", [3])]
     assert (content["schema"], content["commit"]) == (1, "3")
     assert (ROOT / content["script"]).is_file()
+
+
+def test_a_file_is_scored_once_unless_it_failed(tmp_path: Path) -> None:
+    scored, asked = script("tasks_and_peers").Scored(tmp_path / "scores.json"), []
+
+    def score(row: dict[str, Any]) -> Any:
+        return lambda: asked.append(row) or row
+
+    for _ in range(2):
+        assert scored.of("a", score({"quality": {"f1": 1.0}})) == {"quality": {"f1": 1.0}}
+        assert scored.of("b", score({"error": "no"})) == {"error": "no"}
+    assert len(asked) == 3
 
 
 def test_the_last_words_of_a_process_are_one_line() -> None:
