@@ -161,8 +161,8 @@ class Group:
                 yield self._job("optimum-onnx", model, "optimum", "optimum_files", folder, head=kind)
 
     def _ours(self, model: str, folder: Path, exported: Mapping[str, str] | None = None) -> Job:
-        told = {"task": self.record["recipe"]["task"], "exported": exported or {}}
-        return self._job(OURS, model, "", "our_files", folder, **told)
+        options = {"task": self.record["recipe"]["task"], "exported": exported or {}}
+        return self._job(OURS, model, "", "our_files", folder, **options)
 
     def _exported(self) -> dict[str, str]:
         """The folders that the run exported, by target."""
@@ -183,7 +183,7 @@ class Group:
         """sentence-transformers' own distillation: layers, texts and settings of the recipe, or other settings."""
         layers, learned = self._step("drop_layers")["keep"], self._step("distill")
         train, chosen = self.task.train, self.task.selection
-        told = {
+        options = {
             "layers": layers,
             "max_length": self.task.max_length,
             "texts": list(dict.fromkeys(laid_out(train)[0])),
@@ -193,13 +193,13 @@ class Group:
             **{name: learned[name] for name in EXAMPLE},
             **settings,
         }
-        return self._job("sentence-transformers", THEIRS, "optimum", "distil_embedder", self.teacher, **told)
+        return self._job("sentence-transformers", THEIRS, "optimum", "distil_embedder", self.teacher, **options)
 
     def _step(self, method: str) -> dict[str, Any]:
         return next(step[method] for step in self.record["recipe"]["steps"] if method in step)
 
-    def _job(self, who: str, model: str, environment: str, make: str, folder: Path, **told: Any) -> Job:
-        weights = {"model": str(folder), "weights": digest_of(folder), "make": make, **told}
+    def _job(self, who: str, model: str, environment: str, make: str, folder: Path, **options: Any) -> Job:
+        weights = {"model": str(folder), "weights": digest_of(folder), "make": make, **options}
         job = Job(who, model, environment, weights)
         named = f"{make}-{model.replace(' ', '_')}-{job.key}"
         return replace(job, request={**weights, "out": str(self.work / named)})

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,18 @@ def our_files(request: dict[str, Any]) -> list[Form]:
     import compress as cp
 
     source, out, exported = request["model"], Path(request["out"]), request["exported"]
-    told: dict[str, Any] = {}
+
+    @cache
+    def opened() -> tuple[Any, Any]:
+        return cp.load(source), cp.task(**request["task"])
 
     def torch() -> Form:
         return {"runtime": "checkpoint", "path": source, "files": [str(Path(source) / "model.safetensors")]}
 
     def target(name: str, runtime: str) -> Form:
         if name not in exported and not (out / name / "model.onnx").is_file():
-            told.setdefault("model", cp.load(source)), told.setdefault("task", cp.task(**request["task"]))
-            cp.export(told["model"], out / name, target=name, task=told["task"])
+            model, task = opened()
+            cp.export(model, out / name, target=name, task=task)
         file = Path(exported.get(name, out / name)) / "model.onnx"
         return {"runtime": runtime, "path": str(file), "files": _files_of(file), "parameters": {"target": name}}
 
@@ -150,8 +154,10 @@ def embedder_files(request: dict[str, Any]) -> list[Form]:
             "column_name": "sentence",
         }
         export_static_quantized_openvino_model(model, None, folder, **data)
-        told = {"export_static_quantized_openvino_model": "OVQuantizationConfig()", "calibration": "the recipe's texts"}
-        return _with_tool("openvino", Path(folder) / file, backend("openvino", file), Path(folder)) | {"parameters": told}
+        parameters = {"export_static_quantized_openvino_model": "OVQuantizationConfig()", "calibration": "the recipe's texts"}
+        return _with_tool("openvino", Path(folder) / file, backend("openvino", file), Path(folder)) | {
+            "parameters": parameters
+        }
 
     makers = {
         "torch": torch,
@@ -208,32 +214,34 @@ def transformers_files(request: dict[str, Any]) -> list[Form]:
     texts = [_tensors(batch) for batch in read_batches(request["calibration"])]
     sample = _tensors(read_batches(request["sample"])[0])
 
-    def exported(folder: str, exporter: Any, config: Any, told: dict[str, Any]) -> Form:
+    def exported(folder: str, exporter: Any, config: Any, parameters: dict[str, Any]) -> Form:
         exporter.export(model, sample, config).save_pretrained(out / folder)
         is_onnx = isinstance(exporter, they.OnnxExporter)
         file = out / folder / ("model.onnx" if is_onnx else "model.xml")
         if not file.is_file():
             file = next((out / folder).glob("*.xml"))
         runtime = "onnxruntime" if is_onnx else "openvino"
-        return {"runtime": runtime, "path": str(file), "files": _files_of(file), "parameters": told}
+        return {"runtime": runtime, "path": str(file), "files": _files_of(file), "parameters": parameters}
 
-    def onnx(folder: str, *, quantizer: Any = None, is_fused: bool = True, **told: Any) -> Form:
+    def onnx(folder: str, *, quantizer: Any = None, is_fused: bool = True, **parameters: Any) -> Form:
         config = they.OnnxConfig(dynamic=True, ort_fusions="cpu" if is_fused else None, quantizer=quantizer)
-        return exported(folder, they.OnnxExporter(), config, {"dynamic": True, "ort_fusions": config.ort_fusions, **told})
+        return exported(
+            folder, they.OnnxExporter(), config, {"dynamic": True, "ort_fusions": config.ort_fusions, **parameters}
+        )
 
-    def openvino(folder: str, quantizer: Any = None, **told: Any) -> Form:
+    def openvino(folder: str, quantizer: Any = None, **parameters: Any) -> Form:
         config = they.OpenVINOConfig(dynamic=True, quantizer=quantizer)
-        return exported(folder, they.OpenVINOExporter(), config, {"dynamic": True, **told})
+        return exported(folder, they.OpenVINOExporter(), config, {"dynamic": True, **parameters})
 
     def dynamic(*, is_fused: bool) -> Form:
         quantizer = they.OnnxRuntimeQuantizer(they.OnnxRuntimeDynamicConfig(per_channel=True))
-        told = {"OnnxRuntimeDynamicConfig": {"per_channel": True}}
-        return onnx(f"onnx-dynamic-{is_fused}", quantizer=quantizer, is_fused=is_fused, **told)
+        parameters = {"OnnxRuntimeDynamicConfig": {"per_channel": True}}
+        return onnx(f"onnx-dynamic-{is_fused}", quantizer=quantizer, is_fused=is_fused, **parameters)
 
     def static(*, is_fused: bool) -> Form:
         quantizer = they.OnnxRuntimeQuantizer(they.OnnxRuntimeStaticConfig(per_channel=True), calibration_dataset=texts)
-        told = {"OnnxRuntimeStaticConfig": {"per_channel": True}, "calibration": len(texts)}
-        return onnx(f"onnx-static-{is_fused}", quantizer=quantizer, is_fused=is_fused, **told)
+        parameters = {"OnnxRuntimeStaticConfig": {"per_channel": True}, "calibration": len(texts)}
+        return onnx(f"onnx-static-{is_fused}", quantizer=quantizer, is_fused=is_fused, **parameters)
 
     def nncf() -> Form:
         config = they.NNCFQuantizationConfig(subset_size=len(texts))
@@ -267,8 +275,8 @@ def optimum_files(request: dict[str, Any]) -> list[Form]:
         preset = AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=True)
         ort.ORTQuantizer.from_pretrained(out, file_name="model.onnx").quantize(save_dir=out, quantization_config=preset)
         file = Path(out, "model_quantized.onnx")
-        told = {"avx512_vnni": {"is_static": False, "per_channel": True}}
-        return {"runtime": "onnxruntime", "path": str(file), "files": _files_of(file), "parameters": told}
+        parameters = {"avx512_vnni": {"is_static": False, "per_channel": True}}
+        return {"runtime": "onnxruntime", "path": str(file), "files": _files_of(file), "parameters": parameters}
 
     return _each({"onnx": onnx, "onnx, int8 dynamic (avx512_vnni)": int8}, request)
 

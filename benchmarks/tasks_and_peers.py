@@ -200,8 +200,8 @@ def measure(prepared: dict[str, Any], environments: Path, rounds: int) -> None:
     for row, middle, samples, _ in subjects:
         row[middle] = percentile(row[samples], 50)
     content = {name: value for name, value in prepared.items() if name not in ("rows", "group", "vocabulary")}
-    told = {"machine": machine(), "commit": commit(), "rounds": rounds, "threads": 1, "seed": SEED}
-    write_group(RESULT, prepared["group"], {**content, **told, "rows": published(prepared["rows"])})
+    measured = {"machine": machine(), "commit": commit(), "rounds": rounds, "threads": 1, "seed": SEED}
+    write_group(RESULT, prepared["group"], {**content, **measured, "rows": published(prepared["rows"])})
 
 
 def _timed(row: Row, serving: Mapping[str, Any], prepared: Mapping[str, Any], environments: Path) -> list[float]:
@@ -222,7 +222,7 @@ def _timed(row: Row, serving: Mapping[str, Any], prepared: Mapping[str, Any], en
 def published(rows: list[Row]) -> list[Row]:
     """Rows as the result tells them, without the places of files; the first is what speeds and sizes are told against."""
     kept = ("model", "who", "name", "error", "parameters", "quality", "size_bytes", "p50_ms", "tool_p50_ms")
-    told = []
+    entries = []
     for row in rows:
         entry = {name: row[name] for name in kept if name in row}
         if "error" in row:
@@ -230,8 +230,8 @@ def published(rows: list[Row]) -> list[Row]:
         if "p50_ms" in row:
             entry["speedup"] = rows[0]["p50_ms"] / row["p50_ms"]
             entry["size_fraction"] = row["size_bytes"] / rows[0]["size_bytes"]
-        told.append(entry | {name: row[name] for name in ("samples", "tool_samples") if name in row})
-    return told
+        entries.append(entry | {name: row[name] for name in ("samples", "tool_samples") if name in row})
+    return entries
 
 
 def write_group(path: Path, name: str, group: dict[str, Any]) -> None:

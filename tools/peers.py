@@ -66,8 +66,8 @@ def _group(group: Mapping[str, Any]) -> Sequence[str]:
         "speed-up",
         *(["through its tool, ms"] if has_tools else []),
     ]
-    told = [_cells(row, metric, has_tools=has_tools, is_baseline=row is rows[0]) for row in rows]
-    return [f"### {group['kind'].capitalize()}", record.markdown_table(head, told), _origin(group)]
+    lines = [_cells(row, metric, has_tools=has_tools, is_baseline=row is rows[0]) for row in rows]
+    return [f"### {group['kind'].capitalize()}", record.markdown_table(head, lines), _origin(group)]
 
 
 def _cells(row: Mapping[str, Any], metric: str, *, has_tools: bool, is_baseline: bool) -> list[str]:

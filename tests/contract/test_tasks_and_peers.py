@@ -84,8 +84,8 @@ def test_a_file_that_fails_says_why_and_leaves_the_others() -> None:
         {"name": "three", "path": "c"},
     ]
     paths = {"out": "/private/out", "model": "/private"}
-    (told,) = peers._each({"two": lambda: {"path": Path("/private/out/file").read_text()}}, paths)
-    assert told["error"] == "FileNotFoundError: [Errno 2] No such file or directory: 'out/file'"
+    (failed,) = peers._each({"two": lambda: {"path": Path("/private/out/file").read_text()}}, paths)
+    assert failed["error"] == "FileNotFoundError: [Errno 2] No such file or directory: 'out/file'"
     assert peers._each(makers, {"forms": ["three"]}) == [{"name": "three", "path": "c"}]
 
 
