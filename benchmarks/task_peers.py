@@ -292,7 +292,8 @@ def _each(makers: Mapping[str, Callable[[], Form]], request: dict[str, Any]) -> 
         except Exception as err:  # whatever a tool raises is what its row tells
             if request.get("debug"):
                 raise
-            line = (str(err).strip().splitlines() or [""])[0]
+            first, *others = str(err).strip().splitlines() or [""]
+            line = f"{first} {others[0].strip()}" if first.endswith(":") and others else first
             for key in ("out", "model"):  # where files lie is no one's business
                 line = line.replace(request[key], key) if key in request else line
             forms.append({"name": name, "error": f"{type(err).__name__}: {line}"[:TOLD]})

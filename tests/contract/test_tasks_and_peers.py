@@ -74,13 +74,13 @@ def test_of_a_file_of_anyone_the_answers_are_read(names: list[str], read: list[s
 
 def test_a_file_that_fails_says_why_and_leaves_the_others() -> None:
     def failing() -> dict[str, Any]:
-        raise ValueError("no head\nsecond line")
+        raise ValueError("no head:\n\tsecond line\nthird")
 
     peers = script("task_peers")
     makers = {"one": lambda: {"path": "a"}, "two": failing, "three": lambda: {"path": "c"}}
     assert peers._each(makers, {}) == [
         {"name": "one", "path": "a"},
-        {"name": "two", "error": "ValueError: no head"},
+        {"name": "two", "error": "ValueError: no head: second line"},
         {"name": "three", "path": "c"},
     ]
     paths = {"out": "/private/out", "model": "/private"}
