@@ -14,16 +14,15 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import venv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peer_environments import asked, environment, run
+from peer_process import read_answers, write_batches
 
 import compress as cp
 from compress.benchmark.counts import onnx_macs
@@ -36,7 +35,6 @@ RESULT = HERE / "results" / "int8_runtimes.json"
 PEERS = HERE / "int8_peers.py"
 SHAPES = [(1, 16), (1, 32), (1, 128), (8, 128), (1, 384)]
 BATCH, CALIBRATION, SEED = 32, 300, 13
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclass(frozen=True)
@@ -120,15 +118,15 @@ def _arguments() -> argparse.Namespace:
 
 def _subjects(arguments: argparse.Namespace, work: Path, model: Any, task: Any) -> list[Subject]:
     tools = ["torch", "transformers", "onnxruntime", "openvino", "nncf", "torchao", "safetensors"]
-    peers = _environment(work / "peers", tools)
-    optimum = _environment(work / "optimum", ["torch==2.13.*", "optimum-onnx[onnxruntime]==0.1.*"], pinned=False)
+    peers = environment(work / "peers", tools)
+    optimum = environment(work / "optimum", ["torch==2.13.*", "optimum-onnx[onnxruntime]==0.1.*"], pinned=False)
     source = cp.save(model, work / "model") if not (work / "model").exists() else work / "model"
     stock = work / "stock"
     if not (stock / "model_quantized.onnx").exists():
-        _run([optimum, str(PEERS), "stock", str(source), str(stock)])
+        run([optimum, str(PEERS), "stock", str(source), str(stock)])
     calibration = task.encode(task.calibration.take(CALIBRATION), model.tokenizer)
-    _write_batches(work / "calibration.npz", [calibration.batch([index]) for index in range(len(calibration))])
-    _run([peers, str(PEERS), "nncf", str(stock / "model.onnx"), str(work / "calibration.npz"), str(work / "nncf.xml")])
+    write_batches(work / "calibration.npz", [calibration.batch([index]) for index in range(len(calibration))])
+    run([peers, str(PEERS), "nncf", str(stock / "model.onnx"), str(work / "calibration.npz"), str(work / "nncf.xml")])
     ours = {}
     for name, target, given, options in (
         ("ours-fp32", "onnxruntime-cpu", model, {}),
@@ -165,48 +163,9 @@ def _subjects(arguments: argparse.Namespace, work: Path, model: Any, task: Any) 
     ]
 
 
-def _environment(folder: Path, packages: Sequence[str], *, pinned: bool = True) -> str:
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        print(f"installing {', '.join(packages)}", flush=True)
-        venv.create(folder, with_pip=True)
-        pins = ["--constraint", str(HERE.parent / "constraints.txt")] if pinned else []
-        for part in (packages[:1], packages):  # torch alone first, so that a CPU build is taken where pip is told of one
-            _run([str(python), "-m", "pip", "install", "--quiet", *pins, *part])
-        (folder / "ready").touch()
-    return str(python)
-
-
-def _run(command: Sequence[str], request: dict[str, Any] | None = None, threads: int | None = None) -> str:
-    pinned = {} if threads is None else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    payload = json.dumps(request) if request else None
-    ended = subprocess.run(
-        command,
-        input=payload,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **pinned, "PYTHONPATH": str(HERE.parent), "HF_HUB_OFFLINE": "1"},
-    )
-    if ended.returncode:
-        raise SystemExit(f"{' '.join(command[:4])} failed:\n{ended.stderr[-3000:]}")
-    return ended.stdout
-
-
 def _asked(subject: Subject, threads: int, request: dict[str, Any]) -> dict[str, Any]:
-    whole = {"runtime": subject.runtime, "path": str(subject.path), "how": subject.how, "threads": threads, **request}
-    answer: dict[str, Any] = json.loads(_run([subject.python, str(PEERS), "serve"], whole, threads))
-    return answer
-
-
-def _write_batches(path: Path, batches: Sequence[dict[str, np.ndarray]]) -> None:
-    np.savez(
-        path,
-        **{
-            f"{name}.{index}": batch.get(name, np.zeros_like(batch["input_ids"]))
-            for index, batch in enumerate(batches)
-            for name in INPUTS
-        },
+    return asked(
+        subject.python, threads, {"runtime": subject.runtime, "path": str(subject.path), "how": subject.how, **request}
     )
 
 
@@ -222,9 +181,9 @@ def _accuracy(subject: Subject, task: Any, model: Any, work: Path) -> dict[str, 
             [encoded.batch(list(range(start, min(start + BATCH, count))), pad_to=longest) for start in range(0, count, BATCH)],
         ),
     ):
-        _write_batches(work / f"{name}.npz", batches)
-        _asked(subject, 2, {"batches": str(work / f"{name}.npz"), "answers": str(work / "answers.npy")})
-        logits.append(np.load(work / "answers.npy"))
+        write_batches(work / f"{name}.npz", batches)
+        _asked(subject, 2, {"batches": str(work / f"{name}.npz"), "answers": str(work / "answers.npz")})
+        logits.append(np.concatenate(read_answers(work / "answers.npz")))
     right = logits[0].argmax(1) == encoded.labels
     files = [subject.path] if subject.path.is_file() else sorted(subject.path.glob("*.safetensors"))
     files += [subject.path.with_suffix(".bin")] if subject.path.suffix == ".xml" else []
@@ -278,7 +237,7 @@ def _peer_versions(work: Path) -> dict[str, str]:
     code = "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in %r}))"
     installed = {}
     for folder, names in (("peers", ["nncf", "torchao"]), ("optimum", ["optimum", "optimum-onnx"])):
-        installed |= json.loads(_run([str(work / folder / "bin" / "python"), "-c", code % names]))
+        installed |= json.loads(run([str(work / folder / "bin" / "python"), "-c", code % names]))
     return installed
 
 

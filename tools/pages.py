@@ -9,9 +9,10 @@ from compress import record
 from compress.errors import InputError
 from tools.front import front_block
 from tools.lengths import lengths_block
+from tools.peers import peers_block
 from tools.tables import read_folder, read_results, recipes_table, results_table
 
-KINDS = {"results": "FILE.json", "recipes": "FOLDER", "front": "FOLDER", "lengths": "FILE.json"}
+KINDS = {"results": "FILE.json", "recipes": "FOLDER", "front": "FOLDER", "lengths": "FILE.json", "peers": "FILE.json"}
 START = re.compile(rf"^<!-- ({'|'.join(KINDS)}): (\S+) -->[ \t]*\r?$", re.MULTILINE)
 END = re.compile(rf"^<!-- end of ({'|'.join(KINDS)}) -->[ \t]*\r?$", re.MULTILINE)
 
@@ -24,7 +25,9 @@ def refresh_tables(path: Path) -> bool:
     between `<!-- recipes: FOLDER -->` and `<!-- end of recipes -->`, where FOLDER holds results files. Their overview beside
     what is published stands between `<!-- front: FOLDER -->` and `<!-- end of front -->`; its figures are written to
     FOLDER/front.svg and FOLDER/front_speed.svg. What long texts take stands between `<!-- lengths: FILE -->` and
-    `<!-- end of lengths -->`, where FILE is a result of benchmarks/long_inputs.py; its figures are written beside it.
+    `<!-- end of lengths -->`, where FILE is a result of benchmarks/long_inputs.py; its figures are written beside it. What
+    files of every kind of task are beside those of other tools stands between `<!-- peers: FILE -->` and
+    `<!-- end of peers -->`, where FILE is a result of benchmarks/tasks_and_peers.py.
 
     Returns:
         Whether the page or a figure changed.
@@ -48,6 +51,8 @@ def refresh_tables(path: Path) -> bool:
             block, figures = front_block(named, name.rstrip("/"))
         elif kind == "lengths":
             block, figures = lengths_block(named, name)
+        elif kind == "peers":
+            block = peers_block(named)
         elif kind == "recipes":
             block = recipes_table(read_folder(named))
         else:
