@@ -247,9 +247,9 @@ def distill(
 
 def _projecting(model: PreTrainedModel, teacher: PreTrainedModel, task: Task, run: StepContext) -> PreTrainedModel:
     """The student with a projection to the dimensions of its teacher's vectors."""
-    wide = None if head_of(model).is_named else output_count(teacher)
+    wide = output_count(teacher) if head_of(model).gives_vectors else None
     if wide is None or output_count(model) == wide:
-        what = "the model answers with labels" if wide is None else f"student and teacher both answer {wide} numbers"
+        what = "the model answers with no vectors" if wide is None else f"student and teacher both answer {wide} numbers"
         raise InputError(f"distill.keep_projection is true, but {what}; leave it out.")
     return with_projection(model, fitted_to_vectors(unfinished(model), teacher, task, run))
 
