@@ -10,6 +10,7 @@ from typing import Any
 
 from compress.disk import write_lasting
 from compress.errors import CompressError
+from compress.measures import is_less_better
 
 MISSING = "\u2013"
 MINUS = "\u2212"
@@ -59,6 +60,11 @@ def percent(fraction: Any, digits: int = 1) -> str:
     """A fraction (0 to 1) as "90.8 %"."""
     share = finite(fraction)
     return MISSING if share is None else f"{number(share * 100, digits)} %"
+
+
+def score(metric: str, value: Any) -> str:
+    """A score as "90.8 %", or as "12.3" where it is a perplexity."""
+    return number(value, 2) if is_less_better(metric) else percent(value)
 
 
 def points(fraction: Any) -> str:

@@ -17,6 +17,8 @@ from compress.training.batches import sorted_batches
 
 BATCH_SIZE = 32
 INVARIANCE_EXAMPLES = 256
+FEWER_EXAMPLES = 64
+"""Where each token has an output for each piece of the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,14 @@ def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
     if not len(encoded):
         raise InputError("there are no examples to measure on; give an evaluation split with at least one row.")
     encoded = encoded.unwritten
-    answers = Gathered(encoded)
-    for indices in sorted_batches(encoded.lengths, BATCH_SIZE):
+    answers, width = Gathered(encoded), 0
+    for indices in sorted_batches(encoded.lengths, BATCH_SIZE, tokens=encoded.tokens_at_once):
         logits = runner.run(encoded.batch(indices.tolist()))
         check_shape(logits.shape, len(indices), of_tokens=encoded.places is not None)
-        if answers.rows is not None and logits.shape[-1] != answers.rows.shape[1]:
+        width = width or logits.shape[-1]
+        if logits.shape[-1] != width:
             raise CompressError(
-                f"the model gives {answers.rows.shape[1]} logits to one example and {logits.shape[-1]} to another; each needs "
+                f"the model gives {width} logits to one example and {logits.shape[-1]} to another; each needs "
                 "one for each label. Export or save it again."
             )
         answers.put(indices, logits)
@@ -69,17 +72,18 @@ def invariance(runner: Runner, encoded: Encoded, examples: int = INVARIANCE_EXAM
     each batch gives more.
     """
     encoded = encoded.unwritten
-    chosen = encoded.spread(examples)
+    chosen = encoded.spread(examples if encoded.tokens_at_once is None else min(examples, FEWER_EXAMPLES))
     longest = int(np.asarray(encoded.lengths)[chosen].max())
-    alone = np.concatenate([_rows(runner, encoded.batch([int(index)])) for index in chosen])
-    batches = sorted_batches(np.full(len(chosen), longest), BATCH_SIZE)
-    together = np.concatenate([_rows(runner, encoded.batch(chosen[batch].tolist(), pad_to=longest)) for batch in batches])
+    alone = np.concatenate([_rows(runner, encoded, np.array([index])) for index in chosen])
+    batches = sorted_batches(np.full(len(chosen), longest), BATCH_SIZE, tokens=encoded.tokens_at_once)
+    together = np.concatenate([_rows(runner, encoded, chosen[batch], pad_to=longest) for batch in batches])
     flips = int(encoded.rules.flips(alone, together, encoded.rows_together(chosen)).sum())
     return Invariance(flips, float(np.abs(alone - together).max()), len(chosen))
 
 
-def _rows(runner: Runner, batch: dict[str, np.ndarray]) -> np.ndarray:
-    return rows_of(runner.run(batch), batch["attention_mask"])
+def _rows(runner: Runner, encoded: Encoded, indices: np.ndarray, pad_to: int | None = None) -> np.ndarray:
+    batch = encoded.batch(indices.tolist(), pad_to=pad_to)
+    return rows_of(runner.run(batch), encoded.answered(indices, batch))
 
 
 def settled_for(runner: Runner, subject: Subject, task: Task) -> tuple[float, ...]:

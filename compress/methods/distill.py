@@ -173,7 +173,7 @@ def distill(
     assert words_of is not None
     if text is not None:
         labelled = reads_labels(objectives)
-        if labelled and targets == "data":
+        if labelled and targets == "data" and not task.rules.head.of_pieces:
             what = "" if labelled[0] == "labels" else ", which reads labels"
             raise InputError(f"distill.objectives names {labelled[0]!r}{what}, but distill.text has none; remove one of them.")
         if task.rules.head.writes and targets == "data":

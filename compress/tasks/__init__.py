@@ -27,6 +27,7 @@ TASKS = with_plugins(
         "reranking": "compress.tasks.reranking",
         "sentence-embedding": "compress.tasks.sentence_embedding",
         "sequence-to-sequence": "compress.tasks.sequence_to_sequence",
+        "masked-words": "compress.tasks.masked_words",
     },
 )
 
@@ -42,6 +43,8 @@ SYNONYMS = {
     "text2text-generation": "sequence-to-sequence",
     "translation": "sequence-to-sequence",
     "summarization": "sequence-to-sequence",
+    "fill-mask": "masked-words",
+    "masked-lm": "masked-words",
 }
 """What others call a kind: the pipelines of transformers, the hub, optimum."""
 

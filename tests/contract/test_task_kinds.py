@@ -103,7 +103,9 @@ def test_a_kind_is_measured_on_further_rows_beside_the_others(made: tuple[str, P
         low, high = further["metrics_ci95"][metric]
         assert low - 1e-9 <= further["metrics"][metric] <= high + 1e-9
         before = record["subjects"][0]["further"]["metrics"][metric]
-        assert further["drop"]["value"] == pytest.approx(before - further["metrics"][metric], abs=1e-6)
+        after = further["metrics"][metric]
+        lost = after / before - 1 if metric.endswith("perplexity") else before - after
+        assert further["drop"]["value"] == pytest.approx(lost, abs=1e-6)
         assert number or further["agreement"] == 1.0
     facts = {key for step in record["steps"] for key in step if f"steps[].{key}" not in KEYS}
     assert {key for key in unknown_keys(record, frozenset(facts)) if "further" in key or "leak" in key} == set()
