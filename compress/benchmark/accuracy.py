@@ -11,6 +11,7 @@ from compress.benchmark.subjects import Subject
 from compress.errors import CompressError, InputError
 from compress.facts import read_facts
 from compress.runtimes.answers import check_finite, check_shape
+from compress.runtimes.runtime import ANSWERED
 from compress.tasks.encoding import Encoded, Gathered, rows_of
 from compress.tasks.labelled import Task
 from compress.training.batches import sorted_batches
@@ -50,15 +51,19 @@ def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
     encoded = encoded.unwritten
     answers, width = Gathered(encoded), 0
     for indices in sorted_batches(encoded.lengths, BATCH_SIZE, tokens=encoded.tokens_at_once):
-        logits = runner.run(encoded.batch(indices.tolist()))
-        check_shape(logits.shape, len(indices), of_tokens=encoded.places is not None)
+        logits = _logits(runner, encoded, indices)
+        of_pieces = encoded.rules.head.of_pieces
+        check_shape(logits.shape, 1 if of_pieces else len(indices), of_tokens=encoded.places is not None)
         width = width or logits.shape[-1]
         if logits.shape[-1] != width:
             raise CompressError(
                 f"the model gives {width} logits to one example and {logits.shape[-1]} to another; each needs "
                 "one for each label. Export or save it again."
             )
-        answers.put(indices, logits)
+        if of_pieces:
+            answers.put_rows(indices, logits[0])
+        else:
+            answers.put(indices, logits)
     assert answers.rows is not None
     check_finite(answers.rows)
     return answers.rows
@@ -82,8 +87,18 @@ def invariance(runner: Runner, encoded: Encoded, examples: int = INVARIANCE_EXAM
 
 
 def _rows(runner: Runner, encoded: Encoded, indices: np.ndarray, pad_to: int | None = None) -> np.ndarray:
+    logits = _logits(runner, encoded, indices, pad_to)
+    if encoded.rules.head.of_pieces:
+        return np.asarray(logits[0])
+    return rows_of(logits, encoded.batch(indices.tolist(), pad_to=pad_to)["attention_mask"])
+
+
+def _logits(runner: Runner, encoded: Encoded, indices: np.ndarray, pad_to: int | None = None) -> np.ndarray:
+    """What a subject answers; of pieces at the masked places alone, (1, places, pieces), since all tokens' answers are large."""
     batch = encoded.batch(indices.tolist(), pad_to=pad_to)
-    return rows_of(runner.run(batch), encoded.answered(indices, batch))
+    if encoded.rules.head.of_pieces:
+        batch[ANSWERED] = encoded.answered(indices, batch).astype(np.int64)
+    return runner.run(batch)
 
 
 def settled_for(runner: Runner, subject: Subject, task: Task) -> tuple[float, ...]:

@@ -47,7 +47,7 @@ def onnxruntime_cpu(model: PreTrainedModel, folder: Path, *, task: Task, memory:
         InputError: There is no memory to hand on.
     """
     with quantizers_off(model):
-        write_graph(model, folder / FILE)
+        write_graph(model, folder / FILE, once=True)
         file = file_in(folder)
         for path in graph_files(file):
             graph = ir.load(path)

@@ -19,7 +19,7 @@ from compress.tasks.tokenizing import portions_of
 
 EVERY = 7
 """1 / 0.15, of a pass: as much of a text is masked as in training."""
-ENOUGH = 100_000
+ENOUGH = 60_000
 """Tokens that are read to measure a model: with so few texts that seven passes are no more, each piece is masked once; of more
 texts, fewer are masked in each."""
 AT_ONCE = 1000
@@ -92,7 +92,15 @@ def kept(logits: np.ndarray, true: np.ndarray) -> np.ndarray:
     Args:
         logits: (places, pieces).
         true: The pieces that are masked there, (places,).
+
+    Raises:
+        InputError: There are answers for fewer pieces.
     """
+    if len(true) and true.max() >= logits.shape[1]:
+        raise InputError(
+            f"the model answers for {logits.shape[1]} pieces, but its tokenizer has a piece with the number {true.max()}; restore "
+            "the tokenizer that belongs to the model."
+        )
     values = logits.astype(np.float32, copy=False)
     highest = values.max(1, keepdims=True)
     total = np.exp(values - highest).sum(1, dtype=np.float64)

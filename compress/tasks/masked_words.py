@@ -41,7 +41,7 @@ IGNORED = -100
 FRACTION = 0.15
 WIKITEXT = "wikitext2"
 PARTS = ("train.txt", "test.txt")
-MEASURED = 500
+MEASURED = 300
 """Paragraphs of the test part that are measured on, chosen by their texts: a subject answers them in a minute."""
 JOINTS = {" @-@ ": "-", " @,@ ": ",", " @.@ ": ".", "<unk>": "[UNK]"}
 """What WikiText writes in numbers, in compounds and for rare words, and what it stands for."""

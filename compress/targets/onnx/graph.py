@@ -63,11 +63,17 @@ def input_names(model: PreTrainedModel) -> list[str]:
     return inputs_of(model.config)
 
 
-def write_graph(model: PreTrainedModel, path: Path) -> None:
+def write_graph(model: PreTrainedModel, path: Path, *, once: bool = False) -> None:
     """Export the model with torch's dynamo exporter from eager attention, with free batch size and length.
 
     The last layer computes its first token only where the head reads no other. Of a model that writes, encoder.onnx and
     decoder.onnx are written in the file's place.
+
+    Args:
+        model: What to export.
+        path: The file.
+        once: Where a head multiplies by the word table, let the file hold it once, behind a Transpose that runtimes compute when
+            they open the file; else it is written transposed as well, as a constant that can be quantized.
 
     Raises:
         CompressError: The exporter failed.
@@ -93,7 +99,7 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
             free=tuple(free for _ in names),
         )
     layers = encoder_layers(model)
-    tidy(path, shares=len(set(layers)) < len(layers) or bool(shared_parameters(model)))
+    tidy(path, shares=len(set(layers)) < len(layers) or bool(shared_parameters(model)), once=once)
 
 
 def write_module(
@@ -131,12 +137,14 @@ def write_module(
         ) from err
 
 
-def tidy(path: Path, *, shares: bool) -> None:
+def tidy(path: Path, *, shares: bool, once: bool = False) -> None:
     """Leave out what the exporter tells of itself (stack traces with paths of this machine, half of a small file), but for the
     modules that nodes come from, and all but one of the copies that it makes of a weight that is read in several places."""
     graph = ir.load(path)
     if shares:
-        _fold_transposes(graph)
+        if once:
+            DeduplicateInitializersPass(size_limit=1 << 40)(graph)
+        _fold_transposes(graph, but_for="Gather" if once else "")
         DeduplicateInitializersPass(size_limit=1 << 40)(graph)
     graph.metadata_props.clear()
     graph.graph.metadata_props.clear()
@@ -153,12 +161,12 @@ def tidy(path: Path, *, shares: bool) -> None:
     ir.save(graph, path)
 
 
-def _fold_transposes(graph: ir.Model) -> None:
+def _fold_transposes(graph: ir.Model, but_for: str = "") -> None:
     """Write weights transposed where they are read so. The exporter does it where a weight is read once, and else leaves a
-    Transpose before every product, which then has no constant to multiply by."""
+    Transpose before every product, which then has no constant to multiply by. Weights that such a node reads too are left."""
     for node in list(graph.graph):
         weight = node.inputs[0] if node.op_type == "Transpose" else None
-        if weight is None or weight.const_value is None:
+        if weight is None or weight.const_value is None or any(use.node.op_type == but_for for use in weight.uses()):
             continue
         order = node.attributes["perm"].as_ints() if "perm" in node.attributes else None
         name = f"{weight.name}.transposed.{node.outputs[0].name}"

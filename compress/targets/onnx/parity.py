@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
 SENTENCES = 128
-FEWER_SENTENCES = 32
+FEWER_SENTENCES = 16
 """Where each token has an output for each piece of the vocabulary."""
 SINGLES = 8
 BATCH_SIZE = 16
