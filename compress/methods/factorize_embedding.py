@@ -75,7 +75,7 @@ def factorize_embedding(
     family_of(model)
     if head_of(model).of_pieces:
         raise InputError(
-            "factorize_embedding: the word table of a model for masked words is what its head multiplies by as well; factorize "
+            "factorize_embedding: the word table of a model of masked-words is what its head multiplies by as well; factorize "
             "it in a recipe of the task that comes after it."
         )
     why = why_too_late(model, "factorize its table", "quantize_aware")

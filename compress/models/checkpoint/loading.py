@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ from compress.models.memory import begin_anew, give_memory, shapes_of
 from compress.models.sharing import tied_parameters
 from compress.models.structure import apply_structure, finish_structure, told_by_structure
 from compress.models.traits.layers import resize
+
+logger = logging.getLogger(__name__)
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 SMALL_HEAD = 1 << 20  # weights that a new head may always have
@@ -118,6 +121,8 @@ def load(
         settle_writer(model, folder, read_configuration(folder), config.decoder)
     model.label = Path(str(name).removeprefix("package:")).name
     model.has_new_head = not has_head
+    if of_pieces and not has_head:
+        logger.info("%s has no head for masked words; it gets a new one, tied to its word table, which fine_tune trains.", folder)
     return model.eval() if labels is None else in_order(model.eval(), labels)
 
 

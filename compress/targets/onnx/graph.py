@@ -142,10 +142,10 @@ def tidy(path: Path, *, shares: bool, once: bool = False) -> None:
     modules that nodes come from, and all but one of the copies that it makes of a weight that is read in several places."""
     graph = ir.load(path)
     if shares:
-        if once:
-            DeduplicateInitializersPass(size_limit=1 << 40)(graph)
-        _fold_transposes(graph, but_for="Gather" if once else "")
+        _fold_transposes(graph)
         DeduplicateInitializersPass(size_limit=1 << 40)(graph)
+    if once:
+        _turn_tables(graph)
     graph.metadata_props.clear()
     graph.graph.metadata_props.clear()
     for value in (*graph.graph.inputs, *graph.graph.outputs, *graph.graph.initializers.values()):
@@ -161,12 +161,12 @@ def tidy(path: Path, *, shares: bool, once: bool = False) -> None:
     ir.save(graph, path)
 
 
-def _fold_transposes(graph: ir.Model, but_for: str = "") -> None:
+def _fold_transposes(graph: ir.Model) -> None:
     """Write weights transposed where they are read so. The exporter does it where a weight is read once, and else leaves a
-    Transpose before every product, which then has no constant to multiply by. Weights that such a node reads too are left."""
+    Transpose before every product, which then has no constant to multiply by."""
     for node in list(graph.graph):
         weight = node.inputs[0] if node.op_type == "Transpose" else None
-        if weight is None or weight.const_value is None or any(use.node.op_type == but_for for use in weight.uses()):
+        if weight is None or weight.const_value is None:
             continue
         order = node.attributes["perm"].as_ints() if "perm" in node.attributes else None
         name = f"{weight.name}.transposed.{node.outputs[0].name}"
@@ -175,6 +175,25 @@ def _fold_transposes(graph: ir.Model, but_for: str = "") -> None:
         graph.graph.initializers[name] = turned
         convenience.replace_all_uses_with(node.outputs[0], turned)
         graph.graph.remove(node, safe=True)
+    sweep(graph)
+
+
+def _turn_tables(graph: ir.Model) -> None:
+    """Let products by a table that is looked up as well read that, behind a Transpose, and leave the transposed copy out."""
+    initializers = graph.graph.initializers
+    tables = [node.inputs[0] for node in graph.graph if node.op_type == "Gather" and node.inputs[0] in initializers.values()]
+    for table in dict.fromkeys(tables):
+        assert table is not None
+        values = table.const_value.numpy() if table.const_value is not None else np.zeros(())
+        for copy in [value for value in initializers.values() if value.const_value is not None and values.ndim == 2]:
+            if copy is table or copy.const_value.shape != values.shape[::-1] or not copy.uses():
+                continue
+            if np.array_equal(copy.const_value.numpy(), values.T):
+                turned = ir.node("Transpose", [table], {"perm": [1, 0]})
+                turned.outputs[0].name = f"{table.name}.turned"
+                turned.outputs[0].shape, turned.outputs[0].dtype = copy.shape, copy.dtype
+                graph.graph.insert_before(next(iter(copy.uses())).node, turned)
+                convenience.replace_all_uses_with(copy, turned.outputs[0])
     sweep(graph)
 
 

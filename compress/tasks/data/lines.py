@@ -10,9 +10,11 @@ from compress.tasks.data.characters import decoded, text_lines
 from compress.tasks.data.mistakes import Mistakes
 from compress.tasks.data.rows import Table
 
+PLAIN = ".txt"
+LINE, PARAGRAPH = "line", "paragraph"
 PARTED: Mapping[str, Callable[[str], list[tuple[int, str]]]] = {
-    "line": lambda text: [(number, line.strip()) for number, line in enumerate(text_lines(text), 1)],
-    "paragraph": lambda text: _paragraphs(text),
+    LINE: lambda text: [(number, line.strip()) for number, line in enumerate(text_lines(text), 1)],
+    PARAGRAPH: lambda text: _paragraphs(text),
 }
 """What ends a text: a line's end, or an empty line; the lines of a paragraph are joined by spaces."""
 
@@ -39,9 +41,16 @@ def _read(path: Path, content: bytes, parted_by: str) -> Table:
 
 def read_lines_of_text(path: Path, content: bytes, quoting: str | None) -> Table:
     """Read a text from each line that has one."""
-    return _read(path, content, "line")
+    return _read(path, content, LINE)
 
 
 def read_paragraphs(path: Path, content: bytes, quoting: str | None) -> Table:
     """Read a text from each paragraph: lines between empty ones."""
-    return _read(path, content, "paragraph")
+    return _read(path, content, PARAGRAPH)
+
+
+READERS_OF_TEXT: Mapping[str, Callable[[Path, bytes, str | None], Table]] = {
+    LINE: read_lines_of_text,
+    PARAGRAPH: read_paragraphs,
+}
+"""What reads plain text, by what ends a text of it."""
