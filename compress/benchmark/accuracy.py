@@ -94,7 +94,7 @@ def _rows(runner: Runner, encoded: Encoded, indices: np.ndarray, pad_to: int | N
 
 
 def _logits(runner: Runner, encoded: Encoded, indices: np.ndarray, pad_to: int | None = None) -> np.ndarray:
-    """What a subject answers; of pieces at the masked places alone, (1, places, pieces), since all tokens' answers are large."""
+    """What a subject answers; of pieces at the masked places alone, (1, places, pieces)."""
     batch = encoded.batch(indices.tolist(), pad_to=pad_to)
     if encoded.rules.head.of_pieces:
         batch[ANSWERED] = encoded.answered(indices, batch).astype(np.int64)

@@ -79,8 +79,8 @@ def check_read_back(subject: Subject, task: Task, metrics: Mapping[str, float], 
     count, value = len(task.evaluation), task.score(answers, targets)[name]
     if abs(lost(name, measured, value)) > max(1.0 / count, ROUNDING):
         raise CompressError(
-            f"{subject.path}: read by its own config.json the folder's {name} is {score(name, value)} on {count} examples, but "
-            f"{score(name, measured)} was measured; its names ({CONFIG}), tokenizer or file are not those that were measured. Nothing "
-            "of it should be shipped: run again, with a new --out."
+            f"{subject.path}: read by its own config.json the folder's {name} is {score(name, value)} on {count} examples, "
+            f"but {score(name, measured)} was measured; its names ({CONFIG}), tokenizer or file are not those that were "
+            "measured. Nothing of it should be shipped: run again, with a new --out."
         )
     return {name: value, "examples": count}

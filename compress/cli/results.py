@@ -107,7 +107,7 @@ def _by_label_text(by_label: Mapping[str, Mapping[str, Any]]) -> str:
             _brief(name),
             str(by_label[name]["support"]),
             *(record.percent(by_label[name][score]) for score in ("precision", "recall", "f1")),
-            _interval(by_label[name]["ci95"]["recall"]),
+            _interval("recall", by_label[name]["ci95"]["recall"]),
         )
         for name in order
     ]

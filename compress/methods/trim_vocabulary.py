@@ -67,8 +67,8 @@ def trim_vocabulary(
     run = run or StepContext()
     if head_of(model).of_pieces:
         raise InputError(
-            "trim_vocabulary: a model of masked-words answers with its vocabulary, and of a smaller one its scores mean another "
-            "thing; trim it in a recipe of the task that comes after it."
+            "trim_vocabulary: a model of masked-words answers with its vocabulary, and of a smaller one its scores mean "
+            "another thing; trim it in a recipe of the task that comes after it."
         )
     try:
         refuse_vocabulary(model)

@@ -106,8 +106,8 @@ class Encoded:
         return marked
 
     def answered(self, indices: np.ndarray, batch: Mapping[str, Any]) -> Any:
-        """Mark which tokens of a batch of these examples have answers that count, as `answered_mask` does; of pieces those that
-        are masked."""
+        """Mark which tokens of a batch of these examples have answers that count, as `answered_mask` does; of pieces those
+        that are masked."""
         if not self.rules.head.of_pieces:
             return answered_mask(batch)
         marks = self.answering(indices, batch["input_ids"].shape[1])

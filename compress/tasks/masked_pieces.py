@@ -98,8 +98,8 @@ def kept(logits: np.ndarray, true: np.ndarray) -> np.ndarray:
     """
     if len(true) and true.max() >= logits.shape[1]:
         raise InputError(
-            f"the model answers for {logits.shape[1]} pieces, but its tokenizer has a piece with the number {true.max()}; restore "
-            "the tokenizer that belongs to the model."
+            f"the model answers for {logits.shape[1]} pieces, but its tokenizer has a piece with the number {true.max()}; "
+            "restore the tokenizer that belongs to the model."
         )
     values = logits.astype(np.float32, copy=False)
     highest = values.max(1, keepdims=True)

@@ -246,7 +246,7 @@ class MaskedWords(OutputIsAnswer, NoClasses):
             )
         before, after = (targets.statistics(own) for own in (baseline, answers))
         return {
-            "drop": drop(SCORES[metric], before, after, metric),
+            "drop": drop(SCORES[metric], before, after, metric=metric),
             "agreement": float(1 - self.flips(baseline, answers).mean()),
         }
 

@@ -53,7 +53,7 @@ def judged(scores: Mapping[str, Score], statistics: np.ndarray) -> dict[str, Any
     }
 
 
-def drop(score: Score, baseline: np.ndarray, statistics: np.ndarray, metric: str = "") -> dict[str, Any]:
+def drop(score: Score, baseline: np.ndarray, statistics: np.ndarray, *, metric: str = "") -> dict[str, Any]:
     """Compute what is lost of a score against a baseline on the same examples: {value, ci95, p}; `p` is None.
 
     Args:

@@ -26,9 +26,7 @@ from compress.training.predict import on_device
 class Answers(Protocol):
     """A teacher, as the loop sees it."""
 
-    def outputs(
-        self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor], places: torch.Tensor | None = None
-    ) -> Outputs:
+    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor], places: torch.Tensor | None = None) -> Outputs:
         """The answers to the training examples at `indices`, which the student reads as `inputs`, with whole pieces' ids; of
         masked words at these `places` alone, see `at_places`."""
 
@@ -54,9 +52,7 @@ class LiveAnswers:
     wanted: Collection[State]
     encoded: Encoded
 
-    def outputs(
-        self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor], places: torch.Tensor | None = None
-    ) -> Outputs:
+    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor], places: torch.Tensor | None = None) -> Outputs:
         """Let the teacher read the batch."""
         own = on_device(self.encoded.batch(indices), inputs["input_ids"].device)
         own["input_ids"] = inputs["input_ids"]  # where words are hidden from the student, they are from the teacher
@@ -135,9 +131,7 @@ class KnownAnswers:
     states: Mapping[State, Stored]
     starts: np.ndarray | None = None
 
-    def outputs(
-        self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor], places: torch.Tensor | None = None
-    ) -> Outputs:
+    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor], places: torch.Tensor | None = None) -> Outputs:
         """Look the batch up."""
         assert places is None  # which are others in each step
         device, length = inputs["input_ids"].device, inputs["input_ids"].shape[1]

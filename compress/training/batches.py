@@ -70,8 +70,8 @@ def sorted_batches(
 ) -> list[np.ndarray]:
     """Cut all examples into batches of like length, longest first, so that memory runs out at once or never.
 
-    A batch holds `batch_size` examples, or fewer where they are so long that `tokens`, or TOKENS, would be passed, but one at least; of
-    examples in groups, which a loss compares, whole groups of about so many.
+    A batch holds `batch_size` examples, or fewer where they are so long that `tokens`, or TOKENS, would be passed, but one at
+    least; of examples in groups, which a loss compares, whole groups of about so many.
     """
     if groups is not None and len(groups):
         units = _Groups(lengths, batch_size, groups)

@@ -19,12 +19,12 @@ from transformers import PreTrainedModel
 
 from compress.errors import CompressError
 from compress.log import libraries_silenced
+from compress.measures import is_better
 from compress.models.attention.kernel import attention_kernel
 from compress.models.checkpoint.fingerprint import fingerprint
 from compress.models.dropout import sixteen_bits
 from compress.models.first_token import first_token_only
 from compress.models.heads import logits_of
-from compress.measures import is_better
 from compress.models.layout import encoder_layers
 from compress.models.masked_places import at_places
 from compress.models.states import recorded, whole_last_layer

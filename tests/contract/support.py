@@ -326,9 +326,7 @@ def outcome(cell: Export | tuple[str, str, str]) -> str:
             return f"{BROKEN} {type(err).__name__}: {err}"
 
 
-def _outcomes(
-    pool: ProcessPoolExecutor, cells: Sequence[tuple[Any, ...]], known: Mapping[tuple[Any, ...], str]
-) -> list[str]:
+def _outcomes(pool: ProcessPoolExecutor, cells: Sequence[tuple[Any, ...]], known: Mapping[tuple[Any, ...], str]) -> list[str]:
     """What becomes of cells, each that is not known told as it comes."""
     wanted, outcomes = [cell for cell in cells if cell not in known], dict(known)
     for cell, result in zip(wanted, pool.map(outcome, wanted), strict=True):
@@ -367,7 +365,9 @@ def main(arguments: Sequence[str]) -> None:
             record["exports"] = read()["exports"] if FILE.is_file() else []
         else:
             exports = export_cells(record["methods"])
-            record["exports"] = [[*cell, result] for cell, result in zip(exports, _outcomes(pool, exports, known), strict=True)]
+            record["exports"] = [
+                [*cell, result] for cell, result in zip(exports, _outcomes(pool, exports, known), strict=True)
+            ]
     heads = {"arguments": ARGUMENTS, "of_family": OF_FAMILY, "methods": record["methods"]}
     lines = json.dumps(heads, indent=1, ensure_ascii=False).removesuffix("\n}")
     exports = ",\n".join(json.dumps(export, ensure_ascii=False) for export in record["exports"])

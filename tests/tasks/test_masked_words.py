@@ -31,7 +31,18 @@ from compress.training.masking import masking_of, unmasked
 from compress.training.predict import predict
 from compress.training.step_context import StepContext
 from tests.tasks.kinds import ROWS
-from tests.tiny_models import LONGEST, PIECES, differences, state_of, tiny_bert, tiny_for, tiny_of, tiny_tokenizer, toy_task, without_dropout
+from tests.tiny_models import (
+    LONGEST,
+    PIECES,
+    differences,
+    state_of,
+    tiny_bert,
+    tiny_for,
+    tiny_of,
+    tiny_tokenizer,
+    toy_task,
+    without_dropout,
+)
 from tests.tiny_models import tokens as random_tokens
 
 TEXTS = ("the film was very good and the plot was fine", "bad", "a plot and the plot was very bad and it was very dull")
@@ -117,7 +128,7 @@ def test_a_tokenizer_without_a_mask_is_refused_before_anything_is_learned(tmp_pa
     model = tiny_for(found)
     model.tokenizer.mask_token = None
     for run in (replace(CPU, rehearsal=True), CPU):
-        with pytest.raises(InputError, match="no token that masks words; .*set mask_token"):
+        with pytest.raises(InputError, match=r"no token that masks words; .*set mask_token"):
             cp.fine_tune(model, task=found, run=run)
 
 

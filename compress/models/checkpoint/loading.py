@@ -69,7 +69,7 @@ def load(
             are put into this order where their names tell it (or are mere numbers); a head for other labels keeps its names.
             A new head is made for them (without them, for two labels).
         head: What the task needs (`task.rules.head`); None takes the head that there is, or makes one for labels of a text. A
-            folder of sentence-transformers, without `labels`, is an embedder, and one of a `...ForMaskedLM` tells masked words.
+            folder of sentence-transformers, without `labels`, is an embedder, and a `...ForMaskedLM` tells masked words.
         seed: For the weights of a new head.
         new_head: Leave the checkpoint's head, if it has one, and make a new one.
 
@@ -122,7 +122,9 @@ def load(
     model.label = Path(str(name).removeprefix("package:")).name
     model.has_new_head = not has_head
     if of_pieces and not has_head:
-        logger.info("%s has no head for masked words; it gets a new one, tied to its word table, which fine_tune trains.", folder)
+        logger.info(
+            "%s has no head for masked words; it gets a new one, tied to its word table, which fine_tune trains.", folder
+        )
     return model.eval() if labels is None else in_order(model.eval(), labels)
 
 

@@ -72,8 +72,8 @@ def write_graph(model: PreTrainedModel, path: Path, *, once: bool = False) -> No
     Args:
         model: What to export.
         path: The file.
-        once: Where a head multiplies by the word table, let the file hold it once, behind a Transpose that runtimes compute when
-            they open the file; else it is written transposed as well, as a constant that can be quantized.
+        once: Where a head multiplies by the word table, let the file hold it once, behind a Transpose that runtimes compute
+            when they open the file; else it is written transposed as well, as a constant that can be quantized.
 
     Raises:
         CompressError: The exporter failed.
@@ -184,17 +184,21 @@ def _turn_tables(graph: ir.Model) -> None:
     tables = [node.inputs[0] for node in graph.graph if node.op_type == "Gather" and node.inputs[0] in initializers.values()]
     for table in dict.fromkeys(tables):
         assert table is not None
-        values = table.const_value.numpy() if table.const_value is not None else np.zeros(())
-        for copy in [value for value in initializers.values() if value.const_value is not None and values.ndim == 2]:
-            if copy is table or copy.const_value.shape != values.shape[::-1] or not copy.uses():
+        values = _values_of(table)
+        for copy in list(initializers.values()):
+            if copy is table or not copy.uses() or copy.shape is None or copy.shape.numpy() != values.shape[::-1]:
                 continue
-            if np.array_equal(copy.const_value.numpy(), values.T):
+            if values.ndim == 2 and np.array_equal(_values_of(copy), values.T):
                 turned = ir.node("Transpose", [table], {"perm": [1, 0]})
                 turned.outputs[0].name = f"{table.name}.turned"
-                turned.outputs[0].shape, turned.outputs[0].dtype = copy.shape, copy.dtype
                 graph.graph.insert_before(next(iter(copy.uses())).node, turned)
                 convenience.replace_all_uses_with(copy, turned.outputs[0])
     sweep(graph)
+
+
+def _values_of(initializer: ir.Value) -> np.ndarray:
+    assert initializer.const_value is not None
+    return initializer.const_value.numpy()
 
 
 def sweep(model: ir.Model) -> None:

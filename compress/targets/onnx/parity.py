@@ -84,7 +84,10 @@ class Reference:
         self.counted = [encoded.answered(indices, batch) for indices, batch in zip(examples, self.batches, strict=True)]
         with torch.inference_mode():
             outputs = [
-                rows_of(logits_of(model(**{name: torch.from_numpy(values) for name, values in batch.items()})).float().numpy(), counted)
+                rows_of(
+                    logits_of(model(**{name: torch.from_numpy(values) for name, values in batch.items()})).float().numpy(),
+                    counted,
+                )
                 for batch, counted in zip(self.batches, self.counted, strict=True)
             ]
         self.answers = outputs
