@@ -272,8 +272,8 @@ class MaskedWords(OutputIsAnswer, NoClasses):
             at = np.flatnonzero(flips & (targets.owner == text))[:MOST_SHOWN]
             if not len(at):
                 break
-            told = {"label": targets.flat[at], "teacher": baseline[at, 1], "student": answers[at, 1]}
-            rows.append({**texts.shown(split, text), **{who: targets.spelled(pieces) for who, pieces in told.items()}})
+            pieces_of = {"label": targets.flat[at], "teacher": baseline[at, 1], "student": answers[at, 1]}
+            rows.append({**texts.shown(split, text), **{who: targets.spelled(pieces) for who, pieces in pieces_of.items()}})
         return rows
 
     def sentence(self, names: Sequence[str]) -> str:

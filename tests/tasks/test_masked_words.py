@@ -87,11 +87,11 @@ def made(folder: Path) -> Task:
 def test_texts_are_read_from_lines_paragraphs_and_columns(
     name: str, lines: list[str], data: dict[str, str], tmp_path: Path
 ) -> None:
-    found = read(tmp_path, lines, name, data=data)
-    texts = {text.replace(",", "") for split in found.splits() for text in split.texts}
+    own_task = read(tmp_path, lines, name, data=data)
+    texts = {text.replace(",", "") for split in own_task.splits() for text in split.texts}
     assert texts == {text.replace(",", "") for text in sentences()}
-    assert found.labels == ()
-    assert found.train.pairs is None
+    assert own_task.labels == ()
+    assert own_task.train.pairs is None
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,12 @@ def test_names_of_labels_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_without_a_mask_is_refused_before_anything_is_learned(tmp_path: Path) -> None:
-    found = made(tmp_path)
-    model = tiny_for(found)
+    own_task = made(tmp_path)
+    model = tiny_for(own_task)
     model.tokenizer.mask_token = None
     for run in (replace(CPU, rehearsal=True), CPU):
         with pytest.raises(InputError, match=r"no token that masks words; .*set mask_token"):
-            cp.fine_tune(model, task=found, run=run)
+            cp.fine_tune(model, task=own_task, run=run)
 
 
 def test_wikitext_loses_its_titles_and_its_joints(tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_wikitext_loses_its_titles_and_its_joints(tmp_path: Path) -> None:
     lines = [f" <unk> has {index} @,@ 000 well @-@ known w{index} , 1 @.@ 5 \n = Title = \n \n" for index in range(40)]
     for name in ("train.txt", "test.txt"):
         (folder / name).write_text("".join(line.replace("known", f"known{name[:2]}") for line in lines), encoding="utf-8")
-    found = task("wikitext2", kind="masked-words", data_dir=str(tmp_path))
-    assert "[UNK] has 7,000 well-knownte w7 , 1.5" in found.evaluation.texts
-    assert len(found.evaluation) == 40
+    own_task = task("wikitext2", kind="masked-words", data_dir=str(tmp_path))
+    assert "[UNK] has 7,000 well-knownte w7 , 1.5" in own_task.evaluation.texts
+    assert len(own_task.evaluation) == 40
     with pytest.raises(InputError, match="set BERT_COMPRESS_DATA"):
         task("wikitext2", kind="masked-words")
 
@@ -241,8 +241,8 @@ def test_perplexity_and_accuracy_are_those_of_all_masked_pieces() -> None:
     scores = KIND.score(answers, targets, "pseudo_perplexity")
     assert scores == pytest.approx({"pseudo_perplexity": 4.0, "accuracy": 1 / 3})
     assert next(iter(scores)) == "pseudo_perplexity"
-    told = KIND.judge(answers, targets, "pseudo_perplexity")
-    low, high = told["metrics_ci95"]["pseudo_perplexity"]
+    judged_scores = KIND.judge(answers, targets, "pseudo_perplexity")
+    low, high = judged_scores["metrics_ci95"]["pseudo_perplexity"]
     assert (low, high) == pytest.approx((4.0, 4.0))  # both texts have the mean log 4
     worse = answers - np.array([[np.log(1.1), 0]], dtype=np.float32)
     compared = KIND.compare(answers, worse, targets, "pseudo_perplexity")
@@ -272,11 +272,11 @@ def test_the_score_is_that_of_transformers_model_asked_piece_by_piece(tmp_path: 
 
 
 def test_an_equal_teacher_leaves_nothing_to_learn_from_its_answers(exact: None, tmp_path: Path) -> None:
-    found = made(tmp_path)
+    own_task = made(tmp_path)
     model = masked_model("bert", **without_dropout())
     run = StepContext(device="cpu", max_steps=1)
     how: dict[str, Any] = {"objectives": {"logits": 1.0, "cosine": 1.0}, "batch_size": 16}
-    cp.distill(model, teacher=model, task=found, run=run, **how)
+    cp.distill(model, teacher=model, task=own_task, run=run, **how)
     assert run.facts["epochs"][0]["loss"] == pytest.approx(0.0, abs=1e-5)
 
 
@@ -290,13 +290,13 @@ def test_the_epoch_with_the_lowest_perplexity_is_kept(exact: None, tmp_path: Pat
 
 def test_texts_of_a_file_are_learned_like_the_tasks_own(tmp_path: Path) -> None:
     """So that a student may be distilled on more text, with the loss of masked words too."""
-    found, more = made(tmp_path), tmp_path / "more.txt"
+    own_task, more = made(tmp_path), tmp_path / "more.txt"
     more.write_text("\n".join(f"the plot was good and number{index}x" for index in range(40)), encoding="utf-8")
-    student, teacher = tiny_for(found, seed=3), tiny_for(found, seed=4)
+    student, teacher = tiny_for(own_task, seed=3), tiny_for(own_task, seed=4)
     run = StepContext(device="cpu")
     objectives = {"logits": 0.5, "labels": 0.5}
     learned = cp.distill(
-        student, teacher=teacher, task=found, text=str(more), objectives=objectives, epochs=1, batch_size=8, run=run
+        student, teacher=teacher, task=own_task, text=str(more), objectives=objectives, epochs=1, batch_size=8, run=run
     )
     assert run.facts["examples"] == 40
     assert differences(state_of(student), state_of(learned))
@@ -331,10 +331,10 @@ def test_the_word_table_stays_one_with_the_heads_matrix(family: str, tmp_path: P
     model = masked_model(family)
     ties = tied_parameters(model)
     assert any(name.endswith(("decoder.weight", "vocab_projector.weight")) for name in ties)
-    found = made(tmp_path)
-    changed = cp.fine_tune(model, task=found, epochs=1, batch_size=16, run=CPU)
-    changed = cp.prune_ffn(cp.drop_layers(changed, keep=[0]), task=found, fraction=0.5, run=CPU)
-    changed = cp.quantize_aware(changed, task=found, epochs=1, batch_size=16, run=CPU)
+    own_task = made(tmp_path)
+    changed = cp.fine_tune(model, task=own_task, epochs=1, batch_size=16, run=CPU)
+    changed = cp.prune_ffn(cp.drop_layers(changed, keep=[0]), task=own_task, fraction=0.5, run=CPU)
+    changed = cp.quantize_aware(changed, task=own_task, epochs=1, batch_size=16, run=CPU)
     assert tied_parameters(changed) == ties
     folder = cp.save(changed, tmp_path / "saved")
     assert not load_file(folder / "model.safetensors").keys() & ties.keys()
@@ -345,11 +345,11 @@ def test_the_word_table_stays_one_with_the_heads_matrix(family: str, tmp_path: P
 
 
 def test_a_float_file_holds_the_word_table_once_and_an_int8_file_no_float_one(tmp_path: Path) -> None:
-    model, found = masked_model("bert", hidden_size=32, intermediate_size=64), made(tmp_path)
+    model, own_task = masked_model("bert", hidden_size=32, intermediate_size=64), made(tmp_path)
     table = model.get_input_embeddings().weight.numel()
     for target, times in (("onnxruntime-cpu", 1), ("onnxruntime-cpu-int8", 0)):
         options = {} if times else {"max_flips": 1.0, "max_relative_error": 10.0}
-        cp.export(model, tmp_path / target, target=target, task=found, **options)
+        cp.export(model, tmp_path / target, target=target, task=own_task, **options)
         tensors = onnx.load(tmp_path / target / "model.onnx").graph.initializer
         floats = [tensor for tensor in tensors if tensor.data_type == onnx.TensorProto.FLOAT]
         assert sum(int(np.prod(tensor.dims)) == table for tensor in floats) == times
@@ -396,11 +396,11 @@ def test_the_table_is_not_cut_while_a_head_reads_it(method: str, tmp_path: Path)
 
 
 def test_a_new_head_and_weights_of_labels_are_refused(tmp_path: Path) -> None:
-    model, found = masked_model("bert"), made(tmp_path)
+    model, own_task = masked_model("bert"), made(tmp_path)
     with pytest.raises(InputError, match="tied to the word table, and has no labels; leave it out"):
-        cp.fine_tune(model, task=found, new_head=True, run=CPU)
+        cp.fine_tune(model, task=own_task, new_head=True, run=CPU)
     with pytest.raises(InputError, match="class_weights"):
-        cp.fine_tune(model, task=found, class_weights="balanced", run=CPU)
+        cp.fine_tune(model, task=own_task, class_weights="balanced", run=CPU)
 
 
 def test_targets_stand_at_masked_places_alone() -> None:
