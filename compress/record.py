@@ -10,6 +10,7 @@ from typing import Any
 
 from compress.disk import write_lasting
 from compress.errors import CompressError
+from compress.measures import is_less_better
 
 MISSING = "\u2013"
 MINUS = "\u2212"
@@ -59,6 +60,26 @@ def percent(fraction: Any, digits: int = 1) -> str:
     """A fraction (0 to 1) as "90.8 %"."""
     share = finite(fraction)
     return MISSING if share is None else f"{number(share * 100, digits)} %"
+
+
+def score(metric: str, value: Any) -> str:
+    """A score as "90.8 %", or as "12.34" where it is a perplexity."""
+    return bare_score(metric, value) if is_less_better(metric) else percent(value)
+
+
+def bare_score(metric: str, value: Any) -> str:
+    """The same without a unit."""
+    return number(value, 2) if is_less_better(metric) else points(value)
+
+
+def unit_of(metric: str) -> str:
+    """What stands behind such scores: " %", or nothing."""
+    return "" if is_less_better(metric) else " %"
+
+
+def between(metric: str, ends: tuple[float, float]) -> str:
+    """Both ends of a score's interval: "90.1 to 91.2", without a unit."""
+    return f"{bare_score(metric, ends[0])} to {bare_score(metric, ends[1])}"
 
 
 def points(fraction: Any) -> str:

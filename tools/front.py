@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compress import record
+from compress.measures import is_less_better
 from compress.record import MISSING, finite, part
 from tools.front_svg import SHARES, SPEEDUPS, Axis, Mark, draw_front
 from tools.published import PUBLISHED, Published
@@ -135,7 +136,9 @@ def _retention(run: Run, name: str) -> float | None:
     own, teacher = (
         finite(part(subject, "metrics").get(metric)) for subject in (_subject(run, name), record.subjects_of(run)[0])
     )
-    return None if own is None or not teacher else own / teacher
+    if own is None or not teacher:
+        return None
+    return teacher / own if is_less_better(metric) else own / teacher
 
 
 def _macs_share(run: Run) -> float | None:

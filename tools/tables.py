@@ -10,6 +10,7 @@ from typing import Any
 from compress import record
 from compress.benchmark.subjects import read_json
 from compress.errors import InputError
+from compress.measures import is_less_better
 from compress.record import MISSING, Setting, finite, interval, part
 
 SCHEMA = 1
@@ -84,10 +85,11 @@ def results_table(runs: Sequence[Run]) -> str:
     metric, setting = record.metric_of(runs[0]), record.main_setting(runs[0])
     widest = _widest(runs, setting)
     pace = f"examples/s, batch {widest[1]}" if widest else "examples/s"
+    unit, points = units_of(metric)
     head = [
         "model",
-        f"{metric}, %",
-        f"drop, points{'' if len(runs) > 1 else ' (95 %)'}",
+        f"{metric}{unit}",
+        f"drop, {points}{'' if len(runs) > 1 else ' (95 %)'}",
         *further_head(runs, metric),
         "MB",
         "MB in memory",
@@ -119,11 +121,12 @@ def recipes_table(recorded: Mapping[str, Sequence[Run]]) -> str:
             "each recipe the same benchmark.baseline."
         )
     metric, setting = record.metric_of(runs[0]), record.main_setting(runs[0])
+    unit, points = units_of(metric)
     head = [
         "recipe",
         "file",
-        f"{metric}, % (95 %)",
-        f"drop from {next(iter(baselines))}, points (95 %)",
+        f"{metric}{unit} (95 %)",
+        f"drop from {next(iter(baselines))}, {points} (95 %)",
         "texts cut",
         "MB",
         "p50, ms",
@@ -143,7 +146,7 @@ def _recipe_row(recipe: str, name: str, runs: Sequence[Run], metric: str, settin
     return [
         recipe,
         name,
-        _with_ends(spread(right), [part(file, "metrics_ci95").get(metric) for file in files]),
+        _with_ends(spread(right, metric), [part(file, "metrics_ci95").get(metric) for file in files], metric),
         _with_ends(spread(drop), [part(file, "drop").get("ci95") for file in files]),
         record.number(mean_of([file.get("truncated") for file in files]), 0),
         MISSING if size is None else record.number(size / 1e6, 1),
@@ -151,10 +154,15 @@ def _recipe_row(recipe: str, name: str, runs: Sequence[Run], metric: str, settin
     ]
 
 
-def _with_ends(text: str, intervals: Sequence[Any]) -> str:
+def units_of(metric: str) -> tuple[str, str]:
+    """What stands behind a metric's name in a head, and what its drop is counted in."""
+    return ("", "%") if is_less_better(metric) else (", %", "points")
+
+
+def _with_ends(text: str, intervals: Sequence[Any], metric: str = "") -> str:
     """A number with the interval of the only seed; with several seeds their spread says more."""
     ends = interval(intervals[0]) if len(intervals) == 1 else None
-    return text + (f" ({record.points(ends[0])} to {record.points(ends[1])})" if ends else "")
+    return text + (f" ({record.between(metric, ends)})" if ends else "")
 
 
 def check_one_machine(runs: Sequence[Run]) -> None:
@@ -193,7 +201,7 @@ def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, w
     is_baseline = all(record.name_of(record.subjects_of(run)[0]) == name for run, _ in pairs)
     return [
         name,
-        spread([finite(part(subject, "metrics").get(metric)) for _, subject in pairs]),
+        spread([finite(part(subject, "metrics").get(metric)) for _, subject in pairs], metric),
         MISSING
         if is_baseline
         else _with_ends(record.points(drop), [part(subject, "drop").get("ci95") for _, subject in pairs]),
@@ -217,7 +225,8 @@ def further_head(runs: Sequence[Run], metric: str) -> list[str]:
     counts = [figures.get("examples") for figures in further if figures]
     if not counts:
         return []
-    return [f"{metric}, % of {record.number(counts[0], 0)} further rows", "drop there, points"]
+    unit, points = units_of(metric)
+    return [f"{metric}{unit} of {record.number(counts[0], 0)} further rows", f"drop there, {points}"]
 
 
 def further_cells(subjects: Sequence[dict[str, Any]], metric: str, *, is_baseline: bool) -> list[str]:
@@ -226,7 +235,7 @@ def further_cells(subjects: Sequence[dict[str, Any]], metric: str, *, is_baselin
     drop = record.points(mean_of([part(figures, "drop").get("value") for figures in further]))
     intervals = [part(figures, "drop").get("ci95") for figures in further]
     return [
-        spread([finite(part(figures, "metrics").get(metric)) for figures in further]),
+        spread([finite(part(figures, "metrics").get(metric)) for figures in further], metric),
         MISSING if is_baseline else _with_ends(drop, intervals),
     ]
 
@@ -237,13 +246,14 @@ def mean_of(values: Sequence[Any]) -> float | None:
     return fmean(numbers) if values and len(numbers) == len(values) else None
 
 
-def spread(values: Sequence[float | None]) -> str:
-    """The mean of fractions in percent, with the lowest and the highest in brackets when there are several."""
+def spread(values: Sequence[float | None], metric: str = "") -> str:
+    """The mean of fractions in percent, or of a metric's scores, with the lowest and the highest in brackets when there are
+    several."""
     middle = mean_of(values)
     if middle is None or len(values) == 1:
-        return record.points(middle)
+        return record.bare_score(metric, middle)
     low, high = min(value for value in values if value is not None), max(value for value in values if value is not None)
-    return f"{record.points(middle)} ({record.points(low)} to {record.points(high)})"
+    return f"{record.bare_score(metric, middle)} ({record.between(metric, (low, high))})"
 
 
 def _origin(runs: Sequence[Run], setting: Setting | None) -> str:

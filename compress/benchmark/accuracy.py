@@ -11,12 +11,15 @@ from compress.benchmark.subjects import Subject
 from compress.errors import CompressError, InputError
 from compress.facts import read_facts
 from compress.runtimes.answers import check_finite, check_shape
+from compress.runtimes.runtime import ANSWERED
 from compress.tasks.encoding import Encoded, Gathered, rows_of
 from compress.tasks.labelled import Task
 from compress.training.batches import sorted_batches
 
 BATCH_SIZE = 32
 INVARIANCE_EXAMPLES = 256
+FEWER_EXAMPLES = 64
+"""Where each token has an output for each piece of the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,21 @@ def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
     if not len(encoded):
         raise InputError("there are no examples to measure on; give an evaluation split with at least one row.")
     encoded = encoded.unwritten
-    answers = Gathered(encoded)
-    for indices in sorted_batches(encoded.lengths, BATCH_SIZE):
-        logits = runner.run(encoded.batch(indices.tolist()))
-        check_shape(logits.shape, len(indices), of_tokens=encoded.places is not None)
-        if answers.rows is not None and logits.shape[-1] != answers.rows.shape[1]:
+    answers, width = Gathered(encoded), 0
+    for indices in sorted_batches(encoded.lengths, BATCH_SIZE, tokens=encoded.tokens_at_once):
+        logits = _logits(runner, encoded, indices)
+        of_pieces = encoded.rules.head.of_pieces
+        check_shape(logits.shape, 1 if of_pieces else len(indices), of_tokens=encoded.places is not None)
+        width = width or logits.shape[-1]
+        if logits.shape[-1] != width:
             raise CompressError(
-                f"the model gives {answers.rows.shape[1]} logits to one example and {logits.shape[-1]} to another; each needs "
+                f"the model gives {width} logits to one example and {logits.shape[-1]} to another; each needs "
                 "one for each label. Export or save it again."
             )
-        answers.put(indices, logits)
+        if of_pieces:
+            answers.put_rows(indices, logits[0])
+        else:
+            answers.put(indices, logits)
     assert answers.rows is not None
     check_finite(answers.rows)
     return answers.rows
@@ -69,17 +77,28 @@ def invariance(runner: Runner, encoded: Encoded, examples: int = INVARIANCE_EXAM
     each batch gives more.
     """
     encoded = encoded.unwritten
-    chosen = encoded.spread(examples)
+    chosen = encoded.spread(examples if encoded.tokens_at_once is None else min(examples, FEWER_EXAMPLES))
     longest = int(np.asarray(encoded.lengths)[chosen].max())
-    alone = np.concatenate([_rows(runner, encoded.batch([int(index)])) for index in chosen])
-    batches = sorted_batches(np.full(len(chosen), longest), BATCH_SIZE)
-    together = np.concatenate([_rows(runner, encoded.batch(chosen[batch].tolist(), pad_to=longest)) for batch in batches])
+    alone = np.concatenate([_rows(runner, encoded, np.array([index])) for index in chosen])
+    batches = sorted_batches(np.full(len(chosen), longest), BATCH_SIZE, tokens=encoded.tokens_at_once)
+    together = np.concatenate([_rows(runner, encoded, chosen[batch], pad_to=longest) for batch in batches])
     flips = int(encoded.rules.flips(alone, together, encoded.rows_together(chosen)).sum())
     return Invariance(flips, float(np.abs(alone - together).max()), len(chosen))
 
 
-def _rows(runner: Runner, batch: dict[str, np.ndarray]) -> np.ndarray:
-    return rows_of(runner.run(batch), batch["attention_mask"])
+def _rows(runner: Runner, encoded: Encoded, indices: np.ndarray, pad_to: int | None = None) -> np.ndarray:
+    logits = _logits(runner, encoded, indices, pad_to)
+    if encoded.rules.head.of_pieces:
+        return np.asarray(logits[0])
+    return rows_of(logits, encoded.batch(indices.tolist(), pad_to=pad_to)["attention_mask"])
+
+
+def _logits(runner: Runner, encoded: Encoded, indices: np.ndarray, pad_to: int | None = None) -> np.ndarray:
+    """What a subject answers; of pieces at the masked places alone, (1, places, pieces)."""
+    batch = encoded.batch(indices.tolist(), pad_to=pad_to)
+    if encoded.rules.head.of_pieces:
+        batch[ANSWERED] = encoded.answered(indices, batch).astype(np.int64)
+    return runner.run(batch)
 
 
 def settled_for(runner: Runner, subject: Subject, task: Task) -> tuple[float, ...]:

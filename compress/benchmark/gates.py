@@ -19,7 +19,8 @@ def judge(gates: Any, subject: Mapping[str, Any], beside: Sequence[Mapping[str, 
 
     Args:
         gates: A recipe's `gates`, as its dataclass or as a mapping; what is None or absent is not judged.
-            max_drop: largest loss of the task's metric against the baseline, a fraction; min_accuracy: a fraction;
+            max_drop: largest loss of the task's metric against the baseline, a fraction (of a perplexity the share by which it
+            may be higher, 0.1 for a tenth); min_accuracy: a fraction;
             min_speedup: against the baseline, in the worst of the measured rows; max_p95_ms: milliseconds, in the worst
             of the measured rows; max_size_bytes: of the files needed to run; min_recall: fractions by label, each a gate.
         subject: One of run.json's `subjects`.

@@ -18,6 +18,7 @@ from compress.benchmark.subjects import CONFIG, Subject, input_limits, read_json
 from compress.errors import InputError
 from compress.facts import read_facts
 from compress.labels import check_names
+from compress.measures import is_better
 from compress.models.checkpoint.labels import names_in_folder
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
 from compress.tasks.reliability import reliability
@@ -381,6 +382,6 @@ def _cells(subject: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _beats(other: dict[str, Any], row: dict[str, Any], metric: str) -> bool:
-    as_good: bool = other[metric] >= row[metric] and other["p50_ms"] <= row["p50_ms"]
-    better: bool = other[metric] > row[metric] or other["p50_ms"] < row["p50_ms"]
+    as_good: bool = not is_better(metric, row[metric], other[metric]) and other["p50_ms"] <= row["p50_ms"]
+    better: bool = is_better(metric, other[metric], row[metric]) or other["p50_ms"] < row["p50_ms"]
     return as_good and better

@@ -12,6 +12,8 @@ from compress.benchmark.runners import open_runner
 from compress.benchmark.subjects import CONFIG, Subject, read_json
 from compress.errors import CompressError
 from compress.log import libraries_silenced
+from compress.measures import lost
+from compress.record import score
 
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
@@ -75,10 +77,10 @@ def check_read_back(subject: Subject, task: Task, metrics: Mapping[str, float], 
     answers, targets = answers_told(subject, task, max_length)
     name, measured = next(iter(metrics.items()))
     count, value = len(task.evaluation), task.score(answers, targets)[name]
-    if abs(value - measured) > max(1.0 / count, ROUNDING):
+    if abs(lost(name, measured, value)) > max(1.0 / count, ROUNDING):
         raise CompressError(
-            f"{subject.path}: read by its own config.json the folder's {name} is {value:.1%} on {count} examples, but "
-            f"{measured:.1%} was measured; its names ({CONFIG}), tokenizer or file are not those that were measured. Nothing "
-            "of it should be shipped: run again, with a new --out."
+            f"{subject.path}: read by its own config.json the folder's {name} is {score(name, value)} on {count} examples, "
+            f"but {score(name, measured)} was measured; its names ({CONFIG}), tokenizer or file are not those that were "
+            "measured. Nothing of it should be shipped: run again, with a new --out."
         )
     return {name: value, "examples": count}

@@ -16,7 +16,7 @@ import numpy as np
 
 from compress.errors import InputError
 from compress.log import libraries_silenced
-from compress.runtimes.runtime import LOGITS, Runtime, Session, Version
+from compress.runtimes.runtime import ANSWERED, LOGITS, Runtime, Session, Version
 from compress.runtimes.writing import GIVEN, forced, write, write_exactly
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
     import torch
 
     from compress.models.heads import head_of, logits_of
+    from compress.models.masked_places import at_places
 
     check_torch_device(device)
     if threads:
@@ -64,9 +65,11 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
 
     def prepare(batch: Batch) -> Callable[[], torch.Tensor]:
         given = {name: torch.from_numpy(values).to(place) for name, values in batch.items()}
+        wanted = given.pop(ANSWERED, None)
+        places = None if wanted is None else wanted != 0
 
         def call() -> Any:
-            with torch.inference_mode():
+            with torch.inference_mode(), at_places(model, places):
                 logits = logits_of(model(**given))
             if place.type == "cuda":
                 torch.cuda.synchronize(place)

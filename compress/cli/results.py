@@ -10,6 +10,7 @@ from typing import Any
 
 from compress import record
 from compress.cli.layout import table_text
+from compress.measures import is_less_better
 from compress.record import number
 
 MOST_LABELS = 12
@@ -25,8 +26,8 @@ def run_text(run: Mapping[str, Any]) -> str:
     rows = [
         (
             str(subject.get("name")),
-            record.percent(record.part(subject, "metrics").get(metric)),
-            _interval(record.part(subject, "metrics_ci95").get(metric)),
+            record.score(metric, record.part(subject, "metrics").get(metric)),
+            _interval(metric, record.part(subject, "metrics_ci95").get(metric)),
             record.points(record.part(subject, "drop").get("value")),
             record.megabytes(subject.get("size_bytes")),
             record.milliseconds(record.latency_at(subject, setting).get("p50_ms")),
@@ -34,16 +35,17 @@ def run_text(run: Mapping[str, Any]) -> str:
         )
         for subject in subjects
     ]
-    text = table_text(("name", metric, "95 % interval", "points lost", "size", "p50", "speed-up"), rows)
+    lost = "% risen" if is_less_better(metric) else "points lost"
+    text = table_text(("name", metric, "95 % interval", lost, "size", "p50", "speed-up"), rows)
     if setting:
-        text += f"\n{record.setting_words(setting)}; points lost and speed-up against {subjects[0].get('name')}"
+        text += f"\n{record.setting_words(setting)}; {lost} and speed-up against {subjects[0].get('name')}"
     return text + _further_text(subjects, metric)
 
 
 def _further_text(subjects: Sequence[Mapping[str, Any]], metric: str) -> str:
     """A line about the rows that were kept apart of the training data, where the task has them."""
     further = [(subject.get("name"), record.part(subject, "further")) for subject in subjects]
-    scores = [f"{name} {record.percent(record.part(part, 'metrics').get(metric))}" for name, part in further if part]
+    scores = [f"{name} {record.score(metric, record.part(part, 'metrics').get(metric))}" for name, part in further if part]
     examples = record.number(further[0][1].get("examples"), 0) if scores else ""
     return f"\n{metric} on {examples} further rows: {', '.join(scores)}" if scores else ""
 
@@ -74,7 +76,7 @@ def scores_text(evaluation: Mapping[str, Any]) -> str:
     Of many labels it tells those that are found least and the pairs that are confused most; `matrix_csv` has them all.
     """
     scores = [
-        (name, record.percent(value), _interval(evaluation["metrics_ci95"].get(name)))
+        (name, record.score(name, value), _interval(name, evaluation["metrics_ci95"].get(name)))
         for name, value in evaluation["metrics"].items()
     ]
     if reliability := evaluation.get("reliability"):
@@ -105,7 +107,7 @@ def _by_label_text(by_label: Mapping[str, Mapping[str, Any]]) -> str:
             _brief(name),
             str(by_label[name]["support"]),
             *(record.percent(by_label[name][score]) for score in ("precision", "recall", "f1")),
-            _interval(by_label[name]["ci95"]["recall"]),
+            _interval("recall", by_label[name]["ci95"]["recall"]),
         )
         for name in order
     ]
@@ -169,6 +171,6 @@ def stages_text(stages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _interval(ends: Any) -> str:
+def _interval(metric: str, ends: Any) -> str:
     bounds = record.interval(ends)
-    return f"{record.points(bounds[0])} to {record.points(bounds[1])} %" if bounds else record.MISSING
+    return f"{record.between(metric, bounds)}{record.unit_of(metric)}" if bounds else record.MISSING

@@ -173,7 +173,7 @@ def distill(
     assert words_of is not None
     if text is not None:
         labelled = reads_labels(objectives)
-        if labelled and targets == "data":
+        if labelled and targets == "data" and not task.rules.head.of_pieces:
             what = "" if labelled[0] == "labels" else ", which reads labels"
             raise InputError(f"distill.objectives names {labelled[0]!r}{what}, but distill.text has none; remove one of them.")
         if task.rules.head.writes and targets == "data":
@@ -247,9 +247,9 @@ def distill(
 
 def _projecting(model: PreTrainedModel, teacher: PreTrainedModel, task: Task, run: StepContext) -> PreTrainedModel:
     """The student with a projection to the dimensions of its teacher's vectors."""
-    wide = None if head_of(model).is_named else output_count(teacher)
+    wide = output_count(teacher) if head_of(model).gives_vectors else None
     if wide is None or output_count(model) == wide:
-        what = "the model answers with labels" if wide is None else f"student and teacher both answer {wide} numbers"
+        what = "the model answers with no vectors" if wide is None else f"student and teacher both answer {wide} numbers"
         raise InputError(f"distill.keep_projection is true, but {what}; leave it out.")
     return with_projection(model, fitted_to_vectors(unfinished(model), teacher, task, run))
 

@@ -13,6 +13,7 @@ from compress.arguments import fits_together, one_of_two, within_range
 from compress.errors import InputError, NoEffect
 from compress.models.factors import embedding_rank, set_embedding_rank
 from compress.models.families import family_of
+from compress.models.heads import head_of
 from compress.models.surgery import copy_of
 from compress.models.traits import why_too_late
 from compress.tasks.labelled import Task
@@ -72,6 +73,11 @@ def factorize_embedding(
     """
     run = run or StepContext()
     family_of(model)
+    if head_of(model).of_pieces:
+        raise InputError(
+            "factorize_embedding: the word table of a model of masked-words is what its head multiplies by as well; factorize "
+            "it in a recipe of the task that comes after it."
+        )
     why = why_too_late(model, "factorize its table", "quantize_aware")
     if why:
         raise InputError(f"factorize_embedding: {why}")

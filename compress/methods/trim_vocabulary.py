@@ -14,6 +14,7 @@ from compress.arguments import within_range
 from compress.dependencies import InputFile
 from compress.errors import InputError, NoEffect
 from compress.models.families import family_of
+from compress.models.heads import head_of
 from compress.models.vocabulary import basic_pieces, keep_pieces, keep_positions, refuse_vocabulary
 from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
@@ -64,6 +65,11 @@ def trim_vocabulary(
         NoEffect: All pieces stay, and all positions.
     """
     run = run or StepContext()
+    if head_of(model).of_pieces:
+        raise InputError(
+            "trim_vocabulary: a model of masked-words answers with its vocabulary, and of a smaller one its scores mean "
+            "another thing; trim it in a recipe of the task that comes after it."
+        )
     try:
         refuse_vocabulary(model)
     except InputError as err:

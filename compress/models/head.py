@@ -9,6 +9,7 @@ from compress.runtimes.runtime import LOGITS, SPAN_LOGITS, STATES, VECTORS
 SEQUENCE, TOKENS, SPANS = "SequenceClassification", "TokenClassification", "QuestionAnswering"
 SENTENCES = "SentenceEmbedding"
 WRITER = "Seq2SeqLM"
+MASKED = "MaskedLM"
 CLASSIFIER, SPAN_LINEAR = LAST_LINEARS = ("classifier", "qa_outputs")
 """What the last Linear of a head is called; in some families that of a head for spans goes by the first name too."""
 SINGLE_LABEL = "single_label_classification"
@@ -33,6 +34,7 @@ class Head:
         writes: Whether it is a decoder: its outputs are for each token of the text that is written, and told the tokens before
             it; told none, the model writes a text.
         names: What outputs are called where nobody names them.
+        of_pieces: Whether the outputs for each token are the pieces of the vocabulary, read by the word table's own rows.
     """
 
     architecture: str = SEQUENCE
@@ -46,6 +48,12 @@ class Head:
     opened_as: str = ""
     writes: bool = False
     names: tuple[str, ...] = ("0", "1")
+    of_pieces: bool = False
+
+    @property
+    def gives_vectors(self) -> bool:
+        """Whether the outputs are the numbers of a vector."""
+        return not self.is_named and not self.of_pieces
 
 
 SINGLE_LABEL_HEAD = Head()
@@ -53,6 +61,7 @@ OF_TOKENS = {
     TOKENS: Head(TOKENS, None, reads_tokens=True),
     SPANS: Head(SPANS, None, reads_tokens=True, outputs=SPAN_LOGITS),
     WRITER: Head(WRITER, None, reads_tokens=True, writes=True, names=("text",)),
+    MASKED: Head(MASKED, None, reads_tokens=True, is_named=False, of_pieces=True),
 }
 """Heads with outputs for each token, by their architecture."""
 OF_SENTENCES = Head(

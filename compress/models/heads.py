@@ -28,7 +28,10 @@ def label_names(model: PreTrainedModel) -> list[str]:
 
 def output_count(model: PreTrainedModel) -> int:
     """How many numbers a model answers for each text, or for each token."""
-    if head_of(model).is_named:
+    head = head_of(model)
+    if head.of_pieces:
+        return int(model.config.vocab_size)
+    if head.is_named:
         return len(model.config.id2label)
     return pooling_of(model.config).width(model.state_width)
 
@@ -59,7 +62,7 @@ def last_linear(model: PreTrainedModel) -> nn.Module:
 
 def set_names(config: PretrainedConfig, names: Sequence[str], head: Head = SINGLE_LABEL_HEAD) -> None:
     """Let a configuration say what the outputs are called, in order, and what they are; of one that ranks, that it is taken as
-    it is, unless it states something else. The numbers of a vector have no names."""
+    it is, unless it states something else. The numbers of a vector have no names, and pieces are the tokenizer's."""
     config.problem_type = head.problem_type
     if not head.is_named:
         return
@@ -199,6 +202,10 @@ def with_new_head(model: PreTrainedModel, labels: Sequence[str], seed: int, head
         InputError: The head quantizes, or is of another architecture.
     """
     check_head(model, Head(head.architecture, model.config.problem_type))
+    if head.of_pieces:
+        raise InputError(
+            "new_head is true, but the head for masked words is tied to the word table, and has no labels; leave it out."
+        )
     if not head.is_named:
         raise InputError("new_head is true, but the task's answers are vectors, for which no head is learned; leave it out.")
     if head.writes:

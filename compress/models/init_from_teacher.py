@@ -78,7 +78,7 @@ def _copy_embeddings(teacher: PreTrainedModel, student: PreTrainedModel) -> None
 
 def copy_head(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
     """Take over the head as it is, where the student's pooler computes as the teacher's does; else through no basis."""
-    if not head_of(student).is_named:
+    if head_of(student).gives_vectors:
         student.get_submodule(PROJECTIONS).load_state_dict(lesson.teacher.get_submodule(PROJECTIONS).state_dict())
         return
     if family_of(student).pooler_is_relu:

@@ -247,7 +247,7 @@ def project_head(teacher: PreTrainedModel, student: PreTrainedModel, basis: torc
     Where the student's pooler has ReLU and BERT's tanh, each column z stands twice there, as z and -z, since
     ReLU(z) - ReLU(-z) is z; the classifier reads it with the factor that brings z nearest to tanh(z) on the sentences.
     """
-    if not head_of(teacher).is_named:
+    if head_of(teacher).gives_vectors:
         _project_projections(teacher, student, basis)
         return
     old, new = pooler_of(teacher), pooler_of(student)

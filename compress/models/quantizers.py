@@ -17,6 +17,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.families import known_family
+from compress.models.families.family import Family
 from compress.models.heads import head_of, last_linear
 from compress.models.layout import encoder_layers, same_input
 
@@ -225,9 +227,13 @@ def with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: boo
 
 
 def _kept_float(model: PreTrainedModel) -> set[nn.Module]:
-    """What answers: the classifier, or all that stands behind an embedder's pooling."""
+    """What answers: the classifier, or all that stands behind an embedder's pooling. The output matrix of masked words is as
+    large as the word table, and rounds as that does."""
+    head, family = head_of(model), known_family(model)
+    if head.of_pieces:
+        return {model.get_submodule(path) for path in (family.uncalled if isinstance(family, Family) else ())}
     last = last_linear(model)
-    return {last} if head_of(model).is_named else set(last.modules())
+    return set(last.modules()) if head.gives_vectors else {last}
 
 
 def replace_with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: bool) -> None:

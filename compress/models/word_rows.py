@@ -19,13 +19,15 @@ from compress.models.factors import word_table
 
 
 def rows_of(model: PreTrainedModel, read: np.ndarray) -> np.ndarray:
-    """The rows to train where the text reads these: no other ones, but all where the model hashes the ids (`hashes_ids`).
+    """The rows to train where the text reads these: no other ones, but all where the model hashes the ids (`hashes_ids`), or
+    where its head reads the table.
 
     Args:
         model: Has the word table.
         read: Rising ids of pieces, (rows,).
     """
-    return np.arange(model.config.vocab_size) if getattr(model, "hashes_ids", False) else read
+    needs_all = getattr(model, "hashes_ids", False) or model.get_output_embeddings() is not None
+    return np.arange(model.config.vocab_size) if needs_all else read
 
 
 @contextlib.contextmanager
@@ -35,11 +37,14 @@ def word_rows(model: PreTrainedModel, ids: torch.Tensor) -> Iterator[None]:
     Afterwards the table is whole again, with those rows as they have become and every other one as it was.
 
     Args:
-        model: Is changed inside; its head must not read the table.
+        model: Is changed inside; where its head reads the table, that has to stay whole, and nothing is changed.
         ids: Rising ids of pieces, (rows,).
     """
     table = word_table(model)
-    assert model.get_output_embeddings() is None
+    if model.get_output_embeddings() is not None:
+        assert len(ids) == len(table.weight)
+        yield
+        return
     whole, padding = table.weight, table.padding_idx
     assert isinstance(whole, nn.Parameter)
     rows = ids.tolist()

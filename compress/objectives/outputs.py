@@ -46,6 +46,7 @@ class Batch:
             passages of one query are.
         written: (batch, tokens), 1 for tokens of the texts that are given to a model that writes and 0 for padding; None of
             others. Its logits are for these tokens, and not for those that are read.
+        masked: (1, places), 1 for each place that is masked, where those alone have logits and labels; None elsewhere.
     """
 
     labels: torch.Tensor
@@ -57,6 +58,7 @@ class Batch:
     rules: TaskKind = field(default_factory=lambda: load_kind(DEFAULT_KIND))
     groups: torch.Tensor | None = None
     written: torch.Tensor | None = None
+    masked: torch.Tensor | None = None
 
     def grouped(self, values: torch.Tensor) -> torch.Tensor:
         """Lay out what belongs to examples as they are compared: as it is, or a row for each group, (groups, most, ...)."""
@@ -67,6 +69,8 @@ class Batch:
         has examples, (groups, most)."""
         if self.groups is not None:
             return by_group(self.groups, self.groups)[1]
+        if self.masked is not None:
+            return self.masked
         if self.written is not None:
             return self.written
         if tokens == "all":

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.models.first_token import first_token_only
-from compress.models.heads import logits_of
+from compress.models.heads import head_of, logits_of
 from compress.models.layout import reading_what_is_written, same_input
 from compress.models.quantizers import QuantizedLinear, lend_ranges, quantized_linears, quantizers_off, with_quantizers
 from compress.quantization.histogram import Calibration, Histogram, Percentile
@@ -192,8 +192,16 @@ def _correct_biases(model: PreTrainedModel, batches: Sequence[dict[str, torch.Te
 
 
 def answers(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) -> np.ndarray:
-    """The model's answers to the batches, (rows, outputs)."""
+    """The model's answers to the batches, (rows, outputs); of pieces at the masked places alone, since others would not fit
+    into the memory."""
+    mask = model.tokenizer.mask_token_id if head_of(model).of_pieces else None
     with torch.inference_mode(), first_token_only(model):
         return np.concatenate(
-            [rows_of(logits_of(model(**batch)).float().numpy(), answered_mask(batch).numpy()) for batch in batches]
+            [
+                rows_of(
+                    logits_of(model(**batch)).float().numpy(),
+                    (answered_mask(batch) if mask is None else batch["input_ids"] == mask).numpy(),
+                )
+                for batch in batches
+            ]
         )

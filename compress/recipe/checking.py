@@ -33,7 +33,7 @@ LARGEST_SEED = 2**32 - 1
 DEFAULT_KIND = tasks.DEFAULT_KIND
 
 KEYS = ("name", "seed", "model", "task", "steps", "export", "benchmark", "gates")
-DATA_KEYS = ("train", "validation", "text", "pair", "label", "quoting", "separator")
+DATA_KEYS = ("train", "validation", "text", "pair", "label", "quoting", "separator", "parted_by")
 JOINABLE = ("text", "pair")
 """What may stand in several columns."""
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")

@@ -72,7 +72,8 @@ class Benchmark:
 class Gates:
     """Limits that every deployed file has to keep; a missed one ends the run with exit code 3.
 
-    max_drop: how much of the task's metric may be lost against the baseline, as a fraction; 0.02 means two points.
+    max_drop: how much of the task's metric may be lost against the baseline, as a fraction; 0.02 means two points,
+        and of a perplexity that it may be a fiftieth higher.
     min_speedup: how many times faster than the baseline the file must be.
     max_p95_ms: 95th percentile of the latency, in milliseconds.
     max_size_bytes: bytes of the deployed model file.

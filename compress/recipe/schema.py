@@ -27,6 +27,7 @@ _DATA = {
     "label": "Column of the label.",
     "quoting": "How a field with a tab, comma or quote in it is quoted.",
     "separator": "Between joined texts; a line's end if left out.",
+    "parted_by": "What ends a text of plain text (.txt): line, the default, or paragraph.",
 }
 _LIST: Schema = {"items": {"type": "string", "minLength": 1}, "minItems": 2, "uniqueItems": True}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from compress import record
 from compress.facts import FACTS, MANIFEST
+from compress.measures import is_less_better
 from compress.record import MISSING, finite, interval, part
 from compress.runtimes.runtime import Runtime
 from compress.runtimes.table import RUNTIMES, is_exported, load_runtime
@@ -186,7 +187,7 @@ def _results(run: Mapping[str, Any]) -> str:
         rows.append(
             [
                 record.name_of(subject),
-                record.percent(part(subject, "metrics").get(metric)),
+                record.score(metric, part(subject, "metrics").get(metric)),
                 record.points(drop.get("value")) if index else MISSING,
                 f"{record.points(ends[0])} to {record.points(ends[1])}" if ends and index else MISSING,
                 record.megabytes(subject.get("size_bytes")),
@@ -194,7 +195,8 @@ def _results(run: Mapping[str, Any]) -> str:
                 record.times(record.speedup_at(subject, subjects[0], setting)),
             ]
         )
-    text = f"The drop is the loss of {metric} against {_code(record.name_of(subjects[0]))} on the same examples."
+    what = f"the percentage by which {metric} is higher than" if is_less_better(metric) else f"the loss of {metric} against"
+    text = f"The drop is {what} {_code(record.name_of(subjects[0]))} on the same examples."
     if setting is not None:
         cpu = part(run, "machine").get("gpu" if setting[0].startswith("cuda") else "cpu") or "an unknown machine"
         text += f" Latency is for {record.setting_words(setting)}, on {record.markdown_text(cpu)}."
@@ -212,9 +214,9 @@ def _further(subjects: Sequence[dict[str, Any]], metric: str) -> str:
     text = (
         f"\n\nOn {record.number(further.get('examples'), 0)} further rows, kept apart of the training data with all rows that "
         f"contain one of them, stand in one or nearly copy one, {_code(record.name_of(subjects[-1]))} reaches "
-        f"{record.percent(part(further, 'metrics').get(metric))} {metric}"
+        f"{record.score(metric, part(further, 'metrics').get(metric))} {metric}"
     )
-    text += f" (95 % interval {record.points(ends[0])} to {record.points(ends[1])} %)" if ends else ""
+    text += f" (95 % interval {record.between(metric, ends)}{record.unit_of(metric)})" if ends else ""
     if len(subjects) > 1:
         text += f"; the drop there is {record.points(part(further, 'drop').get('value'))} points"
     return text + "."
@@ -237,7 +239,7 @@ def _by_label(shipped: Mapping[str, Any]) -> str:
 def _other_scores(shipped: Mapping[str, Any], metric: str) -> str:
     """The scores beside the one that decides, of what is deployed."""
     others = [
-        f"{record.markdown_text(name)} {record.percent(score)}"
+        f"{record.markdown_text(name)} {record.score(name, score)}"
         for name, score in part(shipped, "metrics").items()
         if name != metric
     ]

@@ -57,7 +57,7 @@ def _step_row(step: Mapping[str, Any], longest: float) -> dict[str, Any]:
     before, after = (record.count(step.get(key)) for key in ("parameters_before", "parameters"))
     changed = step.get("parameters_before") != step.get("parameters")
     seconds = finite(step.get("seconds")) or 0.0
-    metrics = [f"{name} {record.percent(value)}" for name, value in part(step, "metrics").items()]
+    metrics = [f"{name} {record.score(name, value)}" for name, value in part(step, "metrics").items()]
     return {
         "name": record.name_of(step),
         "method": str(step.get("method") or MISSING),
@@ -96,8 +96,8 @@ def score_table(run: Mapping[str, Any]) -> dict[str, Any]:
 
 def _score(subject: Mapping[str, Any], name: str) -> str:
     ends = record.interval(part(subject, "metrics_ci95").get(name))
-    between = f" ({record.points(ends[0])} to {record.points(ends[1])})" if ends else ""
-    return f"{record.percent(part(subject, 'metrics').get(name))}{between}"
+    between = f" ({record.between(name, ends)})" if ends else ""
+    return f"{record.score(name, part(subject, 'metrics').get(name))}{between}"
 
 
 def label_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -25,13 +25,14 @@ class Point:
     Args:
         name: Its label; long ones are cut.
         milliseconds: Latency, > 0.
-        metric: Accuracy in percent.
+        metric: Accuracy in percent, or another score.
         low: Lower end of its interval in percent, or None.
         high: Upper end, or None.
         size_bytes: Its file's size, or None; drawn as the marker's area.
         kind: What runs it, of `compress.runtimes.table`.
         is_shipped: Whether this is the deployed file.
         tip: The text that hovering shows.
+        is_less_better: Whether the score is a number of which less is better, and no percentage.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Point:
     kind: str
     is_shipped: bool
     tip: str
+    is_less_better: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def front_figure(points: Sequence[Point], frame: Frame) -> dict[str, Any]:
     x_low, x_high = log_range([point.milliseconds for point in points])
     ends = [value for point in points for value in (point.low, point.high, point.metric) if value is not None]
     y_low, y_high = padded(min(ends), max(ends))
+    most = math.inf if points[0].is_less_better else 100.0
     largest = max((point.size_bytes or 0.0 for point in points), default=0.0)
 
     def across(value: float) -> float:
@@ -108,7 +111,7 @@ def front_figure(points: Sequence[Point], frame: Frame) -> dict[str, Any]:
         "plot": frame.plot,
         "marks": sorted(marks, key=lambda mark: -float(mark["r"])),  # small ones on top
         "x_ticks": [{"at": across(tick), "text": f"{tick:g}"} for tick in log_ticks(x_low, x_high)],
-        "y_ticks": [{"at": down(tick), "text": f"{tick:g}"} for tick in ticks(y_low, min(y_high, 100.0))],
+        "y_ticks": [{"at": down(tick), "text": f"{tick:g}"} for tick in ticks(y_low, min(y_high, most))],
         "front": _line((across(x), down(y)) for x, y in front_of(points)),
     }
 
@@ -133,9 +136,10 @@ def size_key(points: Sequence[Point], frame: Frame) -> list[dict[str, Any]]:
 def front_of(points: Sequence[Point]) -> list[tuple[float, float]]:
     """The points that no other one beats in both latency and accuracy, fastest first."""
     best, front = -math.inf, []
-    for point in sorted(points, key=lambda point: (point.milliseconds, -point.metric)):
-        if point.metric > best:
-            best = point.metric
+    sign = -1 if points and points[0].is_less_better else 1
+    for point in sorted(points, key=lambda point: (point.milliseconds, -sign * point.metric)):
+        if sign * point.metric > best:
+            best = sign * point.metric
             front.append((point.milliseconds, point.metric))
     return front
 

@@ -12,6 +12,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from compress import record
+from compress.measures import is_less_better
 from compress.record import MISSING, Setting, finite, interval, part
 from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, label_rows, score_table, step_rows
 from compress.reporting.figures import NARROW, WIDE, Point, front_figure, loss_curve, size_key
@@ -77,6 +78,7 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": str(run.get("name") or "run"),
         "metric": metric,
+        "unit": "" if is_less_better(metric) else " (%)",
         "kinds": _kinds(),
         "headline": headline(run),
         "tiles": _tiles(run),
@@ -122,9 +124,9 @@ def headline(run: Mapping[str, Any]) -> str:
     name = f"{record.name_of(shipped)} ({size})" if size != MISSING else record.name_of(shipped)
     if _is_trained(shipped):
         name += ", not exported,"
-    sentence = f"{name} reaches {record.percent(part(shipped, 'metrics').get(metric))} {metric}"
+    sentence = f"{name} reaches {record.score(metric, part(shipped, 'metrics').get(metric))} {metric}"
     if len(subjects) > 1:
-        sentence += _against(shipped, baseline)
+        sentence += _against(shipped, baseline, metric)
         setting = record.main_setting(run)
         factor = record.speedup_at(shipped, baseline, setting)
         if factor is not None and setting is not None:
@@ -134,19 +136,21 @@ def headline(run: Mapping[str, Any]) -> str:
     return sentence + "."
 
 
-def _against(shipped: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
+def _against(shipped: Mapping[str, Any], baseline: Mapping[str, Any], metric: str) -> str:
     drop = part(shipped, "drop")
     value, ends = finite(drop.get("value")), interval(drop.get("ci95"))
     if value is None:
         return ""
-    rounded = round(value * 100, 1)
+    rounded, unit = round(value * 100, 1), "points"
+    if is_less_better(metric):
+        rounded, unit = -rounded, "%"
     if not rounded:
         text = f", level with {record.name_of(baseline)}"
     else:
         side = "below" if rounded > 0 else "above"
-        text = f", {record.points(abs(value))} points {side} {record.name_of(baseline)}"
+        text = f", {record.points(abs(value))} {unit} {side} {record.name_of(baseline)}"
     if ends:
-        text += f" (drop between {record.points(ends[0])} and {record.points(ends[1])} points with 95 % confidence)"
+        text += f" (drop between {record.points(ends[0])} and {record.points(ends[1])} {unit} with 95 % confidence)"
     return text
 
 
@@ -157,9 +161,9 @@ def _tiles(run: Mapping[str, Any]) -> list[dict[str, str]]:
     metric, baseline, shipped = record.metric_of(run), subjects[0], subjects[-1]
     tiles = [
         {
-            "value": record.percent(part(shipped, "metrics").get(metric)),
+            "value": record.score(metric, part(shipped, "metrics").get(metric)),
             "label": metric,
-            "note": _plus_minus(shipped, metric, "95 % interval {} to {} %"),
+            "note": _plus_minus(shipped, metric, "95 % interval {}"),
         }
     ]
     if len(subjects) == 1:
@@ -171,7 +175,7 @@ def _tiles(run: Mapping[str, Any]) -> list[dict[str, str]]:
         *tiles,
         {
             "value": record.points(drop.get("value")),
-            "label": f"points of {metric} lost",
+            "label": f"% that {metric} rose" if is_less_better(metric) else f"points of {metric} lost",
             "note": f"95 % interval {record.points(ends[0])} to {record.points(ends[1])}" if ends else "",
         },
         {
@@ -189,7 +193,7 @@ def _tiles(run: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _plus_minus(subject: Mapping[str, Any], metric: str, pattern: str) -> str:
     ends = interval(part(subject, "metrics_ci95").get(metric))
-    return pattern.format(record.points(ends[0]), record.points(ends[1])) if ends else ""
+    return pattern.format(record.between(metric, ends) + record.unit_of(metric)) if ends else ""
 
 
 def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_count: int) -> dict[str, Any]:
@@ -201,8 +205,8 @@ def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_co
         "name": record.name_of(subject),
         "kind": _kind(subject),
         "role": "baseline" if is_baseline else "shipped" if index == subject_count - 1 and not is_torch else "",
-        "metric": record.percent(part(subject, "metrics").get(metric)),
-        "metric_interval": f"{record.points(spread[0])} to {record.points(spread[1])}" if spread else MISSING,
+        "metric": record.score(metric, part(subject, "metrics").get(metric)),
+        "metric_interval": record.between(metric, spread) if spread else MISSING,
         "drop": MISSING if is_baseline else record.points(drop.get("value")),
         "drop_interval": f"{record.points(ends[0])} to {record.points(ends[1])}" if ends and not is_baseline else MISSING,
         "cells": [
@@ -323,21 +327,24 @@ def _point(subject: Mapping[str, Any], setting: Setting, metric: str, is_last: b
     tip = "\n".join(
         [
             name,
-            f"{metric} {record.percent(value)}{_plus_minus(subject, metric, ' ({} to {} %)')}",
+            f"{metric} {record.score(metric, value)}{_plus_minus(subject, metric, ' ({})')}",
             f"p50 {record.milliseconds(milliseconds)}, p95 {record.milliseconds(row.get('p95_ms'))}",
             f"size {record.megabytes(subject.get('size_bytes'))}",
         ]
     )
+    is_number = is_less_better(metric)
+    factor = 1 if is_number else 100
     return Point(
         name,
         milliseconds,
-        value * 100,
-        None if low is None else low * 100,
-        None if high is None else high * 100,
+        value * factor,
+        None if low is None else low * factor,
+        None if high is None else high * factor,
         finite(subject.get("size_bytes")),
         _kind(subject),
         is_last and is_exported(_kind(subject)),
         tip,
+        is_number,
     )
 
 

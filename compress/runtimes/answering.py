@@ -14,7 +14,7 @@ import numpy as np
 
 from compress.runtimes.answers import check_shape
 from compress.runtimes.frames import Arrays
-from compress.runtimes.runtime import LOGITS, Runtime, Session
+from compress.runtimes.runtime import ANSWERED, LOGITS, Runtime, Session
 from compress.runtimes.serving import Answer, Handler, serve
 from compress.runtimes.writing import GIVEN
 
@@ -47,12 +47,14 @@ class OpenFile:
         return {}, {}
 
     def run(self, request: dict[str, Any], arrays: Arrays) -> Answer:
-        """Give the logits of a batch."""
+        """Give the logits of a batch; of these `places` alone, (batch, length), where they are named."""
         assert self._session is not None
+        arrays = dict(arrays)
+        places = arrays.pop(ANSWERED, None)
         logits = np.asarray(self._session.run(arrays)[LOGITS], dtype="<f4")
         examples, length = arrays.get(GIVEN, arrays["input_ids"]).shape
-        check_shape(logits.shape, examples, request.get("labels"), length=length)
-        return {}, {LOGITS: logits}
+        check_shape(logits.shape, examples, request.get("labels"), length=length, of_tokens=None if places is None else True)
+        return {}, {LOGITS: logits if places is None else logits[places != 0][None]}
 
     def kernels(self, request: dict[str, Any], arrays: Arrays) -> Answer:
         """Tell what the runtime made of the file's operators."""

@@ -24,6 +24,9 @@ VECTORS, STATES = "sentence_embedding", "last_hidden_state"
 """Of a sentence embedder: its vectors, and the states that they were pooled from."""
 OUTPUTS = ((LOGITS,), SPAN_LOGITS, (VECTORS,))
 """What a file's outputs are called; several are columns of what `Session.run` gives as logits."""
+ANSWERED = "answered"
+"""What a batch may tell besides its inputs: 1 where an answer is wanted, (batch, length); of masked words those alone are
+given, (1, places, pieces)."""
 Dimensions = tuple[int | None, ...]
 Call = Callable[[], object]
 Version = Callable[[str], str | None]

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import (
     BaseModelOutputWithPooling,
+    MaskedLMOutput,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
@@ -18,7 +19,7 @@ from transformers.modeling_outputs import (
 from compress.facts import MANIFEST
 from compress.models.families import known_family
 from compress.models.families.family import Family
-from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS
+from compress.models.head import MASKED, SENTENCES, SEQUENCE, SPANS, TOKENS
 from compress.models.heads import head_of
 from compress.targets.onnx.graph import FILE
 
@@ -26,6 +27,7 @@ SCHEMA = 1
 OUTPUTS = {
     SEQUENCE: (SequenceClassifierOutput, ("logits",)),
     TOKENS: (TokenClassifierOutput, ("logits",)),
+    MASKED: (MaskedLMOutput, ("logits",)),
     SPANS: (QuestionAnsweringModelOutput, ("start_logits", "end_logits")),
     SENTENCES: (BaseModelOutputWithPooling, ("last_hidden_state", "pooler_output")),
 }

@@ -51,7 +51,7 @@ def onnxruntime_cpu(
         InputError: There is no memory to hand on.
     """
     with quantizers_off(model):
-        write_graph(model, folder / FILE)
+        write_graph(model, folder / FILE, once=True)
         file = file_in(folder)
         for path in graph_files(file):
             graph = ir.load(path)

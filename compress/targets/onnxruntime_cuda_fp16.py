@@ -56,7 +56,7 @@ def onnxruntime_cuda_fp16(
     if large:
         raise CompressError(f"{large[0]} has weights beyond 65504, the largest float16; export to a float32 target.")
     with quantizers_off(half), quantizers_off(model):
-        write_graph(half, folder / FILE)
+        write_graph(half, folder / FILE, once=True)
         lower_versions(folder / FILE)
         opened = in_onnxruntime(folder / FILE)
         return [Reference(model, task).judge("float16", opened, max_relative_error=max_relative_error, max_flips=max_flips)]

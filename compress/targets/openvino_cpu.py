@@ -65,7 +65,7 @@ def openvino_cpu(
     load_runtime(RUNTIME).need()
     refuse(model)
     with quantizers_off(model):
-        write_graph(model, folder / FILE)
+        write_graph(model, folder / FILE, once=True)
         lower_versions(folder / FILE)
         reference = Reference(model, task)
         stages = [reference.judge("export", in_onnxruntime(folder / FILE), max_relative_error=TOLERANCE, max_flips=0.0)]

@@ -27,6 +27,7 @@ TASKS = with_plugins(
         "reranking": "compress.tasks.reranking",
         "sentence-embedding": "compress.tasks.sentence_embedding",
         "sequence-to-sequence": "compress.tasks.sequence_to_sequence",
+        "masked-words": "compress.tasks.masked_words",
     },
 )
 
@@ -42,6 +43,8 @@ SYNONYMS = {
     "text2text-generation": "sequence-to-sequence",
     "translation": "sequence-to-sequence",
     "summarization": "sequence-to-sequence",
+    "fill-mask": "masked-words",
+    "masked-lm": "masked-words",
 }
 """What others call a kind: the pipelines of transformers, the hub, optimum."""
 
@@ -120,8 +123,10 @@ def task(
             hub name, or a mapping: `train` and `validation` (files that end in .tsv, .csv, .jsonl, .ndjson, .json or .parquet,
             and if they are packed in .gz, .bz2, .xz or .zip after that), `text`, `pair` and `label` (columns; of text and pair
             each may be a list of several, which are joined in its order, empty cells left out), `separator` (between joined
-            texts; a line's end if left out), `quoting` ("csv", or "none" for files whose quotation marks mean nothing; the
-            latter is the default for .tsv). Without `validation`, a fifth of `train` is kept apart to be measured on.
+            texts; a line's end if left out), `parted_by` (of plain text, where a kind of task reads that: "line", or
+            "paragraph" for texts that an empty line ends), `quoting` ("csv", or "none" for files whose quotation marks mean
+            nothing; the latter is the default for .tsv). Without `validation`, a fifth of `train` is kept apart to be measured
+            on.
         kind: See `bert-compress list tasks`; what the pipelines of transformers call it will do ("ner").
         name: For tables; the data's name if None.
         data_dir: Folder of the files; for sst2 and mrpc one that holds sst2/train.tsv and so on. The environment variable

@@ -13,9 +13,12 @@ from compress.errors import InputError
 from compress.runtimes.writing import GIVEN_MASK
 from compress.tasks import DEFAULT_KIND
 from compress.tasks.kind import TaskKind, load_kind
+from compress.tasks.masked_pieces import KEPT, kept
 from compress.tasks.split import Role
 from compress.tasks.written import Written
 
+TOKENS_AT_ONCE = 1024
+"""Of a batch with an output for each of some 30,000 pieces: 125 MB."""
 FIRST_OF_GROUP = 8
 """Of a group that is looked at for what padding does: enough for a flip to show, and few enough for many groups."""
 
@@ -36,6 +39,8 @@ class Encoded:
         groups: The number of the group that each example is of, rising from 0, (examples,), where some are learned and judged
             together, as the passages of one query are; None where each stands for itself.
         written: The texts that are given to a model that writes, so that it scores their tokens; None where it answers alone.
+        hides: Fraction of the pieces that are masked anew in each step of training, and learned; 0 where none are. Those at
+            `places` are masked elsewhere.
     """
 
     input_ids: list[list[int]]
@@ -48,6 +53,7 @@ class Encoded:
     kind: str = DEFAULT_KIND
     groups: np.ndarray | None = None
     written: Written | None = None
+    hides: float = 0.0
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -99,6 +105,20 @@ class Encoded:
             marked[row, self.places[index]] = True
         return marked
 
+    def answered(self, indices: np.ndarray, batch: Mapping[str, Any]) -> Any:
+        """Mark which tokens of a batch of these examples have answers that count, as `answered_mask` does; of pieces those
+        that are masked."""
+        if not self.rules.head.of_pieces:
+            return answered_mask(batch)
+        marks = self.answering(indices, batch["input_ids"].shape[1])
+        assert marks is not None
+        return marks
+
+    @property
+    def tokens_at_once(self) -> int | None:
+        """Tokens of a batch, where each has so many outputs that more would not fit into the memory."""
+        return TOKENS_AT_ONCE if self.rules.head.of_pieces else None
+
     def spread(self, count: int) -> np.ndarray:
         """Choose about so many examples, evenly spread, rising, (chosen,); of groups the first few of each that is chosen."""
         if self.groups is None:
@@ -114,6 +134,8 @@ class Encoded:
         of neighbours that are of one group, or one each; None where each row is what a model has written."""
         if self.rules.head.writes:
             return None if self.written is None else self.written.lengths[indices]
+        if self.places is not None and self.rules.head.of_pieces:
+            return np.array([len(self.places[index]) for index in indices], dtype=np.int64)
         if self.places is not None:
             return self.lengths[indices]
         if self.groups is None:
@@ -141,10 +163,12 @@ def padding_of(tokenizer: Any) -> int:
 
 
 class Gathered:
-    """Answers to examples as batches bring them, put into the examples' order: rows (examples or places, outputs)."""
+    """Answers to examples as batches bring them, put into the examples' order: rows (examples or places, outputs); of pieces
+    what `masked_pieces.kept` keeps."""
 
     def __init__(self, encoded: Encoded, width: int | None = None) -> None:
         counts = np.ones(len(encoded), dtype=np.int64) if encoded.places is None else np.array([*map(len, encoded.places)])
+        width = KEPT if encoded.rules.head.of_pieces else width
         self.encoded = encoded
         self.starts = np.concatenate([[0], np.cumsum(counts)])
         self.rows: np.ndarray | None = None if width is None else self._empty(width)
@@ -160,8 +184,16 @@ class Gathered:
         if places is None:
             self.rows[indices] = outputs
             return
-        for row, index in enumerate(indices):
-            self.rows[self.starts[index] : self.starts[index + 1]] = outputs[row, places[index]]
+        self.put_rows(indices, np.concatenate([outputs[row, places[index]] for row, index in enumerate(indices)]))
+
+    def put_rows(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+        """Take what a model says at the places of the examples at `indices`, one behind the other, (places, outputs)."""
+        assert self.rows is not None
+        if self.encoded.rules.head.of_pieces:
+            outputs = kept(outputs, self.encoded.labels.of(indices))
+        ends = np.cumsum(self.starts[indices + 1] - self.starts[indices])
+        for index, rows in zip(indices, np.split(outputs, ends[:-1]), strict=True):
+            self.rows[self.starts[index] : self.starts[index + 1]] = rows
 
 
 def answered_mask(batch: Mapping[str, Any]) -> Any:

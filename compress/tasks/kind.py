@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from compress.errors import InputError
+from compress.errors import InputError, shown
 from compress.models.head import Head
 from compress.tasks.data.files import Reader, open_table
 from compress.tasks.data.joining import Columns, join_columns
+from compress.tasks.data.lines import PLAIN, READERS_OF_TEXT
+from compress.tasks.data.packing import unpacked_name
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.emphasis import EVEN, Emphasis
 from compress.tasks.reliability import Confidence
@@ -231,9 +233,25 @@ class NoClasses:
         return None
 
 
-def read_rows(rules: TaskKind, path: Path, columns: Columns, quoting: str | None = None, separator: str | None = None) -> Rows:
-    """Read a file's rows as a kind of task wants them; see `compress.tasks.data.files.read_file`, and `join_columns`."""
-    return rules.collect(*join_columns(open_table(path, quoting, rules.readers), columns, separator))
+def read_rows(
+    rules: TaskKind,
+    path: Path,
+    columns: Columns,
+    quoting: str | None = None,
+    separator: str | None = None,
+    parted_by: str | None = None,
+) -> Rows:
+    """Read a file's rows as a kind of task wants them; see `compress.tasks.data.files.read_file`, and `join_columns`; plain
+    text, if the kind reads such, as `parted_by` says."""
+    readers = dict(rules.readers)
+    if parted_by is not None:
+        if PLAIN not in readers or not unpacked_name(path.name).lower().endswith(PLAIN):
+            raise InputError(
+                f"data.parted_by is {shown(parted_by)}, which tells where texts of plain text ({PLAIN}) end, but a task of "
+                f"{rules.name} reads {path.name}; leave it out."
+            )
+        readers[PLAIN] = READERS_OF_TEXT[parted_by]
+    return rules.collect(*join_columns(open_table(path, quoting, readers), columns, separator))
 
 
 def rules_for(kind: str, abstain: Mapping[str, Any] | None = None) -> TaskKind:

@@ -14,6 +14,7 @@ from compress.tasks import DEFAULT_KIND, FEWEST_FURTHER, TASKS
 from compress.tasks.cutting import row_order
 from compress.tasks.data.files import FORMATS, listed, shown_path, stem_of
 from compress.tasks.data.joining import JOINABLE, Columns, check_joined, told_of_joining
+from compress.tasks.data.lines import LINE, PARTED
 from compress.tasks.data.rows import Rows
 from compress.tasks.kind import TaskKind, read_rows, rules_for
 from compress.tasks.known import Found, find
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 IN_BOTH = "also in the evaluation data"
 COLUMNS = ("text", "pair", "label")
-OF_FILES = ("train", "validation", *COLUMNS, "quoting", "separator")
+OF_FILES = ("train", "validation", *COLUMNS, "quoting", "separator", "parted_by")
 FROM_TRAIN = "from_train"
 KIN_OF_PARTS = "kin of rows that are kept apart"
 
@@ -178,6 +179,8 @@ def _files(data: Mapping[str, Any], data_dir: str | None, rules: TaskKind) -> Fo
         raise InputError(f"data.{wrong} is {shown(data[wrong])}; give a text.")
     if "separator" in others and not lists:
         raise InputError(f"data.separator is {shown(data['separator'])}, but no texts are joined; leave it out.")
+    if others.get("parted_by", LINE) not in PARTED:
+        raise InputError(f"data.parted_by is {shown(others['parted_by'])}; allowed: {', '.join(PARTED)}.")
     columns = _columns(data)
     check_joined(columns)
     train = _rows_of(rules, data_dir, data["train"], columns, data)
@@ -204,7 +207,7 @@ def _rows_of(rules: TaskKind, data_dir: str | None, name: str, columns: Columns,
         raise InputError(
             f"data file {shown_path(path)} does not exist; give a file that ends in {listed((*FORMATS, *rules.readers))}."
         )
-    return read_rows(rules, path, columns, data.get("quoting"), data.get("separator"))
+    return read_rows(rules, path, columns, data.get("quoting"), data.get("separator"), data.get("parted_by"))
 
 
 def _check_targets(

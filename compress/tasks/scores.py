@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.measures import lost
 from compress.statistics import RESAMPLES, SEED, middle_95
 
 Score = Callable[[np.ndarray], np.ndarray]
@@ -52,18 +53,19 @@ def judged(scores: Mapping[str, Score], statistics: np.ndarray) -> dict[str, Any
     }
 
 
-def drop(score: Score, baseline: np.ndarray, statistics: np.ndarray) -> dict[str, Any]:
+def drop(score: Score, baseline: np.ndarray, statistics: np.ndarray, *, metric: str = "") -> dict[str, Any]:
     """Compute what is lost of a score against a baseline on the same examples: {value, ci95, p}; `p` is None.
 
     Args:
-        score: Larger is better.
+        score: Larger is better, unless its name says otherwise.
         baseline: The baseline's, (examples, statistics).
         statistics: (examples, statistics).
+        metric: The score's name, see `compress.measures.lost`.
     """
     count = baseline.shape[1]
     drawn = resampled_sums(np.concatenate([baseline, statistics], axis=1))
-    value = float(score(baseline.sum(0)) - score(statistics.sum(0)))
-    return {"value": value, "ci95": list(middle_95(score(drawn[:, :count]) - score(drawn[:, count:]))), "p": None}
+    value = float(lost(metric, score(baseline.sum(0)), score(statistics.sum(0))))
+    return {"value": value, "ci95": list(middle_95(lost(metric, score(drawn[:, :count]), score(drawn[:, count:])))), "p": None}
 
 
 def by_label(names: Sequence[str], statistics: np.ndarray) -> dict[str, dict[str, Any]]:

@@ -25,8 +25,8 @@ from compress.statistics import SEED, middle_95
 from compress.tasks import texts
 from compress.tasks.compared_vectors import GRADED, Graded, Judged, Ranked, cosines, likeness
 from compress.tasks.correlations import correlation
-from compress.tasks.data.characters import decoded, text_lines
 from compress.tasks.data.files import READERS, Reader
+from compress.tasks.data.lines import read_lines_of_text
 from compress.tasks.data.mistakes import Mistakes, first_of
 from compress.tasks.data.retrieval import are_judgements, read_retrieval
 from compress.tasks.data.rows import Rows, Table, collect
@@ -75,17 +75,6 @@ def _read_tsv(path: Path, content: bytes, quoting: str | None) -> Table:
     return Table(str(path), tuple(columns), lambda names: (lines, [columns[name] for name in names]), Mistakes(str(path)))
 
 
-def _read_lines(path: Path, content: bytes, quoting: str | None) -> Table:
-    """Read a text from each line that has one."""
-    lines = [(number, line.strip()) for number, line in enumerate(text_lines(decoded(path, content)), 1) if line.strip()]
-    return Table(
-        str(path),
-        ("text",),
-        lambda names: ([number for number, _ in lines], [[text for _, text in lines] for _ in names]),
-        Mistakes(str(path)),
-    )
-
-
 STSB = HubSet(
     "sentence-transformers/stsb",
     {"text": "sentence1", "pair": "sentence2", "label": "score"},
@@ -117,7 +106,7 @@ class SentenceEmbedding(OutputIsAnswer, NoClasses):
     head = OF_SENTENCES
     metrics: tuple[str, ...] = ("spearman", "ndcg_at_10", "pearson", "mrr_at_10", "recall_at_100")
     known: Mapping[str, Any] = {"stsb": known_set("stsb", STSB, NAME), "scifact": _scifact}
-    readers: Mapping[str, Reader] = {".tsv": _read_tsv, ".txt": _read_lines}
+    readers: Mapping[str, Reader] = {".tsv": _read_tsv, ".txt": read_lines_of_text}
     columns = "text, pair, score; text, pair; text; or judgements beside corpus.jsonl and queries.jsonl"
     unit = "texts"
     noun = "score"

@@ -16,6 +16,7 @@ from compress.models.checkpoint.fingerprint import fingerprint
 from compress.models.first_token import first_token_only
 from compress.models.heads import logits_of
 from compress.models.layout import encoder_layers
+from compress.models.masked_places import at_places
 from compress.models.states import State, States, recorded, whole_last_layer
 from compress.objectives.outputs import Outputs
 from compress.tasks.encoding import Encoded
@@ -25,8 +26,9 @@ from compress.training.predict import on_device
 class Answers(Protocol):
     """A teacher, as the loop sees it."""
 
-    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor]) -> Outputs:
-        """The answers to the training examples at `indices`, which the student reads as `inputs`, with whole pieces' ids."""
+    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor], places: torch.Tensor | None = None) -> Outputs:
+        """The answers to the training examples at `indices`, which the student reads as `inputs`, with whole pieces' ids; of
+        masked words at these `places` alone, see `at_places`."""
 
     def moved(self, device: torch.device | str) -> None:
         """Go where the student learns."""
@@ -50,11 +52,11 @@ class LiveAnswers:
     wanted: Collection[State]
     encoded: Encoded
 
-    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor]) -> Outputs:
+    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor], places: torch.Tensor | None = None) -> Outputs:
         """Let the teacher read the batch."""
         own = on_device(self.encoded.batch(indices), inputs["input_ids"].device)
         own["input_ids"] = inputs["input_ids"]  # where words are hidden from the student, they are from the teacher
-        logits, states = answered(self.teacher, own, self.wanted)
+        logits, states = answered(self.teacher, own, self.wanted, places)
         return Outputs(logits, states)
 
     def moved(self, device: torch.device | str) -> None:
@@ -68,11 +70,16 @@ class LiveAnswers:
 
 
 def answered(
-    teacher: PreTrainedModel, inputs: Mapping[str, torch.Tensor], wanted: Collection[State]
+    teacher: PreTrainedModel,
+    inputs: Mapping[str, torch.Tensor],
+    wanted: Collection[State],
+    places: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, States]:
-    """A model's logits and states, without gradients; the last layer is cut to its first token where nobody asks for more."""
+    """A model's logits (at `places`, see `at_places`) and states, without gradients; the last layer is cut to its first token
+    where nobody asks for more."""
     whole = whole_last_layer(wanted, len(encoder_layers(teacher)))
-    with torch.no_grad(), recorded(teacher, wanted) as states, nullcontext() if whole else first_token_only(teacher):
+    cut = nullcontext() if whole else first_token_only(teacher)
+    with torch.no_grad(), recorded(teacher, wanted) as states, cut, at_places(teacher, places):
         return logits_of(teacher(**inputs)), states
 
 
@@ -124,8 +131,9 @@ class KnownAnswers:
     states: Mapping[State, Stored]
     starts: np.ndarray | None = None
 
-    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor]) -> Outputs:
+    def outputs(self, indices: np.ndarray, inputs: Mapping[str, torch.Tensor], places: torch.Tensor | None = None) -> Outputs:
         """Look the batch up."""
+        assert places is None  # which are others in each step
         device, length = inputs["input_ids"].device, inputs["input_ids"].shape[1]
         states = {state: stored.batch(indices, length).to(device) for state, stored in self.states.items()}
         return Outputs(torch.from_numpy(self._batch(indices, length)).to(device), states)

@@ -65,11 +65,13 @@ def share_of(indices: np.ndarray, rank: int, processes: int, groups: np.ndarray 
     return indices[np.isin(groups[indices], np.unique(groups[indices])[rank::processes])]
 
 
-def sorted_batches(lengths: np.ndarray, batch_size: int, groups: np.ndarray | None = None) -> list[np.ndarray]:
+def sorted_batches(
+    lengths: np.ndarray, batch_size: int, groups: np.ndarray | None = None, *, tokens: int | None = None
+) -> list[np.ndarray]:
     """Cut all examples into batches of like length, longest first, so that memory runs out at once or never.
 
-    A batch holds `batch_size` examples, or fewer where they are so long that TOKENS would be passed, but one at least; of
-    examples in groups, which a loss compares, whole groups of about so many.
+    A batch holds `batch_size` examples, or fewer where they are so long that `tokens`, or TOKENS, would be passed, but one at
+    least; of examples in groups, which a loss compares, whole groups of about so many.
     """
     if groups is not None and len(groups):
         units = _Groups(lengths, batch_size, groups)
@@ -77,7 +79,7 @@ def sorted_batches(lengths: np.ndarray, batch_size: int, groups: np.ndarray | No
     order = np.argsort(-np.asarray(lengths), kind="stable")
     batches = []
     while len(order):
-        size = min(batch_size, max(1, TOKENS // max(1, int(lengths[order[0]]))))
+        size = min(batch_size, max(1, (tokens or TOKENS) // max(1, int(lengths[order[0]]))))
         batches.append(order[:size])
         order = order[size:]
     return batches

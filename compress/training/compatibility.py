@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from compress.errors import InputError
 from compress.knobs import signature_of
 from compress.models.traits import why_not_cut
+from compress.tasks.masked_pieces import mask_of
 
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
@@ -65,7 +66,7 @@ def check_prunable(method: str, model: PreTrainedModel, task: Task) -> None:
 
 
 def check_fit(model: PreTrainedModel, task: Task) -> None:
-    """Refuse a task whose labels the model does not have, or which has nothing to learn from.
+    """Refuse a task whose labels, or whose token that masks, the model does not have, or which has nothing to learn from.
 
     Raises:
         InputError: They do not fit, or a part is empty.
@@ -75,6 +76,8 @@ def check_fit(model: PreTrainedModel, task: Task) -> None:
             f"the model has {model.config.num_labels} labels, but the task has {len(task.labels)} "
             f"({', '.join(task.labels)}); load the model with labels=task.labels."
         )
+    if task.rules.head.of_pieces:
+        mask_of(model.tokenizer)
     for split in (task.train, task.selection):
         if not len(split):
             raise InputError(f"the task's {split.role} part is empty; give data to train on.")

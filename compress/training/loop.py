@@ -19,12 +19,14 @@ from transformers import PreTrainedModel
 
 from compress.errors import CompressError
 from compress.log import libraries_silenced
+from compress.measures import is_better
 from compress.models.attention.kernel import attention_kernel
 from compress.models.checkpoint.fingerprint import fingerprint
 from compress.models.dropout import sixteen_bits
 from compress.models.first_token import first_token_only
 from compress.models.heads import logits_of
 from compress.models.layout import encoder_layers
+from compress.models.masked_places import at_places
 from compress.models.states import recorded, whole_last_layer
 from compress.models.surgery import copy_of
 from compress.models.word_rows import rows_of, word_rows
@@ -37,7 +39,7 @@ from compress.training.batches import epoch_batches, share_of
 from compress.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from compress.training.compatibility import check_fit
 from compress.training.device import freed_memory_kept, has_fast_bf16, pick_device
-from compress.training.masking import Masking
+from compress.training.masking import Masking, masking_of, unmasked
 from compress.training.optimizer import optimizer_of
 from compress.training.predict import on_device, predict
 from compress.training.schedule import rate_factor
@@ -157,8 +159,8 @@ def _prepare(
     what += f" hides {goal.mlm_probability}"
     encoded = task.encode(task.train.require("train"), model.tokenizer)
     selection = task.encode(task.selection.require("selection"), model.tokenizer)
-    tokenizer = model.tokenizer
-    read = np.union1d(read_by(encoded, selection), [tokenizer.mask_token_id] if goal.mlm_probability else [])
+    fraction = goal.mlm_probability or encoded.hides
+    read = np.union1d(read_by(encoded, selection), [model.tokenizer.mask_token_id] if fraction else [])
     student, ids = copy_of(model), rows_of(model, read.astype(np.int64))
     encoded, selection = encoded.over(ids), selection.over(ids)
     token_ids = torch.from_numpy(ids).to(accelerator.device)
@@ -181,12 +183,7 @@ def _prepare(
         mean = mean and {name: tensor.to(accelerator.device) for name, tensor in mean.items()}
         logger.info("going on from step %d of %d", position.step, total)
     accelerator.wait_for_everyone()  # all of them read the checkpoint before one writes the next
-    fixed = torch.isin(token_ids, torch.tensor(tokenizer.all_special_ids, device=token_ids.device)).nonzero()[:, 0]
-    masking = (
-        Masking(goal.mlm_probability, int(np.searchsorted(ids, tokenizer.mask_token_id)), fixed, len(ids))
-        if goal.mlm_probability
-        else None
-    )
+    masking = masking_of(fraction, model.tokenizer, token_ids) if fraction else None
     return _Training(
         accelerator,
         prepared,
@@ -278,22 +275,27 @@ def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
     goal, device = training.goal, training.accelerator.device
     inputs = on_device(training.encoded.batch(indices), device)
     stage = 1 + training.position.step * goal.stages // training.total_steps if goal.stages else None
-    words = hidden = teacher = None
+    words = hidden = teacher = places = masked = None
+    targets = training.encoded.rules.collate(training.encoded, indices, inputs["input_ids"].shape[1]).to(device)
     if training.masking is not None:
+        if training.encoded.hides:
+            inputs["input_ids"] = unmasked(inputs["input_ids"], targets)
         words = training.token_ids[inputs["input_ids"]]
         inputs["input_ids"], hidden = training.masking.applied(inputs["input_ids"])
-    targets = training.encoded.rules.collate(training.encoded, indices, inputs["input_ids"].shape[1]).to(device)
+        if training.encoded.hides:
+            places, targets = hidden, words[hidden][None]
+            masked = torch.ones_like(targets)
     marks = training.encoded.answering(indices, inputs["input_ids"].shape[1]) if goal.compares_answering else None
     answering = None if marks is None else torch.from_numpy(marks).to(device)
     groups = None if training.encoded.groups is None else torch.from_numpy(training.encoded.groups[indices]).to(device)
     rules, given = training.encoded.rules, inputs.get(GIVEN_MASK)
-    batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, answering, rules, groups, given)
+    batch = Batch(targets, inputs["attention_mask"], stage, words, hidden, answering, rules, groups, given, masked)
     with training.accelerator.autocast():
-        with recorded(training.student, goal.states) as states:
+        with recorded(training.student, goal.states) as states, at_places(training.student, places):
             student = Outputs(logits_of(training.model(**inputs)), states)
         if goal.teacher is not None:
             whole = {**inputs, "input_ids": training.token_ids[inputs["input_ids"]]}  # the teacher's word table is not cut
-            teacher = goal.teacher.outputs(indices, whole)
+            teacher = goal.teacher.outputs(indices, whole, places)
     terms = [weight * term(student, teacher, batch) for weight, term in goal.terms.values()]
     return torch.stack(terms).sum()
 
@@ -331,7 +333,7 @@ def _judge(training: _Training) -> None:
     metric = f"selection_{training.task.metric}"
     best = position.history[position.best_epoch].get(metric) if position.best_epoch >= 0 else None
     counts = position.step - 1 >= training.goal.picks_from * (training.total_steps - 1)
-    if counts and (best is None or position.history[-1][metric] > best):
+    if counts and (best is None or is_better(metric, position.history[-1][metric], best)):
         position.best_epoch = position.epoch
         training.best = {name: tensor.detach().cpu().clone() for name, tensor in training.student.state_dict().items()}
     said = f"{metric} {scores[training.task.metric]:.4f}, " if scores else ""

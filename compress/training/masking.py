@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 TO_MASK, TO_ANOTHER = 0.8, 0.1  # the rest stays as it is
+
+
+IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,15 @@ class Masking:
         others = torch.randint(self.count, ids.shape, device=ids.device)
         shown = torch.where(kind < TO_MASK, self.mask, torch.where(kind < TO_MASK + TO_ANOTHER, others, ids))
         return torch.where(hidden, shown, ids), hidden
+
+
+def masking_of(fraction: float, tokenizer: Any, token_ids: torch.Tensor) -> Masking:
+    """How words are hidden from a model that reads places in `token_ids`, rising ids of pieces, [MASK] among them."""
+    special = torch.tensor([*tokenizer.all_special_ids, tokenizer.mask_token_id], device=token_ids.device)
+    fixed = torch.isin(token_ids, special).nonzero()[:, 0]
+    return Masking(fraction, int((token_ids == tokenizer.mask_token_id).nonzero()[0, 0]), fixed, len(token_ids))
+
+
+def unmasked(ids: torch.Tensor, pieces: torch.Tensor) -> torch.Tensor:
+    """The ids of a text of which some are masked; `pieces` stand at those places, IGNORED elsewhere; all (batch, length)."""
+    return torch.where(pieces == IGNORED, ids, pieces)

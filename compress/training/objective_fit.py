@@ -57,12 +57,13 @@ def check_vocabularies(who_compares: str, student: PreTrainedModel, teacher: Pre
 
 def check_vectors(method: str, modules: Mapping[str, ModuleType], nested: Sequence[int], student: PreTrainedModel) -> None:
     """Raise InputError where objectives of vectors are to teach labels, or parts of vectors that they do not have."""
-    are_vectors = not head_of(student).is_named
+    are_vectors = head_of(student).gives_vectors
     for name, module in modules.items():
         if getattr(module, "OF_VECTORS", False) and not are_vectors:
+            what = "pieces of words" if head_of(student).of_pieces else listed(label_names(student))
             raise InputError(
-                f"{method}.objectives names {name!r}, which compares vectors of texts, but the model answers with "
-                f"{listed(label_names(student))}; use logits, or a task of sentence-embedding."
+                f"{method}.objectives names {name!r}, which compares vectors of texts, but the model answers with {what}; use "
+                "logits, or a task of sentence-embedding."
             )
     if not nested:
         return
@@ -91,7 +92,7 @@ def are_of_one_width(student: PreTrainedModel, teacher: PreTrainedModel) -> bool
 def check_widths(
     method: str, modules: Mapping[str, ModuleType], student: PreTrainedModel, teacher: PreTrainedModel, *, project: bool
 ) -> None:
-    if head_of(student).is_named or are_of_one_width(student, teacher):
+    if not head_of(student).gives_vectors or are_of_one_width(student, teacher):
         return
     widths = f"vectors of {output_count(student)} numbers (student) with {output_count(teacher)} (teacher)"
     for name, module in modules.items():

@@ -14,12 +14,15 @@ from compress.log import Progress, no_progress
 from compress.models.encoder_decoder import TorchWriter, search_with
 from compress.models.first_token import first_token_only
 from compress.models.heads import head_of, logits_of, output_count
+from compress.models.masked_places import at_places
 from compress.runtimes.writing import write
 from compress.tasks.encoding import Encoded, Gathered
 from compress.tasks.labelled import Task
 from compress.training.batches import sorted_batches
 
 BATCH_SIZE = 64
+MASKED_OF = 4
+"""So many times as many tokens fit into the memory where one in seven has outputs."""
 
 
 def on_device(batch: dict[str, np.ndarray], device: str | torch.device) -> dict[str, torch.Tensor]:
@@ -60,14 +63,27 @@ def predict(
     model.eval()
     encoded, answer = encoded.unwritten, _answering(model, device, beams)
     answers = Gathered(encoded, search_with(model).longest if head_of(model).writes else output_count(model))
-    batches = sorted_batches(encoded.lengths, BATCH_SIZE)[share[0] :: share[1]]
+    batches = sorted_batches(encoded.lengths, BATCH_SIZE, tokens=_tokens_at_once(encoded))[share[0] :: share[1]]
+    of_pieces = head_of(model).of_pieces
     with torch.inference_mode(), first_token_only(model), precision(device, bf16=bf16):
         for done, indices in enumerate(batches, 1):
-            answers.put(indices, answer(encoded.batch(indices)))
+            batch = encoded.batch(indices)
+            if of_pieces:
+                places = torch.from_numpy(encoded.answered(indices, batch)).to(device)
+                with at_places(model, places):
+                    answers.put_rows(indices, answer(batch)[0])
+            else:
+                answers.put(indices, answer(batch))
             progress(what, done, len(batches))
     model.train(was_training)
     assert answers.rows is not None
     return answers.rows
+
+
+def _tokens_at_once(encoded: Encoded) -> int | None:
+    """Tokens of a batch of which those that are masked alone have outputs."""
+    tokens = encoded.tokens_at_once
+    return None if tokens is None else MASKED_OF * tokens
 
 
 def _answering(

@@ -355,7 +355,7 @@ def _head(method: str, terms: list[_Term], how: Distillation, teacher: PreTraine
 def check_room(teacher: PreTrainedModel, wanted: set[State], how: Distillation, task: Task, run: StepContext) -> None:
     """Raise InputError where the teacher cannot answer, or the disk has no room for answers that would be kept."""
     _check_length(teacher, wanted, task)
-    if run.answers and how.teacher_cache_bytes and not task.rules.head.writes:
+    if run.answers and how.teacher_cache_bytes and not (task.rules.head.writes or task.rules.head.of_pieces):
         encoded = _read_by(teacher, wanted, task)
         check_room_for_answers(teacher, encoded, wanted, folder=run.answers, limit_bytes=how.teacher_cache_bytes)
 
@@ -380,7 +380,8 @@ def answers_of(
 ) -> Answers:
     """A teacher's logits and wanted states for the training part: known, where they fit into memory or onto the disk."""
     encoded = _read_by(teacher, wanted, task)
-    live = live or encoded.written is not None  # a row of the whole vocabulary for each token would fill the disk
+    # a row of the whole vocabulary for each token would fill the disk, and what is masked anew is answered anew
+    live = live or encoded.written is not None or encoded.hides > 0
     if not live:
         known = kept_answers(teacher, encoded, wanted, run, how.teacher_cache_bytes)
         if known is not None:

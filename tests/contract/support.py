@@ -2,6 +2,7 @@
 
 python -m tests.contract.support             # write the file anew, in as many processes as there are processors
 python -m tests.contract.support methods     # the methods alone; what became of exports stays as it is written
+python -m tests.contract.support new         # what is not written yet alone, as after a new kind, family, method or target
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import importlib
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import product
@@ -325,17 +326,31 @@ def outcome(cell: Export | tuple[str, str, str]) -> str:
             return f"{BROKEN} {type(err).__name__}: {err}"
 
 
-def _outcomes(pool: ProcessPoolExecutor, cells: Sequence[tuple[Any, ...]]) -> list[str]:
-    """What becomes of cells, each told as it comes."""
-    outcomes = []
-    for cell, result in zip(cells, pool.map(outcome, cells), strict=True):
-        outcomes.append(result)
+def _outcomes(pool: ProcessPoolExecutor, cells: Sequence[tuple[Any, ...]], known: Mapping[tuple[Any, ...], str]) -> list[str]:
+    """What becomes of cells, each that is not known told as it comes."""
+    wanted, outcomes = [cell for cell in cells if cell not in known], dict(known)
+    for cell, result in zip(wanted, pool.map(outcome, wanted), strict=True):
+        outcomes[cell] = result
         print(*cell, result, sep=" | ", flush=True)
-    return outcomes
+    return [outcomes[cell] for cell in cells]
+
+
+def _written_down() -> dict[tuple[Any, ...], str]:
+    """What became of the cells that are recorded."""
+    record = read()
+    methods = {
+        (kind, family, method): result
+        for kind, families in record["methods"].items()
+        for family, results in families.items()
+        if isinstance(results, dict)
+        for method, result in results.items()
+    }
+    return {**methods, **{Export(*row[:4]): row[4] for row in record["exports"]}}
 
 
 def main(arguments: Sequence[str]) -> None:
     """Write the file anew, unless a cell breaks."""
+    known = _written_down() if "new" in arguments else {}
     record: dict[str, Any] = {"methods": {kind: {family: {} for family in FAMILIES} for kind in TASKS}, "exports": []}
     with tempfile.TemporaryDirectory() as folder:
         for kind in TASKS:
@@ -344,13 +359,15 @@ def main(arguments: Sequence[str]) -> None:
                     record["methods"][kind][family] = no_head(kind, family, Path(folder) / kind / family)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         cells = method_cells()
-        for (kind, family, method), result in zip(cells, _outcomes(pool, cells), strict=True):
+        for (kind, family, method), result in zip(cells, _outcomes(pool, cells, known), strict=True):
             record["methods"][kind][family][method] = result
         if "methods" in arguments:
             record["exports"] = read()["exports"] if FILE.is_file() else []
         else:
             exports = export_cells(record["methods"])
-            record["exports"] = [[*cell, result] for cell, result in zip(exports, _outcomes(pool, exports), strict=True)]
+            record["exports"] = [
+                [*cell, result] for cell, result in zip(exports, _outcomes(pool, exports, known), strict=True)
+            ]
     heads = {"arguments": ARGUMENTS, "of_family": OF_FAMILY, "methods": record["methods"]}
     lines = json.dumps(heads, indent=1, ensure_ascii=False).removesuffix("\n}")
     exports = ",\n".join(json.dumps(export, ensure_ascii=False) for export in record["exports"])

@@ -21,6 +21,7 @@ LADDER = (
         "labels",
         "log",
         "marks",
+        "measures",
         "plugins",
         "processor",
         "record",

@@ -38,6 +38,7 @@ TABLES = {
             "labelled",
             "labels",
             "laid_texts",
+            "masked_pieces",
             "parts",
             "ranking_scores",
             "reading",

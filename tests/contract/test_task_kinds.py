@@ -103,7 +103,9 @@ def test_a_kind_is_measured_on_further_rows_beside_the_others(made: tuple[str, P
         low, high = further["metrics_ci95"][metric]
         assert low - 1e-9 <= further["metrics"][metric] <= high + 1e-9
         before = record["subjects"][0]["further"]["metrics"][metric]
-        assert further["drop"]["value"] == pytest.approx(before - further["metrics"][metric], abs=1e-6)
+        after = further["metrics"][metric]
+        lost = after / before - 1 if metric.endswith("perplexity") else before - after
+        assert further["drop"]["value"] == pytest.approx(lost, abs=1e-6)
         assert number or further["agreement"] == 1.0
     facts = {key for step in record["steps"] for key in step if f"steps[].{key}" not in KEYS}
     assert {key for key in unknown_keys(record, frozenset(facts)) if "further" in key or "leak" in key} == set()
@@ -117,7 +119,7 @@ def test_a_shipped_folder_tells_everyone_what_it_is_for(made: tuple[str, Path, P
     folder = out / "export" / "onnxruntime-cpu"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     head = load_kind(kind).head
-    plain = f"BertFor{head.architecture}" if head.is_named else "BertModel"
+    plain = f"BertFor{head.architecture}" if not head.gives_vectors else "BertModel"
     assert config["architectures"] == ["EncoderDecoderModel" if head.writes else plain]
     config = config.get("encoder", config)
     assert config.get("problem_type") == head.problem_type
@@ -147,7 +149,8 @@ def test_losses_are_small_where_outputs_are_the_teachers_and_have_gradients(kind
     rows, random = np.arange(6), torch.Generator().manual_seed(3)
     batch = encoded.batch(rows)
     mask = torch.from_numpy(answered_mask(batch))
-    outputs_of_one = len(tokenizer) if rules.head.writes else len(read.labels) if rules.head.is_named else 8
+    of_pieces = rules.head.writes or rules.head.of_pieces
+    outputs_of_one = len(tokenizer) if of_pieces else len(read.labels) if rules.head.is_named else 8
     shape = (6, *([mask.shape[1]] if rules.head.reads_tokens else []), outputs_of_one)
     outputs = torch.randn(shape, generator=random, requires_grad=True)
     targets = rules.collate(encoded, rows, batch["input_ids"].shape[1])

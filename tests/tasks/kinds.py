@@ -97,6 +97,11 @@ def sequence_to_sequence(folder: Path, count: int) -> Path:
     return _written(folder / "rows.tsv", ["source\ttarget", *lines])
 
 
+def masked_words(folder: Path, count: int) -> Path:
+    """Sentences alone, a line each."""
+    return _written(folder / "rows.txt", [text for text, *_ in _sentences(count)])
+
+
 ROWS: dict[str, Write] = {
     "text-classification": text_classification,
     "multi-label-classification": multi_label_classification,
@@ -106,6 +111,7 @@ ROWS: dict[str, Write] = {
     "reranking": reranking,
     "sentence-embedding": sentence_embedding,
     "sequence-to-sequence": sequence_to_sequence,
+    "masked-words": masked_words,
 }
 
 

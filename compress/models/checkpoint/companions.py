@@ -43,14 +43,14 @@ def write_companions(model: PreTrainedModel, folder: Path, *, for_serving: bool 
     _write_tokenizer(model, folder)
     if head_of(model).writes:
         write_pair_files(model, folder)
-    if not head_of(model).is_named and isinstance(known_family(model), Family):
+    if head_of(model).gives_vectors and isinstance(known_family(model), Family):
         write_sentence_files(model, folder)
 
 
 def _write_config(model: PreTrainedModel, folder: Path, *, for_serving: bool) -> None:
     config = model.config
     head = head_of(model)
-    config.architectures = [type(model).__name__ if head.is_named else type(model.base_model).__name__]
+    config.architectures = [type(model.base_model if head.gives_vectors else model).__name__]
     if head.is_named and not head.reads_tokens:
         config.problem_type = config.problem_type or problem_type(config.num_labels)
     with libraries_silenced():
@@ -62,7 +62,7 @@ def _write_config(model: PreTrainedModel, folder: Path, *, for_serving: bool) ->
         values["id2label"] = {str(index): name for index, name in config.id2label.items()}  # transformers leaves defaults out
         values["label2id"] = dict(config.label2id)
     else:
-        told_elsewhere = ("embedder",) if isinstance(known_family(model), Family) else ()
+        told_elsewhere = ("embedder",) if head.gives_vectors and isinstance(known_family(model), Family) else ()
         values = {key: value for key, value in values.items() if key not in ("id2label", "label2id", *told_elsewhere)}
     if for_serving and values.get("pad_token_id") is None and model.tokenizer.pad_token_id is not None:
         values["pad_token_id"] = model.tokenizer.pad_token_id

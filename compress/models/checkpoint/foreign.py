@@ -14,7 +14,7 @@ from compress.errors import InputError, cut, shown
 from compress.models.checkpoint.json_file import read_object, why_absent
 from compress.models.families import KNOWN
 from compress.models.families.family import DECODER, EncoderFree, Family
-from compress.models.head import REGRESSION, SENTENCES, SEQUENCE, SPANS, TOKENS, WRITER, Head
+from compress.models.head import MASKED, REGRESSION, SENTENCES, SEQUENCE, SPANS, TOKENS, WRITER, Head
 
 CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
 AUTO_CLASSES = {
@@ -40,6 +40,7 @@ SUPPORTED = {
     SPANS: "answers to questions",
     SENTENCES: "vectors of texts",
     WRITER: "texts that are written",
+    MASKED: "masked words",
 }
 QUANTIZED = {
     "bitsandbytes": (
@@ -261,6 +262,18 @@ def head_architecture(
             "labels or more is needed; use such a checkpoint, or the one that this was fine-tuned from, which gets a new head."
         )
     return needed
+
+
+def tells_masked_words(values: Mapping[str, Any], weights: Collection[str], family: Family | EncoderFree) -> bool:
+    """Whether a checkpoint is of a class for masked words, and has that head.
+
+    Args:
+        values: What config.json holds.
+        weights: Names in the weights' file.
+        family: The model's.
+    """
+    begins = family.head_weights(MASKED) if MASKED in family.classes else ()
+    return architecture_of(values).endswith(f"For{MASKED}") and any(name.startswith(begins) for name in weights)
 
 
 def refuse_no_weights(folder: Path, values: Mapping[str, Any], missing: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,13 @@ from compress.errors import InputError, cut, first_line, raise_together
 from compress.log import libraries_silenced
 from compress.models.activation import state_activation
 from compress.models.checkpoint.configuration import CONFIG, PrunedHeads, configuration, read_configuration
-from compress.models.checkpoint.foreign import head_architecture, refuse_configuration, refuse_names, refuse_parts
+from compress.models.checkpoint.foreign import (
+    head_architecture,
+    refuse_configuration,
+    refuse_names,
+    refuse_parts,
+    tells_masked_words,
+)
 from compress.models.checkpoint.json_file import read_object, why_absent
 from compress.models.checkpoint.labels import activation_in_folder, in_order, settle_labels, without_head
 from compress.models.checkpoint.model_source import find_model
@@ -28,12 +35,15 @@ from compress.models.embedder import set_pooling
 from compress.models.families import KNOWN, known_family
 from compress.models.families.family import DECODER, EncoderFree, Family
 from compress.models.fused import take_apart
-from compress.models.head import OF_SENTENCES, Head, head_named
+from compress.models.head import MASKED, OF_SENTENCES, OF_TOKENS, Head, head_named
 from compress.models.heads import head_of
 from compress.models.layout import encoder_layers, head_count, head_size, neuron_count
 from compress.models.memory import begin_anew, give_memory, shapes_of
+from compress.models.sharing import tied_parameters
 from compress.models.structure import apply_structure, finish_structure, told_by_structure
 from compress.models.traits.layers import resize
+
+logger = logging.getLogger(__name__)
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 SMALL_HEAD = 1 << 20  # weights that a new head may always have
@@ -59,7 +69,7 @@ def load(
             are put into this order where their names tell it (or are mere numbers); a head for other labels keeps its names.
             A new head is made for them (without them, for two labels).
         head: What the task needs (`task.rules.head`); None takes the head that there is, or makes one for labels of a text. A
-            folder of sentence-transformers, without `labels`, is an embedder.
+            folder of sentence-transformers, without `labels`, is an embedder, and a `...ForMaskedLM` tells masked words.
         seed: For the weights of a new head.
         new_head: Leave the checkpoint's head, if it has one, and make a new one.
 
@@ -75,6 +85,8 @@ def load(
     if head is None and labels is None and is_embedder(given):
         head = OF_SENTENCES
     family = KNOWN[values["model_type"]]
+    if head is None and labels is None and tells_masked_words(values, stored, family):
+        head = OF_TOKENS[MASKED]
     if new_head:
         stored = without_head(stored)
     architecture = head_architecture(folder, values, stored, family, head)
@@ -82,8 +94,11 @@ def load(
         stored |= projection_weights(given)
     weights = renamed(stored, family, architecture)
     last = f"{family.last(architecture)}.weight"
+    of_pieces = head_named(architecture).of_pieces
     has_head = last in weights or architecture == OF_SENTENCES.architecture
-    outputs = None if head_named(architecture).writes else weights.get(last)
+    if of_pieces:  # whose last Linear is the word table, so that files leave it out
+        has_head = any(name.startswith(family.head_weights(architecture)) for name in weights)
+    outputs = None if head_named(architecture).writes or of_pieces else weights.get(last)
     config, pruned = configuration(folder, values, family, _label_count(outputs))
     if new_head:
         config.problem_type = None
@@ -97,6 +112,7 @@ def load(
     if architecture == OF_SENTENCES.architecture and isinstance(family, Family):
         set_pooling(config, read_pooling(given, config.hidden_size))
     model = _without_memory(family.classes[architecture], config, weights, folder, pruned)
+    weights = _once(weights, model) if of_pieces else weights
     _check_weights(model, weights, folder, has_head=has_head)
     model = _with_memory(model, weights, folder, pruned, seed)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
@@ -105,6 +121,10 @@ def load(
         settle_writer(model, folder, read_configuration(folder), config.decoder)
     model.label = Path(str(name).removeprefix("package:")).name
     model.has_new_head = not has_head
+    if of_pieces and not has_head:
+        logger.info(
+            "%s has no head for masked words; it gets a new one, tied to its word table, which fine_tune trains.", folder
+        )
     return model.eval() if labels is None else in_order(model.eval(), labels)
 
 
@@ -134,6 +154,17 @@ def _decoder_configuration(folder: Path, values: dict[str, Any], family: Family 
         setattr(config, key, value)
     config._attn_implementation = "sdpa"
     return config
+
+
+def _once(weights: Weights, model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Weights by the first name of those that a model ties: what a file says under the other names counts for nothing where
+    the first one is there, as in transformers."""
+    once = dict(weights)
+    for name, known in tied_parameters(model).items():
+        tensor = once.pop(name, None)
+        if tensor is not None:
+            once.setdefault(known, tensor)
+    return once
 
 
 def _label_count(head: torch.Tensor | None) -> int:

@@ -11,6 +11,7 @@ from compress.models.checkpoint.loading import load, read_checkpoint
 from compress.models.checkpoint.model_source import find_model
 from compress.models.families import known_family
 from compress.models.families.family import Family
+from compress.models.head import SINGLE_LABEL_HEAD
 from compress.models.memory import give_memory, shapes_of
 
 
@@ -26,7 +27,7 @@ def load_masked_lm(name: str | Path) -> PreTrainedModel:
     Raises:
         InputError: No such model, it is no BERT, or it has no such head.
     """
-    folder, body = find_model(name), load(name)
+    folder, body = find_model(name), load(name, head=SINGLE_LABEL_HEAD)
     family = known_family(body)
     if not isinstance(family, Family) or family.masked_words is None:
         raise InputError(f"{folder}: a {body.config.model_type} has no head for masked words here; use a BERT checkpoint.")

@@ -58,7 +58,7 @@ def write_model(model: PreTrainedModel, folder: Path) -> None:
 def bare(state: dict[str, torch.Tensor], model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """The weights by the names that readers look for: of an embedder those of its encoder, as a base model has them."""
     family = known_family(model)
-    if head_of(model).is_named or not isinstance(family, Family):
+    if not head_of(model).gives_vectors or not isinstance(family, Family):
         return state
     return {
         name.removeprefix(family.prefix): tensor for name, tensor in state.items() if not name.startswith(f"{PROJECTIONS}.")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import (
     AlbertConfig,
+    AlbertForMaskedLM,
     AlbertForQuestionAnswering,
     AlbertForSequenceClassification,
     AlbertForTokenClassification,
@@ -21,7 +22,7 @@ from compress.errors import InputError
 from compress.models.embedder import embedder
 from compress.models.families import family_of
 from compress.models.families.family import Family, Student
-from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS
+from compress.models.head import MASKED, SENTENCES, SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import InitFromTeacher, copy_head, project_layers, state_basis, table_basis
 from compress.models.layout import distinct_layers, encoder_layers
 from compress.models.principal import fit_norms, observe, project_embeddings, project_head, regression
@@ -161,6 +162,7 @@ FAMILY = Family(
         SEQUENCE: AlbertForSequenceClassification,
         TOKENS: AlbertForTokenClassification,
         SPANS: AlbertForQuestionAnswering,
+        MASKED: AlbertForMaskedLM,
         SENTENCES: embedder(AlbertModel),
     },
     layer=AlbertLayer,
@@ -174,6 +176,7 @@ FAMILY = Family(
     output_norm="full_layer_layer_norm",
     read_alike=(("attention.query", "attention.key", "attention.value"), ("ffn",)),
     head=("classifier.", "albert.pooler."),
+    masked_head=("predictions", "predictions.decoder"),
     pooler="albert.pooler",
     sizes=("intermediate_size", "type_vocab_size", "embedding_size", "num_hidden_groups", "inner_group_num"),
     distinct_layers=("num_hidden_groups", "inner_group_num"),

@@ -19,7 +19,7 @@ from compress.models.embedder import embedder
 from compress.models.encoder_decoder import BertForSeq2SeqLM
 from compress.models.families.albert import as_albert
 from compress.models.families.family import Family, Student
-from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS, WRITER
+from compress.models.head import MASKED, SENTENCES, SEQUENCE, SPANS, TOKENS, WRITER
 from compress.models.init_from_teacher import begin_like_bert
 from compress.models.students import values_like_bert
 
@@ -36,6 +36,7 @@ FAMILY = Family(
         SEQUENCE: BertForSequenceClassification,
         TOKENS: BertForTokenClassification,
         SPANS: BertForQuestionAnswering,
+        MASKED: BertForMaskedLM,
         SENTENCES: embedder(BertModel),
         WRITER: BertForSeq2SeqLM,
     },

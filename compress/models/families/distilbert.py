@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import (
     DistilBertConfig,
+    DistilBertForMaskedLM,
     DistilBertForQuestionAnswering,
     DistilBertForSequenceClassification,
     DistilBertForTokenClassification,
@@ -16,7 +17,7 @@ from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 
 from compress.models.embedder import embedder
 from compress.models.families.family import Family, Student
-from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS
+from compress.models.head import MASKED, SENTENCES, SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import begin_like_bert
 from compress.models.students import StudentShape
 
@@ -48,6 +49,7 @@ FAMILY = Family(
         SEQUENCE: DistilBertForSequenceClassification,
         TOKENS: DistilBertForTokenClassification,
         SPANS: DistilBertForQuestionAnswering,
+        MASKED: DistilBertForMaskedLM,
         SENTENCES: embedder(DistilBertModel),
     },
     layer=TransformerBlock,
@@ -61,6 +63,7 @@ FAMILY = Family(
     output_norm="output_layer_norm",
     read_alike=(("attention.q_lin", "attention.k_lin", "attention.v_lin"), ("ffn.lin1",)),
     head=("classifier.", "pre_classifier."),
+    masked_head=("vocab_transform", "vocab_layer_norm", "vocab_projector"),
     heads="n_heads",
     pooler="pre_classifier",
     pooler_is_relu=True,

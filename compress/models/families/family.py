@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.models.embedder import PROJECTIONS
-from compress.models.head import CLASSIFIER, SENTENCES, SEQUENCE, SPAN_LINEAR, SPANS, WRITER
+from compress.models.head import CLASSIFIER, MASKED, SENTENCES, SEQUENCE, SPAN_LINEAR, SPANS, WRITER
 
 if TYPE_CHECKING:
     from compress.models.init_from_teacher import InitFromTeacher
@@ -84,6 +84,9 @@ class Family:
         head: Where the names of the weights begin that a new head for sequences is made of.
         token_head: The same of a head for each token; a head for spans has the last Linear at `span_linear`.
         span_linear: Path of the last Linear of a head for spans.
+        masked_head: Paths of the parts of a head for masked words, in the order in which they run; the first one reads the
+            states, the last one is the Linear that the word table is tied to.
+        uncalled: Paths of the Linears of that head whose weights the model multiplies by itself, so that they cannot quantize.
         decoder_layers: Path from a model that writes to what holds the layers of its decoder, whose parts are where the
             encoder's are; None where the family has no decoder.
         decoder_linear: Path of the first Linear behind them.
@@ -136,6 +139,8 @@ class Family:
     head: tuple[str, ...]
     token_head: tuple[str, ...] = ("classifier.",)
     span_linear: str = SPAN_LINEAR
+    masked_head: tuple[str, ...] = ("cls.predictions", "cls.predictions.decoder")
+    uncalled: tuple[str, ...] = ()
     decoder_layers: str | None = None
     decoder_linear: str = "decoder.cls.predictions.transform.dense"
     base_parts: tuple[str, ...] = ("pooler.",)
@@ -176,14 +181,14 @@ class Family:
 
     def last(self, architecture: str) -> str:
         """The path of the last Linear of a head, or of the module that ends in it, which may be empty."""
-        paths = {SPANS: self.span_linear, SENTENCES: PROJECTIONS, WRITER: self.decoder_linear}
+        paths = {SPANS: self.span_linear, SENTENCES: PROJECTIONS, WRITER: self.decoder_linear, MASKED: self.masked_head[-1]}
         return paths.get(architecture, CLASSIFIER)
 
     def head_weights(self, architecture: str) -> tuple[str, ...]:
         """Where the names of the weights begin that a head is made of."""
-        whole = {SENTENCES: PROJECTIONS, WRITER: DECODER}.get(architecture)
+        whole = {SENTENCES: (PROJECTIONS,), WRITER: (DECODER,), MASKED: self.masked_head}.get(architecture)
         if whole is not None:
-            return (f"{whole}.",)
+            return tuple(f"{path}." for path in whole)
         begins = self.head if architecture == SEQUENCE else self.token_head
         return tuple(f"{self.last(architecture)}." if begin == f"{CLASSIFIER}." else begin for begin in begins)
 

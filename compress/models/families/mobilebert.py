@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import (
     MobileBertConfig,
+    MobileBertForMaskedLM,
     MobileBertForQuestionAnswering,
     MobileBertForSequenceClassification,
     MobileBertForTokenClassification,
@@ -17,7 +18,7 @@ from transformers.models.mobilebert.modeling_mobilebert import MobileBertLayer
 
 from compress.models.embedder import embedder
 from compress.models.families.family import Family, Student
-from compress.models.head import SENTENCES, SEQUENCE, SPANS, TOKENS
+from compress.models.head import MASKED, SENTENCES, SEQUENCE, SPANS, TOKENS
 from compress.models.init_from_teacher import InitFromTeacher, state_basis, table_basis
 from compress.models.principal import fit_norms
 from compress.models.students import StudentShape, embedding_tables, write_embeddings
@@ -62,6 +63,7 @@ FAMILY = Family(
         SEQUENCE: MobileBertForSequenceClassification,
         TOKENS: MobileBertForTokenClassification,
         SPANS: MobileBertForQuestionAnswering,
+        MASKED: MobileBertForMaskedLM,
         SENTENCES: embedder(MobileBertModel),
     },
     layer=MobileBertLayer,
@@ -75,6 +77,7 @@ FAMILY = Family(
     output_norm="output.LayerNorm",
     read_alike=(("attention.self.query", "attention.self.key"), ("attention.self.value",), ("intermediate.dense",)),
     head=("classifier.", "mobilebert.pooler."),
+    uncalled=("cls.predictions.decoder", "cls.predictions.dense"),
     sizes=(
         "intermediate_size",
         "type_vocab_size",

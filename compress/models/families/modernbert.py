@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from transformers import (
     ModernBertConfig,
+    ModernBertForMaskedLM,
     ModernBertForQuestionAnswering,
     ModernBertForSequenceClassification,
     ModernBertForTokenClassification,
@@ -21,7 +22,7 @@ from transformers.models.modernbert.modeling_modernbert import ModernBertEncoder
 from compress.errors import InputError
 from compress.models.embedder import embedder
 from compress.models.families.family import Family
-from compress.models.head import CLASSIFIER, SENTENCES, SEQUENCE, SPANS, TOKENS
+from compress.models.head import CLASSIFIER, MASKED, SENTENCES, SEQUENCE, SPANS, TOKENS
 
 FULL, WINDOW = "full_attention", "sliding_attention"
 
@@ -69,6 +70,7 @@ FAMILY = Family(
         SEQUENCE: ModernBertForSequenceClassification,
         TOKENS: ModernBertForTokenClassification,
         SPANS: ModernBertForQuestionAnswering,
+        MASKED: ModernBertForMaskedLM,
         SENTENCES: embedder(ModernBertModel),
     },
     layer=ModernBertEncoderLayer,
@@ -84,6 +86,7 @@ FAMILY = Family(
     read_alike=(("attn.Wqkv.query", "attn.Wqkv.key", "attn.Wqkv.value"), ("mlp.Wi.value", "mlp.Wi.gate")),
     fused={"attn.Wqkv": ("query", "key", "value"), "mlp.Wi": ("value", "gate")},
     head=("classifier.", "head."),
+    masked_head=("head", "decoder"),
     token_head=("classifier.", "head."),
     span_linear=CLASSIFIER,
     base_parts=("final_norm.",),

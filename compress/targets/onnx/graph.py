@@ -63,11 +63,17 @@ def input_names(model: PreTrainedModel) -> list[str]:
     return inputs_of(model.config)
 
 
-def write_graph(model: PreTrainedModel, path: Path) -> None:
+def write_graph(model: PreTrainedModel, path: Path, *, once: bool = False) -> None:
     """Export the model with torch's dynamo exporter from eager attention, with free batch size and length.
 
     The last layer computes its first token only where the head reads no other. Of a model that writes, encoder.onnx and
     decoder.onnx are written in the file's place.
+
+    Args:
+        model: What to export.
+        path: The file.
+        once: Where a head multiplies by the word table, let the file hold it once, behind a Transpose that runtimes compute
+            when they open the file; else it is written transposed as well, as a constant that can be quantized.
 
     Raises:
         CompressError: The exporter failed.
@@ -93,7 +99,7 @@ def write_graph(model: PreTrainedModel, path: Path) -> None:
             free=tuple(free for _ in names),
         )
     layers = encoder_layers(model)
-    tidy(path, shares=len(set(layers)) < len(layers) or bool(shared_parameters(model)))
+    tidy(path, shares=len(set(layers)) < len(layers) or bool(shared_parameters(model)), once=once)
 
 
 def write_module(
@@ -131,13 +137,15 @@ def write_module(
         ) from err
 
 
-def tidy(path: Path, *, shares: bool) -> None:
+def tidy(path: Path, *, shares: bool, once: bool = False) -> None:
     """Leave out what the exporter tells of itself (stack traces with paths of this machine, half of a small file), but for the
     modules that nodes come from, and all but one of the copies that it makes of a weight that is read in several places."""
     graph = ir.load(path)
     if shares:
         _fold_transposes(graph)
         DeduplicateInitializersPass(size_limit=1 << 40)(graph)
+    if once:
+        _turn_tables(graph)
     graph.metadata_props.clear()
     graph.graph.metadata_props.clear()
     for value in (*graph.graph.inputs, *graph.graph.outputs, *graph.graph.initializers.values()):
@@ -168,6 +176,29 @@ def _fold_transposes(graph: ir.Model) -> None:
         convenience.replace_all_uses_with(node.outputs[0], turned)
         graph.graph.remove(node, safe=True)
     sweep(graph)
+
+
+def _turn_tables(graph: ir.Model) -> None:
+    """Let products by a table that is looked up as well read that, behind a Transpose, and leave the transposed copy out."""
+    initializers = graph.graph.initializers
+    tables = [node.inputs[0] for node in graph.graph if node.op_type == "Gather" and node.inputs[0] in initializers.values()]
+    for table in dict.fromkeys(tables):
+        assert table is not None
+        values = _values_of(table)
+        for copy in list(initializers.values()):
+            if copy is table or not copy.uses() or copy.shape is None or copy.shape.numpy() != values.shape[::-1]:
+                continue
+            if values.ndim == 2 and np.array_equal(_values_of(copy), values.T):
+                turned = ir.node("Transpose", [table], {"perm": [1, 0]})
+                turned.outputs[0].name = f"{table.name}.turned"
+                graph.graph.insert_before(next(iter(copy.uses())).node, turned)
+                convenience.replace_all_uses_with(copy, turned.outputs[0])
+    sweep(graph)
+
+
+def _values_of(initializer: ir.Value) -> np.ndarray:
+    assert initializer.const_value is not None
+    return initializer.const_value.numpy()
 
 
 def sweep(model: ir.Model) -> None:

@@ -12,13 +12,15 @@ from transformers import PreTrainedModel
 
 from compress.models.heads import logits_of
 from compress.targets.onnx.graph import Session
-from compress.tasks.encoding import Encoded, answered_mask, rows_of
+from compress.tasks.encoding import Encoded, rows_of
 from compress.training.batches import sorted_batches
 
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
 SENTENCES = 128
+FEWER_SENTENCES = 16
+"""Where each token has an output for each piece of the vocabulary."""
 SINGLES = 8
 BATCH_SIZE = 16
 
@@ -73,17 +75,22 @@ class Reference:
 
     def __init__(self, model: PreTrainedModel, task: Task) -> None:
         task = task.read_by(model)
-        split = task.calibration.require("calibration").take(SENTENCES)
+        of_pieces = task.rules.head.of_pieces
+        split = task.calibration.require("calibration").take(FEWER_SENTENCES if of_pieces else SENTENCES)
         self.rules = task.rules
         encoded = task.encode(split, model.tokenizer)
         examples, self.batches = zip(*real_batches(encoded, task.max_length), strict=True)
         self.lengths = encoded.rows_together(np.concatenate(examples))
+        self.counted = [encoded.answered(indices, batch) for indices, batch in zip(examples, self.batches, strict=True)]
         with torch.inference_mode():
             outputs = [
-                logits_of(model(**{name: torch.from_numpy(values) for name, values in batch.items()})).float().numpy()
-                for batch in self.batches
+                rows_of(
+                    logits_of(model(**{name: torch.from_numpy(values) for name, values in batch.items()})).float().numpy(),
+                    counted,
+                )
+                for batch, counted in zip(self.batches, self.counted, strict=True)
             ]
-        self.answers = [rows_of(logits, answered_mask(batch)) for logits, batch in zip(outputs, self.batches, strict=True)]
+        self.answers = outputs
 
     def judge(self, name: str, opened: Session, *, max_relative_error: float, max_flips: float) -> ParityCheck:
         """Run a stage's file over the same batches and compare.
@@ -94,7 +101,7 @@ class Reference:
             max_relative_error: Above it the stage is rejected.
             max_flips: The fraction of labels that may change.
         """
-        answers = [rows_of(opened.run(batch), answered_mask(batch)) for batch in self.batches]
+        answers = [rows_of(opened.run(batch), counted) for batch, counted in zip(self.batches, self.counted, strict=True)]
         expected, actual = np.concatenate(self.answers), np.concatenate(answers)
         errors, relative = actual - expected, self.rules.relative_error(expected, actual)
         flipped = self.rules.flips(expected, actual, self.lengths)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import PreTrainedModel
 
 from compress.errors import CompressError
+from compress.measures import lost
 from compress.models.quantizers import quantized_linears, quantizers_off
 from compress.models.surgery import copy_of
 from compress.training.predict import predict
@@ -35,7 +36,7 @@ def keep_in_float(model: PreTrainedModel, task: Task, max_drop: float, folder: P
     Args:
         model: Quantizes, with its ranges known.
         task: Its calibration part ranks, its selection part judges.
-        max_drop: Largest loss of the metric, a fraction.
+        max_drop: Largest loss of the metric, a fraction; see `compress.measures.lost`.
         folder: Where the ranking is written, as sensitivity.json.
 
     Raises:
@@ -52,7 +53,7 @@ def keep_in_float(model: PreTrainedModel, task: Task, max_drop: float, folder: P
         baseline = score()
     linears = quantized_linears(student)
     kept: list[str] = []
-    while (drop := baseline - score()) > max_drop:
+    while (drop := lost(task.metric, baseline, score())) > max_drop:
         if len(kept) == len(ranking):
             raise CompressError(
                 f"max_drop is {max_drop:g}, but with every Linear in float the loss on the selection part is still "

@@ -40,10 +40,11 @@ ROUNDED = {"int8": 1, "binary": 0}
 
 def refuse_no_vectors(vectors: Sequence[str], model: PreTrainedModel) -> None:
     """Raise InputError where a model answers with something else than vectors."""
-    if head_of(model).is_named:
+    head = head_of(model)
+    if not head.gives_vectors:
+        answers = listed(label_names(model)) if head.is_named else "pieces of words"
         raise InputError(
-            f"vectors is {list(vectors)}, but the model answers with {listed(label_names(model))}; remove it, or use a task "
-            "of sentence-embedding."
+            f"vectors is {list(vectors)}, but the model answers with {answers}; remove it, or use a task of sentence-embedding."
         )
 
 

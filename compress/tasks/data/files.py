@@ -112,7 +112,8 @@ def open_table(path: Path, quoting: str | None = None, more: Mapping[str, Reader
         raise InputError(f"data.quoting is {shown(quoting)}; allowed: {', '.join(QUOTINGS)}.")
     name, content = read_bytes(path, formats)
     if not content or content.isspace():
-        raise InputError(f"data file {path} is empty; it needs a header and rows.")
+        needs = "a header and rows" if name.lower().endswith(FORMATS) else "rows"
+        raise InputError(f"data file {path} is empty; it needs {needs}.")
     ending = next(ending for ending in formats if name.lower().endswith(ending))
     try:
         return readers[ending](path, content, quoting)

@@ -252,7 +252,13 @@ def test_one_logit_is_refused_in_its_own_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [BertModel, BertForMaskedLM, BertForPreTraining])
 def test_checkpoints_without_such_a_head_get_a_new_one(kind: type[PreTrainedModel], tmp_path: Path) -> None:
-    assert load(saved_as(kind, tmp_path / "saved")).has_new_head
+    assert load(saved_as(kind, tmp_path / "saved"), labels=("bad", "good")).has_new_head
+
+
+def test_a_checkpoint_of_masked_words_has_its_own_head_where_nobody_asks_for_another(tmp_path: Path) -> None:
+    model = load(saved_as(BertForMaskedLM, tmp_path / "saved"))
+    assert isinstance(model, BertForMaskedLM)
+    assert not model.has_new_head
 
 
 # -- configurations

@@ -1,0 +1,27 @@
+"""What a score's name says of it: nearly all are shares of 1, of which more is better; perplexities are numbers, of which less
+is.
+
+A metric whose name ends in "perplexity" is such a number, whatever kind of task it is of: run.json has names alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+NUMBERS = "perplexity"
+
+
+def is_less_better(metric: str) -> bool:
+    """Whether less of a score is better, and it is a number, not a share of 1."""
+    return metric.endswith(NUMBERS)
+
+
+def is_better(metric: str, score: float, other: float) -> bool:
+    """Whether a score is better than another one."""
+    return score < other if is_less_better(metric) else score > other
+
+
+def lost(metric: str, before: Any, after: Any) -> Any:
+    """What is lost of a score, positive is worse: the difference of two shares; of a perplexity the share by which it rises,
+    0.1 where it is a tenth higher. Numbers, or arrays of them."""
+    return after / before - 1 if is_less_better(metric) else before - after
