@@ -44,7 +44,8 @@ def refuse_no_vectors(vectors: Sequence[str], model: PreTrainedModel) -> None:
     if not head.gives_vectors:
         answers = listed(label_names(model)) if head.is_named else "pieces of words"
         raise InputError(
-            f"vectors is {list(vectors)}, but the model answers with {answers}; remove it, or use a task of sentence-embedding."
+            f"vectors is {list(vectors)}, but the model answers with {answers}; remove it, or use a task of "
+            "sentence-embedding."
         )
 
 
