@@ -3,8 +3,8 @@
     python benchmarks/tasks_and_peers.py prepare --run embeddings=runs/stsb_embedder_half_depth_int8 --run tokens=...
     python benchmarks/tasks_and_peers.py measure [--only embeddings]
 
-A group is a finished run folder of a recipe: `embeddings` (recipes/stsb/embedder_half_depth_int8.yaml), `static`
-(recipes/stsb/embedder_static.yaml), `tokens`, `questions`, `sequences` and `reranking` (any of the kind). The same teacher and
+A group is a finished run folder of a recipe: `embeddings` (recipes/stsb_embedder/half_depth_int8.yaml), `static`
+(recipes/stsb_embedder/static.yaml), `tokens`, `questions`, `sequences` and `reranking` (any of the kind). The same teacher and
 student are given to sentence-transformers, model2vec, transformers' exporters and optimum-onnx, each in an environment of its
 own under --work. `prepare` makes all files, lets each answer the evaluation part, and scores the answers by the task's own
 metric; it goes on where it was stopped, and a file that a tool cannot make is a row that says why (--again tries anew).
