@@ -65,6 +65,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """
     AcceleratorState._reset_state()
     monkeypatch.setattr("compress.training.loop.has_fast_bf16", lambda device: False)
-    monkeypatch.setattr("compress.training.teacher_cache.has_fast_bf16", lambda device: False)
+    for module in ("teacher_cache", "teacher_texts"):
+        monkeypatch.setattr(f"compress.training.{module}.has_fast_bf16", lambda device: False)
     yield
     AcceleratorState._reset_state()

@@ -60,5 +60,5 @@ def test_a_folder_whose_names_are_others_is_refused(
     onnx_folder: Callable[..., Path], make_task: Callable[..., Task], names: dict[str, str]
 ) -> None:
     subject = subject_of(named(onnx_folder(tokenizer=True), **names))
-    with pytest.raises(CompressError, match=r"accuracy is \d+\.\d% on 8 examples, but 100\.0% was measured"):
+    with pytest.raises(CompressError, match=r"accuracy is \d+\.\d % on 8 examples, but 100\.0 % was measured"):
         check_read_back(subject, make_task(), {"accuracy": 1.0}, 16)

@@ -326,7 +326,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Write a hand-built graph in the exporter's place; `spoil` changes one of its weights."""
     how: dict[str, Any] = {"spoil": 0.0}
 
-    def write_graph(model: Any, path: Path) -> None:
+    def write_graph(model: Any, path: Path, **_: Any) -> None:
         matrix = model.matrix.detach().clone()
         matrix[0, 0] += how["spoil"]
         write_bag_of_words(path, model.table, matrix)

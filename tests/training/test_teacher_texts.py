@@ -17,6 +17,7 @@ from compress.training.teacher_texts import taught_texts
 from tests.tiny_models import differences, state_of, tiny_bert, toy_task
 from tests.written_texts import tiny_writer, writing_task
 
+pytestmark = pytest.mark.usefixtures("exact")
 KNOBS: dict[str, Any] = {"epochs": 1, "batch_size": 16}
 
 

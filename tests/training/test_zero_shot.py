@@ -23,6 +23,7 @@ from compress.training.zero_shot import zero_shot_by
 from tests.tasks.kinds import ROWS
 from tests.tiny_models import state_of, tiny_bert, tiny_for, toy_task
 
+pytestmark = pytest.mark.usefixtures("exact")
 ORDERS = {
     "entailment first": ("entailment", "neutral", "contradiction"),
     "contradiction first": ("CONTRADICTION", "NEUTRAL", "ENTAILMENT"),

@@ -55,13 +55,13 @@ def test_a_file_gives_bytes_and_bits_of_its_vectors(target: str, tmp_path: Path)
     answers = given(shipped.path, task, model)
     vectors = directions(answers["sentence_embedding"])
     facts = json.loads((shipped.path / FACTS).read_text(encoding="utf-8"))
-    told = facts["short_vectors"]
+    short = facts["short_vectors"]
     assert "short_vectors" not in facts["integers"]
-    assert [told[name]["output"] for name in BOTH] == ["sentence_embedding_int8", "sentence_embedding_binary"]
+    assert [short[name]["output"] for name in BOTH] == ["sentence_embedding_int8", "sentence_embedding_binary"]
     assert answers["sentence_embedding_int8"].dtype == np.int8
     assert answers["sentence_embedding_binary"].dtype == np.uint8
     np.testing.assert_array_equal(answers["sentence_embedding_binary"], np.packbits(vectors > 0, axis=1))
-    low, step = np.array(told["int8"]["low"]), np.array(told["int8"]["step"])
+    low, step = np.array(short["int8"]["low"]), np.array(short["int8"]["step"])
     back = (answers["sentence_embedding_int8"].astype(float) + 128) * step + low
     np.testing.assert_allclose(back, np.clip(vectors, low, low + 255 * step), atol=step.max() * 0.51)
     assert cosines(back, vectors).min() > 0.99
@@ -80,8 +80,8 @@ def test_other_widths_and_lengths_are_as_numpy_packs_them(normalize: bool, tmp_p
     assert (np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-5).all() == normalize
     assert answers["sentence_embedding_binary"].shape == (len(vectors), 2)
     np.testing.assert_array_equal(answers["sentence_embedding_binary"], np.packbits(vectors > 0, axis=1))
-    told = json.loads((shipped.path / FACTS).read_text(encoding="utf-8"))["short_vectors"]["int8"]
-    back = (answers["sentence_embedding_int8"].astype(float) + 128) * told["step"] + told["low"]
+    short = json.loads((shipped.path / FACTS).read_text(encoding="utf-8"))["short_vectors"]["int8"]
+    back = (answers["sentence_embedding_int8"].astype(float) + 128) * short["step"] + short["low"]
     assert cosines(back, vectors).min() > 0.99
 
 
