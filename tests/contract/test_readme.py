@@ -15,6 +15,7 @@ from compress.models.checkpoint import model_source
 from compress.recipe import read_recipe_text, summaries
 from tests.contract.test_tables import TABLES
 from tests.pages import PAGES, README, ROOT, blocks, linked
+from tests.tasks.kinds import ROWS
 from tests.tiny_models import tiny_bert, toy_task
 from tools.docs import bring_up_to_date, main
 from tools.navigation import SECTIONS, TOP, on_config
@@ -96,6 +97,13 @@ def test_every_entry_stands_in_the_reference_in_its_own_words(kind: str, table: 
 @pytest.mark.parametrize("kind", TABLES["tasks"][1])
 def test_every_kind_of_task_has_a_page(kind: str) -> None:
     assert f"kind: {kind}" in PAGES[f"docs/tasks/{kind}.md"]
+
+
+@pytest.mark.parametrize("kind", TABLES["tasks"][1])
+def test_the_page_of_run_json_tells_what_each_kind_of_task_counts(kind: str, tmp_path: Path) -> None:
+    read = cp.task({"train": str(ROWS[kind](tmp_path, 60))}, kind=kind, allow_unknown=True)
+    counted = {key for split in read.splits() for key in read.rules.counts(split, read.labels)}
+    assert {f"data.splits.NAME.{key}" for key in counted} <= KEYS.keys()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "results").rglob("*.json")), ids=lambda path: path.stem)
