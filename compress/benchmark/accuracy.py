@@ -51,7 +51,7 @@ def predict(runner: Runner, encoded: Encoded) -> np.ndarray:
     encoded = encoded.unwritten
     answers, width = Gathered(encoded), 0
     for indices in sorted_batches(encoded.lengths, BATCH_SIZE, tokens=encoded.tokens_at_once):
-        logits = _logits(runner, encoded, indices)
+        logits = runner.run(_asked(encoded, indices))
         of_pieces = encoded.rules.head.of_pieces
         check_shape(logits.shape, 1 if of_pieces else len(indices), of_tokens=encoded.places is not None)
         width = width or logits.shape[-1]
@@ -87,18 +87,17 @@ def invariance(runner: Runner, encoded: Encoded, examples: int = INVARIANCE_EXAM
 
 
 def _rows(runner: Runner, encoded: Encoded, indices: np.ndarray, pad_to: int | None = None) -> np.ndarray:
-    logits = _logits(runner, encoded, indices, pad_to)
-    if encoded.rules.head.of_pieces:
-        return np.asarray(logits[0])
-    return rows_of(logits, encoded.batch(indices.tolist(), pad_to=pad_to)["attention_mask"])
+    batch = _asked(encoded, indices, pad_to)
+    logits = runner.run(batch)
+    return np.asarray(logits[0]) if encoded.rules.head.of_pieces else rows_of(logits, batch["attention_mask"])
 
 
-def _logits(runner: Runner, encoded: Encoded, indices: np.ndarray, pad_to: int | None = None) -> np.ndarray:
-    """What a subject answers; of pieces at the masked places alone, (1, places, pieces)."""
+def _asked(encoded: Encoded, indices: np.ndarray, pad_to: int | None = None) -> dict[str, np.ndarray]:
+    """A batch; where outputs are pieces, it asks for those at the masked places alone, (1, places, pieces)."""
     batch = encoded.batch(indices.tolist(), pad_to=pad_to)
     if encoded.rules.head.of_pieces:
         batch[ANSWERED] = encoded.answered(indices, batch).astype(np.int64)
-    return runner.run(batch)
+    return batch
 
 
 def settled_for(runner: Runner, subject: Subject, task: Task) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,10 +17,15 @@ from compress.tasks.masked_pieces import KEPT, kept
 from compress.tasks.split import Role
 from compress.tasks.written import Written
 
+if TYPE_CHECKING:
+    import torch
+
 TOKENS_AT_ONCE = 1024
 """Of a batch with an output for each of some 30,000 pieces: 125 MB."""
 FIRST_OF_GROUP = 8
 """Of a group that is looked at for what padding does: enough for a flip to show, and few enough for many groups."""
+IGNORED = -100
+"""Of tokens whose outputs are not learned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +133,16 @@ class Encoded:
         wanted = max(1, count * len(starts) // max(1, len(near)))
         groups = np.linspace(0, len(starts) - 1, min(wanted, len(starts))).round()
         return near[np.isin(self.groups[near], groups)]
+
+    def ids_at_places(self, indices: np.ndarray, length: int) -> torch.Tensor:
+        """Put the ids of the labels at the examples' places, and IGNORED elsewhere, (batch, length)."""
+        import torch
+
+        assert self.places is not None
+        ids = torch.full((len(indices), length), IGNORED, dtype=torch.long)
+        for row, index in enumerate(indices):
+            ids[row, torch.from_numpy(self.places[index])] = torch.from_numpy(self.labels.ids[index])
+        return ids
 
     def rows_together(self, indices: np.ndarray) -> np.ndarray | None:
         """How many rows of a batch's outputs answer together, for examples in this order: those of an example's tokens, those

@@ -233,6 +233,24 @@ class NoClasses:
         return None
 
 
+class ComparedByToken:
+    """What kinds of tasks say of a student and its teacher where each token that counts has outputs of its own; the mask marks
+    these."""
+
+    def divergence(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Kullback-Leibler divergence, mean over the tokens that count, sum over the outputs."""
+        from torch.nn import functional
+
+        counted = mask.bool()
+        own, wanted = ((logits[counted].float() / temperature).log_softmax(-1) for logits in (student, teacher))
+        return functional.kl_div(own, wanted, reduction="batchmean", log_target=True)
+
+    def distance(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Squared distance, mean over the tokens that count, sum over the outputs."""
+        counted = mask.bool()
+        return (student[counted].float() - teacher[counted].float()).square().sum(-1).mean()
+
+
 def read_rows(
     rules: TaskKind,
     path: Path,

@@ -296,15 +296,26 @@ def _bbc_news(_: str | None) -> Found:
     )
 
 
-def _movie_reviews(data_dir: str | None) -> Found:
-    """Long film reviews in ten folds, the last of which is measured on."""
+def local_folder(name: str, files: str, data_dir: str | None) -> Path:
+    """The folder that a known set is read from, the one given or that of DATA_DIR.
+
+    Args:
+        name: The set's.
+        files: What has to be in the folder, in words.
+        data_dir: As a recipe gives it.
+
+    Raises:
+        InputError: Neither is given.
+    """
     folder = data_dir or os.environ.get(DATA_DIR)
     if not folder:
-        raise InputError(
-            f"data {REVIEWS!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder with "
-            f"{REVIEWS}/all.jsonl."
-        )
-    path = Path(folder).expanduser() / REVIEWS / "all.jsonl"
+        raise InputError(f"data {name!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder with {files}.")
+    return Path(folder).expanduser()
+
+
+def _movie_reviews(data_dir: str | None) -> Found:
+    """Long film reviews in ten folds, the last of which is measured on."""
+    path = local_folder(REVIEWS, f"{REVIEWS}/all.jsonl", data_dir) / REVIEWS / "all.jsonl"
     rows = read_file(path, {"text": "text", "label": "label"}, others=["fold"])
     parts = [
         [index for index, fold in enumerate(rows.others["fold"]) if (fold == HELD_OUT_FOLD) == is_held_out]

@@ -11,7 +11,6 @@ beside a piece makes it harder to tell, so that ours is higher.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,18 +25,18 @@ from compress.tasks.cutting import row_order
 from compress.tasks.data.files import Reader
 from compress.tasks.data.lines import read_lines_of_text
 from compress.tasks.data.rows import TEXT_COLUMNS, Rows, Table, collect, column_of
-from compress.tasks.encoding import Encoded, padding_of
-from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction, load_kind, read_rows
-from compress.tasks.known import DATA_DIR, Found
+from compress.tasks.emphasis import EVEN, cross_entropy
+from compress.tasks.encoding import IGNORED, Encoded, padding_of
+from compress.tasks.kind import ComparedByToken, NoClasses, OutputIsAnswer, Reduction, load_kind, read_rows
+from compress.tasks.known import Found, local_folder
 from compress.tasks.masked_pieces import KEPT, MaskedPieces, mask_of, masked, passes_over, windows_of
 from compress.tasks.scores import Score, drop, first, judged
-from compress.tasks.split import Role, Split
+from compress.tasks.split import Role, Split, spread_over
 
 if TYPE_CHECKING:
     import torch
 
 NAME = "masked-words"
-IGNORED = -100
 FRACTION = 0.15
 WIKITEXT = "wikitext2"
 PARTS = ("train.txt", "test.txt")
@@ -63,13 +62,8 @@ SCORES: Mapping[str, Score] = {
 
 def _wikitext(data_dir: str | None) -> Found:
     """Read WikiText-2's paragraphs from a folder; titles are left out."""
-    folder = data_dir or os.environ.get(DATA_DIR)
-    if not folder:
-        raise InputError(
-            f"data {WIKITEXT!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder with "
-            f"{' and '.join(f'{WIKITEXT}/{name}' for name in PARTS)}."
-        )
-    train, test = (_paragraphs(Path(folder).expanduser() / WIKITEXT / name) for name in PARTS)
+    folder = local_folder(WIKITEXT, " and ".join(f"{WIKITEXT}/{name}" for name in PARTS), data_dir)
+    train, test = (_paragraphs(folder / WIKITEXT / name) for name in PARTS)
     chosen = np.sort(np.argsort(row_order(test.texts, None, "measured"), kind="stable")[:MEASURED])
     return Found(train, test.pick(chosen.tolist()), (), "WikiText-2, local files", "CC BY-SA 3.0", {})
 
@@ -86,7 +80,7 @@ def _paragraphs(path: Path) -> Rows:
 KNOWN: Mapping[str, Callable[[str | None], Found]] = {WIKITEXT: _wikitext}
 
 
-class MaskedWords(OutputIsAnswer, NoClasses):
+class MaskedWords(OutputIsAnswer, NoClasses, ComparedByToken):
     """Rules of the kind; answers are logits as a model gives them, (places, pieces), or what is kept of them, (places, KEPT);
     targets are `MaskedPieces`."""
 
@@ -154,8 +148,7 @@ class MaskedWords(OutputIsAnswer, NoClasses):
 
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose texts from all over the part."""
-        count = min(count, len(split))
-        return np.arange(count) * len(split) // max(1, count)
+        return spread_over(len(split), count)
 
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
         """Count nothing."""
@@ -184,33 +177,11 @@ class MaskedWords(OutputIsAnswer, NoClasses):
 
     def collate(self, encoded: Encoded, indices: np.ndarray, length: int) -> torch.Tensor:
         """Put the pieces at the places where they are masked, and IGNORED elsewhere, (batch, length)."""
-        import torch
-
-        assert encoded.places is not None
-        pieces = torch.full((len(indices), length), IGNORED, dtype=torch.long)
-        for row, index in enumerate(indices):
-            pieces[row, torch.from_numpy(encoded.places[index])] = torch.from_numpy(encoded.labels.ids[index])
-        return pieces
+        return encoded.ids_at_places(indices, length)
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
         """Cross-entropy over the masked places."""
-        from torch.nn import functional
-
-        logits = outputs.float().flatten(0, 1)
-        return functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction=reduction)
-
-    def divergence(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
-        """Kullback-Leibler divergence of what may stand there, mean over the masked places."""
-        from torch.nn import functional
-
-        at = mask.bool()
-        own, wanted = ((logits[at].float() / temperature).log_softmax(-1) for logits in (student, teacher))
-        return functional.kl_div(own, wanted, reduction="batchmean", log_target=True)
-
-    def distance(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Squared distance, mean over the masked places, sum over the pieces."""
-        at = mask.bool()
-        return (student[at].float() - teacher[at].float()).square().sum(-1).mean()
+        return cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction, EVEN, IGNORED)
 
     def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compare with the spread of each place's scores; of what is kept, that of the logarithms."""

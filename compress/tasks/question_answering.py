@@ -31,7 +31,7 @@ from compress.tasks.kind import NoClasses, Reduction
 from compress.tasks.known import DATA_DIR, Found, HubSet, known_set
 from compress.tasks.scores import drop, first, judged
 from compress.tasks.span_answers import NO_ANSWER, Windows, best_answers, said_of
-from compress.tasks.split import Role, Split
+from compress.tasks.split import Role, Split, spread_over
 from compress.tasks.squad_scores import exact_match, token_f1
 
 if TYPE_CHECKING:
@@ -153,9 +153,8 @@ class QuestionAnswering(NoClasses):
 
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose questions with an answer and without, as all are."""
-        count = min(count, len(split))
         order = np.argsort([not asked.answers for asked in split.labels], kind="stable")
-        return np.sort(order[np.arange(count) * len(split) // max(1, count)])
+        return np.sort(order[spread_over(len(split), count)])
 
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
         """Count the questions that have an answer."""

@@ -24,7 +24,7 @@ from compress.tasks.data.rows import Rows, Table, collect
 from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.scores import drop, first, judged, resampled_sums
-from compress.tasks.split import Role, Split
+from compress.tasks.split import Role, Split, spread_over
 
 if TYPE_CHECKING:
     import torch
@@ -116,8 +116,7 @@ class Regression(OutputIsAnswer, NoClasses):
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose examples whose scores spread as all do."""
         order = np.argsort(split.labels, kind="stable")
-        count = min(count, len(split))
-        return np.sort(order[np.arange(count) * len(split) // max(1, count)])
+        return np.sort(order[spread_over(len(split), count)])
 
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
         """Tell the mean and the standard deviation."""

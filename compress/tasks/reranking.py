@@ -29,7 +29,7 @@ from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction, load_kind,
 from compress.tasks.known import DATA_DIR, Found
 from compress.tasks.ranking_scores import by_query, means
 from compress.tasks.scores import drop, first, judged
-from compress.tasks.split import Role, Split
+from compress.tasks.split import Role, Split, spread_over
 from compress.tasks.tokenizing import tokenized
 
 if TYPE_CHECKING:
@@ -170,8 +170,7 @@ class Reranking(OutputIsAnswer, NoClasses):
 
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose queries evenly, fewer of those that have many passages."""
-        count = min(count, len(split), max(FEWEST_QUERIES, split.rows_for(4 * count)))
-        return np.arange(count) * len(split) // max(1, count)
+        return spread_over(len(split), min(count, max(FEWEST_QUERIES, split.rows_for(4 * count))))
 
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
         """Count the passages, and tell how many of a query's are relevant, on average."""

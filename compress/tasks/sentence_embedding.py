@@ -11,7 +11,6 @@ section 4 (the other texts of a batch are what is not relevant), and Su Jianlin 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,10 +31,10 @@ from compress.tasks.data.retrieval import are_judgements, read_retrieval
 from compress.tasks.data.rows import Rows, Table, collect
 from compress.tasks.encoding import Encoded, padding_of
 from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction, load_kind, read_rows
-from compress.tasks.known import DATA_DIR, Found, HubSet, known_set
+from compress.tasks.known import Found, HubSet, known_set, local_folder
 from compress.tasks.laid_texts import PROMPTS, Laid, documents_of, laid_out, prompt_for
 from compress.tasks.scores import drop, first, judged, resampled_sums
-from compress.tasks.split import Role, Split
+from compress.tasks.split import Role, Split, spread_over
 from compress.tasks.tokenizing import tokenized
 
 if TYPE_CHECKING:
@@ -88,13 +87,9 @@ SCIFACT, QRELS = "scifact", ("qrels/train.tsv", "qrels/dev.tsv")
 
 def _scifact(data_dir: str | None) -> Found:
     """Read SciFact in BEIR's layout from a folder."""
-    folder = data_dir or os.environ.get(DATA_DIR)
-    if not folder:
-        raise InputError(
-            f"data {SCIFACT!r} is read from files; give task.data_dir, or set {DATA_DIR}, to a folder with "
-            f"{SCIFACT}/corpus.jsonl, {SCIFACT}/queries.jsonl and {' and '.join(f'{SCIFACT}/{name}' for name in QRELS)}."
-        )
-    train, validation = (read_rows(load_kind(NAME), Path(folder).expanduser() / SCIFACT / name, {}) for name in QRELS)
+    files = f"{SCIFACT}/corpus.jsonl, {SCIFACT}/queries.jsonl and {' and '.join(f'{SCIFACT}/{name}' for name in QRELS)}"
+    folder = local_folder(SCIFACT, files, data_dir) / SCIFACT
+    train, validation = (read_rows(load_kind(NAME), folder / name, {}) for name in QRELS)
     licence = "claims and annotations CC BY 4.0, abstracts ODC-By 1.0"
     return Found(train, validation, (RELEVANCE,), "SciFact in BEIR's layout, local files", licence, {})
 
@@ -188,10 +183,9 @@ class SentenceEmbedding(OutputIsAnswer, NoClasses):
 
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose pairs whose scores spread as all do, or the first texts."""
-        count = min(count, len(split))
         grades = [target if isinstance(target, float) else 0.0 for target in split.labels]
         order = np.argsort(grades, kind="stable")
-        return np.sort(order[np.arange(count) * len(split) // max(1, count)])
+        return np.sort(order[spread_over(len(split), count)])
 
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
         """Tell the scores' mean and deviation, or how many documents there are and are relevant."""

@@ -21,11 +21,12 @@ from compress.tasks import texts
 from compress.tasks.data.cells import read_texts
 from compress.tasks.data.files import NO_READERS, Reader
 from compress.tasks.data.rows import Rows, Table, check_names, collect, column_of
+from compress.tasks.emphasis import EVEN, cross_entropy
 from compress.tasks.encoding import Encoded
-from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction
+from compress.tasks.kind import ComparedByToken, NoClasses, OutputIsAnswer, Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.scores import drop, first, judged
-from compress.tasks.split import Role, Split
+from compress.tasks.split import Role, Split, spread_over
 from compress.tasks.text_scores import SCORES, text_counts
 from compress.tasks.written import NOT_LEARNED, Written, as_targets, written
 
@@ -51,7 +52,7 @@ MULTI30K = HubSet(
 )
 
 
-class SequenceToSequence(OutputIsAnswer, NoClasses):
+class SequenceToSequence(OutputIsAnswer, NoClasses, ComparedByToken):
     """Rules of the kind; answers are ids of what is written, (examples, longest), or scores of the next token, (tokens,
     vocabulary), where texts are given; targets are `Written`."""
 
@@ -118,8 +119,7 @@ class SequenceToSequence(OutputIsAnswer, NoClasses):
 
     def few(self, split: Split, count: int) -> np.ndarray:
         """Choose examples from all over the part."""
-        count = min(count, len(split))
-        return np.arange(count) * len(split) // max(1, count)
+        return spread_over(len(split), count)
 
     def counts(self, split: Split, names: tuple[str, ...]) -> dict[str, Any]:
         """Tell how long the texts to write are."""
@@ -140,23 +140,7 @@ class SequenceToSequence(OutputIsAnswer, NoClasses):
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
         """Cross-entropy of the tokens to write, each after the right ones before it (teacher forcing)."""
-        from torch.nn import functional
-
-        logits = outputs.float().flatten(0, 1)
-        return functional.cross_entropy(logits, targets.flatten(), ignore_index=NOT_LEARNED, reduction=reduction)
-
-    def divergence(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
-        """Kullback-Leibler divergence of what may be written next, mean over the tokens to write."""
-        from torch.nn import functional
-
-        kept = mask.bool()
-        own, wanted = ((logits[kept].float() / temperature).log_softmax(-1) for logits in (student, teacher))
-        return functional.kl_div(own, wanted, reduction="batchmean", log_target=True)
-
-    def distance(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Squared distance, mean over the tokens to write, sum over the vocabulary."""
-        kept = mask.bool()
-        return (student[kept].float() - teacher[kept].float()).square().sum(-1).mean()
+        return cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction, EVEN, NOT_LEARNED)
 
     def relative_error(self, baseline: np.ndarray, answers: np.ndarray) -> float:
         """Compare with the spread of each token's scores."""

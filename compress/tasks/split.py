@@ -12,6 +12,12 @@ from compress.errors import InputError
 Role = Literal["train", "selection", "calibration", "evaluation", "further"]
 
 
+def spread_over(total: int, count: int) -> np.ndarray:
+    """Places of so many of a total, or of all, evenly spread and rising, (chosen,)."""
+    count = min(count, total)
+    return np.arange(count) * total // max(1, count)
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Examples with one role.

@@ -25,8 +25,8 @@ from compress.tasks.data.mistakes import first_of
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.data.tagged import PARTS, collect_tagged
 from compress.tasks.emphasis import EVEN, Emphasis, balanced, cross_entropy
-from compress.tasks.encoding import Encoded, padding_of
-from compress.tasks.kind import OutputIsAnswer, Reduction
+from compress.tasks.encoding import IGNORED, Encoded, padding_of
+from compress.tasks.kind import ComparedByToken, OutputIsAnswer, Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.labels import check_label_names, names_shown
 from compress.tasks.reliability import Confidence, confidence_in_labels
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "token-classification"
-IGNORED = -100
 _COLUMNS = {"text": "tokens", "label": "ner_tags"}
 _LOCAL = {"text": "tokens", "label": "tags"}
 KNOWN = {
@@ -108,7 +107,7 @@ def _scores(names: Sequence[str], metric: str) -> dict[str, Any]:
     return {metric: SCORES[metric], **scores}
 
 
-class TokenClassification(OutputIsAnswer):
+class TokenClassification(OutputIsAnswer, ComparedByToken):
     """Rules of the kind; answers are logits (words, labels), targets are `WordLabels`."""
 
     name = NAME
@@ -220,33 +219,13 @@ class TokenClassification(OutputIsAnswer):
 
     def collate(self, encoded: Encoded, indices: np.ndarray, length: int) -> torch.Tensor:
         """Put the ids at the first pieces of their words, and IGNORED elsewhere, (batch, length)."""
-        import torch
-
-        assert encoded.places is not None
-        labels = torch.full((len(indices), length), IGNORED, dtype=torch.long)
-        for row, index in enumerate(indices):
-            labels[row, torch.from_numpy(encoded.places[index])] = torch.from_numpy(encoded.labels.ids[index])
-        return labels
+        return encoded.ids_at_places(indices, length)
 
     def loss(
         self, outputs: torch.Tensor, targets: torch.Tensor, reduction: Reduction = "mean", emphasis: Emphasis = EVEN
     ) -> torch.Tensor:
         """Cross-entropy over the words."""
         return cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction, emphasis, IGNORED)
-
-    def divergence(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
-        """Kullback-Leibler divergence, mean over the tokens that are no padding, sum over the labels."""
-        from torch.nn import functional
-
-        kept = mask.bool()
-        student_log = functional.log_softmax(student[kept].float() / temperature, dim=-1)
-        teacher_log = functional.log_softmax(teacher[kept].float() / temperature, dim=-1)
-        return functional.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
-
-    def distance(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Squared distance, mean over the tokens that are no padding, sum over the labels."""
-        kept = mask.bool()
-        return (student[kept].float() - teacher[kept].float()).square().sum(-1).mean()
 
     def zero_shot(self, entailed: np.ndarray, contradicted: np.ndarray) -> np.ndarray | None:
         """Answer nothing: labels are of words."""
