@@ -36,6 +36,7 @@ from compress.benchmark.machine import commit, machine, versions
 from compress.benchmark.subjects import Subject, subject_of
 from compress.benchmark.torch_runtime import load_torch
 from compress.benchmark.worker import peak_memory_bytes, random_inputs, time_calls
+from compress.models.families import longest_text
 from compress.record import write_whole
 from compress.runtimes.process import worker_environment
 from compress.tasks.labelled import Task
@@ -138,7 +139,7 @@ def _variants(longest: int, ways: Sequence[str]) -> dict[str, Any]:
     from compress.models.vocabulary import extend_positions
 
     model = cp.load(MODEL)
-    dense = extend_positions(model, max(longest, model.config.max_position_embeddings))
+    dense = extend_positions(model, max(longest, longest_text(model.config)))
     swapped = {name: cp.swap_attention(dense, task=_task(), **how) for name, how in SWAPS.items() if name in ways}
     return {DENSE: dense, **swapped}
 

@@ -27,6 +27,7 @@ import numpy as np
 import compress as cp
 from compress.benchmark.machine import commit, machine, versions
 from compress.log import no_progress
+from compress.models.families import longest_text
 from compress.pipeline.cache import open_cache
 from compress.pipeline.steps import Execution, StepOutput, execute_steps
 from compress.recipe import INPUT_MODEL, read_recipe
@@ -88,7 +89,7 @@ def _measured(data: str, seed: int, device: str) -> list[dict[str, Any]]:
             execution = Execution(plan, task, cache, device, no_progress, None, (), 3600.0)
             execute_steps(execution, start)
             model = execution.last.model()
-            read = task.up_to(model.config.max_position_embeddings)
+            read = task.up_to(longest_text(model.config))
             logits = answers[kind] = predict(model.to(device), read.encode(read.evaluation, model.tokenizer), device)
             rows.append(
                 {

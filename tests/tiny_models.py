@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from compress.models.families import KNOWN, fitted_tokenizer
-from compress.models.fused import take_apart
+from compress.models.families import KNOWN, encoders, fitted_tokenizer
+from compress.models.fused import new_model
 from compress.models.head import SINGLE_LABEL_HEAD
 from compress.models.heads import set_names
 from compress.tasks.labelled import Task
@@ -106,13 +106,25 @@ SHAPES: dict[str, dict[str, Any]] = {
         "sep_token_id": 3,
     },
 }
+ALIKE = {"xlm-roberta": "roberta", "camembert": "roberta"}
+"""Families that differ from another one in their classes alone, as `test_families` shows."""
+STRUCTURES = [kind for kind in encoders() if kind not in ALIKE]
+"""The others: what each of them can, those like it can."""
+SHAPES["roberta"] = {**SHAPES["bert"], "pad_token_id": 0, "max_position_embeddings": LONGEST + 1}
+SHAPES["mpnet"] = {**SHAPES["bert"], "max_position_embeddings": LONGEST + 2}
+SHAPES["electra"] = {**SHAPES["bert"], "embedding_size": 8}
+SHAPES |= {kind: SHAPES[like] for kind, like in ALIKE.items()}
 """The sizes of a tiny model of each family."""
+
+
+WITH_TOKENIZER_FILE = ("modernbert", "roberta", *ALIKE)
+"""Families whose class of tokenizers is not BERT's."""
 
 
 def _tokenizer_of(kind: str) -> Any:
     """Of the class that transformers gives to a checkpoint of the family."""
     plain = tiny_tokenizer()
-    if kind != "modernbert":
+    if kind not in WITH_TOKENIZER_FILE:
         return plain
     named = {name: str(getattr(plain, name)) for name in ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")}
     return PreTrainedTokenizerFast(tokenizer_object=plain.backend_tokenizer, model_max_length=LONGEST, **named)
@@ -146,7 +158,7 @@ def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, task: Task | None = No
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = take_apart(family.classes[head.architecture](config))
+        model = new_model(family.classes[head.architecture], config)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name.endswith("bias") or "norm" in name.lower():

@@ -19,6 +19,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.families import longest_text
 from compress.tasks.encoding import Encoded
 from compress.training.batches import sorted_batches
 from compress.training.predict import on_device
@@ -201,7 +202,7 @@ def by_masked_lm(masked_lm: PreTrainedModel, asked: np.ndarray, allowed: np.ndar
         count: How many are offered; at most one fewer than are allowed.
     """
     tokenizer, count = masked_lm.tokenizer, min(count, len(allowed) - 1)
-    room = (masked_lm.config.max_position_embeddings - 3) // 2
+    room = (longest_text(masked_lm.config) - 3) // 2
 
     def offer(texts: Sequence[str], words: Words) -> np.ndarray:
         candidates: np.ndarray = np.full((len(words.token_ids), count), NONE, dtype=np.int64)

@@ -14,7 +14,7 @@ from compress.arguments import fits_together, within_range
 from compress.errors import InputError
 from compress.models.attention.hashing import recall
 from compress.models.attention.long_attention import DEFAULTS, Reformer, attention_kind, swap
-from compress.models.families import why_not
+from compress.models.families import first_position, longest_text, why_not
 from compress.models.heads import check_reads_whole
 from compress.models.layout import encoder_layers, head_count
 from compress.models.states import StateKind, recorded
@@ -130,12 +130,17 @@ def swap_attention(
             swapped its attention already.
     """
     run = run or StepContext()
-    positions = model.config.max_position_embeddings if max_length is None else max_length
+    positions = longest_text(model.config) if max_length is None else max_length
     if kind in ("transformer_xl", "chunk_and_pool"):
         check_reads_whole(f"swap_attention of kind {kind}", model)
+        if first_position(model):
+            raise InputError(
+                f"swap_attention: a {model.config.model_type} counts positions from its padding on, and cannot repeat those "
+                f"of a segment as {kind} does; use longformer or reformer, or start from a bert or a distilbert."
+            )
     _check(model, task, positions, {"window": window, "segment": segment}, is_trial=run.tiny)
     if segment is None and "segment" in DEFAULTS[kind]:
-        segment = min(int(DEFAULTS[kind]["segment"]), model.config.max_position_embeddings)
+        segment = min(int(DEFAULTS[kind]["segment"]), longest_text(model.config))
     given = {
         "window": window,
         "global_tokens": global_tokens,
@@ -147,7 +152,7 @@ def swap_attention(
     }
     options = {name: value for name, value in given.items() if value is not None}
     attention = {"kind": kind, **DEFAULTS[kind], **options, **({"seed": run.seed} if kind == "reformer" else {})}
-    student = extend_positions(model, positions) if positions > model.config.max_position_embeddings else copy_of(model)
+    student = extend_positions(model, positions) if positions > longest_text(model.config) else copy_of(model)
     states = _seen(student, task) if kind == "reformer" and not run.is_rehearsal else []
     swap(student, attention)
     run.facts["attention"] = {**attention, "positions": positions}
@@ -217,6 +222,6 @@ def _check(model: PreTrainedModel, task: Task, positions: int, sizes: Mapping[st
                 f"swap_attention.{name} is {size}, more than the {task.max_length} tokens of the task's texts, so that "
                 "nothing would be saved; use a smaller one, or a larger max_length of the task."
             )
-    most, segment = model.config.max_position_embeddings, sizes["segment"] or 0
+    most, segment = longest_text(model.config), sizes["segment"] or 0
     if segment > most:
         raise InputError(f"swap_attention.segment is {segment}, but the model has {most} positions; use at most so many.")

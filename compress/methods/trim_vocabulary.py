@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.dependencies import InputFile
 from compress.errors import InputError, NoEffect
-from compress.models.families import family_of
+from compress.models.families import family_of, longest_text
 from compress.models.heads import head_of
 from compress.models.vocabulary import basic_pieces, keep_pieces, keep_positions, refuse_vocabulary
 from compress.tasks.labelled import Task
@@ -80,7 +80,7 @@ def trim_vocabulary(
         texts += texts_of(read_unlabelled(text, joined=task.joined).split)
     before = model.config.vocab_size
     keep = _guessed(model, texts, min_count, run) if run.is_rehearsal else _kept(model, texts, min_count)
-    if len(keep) == before and max_length in (None, model.config.max_position_embeddings) and not run.tiny:
+    if len(keep) == before and max_length in (None, longest_text(model.config)) and not run.tiny:
         raise NoEffect(f"trim_vocabulary: all {before} pieces stay; raise min_count, or remove the step.")
     trimmed = keep_pieces(model, keep)
     if max_length is not None:
@@ -112,7 +112,7 @@ def _check_length(model: PreTrainedModel, task: Task, max_length: int | None) ->
             f"trim_vocabulary.max_length is {max_length}, but a {model.config.model_type} has no table of positions that "
             "could be cut; leave it out."
         )
-    most = model.config.max_position_embeddings
+    most = longest_text(model.config)
     if max_length is not None and not task.max_length <= max_length <= most:
         raise InputError(
             f"trim_vocabulary.max_length is {max_length}, but the task reads {task.max_length} tokens and the model has "

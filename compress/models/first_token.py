@@ -67,7 +67,7 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
         if attention_mask is not None and isinstance(attention, LongAttention):
             states, allowed = attention.seen_by_first(hidden_states, attention_mask, layout)
         elif attention_mask is not None:
-            allowed = attention_mask[:, 0, :1]  # of a mask over pairs of tokens
+            allowed = attention_mask[:, :, 0]  # of a mask over pairs of tokens, which heads may share
         dropout = attention.dropout.p if attention.training else 0.0
         context = attended_by_first(projections, rows, states, allowed, scaling=attention.scaling, dropout=dropout)
         return after_attention(layer, context, hidden_states[:, :1])

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from compress.models.embedder import take_prompts
-from compress.models.families import KNOWN, fitted_tokenizer
+from compress.models.families import KNOWN, fitted_tokenizer, longest_text
 from compress.models.heads import head_of, outputs_stated
 from compress.models.token_vectors import principal, token_vectors
 
@@ -45,7 +45,7 @@ def student_of(
         vocab_size=teacher.config.vocab_size if tokenizer is None else len(tokenizer),
         **outputs_stated(teacher.config),
         pad_token_id=own.pad_token_id,
-        max_position_embeddings=teacher.config.max_position_embeddings,
+        max_position_embeddings=longest_text(teacher.config),
         **sizes,
     )
     take_prompts(teacher.config, config)

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from compress.models.families import known_family
+from compress.models.families import KNOWN, known_family
 from compress.models.families.family import EncoderFree, Family
 
 ENDS = ("weight", "bias")
@@ -39,6 +39,19 @@ class Joined(nn.Module):
     def is_plain(self) -> bool:
         """Whether one Linear could stand for it."""
         return all(type(part) is nn.Linear for part in self.children())
+
+
+def new_model(kind: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
+    """A model of random weights, whose fused Linears are their parts, and whose attention transformers' kernels compute."""
+    kernel = config._attn_implementation
+    adapt = getattr(KNOWN[config.model_type], "adapted", None)
+    if adapt:
+        config._attn_implementation = "eager"  # the only one that it has in transformers
+    model = kind(config)
+    if adapt:
+        adapt(model)
+        model.config._attn_implementation = kernel
+    return take_apart(model)
 
 
 def take_apart(model: PreTrainedModel) -> PreTrainedModel:

@@ -10,8 +10,9 @@ SEQUENCE, TOKENS, SPANS = "SequenceClassification", "TokenClassification", "Ques
 SENTENCES = "SentenceEmbedding"
 WRITER = "Seq2SeqLM"
 MASKED = "MaskedLM"
-CLASSIFIER, SPAN_LINEAR = LAST_LINEARS = ("classifier", "qa_outputs")
-"""What the last Linear of a head is called; in some families that of a head for spans goes by the first name too."""
+CLASSIFIER, TEXT_LINEAR, SPAN_LINEAR = LAST_LINEARS = ("classifier", "classifier.out_proj", "qa_outputs")
+"""What the last Linear of a head is called: in some families a head for sequences is two of them, and in some that of a head
+for spans goes by the first name too."""
 SINGLE_LABEL = "single_label_classification"
 MULTI_LABEL = "multi_label_classification"
 REGRESSION = "regression"

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from compress.models.embedder import PROJECTIONS
 from compress.models.families import family_of
-from compress.models.heads import head_of
+from compress.models.heads import head_of, last_linear
 from compress.models.layout import distinct_layers, encoder_layers
 from compress.models.principal import (
     Activations,
@@ -86,7 +86,7 @@ def copy_head(student: PreTrainedModel, lesson: InitFromTeacher) -> None:
         project_head(lesson.teacher, student, state_basis(lesson, student.config.hidden_size), lesson.seen)
         return
     pooler_of(student).load_state_dict(pooler_of(lesson.teacher).state_dict())
-    student.classifier.load_state_dict(lesson.teacher.classifier.state_dict())
+    last_linear(student).load_state_dict(last_linear(lesson.teacher).state_dict())
 
 
 def project_layers(student: PreTrainedModel, lesson: InitFromTeacher, basis: torch.Tensor) -> None:

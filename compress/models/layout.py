@@ -122,11 +122,12 @@ def reads_first_token_only(model: PreTrainedModel) -> bool:
     """Whether the head looks at the first token of the last layer and at nothing else, and the last layer can do without the
     others."""
     family = known_family(model)
+    pooler = family.pooler if isinstance(family, Family) else None
     return (
         isinstance(family, Family)
         and family.after_attention is not None
         and type(model) is family.classifier
-        and getattr(model.base_model, "pooler", True) is not None
+        and (pooler is None or not pooler.startswith(family.prefix) or model.base_model.pooler is not None)
         and all(getattr(attention_of(layer), "first_sees_all", True) for layer in encoder_layers(model)[-1:])
     )
 

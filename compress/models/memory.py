@@ -9,13 +9,13 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from compress.log import libraries_silenced
-from compress.models.fused import take_apart
+from compress.models.fused import new_model
 
 
 def shapes_of(kind: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
     """A model whose weights have shapes and no memory."""
     with torch.device("meta"), libraries_silenced():
-        return take_apart(kind(config))
+        return new_model(kind, config)
 
 
 def give_memory(model: Any) -> None:

@@ -252,7 +252,9 @@ def project_head(teacher: PreTrainedModel, student: PreTrainedModel, basis: torc
         return
     old, new = pooler_of(teacher), pooler_of(student)
     weight, bias = _read(old, basis, seen.states[-1].mean(0))
-    reading, pooled = teacher.classifier.weight.double(), seen.pooled
+    classifier: Any = last_linear(student)
+    taught: Any = last_linear(teacher)
+    reading, pooled = taught.weight.double(), seen.pooled
     twice = family_of(student).pooler_is_relu
     count = new.out_features // 2 if twice else new.out_features
     chosen = _strongest(pooled.abs().mean(0) * reading.norm(dim=0), count)
@@ -261,10 +263,10 @@ def project_head(teacher: PreTrainedModel, student: PreTrainedModel, basis: torc
         before = torch.atanh(pooled[:, chosen].clamp(-1 + 1e-6, 1 - 1e-6))
         columns = columns * ((before * pooled[:, chosen]).sum(0) / before.square().sum(0).clamp(min=1e-12))
         weight, bias, columns = torch.cat([weight, -weight]), torch.cat([bias, -bias]), torch.cat([columns, -columns], 1)
-    student.classifier.weight.zero_()
+    classifier.weight.zero_()
     new.weight[: len(weight)], new.bias[: len(bias)] = weight.float(), bias.float()
-    student.classifier.weight[:, : len(weight)] = columns.float()
-    student.classifier.bias.copy_(teacher.classifier.bias.double() + _left_out(reading, pooled.mean(0), chosen))
+    classifier.weight[:, : len(weight)] = columns.float()
+    classifier.bias.copy_(taught.bias.double() + _left_out(reading, pooled.mean(0), chosen))
 
 
 def _project_projections(teacher: PreTrainedModel, student: PreTrainedModel, basis: torch.Tensor) -> None:

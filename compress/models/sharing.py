@@ -9,10 +9,12 @@ from torch import nn
 
 
 def shared_parameters(model: nn.Module) -> dict[str, str]:
-    """The names under which a parameter stands again, each with the name that it stands under first."""
+    """The names under which a parameter stands again, each with the name that it stands under first; one that transformers
+    ties to another never comes first."""
     first: dict[int, str] = {}
     again = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    ties = getattr(model, "all_tied_weights_keys", None) or {}
+    for name, parameter in sorted(model.named_parameters(remove_duplicate=False), key=lambda entry: entry[0] in ties):
         known = first.setdefault(id(parameter), name)
         if known != name:
             again[name] = known

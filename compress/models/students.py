@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.models.embedder import take_pooling
-from compress.models.families import encoder_family, family_of, fitted_tokenizer
+from compress.models.families import encoder_family, family_of, first_position, fitted_tokenizer, longest_text
 from compress.models.heads import head_of, outputs_stated
 from compress.models.layout import distinct_layers, encoder_layers, layer_parts
 
@@ -57,7 +57,7 @@ def new_student(kind: str, teacher: PreTrainedModel, shape: StudentShape, seed: 
     assert family.student is not None
     config = family.config(
         vocab_size=teacher_config.vocab_size,
-        max_position_embeddings=teacher_config.max_position_embeddings,
+        max_position_embeddings=longest_text(teacher_config),
         pad_token_id=teacher_config.pad_token_id,
         initializer_range=teacher_config.initializer_range,
         **outputs_stated(teacher_config),
@@ -92,11 +92,12 @@ def copy_layers(teacher: PreTrainedModel, student: PreTrainedModel, keep: Sequen
 
 
 def embedding_tables(teacher: PreTrainedModel, *, with_types: bool = True) -> dict[str, torch.Tensor]:
-    """The teacher's tables by name; without types, the first type's row stands in each position's, so that single sentences
-    and first ones of a pair keep their values."""
+    """The teacher's tables by name, of the positions' those of tokens; without types, the first type's row stands in each
+    position's, so that single sentences and first ones of a pair keep their values."""
     embeddings = teacher.base_model.embeddings
     names = ("word_embeddings", "position_embeddings", "token_type_embeddings")
     tables = {name: getattr(embeddings, name).weight.detach().double() for name in names}
+    tables["position_embeddings"] = tables["position_embeddings"][first_position(teacher) :]
     if not with_types:
         tables["position_embeddings"] = tables["position_embeddings"] + tables.pop("token_type_embeddings")[0]
     return tables

@@ -23,7 +23,7 @@ from compress.models.layout import (
     neuron_count,
 )
 from compress.models.traits import why_not_cut
-from compress.models.traits.layers import resize
+from compress.models.traits.layers import give_head_table, head_table, resize
 
 Indices = Sequence[int]
 
@@ -81,9 +81,11 @@ def keep_heads(model: PreTrainedModel, keep: Sequence[Indices]) -> PreTrainedMod
     """
     student = _cut_copy(model, keep, "heads", [head_count(layer) for layer in distinct_layers(model)])
     for layer, heads in zip(distinct_layers(student), keep, strict=True):
-        family, size = family_of_layer(layer), head_size(layer)
+        family, size, table = family_of_layer(layer), head_size(layer), head_table(student, layer)
         columns = (torch.tensor(heads, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
         _keep(layer, (len(heads), neuron_count(layer)), family.projections, family.context, columns)
+        if table is not None and len(heads) < table.embedding_dim:
+            give_head_table(layer, table.weight[:, list(heads)])
     return student
 
 

@@ -17,7 +17,7 @@ from compress.disk import remove
 from compress.errors import InputError
 from compress.log import libraries_silenced
 from compress.models.factors import word_table
-from compress.models.families import family_of, fitted_tokenizer
+from compress.models.families import family_of, first_position, fitted_tokenizer, longest_text
 from compress.models.heads import head_of
 from compress.models.surgery import copy_of
 from compress.models.traits import why_too_late
@@ -150,17 +150,17 @@ def keep_positions(model: PreTrainedModel, count: int) -> PreTrainedModel:
     Raises:
         InputError: It has fewer.
     """
-    most = model.config.max_position_embeddings
+    most = longest_text(model.config)
     if not 0 < count <= most:
         raise InputError(f"{count} positions are asked for, but the model has {most}; use 1 to {most}.")
     student = copy_of(model)
-    table = student.base_model.embeddings.position_embeddings
-    if len(table.weight) < most:
+    table, first = student.base_model.embeddings.position_embeddings, first_position(model)
+    if len(table.weight) < first + most:
         raise InputError(
             f"the model reads segments of {len(table.weight)} tokens, whose positions cannot be fewer any more; "
             f"give swap_attention max_length: {count}."
         )
-    _set_positions(student, nn.Parameter(table.weight[:count].clone(), requires_grad=table.weight.requires_grad))
+    _set_positions(student, nn.Parameter(table.weight[: first + count].clone(), requires_grad=table.weight.requires_grad))
     return student
 
 
@@ -173,13 +173,13 @@ def extend_positions(model: PreTrainedModel, count: int) -> PreTrainedModel:
     Raises:
         InputError: It has more.
     """
-    positions = model.config.max_position_embeddings
+    positions = longest_text(model.config)
     if count < positions:
         raise InputError(f"{count} positions are asked for, but the model has {positions} already; use at least so many.")
     student = copy_of(model)
-    table = student.base_model.embeddings.position_embeddings
-    rows = table.weight.repeat(-(-count // positions), 1)[:count]
-    _set_positions(student, nn.Parameter(rows.clone(), requires_grad=table.weight.requires_grad))
+    table, first = student.base_model.embeddings.position_embeddings, first_position(model)
+    rows = table.weight[first:].repeat(-(-count // positions), 1)[:count]
+    _set_positions(student, nn.Parameter(torch.cat([table.weight[:first], rows]), requires_grad=table.weight.requires_grad))
     return student
 
 
@@ -193,5 +193,4 @@ def _set_positions(student: PreTrainedModel, rows: nn.Parameter) -> None:
             whole = torch.arange(count, device=buffer.device)[None] if name == "position_ids" else buffer.new_zeros((1, count))
             embeddings.register_buffer(name, whole, persistent=False)
     student.config.max_position_embeddings = count
-    student.tokenizer.model_max_length = count
-    student.tokenizer.init_kwargs["model_max_length"] = count
+    student.tokenizer.model_max_length = student.tokenizer.init_kwargs["model_max_length"] = longest_text(student.config)

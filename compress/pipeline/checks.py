@@ -13,6 +13,7 @@ from compress.errors import InputError, shown
 from compress.labels import order_of
 from compress.models.attention.long_attention import attention_kind
 from compress.models.checkpoint.saving import STRUCTURE
+from compress.models.families import longest_text
 from compress.models.heads import aligned, label_names
 from compress.models.quantizers import quantized_linears
 from compress.pipeline.steps import Execution, StepOutput, call_of, models_named, stops_ahead
@@ -91,7 +92,7 @@ def _check_end(ahead: Execution) -> None:
         refuse_shape(export.target, export.options, ahead.last.model())
     asked = max(ahead.plan.benchmark.length)
     for stop in (ahead.baseline, ahead.last):
-        most = stop.model().config.max_position_embeddings
+        most = longest_text(stop.model().config)
         if asked > most:
             raise InputError(
                 f"benchmark.length is {asked}, but {stop.name!r} reads at most {most} tokens; use shorter lengths."

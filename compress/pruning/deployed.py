@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from compress.benchmark.block_times import BlockTimes, Setting, block_times
 from compress.dependencies import DependsOn
-from compress.models.families import encoder_family, encoders, family_of
+from compress.models.families import encoder_family, encoders, family_of, longest_text
 from compress.models.heads import head_of
 from compress.targets import timed_targets
 from compress.targets.exporting import check_runtime
@@ -52,7 +52,7 @@ def not_timed(method: str, model: PreTrainedModel, setting: Setting) -> list[str
             f"{method}: a {model.config.model_type} cannot be timed part by part; allowed: {', '.join(known)}. Use "
             "build_student for another shape."
         ]
-    longest = model.config.max_position_embeddings
+    longest = longest_text(model.config)
     if setting.length > longest:
         return [f"{method}.length is {setting.length}, but the model reads at most {longest} tokens; use fewer."]
     return []

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.models.families import family_of, why_not
-from compress.models.heads import check_reads_whole
+from compress.models.heads import check_reads_whole, last_linear
 from compress.models.layout import distinct_layers
 from compress.models.structure import apply_structure, read_structure
 from compress.models.surgery import copy_of
@@ -59,7 +59,7 @@ def gated_width(model: PreTrainedModel, gates: torch.Tensor) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for norm in state_norms(model):
             stack.callback(norm.register_forward_hook(_normed(gates)).remove)
-        stack.callback(model.classifier.register_forward_pre_hook(lambda _, inputs: inputs[0] * gates).remove)
+        stack.callback(last_linear(model).register_forward_pre_hook(lambda _, inputs: inputs[0] * gates).remove)
         yield
 
 
@@ -89,7 +89,8 @@ def fold_width(model: PreTrainedModel, gates: torch.Tensor) -> PreTrainedModel:
     for norm in state_norms(student):
         norm.weight.mul_(gates)
         norm.bias.mul_(gates)
-    student.classifier.weight.mul_(gates)
+    last: Any = last_linear(student)
+    last.weight.mul_(gates)
     return student
 
 

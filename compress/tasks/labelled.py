@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.models.families import longest_text
 from compress.tasks.groups import figures_of
 from compress.tasks.kind import TaskKind, rules_for
 from compress.tasks.split import Split
@@ -100,7 +101,7 @@ class Task:
 
         Whatever encodes a task's texts for a model asks for this first.
         """
-        return self.within(model.config.max_position_embeddings)
+        return self.within(longest_text(model.config))
 
     def within(self, positions: int) -> Task:
         """The same task as a model of so many positions reads it; that texts are cut to fewer tokens than the task has is told

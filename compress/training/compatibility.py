@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.knobs import signature_of
+from compress.models.families import longest_text
 from compress.models.traits import why_not_cut
 from compress.tasks.masked_pieces import mask_of
 
@@ -89,7 +90,7 @@ def shortened(method: str, task: Task, max_length: int | None, model: PreTrained
     Raises:
         InputError: It is told to read more than the model does.
     """
-    most = model.config.max_position_embeddings
+    most = longest_text(model.config)
     if max_length is not None and min(max_length, task.max_length) > most:
         raise InputError(
             f"{method}.max_length is {max_length}, but the model reads {most} tokens at most; use up to {most}, or let "

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from compress.dependencies import DependsOn
 from compress.errors import InputError, raise_together
 from compress.models.checkpoint.masked_lm import load_masked_lm
+from compress.models.families import longest_text
 from compress.models.heads import head_of
 from compress.models.layout import encoder_layers, head_count, projections_of
 from compress.models.states import PROJECTIONS, State
@@ -367,7 +368,7 @@ def _read_by(teacher: PreTrainedModel, wanted: set[State], task: Task) -> Encode
 
 
 def _check_length(teacher: PreTrainedModel, wanted: set[State], task: Task) -> None:
-    most = teacher.config.max_position_embeddings
+    most = longest_text(teacher.config)
     if (wanted or task.rules.head.reads_tokens) and most < task.max_length:
         raise InputError(
             f"the task's max_length is {task.max_length}, but the teacher, whose states are compared, reads {most} tokens at "

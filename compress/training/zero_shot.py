@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError, shown
 from compress.models.checkpoint.loading import load
+from compress.models.families import longest_text
 from compress.models.head import SINGLE_LABEL_HEAD
 from compress.models.heads import check_head, label_names
 from compress.tasks import texts
@@ -64,7 +65,7 @@ class ZeroShot:
         logits = []
         for hypothesis in self.hypotheses:
             pairs = split.paired_with(hypothesis)
-            encoded = texts.encode(pairs, tokenizer, min(longest, self.model.config.max_position_embeddings), task.kind)
+            encoded = texts.encode(pairs, tokenizer, min(longest, longest_text(self.model.config)), task.kind)
             logits.append(logits_for(self.model, encoded, run, cache_bytes))
         outputs = np.stack(logits, axis=1)  # (examples, labels, outputs of the model)
         answers = task.rules.zero_shot(outputs[..., self.entailed], outputs[..., self.contradicted])
@@ -76,7 +77,7 @@ class ZeroShot:
 
     def check_lengths(self, method: str) -> None:
         """Raise InputError where a hypothesis leaves less than half of what the model reads to the text."""
-        most = self.model.config.max_position_embeddings
+        most = longest_text(self.model.config)
         for hypothesis in self.hypotheses:
             count = self._tokens_of(hypothesis)
             if 2 * count > most - 3:

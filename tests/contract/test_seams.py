@@ -49,7 +49,7 @@ def test_nobody_asks_for_what_only_its_owner_knows(what: str) -> None:
 def test_a_family_is_one_file_that_is_called_like_its_models(name: str) -> None:
     family = KNOWN[name]
     assert family.config.model_type == name
-    assert families.FAMILIES[name] == f"compress.models.families.{name}"
+    assert families.FAMILIES[name] == f"compress.models.families.{name.replace('-', '_')}"
     assert isinstance(family, EncoderFree) == (name in WITHOUT_ENCODER)
     assert family.classifier.__name__.endswith("ForSequenceClassification")
 

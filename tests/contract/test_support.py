@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from compress.methods import METHODS
-from compress.models.families import FAMILIES
 from compress.targets import TARGETS
 from compress.tasks import TASKS
 from compress.tasks.kind import load_kind
 from tests.contract import support
-from tests.contract.support import RUNS, Export
+from tests.contract.support import FAMILIES, RUNS, Export
 from tests.tiers import mostly_matrix
+from tests.tiny_models import ALIKE
 
 TOLD = support.read()
 EXPORTS = {Export(*row[:4]): row[4] for row in TOLD["exports"]}
@@ -57,6 +57,7 @@ def test_what_is_written_down_is_of_all_that_there_is() -> None:
             assert isinstance(methods, str) if (kind, family) in HEADLESS else methods.keys() == METHODS.keys()
     assert list(EXPORTS) == support.export_cells(TOLD["methods"]), AGAIN
     assert TOLD["arguments"] == support.ARGUMENTS
+    assert TOLD["alike"] == ALIKE
 
 
 def test_every_two_of_method_family_kind_and_target_that_can_be_had_were_shipped() -> None:

@@ -20,13 +20,12 @@ from compress.methods.calibrate import calibrate
 from compress.methods.fine_tune import fine_tune
 from compress.methods.quantize_aware import quantize_aware
 from compress.models.checkpoint import load, save
-from compress.models.families import encoders
 from compress.tasks.kind import load_kind
 from compress.tasks.labelled import Task
 from compress.training.predict import predict
 from compress.training.step_context import StepContext
 from tests.tasks.kinds import ROWS
-from tests.tiny_models import logits_of, tiny_bert, tiny_for, tiny_of, toy_task
+from tests.tiny_models import STRUCTURES, logits_of, tiny_bert, tiny_for, tiny_of, toy_task
 
 
 def answered(model: PreTrainedModel, task: Task) -> tuple[np.ndarray, Any]:
@@ -132,7 +131,7 @@ def test_outputs_that_are_no_probabilities_are_refused_by_name(kind: str, tmp_pa
         calibrate(tiny_for(read), task=read, run=StepContext(device="cpu", rehearsal=True))
 
 
-@pytest.mark.parametrize("family", encoders())
+@pytest.mark.parametrize("family", STRUCTURES)
 def test_every_family_s_outputs_are_divided(family: str) -> None:
     model, run = tiny_of(family), StepContext(device="cpu")
     torch.testing.assert_close(

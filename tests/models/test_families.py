@@ -11,18 +11,27 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import compress as cp
 from compress.errors import InputError
 from compress.models.attention.kernel import attention_kernel
-from compress.models.families import KNOWN, encoders
+from compress.models.families import KNOWN, encoder_family, encoders
 from compress.models.first_token import first_token_only
 from compress.models.layout import encoder_layers, head_count, head_size, projections_of, reads_first_token_only, same_input
 from compress.models.quantizers import quantized_linears, with_quantizers
 from compress.models.structure import apply_structure, read_structure
 from compress.models.surgery import keep_layers
 from compress.training.step_context import StepContext
-from tests.tiny_models import differences, logits_of, state_of, tiny_of, tokens, toy_task
+from tests.tiny_models import ALIKE, STRUCTURES, differences, logits_of, state_of, tiny_of, tokens, toy_task
 
-every_family = pytest.mark.parametrize("kind", encoders())
-HEADS = {"bert": (4, 4), "distilbert": (4, 4), "mobilebert": (2, 4), "albert": (4, 4), "modernbert": (4, 4)}
+every_family = pytest.mark.parametrize("kind", STRUCTURES)
+HEADS = {kind: (2 if kind == "mobilebert" else 4, 4) for kind in encoders()}
 """Heads and their size."""
+
+
+@pytest.mark.parametrize(("kind", "like"), ALIKE.items())
+def test_families_that_are_alike_differ_in_their_classes_alone(kind: str, like: str) -> None:
+    own, other = vars(encoder_family(kind)), vars(encoder_family(like))
+    assert {name for name in own if own[name] != other[name]} == {"config", "classes", "layer", "masked_words"}
+    model, theirs = tiny_of(kind), tiny_of(like)
+    model.load_state_dict(theirs.state_dict())
+    assert torch.equal(logits_of(model), logits_of(theirs))
 
 
 @every_family
@@ -148,7 +157,7 @@ def test_all_linears_but_the_classifier_quantize(kind: str) -> None:
     model = tiny_of(kind)
     quantized = with_quantizers(model, per_channel=True, symmetric=False)
     linears = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    assert set(quantized_linears(quantized)) == linears - {"classifier"}
+    assert set(quantized_linears(quantized)) == linears - {encoder_family(kind).text_linear}
 
 
 @every_family

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BertConfig, BertForTokenClassification, RobertaConfig, RobertaForSequenceClassification
+from transformers import BertConfig, BertForTokenClassification, RemBertConfig, RemBertForSequenceClassification
 
 from compress.errors import InputError
 from compress.models.layout import encoder_layers, parameter_count, reads_first_token_only, same_input
@@ -17,9 +17,9 @@ def test_layers_stand_from_the_embeddings_up() -> None:
 
 
 def test_another_family_is_refused_by_name() -> None:
-    config = RobertaConfig(vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
-    with pytest.raises(InputError, match=r"model type 'roberta' is not supported; allowed: bert, distilbert, "):
-        encoder_layers(RobertaForSequenceClassification(config))
+    config = RemBertConfig(vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    with pytest.raises(InputError, match=r"model type 'rembert' is not supported; allowed: bert, distilbert, "):
+        encoder_layers(RemBertForSequenceClassification(config))
 
 
 def test_only_the_classifier_reads_the_first_token_alone() -> None:

@@ -13,15 +13,15 @@ import torch
 
 import compress as cp
 from compress.benchmark.counts import onnx_macs, torch_macs
-from compress.models.families import KNOWN, encoders
+from compress.models.families import KNOWN
 from compress.targets.exporting import export
 from compress.targets.onnx.graph import in_onnxruntime
 from compress.training.step_context import StepContext
 from tests.tiers import mostly_matrix
-from tests.tiny_models import logits_of, tiny_of, tokens, toy_task
+from tests.tiny_models import ALIKE, STRUCTURES, logits_of, tiny_of, tokens, toy_task
 
 pytestmark = pytest.mark.slow
-OTHERS = [kind for kind in encoders() if kind != "bert"]  # which every other test here ships
+OTHERS = [kind for kind in STRUCTURES if kind != "bert"]  # which every other test here ships
 WIDE: dict[str, dict[str, Any]] = {
     "bert": {"hidden_size": 32, "intermediate_size": 64},
     "distilbert": {"dim": 32, "hidden_dim": 64},
@@ -29,6 +29,9 @@ WIDE: dict[str, dict[str, Any]] = {
     "albert": {"hidden_size": 32, "intermediate_size": 64, "embedding_size": 16},
     "modernbert": {"hidden_size": 32, "intermediate_size": 64},
 }
+WIDE["roberta"] = WIDE["mpnet"] = WIDE["bert"]
+WIDE["electra"] = {**WIDE["bert"], "embedding_size": 16}
+WIDE |= {kind: WIDE[like] for kind, like in ALIKE.items()}
 """Wide enough for eight bits to mean something."""
 TARGETS: dict[str, tuple[str, dict[str, Any]]] = {
     "dynamic": ("onnxruntime-cpu-int8", {}),
@@ -37,6 +40,7 @@ TARGETS: dict[str, tuple[str, dict[str, Any]]] = {
     "tensorrt": ("tensorrt-int8", {}),
 }
 PRODUCTS = {"bert": 13, "distilbert": 13, "mobilebert": 1 + 2 * 11 + 1, "albert": 1 + 12 + 1, "modernbert": 15}
+PRODUCTS |= {"roberta": 13, "electra": 14, "mpnet": 13}
 """Linears of two layers and what stands before and behind them, the classifier left out: BERT six a layer and the pooler."""
 JOINED = {"modernbert": 9}
 """Where query, key and value are one product, and the neurons with their gate: with dynamic ranges."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from compress.methods import METHODS
-from compress.models.families import FAMILIES
 from compress.record import MISSING
 from compress.targets import TARGETS
 from compress.tasks import TASKS
@@ -55,7 +54,7 @@ def support_page() -> str:
     """Show for each kind of task families with methods and with targets, and methods with targets."""
     contract = json.loads(FILE.read_text(encoding="utf-8"))
     said: list[str] = []
-    parts = ["## Methods", METHODS_TOLD]
+    parts = ["## Methods", METHODS_TOLD, _alike(contract["alike"])]
     for kind in TASKS:
         parts += [f"### {kind}", _methods(contract["methods"][kind], said)]
     parts += ["## Targets", TARGETS_TOLD.format(same=", ".join(_like(next(iter(TASKS)))))]
@@ -79,11 +78,15 @@ def _shown(outcome: str, said: list[str]) -> str:
 def _methods(by_family: Mapping[str, Any], said: list[str]) -> str:
     rows = []
     for method in METHODS:
-        outcomes = [
-            by_family[family] if isinstance(by_family[family], str) else by_family[family][method] for family in FAMILIES
-        ]
+        outcomes = [outcome if isinstance(outcome, str) else outcome[method] for outcome in by_family.values()]
         rows.append((f"[`{method}`](methods.md#{method})", *(_shown(outcome, said) for outcome in outcomes)))
-    return table(("method", *FAMILIES), rows)
+    return table(("method", *by_family), rows)
+
+
+def _alike(alike: Mapping[str, str]) -> str:
+    """Which families have no column, and whose they have."""
+    told = [f"{kind} as {like}" for kind, like in alike.items()]
+    return f"A family that computes as another one does, in classes of its own, has that one's column: {', '.join(told)}."
 
 
 def _like(kind: str) -> list[str]:
@@ -105,8 +108,9 @@ def _targets(kind: str, contract: Mapping[str, Any], said: list[str]) -> str:
         outcome = _shown(RUNS if RUNS in outcomes else outcomes[0], said)
         return outcome if own else f"({outcome})"
 
-    rows = [(f"[`{target}`](targets.md#{target})", *(shown(family, target) for family in FAMILIES)) for target in TARGETS]
-    return table(("target", *FAMILIES), rows)
+    families = contract["methods"][kind]
+    rows = [(f"[`{target}`](targets.md#{target})", *(shown(family, target) for family in families)) for target in TARGETS]
+    return table(("target", *families), rows)
 
 
 def _pairs(exports: Sequence[Sequence[Any]], said: list[str]) -> str:

@@ -16,7 +16,7 @@ from compress.models.attention.hashing import hashed, rotations
 from compress.models.attention.kernel import LongAttention, hiding, use_tokens
 from compress.models.attention.segments import ChunkAndPool, TransformerXL, read_in_segments
 from compress.models.attention.windows import windowed
-from compress.models.families import family_of
+from compress.models.families import family_of, longest_text
 from compress.models.families.family import Family
 from compress.models.first_token import attended_by_first, rows_of_heads
 from compress.models.layout import attention_of, encoder_layers, head_count
@@ -172,7 +172,7 @@ def checked_attention(entry: Any) -> dict[str, Any]:
 def example_length(model: PreTrainedModel) -> int:
     """Tokens of an example to trace the model with: some blocks of its attention, since one block is a special case."""
     spans = [module.span for module in model.modules() if isinstance(module, LongAttention)]
-    return min(model.config.max_position_embeddings, max([8, *(3 * span + 1 for span in spans)]))
+    return min(longest_text(model.config), max([8, *(3 * span + 1 for span in spans)]))
 
 
 def swap(model: PreTrainedModel, entry: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from compress.log import libraries_silenced
 from compress.models.checkpoint.pair import paired_values, write_pair_files
 from compress.models.checkpoint.sentence_folder import write_sentence_files
-from compress.models.families import known_family
+from compress.models.families import known_family, longest_text
 from compress.models.families.family import Family
 from compress.models.head import problem_type
 from compress.models.heads import head_of
@@ -78,7 +78,7 @@ def spellings(model: PreTrainedModel) -> dict[str, Any]:
 
 def _write_tokenizer(model: PreTrainedModel, folder: Path) -> None:
     tokenizer = copy.deepcopy(model.tokenizer)
-    tokenizer.model_max_length = model.config.max_position_embeddings
+    tokenizer.model_max_length = longest_text(model.config)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.no_truncation()

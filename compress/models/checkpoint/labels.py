@@ -83,7 +83,7 @@ def settle_labels(
 
 def without_head(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights but for those of the last Linear."""
-    return {name: tensor for name, tensor in weights.items() if name.partition(".")[0] not in LAST_LINEARS}
+    return {name: tensor for name, tensor in weights.items() if name.rpartition(".")[0] not in LAST_LINEARS}
 
 
 def in_order(model: PreTrainedModel, labels: Sequence[str]) -> PreTrainedModel:

@@ -34,7 +34,7 @@ from compress.models.checkpoint.weights import read_weights, renamed, unwrapped
 from compress.models.embedder import set_pooling
 from compress.models.families import KNOWN, known_family
 from compress.models.families.family import DECODER, EncoderFree, Family
-from compress.models.fused import take_apart
+from compress.models.fused import new_model
 from compress.models.head import MASKED, OF_SENTENCES, OF_TOKENS, Head, head_named
 from compress.models.heads import head_of
 from compress.models.layout import encoder_layers, head_count, head_size, neuron_count
@@ -238,7 +238,7 @@ def _with_memory(model: PreTrainedModel, weights: Weights, folder: Path, pruned:
     structure = _structure(folder)
     with _seeded(seed), libraries_silenced():
         if missing and structure is None and not pruned:
-            return take_apart(type(model)(model.config))  # which draws all weights, so that a head is the same as ever
+            return new_model(type(model), model.config)  # which draws all weights, so that a head is the same as ever
         give_memory(model)
         begin_anew(model, missing)
     if structure is not None:

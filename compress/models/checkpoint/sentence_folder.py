@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from compress.errors import InputError, first_line, shown
 from compress.models.checkpoint.json_file import read_object, why_absent
 from compress.models.embedder import ACTIVATIONS, POOLINGS, PROJECTIONS, Pooling, Projection, pooling_of, told_prompts
+from compress.models.families import longest_text
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +231,7 @@ def write_sentence_files(model: PreTrainedModel, folder: Path) -> None:
         "similarity_fn_name": "cosine",
     }
     _write(folder / SETTINGS, settings)
-    longest = min(pooling.longest or model.config.max_position_embeddings, model.config.max_position_embeddings)
+    longest = min(pooling.longest or longest_text(model.config), longest_text(model.config))
     _write(folder / LENGTHS, {"max_seq_length": longest, "do_lower_case": False})
 
 

@@ -120,7 +120,7 @@ def renamed(
         return dict(weights)
     tensors = {}
     own = family.head_weights(architecture)
-    others = tuple(set(family.head) - set(own))
+    others = tuple({*family.head, *family.unread} - set(own))
     for name, tensor in weights.items():
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         if name.startswith(("embeddings.", f"{family.layers.partition('.')[0]}.", *family.base_parts)):

@@ -22,6 +22,11 @@ FAMILIES = with_plugins(
         "distilbert": "compress.models.families.distilbert",
         "mobilebert": "compress.models.families.mobilebert",
         "albert": "compress.models.families.albert",
+        "roberta": "compress.models.families.roberta",
+        "xlm-roberta": "compress.models.families.xlm_roberta",
+        "camembert": "compress.models.families.camembert",
+        "electra": "compress.models.families.electra",
+        "mpnet": "compress.models.families.mpnet",
         "modernbert": "compress.models.families.modernbert",
         "bilstm": "compress.models.families.bilstm",
         "static": "compress.models.families.static",
@@ -127,6 +132,17 @@ def why_not(model: PreTrainedModel, ability: Ability) -> str | None:
     others = [kind for kind in encoders() if ability in encoder_family(kind).abilities]
     why = family.why_not.get(ability, CANNOT[ability].format(kind=model.config.model_type))
     return f"{why}; start from a {' or '.join(others)}."
+
+
+def first_position(model: PreTrainedModel) -> int:
+    """Which row of a model's table of positions a text's first token has."""
+    return known_family(model).first_position(model.config)
+
+
+def longest_text(config: PretrainedConfig) -> int:
+    """How many tokens a model of this configuration reads at most."""
+    most: int = config.max_position_embeddings
+    return most - KNOWN[config.model_type].first_position(config)
 
 
 def inputs_of(config: PretrainedConfig) -> list[str]:

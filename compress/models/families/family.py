@@ -27,6 +27,8 @@ Ability = Literal["narrow", "gate_width", "share", "attend_far", "teach"]
 `share`, let layers share their weights; `attend_far`, have attention for long inputs; `teach`, be what `build_student` starts
 from."""
 DECODER = "decoder"
+HEAD_TABLE = "relative_attention_bias"
+"""What a table of relative positions is called, which has a column for each head."""
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 
 
@@ -83,6 +85,7 @@ class Family:
             exported files.
         head: Where the names of the weights begin that a new head for sequences is made of.
         token_head: The same of a head for each token; a head for spans has the last Linear at `span_linear`.
+        text_linear: Path of the last Linear of a head for sequences.
         span_linear: Path of the last Linear of a head for spans.
         masked_head: Paths of the parts of a head for masked words, in the order in which they run; the first one reads the
             states, the last one is the Linear that the word table is tied to.
@@ -91,6 +94,7 @@ class Family:
             encoder's are; None where the family has no decoder.
         decoder_linear: Path of the first Linear behind them.
         base_parts: Where the names of a base model's weights begin besides those of its embeddings and its layers.
+        unread: Where the names of a base model's weights begin that no class of `classes` has.
         mark: A weight that every base model of the family has: what stands before its name stands before all names.
         heads: Attribute of the attention module that counts its heads; None where it has none.
         head_size: Its attribute that tells the width of a head.
@@ -100,6 +104,10 @@ class Family:
         norms_behind: Whether a layer normalizes behind each part's sum (BERT's way), not before each part.
         positions: "absolute" ones have a table, which can be cut; "rotary" ones turn queries and keys; "relative" ones are
             added to the scores.
+        first_position: Which row of that table a text's first token has, from the configuration; the rows before it are no
+            token's.
+        head_table: Path from the base model to the table of relative positions that layers share, with a column for each head;
+            a layer that lost heads has one of its own in its attention, called HEAD_TABLE.
         sizes: Keys of the configuration that count something, besides SIZES.
         attention_width: Key of the configuration for the width that the heads divide.
         distinct_layers: Keys of the configuration whose product counts the layers that have weights of their own.
@@ -108,6 +116,8 @@ class Family:
         kept: Gives a copy of a model these of its layers, where that takes more than a list of them; None where it does not.
         headless: What the attention module answers when it has no heads any more.
         reads_types: Whether it reads token types.
+        adapted: Puts modules of ours in the place of a freshly made model's where no kernel of transformers computes those,
+            weights and their names as they were; None where all are fit as they are.
         after_attention: What the layer makes of the heads' answers and of its own input; None where the last layer computes
             every token.
         abilities: See Ability.
@@ -138,12 +148,14 @@ class Family:
     read_alike: tuple[tuple[str, ...], ...]
     head: tuple[str, ...]
     token_head: tuple[str, ...] = ("classifier.",)
+    text_linear: str = CLASSIFIER
     span_linear: str = SPAN_LINEAR
     masked_head: tuple[str, ...] = ("cls.predictions", "cls.predictions.decoder")
     uncalled: tuple[str, ...] = ()
     decoder_layers: str | None = None
     decoder_linear: str = "decoder.cls.predictions.transform.dense"
     base_parts: tuple[str, ...] = ("pooler.",)
+    unread: tuple[str, ...] = ()
     mark: str = "embeddings.position_embeddings.weight"
     gate: str | None = None
     fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -154,6 +166,8 @@ class Family:
     pooler_is_relu: bool = False
     norms_behind: bool = True
     positions: Literal["absolute", "rotary", "relative"] = "absolute"
+    first_position: Size = lambda _: 0
+    head_table: str | None = None
     sizes: tuple[str, ...] = ("intermediate_size", "type_vocab_size")
     attention_width: str = "hidden_size"
     distinct_layers: tuple[str, ...] = ("num_hidden_layers",)
@@ -162,6 +176,7 @@ class Family:
     kept: Callable[[PreTrainedModel, list[nn.Module]], PreTrainedModel] | None = None
     headless: Callable[[Any, torch.Tensor], tuple[torch.Tensor, None]] = _headless
     reads_types: bool = True
+    adapted: Callable[[PreTrainedModel], None] | None = None
     after_attention: Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
     abilities: frozenset[Ability] = frozenset()
     why_not: Mapping[Ability, str] = field(default_factory=dict)
@@ -181,7 +196,13 @@ class Family:
 
     def last(self, architecture: str) -> str:
         """The path of the last Linear of a head, or of the module that ends in it, which may be empty."""
-        paths = {SPANS: self.span_linear, SENTENCES: PROJECTIONS, WRITER: self.decoder_linear, MASKED: self.masked_head[-1]}
+        paths = {
+            SEQUENCE: self.text_linear,
+            SPANS: self.span_linear,
+            SENTENCES: PROJECTIONS,
+            WRITER: self.decoder_linear,
+            MASKED: self.masked_head[-1],
+        }
         return paths.get(architecture, CLASSIFIER)
 
     def head_weights(self, architecture: str) -> tuple[str, ...]:
@@ -270,6 +291,10 @@ class EncoderFree:
     def head_weights(self, _: str) -> tuple[str, ...]:
         """Where the names of the weights begin that the head is made of."""
         return self.head
+
+    def first_position(self, _: Any) -> int:
+        """Count no positions before a text's first token."""
+        return 0
 
     def check(self, _: Any) -> str | None:
         """Find nothing wrong with a configuration whose counts are right."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.models.empty import Headless, linear_of
 from compress.models.families import family_of_layer
+from compress.models.families.family import HEAD_TABLE
 from compress.models.layout import all_layers, attention_of, head_count, head_size, neuron_count
 from compress.models.traits.trait import Trait
 
@@ -41,7 +43,10 @@ def _apply(model: PreTrainedModel, shapes: Any, _: int | None) -> None:
                 f"{head_size(layer)} wide; restore the file from where the model was saved."
             )
         if shape != _layer_structure(layer):
+            table = head_table(model, layer)
             resize(layer, *numbers)
+            if table is not None and numbers[0] < table.embedding_dim:
+                give_head_table(layer, table.weight[:, : numbers[0]])
 
 
 def _layer_structure(layer: Any) -> dict[str, int]:
@@ -50,6 +55,27 @@ def _layer_structure(layer: Any) -> dict[str, int]:
         "head_size": head_size(layer),
         "intermediate": neuron_count(layer),
     }
+
+
+def head_table(model: PreTrainedModel, layer: Any) -> nn.Embedding | None:
+    """The table of relative positions that a layer reads, with a column for each of its heads: its own, or that of all."""
+    family, own = family_of_layer(layer), getattr(attention_of(layer), HEAD_TABLE, None)
+    if own is not None or family.head_table is None:
+        return own
+    shared: nn.Embedding = model.base_model.get_submodule(family.head_table)
+    return shared
+
+
+@torch.no_grad()
+def give_head_table(layer: Any, columns: torch.Tensor) -> None:
+    """Let a layer have a table of relative positions of its own, (positions, heads), in place; none without heads."""
+    attention = attention_of(layer)
+    if not columns.shape[1]:
+        vars(attention)["_modules"].pop(HEAD_TABLE, None)
+        return
+    own = nn.Embedding(columns.shape[0], columns.shape[1], device="meta")
+    own.weight = nn.Parameter(columns.clone())
+    setattr(attention, HEAD_TABLE, own)
 
 
 def resize(layer: Any, heads: int, size: int, intermediate: int) -> None:

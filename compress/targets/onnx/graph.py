@@ -23,7 +23,7 @@ from compress.log import libraries_silenced
 from compress.models.attention.kernel import attention_kernel
 from compress.models.attention.long_attention import example_length
 from compress.models.bilstm import lstm_as_node
-from compress.models.families import inputs_of
+from compress.models.families import inputs_of, longest_text
 from compress.models.first_token import first_token_only
 from compress.models.fused import joined
 from compress.models.heads import head_of
@@ -88,7 +88,7 @@ def write_graph(model: PreTrainedModel, path: Path, *, once: bool = False) -> No
     example["attention_mask"][1, 5:] = 0
     if "token_type_ids" in example:
         example["token_type_ids"].zero_()
-    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.config.max_position_embeddings)}
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=longest_text(model.config))}
     with attention_kernel(model, "eager"), first_token_only(model), joined(model), lstm_as_node(model), weights_folded(model):
         write_module(
             _Logits(model).eval(),

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from compress.models.attention.kernel import attention_kernel
 from compress.models.encoder_decoder import attending, cross_names, past_names, read, step
-from compress.models.families import inputs_of
+from compress.models.families import inputs_of, longest_text
 from compress.models.layout import decoder_layers, head_count, head_size
 from compress.models.sharing import shared_parameters
 from compress.runtimes.graph_files import DECODER, ENCODER, PRESENT
@@ -69,7 +69,7 @@ def write_pair(model: PreTrainedModel, folder: Path) -> None:
 def _write_reads(model: PreTrainedModel, path: Path, mask: torch.Tensor) -> None:
     names = inputs_of(model.config)
     example = {"input_ids": torch.ones_like(mask), MASK: mask, "token_type_ids": torch.zeros_like(mask)}
-    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.config.max_position_embeddings)}
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=longest_text(model.config))}
     with attention_kernel(model, "eager"):
         write_module(
             _Reads(model).eval(),
@@ -87,7 +87,7 @@ def _write_writes(model: PreTrainedModel, path: Path, mask: torch.Tensor) -> Non
     layers = [layer for _, layer in attending(model) for _ in ("key", "value")]
     past = [torch.zeros((BATCH, head_count(layer), BEFORE, head_size(layer))) for layer in layers]
     most = model.config.decoder.max_position_embeddings
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=model.config.max_position_embeddings)
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=longest_text(model.config))
     tokens, before = torch.export.Dim("tokens", max=most), torch.export.Dim("before", max=most)
     write_module(
         _Writes(model).eval(),

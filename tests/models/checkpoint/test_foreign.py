@@ -271,7 +271,8 @@ def test_a_checkpoint_of_masked_words_has_its_own_head_where_nobody_asks_for_ano
         ({"architectures": ["AlbertModel"]}, 'add "model_type": "albert"'),
         ({"architectures": None}, 'add "model_type": "bert"'),
         ({"architectures": None, "trigram_input": True, "intra_bottleneck_size": 8}, 'add "model_type": "mobilebert"'),
-        ({"architectures": ["RobertaForSequenceClassification"]}, "write the one that it was trained as; allowed: bert"),
+        ({"architectures": ["FunnelForSequenceClassification"]}, "write the one that it was trained as; allowed: bert"),
+        ({"architectures": ["XLMRobertaForMaskedLM"]}, 'add "model_type": "xlm-roberta"'),
         ({"architectures": 5}, 'add "model_type": "bert"'),
     ],
 )
@@ -284,7 +285,7 @@ def test_a_configuration_without_model_type_is_told_which_one_to_write(
 
 
 @pytest.mark.parametrize(
-    "kind", ["roberta", "electra", "deberta-v2", "nomic_bert", ["bert"], {"bert": 1}, 5, True, "", "x" * 5000, ["x"] * 5000]
+    "kind", ["funnel", "rembert", "deberta-v2", "nomic_bert", ["bert"], {"bert": 1}, 5, True, "", "x" * 5000, ["x"] * 5000]
 )
 def test_other_families_are_refused_and_shown_shortened(kind: Any, folder: Path) -> None:
     set_json(folder / "config.json", model_type=kind)

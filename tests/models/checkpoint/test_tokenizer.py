@@ -15,7 +15,7 @@ from compress.benchmark.runners import load_tokenizer
 from compress.errors import InputError
 from compress.models.checkpoint import load, save
 from tests.models.checkpoint.changing import set_json, without_tokenizer
-from tests.tiny_models import PIECES, SHAPES, tiny_bert, tiny_of, tiny_tokenizer
+from tests.tiny_models import PIECES, SHAPES, WITH_TOKENIZER_FILE, tiny_bert, tiny_of, tiny_tokenizer
 
 IDS = [2, 5, 13, 7, 3]
 """Of "a good film"."""
@@ -68,7 +68,7 @@ SPECIAL = {
 # -- the class and the files
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SHAPES if kind != "modernbert"])  # whose checkpoints have a tokenizer.json
+@pytest.mark.parametrize("kind", [kind for kind in SHAPES if kind not in WITH_TOKENIZER_FILE])
 @pytest.mark.parametrize(
     "settings",
     [
