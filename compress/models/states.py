@@ -40,8 +40,7 @@ def recorded(model: PreTrainedModel, wanted: Collection[State]) -> Iterator[Stat
     """
     states: States = {}
     layers = list(encoder_layers(model))
-    family = family_of(model)
-    if any(kind == "scores" for kind, _ in wanted) and (family.positions != "absolute" or family.head_table):
+    if any(kind == "scores" for kind, _ in wanted) and family_of(model).scores_tell_places:
         raise InputError(
             f"the attention scores of a {model.config.model_type} depend on positions besides queries and keys; leave out the "
             "objectives attention and attention_scores, or use relations or value_relations."

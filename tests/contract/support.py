@@ -119,7 +119,9 @@ def model_of(kind: str, family: str, *, seed: int = 3, **changes: Any) -> PreTra
     """A random model of a family with the head for a kind of task."""
     if family in WITHOUT_ENCODER:
         return student_of(model_of(kind, "bert", seed=seed), family, random=True, seed=seed, **changes)
-    return tiny_of(family, seed=seed, task=task_of(kind), **{"initializer_range": SPREAD.get(family, 0.15), **WIDE[family], **changes})
+    return tiny_of(
+        family, seed=seed, task=task_of(kind), **{"initializer_range": SPREAD.get(family, 0.15), **WIDE[family], **changes}
+    )
 
 
 def no_head(kind: str, family: str, folder: Path) -> str:

@@ -184,7 +184,7 @@ def test_what_the_family_cannot_do_is_refused_by_name(model: PreTrainedModel) ->
         "the attention of a modernbert cannot be swapped": lambda: cp.swap_attention(model, task=task, kind="longformer"),
         "theseus: layers of a modernbert see more or less": lambda: cp.theseus(model, task=task, modules=1),
         "a modernbert cannot be timed part by part": lambda: cp.prune_to_latency(model, task=task, speedup=2.0),
-        "build_student starts from a BERT classifier": lambda: cp.build_student(model, task=task, layers=1),
+        "build_student starts from a BERT or RoBERTa": lambda: cp.build_student(model, task=task, layers=1),
     }
     for message, call in refused.items():
         with pytest.raises(InputError, match=message):

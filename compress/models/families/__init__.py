@@ -33,6 +33,8 @@ FAMILIES = with_plugins(
     },
 )
 WITHOUT_ENCODER = ("bilstm", "static")
+MOST_TOLD = 3
+"""Families that a message names of those that can do something."""
 
 
 CANNOT: dict[Ability, str] = {
@@ -103,7 +105,8 @@ def family_of(model: PreTrainedModel) -> Family:
     """
     family = known_family(model)
     if isinstance(family, EncoderFree):
-        raise InputError(f"a {model.config.model_type} has no encoder; start from a checkpoint of {', '.join(encoders())}.")
+        others = ", ".join(encoders()[:MOST_TOLD])
+        raise InputError(f"a {model.config.model_type} has no encoder; start from a checkpoint that has one: {others}, ...")
     return family
 
 
@@ -129,7 +132,7 @@ def why_not(model: PreTrainedModel, ability: Ability) -> str | None:
     family = family_of(model)
     if ability in family.abilities:
         return None
-    others = [kind for kind in encoders() if ability in encoder_family(kind).abilities]
+    others = [kind for kind in encoders() if ability in encoder_family(kind).abilities][:MOST_TOLD]
     why = family.why_not.get(ability, CANNOT[ability].format(kind=model.config.model_type))
     return f"{why}; start from a {' or '.join(others)}."
 

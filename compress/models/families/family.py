@@ -243,6 +243,11 @@ class Family:
         return (first, self.output_norm), (second, "")
 
     @property
+    def scores_tell_places(self) -> bool:
+        """Whether attention scores depend on where tokens stand besides their queries and keys."""
+        return self.positions != "absolute" or self.head_table is not None
+
+    @property
     def repeats_layers(self) -> bool:
         """Whether a layer may run several times."""
         return self.executed is not _each_once

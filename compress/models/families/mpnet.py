@@ -28,6 +28,7 @@ FIRST_POSITION = 2
 """Positions are counted from 1 + the padding's number on, which is 1 whatever the configuration says."""
 BUCKETS = 32
 """Of relative positions, whatever the configuration says."""
+OF_HEADS = "an mpnet has a bias of positions for as many heads as its configuration tells, which has to divide its width"
 
 
 def _adapted(model: PreTrainedModel) -> None:
@@ -83,7 +84,8 @@ FAMILY = Family(
     reads_types=False,
     adapted=_adapted,
     after_attention=_after_attention,
-    abilities=frozenset({"narrow", "gate_width", "share"}),
+    abilities=frozenset({"share"}),
+    why_not={"narrow": OF_HEADS, "gate_width": OF_HEADS, "attend_far": "an mpnet adds a bias of positions to all scores"},
     own_keys=("relative_attention_num_buckets",),
     check=_check,
     prunes_by_config=False,
