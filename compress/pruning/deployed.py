@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from compress.benchmark.block_times import BlockTimes, Setting, block_times
 from compress.dependencies import DependsOn
-from compress.models.families import encoder_family, encoders, family_of, longest_text
+from compress.models.families import MOST_TOLD, encoder_family, encoders, family_of, longest_text
 from compress.models.heads import head_of
 from compress.targets import timed_targets
 from compress.targets.exporting import check_runtime
@@ -47,7 +47,7 @@ def not_timed(method: str, model: PreTrainedModel, setting: Setting) -> list[str
         what = f"a {model.config.model_type} that writes texts"
         return [f"{method}: {what} cannot be timed part by part; use prune_ffn and prune_heads."]
     if family_of(model).after_attention is None:
-        known = [kind for kind in encoders() if encoder_family(kind).after_attention is not None]
+        known = [kind for kind in encoders() if encoder_family(kind).after_attention is not None][:MOST_TOLD]
         return [
             f"{method}: a {model.config.model_type} cannot be timed part by part; allowed: {', '.join(known)}. Use "
             "build_student for another shape."

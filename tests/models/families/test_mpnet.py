@@ -95,7 +95,7 @@ def test_heads_are_cut_again(model: PreTrainedModel, tmp_path: Path) -> None:
 
 
 def test_it_is_refused_where_scores_are_asked_for_or_far_attention(model: PreTrainedModel) -> None:
-    with pytest.raises(InputError, match="attention of a mpnet cannot be swapped"):
+    with pytest.raises(InputError, match="an mpnet adds a bias of positions to all scores"):
         cp.swap_attention(model, kind="longformer", window=8, task=toy_task(), run=CPU)
     with pytest.raises(InputError, match="scores of a mpnet depend on positions"):
         cp.distill(model, teacher=tiny_of("mpnet", seed=8), task=toy_task(), objectives={"attention_scores": 1.0}, run=CPU)
