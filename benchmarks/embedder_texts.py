@@ -42,8 +42,8 @@ def _texts(data_dir: Path) -> Iterator[str]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    told = os.environ.get("BERT_COMPRESS_DATA")
-    parser.add_argument("--data-dir", type=Path, default=told, required=told is None, help="folder of the data sets")
+    folder = os.environ.get("BERT_COMPRESS_DATA")
+    parser.add_argument("--data-dir", type=Path, default=folder, required=folder is None, help="folder of the data sets")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "embedder_texts.txt")
     return parser.parse_args()
 

@@ -31,7 +31,7 @@ def tiny_plan(plan: Plan) -> Plan:
 def tiny_model(plan: Plan, task: Task, seed: int) -> PreTrainedModel:
     """A random BERT of two layers, or as large as the steps need, whose words are those of the task."""
     sizes = tiny_sizes(plan)
-    tokenizer = _tokenizer(task, sizes["positions"])
+    tokenizer = _tokenizer(task, sizes["positions"], sizes["width"])
     family = encoder_family("bert")
     config = family.config(
         vocab_size=len(tokenizer),
@@ -95,8 +95,10 @@ def _named_sizes(step: Step) -> dict[str, int]:
     }
 
 
-def _tokenizer(task: Task, longest: int) -> Any:
+def _tokenizer(task: Task, longest: int, least: int) -> Any:
+    """A tokenizer of a task's words, of so many pieces at least: vectors of pieces have no more components than there are."""
     words = sorted({word for text in task.train.texts for word in text.lower().split() if word.isalnum()})[:WORDS]
     letters = [prefix + letter for letter in "abcdefghijklmnopqrstuvwxyz0123456789" for prefix in ("", "##")]
     tokens = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *words])
+    tokens |= dict.fromkeys(f"[unused{number}]" for number in range(least - len(tokens)))
     return BertTokenizer(vocab={token: index for index, token in enumerate(tokens)}, model_max_length=longest)

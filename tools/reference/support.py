@@ -85,8 +85,8 @@ def _methods(by_family: Mapping[str, Any], said: list[str]) -> str:
 
 def _alike(alike: Mapping[str, str]) -> str:
     """Which families have no column, and whose they have."""
-    told = [f"{kind} as {like}" for kind, like in alike.items()]
-    return f"A family that computes as another one does, in classes of its own, has that one's column: {', '.join(told)}."
+    families = [f"{kind} as {like}" for kind, like in alike.items()]
+    return f"A family that computes as another one does, in classes of its own, has that one's column: {', '.join(families)}."
 
 
 def _like(kind: str) -> list[str]:
