@@ -23,7 +23,7 @@ from compress.models.layout import (
     neuron_count,
 )
 from compress.models.traits import why_not_cut
-from compress.models.traits.layers import give_head_table, head_table, resize
+from compress.models.traits.layers import head_table, keep_head_columns, resize
 
 Indices = Sequence[int]
 
@@ -84,8 +84,7 @@ def keep_heads(model: PreTrainedModel, keep: Sequence[Indices]) -> PreTrainedMod
         family, size, table = family_of_layer(layer), head_size(layer), head_table(student, layer)
         columns = (torch.tensor(heads, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
         _keep(layer, (len(heads), neuron_count(layer)), family.projections, family.context, columns)
-        if table is not None and len(heads) < table.embedding_dim:
-            give_head_table(layer, table.weight[:, list(heads)])
+        keep_head_columns(layer, table, heads)
     return student
 
 

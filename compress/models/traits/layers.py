@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -45,8 +46,7 @@ def _apply(model: PreTrainedModel, shapes: Any, _: int | None) -> None:
         if shape != _layer_structure(layer):
             table = head_table(model, layer)
             resize(layer, *numbers)
-            if table is not None and numbers[0] < table.embedding_dim:
-                give_head_table(layer, table.weight[:, : numbers[0]])
+            keep_head_columns(layer, table, range(min(numbers[0], table.embedding_dim if table else 0)))
 
 
 def _layer_structure(layer: Any) -> dict[str, int]:
@@ -67,15 +67,23 @@ def head_table(model: PreTrainedModel, layer: Any) -> nn.Embedding | None:
 
 
 @torch.no_grad()
-def give_head_table(layer: Any, columns: torch.Tensor) -> None:
-    """Let a layer have a table of relative positions of its own, (positions, heads), in place; none without heads."""
-    attention = attention_of(layer)
-    if not columns.shape[1]:
-        vars(attention)["_modules"].pop(HEAD_TABLE, None)
+def keep_head_columns(layer: Any, table: nn.Embedding | None, heads: Sequence[int]) -> None:
+    """Let a layer that lost heads have a table of relative positions of its own, in place; none without heads.
+
+    Args:
+        layer: Has these heads alone already.
+        table: What it read before, see `head_table`; None where there is none.
+        heads: Which of the table's columns stay.
+    """
+    if table is None or len(heads) == table.embedding_dim:
         return
-    own = nn.Embedding(columns.shape[0], columns.shape[1], device="meta")
-    own.weight = nn.Parameter(columns.clone())
-    setattr(attention, HEAD_TABLE, own)
+    attention = attention_of(layer)
+    if hasattr(attention, HEAD_TABLE):
+        delattr(attention, HEAD_TABLE)
+    if heads:
+        own = nn.Embedding(table.num_embeddings, len(heads), device="meta")
+        own.weight = nn.Parameter(table.weight[:, list(heads)].clone())
+        setattr(attention, HEAD_TABLE, own)
 
 
 def resize(layer: Any, heads: int, size: int, intermediate: int) -> None:
