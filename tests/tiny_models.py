@@ -81,6 +81,7 @@ def tiny_for(task: Task, *, seed: int = 3, width: int = 16) -> PreTrainedModel:
     return model.eval()
 
 
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
 SHAPES: dict[str, dict[str, Any]] = {
     "bert": {"hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 24},
     "distilbert": {"dim": 16, "n_heads": 4, "hidden_dim": 24},
@@ -99,25 +100,35 @@ SHAPES: dict[str, dict[str, Any]] = {
         "intermediate_size": 24,
         "layer_types": ["full_attention", "sliding_attention"],
         "local_attention": 6,
-        "pad_token_id": 0,
-        "bos_token_id": 2,
-        "eos_token_id": 3,
+        **SPECIAL,
         "cls_token_id": 2,
         "sep_token_id": 3,
     },
 }
-ALIKE = {"xlm-roberta": "roberta", "camembert": "roberta"}
+ALIKE = {"xlm-roberta": "roberta", "camembert": "roberta", "data2vec-text": "roberta"}
 """Families that differ from another one in their classes alone, as `test_families` shows."""
 STRUCTURES = [kind for kind in encoders() if kind not in ALIKE]
 """The others: what each of them can, those like it can."""
 SHAPES["roberta"] = {**SHAPES["bert"], "pad_token_id": 0, "max_position_embeddings": LONGEST + 1}
 SHAPES["mpnet"] = {**SHAPES["bert"], "max_position_embeddings": LONGEST + 2}
+SHAPES["deberta-v2"] = {
+    **SHAPES["bert"],
+    "relative_attention": True,
+    "position_buckets": 8,
+    "max_relative_positions": -1,
+    "share_att_key": True,
+    "position_biased_input": False,
+    "norm_rel_ebd": "layer_norm",
+    "pos_att_type": ["p2c", "c2p"],
+}
+SHAPES |= {"ernie": {**SHAPES["bert"], "use_task_id": True}, "megatron-bert": SHAPES["bert"], "nomic_bert": SHAPES["bert"]}
+SHAPES["eurobert"] = {**SHAPES["bert"], **SPECIAL, "mask_token_id": 4, "tie_word_embeddings": True}
 SHAPES["electra"] = {**SHAPES["bert"], "embedding_size": 8}
 SHAPES |= {kind: SHAPES[like] for kind, like in ALIKE.items()}
 """The sizes of a tiny model of each family."""
 
 
-WITH_TOKENIZER_FILE = ("modernbert", "roberta", *ALIKE)
+WITH_TOKENIZER_FILE = ("modernbert", "roberta", "deberta-v2", "eurobert", *ALIKE)
 """Families whose class of tokenizers is not BERT's."""
 
 

@@ -19,13 +19,14 @@ does one whose projections are of low rank, which are two products.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.models.attention.disentangled import DisentangledAttention
 from compress.models.attention.kernel import LongAttention, hiding
 from compress.models.factors import LowRankLinear
 from compress.models.families import family_of_layer
@@ -61,15 +62,19 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
     rows = rows_of_heads(heads, projections[0])
 
     def forward(
-        hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, layout: Any = None, **__: Any
+        hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, layout: Any = None, **told: Any
     ) -> torch.Tensor:
-        states, allowed = hidden_states, attention_mask
+        states, allowed, keys = hidden_states, attention_mask, None
         if attention_mask is not None and isinstance(attention, LongAttention):
             states, allowed = attention.seen_by_first(hidden_states, attention_mask, layout)
-        elif attention_mask is not None:
+        query = projections[0](states[:, :1]) * attention.scaling
+        if isinstance(attention, DisentangledAttention):
+            keys = projections[1](states)
+            allowed = attention.added_for_first(query, keys, attention_mask, **told)
+        elif attention_mask is not None and allowed is attention_mask:
             allowed = attention_mask[:, :, 0]  # of a mask over pairs of tokens, which heads may share
         dropout = attention.dropout.p if attention.training else 0.0
-        context = attended_by_first(projections, rows, states, allowed, scaling=attention.scaling, dropout=dropout)
+        context = attended_by_first(query, projections[1:], rows, states, allowed, keys=keys, dropout=dropout)
         return after_attention(layer, context, hidden_states[:, :1])
 
     return forward
@@ -83,31 +88,35 @@ def rows_of_heads(heads: int, query_of: Any) -> torch.Tensor:
 
 
 def attended_by_first(
-    projections: tuple[Any, Any, Any],
+    query: torch.Tensor,
+    projections: Sequence[Any],
     rows: torch.Tensor,
     hidden_states: torch.Tensor,
     allowed: torch.Tensor | None,
     *,
-    scaling: float,
+    keys: torch.Tensor | None = None,
     dropout: float,
 ) -> torch.Tensor:
     """What the first token's attention to all tokens answers, (batch, 1, attention width).
 
     Args:
-        projections: Of query, key and value.
+        query: Of the first token, scaled, (batch, 1, attention width).
+        projections: Of key and value.
         rows: See `rows_of_heads`.
         hidden_states: (batch, length, width).
         allowed: (batch, 1, length), true for tokens, or what is added to their scores, which may differ by head,
             (batch, heads, length); None where there is no padding.
-        scaling: Of the scores.
+        keys: What the key projection answers for all tokens, where something else needs it too.
         dropout: Of the probabilities; 0 outside of training.
     """
-    query_of, key_of, value_of = projections
+    key_of, value_of = projections
     rows = rows.to(hidden_states.dtype)
     stay = any(isinstance(projection, QuantizedLinear | LowRankLinear) for projection in (key_of, value_of))
-    query = query_of(hidden_states[:, :1]) * scaling * rows  # (batch, heads, attention width)
-    if stay:
-        scores = query @ key_of(hidden_states).transpose(1, 2)
+    query = query * rows  # (batch, heads, attention width)
+    if stay and keys is None:
+        keys = key_of(hidden_states)
+    if keys is not None:
+        scores = query @ keys.transpose(1, 2)
     else:
         scores = torch.matmul(query, key_of.weight) @ hidden_states.transpose(1, 2)  # (batch, heads, length)
     if allowed is not None:

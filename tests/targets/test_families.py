@@ -29,7 +29,7 @@ WIDE: dict[str, dict[str, Any]] = {
     "albert": {"hidden_size": 32, "intermediate_size": 64, "embedding_size": 16},
     "modernbert": {"hidden_size": 32, "intermediate_size": 64},
 }
-WIDE["roberta"] = WIDE["mpnet"] = WIDE["bert"]
+WIDE |= dict.fromkeys(("roberta", "mpnet", "deberta-v2", "ernie", "megatron-bert", "nomic_bert", "eurobert"), WIDE["bert"])
 WIDE["electra"] = {**WIDE["bert"], "embedding_size": 16}
 WIDE |= {kind: WIDE[like] for kind, like in ALIKE.items()}
 """Wide enough for eight bits to mean something."""
@@ -40,7 +40,16 @@ TARGETS: dict[str, tuple[str, dict[str, Any]]] = {
     "tensorrt": ("tensorrt-int8", {}),
 }
 PRODUCTS = {"bert": 13, "distilbert": 13, "mobilebert": 1 + 2 * 11 + 1, "albert": 1 + 12 + 1, "modernbert": 15}
-PRODUCTS |= {"roberta": 13, "electra": 14, "mpnet": 13}
+PRODUCTS |= {
+    "roberta": 13,
+    "electra": 14,
+    "mpnet": 13,
+    "deberta-v2": 13,
+    "ernie": 13,
+    "megatron-bert": 13,
+    "nomic_bert": 15,
+    "eurobert": 15,
+}
 """Linears of two layers and what stands before and behind them, the classifier left out: BERT six a layer and the pooler."""
 JOINED = {"modernbert": 9}
 """Where query, key and value are one product, and the neurons with their gate: with dynamic ranges."""

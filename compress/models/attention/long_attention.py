@@ -75,10 +75,9 @@ class Longformer(LongAttention):
         """What global tokens' attention answers, (batch, heads, global tokens, head size)."""
         dropout = self.dropout.p if self.training else 0.0
         if self.global_tokens == 1:
-            rows = rows_of_heads(heads, self.global_projections[0])
-            context = attended_by_first(
-                self.global_projections, rows, hidden_states, mask[:, None], scaling=self.scaling, dropout=dropout
-            )
+            query_of, *others = self.global_projections
+            query, rows = query_of(hidden_states[:, :1]) * self.scaling, rows_of_heads(heads, query_of)
+            context = attended_by_first(query, others, rows, hidden_states, mask[:, None], dropout=dropout)
             return context.view(context.shape[0], 1, heads, -1).transpose(1, 2)
         given = (hidden_states[:, : self.global_tokens], hidden_states, hidden_states)
         query, key, value = (

@@ -16,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.bert.modeling_bert import eager_attention_forward
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder, MPNetLayer, MPNetSelfAttention
 
-from compress.models.attention.kernel import hiding
+from compress.models.attention.kernel import hiding, take_over
 from compress.models.families.family import HEAD_TABLE
 
 
@@ -29,8 +29,7 @@ class RelativeAttention(MPNetSelfAttention):
     """
 
     def __init__(self, plain: MPNetSelfAttention, config: Any) -> None:
-        nn.Module.__init__(self)
-        self.__dict__.update(plain.__dict__)
+        take_over(self, plain)
         self.config, self.is_causal = config, False
         self.scaling = self.attention_head_size**-0.5
 
@@ -54,8 +53,7 @@ class RelativeLayer(MPNetLayer):
     """
 
     def __init__(self, plain: MPNetLayer, config: Any) -> None:
-        nn.Module.__init__(self)
-        self.__dict__.update(plain.__dict__)
+        take_over(self, plain)
         self.attention.attn = RelativeAttention(self.attention.attn, config)
 
     def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any) -> torch.Tensor:
@@ -77,8 +75,7 @@ class RelativeEncoder(MPNetEncoder):
     """
 
     def __init__(self, plain: MPNetEncoder, config: Any) -> None:
-        nn.Module.__init__(self)
-        self.__dict__.update(plain.__dict__)
+        take_over(self, plain)
         self.layer = nn.ModuleList([RelativeLayer(layer, config) for layer in plain.layer])
 
     def forward(

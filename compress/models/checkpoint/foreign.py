@@ -272,8 +272,9 @@ def tells_masked_words(values: Mapping[str, Any], weights: Collection[str], fami
         weights: Names in the weights' file.
         family: The model's.
     """
-    begins = family.head_weights(MASKED) if MASKED in family.classes else ()
-    return architecture_of(values).endswith(f"For{MASKED}") and any(name.startswith(begins) for name in weights)
+    if not isinstance(family, Family) or MASKED not in family.classes or not architecture_of(values).endswith(f"For{MASKED}"):
+        return False
+    return family.has_masked_head(weights, tied=values.get("tie_word_embeddings") is True)
 
 
 def refuse_no_weights(folder: Path, values: Mapping[str, Any], missing: str) -> None:

@@ -96,8 +96,8 @@ def load(
     last = f"{family.last(architecture)}.weight"
     of_pieces = head_named(architecture).of_pieces
     has_head = last in weights or architecture == OF_SENTENCES.architecture
-    if of_pieces:  # whose last Linear is the word table, so that files leave it out
-        has_head = any(name.startswith(family.head_weights(architecture)) for name in weights)
+    if of_pieces and isinstance(family, Family):  # whose last Linear is the word table, so that files leave it out
+        has_head = family.has_masked_head(weights, tied=values.get("tie_word_embeddings") is True)
     outputs = None if head_named(architecture).writes or of_pieces else weights.get(last)
     config, pruned = configuration(folder, values, family, _label_count(outputs))
     if new_head:

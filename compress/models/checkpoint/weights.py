@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,21 @@ def _beginnings(names: Iterable[str], family: Family | EncoderFree) -> set[str]:
     return {begin.removesuffix(own) if own and f".{begin}".endswith(f".{own}") else begin for begin in prefixes}
 
 
+def _as_here(
+    weights: Mapping[str, torch.Tensor], written_as: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Weights by the names that they have here; see `Family.written_as`."""
+    for name, tensor in weights.items():
+        dotted = f".{name}"
+        parts = [tensor]
+        names = [dotted]
+        for path, paths in written_as.items():
+            if f".{path}." in dotted:
+                parts = [chunk for part in parts for chunk in (part.chunk(len(paths)) if part.ndim else [part] * len(paths))]
+                names = [own.replace(f".{path}.", f".{here}.") for own in names for here in paths]
+        yield from zip((own[1:] for own in names), parts, strict=False)
+
+
 def renamed(
     weights: Mapping[str, torch.Tensor], family: Family | EncoderFree, architecture: str = SEQUENCE
 ) -> dict[str, torch.Tensor]:
@@ -121,7 +136,7 @@ def renamed(
     tensors = {}
     own = family.head_weights(architecture)
     others = tuple({*family.head, *family.unread} - set(own))
-    for name, tensor in weights.items():
+    for name, tensor in _as_here(weights, family.written_as):
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         if name.startswith(("embeddings.", f"{family.layers.partition('.')[0]}.", *family.base_parts)):
             name = f"{family.prefix}{name}"

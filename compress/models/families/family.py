@@ -6,7 +6,7 @@ anyone loads a saved model without this package.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -95,10 +95,12 @@ class Family:
         decoder_linear: Path of the first Linear behind them.
         base_parts: Where the names of a base model's weights begin besides those of its embeddings and its layers.
         unread: Where the names of a base model's weights begin that no class of `classes` has.
+        written_as: Parts of weights' names in files of the family's makers, each with the paths that it stands for here; where
+            these are several, theirs stand one behind the other.
         mark: A weight that every base model of the family has: what stands before its name stands before all names.
         heads: Attribute of the attention module that counts its heads; None where it has none.
         head_size: Its attribute that tells the width of a head.
-        embeddings_norm: Path from the base model to the normalization of the embeddings' sum.
+        embeddings_norm: Path from the base model to the normalization of the embeddings' sum; empty where there is none.
         pooler: Path from the model to the Linear between the first token's state and the classifier; None where there is none.
         pooler_is_relu: Whether ReLU stands behind it, where BERT has tanh.
         norms_behind: Whether a layer normalizes behind each part's sum (BERT's way), not before each part.
@@ -106,6 +108,7 @@ class Family:
             added to the scores.
         first_position: Which row of that table a text's first token has, from the configuration; the rows before it are no
             token's.
+        summands: Products whose sum an attention score is: it is divided by the root of the head's size times their number.
         head_table: Path from the base model to the table of relative positions that layers share, with a column for each head;
             a layer that lost heads has one of its own in its attention, called HEAD_TABLE.
         sizes: Keys of the configuration that count something, besides SIZES.
@@ -156,6 +159,7 @@ class Family:
     decoder_linear: str = "decoder.cls.predictions.transform.dense"
     base_parts: tuple[str, ...] = ("pooler.",)
     unread: tuple[str, ...] = ()
+    written_as: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mark: str = "embeddings.position_embeddings.weight"
     gate: str | None = None
     fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -167,6 +171,7 @@ class Family:
     norms_behind: bool = True
     positions: Literal["absolute", "rotary", "relative"] = "absolute"
     first_position: Size = lambda _: 0
+    summands: int = 1
     head_table: str | None = None
     sizes: tuple[str, ...] = ("intermediate_size", "type_vocab_size")
     attention_width: str = "hidden_size"
@@ -212,6 +217,12 @@ class Family:
             return tuple(f"{path}." for path in whole)
         begins = self.head if architecture == SEQUENCE else self.token_head
         return tuple(f"{self.last(architecture)}." if begin == f"{CLASSIFIER}." else begin for begin in begins)
+
+    def has_masked_head(self, names: Collection[str], *, tied: bool) -> bool:
+        """Whether weights of these names have a head for masked words; one that is a single Linear, tied to the word table,
+        has none of its own."""
+        begins = self.head_weights(MASKED)
+        return any(name.startswith(begins) for name in names) or (tied and len(self.masked_head) == 1)
 
     @property
     def prefix(self) -> str:

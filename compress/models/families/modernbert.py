@@ -5,6 +5,7 @@ Source: Warner et al. 2024, "Smarter, Better, Faster, Longer", arXiv 2412.13663.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -47,21 +48,21 @@ def _headless(attention: Any, hidden_states: Any) -> Any:
     return attention.out_drop(attention.Wo(hidden_states)), None
 
 
+def check_rotary(told: Iterable[Any]) -> str | None:
+    """What is wrong with parameters of rotary positions, as the end of a message; None where nothing is."""
+    for parameters in told:
+        if not isinstance(parameters, dict) or parameters.get("rope_type", "default") != "default":
+            return f"rope_parameters has {parameters!r}; plain rotary positions alone (rope_type default) are read"
+    return None
+
+
 def _check(config: Any) -> str | None:
     kinds = config.layer_types
     if not isinstance(kinds, list) or len(kinds) != config.num_hidden_layers or not {*kinds} <= {FULL, WINDOW}:
         return f"layer_types must name {FULL} or {WINDOW} for each of {config.num_hidden_layers} layers"
     if type(config.local_attention) is not int or not 2 <= config.local_attention < 1 << 24:
         return f"local_attention is {config.local_attention!r}; a whole number from 2 on is needed"
-    rope = config.rope_parameters or {}
-    wrong = [
-        parameters
-        for parameters in rope.values()
-        if not isinstance(parameters, dict) or parameters.get("rope_type", "default") != "default"
-    ]
-    if wrong:
-        return f"rope_parameters has {wrong[0]!r}; plain rotary positions alone (rope_type default) are read"
-    return None
+    return check_rotary((config.rope_parameters or {}).values())
 
 
 FAMILY = Family(

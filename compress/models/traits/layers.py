@@ -109,7 +109,7 @@ def resize(layer: Any, heads: int, size: int, intermediate: int) -> None:
     if family.heads is not None:
         setattr(attention, family.heads, heads)
     setattr(attention, family.head_size, size)
-    attention.scaling = size**-0.5
+    attention.scaling = (size * family.summands) ** -0.5
     if hasattr(attention, "all_head_size"):
         attention.all_head_size = heads * size
     if not heads and not isinstance(attention, Headless):

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import CompressError, InputError, last_line
 from compress.log import libraries_silenced
+from compress.models.attention.disentangled import positions_folded
 from compress.models.attention.kernel import attention_kernel
 from compress.models.attention.long_attention import example_length
 from compress.models.bilstm import lstm_as_node
@@ -89,7 +90,10 @@ def write_graph(model: PreTrainedModel, path: Path, *, once: bool = False) -> No
     if "token_type_ids" in example:
         example["token_type_ids"].zero_()
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=longest_text(model.config))}
-    with attention_kernel(model, "eager"), first_token_only(model), joined(model), lstm_as_node(model), weights_folded(model):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(attention_kernel(model, "eager"))
+        for prepared in (first_token_only, joined, lstm_as_node, weights_folded, positions_folded):
+            stack.enter_context(prepared(model))
         write_module(
             _Logits(model).eval(),
             tuple(example[name] for name in names),

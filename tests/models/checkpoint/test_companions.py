@@ -36,7 +36,21 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "mobilebert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
     "albert": LIKE_BERT,
-    **dict.fromkeys(("modernbert", "roberta", "electra", "mpnet", *ALIKE), LIKE_BERT),
+    **dict.fromkeys(
+        (
+            "modernbert",
+            "roberta",
+            "electra",
+            "mpnet",
+            "deberta-v2",
+            "ernie",
+            "megatron-bert",
+            "nomic_bert",
+            "eurobert",
+            *ALIKE,
+        ),
+        LIKE_BERT,
+    ),
     "bilstm": {"hidden_size": 12, "num_hidden_layers": 1, "lstm_size": 6},
     "static": {"hidden_size": 8, "num_hidden_layers": 0, "embedding_size": 8},
 }

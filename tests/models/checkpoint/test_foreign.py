@@ -285,7 +285,7 @@ def test_a_configuration_without_model_type_is_told_which_one_to_write(
 
 
 @pytest.mark.parametrize(
-    "kind", ["funnel", "rembert", "deberta-v2", "nomic_bert", ["bert"], {"bert": 1}, 5, True, "", "x" * 5000, ["x"] * 5000]
+    "kind", ["funnel", "rembert", "deberta", "gte", ["bert"], {"bert": 1}, 5, True, "", "x" * 5000, ["x"] * 5000]
 )
 def test_other_families_are_refused_and_shown_shortened(kind: Any, folder: Path) -> None:
     set_json(folder / "config.json", model_type=kind)
