@@ -15,7 +15,7 @@ from compress.dependencies import InputFile
 from compress.errors import InputError, NoEffect
 from compress.models.families import family_of, longest_text
 from compress.models.heads import head_of
-from compress.models.vocabulary import basic_pieces, keep_pieces, keep_positions, refuse_vocabulary
+from compress.models.vocabulary import Characters, keep_pieces, keep_positions, needed_pieces, refuse_vocabulary
 from compress.tasks.labelled import Task
 from compress.tasks.unlabelled import read_unlabelled
 from compress.tasks.words import counted, texts_of
@@ -34,6 +34,7 @@ def trim_vocabulary(
     task: Task,
     min_count: Annotated[int, Field(ge=1, description="times that a piece must occur in the texts to stay")] = 1,
     text: Annotated[InputFile | None, Field(description="file of more texts, one a line, whose pieces stay")] = None,
+    characters: Annotated[Characters, Field(description="that stay: all with a piece, or those of the texts")] = "all",
     max_length: Annotated[int | None, Field(ge=4, description="positions that stay; null: all")] = None,
     run: StepContext | None = None,
 ) -> PreTrainedModel:
@@ -41,17 +42,20 @@ def trim_vocabulary(
 
     The table of words is more than half of a small BERT, and most of its rows stand for pieces that one task never reads.
     Texts whose pieces all stay are cut as before, and the model answers the same. Words that need a piece which is gone are
-    spelled with shorter ones; special tokens and single characters always stay, so that no word becomes unknown that was not.
+    spelled with shorter ones; special tokens always stay, what BPE merges a piece from stays with it, and single characters
+    stay unless `characters` says otherwise, so that no word becomes unknown that was not.
 
     Source: Abdaoui et al. 2020, "Load what you need", arXiv 2010.05609, section 3.
-    Differs: what a vocabulary misses is counted on texts that it was not made of.
+    Differs: what a vocabulary misses is counted on texts that it was not made of; BPE and Unigram besides WordPiece.
 
     Args:
-        model: Any with an encoder and a WordPiece tokenizer; it stays as it is, its tokenizer too.
+        model: Any with an encoder and a tokenizer of WordPiece, BPE or Unigram; it stays as it is, its tokenizer too.
         task: The pieces of its training part stay; those of its selection part tell what is missed. The evaluation split is
             not touched.
         min_count: Fewer occurrences, and the piece goes.
         text: For words that are to be expected besides: plain text, a text on each line.
+        characters: "used" leaves characters out that the texts do not have, as of other scripts, of which a vocabulary of a
+            hundred languages has thousands; words with them become unknown.
         max_length: Cuts the table of positions, so that the model reads so many tokens at most; no less than the task's
             max_length. Not of a family without such a table.
         run: Its facts take up the report.
@@ -79,7 +83,10 @@ def trim_vocabulary(
     if text is not None:
         texts += texts_of(read_unlabelled(text, joined=task.joined).split)
     before = model.config.vocab_size
-    keep = _guessed(model, texts, min_count, run) if run.is_rehearsal else _kept(model, texts, min_count)
+    if run.is_rehearsal:
+        keep = _guessed(model, texts, min_count, characters, run)
+    else:
+        keep = _kept(model, texts, min_count, characters)
     if len(keep) == before and max_length in (None, longest_text(model.config)) and not run.tiny:
         raise NoEffect(f"trim_vocabulary: all {before} pieces stay; raise min_count, or remove the step.")
     trimmed = keep_pieces(model, keep)
@@ -91,17 +98,19 @@ def trim_vocabulary(
     return trimmed
 
 
-def _kept(model: PreTrainedModel, texts: Sequence[str], min_count: int) -> list[int]:
+def _kept(model: PreTrainedModel, texts: Sequence[str], min_count: int, characters: Characters) -> list[int]:
     """The ids, rising, of the pieces that occur so often, and of those that stay in any case."""
     used = {piece for piece, count in counted(model.tokenizer, texts).items() if count >= min_count}
-    return sorted(used.union(basic_pieces(model.tokenizer)))
+    return needed_pieces(model.tokenizer, used, characters=characters)
 
 
-def _guessed(model: PreTrainedModel, texts: Sequence[str], min_count: int, run: StepContext) -> list[int]:
+def _guessed(
+    model: PreTrainedModel, texts: Sequence[str], min_count: int, characters: Characters, run: StepContext
+) -> list[int]:
     """The same for a rehearsal, which does not read many texts: those of the first ones, or nearly all pieces."""
     if len(texts) <= REHEARSED:
-        return _kept(model, texts, min_count)
-    least = _kept(model, texts[:REHEARSED], 1)
+        return _kept(model, texts, min_count, characters)
+    least = _kept(model, texts[:REHEARSED], 1, characters)
     others = sorted(set(range(model.config.vocab_size)) - set(least))
     return sorted([*least, *others[1:]]) if run.guess.among(2) else least
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -19,10 +19,14 @@ from compress.log import libraries_silenced
 from compress.models.factors import word_table
 from compress.models.families import family_of, first_position, fitted_tokenizer, longest_text
 from compress.models.heads import head_of
+from compress.models.pieces import KINDS, contents_of
 from compress.models.surgery import copy_of
 from compress.models.traits import why_too_late
 from compress.models.writer_tokenizer import writer_of
 
+Characters = Literal["all", "used"]
+OLD_NUMBERS = ("vocab.txt", "added_tokens.json", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spm.model")
+"""Files of a tokenizer besides tokenizer.json, which would tell the pieces as they were."""
 POSITIONS = ("position_ids", "token_type_ids")
 """Buffers of the embeddings that are as long as the table of positions."""
 
@@ -30,24 +34,31 @@ POSITIONS = ("position_ids", "token_type_ids")
 def refuse_vocabulary(model: PreTrainedModel) -> None:
     """Raise InputError where a model's pieces cannot be fewer."""
     family_of(model)
-    kind = model.tokenizer.backend_tokenizer.model
-    if type(kind).__name__ != "WordPiece":
-        raise InputError(
-            f"the tokenizer's pieces are those of a {type(kind).__name__} model, which cannot be cut; WordPiece alone can."
-        )
+    kind = type(model.tokenizer.backend_tokenizer.model).__name__
+    if kind not in KINDS:
+        raise InputError(f"the tokenizer's pieces are those of a {kind} model, which cannot be cut; {', '.join(KINDS)} can.")
     why = why_too_late(model, "cut its vocabulary", "quantize_aware")
     if why:
         raise InputError(why)
 
 
-def basic_pieces(tokenizer: Any) -> list[int]:
-    """The ids, rising, without which words could not be spelled any more: special and added tokens, and single characters, at
-    the start of a word and within."""
-    kind = tokenizer.backend_tokenizer.model
-    prefix = kind.continuing_subword_prefix
+def needed_pieces(tokenizer: Any, used: Collection[int] = (), *, characters: Characters = "all") -> list[int]:
+    """The ids, rising, of pieces that are used and of all that these need: special and added tokens, and what BPE builds
+    them of.
+
+    Args:
+        tokenizer: A fast one of `KINDS`.
+        used: Ids.
+        characters: "all" that have a piece stay, at the start of a word and within, so that each word can be spelled; else
+            those that are used.
+    """
+    contents, vocabulary = contents_of(tokenizer), tokenizer.get_vocab()
+    kind = KINDS[contents["type"]]
     special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
-    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
-    return sorted({*special, *(index for piece, index in vocabulary.items() if len(piece.removeprefix(prefix)) == 1)})
+    stay = kind.always(contents) | (kind.characters(contents) if characters == "all" else set())
+    ids = {*used, *special, *(vocabulary[piece] for piece in stay)}
+    parts = kind.built_of(contents, set(tokenizer.convert_ids_to_tokens(sorted({*used, *(vocabulary[p] for p in stay)}))))
+    return sorted({*ids, *(vocabulary[piece] for piece in parts)})
 
 
 @torch.no_grad()
@@ -56,18 +67,19 @@ def keep_pieces(model: PreTrainedModel, keep: Sequence[int]) -> PreTrainedModel:
 
     Args:
         model: Stays as it is, its tokenizer too.
-        keep: Ids, rising; `basic_pieces` are among them. The pieces come in this order, and behind them tokens that were
-            added; of two that share an id, as where vocab.txt repeats a piece, each gets a row of its own.
+        keep: Ids, rising, with all that they need (`needed_pieces`). The pieces come in this order, and behind them those that
+            were added; of two that share an id, as where vocab.txt repeats a piece, each gets a row of its own.
 
     Raises:
         InputError: The ids do not fit, or pieces cannot be cut.
     """
     refuse_vocabulary(model)
-    missing = set(basic_pieces(model.tokenizer)) - set(keep)
+    known = set(model.tokenizer.get_vocab().values())
+    missing = set(needed_pieces(model.tokenizer, known & set(keep), characters="used")) - set(keep)
     if missing or any(later <= earlier for earlier, later in pairwise(keep)) or keep[-1] >= model.config.vocab_size:
         raise InputError(
             f"the {len(keep)} pieces to keep must rise within 0 to {model.config.vocab_size - 1}, and "
-            f"{len(missing)} special tokens and single characters are missing."
+            f"{len(missing)} special tokens and parts of pieces are missing."
         )
     student = copy_of(model)
     table = word_table(student)
@@ -107,14 +119,14 @@ def renumbered(tokenizer: Any, ids: Mapping[str, int]) -> Any:
     """A fast tokenizer of the same kind that knows these tokens only.
 
     Args:
-        tokenizer: WordPiece; stays as it is.
+        tokenizer: Of `KINDS`; stays as it is.
         ids: New ids of the tokens that stay, added ones last, since the library numbers those behind the vocabulary.
     """
     with tempfile.TemporaryDirectory(prefix="compress-tokenizer-") as folder, libraries_silenced():
         tokenizer.save_pretrained(folder)
         path = Path(folder) / "tokenizer.json"
         _write(path, _renumbered(json.loads(path.read_text(encoding="utf-8")), ids))
-        for name in ("vocab.txt", "added_tokens.json"):  # would say the old numbers
+        for name in OLD_NUMBERS:
             remove(Path(folder) / name)
         settings = Path(folder) / "tokenizer_config.json"
         contents = json.loads(settings.read_text(encoding="utf-8"))
@@ -127,13 +139,14 @@ def _renumbered(contents: dict[str, Any], ids: Mapping[str, int]) -> dict[str, A
     """The contents of a tokenizer.json with other ids."""
     added = [token | {"id": ids[token["content"]]} for token in contents.get("added_tokens") or []]
     contents["added_tokens"] = sorted(added, key=lambda token: token["id"])
-    contents["model"]["vocab"] = {piece: ids[piece] for piece in contents["model"]["vocab"] if piece in ids}
+    KINDS[contents["model"]["type"]].cut(contents["model"], ids)
     after = contents.get("post_processor") or {}
-    for special in (after.get("special_tokens") or {}).values():  # TemplateProcessing
-        special["ids"] = [ids[token] for token in special["tokens"]]
-    for end in ("cls", "sep"):  # BertProcessing
-        if end in after:
-            after[end] = [after[end][0], ids[after[end][0]]]
+    for step in (after, *(after.get("processors") or ())):
+        for special in (step.get("special_tokens") or {}).values():  # TemplateProcessing
+            special["ids"] = [ids[token] for token in special["tokens"]]
+        for end in ("cls", "sep"):  # BertProcessing, RobertaProcessing
+            if end in step:
+                step[end] = [step[end][0], ids[step[end][0]]]
     if contents.get("padding"):
         contents["padding"]["pad_id"] = ids[contents["padding"]["pad_token"]]
     return contents

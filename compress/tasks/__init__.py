@@ -119,9 +119,9 @@ def task(
     data too are left out, with a warning.
 
     Args:
-        data: A known name (sst2, mrpc and the rest of GLUE, banking77, snli_small, tweets, bbc_news, movie_reviews_long), a
-            hub name, or a mapping: `train` and `validation` (files that end in .tsv, .csv, .jsonl, .ndjson, .json or .parquet,
-            and if they are packed in .gz, .bz2, .xz or .zip after that), `text`, `pair` and `label` (columns; of text and pair
+        data: A known name (sst2, mrpc and the rest of GLUE, banking77, sib200_8, snli_small, tweets, bbc_news,
+            movie_reviews_long), a hub name, or a mapping: `train` and `validation` (files that end in .tsv, .csv, .jsonl,
+            .ndjson, .json or .parquet, and if they are packed in .gz, .bz2, .xz or .zip after that), `text`, `pair` and `label` (columns; of text and pair
             each may be a list of several, which are joined in its order, empty cells left out), `separator` (between joined
             texts; a line's end if left out), `parted_by` (of plain text, where a kind of task reads that: "line", or
             "paragraph" for texts that an empty line ends), `quoting` ("csv", or "none" for files whose quotation marks mean

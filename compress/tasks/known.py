@@ -137,6 +137,14 @@ _OTHER_SETS = {
         files=("train.csv", "test.csv"),
         source="Banking77",
     ),
+    "sib200_8": HubSet(
+        "",
+        {"text": "text", "label": "label"},
+        None,
+        "CC BY-SA 4.0",
+        files=("train.tsv", "test.tsv"),
+        source="SIB-200, eight languages",
+    ),
     "snli_small": HubSet(
         "",
         _pair("premise", "hypothesis"),

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import compress as cp
 from compress.errors import InputError
-from compress.models.vocabulary import basic_pieces, keep_pieces, keep_positions, renumbered
+from compress.models.vocabulary import keep_pieces, keep_positions, needed_pieces, renumbered
 from tests.tiny_models import PIECES, differences, logits_of, state_of, tiny_bert, tiny_of, tiny_tokenizer
 
 FAMILIES = ("bert", "distilbert", "mobilebert", "albert")
@@ -77,7 +77,7 @@ def test_a_padding_row_keeps_its_meaning_under_another_number() -> None:
 
 
 def test_special_tokens_and_characters_always_stay(real: Any) -> None:
-    kept = real.convert_ids_to_tokens(basic_pieces(real))
+    kept = real.convert_ids_to_tokens(needed_pieces(real))
     assert {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "z", "##9", "世", "!"} <= set(kept)
     assert not {"the", "##ing"} & set(kept)
 
@@ -85,7 +85,7 @@ def test_special_tokens_and_characters_always_stay(real: Any) -> None:
 @pytest.mark.parametrize("text", SCRIPTS)
 def test_real_text_in_every_script_is_cut_as_before(real: Any, text: str) -> None:
     used = real(text, "and a pair")["input_ids"]
-    kept = sorted({*basic_pieces(real), *used})
+    kept = needed_pieces(real, used)
     own = renumbered(real, numbered(real, kept))
     before, after = (tokenizer(text, "and a pair", return_offsets_mapping=True) for tokenizer in (real, own))
     assert [kept[index] for index in after["input_ids"]] == before["input_ids"]
@@ -98,7 +98,7 @@ def test_real_text_in_every_script_is_cut_as_before(real: Any, text: str) -> Non
 
 @pytest.mark.parametrize("text", SCRIPTS)
 def test_what_is_left_out_is_spelled_and_never_becomes_unknown(real: Any, text: str) -> None:
-    own = renumbered(real, numbered(real, basic_pieces(real)))
+    own = renumbered(real, numbered(real, needed_pieces(real)))
     before, after = (tokenizer(text, add_special_tokens=False)["input_ids"] for tokenizer in (real, own))
     assert after.count(own.unk_token_id) <= before.count(real.unk_token_id)
     joined = [
@@ -109,7 +109,7 @@ def test_what_is_left_out_is_spelled_and_never_becomes_unknown(real: Any, text: 
 
 
 def test_the_tokenizer_s_own_settings_stay(real: Any, tmp_path: Path) -> None:
-    kept = sorted({*basic_pieces(real), *real("a word")["input_ids"]})
+    kept = needed_pieces(real, real("a word")["input_ids"])
     own = renumbered(real, numbered(real, kept))
     own.save_pretrained(tmp_path)
     content = json.loads((tmp_path / "tokenizer.json").read_text())
@@ -146,7 +146,7 @@ def test_a_tokenizer_of_another_kind_is_refused_by_name() -> None:
     model: Any = tiny_bert()
     words = Tokenizer(WordLevel({word: index for index, word in enumerate(PIECES)}, unk_token="[UNK]"))
     model.tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]")
-    with pytest.raises(InputError, match="those of a WordLevel model, which cannot be cut; WordPiece alone can"):
+    with pytest.raises(InputError, match="those of a WordLevel model, which cannot be cut; WordPiece, BPE, Unigram can"):
         keep_pieces(model, KEPT)
 
 
@@ -179,7 +179,7 @@ def test_a_vocabulary_that_repeats_a_piece_is_cut_with_tokens_that_were_added(
     model: Any = cp.load(folder)
     texts = ["the film good <new>", "<newer> Film a", "b <new> ##s films"]
     used = {piece for row in model.tokenizer(texts).input_ids for piece in row}
-    trimmed: Any = keep_pieces(model, sorted({*basic_pieces(model.tokenizer), *used}))
+    trimmed: Any = keep_pieces(model, needed_pieces(model.tokenizer, used))
     again: Any = cp.load(cp.save(trimmed, tmp_path / "trimmed"))
     for network in (trimmed, again):
         table, before = network.get_input_embeddings().weight, model.get_input_embeddings().weight

@@ -50,17 +50,25 @@ def test_a_data_dir_without_the_set_is_refused(tmp_path: Path) -> None:
         cp.task("sst2", data_dir=str(tmp_path))
 
 
-def test_intents_and_entailment_are_read_from_a_folder(tmp_path: Path) -> None:
+TOPICS = ("science", "sports", "travel")
+
+
+def test_intents_entailment_and_topics_are_read_from_a_folder(tmp_path: Path) -> None:
     for name, files_, header, row in (
+        ("sib200_8", ("train.tsv", "test.tsv"), "lang\tid\tlabel\ttext", 'de\t{0}\t{1}\tes "gibt {0}'),
         ("banking77", ("train.csv", "test.csv"), "text,category", '"where is\nmy card {0}?",{1}'),
         ("snli_small", ("train.tsv", "dev.tsv"), "premise\thypothesis\tlabel", 'a "man {0}\ta person {0}\t{1}'),
     ):
         (tmp_path / name).mkdir()
-        words = ("lost_card", "top_up") if name == "banking77" else ("contradiction", "neutral", "entailment")
+        words = {"banking77": ("lost_card", "top_up"), "sib200_8": TOPICS}.get(
+            name, ("contradiction", "neutral", "entailment")
+        )
         for file, start in zip(files_, (0, 1000), strict=True):
             rows = [row.format(start + index, words[index % len(words)]) for index in range(90)]
             (tmp_path / name / file).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    intents, pairs = (cp.task(name, data_dir=str(tmp_path)) for name in ("banking77", "snli_small"))
+    intents, pairs, topics = (cp.task(name, data_dir=str(tmp_path)) for name in ("banking77", "snli_small", "sib200_8"))
+    assert topics.labels == TOPICS
+    assert topics.evaluation.texts[1] == 'es "gibt 1001'
     assert intents.labels == ("lost_card", "top_up")
     assert intents.evaluation.texts[1] == "where is\nmy card 1001?"
     assert (intents.licence, pairs.licence) == ("CC BY 4.0", "CC BY-SA 4.0")
