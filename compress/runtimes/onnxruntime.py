@@ -45,6 +45,7 @@ INTEGER_OPS = frozenset(
         "ConvInteger",
         "QLinearConv",
         "DynamicQuantizeLSTM",
+        "MatMulNBits",
     }
 )
 FUSED_OPS = frozenset(

@@ -11,6 +11,7 @@ TARGETS = with_plugins(
     {
         "onnxruntime-cpu": "compress.targets.onnxruntime_cpu",
         "onnxruntime-cpu-int8": "compress.targets.onnxruntime_cpu_int8",
+        "onnxruntime-cpu-q4": "compress.targets.onnxruntime_cpu_q4",
         "openvino-cpu": "compress.targets.openvino_cpu",
         "openvino-cpu-int8": "compress.targets.openvino_cpu_int8",
         "tensorrt-int8": "compress.targets.tensorrt_int8",

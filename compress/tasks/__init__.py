@@ -121,12 +121,12 @@ def task(
     Args:
         data: A known name (sst2, mrpc and the rest of GLUE, banking77, sib200_8, snli_small, tweets, bbc_news,
             movie_reviews_long), a hub name, or a mapping: `train` and `validation` (files that end in .tsv, .csv, .jsonl,
-            .ndjson, .json or .parquet, and if they are packed in .gz, .bz2, .xz or .zip after that), `text`, `pair` and `label` (columns; of text and pair
-            each may be a list of several, which are joined in its order, empty cells left out), `separator` (between joined
-            texts; a line's end if left out), `parted_by` (of plain text, where a kind of task reads that: "line", or
-            "paragraph" for texts that an empty line ends), `quoting` ("csv", or "none" for files whose quotation marks mean
-            nothing; the latter is the default for .tsv). Without `validation`, a fifth of `train` is kept apart to be measured
-            on.
+            .ndjson, .json or .parquet, and if they are packed in .gz, .bz2, .xz or .zip after that), `text`, `pair` and
+            `label` (columns; of text and pair each may be a list of several, which are joined in its order, empty cells left
+            out), `separator` (between joined texts; a line's end if left out), `parted_by` (of plain text, where a kind of
+            task reads that: "line", or "paragraph" for texts that an empty line ends), `quoting` ("csv", or "none" for files
+            whose quotation marks mean nothing; the latter is the default for .tsv). Without `validation`, a fifth of `train`
+            is kept apart to be measured on.
         kind: See `bert-compress list tasks`; what the pipelines of transformers call it will do ("ner").
         name: For tables; the data's name if None.
         data_dir: Folder of the files; for sst2 and mrpc one that holds sst2/train.tsv and so on. The environment variable

@@ -114,7 +114,7 @@ def _as_product(model: ir.Model, node: ir.Node, weight: np.ndarray) -> tuple[ir.
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         nodes.append(ir.node("Add", [result, node.inputs[2]]))
         result = nodes[-1].outputs[0]
-    _replace(model, node, nodes, result)
+    put_in_place(model, node, nodes, result)
     return product, weight
 
 
@@ -185,7 +185,7 @@ def lower_to_kernels(
             inputs.append(vector)
         kernel = ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
         kernel.metadata_props.update(product.node.metadata_props)
-        _replace(model, last, [kernel], kernel.outputs[0])
+        put_in_place(model, last, [kernel], kernel.outputs[0])
         if last is not product.node:
             model.graph.remove(product.node, safe=True)
         count += 1
@@ -304,7 +304,7 @@ def lower_tables(model: ir.Model, *, bits: int = 8, in_pairs: bool = False) -> i
             continue
         write = _in_pairs if in_pairs else _eight_bits if bits == 8 else _four_bits
         nodes, result = write(model, str(table.name), table.const_value.numpy(), node.inputs[1])
-        _replace(model, node, nodes, result)
+        put_in_place(model, node, nodes, result)
         count += 1
     sweep(model)
     return count
@@ -375,12 +375,12 @@ def sums_before_norms(model: ir.Model) -> int:
         add = node.inputs[0].producer() if node.op_type == "LayerNormalization" and node.inputs[0] is not None else None
         if add is not None and add.op_type == "Add":
             total = ir.node("Sum", list(add.inputs))
-            _replace(model, add, [total], total.outputs[0])
+            put_in_place(model, add, [total], total.outputs[0])
             count += 1
     return count
 
 
-def _replace(model: ir.Model, node: ir.Node, nodes: list[ir.Node], result: ir.Value) -> None:
+def put_in_place(model: ir.Model, node: ir.Node, nodes: list[ir.Node], result: ir.Value) -> None:
     """Put nodes in the place of one, whose output their `result` takes over, name included."""
     model.graph.insert_before(node, nodes)
     old = node.outputs[0]
