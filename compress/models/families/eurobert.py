@@ -17,7 +17,7 @@ from transformers import (
 from transformers.models.eurobert.modeling_eurobert import EuroBertDecoderLayer
 
 from compress.models.embedder import embedder
-from compress.models.families.family import Family
+from compress.models.families.family import TURNED, Family
 from compress.models.families.modernbert import check_rotary
 from compress.models.families.nomic_bert import READ_BY_ATTENTION, headless
 from compress.models.head import MASKED, SENTENCES, SEQUENCE, TOKENS
@@ -63,7 +63,7 @@ FAMILY = Family(
     sizes=("intermediate_size",),
     headless=headless,
     reads_types=False,
-    abilities=frozenset({"share"}),
+    why_not={"share": TURNED.format(kind="eurobert")},
     own_keys=("rms_norm_eps", "num_key_value_heads", "classifier_pooling"),
     check=_check,
     prunes_by_config=False,

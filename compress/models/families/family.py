@@ -29,6 +29,7 @@ from."""
 DECODER = "decoder"
 HEAD_TABLE = "relative_attention_bias"
 """What a table of relative positions is called, which has a column for each head."""
+TURNED = "positions turn the queries and keys of a {kind}, so that its layers' heads cannot be turned to be alike"
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 
 

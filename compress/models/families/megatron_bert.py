@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     MegatronBertConfig,
     MegatronBertForMaskedLM,
@@ -19,9 +20,14 @@ from transformers import (
     MegatronBertModel,
     PreTrainedModel,
 )
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.bert.modeling_bert import eager_attention_forward
-from transformers.models.megatron_bert.modeling_megatron_bert import MegatronBertLayer, MegatronBertSelfAttention
+from transformers.models.megatron_bert.modeling_megatron_bert import (
+    MegatronBertEncoder,
+    MegatronBertLayer,
+    MegatronBertSelfAttention,
+)
 
 from compress.models.attention.kernel import take_over
 from compress.models.embedder import embedder
@@ -54,10 +60,56 @@ class KernelAttention(MegatronBertSelfAttention):
         return context.flatten(2), None
 
 
+class PlainLayer(MegatronBertLayer):
+    """The layer, which answers a tensor, as those of other families do.
+
+    Args:
+        plain: See KernelAttention.
+        config: See KernelAttention.
+    """
+
+    def __init__(self, plain: MegatronBertLayer, config: Any) -> None:
+        take_over(self, plain)
+        own: Any = self.attention
+        own.self = KernelAttention(own.self, config)
+
+    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any) -> torch.Tensor:
+        output: torch.Tensor = self.feed_forward_chunk(self.attention(hidden_states, attention_mask)[0])
+        return output
+
+
+class PlainEncoder(MegatronBertEncoder):
+    """The encoder of such layers.
+
+    Args:
+        plain: See KernelAttention.
+        config: See KernelAttention.
+    """
+
+    def __init__(self, plain: MegatronBertEncoder, config: Any) -> None:
+        take_over(self, plain)
+        self.layer = nn.ModuleList([PlainLayer(layer, config) for layer in plain.layer])
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool = False,
+        **_: Any,
+    ) -> BaseModelOutputWithPastAndCrossAttentions:
+        states = [hidden_states]
+        layers: Any = self.layer
+        for layer in layers:
+            states.append(layer(states[-1], attention_mask))
+        states[-1] = self.ln(states[-1])
+        return BaseModelOutputWithPastAndCrossAttentions(
+            last_hidden_state=states[-1], hidden_states=tuple(states) if output_hidden_states else None
+        )
+
+
 def _adapted(model: PreTrainedModel) -> None:
     base: Any = model.base_model
-    for layer in base.encoder.layer:
-        layer.attention.self = KernelAttention(layer.attention.self, model.config)
+    base.encoder = PlainEncoder(base.encoder, model.config)
 
 
 FAMILY = replace(
@@ -79,7 +131,8 @@ FAMILY = replace(
     embeddings_norm="",
     adapted=_adapted,
     after_attention=None,
-    abilities=frozenset({"share"}),
+    abilities=frozenset(),
+    why_not={"share": "a megatron-bert normalizes before each part, and what is shared is fitted to normalized states"},
     prunes_by_config=False,
     masked_words=(MegatronBertForMaskedLM, "cls.predictions."),
     student=None,

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.models.nomic_bert.modeling_nomic_bert import NomicBertLayer
 
 from compress.models.embedder import embedder
-from compress.models.families.family import Family
+from compress.models.families.family import TURNED, Family
 from compress.models.families.modernbert import check_rotary
 from compress.models.head import MASKED, SENTENCES, SEQUENCE, TOKENS
 
@@ -67,7 +67,7 @@ FAMILY = Family(
     pooler="nomic_bert.pooler.dense",
     positions="rotary",
     headless=headless,
-    abilities=frozenset({"share"}),
+    why_not={"share": TURNED.format(kind="nomic_bert")},
     check=lambda config: check_rotary([config.rope_parameters]),
     prunes_by_config=False,
     masked_words=(NomicBertForMaskedLM, "cls.predictions."),
