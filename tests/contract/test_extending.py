@@ -30,7 +30,7 @@ EXAMPLES: dict[str, tuple[Part, ...]] = {
     "method": ((compress.methods, compress.methods.METHODS, "clip_weights"),),
     "objective": ((compress.objectives, compress.objectives.OBJECTIVES, "reverse_logits"),),
     "target": ((compress.targets, compress.targets.TARGETS, "onnxruntime-cpu-fp16-weights"),),
-    "family": ((compress.models.families, compress.models.families.FAMILIES, "ernie"),),
+    "family": ((compress.models.families, compress.models.families.FAMILIES, "layoutlm"),),
     "task-kind": ((compress.tasks, compress.tasks.TASKS, "star-rating"),),
     "runtime": (
         (compress.runtimes, RUNTIMES, "onnx-reference"),

@@ -133,19 +133,19 @@ def test_a_target_of_a_runtime_that_is_not_here_is_refused_by_name(package: Path
     assert "runtime 'onnx-reference' is unknown; allowed: torch, onnx, openvino" in ended.stderr
 
 
-ERNIE = """
+LAYOUTLM = """
 import sys
 from pathlib import Path
 import compress as cp
 from tests.tiny_models import logits_of, tiny_tokenizer, toy_task
-from transformers import ErnieConfig, ErnieForSequenceClassification
+from transformers import LayoutLMConfig, LayoutLMForSequenceClassification
 
 folder, task = Path(sys.argv[1]), toy_task()
-config = ErnieConfig(vocab_size=17, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24)
-plain = ErnieForSequenceClassification(config).eval()
-plain.save_pretrained(folder / "ernie")
-tiny_tokenizer().save_pretrained(folder / "ernie")
-model = cp.load(folder / "ernie", labels=task.labels)
+config = LayoutLMConfig(vocab_size=17, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24)
+plain = LayoutLMForSequenceClassification(config).eval()
+plain.save_pretrained(folder / "layoutlm")
+tiny_tokenizer().save_pretrained(folder / "layoutlm")
+model = cp.load(folder / "layoutlm", labels=task.labels)
 assert (logits_of(model) - logits_of(plain)).abs().max() < 1e-6
 pruned = cp.prune_heads(model, task=task, fraction=0.5)
 print(cp.export(pruned, folder / "out", target="onnxruntime-cpu", task=task).path)
@@ -156,14 +156,14 @@ print(cp.export(pruned, folder / "out", target="onnxruntime-cpu", task=task).pat
 @pytest.mark.slow
 def test_its_family_is_loaded_pruned_and_shipped(package: Path, tmp_path: Path) -> None:
     around = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(PAGES.parents[1]), *sys.path])}
-    command = [sys.executable, "-c", ERNIE, str(tmp_path)]
+    command = [sys.executable, "-c", LAYOUTLM, str(tmp_path)]
     ended = subprocess.run(command, env=around, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert (tmp_path / "out" / "model.onnx").is_file()
     without = subprocess.run(
         command, env={**around, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, check=False
     )
-    assert b"model_type is 'ernie'; allowed: bert, distilbert" in without.stderr
+    assert b"model_type is 'layoutlm'; allowed: bert, distilbert" in without.stderr
 
 
 def test_a_name_that_is_taken_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

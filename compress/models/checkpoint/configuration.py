@@ -95,7 +95,7 @@ def read_configuration(folder: Path) -> dict[str, Any]:
 
 def _without_switches(path: Path, values: Mapping[str, Any], family: Family | EncoderFree) -> dict[str, Any]:
     fields = {field.name for field in dataclasses.fields(family.config)}
-    names: dict[str, str] = family.config.attribute_map
+    names = {**family.config.attribute_map, **(family.told_as if isinstance(family, Family) else {})}
     for key, what in MUST_BE_FALSE.items():
         if values.get(key):
             raise InputError(

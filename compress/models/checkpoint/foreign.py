@@ -6,7 +6,7 @@ Nothing of what is told here runs anything of the folder; commands are for a rea
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def _models_below(folder: Path) -> list[str]:
     return sorted(names, key=lambda name: [int(part) if part.isdecimal() else -1 for part in name.split("-")][-1])
 
 
-def refuse_configuration(folder: Path, values: Mapping[str, Any], weights: Iterable[str] = ()) -> None:
+def refuse_configuration(folder: Path, values: Mapping[str, Any], weights: Collection[str] = ()) -> None:
     """Refuse a configuration of another kind of model.
 
     Args:
@@ -153,7 +153,7 @@ def stems() -> dict[str, str]:
     return {kind: family.classifier.__name__.removesuffix("ForSequenceClassification") for kind, family in KNOWN.items()}
 
 
-def certain_kind(values: Mapping[str, Any], weights: Iterable[str] = ()) -> str | None:
+def certain_kind(values: Mapping[str, Any], weights: Collection[str] = ()) -> str | None:
     """The model_type that the rest of a configuration, or the weights' names, tell without doubt."""
     architecture = architecture_of(values)
     for kind, stem in stems().items():
@@ -164,7 +164,15 @@ def certain_kind(values: Mapping[str, Any], weights: Iterable[str] = ()) -> str 
             return kind
     begins = {name.partition(".")[0] for name in weights}
     kinds = [kind for kind, family in KNOWN.items() if family.classifier.base_model_prefix in begins]
+    kinds = [kind for kind in kinds if _has_norm(KNOWN[kind], weights)] if len(kinds) > 1 else kinds
     return kinds[0] if len(kinds) == 1 and not architecture else None
+
+
+def _has_norm(family: Family | EncoderFree, weights: Collection[str]) -> bool:
+    """Whether weights have a normalization of the embeddings just where a family has one."""
+    own = getattr(family, "embeddings_norm", "")
+    path = own or Family.embeddings_norm
+    return bool(own) == any(f".{path}." in f".{name}" for name in weights)
 
 
 def refuse_names(folder: Path, names: Collection[str]) -> None:

@@ -128,6 +128,7 @@ class Family:
         why_not: For an ability that it lacks, why, as the end of a message, where more than its name is to be said.
         own_keys: Keys that config.json of this family alone has.
         other_keys: Keys that its configuration reads although they are no fields of it.
+        told_as: Keys of the configuration in files of the family's makers, with what they are called here.
         check: What is wrong with a configuration, as the end of a message; None where nothing is.
         prunes_by_config: Whether a checkpoint of transformers 4 tells pruned heads in its configuration so that they can be
             read.
@@ -188,6 +189,7 @@ class Family:
     why_not: Mapping[Ability, str] = field(default_factory=dict)
     own_keys: tuple[str, ...] = ()
     other_keys: tuple[str, ...] = ()
+    told_as: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Any], str | None] = lambda _: None
     prunes_by_config: bool = True
     masked_words: tuple[type[PreTrainedModel], str] | None = None

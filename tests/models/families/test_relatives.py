@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,15 @@ def test_what_transformers_saves_is_read(kind: str, tmp_path: Path) -> None:
     torch.testing.assert_close(logits_of(cp.load(folder)), logits_of(model))
 
 
-def test_weights_of_nomic_s_own_names_are_read(tmp_path: Path) -> None:
+def test_what_nomic_s_own_names_tell_is_read(tmp_path: Path) -> None:
     """As transformers turns them around when it saves: one matrix for query, key and value, and other names."""
     model = tiny_of("nomic_bert")
     folder = cp.save(model, tmp_path / "saved")
     theirs(model).save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    for theirs_, own in encoder_family("nomic_bert").told_as.items():
+        config[theirs_] = config.pop(own)
+    (folder / "config.json").write_text(json.dumps(config))
     names = load_file(folder / "model.safetensors").keys()
     assert "nomic_bert.encoder.layers.0.attn.Wqkv.weight" in names
     assert not any("q_proj" in name for name in names)
