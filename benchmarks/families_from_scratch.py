@@ -87,7 +87,7 @@ def _measured(kind: str, task: Any, tokenizers: Path) -> dict[str, Any]:
     from compress.training.step_context import StepContext
 
     run = StepContext(seed=SEED, device="cpu")
-    start = cp.trim_vocabulary(_begun(kind, task, tokenizers), task=task, min_count=MIN_COUNT, run=run)
+    start = cp.trim_vocabulary(begun(kind, task, tokenizers), task=task, min_count=MIN_COUNT, run=run)
     whole = cp.fine_tune(start, task=task, **LEARNED, run=run)
     cut = cp.prune_ffn(cp.prune_heads(whole, task=task, fraction=HALF, run=run), task=task, fraction=HALF, run=run)
     half = cp.distill(cut, teacher=whole, task=task, **TAUGHT, run=run)
@@ -107,8 +107,25 @@ def _accuracy(subject: Any, task: Any) -> float:
     return float(evaluate(subject, task=task)["metrics"]["accuracy"])
 
 
-def _begun(kind: str, task: Any, tokenizers: Path) -> Any:
-    """A random model of a family, with a real tokenizer."""
+def begun(
+    kind: str,
+    task: Any,
+    tokenizers: Path,
+    *,
+    sizes: dict[str, int] = SIZES,
+    own: dict[str, Any] | None = None,
+    positions: int = POSITIONS,
+) -> Any:
+    """A random model of a family, with a real tokenizer.
+
+    Args:
+        kind: The family.
+        task: Tells the labels.
+        tokenizers: The folder with those of TOKENIZERS.
+        sizes: Values of the configuration that families share.
+        own: Others of this one.
+        positions: Rows of its table of positions.
+    """
     import torch
     from transformers import AutoTokenizer
 
@@ -122,15 +139,14 @@ def _begun(kind: str, task: Any, tokenizers: Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(str(tokenizers / named)) if named else cp.load(WORDS).tokenizer
     family = KNOWN[kind]
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")}
-    own = {name: value for name, value in ids.items() if value is not None}
-    config = family.config(
-        **{**SIZES, **OWN.get(kind, {}), **own, "vocab_size": len(tokenizer), "max_position_embeddings": POSITIONS}
-    )
+    values = {name: value for name, value in ids.items() if value is not None}
+    values |= {**sizes, **OWN.get(kind, {}), **(own or {})}
+    config = family.config(**values, vocab_size=len(tokenizer), max_position_embeddings=positions)
     set_names(config, task.labels, SINGLE_LABEL_HEAD)
     config._attn_implementation = "sdpa"
     torch.manual_seed(SEED)
     model: Any = new_model(family.classes[SINGLE_LABEL_HEAD.architecture], config).eval()
-    tokenizer.model_max_length = 128
+    tokenizer.model_max_length = positions - 2
     model.tokenizer, model.label, model.has_new_head = fitted_tokenizer(tokenizer, config), kind, True
     return model
 

@@ -56,9 +56,9 @@ def needed_pieces(tokenizer: Any, used: Collection[int] = (), *, characters: Cha
     kind = KINDS[contents["type"]]
     special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
     stay = kind.always(contents) | (kind.characters(contents) if characters == "all" else set())
-    ids = {*used, *special, *(vocabulary[piece] for piece in stay)}
-    parts = kind.built_of(contents, set(tokenizer.convert_ids_to_tokens(sorted({*used, *(vocabulary[p] for p in stay)}))))
-    return sorted({*ids, *(vocabulary[piece] for piece in parts)})
+    ids = {*used, *(vocabulary[piece] for piece in stay)}
+    parts = kind.built_of(contents, set(tokenizer.convert_ids_to_tokens(sorted(ids - special))))
+    return sorted({*ids, *special, *(vocabulary[piece] for piece in parts)})
 
 
 @torch.no_grad()

@@ -131,6 +131,18 @@ def test_what_a_piece_is_merged_from_stays_with_it() -> None:
         keep_pieces(model, alone)
 
 
+@every_kind
+def test_what_is_needed_needs_nothing_more(made: Any) -> None:
+    """A token that was added is found whole, whatever pieces it could be merged from."""
+    whole = made()
+    whole.add_tokens(["jumping over", "Straße"])
+    needed = needed_pieces(whole, whole(OTHERS[2])["input_ids"])
+    assert needed_pieces(whole, needed) == needed_pieces(whole, needed, characters="used") == needed
+    whole.add_special_tokens({"additional_special_tokens": ["lazy dogs"]})
+    added = whole.convert_tokens_to_ids("lazy dogs")
+    assert needed_pieces(whole, needed) == [*needed, added]
+
+
 def test_what_an_unknown_piece_costs_stays_the_same() -> None:
     """The library reckons it from the lowest of all scores."""
     whole = scored_pieces()
