@@ -91,14 +91,14 @@ def _measured(kind: str, task: Any, tokenizers: Path) -> dict[str, Any]:
     whole = cp.fine_tune(start, task=task, **LEARNED, run=run)
     cut = cp.prune_ffn(cp.prune_heads(whole, task=task, fraction=HALF, run=run), task=task, fraction=HALF, run=run)
     half = cp.distill(cut, teacher=whole, task=task, **TAUGHT, run=run)
-    told: dict[str, Any] = {"pieces": start.config.vocab_size}
+    accuracies: dict[str, Any] = {"pieces": start.config.vocab_size}
     for name, model in (("whole", whole), ("half", half)):
-        told[name] = _accuracy(model, task)
+        accuracies[name] = _accuracy(model, task)
         for target in ("onnxruntime-cpu-int8", "openvino-cpu-int8"):
             with tempfile.TemporaryDirectory() as folder:
                 shipped = cp.export(model, Path(folder) / "file", target=target, task=task)
-                told[f"{name}, {target}"] = _accuracy(shipped.path, task)
-    return told
+                accuracies[f"{name}, {target}"] = _accuracy(shipped.path, task)
+    return accuracies
 
 
 def _accuracy(subject: Any, task: Any) -> float:

@@ -72,8 +72,8 @@ def _prepare(kind: str, work: Path, arguments: argparse.Namespace) -> None:
     from compress.training.batches import sorted_batches
     from compress.training.step_context import StepContext
 
-    told = {"data": "sst2", "data_dir": arguments.data_dir, "max_length": 128, "rows": 5000}
-    task = cp.task(**told)
+    of_task = {"data": "sst2", "data_dir": arguments.data_dir, "max_length": 128, "rows": 5000}
+    task = cp.task(**of_task)
     model = begun(kind, task, arguments.tokenizers, sizes=SIZES, own=OWN.get(kind, {}), positions=POSITIONS)
     model = cp.trim_vocabulary(model, task=task, min_count=MIN_COUNT, run=StepContext(seed=SEED, device="cpu"))
     folder = cp.save(model, work / "model") if not (work / "model").is_dir() else work / "model"
@@ -82,7 +82,7 @@ def _prepare(kind: str, work: Path, arguments: argparse.Namespace) -> None:
     write_batches(work / "sample.npz", [{name: values[:, :SAMPLE] for name, values in given.batch([0, 1]).items()}])
     answered = task.encode(task.evaluation.take(ANSWERED), model.tokenizer)
     write_batches(work / "answered.npz", [answered.batch(batch) for batch in sorted_batches(answered.lengths, 32)])
-    ours = {"make": "our_files", "model": str(folder), "out": str(work / "ours"), "exported": {}, "task": told}
+    ours = {"make": "our_files", "model": str(folder), "out": str(work / "ours"), "exported": {}, "task": of_task}
     inputs = {name: str(work / f"{name}.npz") for name in ("calibration", "sample")}
     theirs = {"make": "transformers_files", "model": str(folder), "out": str(work / "theirs"), "forms": PEER_FORMS, **inputs}
     rows: list[Row] = []
@@ -145,8 +145,8 @@ def _measure(kind: str, work: Path, environments: Path) -> None:
         ]
     known = json.loads(RESULT.read_text(encoding="utf-8"))["families"] if RESULT.is_file() else {}
     kept = ("who", "name", "error", "parameters", "relative_error", "size_bytes", "latency")
-    told = [{name: row[name] for name in kept if name in row} for row in prepared["rows"]]
-    known[kind] = {"pieces": prepared["pieces"], "environments": prepared["environments"], "rows": told}
+    shown = [{name: row[name] for name in kept if name in row} for row in prepared["rows"]]
+    known[kind] = {"pieces": prepared["pieces"], "environments": prepared["environments"], "rows": shown}
     content = {
         "schema": 1,
         "script": f"benchmarks/{RESULT.stem}.py",

@@ -62,7 +62,7 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
     rows = rows_of_heads(heads, projections[0])
 
     def forward(
-        hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, layout: Any = None, **told: Any
+        hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, layout: Any = None, **options: Any
     ) -> torch.Tensor:
         states, allowed, keys = hidden_states, attention_mask, None
         if attention_mask is not None and isinstance(attention, LongAttention):
@@ -70,7 +70,7 @@ def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
         query = projections[0](states[:, :1]) * attention.scaling
         if isinstance(attention, DisentangledAttention):
             keys = projections[1](states)
-            allowed = attention.added_for_first(query, keys, attention_mask, **told)
+            allowed = attention.added_for_first(query, keys, attention_mask, **options)
         elif attention_mask is not None and allowed is attention_mask:
             allowed = attention_mask[:, :, 0]  # of a mask over pairs of tokens, which heads may share
         dropout = attention.dropout.p if attention.training else 0.0

@@ -55,14 +55,14 @@ def test_no_weight_is_told_worse_than_by_the_plain_scale_on_the_whole(inputs: in
     weight = np.random.default_rng(3).normal(size=(inputs, 7)).astype(np.float32)
     packed, scales = in_blocks(weight, block)
     assert packed.shape == (7, -(-inputs // block), block // 2)
-    told = unpacked(packed, scales, inputs)
+    restored = unpacked(packed, scales, inputs)
     plain = np.zeros_like(weight)
     for start in range(0, inputs, block):
         part = weight[start : start + block]
         scale = np.abs(part).max(0) / 7
         plain[start : start + block] = np.clip(np.rint(part / scale), -7, 7) * scale
-    assert np.square(told - weight).sum() < np.square(plain - weight).sum()
-    assert np.abs(told - weight).max() < np.abs(weight).max() / 4
+    assert np.square(restored - weight).sum() < np.square(plain - weight).sum()
+    assert np.abs(restored - weight).max() < np.abs(weight).max() / 4
 
 
 def test_a_block_of_zeros_stays_zeros() -> None:

@@ -140,8 +140,8 @@ class DisentangledLayer(DebertaV2Layer):
         own: Any = self.attention
         own.self = DisentangledAttention(own.self, config)
 
-    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor, **told: Any) -> torch.Tensor:
-        return self.behind_attention(self.attention.self(hidden_states, attention_mask, **told)[0], hidden_states)
+    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor, **options: Any) -> torch.Tensor:
+        return self.behind_attention(self.attention.self(hidden_states, attention_mask, **options)[0], hidden_states)
 
     def behind_attention(self, context: torch.Tensor, hidden_states: torch.Tensor) -> torch.Tensor:
         """What the layer makes of what its heads answer and of its own input."""

@@ -48,9 +48,9 @@ def _headless(attention: Any, hidden_states: Any) -> Any:
     return attention.out_drop(attention.Wo(hidden_states)), None
 
 
-def check_rotary(told: Iterable[Any]) -> str | None:
+def check_rotary(entries: Iterable[Any]) -> str | None:
     """What is wrong with parameters of rotary positions, as the end of a message; None where nothing is."""
-    for parameters in told:
+    for parameters in entries:
         if not isinstance(parameters, dict) or parameters.get("rope_type", "default") != "default":
             return f"rope_parameters has {parameters!r}; plain rotary positions alone (rope_type default) are read"
     return None

@@ -119,7 +119,7 @@ def test_one_layer_alone_answers_as_transformers_would(kind: str) -> None:
 
 
 def test_an_ernie_without_kinds_of_tasks_has_no_table_for_them() -> None:
-    with_them, without = (tiny_of("ernie", use_task_id=told) for told in (True, False))
+    with_them, without = (tiny_of("ernie", use_task_id=reads) for reads in (True, False))
     assert with_them.base_model.embeddings.task_type_embeddings.weight.shape == (3, 16)
     assert not hasattr(without.base_model.embeddings, "task_type_embeddings")
 
