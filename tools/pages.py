@@ -7,12 +7,22 @@ from pathlib import Path
 
 from compress import record
 from compress.errors import InputError
+from tools.families import families_block, shapes_block
 from tools.front import front_block
 from tools.lengths import lengths_block
 from tools.peers import peers_block
 from tools.tables import read_folder, read_results, recipes_table, results_table
 
-KINDS = {"results": "FILE.json", "recipes": "FOLDER", "front": "FOLDER", "lengths": "FILE.json", "peers": "FILE.json"}
+KINDS = {
+    "results": "FILE.json",
+    "recipes": "FOLDER",
+    "front": "FOLDER",
+    "lengths": "FILE.json",
+    "peers": "FILE.json",
+    "families": "FILE.json",
+    "shapes": "FILE.json",
+}
+BLOCKS = {"peers": peers_block, "families": families_block, "shapes": shapes_block}
 START = re.compile(rf"^<!-- ({'|'.join(KINDS)}): (\S+) -->[ \t]*\r?$", re.MULTILINE)
 END = re.compile(rf"^<!-- end of ({'|'.join(KINDS)}) -->[ \t]*\r?$", re.MULTILINE)
 
@@ -27,7 +37,8 @@ def refresh_tables(path: Path) -> bool:
     FOLDER/front.svg and FOLDER/front_speed.svg. What long texts take stands between `<!-- lengths: FILE -->` and
     `<!-- end of lengths -->`, where FILE is a result of benchmarks/long_inputs.py; its figures are written beside it. What
     files of every kind of task are beside those of other tools stands between `<!-- peers: FILE -->` and
-    `<!-- end of peers -->`, where FILE is a result of benchmarks/tasks_and_peers.py.
+    `<!-- end of peers -->`, where FILE is a result of benchmarks/tasks_and_peers.py; `families` and `shapes` stand for results
+    of benchmarks/families_from_scratch.py and family_peers.py in the same way.
 
     Returns:
         Whether the page or a figure changed.
@@ -51,8 +62,8 @@ def refresh_tables(path: Path) -> bool:
             block, figures = front_block(named, name.rstrip("/"))
         elif kind == "lengths":
             block, figures = lengths_block(named, name)
-        elif kind == "peers":
-            block = peers_block(named)
+        elif kind in BLOCKS:
+            block = BLOCKS[kind](named)
         elif kind == "recipes":
             block = recipes_table(read_folder(named))
         else:
