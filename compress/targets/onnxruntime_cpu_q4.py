@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import onnx_ir as ir
 from pydantic import Field
+from torch import nn
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
-from compress.errors import NoEffect
+from compress.errors import InputError
+from compress.models.heads import last_linear
 from compress.models.quantizers import quantizers_off
 from compress.runtimes.graph_files import file_in, graph_files
 from compress.targets.onnx.blocks import lower_to_blocks
@@ -30,6 +32,16 @@ RUNTIME = "onnx"
 WRITES = True
 COMPUTED = {"float32": 1, "int8": 4}
 """What MatMulNBits calls its levels of accuracy."""
+
+
+def refuse(model: PreTrainedModel) -> None:
+    """Raise InputError where no weight could have four bits."""
+    last = set(last_linear(model).modules())
+    if not any(isinstance(module, nn.Linear) and module not in last for module in model.modules()):
+        raise InputError(
+            f"{TARGET}: a {model.config.model_type} has no product whose weight could have 4 bits; export it to "
+            "onnxruntime-cpu-int8."
+        )
 
 
 @within_range
@@ -67,8 +79,9 @@ def onnxruntime_cpu_q4(
         The stages with their parity; the last one is what lies in the folder if it was accepted.
 
     Raises:
-        NoEffect: The model has no product with a constant weight.
+        InputError: The model has no product with a constant weight.
     """
+    refuse(model)
     with tempfile.TemporaryDirectory(dir=folder) as room, quantizers_off(model):
         raw, reference = Path(room) / FILE, Reference(model, task)
         write_graph(model, raw)
@@ -78,11 +91,7 @@ def onnxruntime_cpu_q4(
             return stages
         for path in graph_files(file):
             graph = ir.load(path)
-            if not lower_to_blocks(graph, products(graph), block=block, level=COMPUTED[computed]):
-                raise NoEffect(
-                    f"{TARGET}: a {model.config.model_type} has no product whose weight could have 4 bits; export it to "
-                    "onnxruntime-cpu-int8."
-                )
+            lower_to_blocks(graph, products(graph), block=block, level=COMPUTED[computed])
             lower_tables(graph, bits=embedding_bits)
             sums_before_norms(graph)
             graph.metadata_props.update({"weight_bits": "4", "block": str(block), "computed": computed})

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from compress.benchmark.counts import onnx_macs
-from compress.errors import InputError, NoEffect
+from compress.errors import InputError
 from compress.targets.exporting import export
 from compress.targets.onnx.blocks import in_blocks, lower_to_blocks
 from compress.targets.onnx.graph import in_onnxruntime, write_module
@@ -135,7 +135,7 @@ def test_a_model_that_writes_has_two_files(tmp_path: Path) -> None:
 def test_a_model_without_products_is_refused(tmp_path: Path) -> None:
     kind = "sentence-embedding"
     static = model_of(kind, "static")
-    with pytest.raises(NoEffect, match="a static has no product whose weight could have 4 bits"):
+    with pytest.raises(InputError, match="a static has no product whose weight could have 4 bits"):
         export(static, tmp_path / "out", target="onnxruntime-cpu-q4", task=task_of(kind))
     assert not (tmp_path / "out").exists()
 
