@@ -39,7 +39,7 @@ def our_files(request: dict[str, Any]) -> list[Form]:
     def target(name: str, runtime: str) -> Form:
         if name not in exported and not (out / name / "model.onnx").is_file():
             model, task = opened()
-            cp.export(model, out / name, target=name, task=task)
+            cp.export(model, out / name, target=name, task=task, **request.get("options", {}).get(name, {}))
         file = Path(exported.get(name, out / name)) / "model.onnx"
         return {"runtime": runtime, "path": str(file), "files": _files_of(file), "parameters": {"target": name}}
 
