@@ -185,7 +185,7 @@ def _check_teacher(model: PreTrainedModel) -> None:
     if not can(model, "teach") or head_of(model).architecture not in (SEQUENCE, SENTENCES):
         raise InputError(
             f"build_student starts from a BERT or RoBERTa that classifies texts or embeds sentences, but the model is a "
-            f"{type(model).__name__}; give one."
+            f"{type(model).__name__} ({model.config.model_type}); give one."
         )
     why = why_not_cut(model, width=True, do="build the student")
     if why:
