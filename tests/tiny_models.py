@@ -178,6 +178,15 @@ def tiny_of(kind: str, *, seed: int = 3, layers: int = 2, task: Task | None = No
     return model.eval()
 
 
+def in_transformers(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model as transformers makes it, with eager attention."""
+    config = type(model.config)(**model.config.to_dict())
+    config._attn_implementation = "eager"
+    plain = type(model)(config).eval()
+    plain.load_state_dict(model.state_dict())
+    return plain
+
+
 def without_dropout(**changes: Any) -> dict[str, Any]:
     """The configuration values of a model whose training draws nothing at random."""
     return {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, **changes}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,8 @@ def families_block(path: Path) -> str:
     Raises:
         InputError: The file is missing, damaged, or of another schema.
     """
-    content = read_json(path)
-    families = content.get("families")
-    if content.get("schema") != SCHEMA or not isinstance(families, dict) or not all(map(_is_told, families.values())):
-        raise InputError(
-            f"{path} holds no families of schema {SCHEMA}, each with an accuracy, whole and half; run "
-            "benchmarks/families_from_scratch.py again."
-        )
+    content = _read(path, _is_told, "an accuracy, whole and half; run benchmarks/families_from_scratch.py again")
+    families = content["families"]
     head = ["family", "accuracy, %", *(f"{file}, points" for file in FILES), "half of heads and neurons, points"]
     head += [f"and {file}, points" for file in FILES]
     lines = [
@@ -46,6 +41,19 @@ def families_block(path: Path) -> str:
     ]
     origin = f"SST-2, {content.get('rows'):,} sentences to learn from, seed {content.get('seed')}, on {_machine(content)}."
     return f"{record.markdown_table(head, lines)}\n\n{record.markdown_text(origin)}"
+
+
+def _read(path: Path, is_whole: Callable[[Any], bool], wanted: str) -> dict[str, Any]:
+    """Read a result whose families all are whole.
+
+    Raises:
+        InputError: The file is missing, damaged, or of another schema.
+    """
+    content = read_json(path)
+    families = content.get("families")
+    if content.get("schema") != SCHEMA or not isinstance(families, dict) or not all(map(is_whole, families.values())):
+        raise InputError(f"{path} holds no families of schema {SCHEMA}, each with {wanted}.")
+    return content
 
 
 def _is_told(family: Any) -> bool:
@@ -71,14 +79,8 @@ def shapes_block(path: Path) -> str:
     Raises:
         InputError: The file is missing, damaged, or of another schema.
     """
-    content = read_json(path)
-    families = content.get("families")
-    if content.get("schema") != SCHEMA or not isinstance(families, dict) or not all(map(_is_timed, families.values())):
-        raise InputError(
-            f"{path} holds no families of schema {SCHEMA}, each with rows that have an error or a latency; run "
-            "benchmarks/family_peers.py again."
-        )
-    blocks = [text for name, family in families.items() for text in (f"### {name}", _table(family["rows"]))]
+    content = _read(path, _is_timed, "rows that have an error or a latency; run benchmarks/family_peers.py again")
+    blocks = [text for name, family in content["families"].items() for text in (f"### {name}", _table(family["rows"]))]
     blocks.append(
         record.markdown_text(f"{content.get('model')}; one thread, fresh processes in turn, on {_machine(content)}.")
     )

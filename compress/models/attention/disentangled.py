@@ -26,8 +26,6 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.bert.modeling_bert import eager_attention_forward
 from transformers.models.deberta_v2.modeling_deberta_v2 import (
     DebertaV2Encoder,
     DebertaV2Layer,
@@ -35,7 +33,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import (
     make_log_bucket_position,
 )
 
-from compress.models.attention.kernel import hiding, take_over
+from compress.models.attention.kernel import attended, by_head, hiding, take_over
 
 SUMMANDS = 3
 
@@ -83,10 +81,7 @@ class DisentangledAttention(DisentangledSelfAttention):
         query = query * self.scaling
         of_keys, of_queries = self._projected(distances)
         positions = _side_by_side(query @ of_keys) + _side_by_side(key @ of_queries.flip(-1)).transpose(-1, -2)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        dropout = self.dropout.p if self.training else 0.0
-        context, _weights = attend(self, query, key, value, attention_mask + positions, dropout=dropout, scaling=1.0)
-        return context.flatten(2), None
+        return attended(self, query, key, value, attention_mask + positions, scaling=1.0), None
 
     def added_for_first(
         self, query: torch.Tensor, keys: torch.Tensor, attention_mask: Any, distances: Distances
@@ -107,8 +102,7 @@ class DisentangledAttention(DisentangledSelfAttention):
         return attention_mask[:, :, 0] + positions
 
     def _by_head(self, states: torch.Tensor) -> torch.Tensor:
-        """(batch, length, attention width) as (batch, heads, length, head size)."""
-        return states.view(*states.shape[:-1], -1, self.attention_head_size).transpose(1, 2)
+        return by_head(states, self.attention_head_size)
 
     def _projected(self, distances: Distances) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows of keys and of queries, the latter scaled, (heads, head size, distances) each."""
@@ -170,7 +164,6 @@ class DisentangledEncoder(DebertaV2Encoder):
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor,
-        output_hidden_states: bool = True,
         **_: Any,
     ) -> BaseModelOutput:
         mask = hiding(attention_mask[:, None, None].bool(), hidden_states.dtype)

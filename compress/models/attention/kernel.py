@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.bert.modeling_bert import eager_attention_forward
 
 from compress.errors import InputError
 from compress.models.families.family import DECODER, Family
@@ -61,6 +63,31 @@ def take_over(module: nn.Module, plain: nn.Module) -> None:
     """Let a module, whose class has a forward of its own, begin with the parts and sizes of the one whose place it takes."""
     nn.Module.__init__(module)
     vars(module).update(vars(plain))
+
+
+def by_head(states: torch.Tensor, size: int) -> torch.Tensor:
+    """(batch, length, heads * size) as (batch, heads, length, size)."""
+    return states.view(*states.shape[:-1], -1, size).transpose(1, 2)
+
+
+def attended(
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, *, scaling: float
+) -> torch.Tensor:
+    """What heads answer by the kernel that a module's configuration names, (batch, length, attention width).
+
+    Args:
+        module: Attention, with `config` and `dropout`.
+        query: (batch, heads, length, head size).
+        key: The same shape.
+        value: The same shape.
+        mask: What is added to the scores, (batch or 1, heads or 1, length or 1, length).
+        scaling: Of the products of queries and keys.
+    """
+    attend = ALL_ATTENTION_FUNCTIONS.get_interface(module.config._attn_implementation, eager_attention_forward)
+    dropout = module.dropout.p if module.training else 0.0
+    context, _weights = attend(module, query, key, value, mask, dropout=dropout, scaling=scaling)
+    joined: torch.Tensor = context.flatten(2)
+    return joined
 
 
 class LongAttention(nn.Module):

@@ -12,11 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.bert.modeling_bert import eager_attention_forward
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder, MPNetLayer, MPNetSelfAttention
 
-from compress.models.attention.kernel import hiding, take_over
+from compress.models.attention.kernel import attended, by_head, hiding, take_over
 from compress.models.families.family import HEAD_TABLE
 
 
@@ -36,12 +34,8 @@ class RelativeAttention(MPNetSelfAttention):
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, None]:
-        shape = (*hidden_states.shape[:-1], -1, self.attention_head_size)
-        query, key, value = (part(hidden_states).view(shape).transpose(1, 2) for part in (self.q, self.k, self.v))
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        dropout = self.dropout.p if self.training else 0.0
-        context, _weights = attend(self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling)
-        return self.o(context.flatten(2)), None
+        query, key, value = (by_head(part(hidden_states), self.attention_head_size) for part in (self.q, self.k, self.v))
+        return self.o(attended(self, query, key, value, attention_mask, scaling=self.scaling)), None
 
 
 class RelativeLayer(MPNetLayer):

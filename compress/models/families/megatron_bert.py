@@ -21,15 +21,13 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.bert.modeling_bert import eager_attention_forward
 from transformers.models.megatron_bert.modeling_megatron_bert import (
     MegatronBertEncoder,
     MegatronBertLayer,
     MegatronBertSelfAttention,
 )
 
-from compress.models.attention.kernel import take_over
+from compress.models.attention.kernel import attended, by_head, take_over
 from compress.models.embedder import embedder
 from compress.models.families.bert import FAMILY as BERT
 from compress.models.head import MASKED, SENTENCES, SEQUENCE, SPANS, TOKENS
@@ -51,13 +49,9 @@ class KernelAttention(MegatronBertSelfAttention):
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, None]:
-        shape = (*hidden_states.shape[:-1], -1, self.attention_head_size)
         parts = (self.query, self.key, self.value)
-        query, key, value = (part(hidden_states).view(shape).transpose(1, 2) for part in parts)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        dropout = self.dropout.p if self.training else 0.0
-        context, _weights = attend(self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling)
-        return context.flatten(2), None
+        query, key, value = (by_head(part(hidden_states), self.attention_head_size) for part in parts)
+        return attended(self, query, key, value, attention_mask, scaling=self.scaling), None
 
 
 class PlainLayer(MegatronBertLayer):

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
-from transformers import AutoModelForSequenceClassification, DebertaV2ForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 import compress as cp
 from compress.errors import InputError
@@ -22,7 +22,7 @@ from compress.models.surgery import keep_heads
 from compress.targets.exporting import export
 from compress.training.step_context import StepContext
 from tests.models.checkpoint.changing import set_json
-from tests.tiny_models import LONGEST, logits_of, tiny_of, tokens, toy_task
+from tests.tiny_models import LONGEST, in_transformers, logits_of, tiny_of, tokens, toy_task
 
 CPU = StepContext(device="cpu")
 LENGTHS = [(9, 4, 1, 7), (6, 6), (1,), (LONGEST,)]
@@ -33,20 +33,11 @@ def model() -> PreTrainedModel:
     return tiny_of("deberta-v2")
 
 
-def theirs(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model as transformers makes it."""
-    config = type(model.config)(**model.config.to_dict())
-    config._attn_implementation = "eager"
-    plain = DebertaV2ForSequenceClassification(config).eval()
-    plain.load_state_dict(model.state_dict())
-    return plain
-
-
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
 @pytest.mark.parametrize("lengths", LENGTHS)
 def test_it_answers_as_in_transformers(model: PreTrainedModel, kernel: str, lengths: tuple[int, ...]) -> None:
     batch = tokens(lengths=lengths)
-    expected = logits_of(theirs(model), **batch)
+    expected = logits_of(in_transformers(model), **batch)
     with attention_kernel(model, kernel):
         torch.testing.assert_close(logits_of(model, **batch), expected)
         with first_token_only(model), positions_folded(model):
@@ -58,14 +49,14 @@ def test_it_answers_so_however_its_positions_are_told(changes: dict[str, int | s
     model = tiny_of("deberta-v2", **changes)
     for lengths in LENGTHS:
         batch = tokens(lengths=lengths)
-        torch.testing.assert_close(logits_of(model, **batch), logits_of(theirs(model), **batch))
+        torch.testing.assert_close(logits_of(model, **batch), logits_of(in_transformers(model), **batch))
 
 
 def test_the_states_of_tokens_are_those_of_transformers(model: PreTrainedModel) -> None:
     batch = {name: values for name, values in tokens().items() if name != "token_type_ids"}
     with torch.no_grad():
         own = model(**batch, output_hidden_states=True).hidden_states
-        other = theirs(model)(**batch, output_hidden_states=True).hidden_states
+        other = in_transformers(model)(**batch, output_hidden_states=True).hidden_states
     assert len(own) == 3
     real = batch["attention_mask"].bool()
     for state, wanted in zip(own, other, strict=True):
@@ -73,7 +64,7 @@ def test_the_states_of_tokens_are_those_of_transformers(model: PreTrainedModel) 
 
 
 def test_gradients_are_those_of_transformers(model: PreTrainedModel) -> None:
-    plain = theirs(model)
+    plain = in_transformers(model)
     for each in (model, plain):
         each(**tokens()).logits.square().sum().backward()
     expected = {name: parameter.grad for name, parameter in plain.named_parameters()}

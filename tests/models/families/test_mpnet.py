@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, MPNetForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 import compress as cp
 from compress.errors import InputError
@@ -17,7 +17,7 @@ from compress.models.layout import attention_of, encoder_layers
 from compress.models.surgery import keep_heads
 from compress.training.step_context import StepContext
 from tests.models.checkpoint.changing import set_json
-from tests.tiny_models import LONGEST, logits_of, tiny_of, tokens, toy_task
+from tests.tiny_models import LONGEST, in_transformers, logits_of, tiny_of, tokens, toy_task
 
 CPU = StepContext(device="cpu")
 LENGTHS = [(9, 4, 1, 7), (6, 6), (1,), (LONGEST,)]
@@ -28,28 +28,19 @@ def model() -> PreTrainedModel:
     return tiny_of("mpnet")
 
 
-def theirs(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model as transformers makes it."""
-    config = type(model.config)(**model.config.to_dict())
-    config._attn_implementation = "eager"
-    plain = MPNetForSequenceClassification(config).eval()
-    plain.load_state_dict(model.state_dict())
-    return plain
-
-
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
 @pytest.mark.parametrize("lengths", LENGTHS)
 def test_it_answers_as_in_transformers(model: PreTrainedModel, kernel: str, lengths: tuple[int, ...]) -> None:
     batch = tokens(lengths=lengths)
     with attention_kernel(model, kernel):
-        torch.testing.assert_close(logits_of(model, **batch), logits_of(theirs(model), **batch))
+        torch.testing.assert_close(logits_of(model, **batch), logits_of(in_transformers(model), **batch))
 
 
 def test_its_states_are_given_where_they_are_asked_for(model: PreTrainedModel) -> None:
     batch = {name: values for name, values in tokens().items() if name != "token_type_ids"}
     with torch.no_grad():
         own = model(**batch, output_hidden_states=True).hidden_states
-        other = theirs(model)(**batch, output_hidden_states=True).hidden_states
+        other = in_transformers(model)(**batch, output_hidden_states=True).hidden_states
     assert len(own) == 3
     for state, wanted in zip(own, other, strict=True):
         torch.testing.assert_close(state, wanted)

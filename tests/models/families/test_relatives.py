@@ -21,21 +21,12 @@ from compress.models.layout import encoder_layers, head_count
 from compress.models.surgery import keep_heads, keep_layers
 from compress.training.step_context import StepContext
 from tests.models.checkpoint.changing import set_json
-from tests.tiny_models import LONGEST, logits_of, tiny_of, tokens, toy_task
+from tests.tiny_models import LONGEST, in_transformers, logits_of, tiny_of, tokens, toy_task
 
 CPU = StepContext(device="cpu")
 LENGTHS = [(9, 4, 1, 7), (6, 6), (1,), (LONGEST,)]
 RELATIVES = ("ernie", "megatron-bert", "data2vec-text", "nomic_bert", "eurobert")
 every_relative = pytest.mark.parametrize("kind", RELATIVES)
-
-
-def theirs(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model as transformers makes it."""
-    config = type(model.config)(**model.config.to_dict())
-    config._attn_implementation = "eager"
-    plain = type(model)(config).eval()
-    plain.load_state_dict(model.state_dict())
-    return plain
 
 
 def logits_with_gradients(model: PreTrainedModel) -> torch.Tensor:
@@ -48,7 +39,7 @@ def logits_with_gradients(model: PreTrainedModel) -> torch.Tensor:
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
 def test_it_answers_as_in_transformers(kind: str, kernel: str) -> None:
     model = tiny_of(kind)
-    plain = theirs(model)
+    plain = in_transformers(model)
     with attention_kernel(model, kernel):
         for lengths in LENGTHS:
             batch = tokens(lengths=lengths)
@@ -58,7 +49,7 @@ def test_it_answers_as_in_transformers(kind: str, kernel: str) -> None:
 @every_relative
 def test_gradients_are_those_of_transformers(kind: str) -> None:
     model = tiny_of(kind)
-    plain = theirs(model)
+    plain = in_transformers(model)
     for each in (model, plain):
         logits_with_gradients(each).sum().backward()
     expected = {name: parameter.grad for name, parameter in plain.named_parameters()}
@@ -78,7 +69,7 @@ def test_a_saved_model_is_read_by_transformers(kind: str, tmp_path: Path) -> Non
 def test_what_transformers_saves_is_read(kind: str, tmp_path: Path) -> None:
     model = tiny_of(kind)
     folder = cp.save(model, tmp_path / "saved")
-    theirs(model).save_pretrained(folder)
+    in_transformers(model).save_pretrained(folder)
     torch.testing.assert_close(logits_of(cp.load(folder)), logits_of(model))
 
 
@@ -86,7 +77,7 @@ def test_what_nomic_s_own_names_tell_is_read(tmp_path: Path) -> None:
     """As transformers turns them around when it saves: one matrix for query, key and value, and other names."""
     model = tiny_of("nomic_bert")
     folder = cp.save(model, tmp_path / "saved")
-    theirs(model).save_pretrained(folder)
+    in_transformers(model).save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     for theirs_, own in encoder_family("nomic_bert").told_as.items():
         config[theirs_] = config.pop(own)
@@ -115,7 +106,7 @@ def test_heads_that_stay_answer_as_before(kind: str, keep: list[list[int]], tmp_
 @every_relative
 def test_one_layer_alone_answers_as_transformers_would(kind: str) -> None:
     student = keep_layers(tiny_of(kind, layers=3), [1])
-    torch.testing.assert_close(logits_of(student), logits_of(theirs(student)))
+    torch.testing.assert_close(logits_of(student), logits_of(in_transformers(student)))
 
 
 def test_an_ernie_without_kinds_of_tasks_has_no_table_for_them() -> None:
