@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from compress.models.families import KNOWN, encoders, fitted_tokenizer
-from compress.models.fused import new_model
+from compress.models.families import KNOWN, encoders, fitted_tokenizer, known_family
+from compress.models.fused import new_model, unparted
 from compress.models.head import SINGLE_LABEL_HEAD
 from compress.models.heads import set_names
 from compress.tasks.labelled import Task
@@ -183,7 +183,7 @@ def in_transformers(model: PreTrainedModel) -> PreTrainedModel:
     config = type(model.config)(**model.config.to_dict())
     config._attn_implementation = "eager"
     plain = type(model)(config).eval()
-    plain.load_state_dict(model.state_dict())
+    plain.load_state_dict(unparted(model.state_dict(), known_family(model)))
     return plain
 
 

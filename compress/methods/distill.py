@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from compress.arguments import fits_together, one_of_two, within_range
 from compress.augmentation.sentences import Augment, AugmentOptions, augmented, check_words
-from compress.dependencies import Checkpoint, InputFile
+from compress.dependencies import Checkpoint
 from compress.errors import InputError
 from compress.models.embedder import unfinished, with_projection
 from compress.models.heads import head_of, output_count
@@ -21,11 +21,9 @@ from compress.objectives.layer_map import LayerMap
 from compress.runtimes.writer_files import MOST_BEAMS
 from compress.tasks.emphasis import emphasis_of
 from compress.tasks.labelled import Task
-from compress.tasks.unlabelled import read_unlabelled
 from compress.training.answers import KnownAnswers
 from compress.training.compatibility import labels_aligned, shortened
 from compress.training.loop import train
-from compress.training.objective_fit import reads_labels
 from compress.training.projection import fitted_to_vectors
 from compress.training.settings import ClassWeights, Epochs, Focal, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
@@ -41,6 +39,7 @@ from compress.training.teaching import (
     Temperature,
     training_loss_of,
 )
+from compress.training.unlabelled import TextFile, with_texts_of
 from compress.training.zero_shot import ZeroShot, zero_shot_by
 
 BEAMS = 5  # of Kim and Rush
@@ -83,7 +82,7 @@ def distill(
         dict[str, str] | str | None,
         Field(description="label -> sentence that is true of its texts, or a template with {} for the label"),
     ] = None,
-    text: Annotated[InputFile | None, Field(description="texts without labels to learn from instead of the task's")] = None,
+    text: TextFile = None,
     targets: Annotated[
         Literal["data", "teacher"],
         Field(description="whose texts are learned to be written: the data's, or the teacher's"),
@@ -172,16 +171,7 @@ def distill(
     words_of = teacher if zero_shot is None else zero_shot.model
     assert words_of is not None
     if text is not None:
-        labelled = reads_labels(objectives)
-        if labelled and targets == "data" and not task.rules.head.of_pieces:
-            what = "" if labelled[0] == "labels" else ", which reads labels"
-            raise InputError(f"distill.objectives names {labelled[0]!r}{what}, but distill.text has none; remove one of them.")
-        if task.rules.head.writes and targets == "data":
-            raise InputError("distill.text has no texts to write; let the teacher write them with targets: teacher.")
-        texts = task.train.take(1)
-        if not run.is_rehearsal:  # which does not read the file, since it may be large: the step itself does
-            texts = read_unlabelled(text, apart_from=task.apart(), joined=task.joined).split
-        task = replace(task, train=task.rules.without_labels(texts))
+        task = with_texts_of("distill", text, task, objectives, run, written=targets == "teacher")
     if (class_weights is not None or focal) and "labels" not in objectives:
         key = "focal" if class_weights is None else "class_weights"
         raise InputError(

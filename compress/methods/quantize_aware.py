@@ -9,7 +9,7 @@ from typing import Annotated, Unpack
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from compress.arguments import within_range
+from compress.arguments import fits_together, within_range
 from compress.errors import InputError
 from compress.models.quantizers import QuantizedEmbedding, QuantizedLinear, lend_ranges, quantized_linears, with_quantizers
 from compress.quantization.calibration import Calibrated, calibrated, check_calibration_part
@@ -19,9 +19,18 @@ from compress.training.loop import train
 from compress.training.settings import Epochs, LearningRate, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
 from compress.training.teaching import Distillation, Objectives, Temperature, training_loss_of
+from compress.training.unlabelled import TextFile, with_texts_of
+
+
+def _wrong(teacher: object, text: object) -> list[str]:
+    """What is wrong with who answers the texts."""
+    if text is not None and teacher is None:
+        return ["text has no labels, and no teacher answers it; give one, most often the model as it is."]
+    return []
 
 
 @within_range
+@fits_together(_wrong)
 @labels_aligned()
 def quantize_aware(
     model: PreTrainedModel,
@@ -30,6 +39,7 @@ def quantize_aware(
     teacher: PreTrainedModel | None = None,
     objectives: Objectives | None = None,
     temperature: Temperature = 2.0,
+    text: TextFile = None,
     per_channel: Annotated[bool, Field(description="one weight scale per output channel instead of one per weight")] = True,
     symmetric: Annotated[bool, Field(description="activation ranges as wide below 0 as above")] = True,
     lsq: Annotated[bool, Field(description="learn the ranges by gradient instead of following them")] = False,
@@ -55,9 +65,10 @@ def quantize_aware(
     Args:
         model: A fine-tuned float model; stays as it is.
         task: Learned from; the evaluation split is not touched.
-        teacher: A float model to learn from as well, most often the one that comes in.
-        objectives: Objective -> weight; labels alone without a teacher, else logits 0.9 and labels 0.1.
+        teacher: A float model to learn from as well, most often the one that comes in; of a text, it alone teaches.
+        objectives: Objective -> weight; labels alone without a teacher, else logits 0.9 and labels 0.1, of a text logits.
         temperature: T of the logits objective.
+        text: A file of texts to learn the teacher's answers to instead of the task's, as in `distill`.
         per_channel: One scale per output channel of a weight; false is one per weight, as in Q8BERT.
         symmetric: Ranges of activations as wide below 0 as above, which every runtime can run.
         lsq: Learn the ranges of activations and weights by gradient, from where calibration puts them.
@@ -79,15 +90,19 @@ def quantize_aware(
     """
     run = run or StepContext()
     settings = settings_of(epochs, learning_rate, **knobs)
+    taught = {"logits": 1.0} if text is not None else {"logits": 0.9, "labels": 0.1}
+    wanted = objectives or (taught if teacher is not None else {"labels": 1.0})
+    if text is not None:
+        task = with_texts_of("quantize_aware", text, task, wanted, run)
     epoch_steps = math.ceil(math.ceil(len(task.train) / settings.batch_size) / settings.accumulate)
     first = min(epoch_steps, math.ceil(epochs * epoch_steps), run.max_steps or epoch_steps)
-    if start_step >= max(1, first):
+    unread = text is not None and run.is_rehearsal
+    if start_step >= max(1, first) and not unread:
         raise InputError(
             f"quantize_aware.start_step is {start_step}, but an epoch has {first} steps; begin within the first, since the "
             "epoch that is kept must have quantized."
         )
     student = with_quantizers(model, per_channel=per_channel, symmetric=symmetric)
-    wanted = objectives or ({"logits": 0.9, "labels": 0.1} if teacher is not None else {"labels": 1.0})
     goal = training_loss_of(
         "quantize_aware", wanted, Distillation(temperature), student=student, teacher=teacher, task=task, run=run
     )

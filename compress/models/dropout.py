@@ -1,4 +1,4 @@
-"""Dropout at the price of a few random bits.
+"""Dropout at the price of a few random bits, and of another probability than a model's own.
 
 On a CPU, torch draws one random number per element, which is a tenth of the time of a training step of a small BERT. Sixteen
 bits per element decide as well: probabilities are rounded to 1/65536.
@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 STEPS = 1 << 16
+OF_ATTENTION = "attention_dropout"
+"""What some families' attention calls a probability, which others give a module."""
 
 
 class _SixteenBitDropout(torch.autograd.Function):
@@ -61,3 +63,22 @@ def sixteen_bits() -> Iterator[None]:
         yield
     finally:
         nn.functional.dropout = original
+
+
+@contextlib.contextmanager
+def dropout_at(model: nn.Module, probability: float | None) -> Iterator[None]:
+    """Let every dropout of a model's numbers have this probability for a while; None leaves each as it is.
+
+    That of whole pieces, which models of vectors alone have (`token_dropout`), stays.
+    """
+    originals: list[tuple[nn.Module, str, float]] = []
+    for module in model.modules() if probability is not None else ():
+        name = "p" if isinstance(module, nn.Dropout) else OF_ATTENTION
+        if isinstance(original := getattr(module, name, None), float | int):
+            originals.append((module, name, original))
+            setattr(module, name, probability)
+    try:
+        yield
+    finally:
+        for module, name, original in originals:
+            setattr(module, name, original)

@@ -1,14 +1,13 @@
-"""Linears that stand for several, as one for query, key and value: taken apart while a model is changed, one again in files.
+"""Linears that stand for several, as one for query, key and value: taken apart in a model, one again in saved weights.
 
 Everything that cuts, scores or quantizes a layer works on Linears of one purpose each. Saved weights keep the family's own
-names, so that transformers loads them, and an exported graph multiplies once.
+names, so that transformers loads them. An exported graph multiplies by each part: products read the same input, and nothing
+is split that was one.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -18,27 +17,6 @@ from compress.models.families import KNOWN, known_family
 from compress.models.families.family import EncoderFree, Family
 
 ENDS = ("weight", "bias")
-
-
-class Joined(nn.Module):
-    """Linears that read one input and whose answers stand one behind the other, as those of one Linear would.
-
-    Args:
-        parts: By name, in order.
-    """
-
-    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
-        super().__init__()
-        for name, part in parts.items():
-            self.add_module(name, part)
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return torch.cat([part(input) for part in self.children()], -1)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether one Linear could stand for it."""
-        return all(type(part) is nn.Linear for part in self.children())
 
 
 def new_model(kind: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
@@ -67,7 +45,7 @@ def take_apart(model: PreTrainedModel) -> PreTrainedModel:
         for path, names in family.fused.items():
             whole = layer.get_submodule(path)
             if isinstance(whole, nn.Linear):
-                layer.set_submodule(path, Joined(dict(zip(names, _parts(whole, len(names)), strict=True))))
+                layer.set_submodule(path, nn.ModuleDict(dict(zip(names, _parts(whole, len(names)), strict=True))))
     return model
 
 
@@ -81,30 +59,6 @@ def _parts(whole: nn.Linear, count: int) -> list[nn.Linear]:
             part.bias = nn.Parameter(bias.clone(), requires_grad=whole.weight.requires_grad)
         parts.append(part)
     return parts
-
-
-@contextlib.contextmanager
-def joined(model: PreTrainedModel) -> Iterator[None]:
-    """Let Linears that were taken apart be one again for a while, where each part is a plain one: one product, not several."""
-    modules = [(name, module) for name, module in model.named_modules() if isinstance(module, Joined) and module.is_plain]
-    for name, module in modules:
-        model.set_submodule(name, _whole(module))
-    try:
-        yield
-    finally:
-        for name, module in modules:
-            model.set_submodule(name, module)
-
-
-@torch.no_grad()
-def _whole(module: Joined) -> nn.Linear:
-    parts: list[Any] = list(module.children())
-    weight = torch.cat([part.weight for part in parts])
-    whole = nn.Linear(weight.shape[1], len(weight), bias=parts[0].bias is not None, device="meta")
-    whole.weight = nn.Parameter(weight, requires_grad=False)
-    if parts[0].bias is not None:
-        whole.bias = nn.Parameter(torch.cat([part.bias for part in parts]), requires_grad=False)
-    return whole.train(module.training)
 
 
 def parted(weights: Mapping[str, torch.Tensor], family: Family | EncoderFree) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from compress.models.quantizers import quantizers_off
 from compress.runtimes.graph_files import file_in, graph_files
 from compress.runtimes.segment_reader import SEGMENT_FILE
 from compress.targets.onnx.graph import FILE, in_onnxruntime, write_graph
-from compress.targets.onnx.lowering import sums_before_norms
+from compress.targets.onnx.kernels import sums_before_norms
 from compress.targets.onnx.parity import ParityCheck, Reference
 from compress.targets.onnx.segment import Memory, in_segments, write_float_segment
 from compress.targets.onnx.short_vectors import ShortVectors, write_short_vectors

@@ -32,7 +32,8 @@ from compress.targets.onnx.integers import (
     refuse_no_effect,
     write_static,
 )
-from compress.targets.onnx.lowering import lower_tables, lower_to_kernels, products, sums_before_norms
+from compress.targets.onnx.kernels import for_onnxruntime
+from compress.targets.onnx.lowering import lower_tables, lower_to_kernels, products
 from compress.targets.onnx.lstm import lower_lstms
 from compress.targets.onnx.parity import ParityCheck, Reference
 from compress.targets.onnx.ranges import is_static
@@ -122,7 +123,7 @@ def onnxruntime_cpu_int8(
         facts = {"activations": "float", "tables": f"{embedding_bits} bits"}
     if fixed:
         lower = partial(lower_to_kernels, unsigned=unsigned)
-        form = QuantizedFormat(TARGET, lower, in_onnxruntime, facts, QMAX[bits], embedding_bits, finish=sums_before_norms)
+        form = QuantizedFormat(TARGET, lower, in_onnxruntime, facts, QMAX[bits], embedding_bits, finish=for_onnxruntime)
         how = Calibrated(calibration, percentile, symmetric, smooth, correct_bias, per_channel)
         stages = write_static(
             model,
@@ -175,6 +176,6 @@ def _lower(
         lower_to_kernels(graph, products(graph), None, per_channel=per_channel, qmax=QMAX[bits])
         lower_lstms(graph, qmax=QMAX[bits])
     lower_tables(graph, bits=embedding_bits)
-    sums_before_norms(graph)
+    for_onnxruntime(graph)
     graph.metadata_props.update(facts)
     save_for_old_runtimes(graph, path)

@@ -19,7 +19,8 @@ from compress.runtimes.graph_files import file_in, graph_files
 from compress.targets.onnx.blocks import lower_to_blocks
 from compress.targets.onnx.graph import FILE, in_onnxruntime, write_graph
 from compress.targets.onnx.integers import EmbeddingBits, MaxFlips, MaxRelativeError
-from compress.targets.onnx.lowering import lower_tables, products, sums_before_norms
+from compress.targets.onnx.kernels import for_onnxruntime
+from compress.targets.onnx.lowering import lower_tables, products
 from compress.targets.onnx.parity import ParityCheck, Reference
 from compress.targets.onnx.versions import save_for_old_runtimes
 from compress.targets.onnxruntime_cpu import TOLERANCE
@@ -93,7 +94,7 @@ def onnxruntime_cpu_q4(
             graph = ir.load(path)
             lower_to_blocks(graph, products(graph), block=block, level=COMPUTED[computed])
             lower_tables(graph, bits=embedding_bits)
-            sums_before_norms(graph)
+            for_onnxruntime(graph)
             graph.metadata_props.update({"weight_bits": "4", "block": str(block), "computed": computed})
             save_for_old_runtimes(graph, folder / path.name)
         opened = in_onnxruntime(folder / file.name)

@@ -22,7 +22,7 @@ from compress.log import libraries_silenced
 from compress.measures import is_better
 from compress.models.attention.kernel import attention_kernel
 from compress.models.checkpoint.fingerprint import fingerprint
-from compress.models.dropout import sixteen_bits
+from compress.models.dropout import dropout_at, sixteen_bits
 from compress.models.first_token import first_token_only
 from compress.models.heads import logits_of
 from compress.models.layout import encoder_layers
@@ -125,6 +125,7 @@ def train(
         if training.accelerator.device.type == "cpu":
             stack.enter_context(sixteen_bits())
             stack.enter_context(attention_kernel(training.student, "eager"))
+        stack.enter_context(dropout_at(training.student, settings.dropout))
         if not whole_last_layer(goal.states, len(encoder_layers(training.student))):
             stack.enter_context(first_token_only(training.student))
         while not training.position.done:

@@ -40,6 +40,8 @@ class StepKnobs(TypedDict, total=False):
         warmup: Fraction of the steps in which the rate rises.
         weight_decay: Decoupled decay of all weights but biases and LayerNorm.
         clip_norm: Largest norm of the gradient over all parameters.
+        dropout: Probability of every dropout in what learns; null leaves what the configuration says. A student that begins
+            near its teacher, and learns its very numbers, is only kept from them by dropout: 0 is better there.
     """
 
     batch_size: Annotated[BatchSize, Field(default=64)]
@@ -48,6 +50,7 @@ class StepKnobs(TypedDict, total=False):
     warmup: Annotated[float, Field(default=0.1, ge=0, lt=1)]
     weight_decay: Annotated[float, Field(default=0.01, ge=0, lt=1)]
     clip_norm: Annotated[float, Field(default=1.0, gt=0)]
+    dropout: Annotated[float | None, Field(default=None, ge=0, lt=1)]
 
 
 class TrainingKnobs(StepKnobs, total=False):
@@ -74,6 +77,7 @@ class Settings:
     warmup: float
     weight_decay: float
     clip_norm: float
+    dropout: float | None
     average: float
     patience: int | None
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from compress.models.dropout import sixteen_bit_dropout, sixteen_bits
+from compress.models.dropout import dropout_at, sixteen_bit_dropout, sixteen_bits
+from tests.tiny_models import STRUCTURES, logits_of, tiny_of
 
 COUNT = 1_000_003  # no multiple of the four elements that one random word decides on
 
@@ -100,3 +101,22 @@ def test_an_exception_inside_the_block_puts_torch_s_dropout_back() -> None:
     with pytest.raises(KeyError), sixteen_bits():
         raise KeyError
     assert functional.dropout is original
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_without_dropout_a_model_that_learns_answers_as_one_that_serves(kind: str) -> None:
+    model = tiny_of(kind)
+    served = logits_of(model)
+    with dropout_at(model.train(), 0.0):
+        assert torch.equal(logits_of(model), served)
+
+
+def test_every_probability_is_another_for_a_while_and_none_leaves_them() -> None:
+    model = tiny_of("bert").train()
+    modules = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    before = [module.p for module in modules]
+    with dropout_at(model, 0.3):
+        assert {module.p for module in modules} == {0.3}
+    with dropout_at(model, None):
+        assert [module.p for module in modules] == before
+    assert [module.p for module in modules] == before

@@ -15,13 +15,13 @@ from transformers import AutoModelForSequenceClassification, ModernBertForMasked
 import compress as cp
 from compress.errors import InputError
 from compress.models.families import KNOWN
-from compress.models.fused import Joined, joined, parted, take_apart, unparted
+from compress.models.fused import parted, unparted
 from compress.models.layout import encoder_layers, head_count, neuron_count, parameter_count
 from compress.models.surgery import keep_heads, keep_neurons
 from compress.pruning.unused import without_unused
 from compress.targets.onnx.graph import write_graph
 from tests.models.checkpoint.changing import set_json
-from tests.tiny_models import differences, logits_of, state_of, tiny_of, toy_task
+from tests.tiny_models import differences, in_transformers, logits_of, state_of, tiny_of, toy_task
 
 FAMILY = KNOWN["modernbert"]
 
@@ -32,14 +32,11 @@ def model() -> PreTrainedModel:
 
 
 def test_a_model_that_was_taken_apart_answers_as_before(model: PreTrainedModel) -> None:
-    whole = type(model)(model.config).eval()
-    state = whole.state_dict()
-    before = logits_of(whole)
-    apart = take_apart(whole)
-    assert [type(module).__name__ for module in apart.modules()].count("Joined") == 6
-    torch.testing.assert_close(logits_of(apart), before)
-    assert not differences(unparted(apart.state_dict(), FAMILY), state)
-    assert not differences(parted(state, FAMILY), apart.state_dict())
+    whole = in_transformers(model)
+    torch.testing.assert_close(logits_of(model), logits_of(whole))
+    assert [name for name, _ in encoder_layers(model)[0].attn.Wqkv.named_children()] == ["query", "key", "value"]
+    assert not differences(unparted(model.state_dict(), FAMILY), state_of(whole))
+    assert not differences(parted(state_of(whole), FAMILY), state_of(model))
 
 
 def test_a_saved_model_has_the_family_s_own_names_and_no_others(model: PreTrainedModel, tmp_path: Path) -> None:
@@ -78,22 +75,14 @@ def test_all_heads_of_a_layer_can_go(model: PreTrainedModel, tmp_path: Path) -> 
 
 
 @pytest.mark.matrix
-def test_an_exported_graph_multiplies_once_where_the_family_does(model: PreTrainedModel, tmp_path: Path) -> None:
+def test_an_exported_graph_multiplies_by_each_part_and_joins_nothing(model: PreTrainedModel, tmp_path: Path) -> None:
     write_graph(model, tmp_path / "model.onnx")
-    widths = Counter(
-        tuple(tensor.dims) for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer if len(tensor.dims) == 2
-    )
-    assert widths[16, 48] + widths[48, 16] == 6  # query, key and value, and the neurons with their gate, in three layers
-    assert any(isinstance(module, Joined) for module in model.modules())
-
-
-def test_parts_that_are_no_plain_linears_stay_apart(model: PreTrainedModel) -> None:
-    low = cp.low_rank(model, task=toy_task(), rank=3)
-    before = logits_of(low)
-    with joined(low):
-        kept = sum(isinstance(module, Joined) for module in low.modules())
-        torch.testing.assert_close(logits_of(low), before)
-    assert kept
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    widths = Counter(tuple(tensor.dims) for tensor in graph.initializer if len(tensor.dims) == 2)
+    assert widths[16, 48] + widths[48, 16] == 0
+    assert widths[16, 16] >= 3 * 3 + 3
+    assert widths[16, 24] == 2 * 3
+    assert "Split" not in {node.op_type for node in graph.node}
 
 
 def test_weights_whose_rows_do_not_divide_keep_their_name() -> None:

@@ -12,7 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import CompressError
-from compress.targets.onnx.lowering import lower_tables, sums_before_norms
+from compress.targets.onnx.kernels import sums_before_norms
+from compress.targets.onnx.lowering import lower_tables
 from tests.targets.linears import answers, operators, save_graph
 
 IDS = np.array([[0, 3, 3], [6, 1, 5]])

@@ -22,6 +22,7 @@ def settings(**changes: Any) -> Settings:
         "warmup": 0.1,
         "weight_decay": 0.01,
         "clip_norm": 1.0,
+        "dropout": None,
         "average": 0.0,
         "patience": None,
     }

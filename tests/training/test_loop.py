@@ -100,6 +100,17 @@ def test_two_batches_of_four_equal_one_of_eight(exact: None) -> None:
     assert differences(state_of(once), state_of(model))
 
 
+def test_a_dropout_of_zero_trains_as_a_model_without_any(toy: Task, exact: None) -> None:
+    drops, plain = tiny_bert(), tiny_bert(**without_dropout())
+    learned = [
+        train(model, task=toy, settings=settings(dropout=dropout), goal=LABELS_LOSS, run=StepContext(seed=6))
+        for model, dropout in ((drops, 0.0), (plain, None), (drops, None))
+    ]
+    assert not differences(state_of(learned[0]), state_of(learned[1]))
+    assert differences(state_of(learned[0]), state_of(learned[2]))
+    assert learned[0].dropout.p == drops.dropout.p > 0  # in the next step it drops as its configuration says
+
+
 def test_biases_and_layer_norm_are_not_decayed_and_everything_else_is(model: PreTrainedModel, toy: Task) -> None:
     """With a loss of no gradient, AdamW only decays: each step takes rate times decay off, and nothing off the others.
 

@@ -120,8 +120,8 @@ class Family:
         kept: Gives a copy of a model these of its layers, where that takes more than a list of them; None where it does not.
         headless: What the attention module answers when it has no heads any more.
         reads_types: Whether it reads token types.
-        adapted: Puts modules of ours in the place of a freshly made model's where no kernel of transformers computes those,
-            weights and their names as they were; None where all are fit as they are.
+        adapted: Puts modules of ours in the place of a freshly made model's where no kernel of transformers computes those, or
+            they read fused Linears; weights and their names as they were. None where all are fit as they are.
         after_attention: What the layer makes of the heads' answers and of its own input; None where the last layer computes
             every token.
         abilities: See Ability.

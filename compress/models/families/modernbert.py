@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import (
     ModernBertConfig,
@@ -18,14 +19,67 @@ from transformers import (
     ModernBertModel,
     PreTrainedModel,
 )
-from transformers.models.modernbert.modeling_modernbert import ModernBertEncoderLayer
+from transformers.models.modernbert.modeling_modernbert import (
+    ModernBertAttention,
+    ModernBertEncoderLayer,
+    ModernBertMLP,
+    apply_rotary_pos_emb,
+)
 
 from compress.errors import InputError
+from compress.models.attention.kernel import attended, by_head, take_over
 from compress.models.embedder import embedder
 from compress.models.families.family import Family
 from compress.models.head import CLASSIFIER, MASKED, SENTENCES, SEQUENCE, SPANS, TOKENS
 
 FULL, WINDOW = "full_attention", "sliding_attention"
+
+
+class ApartAttention(ModernBertAttention):
+    """The attention, whose queries, keys and values are answers of Linears of their own: nothing is joined to be split again.
+
+    Args:
+        plain: The module as it is in transformers, whose parts this one takes over.
+    """
+
+    def __init__(self, plain: ModernBertAttention) -> None:
+        take_over(self, plain)
+        self.dropout = nn.Dropout(self.attention_dropout)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        attention_mask: torch.Tensor | None = None,
+        **_: Any,
+    ) -> tuple[torch.Tensor, None]:
+        query, key, value = (by_head(part(hidden_states), self.head_dim) for part in self.Wqkv.children())
+        assert position_embeddings is not None
+        query, key = apply_rotary_pos_emb(query, key, *position_embeddings)
+        context = attended(self, query, key, value, attention_mask, scaling=self.head_dim**-0.5)
+        return self.out_drop(self.Wo(context)), None
+
+
+class ApartNeurons(ModernBertMLP):
+    """The feed-forward part, whose neurons and gates are answers of Linears of their own.
+
+    Args:
+        plain: See ApartAttention.
+    """
+
+    def __init__(self, plain: ModernBertMLP) -> None:
+        take_over(self, plain)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        value, gate = (part(hidden_states) for part in self.Wi.children())
+        answer: torch.Tensor = self.Wo(self.drop(self.act(value) * gate))
+        return answer
+
+
+def _adapted(model: PreTrainedModel) -> None:
+    base: Any = model.base_model
+    for layer in base.layers:
+        layer.attn, layer.mlp = ApartAttention(layer.attn), ApartNeurons(layer.mlp)
 
 
 def _kept(student: PreTrainedModel, kept: list[nn.Module]) -> PreTrainedModel:
@@ -101,6 +155,7 @@ FAMILY = Family(
     layers_differ=True,
     kept=_kept,
     headless=_headless,
+    adapted=_adapted,
     reads_types=False,
     own_keys=("local_attention", "classifier_pooling"),
     other_keys=("global_attn_every_n_layers", "global_rope_theta", "local_rope_theta"),

@@ -190,6 +190,7 @@ def lower_to_kernels(
             model.graph.remove(product.node, safe=True)
         count += 1
     model.opset_imports[MICROSOFT] = 1
+    _factors_into_norms(model)
     sweep(model)
     return count
 
@@ -235,6 +236,7 @@ def lower_to_qdq(
         product.node.replace_input_with(0, made[key])
         product.node.replace_input_with(1, back.outputs[0])
         count += 1
+    _factors_into_norms(model)
     sweep(model)
     return count
 
@@ -280,6 +282,26 @@ def _quantized(
     node = ir.node("QuantizeLinear", [values, scale, zero])
     model.graph.insert_before(before, node)
     return node.outputs[0], scale, zero
+
+
+def _values_of(value: ir.Value | None) -> np.ndarray | None:
+    return None if value is None or value.const_value is None else value.const_value.numpy()
+
+
+def _factors_into_norms(model: ir.Model) -> None:
+    """Let a LayerNormalization whose answer is multiplied by constants, and read nowhere else, answer the products."""
+    for node in list(model.graph):
+        norm = node.inputs[0].producer() if node.op_type == "Mul" and node.inputs[0] is not None else None
+        factors = _values_of(node.inputs[1]) if norm is not None else None
+        if norm is None or factors is None or norm.op_type != "LayerNormalization" or len(norm.outputs[0].uses()) > 1:
+            continue
+        parameters = [_values_of(parameter) for parameter in norm.inputs[1:]]
+        if any(values is None or values.shape != factors.shape for values in parameters):
+            continue
+        for place, values in enumerate(parameters, 1):
+            norm.replace_input_with(place, constant(model, f"{node.outputs[0].name}.norm.{place}", values * factors))
+        convenience.replace_all_uses_with(node.outputs[0], norm.outputs[0], replace_graph_outputs=True)
+        model.graph.remove(node, safe=True)
 
 
 def lower_tables(model: ir.Model, *, bits: int = 8, in_pairs: bool = False) -> int:
@@ -361,23 +383,6 @@ def _scaled(
     factors = ir.node("Gather", [constant(model, f"{name}_scale", scales), ids])
     product = ir.node("Mul", [whole, factors.outputs[0]])
     return [*nodes, factors, product], product.outputs[0]
-
-
-def sums_before_norms(model: ir.Model) -> int:
-    """Let the residual sums be Sum instead of Add: onnxruntime would fuse Add and LayerNormalization into
-    SkipLayerNormalization, whose kernel on CPUs is several times slower than the two it replaces.
-
-    Returns:
-        How many were changed.
-    """
-    count = 0
-    for node in list(model.graph):
-        add = node.inputs[0].producer() if node.op_type == "LayerNormalization" and node.inputs[0] is not None else None
-        if add is not None and add.op_type == "Add":
-            total = ir.node("Sum", list(add.inputs))
-            put_in_place(model, add, [total], total.outputs[0])
-            count += 1
-    return count
 
 
 def put_in_place(model: ir.Model, node: ir.Node, nodes: list[ir.Node], result: ir.Value) -> None:

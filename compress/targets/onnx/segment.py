@@ -21,7 +21,7 @@ from compress.runtimes.graph_files import PAST, PRESENT
 from compress.runtimes.segment_reader import SEGMENT_FILE, SegmentFile, open_segment_file
 from compress.runtimes.table import DEFAULT
 from compress.targets.onnx.graph import Session, in_runtime, input_names, tidy, write_module
-from compress.targets.onnx.lowering import sums_before_norms
+from compress.targets.onnx.kernels import sums_before_norms
 from compress.targets.onnx.versions import save_for_old_runtimes
 
 if TYPE_CHECKING:
