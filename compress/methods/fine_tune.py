@@ -1,4 +1,4 @@
-"""Train the whole model on the task's labels."""
+"""Train the model, or a part of it, on the task's labels."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from compress.models.heads import with_new_head
 from compress.tasks.emphasis import emphasis_of
 from compress.tasks.labelled import Task
 from compress.training.compatibility import labels_aligned, shortened
-from compress.training.loop import train
+from compress.training.loop import train as trained
 from compress.training.settings import ClassWeights, Epochs, Focal, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
 from compress.training.teaching import Distillation, Nested, training_loss_of
+from compress.training.ways import Train, way_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ def fine_tune(
     model: PreTrainedModel,
     *,
     task: Task,
+    train: Train = "all",
     new_head: Annotated[bool, Field(description="begin with a new head, whatever labels the old one was for")] = False,
     nested: Nested = None,
     class_weights: ClassWeights = None,
@@ -38,7 +40,7 @@ def fine_tune(
     run: StepContext | None = None,
     **knobs: Unpack[TrainingKnobs],
 ) -> PreTrainedModel:
-    """Fine-tune every weight of the model on the task's labels.
+    """Fine-tune the model on the task's labels: every weight, or its head, or some layers.
 
     Source: Devlin et al. 2019, BERT, arXiv 1810.04805, section 4.1; focal loss: Lin et al. 2017, arXiv 1708.02002, equation 5.
     Differs: the epoch that does best on the selection part is kept; the default rate suits models of about 20 million
@@ -47,6 +49,9 @@ def fine_tune(
     Args:
         model: Stays as it is.
         task: Learned from; the evaluation split is not touched.
+        train: What learns: "all"; the "head" alone, on features of an encoder that stays as it was and runs once, so that an
+            epoch takes seconds (Peters et al. 2019, "To Tune or Not to Tune", arXiv 1903.05987); or `{layers: [...]}` with the
+            head, what lies below being computed once as well, without dropout, where 4 GB hold it.
         new_head: Begin with a new head, of random weights; the one that the model has may be for other labels, and for more or
             fewer of them. Without it, training begins with a head for as many other labels, and says so.
         nested: Of sentence embedding: numbers of dimensions; so many first numbers of a vector learn to be one of their own
@@ -78,4 +83,5 @@ def fine_tune(
         model = with_new_head(model, task.labels, run.seed, task.rules.head)
     how = Distillation(nested=tuple(nested or ()), emphasis=emphasis_of("fine_tune", class_weights, focal, task))
     goal = training_loss_of("fine_tune", {"labels": 1.0}, how, student=model, teacher=None, task=task, run=run)
-    return train(model, task=task, settings=settings, goal=goal, run=run)
+    way = way_of("fine_tune", train, model)
+    return trained(model, task=task, settings=settings, goal=goal, run=run, way=way)

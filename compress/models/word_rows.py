@@ -16,18 +16,22 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.models.factors import word_table
+from compress.models.families import known_family
 
 
 def rows_of(model: PreTrainedModel, read: np.ndarray) -> np.ndarray:
-    """The rows to train where the text reads these: no other ones, but all where the model hashes the ids (`hashes_ids`), or
-    where its head reads the table.
+    """The rows to train where the text reads these: no other ones, but for such that keep their number, and all where the
+    model hashes the ids (`hashes_ids`), or where its head reads the table.
 
     Args:
         model: Has the word table.
         read: Rising ids of pieces, (rows,).
     """
     needs_all = getattr(model, "hashes_ids", False) or model.get_output_embeddings() is not None
-    return np.arange(model.config.vocab_size) if needs_all else read
+    if needs_all:
+        return np.arange(model.config.vocab_size)
+    numbered = getattr(known_family(model), "numbered", 0)
+    return np.union1d(read, np.arange(numbered)).astype(read.dtype)
 
 
 @contextlib.contextmanager

@@ -83,3 +83,8 @@ def sorted_batches(
         batches.append(order[:size])
         order = order[size:]
     return batches
+
+
+def seed_of_step(seed: int, step: int, rank: int) -> int:
+    """A seed of 32 bits, which are all that torch's generator on the CPU reads."""
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0])

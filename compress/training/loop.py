@@ -35,7 +35,7 @@ from compress.runtimes.writing import GIVEN_MASK
 from compress.tasks.encoding import read_by
 from compress.tasks.unknown import check_known, check_writes
 from compress.training.average import Weights, sample_number, standing_in, taken_in
-from compress.training.batches import epoch_batches, share_of
+from compress.training.batches import epoch_batches, seed_of_step, share_of
 from compress.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from compress.training.compatibility import check_fit
 from compress.training.device import freed_memory_kept, has_fast_bf16, pick_device
@@ -46,6 +46,7 @@ from compress.training.schedule import rate_factor
 from compress.training.settings import Settings
 from compress.training.step_context import StepContext
 from compress.training.training_loss import TrainingLoss
+from compress.training.ways import ALL, Way, features_kept, layers_lent
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
@@ -95,6 +96,7 @@ def train(
     goal: TrainingLoss,
     run: StepContext,
     before_step: BeforeStep | None = None,
+    way: Way = ALL,
 ) -> PreTrainedModel:
     """Train a copy of the model on the task's training part; keep the epoch that does best on its selection part.
 
@@ -106,6 +108,7 @@ def train(
         run: Seed, device, checkpoints, progress; its `facts` are filled in.
         before_step: Called with the copy, the number of the optimizer step (from 0) and that of all steps. The keywords of a
             `partial` tell one run's checkpoint from another's.
+        way: What of the model learns.
 
     Returns:
         The trained copy, in evaluation mode, on the CPU.
@@ -121,7 +124,7 @@ def train(
     if run.is_rehearsal:
         return copy_of(model).eval()
     with freed_memory_kept(), torch.random.fork_rng(devices=[]), ExitStack() as stack:
-        training = _prepare(model, task, settings, goal, run, before_step, stack)
+        training = _prepare(model, task, settings, goal, run, before_step, way, stack)
         if training.accelerator.device.type == "cpu":
             stack.enter_context(sixteen_bits())
             stack.enter_context(attention_kernel(training.student, "eager"))
@@ -142,6 +145,7 @@ def _prepare(
     goal: TrainingLoss,
     run: StepContext,
     before_step: BeforeStep | None,
+    way: Way,
     stack: ExitStack,
 ) -> _Training:
     device = pick_device(run.device)
@@ -157,17 +161,19 @@ def _prepare(
             accelerator.init_trackers("bert-compress", config=asdict(settings))
     what = f"{settings} {goal.spelled()} seed {run.seed} task {task.fingerprint} model {fingerprint(model)}"
     what += f" {getattr(before_step, 'keywords', {})} teacher {goal.teacher and goal.teacher.identity}"
-    what += f" hides {goal.mlm_probability}"
+    what += f" hides {goal.mlm_probability} {way}"
     encoded = task.encode(task.train.require("train"), model.tokenizer)
     selection = task.encode(task.selection.require("selection"), model.tokenizer)
     fraction = goal.mlm_probability or encoded.hides
     read = np.union1d(read_by(encoded, selection), [model.tokenizer.mask_token_id] if fraction else [])
+    lent, (encoded, selection) = stack.enter_context(features_kept(model, way, goal, (encoded, selection), run))
     student, ids = copy_of(model), rows_of(model, read.astype(np.int64))
     encoded, selection = encoded.over(ids), selection.over(ids)
     token_ids = torch.from_numpy(ids).to(accelerator.device)
     stack.enter_context(word_rows(student, torch.from_numpy(ids)))
     student.train()
-    student.requires_grad_(True)
+    way.begin(student)
+    stack.enter_context(layers_lent(student, lent))
     batches = epoch_batches(encoded.lengths, settings.batch_size, run.seed, 0, encoded.groups)
     steps_per_epoch = math.ceil(len(batches) / settings.accumulate)
     total = max(1, math.ceil(settings.epochs * steps_per_epoch))
@@ -233,7 +239,7 @@ def _step(training: _Training, group: list[np.ndarray]) -> float:
     """One optimizer step over a group of batches; the loss is the mean over all their examples and processes."""
     accelerator, settings, position = training.accelerator, training.settings, training.position
     rank, processes = accelerator.process_index, accelerator.num_processes
-    torch.manual_seed(_seed_of_step(training.run.seed, position.step, rank))
+    torch.manual_seed(seed_of_step(training.run.seed, position.step, rank))
     factor = rate_factor(settings.schedule, position.step, training.total_steps, settings.warmup)
     for parameters in training.optimizer.param_groups:
         parameters["lr"] = parameters["highest"] * factor
@@ -265,11 +271,6 @@ def _average_learned(training: _Training) -> None:
         for parameter in training.goal.learned.parameters():
             if parameter.grad is not None:
                 parameter.grad = training.accelerator.reduce(parameter.grad, "mean")
-
-
-def _seed_of_step(seed: int, step: int, rank: int) -> int:
-    """A seed of 32 bits, which are all that torch's generator on the CPU reads."""
-    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0])
 
 
 def _loss(training: _Training, indices: np.ndarray) -> torch.Tensor:
@@ -395,4 +396,4 @@ def _take_best(training: _Training) -> PreTrainedModel:
         training.accelerator.end_training()
     if training.goal.teacher is not None:
         training.goal.teacher.moved("cpu")
-    return student.cpu().eval()
+    return student.requires_grad_(True).cpu().eval()

@@ -16,12 +16,14 @@ def optimizer_of(learned: nn.Module, settings: Settings, rates: Mapping[str, flo
     Source: Loshchilov and Hutter 2019, arXiv 1711.05101.
 
     Args:
-        learned: What is trained.
+        learned: What is trained, but for what has no gradients.
         settings: Learning rate and weight decay.
         rates: Learning rates of parameters with one of their own, by how their names end.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in learned.named_parameters():
+        if not parameter.requires_grad:
+            continue
         rate = next((rate for ending, rate in rates.items() if name.endswith(ending)), None)
         is_matrix = name.removesuffix(".original").endswith("weight") and parameter.ndim > 1  # the former: parametrized
         decay = settings.weight_decay if is_matrix and rate is None else 0.0

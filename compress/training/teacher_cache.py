@@ -106,6 +106,7 @@ def known_answers(
     device: str,
     bf16: bool,
     progress: Progress,
+    what: str = "the teacher's answers",
 ) -> KnownAnswers | None:
     """The teacher's answers to all examples, read from the cache or written into it.
 
@@ -118,6 +119,7 @@ def known_answers(
         device: Where the teacher computes.
         bf16: Whether it multiplies in bfloat16.
         progress: Told after each batch.
+        what: The words for them in the log.
 
     Returns:
         None where they would be larger than the limit.
@@ -130,7 +132,8 @@ def known_answers(
     size_bytes = _size_bytes(files.values())
     if size_bytes > limit_bytes:
         logger.info(
-            "the teacher's answers would be %.2f GB, more than teacher_cache_bytes (%.2f GB); it answers in every step.",
+            "%s would be %.2f GB, more than the %.2f GB that are kept at most, and will be computed in every step.",
+            what,
             size_bytes / 1e9,
             limit_bytes / 1e9,
         )
@@ -141,7 +144,8 @@ def known_answers(
         if missing:
             _check_room(place, missing.values())
             logger.info(
-                "writing the teacher's answers to %d files, %.2f GB of %.2f GB, in %s",
+                "writing %s to %d files, %.2f GB of %.2f GB, in %s",
+                what,
                 len(missing),
                 _size_bytes(missing.values()) / 1e9,
                 size_bytes / 1e9,

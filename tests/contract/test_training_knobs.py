@@ -24,6 +24,7 @@ STEP_KNOBS = {
     "warmup": 0.1,
     "weight_decay": 0.01,
     "clip_norm": 1.0,
+    "dropout": None,
 }
 KNOBS = {**STEP_KNOBS, "average": 0.0, "patience": None}
 EPOCHS_AND_RATES = {

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
 
-from compress.models.word_rows import word_rows
+from compress.models.word_rows import rows_of, word_rows
+from compress.tasks.encoding import read_by
 from compress.tasks.labelled import Task
 from compress.training.loop import train
 from compress.training.step_context import StepContext
-from tests.tiny_models import differences, logits_of, state_of, tiny_bert, tokens, without_dropout
+from tests.tiny_models import STRUCTURES, differences, logits_of, state_of, tiny_bert, tiny_of, tokens, without_dropout
 from tests.training.settings import LABELS_LOSS, settings
 
 KEPT = torch.tensor([0, 5, 6, 9, 12, 16])
@@ -81,3 +83,16 @@ def test_a_model_whose_own_padding_piece_is_never_read_still_learns(toy: Task) -
     assert model.get_input_embeddings().padding_idx == 4
     trained = train(model, task=toy, settings=settings(epochs=1.0), goal=LABELS_LOSS, run=StepContext())
     assert differences(state_of(trained), state_of(model))
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_every_family_answers_over_the_rows_of_a_text_as_over_all(kind: str, toy: Task) -> None:
+    """MPNet's embeddings know padding by its number, which places are not to change."""
+    model = tiny_of(kind)
+    encoded = toy.encode(toy.train, model.tokenizer)
+    ids = rows_of(model, np.asarray(read_by(encoded), dtype=np.int64))
+    batches = (encoded.batch(range(8)), encoded.over(ids).batch(range(8)))
+    whole, part = ({name: torch.from_numpy(values) for name, values in batch.items()} for batch in batches)
+    answers = logits_of(model, **whole)
+    with word_rows(model, torch.from_numpy(ids)):
+        assert torch.equal(logits_of(model, **part), answers)

@@ -152,7 +152,7 @@ def test_the_size_is_told_before_anything_is_written_and_held_against_the_limit(
     size = tokens * 16 * 2 + 40 * 2 * 4
     with caplog.at_level(logging.INFO):
         assert answers(model, toy, tmp_path, [("hidden", 1)], limit_bytes=size - 1) is None
-    assert "more than teacher_cache_bytes" in caplog.text
+    assert "more than the 0.00 GB that are kept at most" in caplog.text
     assert not list(tmp_path.iterdir())
     assert answers(model, toy, tmp_path, [("hidden", 1)], limit_bytes=size) is not None
 

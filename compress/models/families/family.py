@@ -109,6 +109,8 @@ class Family:
             added to the scores.
         first_position: Which row of that table a text's first token has, from the configuration; the rows before it are no
             token's.
+        numbered: So many of the lowest ids keep their numbers where a table holds some rows only, since the embeddings know
+            one of them by its number.
         summands: Products whose sum an attention score is: it is divided by the root of the head's size times their number.
         head_table: Path from the base model to the table of relative positions that layers share, with a column for each head;
             a layer that lost heads has one of its own in its attention, called HEAD_TABLE.
@@ -173,6 +175,7 @@ class Family:
     norms_behind: bool = True
     positions: Literal["absolute", "rotary", "relative"] = "absolute"
     first_position: Size = lambda _: 0
+    numbered: int = 0
     summands: int = 1
     head_table: str | None = None
     sizes: tuple[str, ...] = ("intermediate_size", "type_vocab_size")

@@ -26,6 +26,8 @@ from compress.models.head import MASKED, SENTENCES, SEQUENCE, SPANS, TEXT_LINEAR
 
 FIRST_POSITION = 2
 """Positions are counted from 1 + the padding's number on, which is 1 whatever the configuration says."""
+NUMBERED = 2
+"""So that the padding's number stays."""
 BUCKETS = 32
 """Of relative positions, whatever the configuration says."""
 OF_HEADS = "an mpnet has a bias of positions for as many heads as its configuration tells, which has to divide its width"
@@ -78,6 +80,7 @@ FAMILY = Family(
     unread=("mpnet.pooler.",),
     pooler="classifier.dense",
     first_position=lambda _: FIRST_POSITION,
+    numbered=NUMBERED,
     head_table=f"encoder.{HEAD_TABLE}",
     sizes=("intermediate_size", "relative_attention_num_buckets"),
     headless=_headless,

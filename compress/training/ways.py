@@ -1,0 +1,204 @@
+"""What of a model learns: all of it, its head alone, or its head and some layers.
+
+What stays below the lowest layer that learns answers the same in every epoch. It is computed once, and kept: an epoch of a
+head then takes seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from torch import nn
+from transformers import PreTrainedModel
+from typing_extensions import TypedDict
+
+from compress.errors import InputError
+from compress.models.attention.segments import segments_of
+from compress.models.families import known_family
+from compress.models.families.family import Family
+from compress.models.heads import head_of
+from compress.models.layout import encoder_layers, reads_first_token_only
+from compress.models.quantizers import quantized_linears
+from compress.models.states import State
+from compress.tasks.encoding import FEATURES, Encoded
+from compress.training.device import has_fast_bf16, pick_device
+from compress.training.step_context import StepContext
+from compress.training.teacher_cache import known_answers
+
+if TYPE_CHECKING:
+    from compress.training.training_loss import TrainingLoss
+
+logger = logging.getLogger(__name__)
+
+
+class SomeLayers(TypedDict):
+    """Layers that learn, with the head."""
+
+    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, description="from 0, the lowest")]
+
+
+SomeLayers.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+
+Train = Annotated[
+    Literal["all", "head"] | SomeLayers,
+    Field(description="what learns: all, the head alone, or {layers: [...]} with it; the rest stays as it is"),
+]
+LARGEST_FEATURES = 4_000_000_000
+"""Bytes of what is kept of the lower layers; where it would be more, they are computed in every step."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """What of a model learns.
+
+    Args:
+        layers: Numbers of the layers that learn, from 0, rising; None for all of the model.
+    """
+
+    layers: tuple[int, ...] | None = None
+
+    def begin(self, model: PreTrainedModel) -> None:
+        """Let what learns have gradients, and nothing else."""
+        if self.layers is None:
+            model.requires_grad_(True)
+            return
+        model.requires_grad_(False)
+        for _, parameter in _of_head(model):
+            parameter.requires_grad_(True)
+        every = encoder_layers(model)
+        for number in self.layers:
+            every[number].requires_grad_(True)
+
+    def constant(self, model: PreTrainedModel) -> int:
+        """How many layers, from the lowest, answer the same in every epoch."""
+        if self.layers is None:
+            return 0
+        return self.layers[0] if self.layers else len(encoder_layers(model))
+
+
+ALL = Way()
+
+
+def way_of(method: str, train: Train, model: PreTrainedModel) -> Way:
+    """What learns, as a recipe names it.
+
+    Args:
+        method: Who asks.
+        train: Its words.
+        model: What learns.
+
+    Raises:
+        InputError: The model has no such layers, or they share weights with others, or it has no head of its own.
+    """
+    if train == "all":
+        return ALL
+    if head_of(model).writes:
+        raise InputError(f"{method}.train is {train!r}, but a model that writes learns as a whole; set it to all.")
+    if not _of_head(model):
+        raise InputError(
+            f"{method}.train is {train!r}, but this {model.config.model_type} has no weights behind its encoder; use all."
+        )
+    if train == "head":
+        return Way(())
+    layers = encoder_layers(model)
+    wanted = sorted(set(train["layers"]))
+    if wanted[-1] >= len(layers):
+        allowed = f"from 0 to {len(layers) - 1}" if layers else "none, since it has no encoder"
+        raise InputError(f"{method}.train.layers names {wanted[-1]}, but the model's layers are {allowed}.")
+    learning = {parameter for number in wanted for parameter in layers[number].parameters()}
+    stays = [number for number in range(len(layers)) if number not in wanted]
+    if shared := [number for number in stays if not learning.isdisjoint(layers[number].parameters())]:
+        raise InputError(
+            f"{method}.train.layers leaves out layer {shared[0]}, which shares its weights with one that learns; name both, "
+            "or set train to all."
+        )
+    return Way(tuple(wanted))
+
+
+def _of_head(model: PreTrainedModel) -> list[tuple[str, nn.Parameter]]:
+    """The weights behind the encoder, the pooler's included."""
+    family = known_family(model)
+    base = f"{model.base_model_prefix}."
+
+    def is_behind(name: str) -> bool:
+        return name.startswith(family.head) or (isinstance(family, Family) and not name.startswith(base))
+
+    return [(name, parameter) for name, parameter in model.named_parameters() if is_behind(name)]
+
+
+@contextlib.contextmanager
+def features_kept(
+    model: PreTrainedModel, way: Way, goal: TrainingLoss, parts: tuple[Encoded, ...], run: StepContext
+) -> Iterator[tuple[int, tuple[Encoded, ...]]]:
+    """What the layers that stay answer to examples, computed once.
+
+    Args:
+        model: As it is before training.
+        way: What of it learns.
+        goal: What is made small; where it compares states or hides words, nothing is kept.
+        parts: Examples, with whole pieces' ids.
+        run: Device, progress, and the folder where features are kept for other runs.
+
+    Yields:
+        From how many layers there are features, and the parts with these; 0 and the parts as they are where there are none.
+    """
+    constant = way.constant(model)
+    moves = goal.states or goal.mlm_probability or any(part.hides for part in parts)
+    if not constant or moves or segments_of(model) is not None or quantized_linears(model):
+        yield 0, parts
+        return
+    first = constant == len(encoder_layers(model)) and reads_first_token_only(model)
+    state: State = ("first" if first else "hidden", constant)
+    device = pick_device(run.device)
+    with contextlib.ExitStack() as stack:
+        folder = run.answers or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        kept = []
+        for part in parts:
+            known = known_answers(
+                model,
+                part,
+                [state],
+                folder=folder,
+                limit_bytes=LARGEST_FEATURES,
+                device=device,
+                bf16=has_fast_bf16(device),
+                progress=run.progress,
+                what=f"what {constant} layers answer",
+            )
+            if known is None:
+                yield 0, parts
+                return
+            kept.append(replace(part, features=known.states[state]))
+        yield constant, tuple(kept)
+
+
+@contextlib.contextmanager
+def layers_lent(model: PreTrainedModel, count: int) -> Iterator[None]:
+    """Let the lowest layers answer what a batch says of them, see `Encoded.features`, and compute nothing."""
+    if not count:
+        yield
+        return
+    lent: list[torch.Tensor] = []
+
+    def take(_: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        lent[:] = [options.pop(FEATURES).float()]
+        return args, options
+
+    layers: list[Any] = list(dict.fromkeys(encoder_layers(model)[:count]))
+    hook = model.register_forward_pre_hook(take, with_kwargs=True)
+    for layer in layers:
+        layer.forward = lambda *_, **__: lent[0]
+    try:
+        yield
+    finally:
+        hook.remove()
+        for layer in layers:
+            del layer.forward
