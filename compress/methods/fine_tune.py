@@ -51,7 +51,10 @@ def fine_tune(
         task: Learned from; the evaluation split is not touched.
         train: What learns: "all"; the "head" alone, on features of an encoder that stays as it was and runs once, so that an
             epoch takes seconds (Peters et al. 2019, "To Tune or Not to Tune", arXiv 1903.05987); or `{layers: [...]}` with the
-            head, what lies below being computed once as well, without dropout, where 4 GB hold it.
+            head, what lies below being computed once as well, without dropout, where 4 GB hold it; or "adapters", two thin
+            Linears behind each part of each layer, with the head and the layers' normalizations (Houlsby et al. 2019,
+            arXiv 1902.00751; `{adapters: {size: 64, both: true}}` tells how large, and whether behind attention too). They
+            stay in the model; a rate of 3e-4 and more suits them.
         new_head: Begin with a new head, of random weights; the one that the model has may be for other labels, and for more or
             fewer of them. Without it, training begins with a head for as many other labels, and says so.
         nested: Of sentence embedding: numbers of dimensions; so many first numbers of a vector learn to be one of their own

@@ -30,6 +30,17 @@ def encoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     return family.executed(model.config, layers)
 
 
+def behind_encoder(model: PreTrainedModel) -> list[str]:
+    """Names of the weights of a model's head, the pooler's included."""
+    family = known_family(model)
+    base = f"{model.base_model_prefix}."
+
+    def is_behind(name: str) -> bool:
+        return name.startswith(family.head) or (isinstance(family, Family) and not name.startswith(base))
+
+    return [name for name, _ in model.named_parameters() if is_behind(name)]
+
+
 def decoder_layers(model: Any) -> list[Any]:
     """The decoder's layers from the embeddings up; none where the model does not write."""
     family = known_family(model)

@@ -172,7 +172,7 @@ def _prepare(
     token_ids = torch.from_numpy(ids).to(accelerator.device)
     stack.enter_context(word_rows(student, torch.from_numpy(ids)))
     student.train()
-    way.begin(student)
+    way.begin(student, run.seed)
     stack.enter_context(layers_lent(student, lent))
     batches = epoch_batches(encoded.lengths, settings.batch_size, run.seed, 0, encoded.groups)
     steps_per_epoch = math.ceil(len(batches) / settings.accumulate)

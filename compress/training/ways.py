@@ -1,4 +1,4 @@
-"""What of a model learns: all of it, its head alone, or its head and some layers.
+"""What of a model learns: all of it, its head alone, its head and some layers, or adapters that are put into it.
 
 What stays below the lowest layer that learns answers the same in every epoch. It is computed once, and kept: an epoch of a
 head then takes seconds.
@@ -21,11 +21,10 @@ from transformers import PreTrainedModel
 from typing_extensions import TypedDict
 
 from compress.errors import InputError
+from compress.models.adapters import insert_adapters, learned_with_adapters
 from compress.models.attention.segments import segments_of
-from compress.models.families import known_family
-from compress.models.families.family import Family
 from compress.models.heads import head_of
-from compress.models.layout import encoder_layers, reads_first_token_only
+from compress.models.layout import behind_encoder, encoder_layers, reads_first_token_only
 from compress.models.quantizers import quantized_linears
 from compress.models.states import State
 from compress.tasks.encoding import FEATURES, Encoded
@@ -45,12 +44,35 @@ class SomeLayers(TypedDict):
     layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, description="from 0, the lowest")]
 
 
-SomeLayers.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+class AdapterSizes(TypedDict, total=False):
+    """Of adapters.
+
+    Args:
+        size: Numbers between an adapter's two Linears.
+        both: Behind attention and behind the feed-forward part; else behind the latter alone.
+    """
+
+    size: Annotated[int, Field(ge=1, le=1 << 16, description="numbers between an adapter's two Linears")]
+    both: Annotated[bool, Field(description="behind attention too, as Houlsby; else behind the feed-forward part alone")]
+
+
+class OfAdapters(TypedDict):
+    """Adapters that learn, with the head and the layers' normalizations."""
+
+    adapters: AdapterSizes
+
+
+_OWN = ConfigDict(extra="forbid", strict=True)
+SomeLayers.__pydantic_config__ = AdapterSizes.__pydantic_config__ = OfAdapters.__pydantic_config__ = _OWN  # type: ignore[attr-defined]
 
 Train = Annotated[
-    Literal["all", "head"] | SomeLayers,
-    Field(description="what learns: all, the head alone, or {layers: [...]} with it; the rest stays as it is"),
+    Literal["all", "head", "adapters"] | SomeLayers | OfAdapters,
+    Field(
+        description="what learns: all, the head alone, {layers: [...]} with it, or adapters, whose {size, both} may be told; "
+        "the rest stays as it is"
+    ),
 ]
+SIZE = 64
 LARGEST_FEATURES = 4_000_000_000
 """Bytes of what is kept of the lower layers; where it would be more, they are computed in every step."""
 
@@ -61,25 +83,30 @@ class Way:
 
     Args:
         layers: Numbers of the layers that learn, from 0, rising; None for all of the model.
+        adapters: The size of adapters that learn in the layers' place, and whether they stand behind both parts.
     """
 
     layers: tuple[int, ...] | None = None
+    adapters: tuple[int, bool] | None = None
 
-    def begin(self, model: PreTrainedModel) -> None:
-        """Let what learns have gradients, and nothing else."""
+    def begin(self, model: PreTrainedModel, seed: int) -> None:
+        """Put in what is to learn, and let that have gradients, and nothing else."""
         if self.layers is None:
             model.requires_grad_(True)
             return
         model.requires_grad_(False)
-        for _, parameter in _of_head(model):
-            parameter.requires_grad_(True)
+        if self.adapters is not None:
+            insert_adapters(model, self.adapters[0], both=self.adapters[1], seed=seed)
+        learning = learned_with_adapters(model) if self.adapters is not None else behind_encoder(model)
+        for name in learning:
+            model.get_parameter(name).requires_grad_(True)
         every = encoder_layers(model)
         for number in self.layers:
             every[number].requires_grad_(True)
 
     def constant(self, model: PreTrainedModel) -> int:
         """How many layers, from the lowest, answer the same in every epoch."""
-        if self.layers is None:
+        if self.layers is None or self.adapters is not None:
             return 0
         return self.layers[0] if self.layers else len(encoder_layers(model))
 
@@ -102,14 +129,18 @@ def way_of(method: str, train: Train, model: PreTrainedModel) -> Way:
         return ALL
     if head_of(model).writes:
         raise InputError(f"{method}.train is {train!r}, but a model that writes learns as a whole; set it to all.")
-    if not _of_head(model):
+    if not behind_encoder(model):
         raise InputError(
             f"{method}.train is {train!r}, but this {model.config.model_type} has no weights behind its encoder; use all."
         )
-    if train == "head":
+    asked: dict[str, Any] = {train: {}} if isinstance(train, str) else {**train}
+    if "head" in asked:
         return Way(())
-    layers = encoder_layers(model)
-    wanted = sorted(set(train["layers"]))
+    if "adapters" in asked:
+        if quantized_linears(model):
+            raise InputError(f"{method}.train is {train!r}, but the model quantizes; train adapters before quantize_aware.")
+        return Way((), (asked["adapters"].get("size", SIZE), asked["adapters"].get("both", True)))
+    layers, wanted = encoder_layers(model), sorted(set(asked["layers"]))
     if wanted[-1] >= len(layers):
         allowed = f"from 0 to {len(layers) - 1}" if layers else "none, since it has no encoder"
         raise InputError(f"{method}.train.layers names {wanted[-1]}, but the model's layers are {allowed}.")
@@ -121,17 +152,6 @@ def way_of(method: str, train: Train, model: PreTrainedModel) -> Way:
             "or set train to all."
         )
     return Way(tuple(wanted))
-
-
-def _of_head(model: PreTrainedModel) -> list[tuple[str, nn.Parameter]]:
-    """The weights behind the encoder, the pooler's included."""
-    family = known_family(model)
-    base = f"{model.base_model_prefix}."
-
-    def is_behind(name: str) -> bool:
-        return name.startswith(family.head) or (isinstance(family, Family) and not name.startswith(base))
-
-    return [(name, parameter) for name, parameter in model.named_parameters() if is_behind(name)]
 
 
 @contextlib.contextmanager

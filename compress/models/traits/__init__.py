@@ -15,6 +15,7 @@ TRAITS = with_plugins(
         "attention": "compress.models.traits.attention",
         "ranks": "compress.models.traits.ranks",
         "embedding": "compress.models.traits.embedding",
+        "adapters": "compress.models.traits.adapters",
         "quantizers": "compress.models.traits.quantizers",
         "shared": "compress.models.traits.shared",
     },
@@ -36,9 +37,10 @@ def why_too_late(model: Any, do: str, *methods: str) -> str | None:
         do: What had to come first: "prune it".
         methods: Such that give a trait to a model.
     """
-    made = {trait.made_by[0]: (trait, trait.made_by[1]) for trait in traits() if trait.made_by}
-    reasons = (f"{made[method][1]}; {do} before {method}." for method in methods if made[method][0].read(model))
-    return next(reasons, None)
+    for trait in traits():
+        if trait.made_by and trait.made_by[0] in methods and trait.read(model):
+            return f"{trait.made_by[1]}; {do} before {trait.made_by[0]}."
+    return None
 
 
 def why_not_cut(model: Any, *, width: bool = False, do: str = "prune it") -> str | None:
