@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Annotated, Unpack
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.labels import listed
 from compress.models.heads import with_new_head
+from compress.models.layer_mix import mix_of
 from compress.tasks.emphasis import emphasis_of
 from compress.tasks.labelled import Task
 from compress.training.compatibility import labels_aligned, shortened
@@ -21,6 +23,8 @@ from compress.training.teaching import Distillation, Nested, training_loss_of
 from compress.training.ways import Train, way_of
 
 logger = logging.getLogger(__name__)
+
+MIX_RATES = {"layer_mix.weights": 1e-2, "layer_mix.scale": 1e-2}
 
 
 @within_range
@@ -51,7 +55,9 @@ def fine_tune(
         task: Learned from; the evaluation split is not touched.
         train: What learns: "all"; the "head" alone, on features of an encoder that stays as it was and runs once, so that an
             epoch takes seconds (Peters et al. 2019, "To Tune or Not to Tune", arXiv 1903.05987); or `{layers: [...]}` with the
-            head, what lies below being computed once as well, without dropout, where 4 GB hold it; or "adapters", two thin
+            head, what lies below being computed once as well, without dropout, where 4 GB hold it; "layer_mix", the head and
+            the weights of a sum of all layers that it reads (Peters et al. 2018, ELMo, arXiv 1802.05365, equation 1), which
+            stays in the model and tells in the report which layers the task is read from; or "adapters", two thin
             Linears behind each part of each layer, with the head and the layers' normalizations (Houlsby et al. 2019,
             arXiv 1902.00751; `{adapters: {size: 64, both: true}}` tells how large, and whether behind attention too). They
             stay in the model; a rate of 3e-4 and more suits them.
@@ -87,4 +93,11 @@ def fine_tune(
     how = Distillation(nested=tuple(nested or ()), emphasis=emphasis_of("fine_tune", class_weights, focal, task))
     goal = training_loss_of("fine_tune", {"labels": 1.0}, how, student=model, teacher=None, task=task, run=run)
     way = way_of("fine_tune", train, model)
-    return trained(model, task=task, settings=settings, goal=goal, run=run, way=way)
+    if way.mixes:
+        goal = replace(goal, rates=MIX_RATES)
+    tuned = trained(model, task=task, settings=settings, goal=goal, run=run, way=way)
+    if mix := mix_of(tuned):
+        shares = [round(share, 4) for share in mix.shares.tolist()]
+        run.facts["layer_mix"] = shares
+        logger.info("shares of the embeddings and of each layer: %s", ", ".join(f"{share:.1%}" for share in shares))
+    return tuned

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.models.families import family_of, family_of_layer
+from compress.models.layer_mix import mix_of
 from compress.models.layout import (
     attention_of,
     decoder_layers,
@@ -39,8 +40,10 @@ def keep_layers(
     """Copy the model with these layers of its encoder, or of its decoder, only, in this order.
 
     Raises:
-        InputError: Layers are shared, and no configuration tells which of them stay.
+        InputError: Layers are shared, and no configuration tells which of them stay; or the model mixes them.
     """
+    if mix_of(model) and part == "encoder":
+        raise InputError("the model mixes its layers, each with a weight of its own; drop some before fine_tune.")
     student = copy_of(model)
     if part == "decoder":
         return _keep_decoder_layers(student, keep)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,10 +24,13 @@ TOKENS_AT_ONCE = 1024
 """Of a batch with an output for each of some 30,000 pieces: 125 MB."""
 FIRST_OF_GROUP = 8
 """Of a group that is looked at for what padding does: enough for a flip to show, and few enough for many groups."""
-FEATURES = "features"
-"""What a batch calls what its examples' lower layers answer."""
 IGNORED = -100
 """Of tokens whose outputs are not learned."""
+
+
+def features_of(layer: int) -> str:
+    """What a batch calls what a layer that does not learn answers to its examples."""
+    return f"features_{layer}"
 
 
 class Features(Protocol):
@@ -55,7 +58,7 @@ class Encoded:
         written: The texts that are given to a model that writes, so that it scores their tokens; None where it answers alone.
         hides: Fraction of the pieces that are masked anew in each step of training, and learned; 0 where none are. Those at
             `places` are masked elsewhere.
-        features: What layers that do not learn answer to the examples; None where they compute it.
+        features: By their number, counted from 1, what layers that do not learn answer to the examples; the others compute it.
     """
 
     input_ids: list[list[int]]
@@ -69,7 +72,7 @@ class Encoded:
     groups: np.ndarray | None = None
     written: Written | None = None
     hides: float = 0.0
-    features: Features | None = None
+    features: Mapping[int, Features] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -110,8 +113,8 @@ class Encoded:
             for number, index in enumerate(indices):
                 types[number, : len(rows[number])] = self.token_type_ids[index]
             batch["token_type_ids"] = types
-        if self.features is not None:
-            batch[FEATURES] = self.features.batch(np.asarray(indices), shape[1]).numpy()
+        for layer, features in self.features.items():
+            batch[features_of(layer)] = features.batch(np.asarray(indices), shape[1]).numpy()
         return batch if self.written is None else batch | self.written.batch(indices)
 
     def answering(self, indices: np.ndarray, length: int) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""What of a model learns: all of it, its head alone, its head and some layers, or adapters that are put into it.
+"""What of a model learns: all of it, its head alone, its head and some layers, a mix of all layers, or adapters put into it.
 
 What stays below the lowest layer that learns answers the same in every epoch. It is computed once, and kept: an epoch of a
 head then takes seconds.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,10 +24,11 @@ from compress.errors import InputError
 from compress.models.adapters import insert_adapters, learned_with_adapters
 from compress.models.attention.segments import segments_of
 from compress.models.heads import head_of
+from compress.models.layer_mix import check_mixable, mix_of, set_mix, unmixed
 from compress.models.layout import behind_encoder, encoder_layers, reads_first_token_only
 from compress.models.quantizers import quantized_linears
 from compress.models.states import State
-from compress.tasks.encoding import FEATURES, Encoded
+from compress.tasks.encoding import Encoded, features_of
 from compress.training.device import has_fast_bf16, pick_device
 from compress.training.step_context import StepContext
 from compress.training.teacher_cache import known_answers
@@ -66,10 +67,10 @@ _OWN = ConfigDict(extra="forbid", strict=True)
 SomeLayers.__pydantic_config__ = AdapterSizes.__pydantic_config__ = OfAdapters.__pydantic_config__ = _OWN  # type: ignore[attr-defined]
 
 Train = Annotated[
-    Literal["all", "head", "adapters"] | SomeLayers | OfAdapters,
+    Literal["all", "head", "layer_mix", "adapters"] | SomeLayers | OfAdapters,
     Field(
-        description="what learns: all, the head alone, {layers: [...]} with it, or adapters, whose {size, both} may be told; "
-        "the rest stays as it is"
+        description="what learns: all, the head alone, {layers: [...]} with it, a layer_mix, or adapters, whose {size, both} "
+        "may be told; the rest stays as it is"
     ),
 ]
 SIZE = 64
@@ -84,10 +85,12 @@ class Way:
     Args:
         layers: Numbers of the layers that learn, from 0, rising; None for all of the model.
         adapters: The size of adapters that learn in the layers' place, and whether they stand behind both parts.
+        mixes: Whether a weighted sum of all layers is what the head reads, and its weights learn.
     """
 
     layers: tuple[int, ...] | None = None
     adapters: tuple[int, bool] | None = None
+    mixes: bool = False
 
     def begin(self, model: PreTrainedModel, seed: int) -> None:
         """Put in what is to learn, and let that have gradients, and nothing else."""
@@ -98,6 +101,8 @@ class Way:
         if self.adapters is not None:
             insert_adapters(model, self.adapters[0], both=self.adapters[1], seed=seed)
         learning = learned_with_adapters(model) if self.adapters is not None else behind_encoder(model)
+        if self.mixes:
+            set_mix(model).requires_grad_(True)
         for name in learning:
             model.get_parameter(name).requires_grad_(True)
         every = encoder_layers(model)
@@ -109,6 +114,11 @@ class Way:
         if self.layers is None or self.adapters is not None:
             return 0
         return self.layers[0] if self.layers else len(encoder_layers(model))
+
+    def read(self, model: PreTrainedModel) -> list[int]:
+        """Of these layers, counted from 1, those whose answers are read by what learns."""
+        constant = self.constant(model)
+        return list(range(1, constant + 1)) if self.mixes or mix_of(model) else [constant][:constant]
 
 
 ALL = Way()
@@ -136,6 +146,9 @@ def way_of(method: str, train: Train, model: PreTrainedModel) -> Way:
     asked: dict[str, Any] = {train: {}} if isinstance(train, str) else {**train}
     if "head" in asked:
         return Way(())
+    if "layer_mix" in asked:
+        check_mixable(model)
+        return Way((), mixes=True)
     if "adapters" in asked:
         if quantized_linears(model):
             raise InputError(f"{method}.train is {train!r}, but the model quantizes; train adapters before quantize_aware.")
@@ -157,7 +170,7 @@ def way_of(method: str, train: Train, model: PreTrainedModel) -> Way:
 @contextlib.contextmanager
 def features_kept(
     model: PreTrainedModel, way: Way, goal: TrainingLoss, parts: tuple[Encoded, ...], run: StepContext
-) -> Iterator[tuple[int, tuple[Encoded, ...]]]:
+) -> Iterator[tuple[Encoded, ...]]:
     """What the layers that stay answer to examples, computed once.
 
     Args:
@@ -168,54 +181,65 @@ def features_kept(
         run: Device, progress, and the folder where features are kept for other runs.
 
     Yields:
-        From how many layers there are features, and the parts with these; 0 and the parts as they are where there are none.
+        The parts with features; as they are where nothing stays, or it would be too large.
     """
-    constant = way.constant(model)
+    layers = way.read(model)
     moves = goal.states or goal.mlm_probability or any(part.hides for part in parts)
-    if not constant or moves or segments_of(model) is not None or quantized_linears(model):
-        yield 0, parts
+    if not layers or moves or segments_of(model) is not None or quantized_linears(model):
+        yield parts
         return
-    first = constant == len(encoder_layers(model)) and reads_first_token_only(model)
-    state: State = ("first" if first else "hidden", constant)
+    first = layers[-1] == len(encoder_layers(model)) and reads_first_token_only(model)
+    states: list[State] = [("first" if first else "hidden", layer) for layer in layers]
     device = pick_device(run.device)
     with contextlib.ExitStack() as stack:
         folder = run.answers or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         kept = []
-        for part in parts:
-            known = known_answers(
-                model,
-                part,
-                [state],
-                folder=folder,
-                limit_bytes=LARGEST_FEATURES,
-                device=device,
-                bf16=has_fast_bf16(device),
-                progress=run.progress,
-                what=f"what {constant} layers answer",
-            )
-            if known is None:
-                yield 0, parts
-                return
-            kept.append(replace(part, features=known.states[state]))
-        yield constant, tuple(kept)
+        with unmixed(model):
+            for part in parts:
+                known = known_answers(
+                    model,
+                    part,
+                    states,
+                    folder=folder,
+                    limit_bytes=LARGEST_FEATURES,
+                    device=device,
+                    bf16=has_fast_bf16(device),
+                    progress=run.progress,
+                    what="what layers answer that do not learn",
+                )
+                if known is None:
+                    break
+                kept.append(replace(part, features={state[1]: known.states[state] for state in states}))
+        yield tuple(kept) if len(kept) == len(parts) else parts
 
 
 @contextlib.contextmanager
-def layers_lent(model: PreTrainedModel, count: int) -> Iterator[None]:
-    """Let the lowest layers answer what a batch says of them, see `Encoded.features`, and compute nothing."""
-    if not count:
+def layers_lent(model: PreTrainedModel, features: Collection[int]) -> Iterator[None]:
+    """Let the lowest layers answer what a batch says of them, see `Encoded.features`, and compute nothing.
+
+    Args:
+        model: Is changed inside.
+        features: The layers whose answers batches have, counted from 1; those below the lowest are not read.
+    """
+    if not features:
         yield
         return
-    lent: list[torch.Tensor] = []
+    lent: dict[int, torch.Tensor] = {}
+    calls: list[int] = []
 
     def take(_: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        lent[:] = [options.pop(FEATURES).float()]
+        lent.update({layer: options.pop(features_of(layer)).float() for layer in features})
+        calls.clear()
         return args, options
 
-    layers: list[Any] = list(dict.fromkeys(encoder_layers(model)[:count]))
+    def answer(*_: Any, **__: Any) -> torch.Tensor:
+        calls.append(1)
+        return lent[max(len(calls), min(lent))]
+
+    layers: list[Any] = list(dict.fromkeys(encoder_layers(model)[: max(features)]))
     hook = model.register_forward_pre_hook(take, with_kwargs=True)
     for layer in layers:
-        layer.forward = lambda *_, **__: lent[0]
+        layer.forward = answer
     try:
         yield
     finally:

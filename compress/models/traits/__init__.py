@@ -16,6 +16,7 @@ TRAITS = with_plugins(
         "ranks": "compress.models.traits.ranks",
         "embedding": "compress.models.traits.embedding",
         "adapters": "compress.models.traits.adapters",
+        "layer_mix": "compress.models.traits.layer_mix",
         "quantizers": "compress.models.traits.quantizers",
         "shared": "compress.models.traits.shared",
     },
