@@ -63,8 +63,9 @@ class OfAdapters(TypedDict):
     adapters: AdapterSizes
 
 
-_OWN = ConfigDict(extra="forbid", strict=True)
-SomeLayers.__pydantic_config__ = AdapterSizes.__pydantic_config__ = OfAdapters.__pydantic_config__ = _OWN  # type: ignore[attr-defined]
+SomeLayers.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+AdapterSizes.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+OfAdapters.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
 
 Train = Annotated[
     Literal["all", "head", "layer_mix", "adapters"] | SomeLayers | OfAdapters,
