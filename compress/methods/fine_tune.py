@@ -57,10 +57,12 @@ def fine_tune(
             epoch takes seconds (Peters et al. 2019, "To Tune or Not to Tune", arXiv 1903.05987); or `{layers: [...]}` with the
             head, what lies below being computed once as well, without dropout, where 4 GB hold it; "layer_mix", the head and
             the weights of a sum of all layers that it reads (Peters et al. 2018, ELMo, arXiv 1802.05365, equation 1), which
-            stays in the model and tells in the report which layers the task is read from; or "adapters", two thin
+            stays in the model and tells in the report which layers the task is read from; "adapters", two thin
             Linears behind each part of each layer, with the head and the layers' normalizations (Houlsby et al. 2019,
             arXiv 1902.00751; `{adapters: {size: 64, both: true}}` tells how large, and whether behind attention too). They
-            stay in the model; a rate of 3e-4 and more suits them.
+            stay in the model, and a rate of 3e-4 and more suits them; or "lora", products of two thin matrices beside Linears
+            of each layer, which are added to them in the end (Hu et al. 2021, arXiv 2106.09685; `{lora: {rank: 8, alpha: 16,
+            places: [query, value]}}`; needs the extra peft).
         new_head: Begin with a new head, of random weights; the one that the model has may be for other labels, and for more or
             fewer of them. Without it, training begins with a head for as many other labels, and says so.
         nested: Of sentence embedding: numbers of dimensions; so many first numbers of a vector learn to be one of their own

@@ -13,7 +13,7 @@ Each head's query is laid into a row of full width with zeros elsewhere, so that
 two-dimensional weights, which the integer kernels of the runtimes know.
 
 A model that quantizes keeps its key and value projections over all tokens, since moving them would quantize other numbers; so
-does one whose projections are of low rank, which are two products.
+does every one whose projections are more than a plain Linear: of low rank, or with low-rank matrices that learn beside them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,8 @@ from transformers import PreTrainedModel
 
 from compress.models.attention.disentangled import DisentangledAttention
 from compress.models.attention.kernel import LongAttention, hiding
-from compress.models.factors import LowRankLinear
 from compress.models.families import family_of_layer
 from compress.models.layout import attention_of, encoder_layers, head_count, projections_of, reads_first_token_only
-from compress.models.quantizers import QuantizedLinear
 
 
 @contextlib.contextmanager
@@ -111,7 +109,7 @@ def attended_by_first(
     """
     key_of, value_of = projections
     rows = rows.to(hidden_states.dtype)
-    stay = any(isinstance(projection, QuantizedLinear | LowRankLinear) for projection in (key_of, value_of))
+    stay = any(type(projection) is not nn.Linear for projection in (key_of, value_of))
     query = query * rows  # (batch, heads, attention width)
     if stay and keys is None:
         keys = key_of(hidden_states)

@@ -134,7 +134,7 @@ def train(
         while not training.position.done:
             _run_epoch(training)
             _finish_epoch(training)
-        student = _take_best(training)
+        student = way.end(_take_best(training))
     return student
 
 

@@ -26,6 +26,7 @@ from compress.models.attention.segments import segments_of
 from compress.models.heads import head_of
 from compress.models.layer_mix import check_mixable, mix_of, set_mix, unmixed
 from compress.models.layout import behind_encoder, encoder_layers, reads_first_token_only
+from compress.models.lora import Place, insert_lora, merge_lora
 from compress.models.quantizers import quantized_linears
 from compress.models.states import State
 from compress.tasks.encoding import Encoded, features_of
@@ -63,18 +64,43 @@ class OfAdapters(TypedDict):
     adapters: AdapterSizes
 
 
+class LoraSizes(TypedDict, total=False):
+    """Of low-rank matrices.
+
+    Args:
+        rank: Width between two.
+        alpha: Their product counts alpha / rank times.
+        places: Beside which Linears of each layer.
+    """
+
+    rank: Annotated[int, Field(ge=1, le=4096, description="width between two thin matrices")]
+    alpha: Annotated[float, Field(gt=0, description="their product counts alpha / rank times")]
+    places: Annotated[list[Place], Field(min_length=1, description="beside which Linears of each layer")]
+
+
+class OfLora(TypedDict):
+    """Low-rank matrices that learn, with the head, and are added to what they stand beside."""
+
+    lora: LoraSizes
+
+
 SomeLayers.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
 AdapterSizes.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
 OfAdapters.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+LoraSizes.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+OfLora.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
 
 Train = Annotated[
-    Literal["all", "head", "layer_mix", "adapters"] | SomeLayers | OfAdapters,
+    Literal["all", "head", "layer_mix", "adapters", "lora"] | SomeLayers | OfAdapters | OfLora,
     Field(
-        description="what learns: all, the head alone, {layers: [...]} with it, a layer_mix, or adapters, whose {size, both} "
-        "may be told; the rest stays as it is"
+        description="what learns: all, the head alone, {layers: [...]} with it, a layer_mix, adapters, whose {size, both} may "
+        "be told, or lora, whose {rank, alpha, places} may; the rest stays as it is"
     ),
 ]
 SIZE = 64
+RANK, ALPHA = 8, 16.0
+PLACES: tuple[Place, ...] = ("query", "value")
+"""Of the papers."""
 LARGEST_FEATURES = 4_000_000_000
 """Bytes of what is kept of the lower layers; where it would be more, they are computed in every step."""
 
@@ -86,11 +112,13 @@ class Way:
     Args:
         layers: Numbers of the layers that learn, from 0, rising; None for all of the model.
         adapters: The size of adapters that learn in the layers' place, and whether they stand behind both parts.
+        lora: The rank, alpha and places of low-rank matrices that learn in the layers' place.
         mixes: Whether a weighted sum of all layers is what the head reads, and its weights learn.
     """
 
     layers: tuple[int, ...] | None = None
     adapters: tuple[int, bool] | None = None
+    lora: tuple[int, float, tuple[Place, ...]] | None = None
     mixes: bool = False
 
     def begin(self, model: PreTrainedModel, seed: int) -> None:
@@ -102,6 +130,9 @@ class Way:
         if self.adapters is not None:
             insert_adapters(model, self.adapters[0], both=self.adapters[1], seed=seed)
         learning = learned_with_adapters(model) if self.adapters is not None else behind_encoder(model)
+        if self.lora is not None:
+            rank, alpha, places = self.lora
+            learning = [*learning, *insert_lora(model, rank=rank, alpha=alpha, places=places, seed=seed)]
         if self.mixes:
             set_mix(model).requires_grad_(True)
         for name in learning:
@@ -110,9 +141,13 @@ class Way:
         for number in self.layers:
             every[number].requires_grad_(True)
 
+    def end(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Leave a model that needs nothing of what made it learn."""
+        return model if self.lora is None else merge_lora(model)
+
     def constant(self, model: PreTrainedModel) -> int:
         """How many layers, from the lowest, answer the same in every epoch."""
-        if self.layers is None or self.adapters is not None:
+        if self.layers is None or self.adapters or self.lora:
             return 0
         return self.layers[0] if self.layers else len(encoder_layers(model))
 
@@ -150,10 +185,13 @@ def way_of(method: str, train: Train, model: PreTrainedModel) -> Way:
     if "layer_mix" in asked:
         check_mixable(model)
         return Way((), mixes=True)
+    if quantized_linears(model) and not asked.keys().isdisjoint({"adapters", "lora"}):
+        raise InputError(f"{method}.train is {train!r}, but the model quantizes; train adapters before quantize_aware.")
     if "adapters" in asked:
-        if quantized_linears(model):
-            raise InputError(f"{method}.train is {train!r}, but the model quantizes; train adapters before quantize_aware.")
         return Way((), (asked["adapters"].get("size", SIZE), asked["adapters"].get("both", True)))
+    if "lora" in asked:
+        lora = asked["lora"]
+        return Way((), lora=(lora.get("rank", RANK), lora.get("alpha", ALPHA), tuple(lora.get("places", PLACES))))
     layers, wanted = encoder_layers(model), sorted(set(asked["layers"]))
     if wanted[-1] >= len(layers):
         allowed = f"from 0 to {len(layers) - 1}" if layers else "none, since it has no encoder"

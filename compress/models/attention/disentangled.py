@@ -34,6 +34,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import (
 )
 
 from compress.models.attention.kernel import attended, by_head, hiding, take_over
+from compress.models.quantizers import QuantizedLinear
 
 SUMMANDS = 3
 
@@ -115,9 +116,12 @@ class DisentangledAttention(DisentangledSelfAttention):
         return of_keys, of_queries
 
     def positions_of(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What key and query projection answer for rows of the table, the latter scaled. The modules are not called: what
-        watches them, and quantizes what they read, is meant for tokens."""
-        key, query = (functional.linear(states, part.weight, part.bias) for part in (self.key_proj, self.query_proj))
+        """What key and query projection answer for rows of the table, the latter scaled. The modules are not called as they
+        are for tokens, for which what watches them is meant; nor is what they read quantized."""
+        key, query = (
+            functional.linear(states, part.weight, part.bias) if isinstance(part, QuantizedLinear) else part.forward(states)
+            for part in (self.key_proj, self.query_proj)
+        )
         return key, query * self.scaling
 
 
