@@ -65,7 +65,7 @@ def _measured(name: str, way: str, data_dir: str) -> dict[str, Any]:
     from compress.benchmark.measurement import evaluate
     from compress.training.step_context import StepContext
 
-    how, told = WAYS[way], dict[str, Any](scores=[])
+    how, measured = WAYS[way], dict[str, Any](scores=[])
     for seed in SETS[name]["seeds"]:
         task = cp.task(**SETS[name]["task"], data_dir=data_dir)
         model = cp.load(MODEL, labels=task.labels, head=task.rules.head)
@@ -74,17 +74,17 @@ def _measured(name: str, way: str, data_dir: str) -> dict[str, Any]:
         tuned = cp.fine_tune(model, task=task, run=run, batch_size=BATCH, **how)
         seconds, steps = time.monotonic() - start, run.facts["examples"] / run.facts["examples_per_second"]
         judged = evaluate(tuned, task=task)
-        told["metric"] = task.metric
-        told["scores"].append({"seed": seed, "score": judged["metrics"][task.metric]})
-        if len(told["scores"]) == 1:
-            told |= {
+        measured["metric"] = task.metric
+        measured["scores"].append({"seed": seed, "score": judged["metrics"][task.metric]})
+        if len(measured["scores"]) == 1:
+            measured |= {
                 "interval": judged["metrics_ci95"].get(task.metric),
                 "epoch_seconds": round(steps / how["epochs"], 2),
                 "other_seconds": round(seconds - steps, 2),
                 **_sizes(tuned, way),
                 "shares": run.facts.get("layer_mix"),
             }
-    return {**told, "mean": sum(score["score"] for score in told["scores"]) / len(told["scores"])}
+    return {**measured, "mean": sum(score["score"] for score in measured["scores"]) / len(measured["scores"])}
 
 
 def _sizes(tuned: Any, way: str) -> dict[str, Any]:

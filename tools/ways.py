@@ -38,7 +38,7 @@ def ways_block(path: Path) -> str:
     sets = content.get("sets")
     if content.get("schema") != SCHEMA or not isinstance(sets, dict) or not all(map(_is_told, sets.values())):
         raise InputError(f"{path} holds no sets of schema {SCHEMA}; run benchmarks/ways_to_fine_tune.py again.")
-    lines = [_row(name, way, told) for name, known in sets.items() for way, told in known["ways"].items()]
+    lines = [_row(name, way, measured) for name, known in sets.items() for way, measured in known["ways"].items()]
     machine = part(content, "machine").get("cpu")
     origin = f"{content.get('model')}; scores are means over seeds, intervals of the first, on {machine}."
     sources = [str(known.get("data")) for known in sets.values()]
@@ -48,21 +48,21 @@ def ways_block(path: Path) -> str:
 def _is_told(known: Any) -> bool:
     ways = known.get("ways") if isinstance(known, dict) else None
     return isinstance(ways, dict) and all(
-        isinstance(told, dict) and finite(told.get("mean")) is not None for told in ways.values()
+        isinstance(measured, dict) and finite(measured.get("mean")) is not None for measured in ways.values()
     )
 
 
-def _row(name: str, way: str, told: dict[str, Any]) -> list[str]:
-    low, high = told.get("interval") or (None, None)
-    alone = told.get("alone_bytes")
+def _row(name: str, way: str, measured: dict[str, Any]) -> list[str]:
+    low, high = measured.get("interval") or (None, None)
+    alone = measured.get("alone_bytes")
     return [
-        f"{name} ({told.get('metric')})",
+        f"{name} ({measured.get('metric')})",
         way,
-        record.points(told["mean"]),
+        record.points(measured["mean"]),
         MISSING if low is None else f"{record.points(low)} to {record.points(high)}",
-        str(len(told.get("scores", []))),
-        f"{told['learned']:,} ({told['learned'] / told['of']:.1%})",
-        record.number(told["epoch_seconds"], 1),
-        record.number(told["other_seconds"], 1),
+        str(len(measured.get("scores", []))),
+        f"{measured['learned']:,} ({measured['learned'] / measured['of']:.1%})",
+        record.number(measured["epoch_seconds"], 1),
+        record.number(measured["other_seconds"], 1),
         MISSING if alone is None else record.number(alone / 1e3, 0),
     ]

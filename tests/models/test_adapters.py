@@ -128,8 +128,8 @@ def test_several_tasks_adapters_share_one_model(toy: Task, tmp_path: Path) -> No
 
 
 def _described(folder: Path, **changes: Any) -> None:
-    told = json.loads((folder / DESCRIPTION).read_text()) | changes
-    (folder / DESCRIPTION).write_text(json.dumps(told))
+    description = json.loads((folder / DESCRIPTION).read_text()) | changes
+    (folder / DESCRIPTION).write_text(json.dumps(description))
 
 
 @pytest.mark.parametrize(

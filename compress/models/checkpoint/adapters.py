@@ -43,7 +43,7 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> Path:
     if not sizes:
         raise InputError("the model has no adapters to save; let it learn them, or save all of it with compress.save.")
     learned, stays = _parts(model)
-    told = {
+    description = {
         "schema": SCHEMA,
         "family": model.config.model_type,
         "architecture": head_of(model).architecture,
@@ -53,7 +53,7 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> Path:
     }
     with new_folder(folder, "adapters") as partial:
         save_file(learned, partial / TENSORS, metadata={"format": "pt"})
-        (partial / DESCRIPTION).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (partial / DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return Path(folder)
 
 
@@ -67,24 +67,24 @@ def load_adapters(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel
     Raises:
         InputError: The folder holds no adapters, or a damaged one does, or they are of another model.
     """
-    told, tensors = _read(Path(folder))
+    description, tensors = _read(Path(folder))
     if adapters_of(model):
         raise InputError(f"{folder}: the model has adapters already; load the one that these were put into.")
-    of = f"of {told['family']} for {told['architecture']}"
-    if (model.config.model_type, head_of(model).architecture) != (told["family"], told["architecture"]):
+    of = f"of {description['family']} for {description['architecture']}"
+    if (model.config.model_type, head_of(model).architecture) != (description["family"], description["architecture"]):
         is_one = f"{model.config.model_type} for {head_of(model).architecture}"
         raise InputError(
             f"{folder}: these are adapters {of}, but the model is {is_one}; load the one that they were put into."
         )
-    named = told["labels"] and label_names(model) != told["labels"]
-    adapted = with_new_head(model, told["labels"], 0, head_of(model)) if named else copy_of(model)
+    named = description["labels"] and label_names(model) != description["labels"]
+    adapted = with_new_head(model, description["labels"], 0, head_of(model)) if named else copy_of(model)
     linears = {name for name, module in adapted.named_modules() if isinstance(module, nn.Linear)}
-    if not told["sizes"].keys() <= linears:
+    if not description["sizes"].keys() <= linears:
         raise InputError(f"{folder}: these are adapters of a model with other layers; load the one that they were put into.")
-    for name, size in told["sizes"].items():
+    for name, size in description["sizes"].items():
         set_adapter(adapted, name, size)
     own, stays = _parts(adapted)
-    if stays != told["base"]:
+    if stays != description["base"]:
         raise InputError(f"{folder}: these are adapters of other weights than the model's; load the one they were put into.")
     if {name: tensor.shape for name, tensor in own.items()} != {name: tensor.shape for name, tensor in tensors.items()}:
         raise _damaged(Path(folder))
@@ -108,15 +108,15 @@ def _parts(model: PreTrainedModel) -> tuple[dict[str, torch.Tensor], str]:
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not (folder / DESCRIPTION).is_file():
         raise InputError(f"{folder} holds no adapters: {DESCRIPTION} is missing; name a folder of compress.save_adapters.")
-    told = read_own(folder / DESCRIPTION) or {}
-    sizes, labels = told.get("sizes"), told.get("labels")
-    texts = [told.get(key) for key in ("family", "architecture", "base")]
-    if told.get("schema") != SCHEMA or not isinstance(sizes, dict) or not isinstance(labels, list):
+    description = read_own(folder / DESCRIPTION) or {}
+    sizes, labels = description.get("sizes"), description.get("labels")
+    texts = [description.get(key) for key in ("family", "architecture", "base")]
+    if description.get("schema") != SCHEMA or not isinstance(sizes, dict) or not isinstance(labels, list):
         raise _damaged(folder)
     if not all(map(is_width, sizes.values())) or not all(isinstance(text, str) for text in (*texts, *labels)):
         raise _damaged(folder)
     try:
-        return told, load_file(folder / TENSORS)
+        return description, load_file(folder / TENSORS)
     except (OSError, SafetensorError):
         raise _damaged(folder) from None
 
