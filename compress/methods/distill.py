@@ -23,7 +23,7 @@ from compress.tasks.emphasis import emphasis_of
 from compress.tasks.labelled import Task
 from compress.training.answers import KnownAnswers
 from compress.training.compatibility import labels_aligned, shortened
-from compress.training.loop import train
+from compress.training.loop import train as trained
 from compress.training.projection import fitted_to_vectors
 from compress.training.settings import ClassWeights, Epochs, Focal, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
@@ -40,13 +40,18 @@ from compress.training.teaching import (
     training_loss_of,
 )
 from compress.training.unlabelled import TextFile, with_texts_of
+from compress.training.ways import Train, mixing, way_of
 from compress.training.zero_shot import ZeroShot, zero_shot_by
 
 BEAMS = 5  # of Kim and Rush
 
 
-def _wrong(teacher: object, nli: object, hypotheses: object, targets: str, beams: int | None) -> list[str]:
-    """What is wrong with who teaches, and with what it writes."""
+def _wrong(
+    teacher: object, nli: object, hypotheses: object, targets: str, beams: int | None, progressive: bool, train: object
+) -> list[str]:
+    """What is wrong with who teaches, with what it writes, and with what learns."""
+    if progressive and train != "all":
+        return [f"progressive lets one layer learn after the other, but train is {train!r}; leave out one of them."]
     if beams and targets != "teacher":
         return [f"beams is {beams}, but targets is {targets}; set it to teacher."]
     if nli is not None and hypotheses is None:
@@ -65,6 +70,7 @@ def distill(
     teacher: PreTrainedModel | None = None,
     task: Task,
     objectives: Objectives,
+    train: Train = "all",
     temperature: Temperature = 2.0,
     class_weights: ClassWeights = None,
     focal: Focal = 0.0,
@@ -112,6 +118,7 @@ def distill(
         teacher: Has the same labels; the same tokenizer too where states are compared. None where nli teaches.
         task: Learned from; the evaluation split is not touched.
         objectives: Objective -> weight; see `bert-compress list`.
+        train: What of the student learns, see `fine_tune`.
         temperature: T of the logits objective.
         class_weights: How much each label counts in the labels objective, see `fine_tune`.
         focal: Gamma of the focal loss in the labels objective, see `fine_tune`.
@@ -230,9 +237,8 @@ def distill(
             "metric tells when to stop; remove it, or add logits or labels."
         )
     before_step = partial(_freeze_lower_layers, goal.stages) if progressive else None
-    student = train(model, task=task, settings=settings, goal=goal, run=run, before_step=before_step)
-    student.requires_grad_(True)
-    return student
+    way = way_of("distill", train, model)
+    return trained(model, task=task, settings=settings, goal=mixing(goal, way), run=run, before_step=before_step, way=way)
 
 
 def _projecting(model: PreTrainedModel, teacher: PreTrainedModel, task: Task, run: StepContext) -> PreTrainedModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Annotated, Unpack
 
 from pydantic import Field
@@ -12,7 +11,6 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.labels import listed
 from compress.models.heads import with_new_head
-from compress.models.layer_mix import mix_of
 from compress.tasks.emphasis import emphasis_of
 from compress.tasks.labelled import Task
 from compress.training.compatibility import labels_aligned, shortened
@@ -20,11 +18,9 @@ from compress.training.loop import train as trained
 from compress.training.settings import ClassWeights, Epochs, Focal, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
 from compress.training.teaching import Distillation, Nested, training_loss_of
-from compress.training.ways import Train, way_of
+from compress.training.ways import Train, mixing, way_of
 
 logger = logging.getLogger(__name__)
-
-MIX_RATES = {"layer_mix.weights": 1e-2, "layer_mix.scale": 1e-2}
 
 
 @within_range
@@ -95,11 +91,4 @@ def fine_tune(
     how = Distillation(nested=tuple(nested or ()), emphasis=emphasis_of("fine_tune", class_weights, focal, task))
     goal = training_loss_of("fine_tune", {"labels": 1.0}, how, student=model, teacher=None, task=task, run=run)
     way = way_of("fine_tune", train, model)
-    if way.mixes:
-        goal = replace(goal, rates=MIX_RATES)
-    tuned = trained(model, task=task, settings=settings, goal=goal, run=run, way=way)
-    if mix := mix_of(tuned):
-        shares = [round(share, 4) for share in mix.shares.tolist()]
-        run.facts["layer_mix"] = shares
-        logger.info("shares of the embeddings and of each layer: %s", ", ".join(f"{share:.1%}" for share in shares))
-    return tuned
+    return trained(model, task=task, settings=settings, goal=mixing(goal, way), run=run, way=way)

@@ -70,7 +70,17 @@ def _step_row(step: Mapping[str, Any], longest: float) -> dict[str, Any]:
         "metrics": ", ".join(metrics) or MISSING,
         "pace": record.number(step.get("examples_per_second"), 0),
         "memory": record.megabytes(step.get("peak_memory_bytes")),
+        "shares": _shares(step.get("layer_mix")),
     }
+
+
+def _shares(mix: Any) -> str:
+    """What a head reads of the embeddings and of each layer, where a step mixed them."""
+    shares = [finite(share) for share in mix] if isinstance(mix, list) else []
+    if not shares or any(share is None for share in shares):
+        return ""
+    names = ["embeddings", *(f"layer {number}" for number in range(1, len(shares)))]
+    return ", ".join(f"{name} {record.percent(share)}" for name, share in zip(names, shares, strict=True))
 
 
 def _brief(value: Any) -> str:

@@ -122,7 +122,7 @@ def train(
     check_writes(task, task.train, model.tokenizer, model.label)
     task = task.read_by(model)
     if run.is_rehearsal:
-        return copy_of(model).eval()
+        return way.rehearsed(copy_of(model), run.seed).eval()
     with freed_memory_kept(), torch.random.fork_rng(devices=[]), ExitStack() as stack:
         training = _prepare(model, task, settings, goal, run, before_step, way, stack)
         if training.accelerator.device.type == "cpu":
@@ -134,7 +134,7 @@ def train(
         while not training.position.done:
             _run_epoch(training)
             _finish_epoch(training)
-        student = way.end(_take_best(training))
+        student = way.end(_take_best(training), run)
     return student
 
 

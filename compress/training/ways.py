@@ -24,7 +24,7 @@ from compress.errors import InputError
 from compress.models.adapters import insert_adapters, learned_with_adapters
 from compress.models.attention.segments import segments_of
 from compress.models.heads import head_of
-from compress.models.layer_mix import check_mixable, mix_of, set_mix, unmixed
+from compress.models.layer_mix import NAME, check_mixable, mix_of, set_mix, unmixed
 from compress.models.layout import behind_encoder, encoder_layers, reads_first_token_only
 from compress.models.lora import Place, insert_lora, merge_lora
 from compress.models.quantizers import quantized_linears
@@ -99,6 +99,7 @@ Train = Annotated[
 ]
 SIZE = 64
 RANK, ALPHA = 8, 16.0
+MIX_RATES = {f"{NAME}.weights": 1e-2, f"{NAME}.scale": 1e-2}
 PLACES: tuple[Place, ...] = ("query", "value")
 """Of the papers."""
 LARGEST_FEATURES = 4_000_000_000
@@ -141,9 +142,17 @@ class Way:
         for number in self.layers:
             every[number].requires_grad_(True)
 
-    def end(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Leave a model that needs nothing of what made it learn."""
+    def end(self, model: PreTrainedModel, run: StepContext | None = None) -> PreTrainedModel:
+        """Leave a model that needs nothing of what made it learn, and tell what its layers are worth where it mixes them."""
+        if run is not None and (mix := mix_of(model)):
+            run.facts["layer_mix"] = shares = [round(share, 4) for share in mix.shares.tolist()]
+            logger.info("shares of the embeddings and of each layer: %s", ", ".join(f"{share:.1%}" for share in shares))
         return model if self.lora is None else merge_lora(model)
+
+    def rehearsed(self, model: PreTrainedModel, seed: int) -> PreTrainedModel:
+        """The shape of what will come out, in place."""
+        self.begin(model, seed)
+        return self.end(model).requires_grad_(True)
 
     def constant(self, model: PreTrainedModel) -> int:
         """How many layers, from the lowest, answer the same in every epoch."""
@@ -158,6 +167,11 @@ class Way:
 
 
 ALL = Way()
+
+
+def mixing(goal: TrainingLoss, way: Way) -> TrainingLoss:
+    """What is made small, with rates for the weights of a mix that learns."""
+    return replace(goal, rates={**goal.rates, **MIX_RATES}) if way.mixes else goal
 
 
 def way_of(method: str, train: Train, model: PreTrainedModel) -> Way:

@@ -72,6 +72,12 @@ def test_a_step_of_which_nothing_is_known_shows_dashes() -> None:
     assert cells == {DASH}
 
 
+def test_a_step_that_mixed_layers_tells_what_the_head_reads_of_each() -> None:
+    mixed, torn = step_rows({"steps": [{"layer_mix": [0.25, 0.125, 0.625]}, {"layer_mix": [0.5, "much"]}]})
+    assert mixed["shares"] == "embeddings 25.0 %, layer 1 12.5 %, layer 2 62.5 %"
+    assert torn["shares"] == ""
+
+
 def test_a_cell_of_a_confusion_tells_its_part_of_the_row() -> None:
     (table,) = confusion_tables({}, {"confusion": {"a": [[3, 1], [0, 1000]]}, "labels": ["no", "yes"]})
     assert table["labels"] == ["no", "yes"]

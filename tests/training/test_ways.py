@@ -21,6 +21,7 @@ from compress.training.step_context import StepContext
 from tests.tiers import mostly_matrix
 from tests.tiny_models import STRUCTURES, differences, logits_of, state_of, tiny_bert, tiny_of, without_dropout
 
+WAYS: tuple[Any, ...] = ("head", "layer_mix", "adapters", "lora")
 QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2}
 
 
@@ -129,6 +130,31 @@ def _static(toy: Task) -> PreTrainedModel:
 def test_what_cannot_learn_alone_is_refused(make: Any, layers: list[int], message: str, toy: Task) -> None:
     with pytest.raises(InputError, match=message):
         cp.fine_tune(make(toy), task=toy, train={"layers": layers}, **QUICK)
+
+
+@pytest.mark.parametrize("objectives", [{"logits": 1.0}, {"logits": 1.0, "hidden": 1.0}], ids=str)
+def test_a_student_s_head_alone_is_taught(objectives: dict[str, float], toy: Task) -> None:
+    student, teacher = tiny_bert(), tiny_bert(seed=8)
+    taught = cp.distill(student, teacher=teacher, task=toy, objectives=objectives, train="head", **QUICK)
+    assert changed(student, taught) == {
+        "bert.pooler.dense.weight",
+        "bert.pooler.dense.bias",
+        "classifier.weight",
+        "classifier.bias",
+    }
+    with pytest.raises(InputError, match=r"distill.progressive lets one layer learn after the other, but train is 'head'"):
+        cp.distill(student, teacher=teacher, task=toy, objectives=objectives, train="head", progressive=True)
+
+
+def test_a_rehearsal_gives_the_shape_that_the_work_will_have(toy: Task) -> None:
+    """So that what has to come before is refused before anything is trained."""
+    rehearsed = {way: cp.fine_tune(tiny_bert(), task=toy, train=way, run=StepContext(rehearsal=True)) for way in WAYS}
+    for way in ("adapters", "layer_mix"):
+        with pytest.raises(InputError, match="before fine_tune"):
+            cp.prune_heads(rehearsed[way], task=toy, fraction=0.5)
+    for way in ("head", "lora"):
+        assert state_of(rehearsed[way]).keys() == state_of(tiny_bert()).keys()
+    assert all(parameter.requires_grad for model in rehearsed.values() for parameter in model.parameters())
 
 
 def test_a_recipe_s_words_are_checked(toy: Task) -> None:

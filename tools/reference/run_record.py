@@ -90,7 +90,7 @@ KEYS = {
     "steps[].epochs[]": "One epoch.",
     "steps[].curve": "The loss along the way: pairs of optimizer step and loss.",
     "steps[].precision": "That it was trained in: fp32, bf16 or fp16.",
-    "steps[].FACT": "What a method tells of its own, such as `heads`, `neurons`, `latency`, `vocabulary`, `temperature`.",
+    "steps[].FACT": "What a method tells of its own, such as `heads`, `neurons`, `latency`, `vocabulary` or `layer_mix`.",
     "subjects": "What was measured, in the order of the flow: the baseline first, the file that is shipped last.",
     "subjects[].name": "Of the step or the target.",
     "subjects[].kind": "What runs it: torch, onnx (onnxruntime), openvino, or a runtime that another package brings.",
