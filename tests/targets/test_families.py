@@ -51,8 +51,6 @@ PRODUCTS |= {
     "eurobert": 15,
 }
 """Linears of two layers and what stands before and behind them, the classifier left out: BERT six a layer and the pooler."""
-JOINED = {"modernbert": 9}
-"""Where query, key and value are one product, and the neurons with their gate: with dynamic ranges."""
 
 
 @pytest.mark.floors
@@ -75,8 +73,7 @@ def test_integer_files_keep_parity_and_count_their_products(kind: str, form: str
     model = tiny_of(kind, **WIDE[kind], initializer_range=0.15)
     shipped = export(model, tmp_path / "out", target=target, task=toy_task(), **options)
     assert all(stage.accepted for stage in shipped.stages)
-    expected = JOINED.get(kind, PRODUCTS[kind]) if form == "dynamic" else PRODUCTS[kind]
-    assert shipped.stages[-1].integer_ops == expected
+    assert shipped.stages[-1].integer_ops == PRODUCTS[kind]
 
 
 @pytest.mark.parametrize("kind", mostly_matrix(OTHERS, always=["albert"]))
