@@ -88,7 +88,7 @@ def test_lower_layers_stay_while_a_higher_one_learns(
             learning.append([all(parameter.requires_grad for parameter in part.parameters()) for part in parts])
         return student
 
-    monkeypatch.setattr("compress.methods.distill.train", watched)
+    monkeypatch.setattr("compress.methods.distill.trained", watched)
     learned = distill(tiny_bert(seed=9), teacher=model, task=toy, objectives={"feature_map": 1.0}, progressive=True)
     assert learning == [[True, True, True]] * 5 + [[False, False, True]] * 5
     assert all(parameter.requires_grad for parameter in learned.parameters())

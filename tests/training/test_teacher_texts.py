@@ -53,7 +53,7 @@ def test_a_student_learns_what_the_teacher_writes(monkeypatch: pytest.MonkeyPatc
     task, teacher, student = writing_task(), tiny_writer(seed=8), tiny_writer(seed=9, layers=1)
     learned: list[list[str]] = []
     monkeypatch.setattr(
-        "compress.methods.distill.train", lambda model, *, task, **_: learned.append(task.train.labels.tolist()) or model
+        "compress.methods.distill.trained", lambda model, *, task, **_: learned.append(task.train.labels.tolist()) or model
     )
     run = StepContext(device="cpu")
     cp.distill(student, teacher=teacher, task=task, objectives={"labels": 1.0}, targets="teacher", beams=2, run=run, **KNOBS)
