@@ -50,6 +50,7 @@ def test_every_argument_of_a_method_that_names_a_file_or_a_checkpoint_says_so() 
     assert {argument for argument in arguments if argument[2] in ("file", "checkpoint")} == {
         ("trim_vocabulary", "text", "file"),
         ("distill", "text", "file"),
+        ("quantize_aware", "text", "file"),
         ("distill", "masked_lm", "checkpoint"),
         ("distill", "nli", "checkpoint"),
         ("distill", "augment", "checkpoint"),

@@ -58,6 +58,7 @@ def test_memory_without_segments_is_told_before_the_first_step(tmp_path: Path, m
     [
         "trim_vocabulary: {text: FILE}",
         "distill: {teacher: teacher, objectives: {logits: 1.0}, text: FILE}",
+        "quantize_aware: {teacher: teacher, text: FILE}",
     ],
 )
 def test_texts_that_are_not_there_are_told_before_the_first_step(
@@ -74,7 +75,7 @@ def test_texts_that_are_not_there_are_told_before_the_first_step(
 
 def test_a_file_of_texts_is_read_once_by_the_step_that_learns_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the steps its beginning is looked at; a rehearsal does not read it."""
-    module = importlib.import_module("compress.methods.distill")
+    module = importlib.import_module("compress.training.unlabelled")
     read, times = module.read_unlabelled, list[str]()
     monkeypatch.setattr(module, "read_unlabelled", lambda file, **how: (times.append(file), read(file, **how))[1])
     path = tmp_path / "more.txt"
