@@ -25,7 +25,8 @@ def families_block(path: Path) -> str:
     Raises:
         InputError: The file is missing, damaged, or of another schema.
     """
-    content = _read(path, _is_told, "an accuracy, whole and half; run benchmarks/families_from_scratch.py again")
+    wanted = ", each with an accuracy, whole and half; run benchmarks/families_from_scratch.py again"
+    content = read_whole(path, "families", _is_told, wanted)
     families = content["families"]
     head = ["family", "accuracy, %", *(f"{file}, points" for file in FILES), "half of heads and neurons, points"]
     head += [f"and {file}, points" for file in FILES]
@@ -39,20 +40,20 @@ def families_block(path: Path) -> str:
         ]
         for name, family in families.items()
     ]
-    origin = f"SST-2, {content.get('rows'):,} sentences to learn from, seed {content.get('seed')}, on {_machine(content)}."
+    origin = f"SST-2, {content.get('rows'):,} sentences to learn from, seed {content.get('seed')}, on {machine_of(content)}."
     return f"{record.markdown_table(head, lines)}\n\n{record.markdown_text(origin)}"
 
 
-def _read(path: Path, is_whole: Callable[[Any], bool], wanted: str) -> dict[str, Any]:
-    """Read a result whose families all are whole.
+def read_whole(path: Path, key: str, is_whole: Callable[[Any], bool], wanted: str) -> dict[str, Any]:
+    """Read a result whose entries under a key all are whole.
 
     Raises:
         InputError: The file is missing, damaged, or of another schema.
     """
     content = read_json(path)
-    families = content.get("families")
-    if content.get("schema") != SCHEMA or not isinstance(families, dict) or not all(map(is_whole, families.values())):
-        raise InputError(f"{path} holds no families of schema {SCHEMA}, each with {wanted}.")
+    entries = content.get(key)
+    if content.get("schema") != SCHEMA or not isinstance(entries, dict) or not all(map(is_whole, entries.values())):
+        raise InputError(f"{path} holds no {key} of schema {SCHEMA}{wanted}.")
     return content
 
 
@@ -65,7 +66,8 @@ def _change(value: Any, whole: float) -> str:
     return MISSING if number is None else record.points(number - whole)
 
 
-def _machine(content: Mapping[str, Any]) -> str:
+def machine_of(content: Mapping[str, Any]) -> str:
+    """The processor that a result was measured on."""
     return str(part(content, "machine").get("cpu"))
 
 
@@ -79,10 +81,11 @@ def shapes_block(path: Path) -> str:
     Raises:
         InputError: The file is missing, damaged, or of another schema.
     """
-    content = _read(path, _is_timed, "rows that have an error or a latency; run benchmarks/family_peers.py again")
+    wanted = ", each with rows that have an error or a latency; run benchmarks/family_peers.py again"
+    content = read_whole(path, "families", _is_timed, wanted)
     blocks = [text for name, family in content["families"].items() for text in (f"### {name}", _table(family["rows"]))]
     blocks.append(
-        record.markdown_text(f"{content.get('model')}; one thread, fresh processes in turn, on {_machine(content)}.")
+        record.markdown_text(f"{content.get('model')}; one thread, fresh processes in turn, on {machine_of(content)}.")
     )
     return "\n\n".join(blocks)
 

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from compress import record
-from compress.benchmark.subjects import read_json
-from compress.errors import InputError
-from compress.record import MISSING, finite, part
+from compress.record import MISSING, finite
+from tools.families import machine_of, read_whole
 
-SCHEMA = 1
 HEAD = [
     "set",
     "what learns",
@@ -34,13 +32,10 @@ def ways_block(path: Path) -> str:
     Raises:
         InputError: The file is missing, damaged, or of another schema.
     """
-    content = read_json(path)
-    sets = content.get("sets")
-    if content.get("schema") != SCHEMA or not isinstance(sets, dict) or not all(map(_is_told, sets.values())):
-        raise InputError(f"{path} holds no sets of schema {SCHEMA}; run benchmarks/ways_to_fine_tune.py again.")
+    content = read_whole(path, "sets", _is_told, "; run benchmarks/ways_to_fine_tune.py again")
+    sets = content["sets"]
     lines = [_row(name, way, measured) for name, known in sets.items() for way, measured in known["ways"].items()]
-    machine = part(content, "machine").get("cpu")
-    origin = f"{content.get('model')}; scores are means over seeds, intervals of the first, on {machine}."
+    origin = f"{content.get('model')}; scores are means over seeds, intervals of the first, on {machine_of(content)}."
     sources = [str(known.get("data")) for known in sets.values()]
     return f"{record.markdown_table(HEAD, lines)}\n\n{record.markdown_text(' '.join([origin, '; '.join(sources)]))}."
 

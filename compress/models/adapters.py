@@ -77,15 +77,15 @@ def adapters_of(model: nn.Module) -> dict[str, int]:
 
 def learned_with_adapters(model: PreTrainedModel) -> list[str]:
     """Names of what learns: the adapters, the layers' normalizations, and the head."""
-    modules = {name: module for name, module in model.named_modules() if isinstance(module, Adapter)}
-    layers = {module for layer in encoder_layers(model) for module in layer.modules()}
-    modules |= {name: module for name, module in model.named_modules() if module in layers and _is_norm(module)}
-    inside = [f"{path}.{name}" for path, module in modules.items() for name, _ in module.named_parameters()]
+    inner = {module for layer in encoder_layers(model) for module in layer.modules()}
+    learning = [(path, module) for path, module in model.named_modules() if module in inner and _learns(module)]
+    inside = [f"{path}.{name}" for path, module in learning for name, _ in module.named_parameters()]
     return [*inside, *behind_encoder(model)]
 
 
-def _is_norm(module: nn.Module) -> bool:
-    return "norm" in type(module).__name__.lower() and not list(module.children())
+def _learns(module: nn.Module) -> bool:
+    is_norm = "norm" in type(module).__name__.lower() and not list(module.children())
+    return is_norm or isinstance(module, Adapter)
 
 
 def set_adapter(model: nn.Module, name: str, size: int) -> AdaptedLinear:

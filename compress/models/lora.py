@@ -42,8 +42,9 @@ def insert_lora(model: PreTrainedModel, *, rank: int, alpha: float, places: Sequ
     except ImportError as err:
         raise InputError("train: lora needs the package peft; run: pip install 'bert-compress[peft]'") from err
     names = _linears(model, places)
-    torch.manual_seed(seed)
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=names), model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=names), model)
     return [name for name, _ in model.named_parameters() if ".lora_" in name]
 
 

@@ -99,9 +99,8 @@ Train = Annotated[
 ]
 SIZE = 64
 RANK, ALPHA = 8, 16.0
-MIX_RATES = {f"{NAME}.weights": 1e-2, f"{NAME}.scale": 1e-2}
 PLACES: tuple[Place, ...] = ("query", "value")
-"""Of the papers."""
+MIX_RATES = {f"{NAME}.weights": 1e-2, f"{NAME}.scale": 1e-2}
 LARGEST_FEATURES = 4_000_000_000
 """Bytes of what is kept of the lower layers; where it would be more, they are computed in every step."""
 
