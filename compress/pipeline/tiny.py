@@ -60,7 +60,7 @@ def tiny_sizes(plan: Plan) -> dict[str, int]:
     modules = [step.arguments.get("modules") or 1 for step in plan.steps]
     return sizes | {
         "width": _multiple(sizes["width"], *heads, *splits),
-        "layers": _multiple(max(sizes["layers"], max(modules) + 1), *modules),
+        "layers": _multiple(max(sizes["layers"], max(modules, default=1) + 1), *modules),
     }
 
 

@@ -39,6 +39,10 @@ def test_the_model_has_the_layers_that_a_step_keeps(plan: Plan) -> None:
     assert tiny_sizes(replace(plan, steps=(plan.steps[0], segments))) == tiny_sizes(plan) | {"positions": 512}
 
 
+def test_a_recipe_without_steps_gets_the_smallest_model(plan: Plan) -> None:
+    assert tiny_sizes(replace(plan, steps=())) == {"layers": 2, "width": 32, "intermediate": 64, "heads": 4, "positions": 128}
+
+
 @pytest.mark.parametrize(("layers", "expected"), [(1, 2), (4, 5), ("last", 2), ([3, 6], 2)])
 def test_the_model_is_deeper_than_what_a_step_leaves_of_it(plan: Plan, layers: Any, expected: int) -> None:
     fewer = replace(plan.steps[1], arguments={"layers": layers})
