@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from typing_extensions import is_typeddict
 
-What = Literal["file", "checkpoint", "machine", "target", "objectives"]
+What = Literal["file", "checkpoint", "adapters", "machine", "target", "objectives"]
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,10 @@ class DependsOn:
     """What an argument brings in.
 
     Args:
-        what: "file", the content of the file that it names; "checkpoint", the files of the model that it names; "machine", how
-            fast this machine is; "target", how files are written for the target that it names, where the machine counts;
-            "objectives", the source of those that it names.
+        what: "file", the content of the file that it names; "checkpoint", the files of the model that it names; "adapters",
+            those of the folder of `compress.save_adapters` that it names; "machine", how fast this machine is; "target", how
+            files are written for the target that it names, where the machine counts; "objectives", the source of those that it
+            names.
         when: Values for which it does; None for all but null.
     """
 

@@ -54,6 +54,7 @@ class Facts:
         options: The target's, as they were given.
         inputs: Names of the file's inputs.
         labels: Their names, in the order of their ids.
+        tasks: Of a file that answers several, by number: each one's `name` and its `labels`.
         max_length: Tokens of the longest text that it was proved on.
         integers: Of an int8 file: its bits, and the processors that it is right and fast on.
         stages: From torch to the file, with their parity.
@@ -69,6 +70,7 @@ class Facts:
     options: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    tasks: tuple[Mapping[str, Any], ...] = ()
     max_length: int | None = None
     integers: Mapping[str, str] = field(default_factory=dict)
     stages: tuple[Mapping[str, Any], ...] = ()
@@ -109,6 +111,7 @@ def read_facts(folder: Path) -> Facts:
         options=checked.table("options"),
         inputs=checked.names("inputs"),
         labels=checked.names("labels"),
+        tasks=checked.tasks(),
         max_length=checked.value("max_length", _is_length, f"a whole number from {SHORTEST} to {LONGEST}"),
         integers=checked.table("integers", lambda value: isinstance(value, str), "texts"),
         stages=checked.stages(),
@@ -163,19 +166,33 @@ class _Checked:
             self.refuse(name, texts, "a list of texts")
         return tuple(texts or ())
 
+    def objects(self, name: str) -> list[dict[str, Any]]:
+        """A list of objects."""
+        entries = self.payload.get(name)
+        if entries is not None and not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
+            self.refuse(name, entries, "a list of objects")
+        return entries or []
+
+    def tasks(self) -> tuple[Mapping[str, Any], ...]:
+        """The tasks, whose names and labels are texts."""
+        entries = self.objects("tasks")
+        for index, entry in enumerate(entries):
+            checked = _Checked(self.path, entry, f"{self.prefix}tasks[{index}].")
+            checked.value("name", lambda value: isinstance(value, str) and value != "", "a name")
+            checked.names("labels")
+        return tuple(entries)
+
     def stages(self) -> tuple[Mapping[str, Any], ...]:
         """The stages, whose numbers are numbers."""
-        stages = self.payload.get("stages")
-        if stages is not None and not (isinstance(stages, list) and all(isinstance(entry, dict) for entry in stages)):
-            self.refuse("stages", stages, "a list of objects")
-        for index, stage in enumerate(stages or []):
+        stages = self.objects("stages")
+        for index, stage in enumerate(stages):
             checked = _Checked(self.path, stage, f"{self.prefix}stages[{index}].")
             checked.value("accepted", lambda value: isinstance(value, bool), "true or false")
             for name in ("label_flips", "compared", "integer_ops", "fused_ops"):
                 checked.value(name, _is_count, _WHOLE)
             for name in ("max_abs_error", "relative_error"):
                 checked.value(name, _is_number if stage.get("accepted") else _is_any_number, "a number")
-        return tuple(stages or ())
+        return tuple(stages)
 
     def segment(self) -> SegmentFacts:
         """Of segment.onnx."""

@@ -88,6 +88,13 @@ def _learns(module: nn.Module) -> bool:
     return is_norm or isinstance(module, Adapter)
 
 
+def without_adapters(model: PreTrainedModel) -> PreTrainedModel:
+    """Take a model's adapters out, in place."""
+    for name in adapters_of(model):
+        model.set_submodule(name, model.get_submodule(f"{name}.{LINEAR}"))
+    return model
+
+
 def set_adapter(model: nn.Module, name: str, size: int) -> AdaptedLinear:
     """Put a new adapter behind a Linear, in place."""
     old: Any = model.get_submodule(name)

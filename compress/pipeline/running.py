@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.benchmark.machine import commit
+from compress.dependencies import dependencies
 from compress.errors import GateMissed
 from compress.models.checkpoint.loading import load
 from compress.models.checkpoint.model_source import find_model
@@ -33,6 +34,8 @@ from compress.pipeline.run_log import logged
 from compress.pipeline.steps import Execution, StepOutput, execute_steps
 from compress.pipeline.tiny import EXAMPLES, tiny_model, tiny_plan, tiny_sizes
 from compress.recipe.plan import INPUT_MODEL, Plan
+from compress.recipe.signatures import load_function, recipe_parameters
+from compress.targets import TARGETS
 from compress.targets.exporting import check_runtime, export
 from compress.tasks import task as read_task
 from compress.training.device import freed_memory_kept, pick_device
@@ -162,11 +165,18 @@ def _export_all(execution: Execution, tiny: bool) -> dict[str, Path]:
                 "target": wanted.target,
                 "options": options,
                 "data": execution.task.fingerprint,
+                "adapters": [folder_digest(Path(path).expanduser()) for path in _adapters_named(wanted.target, options)],
                 **shipping_of(wanted.target),
             }
         )
         shipped[wanted.target] = _export_one(execution, wanted.target, options, key)
     return shipped
+
+
+def _adapters_named(target: str, options: dict[str, Any]) -> list[str]:
+    parameters = recipe_parameters(load_function(TARGETS, target))
+    named = [pair for name, value in options.items() for pair in dependencies(parameters[name].annotation, value)]
+    return [path for what, path in named if what == "adapters"]
 
 
 def _export_one(execution: Execution, target: str, options: dict[str, Any], key: str) -> Path:

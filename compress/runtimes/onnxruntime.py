@@ -20,7 +20,18 @@ import numpy as np
 from compress.errors import InputError, first_line
 from compress.run_errors import refuse_out_of_memory, refuse_run
 from compress.runtimes.graph_files import is_writer
-from compress.runtimes.runtime import INPUTS, LOGITS, Kernels, Runtime, Session, Usage, Version, as_logits, outputs_among
+from compress.runtimes.runtime import (
+    INPUTS,
+    LOGITS,
+    TASK,
+    Kernels,
+    Runtime,
+    Session,
+    Usage,
+    Version,
+    as_logits,
+    outputs_among,
+)
 from compress.runtimes.writer_files import open_writer
 
 if TYPE_CHECKING:
@@ -84,7 +95,9 @@ def check_onnx_device(device: str) -> None:
         )
 
 
-def open_classifier(path: Path, *, threads: int = 0, device: str = "cpu", fused: bool = True) -> Session:
+def open_classifier(
+    path: Path, *, threads: int = 0, device: str = "cpu", fused: bool = True, of_task: int | None = None
+) -> Session:
     """Open a classifier, see `Runtime.open`.
 
     Args:
@@ -92,6 +105,7 @@ def open_classifier(path: Path, *, threads: int = 0, device: str = "cpu", fused:
         threads: 0 is one per core, which leave the processor to others while they wait; pinned ones, as for timing, do not.
         device: cpu, cuda or cuda:N.
         fused: Let onnxruntime put operators together; off, they run as they are written.
+        of_task: Of a file of several tasks, the number of that which answers; the first where it is None.
     """
     if is_writer(path):
         if device != "cpu":
@@ -99,9 +113,12 @@ def open_classifier(path: Path, *, threads: int = 0, device: str = "cpu", fused:
         return open_writer(path, partial(open_graph, threads=threads, spinning=threads > 0))
     session = open_session(path, threads=threads, device=device, spinning=threads > 0, fused=fused)
     outputs = outputs_among([output.name for output in session.get_outputs()], path)
+    chosen = {} if of_task is None else {TASK: np.array(of_task)}
+    if chosen and TASK not in [node.name for node in session.get_overridable_initializers()]:
+        raise InputError(f"{path} is a file of one task, so that it has no task {of_task}; ask it without a number.")
 
     def prepare(batch: Batch) -> Callable[[], list[np.ndarray]]:
-        given = feeds(session, batch)
+        given = {**feeds(session, batch), **chosen}
 
         def call() -> list[np.ndarray]:
             try:

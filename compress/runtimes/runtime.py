@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LOGITS = "logits"
 SPAN_LOGITS = ("start_logits", "end_logits")
+TASK = "task"
+"""Of a file of several tasks: which of them is asked; 0 where it is not told."""
 VECTORS, STATES = "sentence_embedding", "last_hidden_state"
 """Of a sentence embedder: its vectors, and the states that they were pooled from."""
 OUTPUTS = ((LOGITS,), SPAN_LOGITS, (VECTORS,))

@@ -27,8 +27,9 @@ from compress.targets import TARGETS, runtime_of
 from compress.targets.manifest import write_manifest
 from compress.targets.onnx.graph import facts_in_file, input_names
 from compress.targets.onnx.parity import ParityCheck
-from compress.targets.onnx.ranges import refuse_unread
+from compress.targets.onnx.ranges import refuse_unread, source_of_ranges
 from compress.targets.onnx.segment import drift, refuse_no_segments
+from compress.targets.onnx.several_tasks import TASKS, refuse_adapters
 from compress.targets.onnx.short_vectors import TOLD, refuse_no_vectors
 from compress.targets.refusing import refuse_writer
 from compress.tasks.unknown import check_known
@@ -84,7 +85,9 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
         refuse_no_segments(model)
     if options.get("vectors"):
         refuse_no_vectors(options["vectors"], model)
-    refuse_unread(target, lower, options, brings_ranges=bool(quantized_linears(model)))
+    brings_ranges = bool(quantized_linears(model))
+    refuse_unread(target, lower, options, brings_ranges=brings_ranges)
+    refuse_adapters(target, options, model, source_of_ranges(lower, options, brings_ranges=brings_ranges))
     judged = options.get("max_drop") is not None
     model = aligned(model, task.labels, task.rules.head) if judged else in_order(model, task.labels)
     task = task.read_by(model)
@@ -110,7 +113,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
         write_companions(model, partial, for_serving=True)
         write_manifest(model, partial)
         integers = facts_in_file(file_in(partial))
-        short = integers.pop(TOLD, None)
+        short, several = integers.pop(TOLD, None), integers.pop(TASKS, None)
         facts: dict[str, Any] = {
             "schema": SCHEMA,
             "target": target,
@@ -124,6 +127,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             "file": file_in(partial).name,
             "integers": integers,
             **({"short_vectors": json.loads(short)} if short else {}),
+            **({"tasks": json.loads(several)} if several else {}),
             "stages": [stage.as_dict() for stage in stages],
         }
         if (partial / SEGMENT_FILE).is_file():

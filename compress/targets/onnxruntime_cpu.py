@@ -17,6 +17,7 @@ from compress.targets.onnx.graph import FILE, in_onnxruntime, write_graph
 from compress.targets.onnx.kernels import sums_before_norms
 from compress.targets.onnx.parity import ParityCheck, Reference
 from compress.targets.onnx.segment import Memory, in_segments, write_float_segment
+from compress.targets.onnx.several_tasks import Adapters, write_several_tasks
 from compress.targets.onnx.short_vectors import ShortVectors, write_short_vectors
 from compress.targets.onnx.versions import save_for_old_runtimes
 
@@ -30,7 +31,13 @@ TOLERANCE = 1e-3
 
 @within_range
 def onnxruntime_cpu(
-    model: PreTrainedModel, folder: Path, *, task: Task, memory: Memory = False, vectors: ShortVectors = None
+    model: PreTrainedModel,
+    folder: Path,
+    *,
+    task: Task,
+    memory: Memory = False,
+    vectors: ShortVectors = None,
+    adapters: Adapters = None,
 ) -> list[ParityCheck]:
     """Write a float32 model.onnx that onnxruntime runs on any CPU; of a model that writes, encoder.onnx and decoder.onnx.
 
@@ -43,6 +50,7 @@ def onnxruntime_cpu(
         task: Its calibration part gives the sentences on which torch and the file are compared.
         memory: Write segment.onnx too, see `compress.targets.onnx.segment`; for a model that reads segments.
         vectors: Of a sentence embedder, what the file gives besides, see `compress.targets.onnx.short_vectors`.
+        adapters: Of further tasks that the file answers, see `compress.targets.onnx.several_tasks`.
 
     Returns:
         The stages with their parity; the last one is what lies in the folder if it was accepted.
@@ -50,6 +58,8 @@ def onnxruntime_cpu(
     Raises:
         InputError: There is no memory to hand on.
     """
+    if adapters:
+        return write_several_tasks(onnxruntime_cpu, model, folder, adapters, task=task)
     with quantizers_off(model):
         write_graph(model, folder / FILE, once=True)
         file = file_in(folder)

@@ -39,6 +39,7 @@ from compress.targets.onnx.parity import ParityCheck, Reference
 from compress.targets.onnx.ranges import is_static
 from compress.targets.onnx.saturation import safe_bits
 from compress.targets.onnx.segment import Memory, in_segments, write_segment_graph
+from compress.targets.onnx.several_tasks import Adapters, write_several_tasks
 from compress.targets.onnx.short_vectors import ShortVectors, write_short_vectors
 from compress.targets.onnx.versions import save_for_old_runtimes
 from compress.targets.onnxruntime_cpu import TOLERANCE
@@ -71,6 +72,7 @@ def onnxruntime_cpu_int8(
     max_relative_error: MaxRelativeError = 0.5,
     memory: Memory = False,
     vectors: ShortVectors = None,
+    adapters: Adapters = None,
 ) -> list[ParityCheck]:
     """Write a model.onnx whose products with constant weights run on integers in onnxruntime, embedding tables in eight bits.
 
@@ -104,6 +106,7 @@ def onnxruntime_cpu_int8(
         memory: Write segment.onnx too, see `targets.onnx.segment`; for a model that reads segments. What it remembers is
             float; how its answers move with the number of segments stands in bert_compress.json.
         vectors: Of a sentence embedder, what the file gives besides, see `compress.targets.onnx.short_vectors`.
+        adapters: Of further tasks that the file answers, see `compress.targets.onnx.several_tasks`; with dynamic activations.
 
     Returns:
         The stages with their parity; the last one is what lies in the folder if it was accepted.
@@ -114,6 +117,17 @@ def onnxruntime_cpu_int8(
     """
     bits = safe_bits() if weight_bits == "auto" else weight_bits
     fixed = is_static(activations, max_drop, brings_ranges=bool(quantized_linears(model)))
+    if adapters:
+        write = partial(
+            onnxruntime_cpu_int8,
+            activations=activations,
+            per_channel=per_channel,
+            weight_bits=weight_bits,
+            embedding_bits=embedding_bits,
+            max_flips=max_flips,
+            max_relative_error=max_relative_error,
+        )
+        return write_several_tasks(write, model, folder, adapters, task=task)
     unsigned = not fixed or is_x86()
     kind = "static" if fixed else "dynamic"
     facts = {"weight_bits": str(bits), "activations": kind, **int8_processors(bits, unsigned=unsigned)}

@@ -15,6 +15,7 @@ from compress.models.heads import head_of
 from compress.models.quantizers import quantized_linears, with_quantizers
 from compress.targets import TARGETS
 from compress.targets.onnx.ranges import source_of_ranges
+from compress.targets.onnx.several_tasks import refuse_adapters
 from compress.targets.onnx.short_vectors import refuse_no_vectors
 
 
@@ -35,7 +36,9 @@ def refuse_shape(target: str, options: Mapping[str, Any], model: PreTrainedModel
     if hasattr(module, "refuse"):
         module.refuse(model)
     function = getattr(module, target.replace("-", "_"))
-    if source_of_ranges(function, options, brings_ranges=bool(quantized_linears(model))) == "calibration":
+    ranges = source_of_ranges(function, options, brings_ranges=bool(quantized_linears(model)))
+    refuse_adapters(target, options, model, ranges)
+    if ranges == "calibration":
         try:
             with_quantizers(model, per_channel=True, symmetric=True)
         except InputError as err:

@@ -155,11 +155,24 @@ def test_adapters_of_something_else_or_torn_ones_are_refused(
         cp.load_adapters(model(), folder)
 
 
-def test_a_model_without_adapters_has_none_to_save_and_one_with_some_takes_no_others(
-    adapted: PreTrainedModel, tmp_path: Path
-) -> None:
-    with pytest.raises(InputError, match="has no adapters to save"):
-        cp.save_adapters(tiny_bert(), tmp_path / "none")
-    folder = cp.save_adapters(adapted, tmp_path / "alone")
-    with pytest.raises(InputError, match="the model has adapters already"):
-        cp.load_adapters(adapted, folder)
+def test_adapters_take_the_place_of_others(toy: Task, adapted: PreTrainedModel, tmp_path: Path) -> None:
+    other = cp.fine_tune(tiny_bert(), task=toy, new_head=True, **{**HOW, "train": {"adapters": {"size": 5, "both": False}}})
+    loaded = cp.load_adapters(adapted, cp.save_adapters(other, tmp_path / "alone"))
+    assert torch.equal(logits_of(loaded), logits_of(other))
+    assert adapters_of(loaded) == adapters_of(other)
+    assert set(adapters_of(adapted).values()) == {3}
+
+
+def test_a_head_alone_is_saved_and_put_back(toy: Task, tmp_path: Path) -> None:
+    model = tiny_bert()
+    tuned = cp.fine_tune(model, task=replace(toy, labels=("no", "yes")), new_head=True, **{**HOW, "train": "head"})
+    loaded = cp.load_adapters(model, cp.save_adapters(tuned, tmp_path / "alone"))
+    assert torch.equal(logits_of(loaded), logits_of(tuned))
+    assert loaded.config.id2label == {0: "no", 1: "yes"}
+
+
+def test_what_mixes_its_layers_is_not_told_by_its_head(toy: Task, tmp_path: Path) -> None:
+    mixed = cp.fine_tune(tiny_bert(), task=toy, **{**HOW, "train": "layer_mix"})
+    with pytest.raises(InputError, match="the model mixes its layers"):
+        cp.save_adapters(mixed, tmp_path / "none")
+    assert not (tmp_path / "none").exists()

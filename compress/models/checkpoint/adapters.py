@@ -1,4 +1,4 @@
-"""Adapters at rest: what `fine_tune` with adapters has learned, without the model that it was put into.
+"""Adapters at rest: what `fine_tune` with adapters, or of a head alone, has learned, without the model that it was put into.
 
 A folder has adapters.safetensors, the adapters, the normalizations of the layers and the head; and adapters.json, which tells
 their sizes, the labels, and a hash of all that stayed, so that they are put into no other model. A task then takes a few MB,
@@ -20,28 +20,31 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.marks import read_own
-from compress.models.adapters import LINEAR, adapters_of, learned_with_adapters, set_adapter
+from compress.models.adapters import LINEAR, adapters_of, learned_with_adapters, set_adapter, without_adapters
 from compress.models.checkpoint.folders import new_folder
 from compress.models.factors import is_width
 from compress.models.heads import head_of, label_names, with_new_head
+from compress.models.layer_mix import mix_of
+from compress.models.layout import behind_encoder
 from compress.models.surgery import copy_of
 
 TENSORS, DESCRIPTION, SCHEMA = "adapters.safetensors", "adapters.json", 1
 
 
 def save_adapters(model: PreTrainedModel, folder: str | Path) -> Path:
-    """Write a model's adapters alone, with what learned beside them; all of it or nothing.
+    """Write a model's adapters alone, with what learned beside them; of one without adapters its head; all of it or nothing.
 
     Args:
-        model: Has adapters.
+        model: Learned with `train: adapters` or `train: head`.
         folder: Where to; it must not exist yet, or be empty.
 
     Raises:
-        InputError: The model has no adapters, or the folder holds something already.
+        InputError: The model has neither adapters nor a head of its own, or mixes its layers, or the folder holds something.
     """
     sizes = adapters_of(model)
-    if not sizes:
-        raise InputError("the model has no adapters to save; let it learn them, or save all of it with compress.save.")
+    if not behind_encoder(model) or mix_of(model) is not None:
+        why = "mixes its layers" if mix_of(model) is not None else "has no weights behind its encoder"
+        raise InputError(f"the model {why}, so that no adapters or head stand for what it learned; use compress.save.")
     learned, stays = _parts(model)
     description = {
         "schema": SCHEMA,
@@ -61,28 +64,13 @@ def load_adapters(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel
     """Copy a model with adapters from a folder, and the head and the normalizations that they learned with.
 
     Args:
-        model: What they were put into, with any head of the same kind; stays as it is.
+        model: What they were put into, with any head of the same kind, and with others' adapters or none; stays as it is.
         folder: Of `save_adapters`.
 
     Raises:
         InputError: The folder holds no adapters, or a damaged one does, or they are of another model.
     """
-    description, tensors = _read(Path(folder))
-    if adapters_of(model):
-        raise InputError(f"{folder}: the model has adapters already; load the one that these were put into.")
-    of = f"of {description['family']} for {description['architecture']}"
-    if (model.config.model_type, head_of(model).architecture) != (description["family"], description["architecture"]):
-        is_one = f"{model.config.model_type} for {head_of(model).architecture}"
-        raise InputError(
-            f"{folder}: these are adapters {of}, but the model is {is_one}; load the one that they were put into."
-        )
-    named = description["labels"] and label_names(model) != description["labels"]
-    adapted = with_new_head(model, description["labels"], 0, head_of(model)) if named else copy_of(model)
-    linears = {name for name, module in adapted.named_modules() if isinstance(module, nn.Linear)}
-    if not description["sizes"].keys() <= linears:
-        raise InputError(f"{folder}: these are adapters of a model with other layers; load the one that they were put into.")
-    for name, size in description["sizes"].items():
-        set_adapter(adapted, name, size)
+    adapted, description, tensors = _shaped(model, Path(folder))
     own, stays = _parts(adapted)
     if stays != description["base"]:
         raise InputError(f"{folder}: these are adapters of other weights than the model's; load the one they were put into.")
@@ -90,6 +78,30 @@ def load_adapters(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel
         raise _damaged(Path(folder))
     adapted.load_state_dict(tensors, strict=False)
     return adapted.eval()
+
+
+def check_adapters(model: PreTrainedModel, folder: str | Path) -> None:
+    """Raise InputError where a folder holds no adapters for a model of this shape, whatever its weights."""
+    _shaped(model, Path(folder))
+
+
+def _shaped(model: PreTrainedModel, folder: Path) -> tuple[PreTrainedModel, dict[str, Any], dict[str, torch.Tensor]]:
+    """A copy of a model with adapters as a folder describes them, and what that holds."""
+    description, tensors = _read(folder)
+    of = f"of {description['family']} for {description['architecture']}"
+    if (model.config.model_type, head_of(model).architecture) != (description["family"], description["architecture"]):
+        is_one = f"{model.config.model_type} for {head_of(model).architecture}"
+        raise InputError(
+            f"{folder}: these are adapters {of}, but the model is {is_one}; load the one that they were put into."
+        )
+    named = description["labels"] and label_names(model) != description["labels"]
+    adapted = without_adapters(with_new_head(model, description["labels"], 0, head_of(model)) if named else copy_of(model))
+    linears = {name for name, module in adapted.named_modules() if isinstance(module, nn.Linear)}
+    if not description["sizes"].keys() <= linears:
+        raise InputError(f"{folder}: these are adapters of a model with other layers; load the one that they were put into.")
+    for name, size in description["sizes"].items():
+        set_adapter(adapted, name, size)
+    return adapted, description, tensors
 
 
 def _parts(model: PreTrainedModel) -> tuple[dict[str, torch.Tensor], str]:

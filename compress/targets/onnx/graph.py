@@ -246,18 +246,19 @@ def in_runtime(path: Path, runtime: str, **options: Any) -> Session:
     return Session(file.run, kernels.integer_ops, kernels.fused_ops, kernels.stayed_float)
 
 
-def in_onnxruntime(path: Path, *, as_written: bool = False) -> Session:
+def in_onnxruntime(path: Path, *, as_written: bool = False, of_task: int | None = None) -> Session:
     """Open a file in onnxruntime on the CPU, in a process of its own.
 
     Args:
         path: The ONNX file.
         as_written: Run the operators as they stand, without onnxruntime's fusions.
+        of_task: Of a file of several tasks, the number of that which answers.
 
     Raises:
         CompressError: onnxruntime cannot load it, crashed over it, or took too long.
     """
     try:
-        return in_runtime(path, DEFAULT, fused=not as_written)
+        return in_runtime(path, DEFAULT, fused=not as_written, of_task=of_task)
     except InputError as err:  # it is our own
         raise CompressError(str(err)) from err
 
