@@ -236,8 +236,8 @@ def distill(
             f"distill.patience is {settings.patience}, but these objectives do not teach the logits, so that no selection "
             "metric tells when to stop; remove it, or add logits or labels."
         )
-    before_step = partial(_freeze_lower_layers, goal.stages) if progressive else None
     way = way_of("distill", train, model)
+    before_step = partial(_freeze_lower_layers, goal.stages) if progressive else way.each_step
     return trained(model, task=task, settings=settings, goal=mixing(goal, way), run=run, before_step=before_step, way=way)
 
 

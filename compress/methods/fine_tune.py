@@ -58,7 +58,9 @@ def fine_tune(
             arXiv 1902.00751; `{adapters: {size: 64, both: true}}` tells how large, and whether behind attention too). They
             stay in the model, and a rate of 3e-4 and more suits them; or "lora", products of two thin matrices beside Linears
             of each layer, which are added to them in the end (Hu et al. 2021, arXiv 2106.09685; `{lora: {rank: 8, alpha: 16,
-            places: [query, value]}}`; needs the extra peft).
+            places: [query, value]}}`; needs the extra peft); "layers", all of them and the head, while the embeddings stay;
+            or "gradual", all of it, but the head first and then one layer more at a time, from the highest down
+            (`{gradual: {share: 0.5}}`: in half of the steps; Howard and Ruder 2018, ULMFiT, arXiv 1801.06146, section 3.3).
         new_head: Begin with a new head, of random weights; the one that the model has may be for other labels, and for more or
             fewer of them. Without it, training begins with a head for as many other labels, and says so.
         nested: Of sentence embedding: numbers of dimensions; so many first numbers of a vector learn to be one of their own
@@ -91,4 +93,4 @@ def fine_tune(
     how = Distillation(nested=tuple(nested or ()), emphasis=emphasis_of("fine_tune", class_weights, focal, task))
     goal = training_loss_of("fine_tune", {"labels": 1.0}, how, student=model, teacher=None, task=task, run=run)
     way = way_of("fine_tune", train, model)
-    return trained(model, task=task, settings=settings, goal=mixing(goal, way), run=run, way=way)
+    return trained(model, task=task, settings=settings, goal=mixing(goal, way), run=run, before_step=way.each_step, way=way)

@@ -39,6 +39,7 @@ from compress.training.batches import epoch_batches, seed_of_step, share_of
 from compress.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from compress.training.compatibility import check_fit
 from compress.training.device import freed_memory_kept, has_fast_bf16, pick_device
+from compress.training.layer_rates import check_layer_decay, rate_shares
 from compress.training.masking import Masking, masking_of, unmasked
 from compress.training.optimizer import optimizer_of
 from compress.training.predict import on_device, predict
@@ -118,6 +119,7 @@ def train(
         CompressError: The loss is not finite.
     """
     check_fit(model, task)
+    check_layer_decay(model, settings.layer_decay)
     check_known(task.train, model.tokenizer, model.label, allow_unknown=task.allow_unknown)
     check_writes(task, task.train, model.tokenizer, model.label)
     task = task.read_by(model)
@@ -175,14 +177,13 @@ def _prepare(
     way.begin(student, run.seed)
     stack.enter_context(layers_lent(student, encoded.features))
     batches = epoch_batches(encoded.lengths, settings.batch_size, run.seed, 0, encoded.groups)
-    steps_per_epoch = math.ceil(len(batches) / settings.accumulate)
-    total = max(1, math.ceil(settings.epochs * steps_per_epoch))
+    total = max(1, math.ceil(settings.epochs * math.ceil(len(batches) / settings.accumulate)))
     total = min(total, run.max_steps or total)
     if goal.teacher is not None:
         goal.teacher.moved(accelerator.device)
     learned = nn.ModuleDict({"student": student, "learned": goal.learned.to(accelerator.device)})
     prepared = accelerator.prepare(student)
-    optimizer = optimizer_of(learned, settings, goal.rates)
+    optimizer = optimizer_of(learned, settings, goal.rates, rate_shares(student, settings.layer_decay))
     what += f" {total} steps"
     position, best, mean = Position(), None, None
     if run.folder and (resumed := load_checkpoint(run.folder, learned, optimizer, what)):

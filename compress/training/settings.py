@@ -42,6 +42,8 @@ class StepKnobs(TypedDict, total=False):
         clip_norm: Largest norm of the gradient over all parameters.
         dropout: Probability of every dropout in what learns; null leaves what the configuration says. A student that begins
             near its teacher, and learns its very numbers, is only kept from them by dropout: 0 is better there.
+        layer_decay: Share of the rate of the layer above, the head's for the highest, at which each layer learns, and the
+            embeddings of the lowest's; 1 lets all learn alike, 0.8 to 0.95 keeps more of what a model knew.
     """
 
     batch_size: Annotated[BatchSize, Field(default=64)]
@@ -51,6 +53,7 @@ class StepKnobs(TypedDict, total=False):
     weight_decay: Annotated[float, Field(default=0.01, ge=0, lt=1)]
     clip_norm: Annotated[float, Field(default=1.0, gt=0)]
     dropout: Annotated[float | None, Field(default=None, ge=0, lt=1)]
+    layer_decay: Annotated[float, Field(default=1.0, gt=0, le=1)]
 
 
 class TrainingKnobs(StepKnobs, total=False):
@@ -78,6 +81,7 @@ class Settings:
     weight_decay: float
     clip_norm: float
     dropout: float | None
+    layer_decay: float
     average: float
     patience: int | None
 

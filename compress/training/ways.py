@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,6 +32,7 @@ from compress.models.quantizers import quantized_linears
 from compress.models.states import State
 from compress.tasks.encoding import Encoded, features_of
 from compress.training.device import has_fast_bf16, pick_device
+from compress.training.layer_rates import layers_that_learn
 from compress.training.step_context import StepContext
 from compress.training.teacher_cache import known_answers
 
@@ -84,20 +86,40 @@ class OfLora(TypedDict):
     lora: LoraSizes
 
 
+class Turns(TypedDict, total=False):
+    """Of layers that begin to learn one after another.
+
+    Args:
+        share: Of the steps, until all of the model learns.
+    """
+
+    share: Annotated[float, Field(gt=0, le=1, description="of the steps, until all of the model learns")]
+
+
+class InTurns(TypedDict):
+    """All that learns, one layer more at a time."""
+
+    gradual: Turns
+
+
 SomeLayers.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
 AdapterSizes.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
 OfAdapters.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
 LoraSizes.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
 OfLora.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+Turns.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+InTurns.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
 
 Train = Annotated[
-    Literal["all", "head", "layer_mix", "adapters", "lora"] | SomeLayers | OfAdapters | OfLora,
+    Literal["all", "head", "layers", "gradual", "layer_mix", "adapters", "lora"] | SomeLayers | InTurns | OfAdapters | OfLora,
     Field(
-        description="what learns: all, the head alone, {layers: [...]} with it, a layer_mix, adapters, whose {size, both} may "
-        "be told, or lora, whose {rank, alpha, places} may; the rest stays as it is"
+        description="what learns: all, the head alone, with it layers (all, or {layers: [...]}), all one after another "
+        "(gradual, whose {share} of the steps may be told), a layer_mix, adapters, whose {size, both} may be told, or lora, "
+        "whose {rank, alpha, places} may; the rest stays as it is"
     ),
 ]
 SIZE = 64
+SHARE = 0.5
 RANK, ALPHA = 8, 16.0
 PLACES: tuple[Place, ...] = ("query", "value")
 MIX_RATES = {f"{NAME}.weights": 1e-2, f"{NAME}.scale": 1e-2}
@@ -114,12 +136,14 @@ class Way:
         adapters: The size of adapters that learn in the layers' place, and whether they stand behind both parts.
         lora: The rank, alpha and places of low-rank matrices that learn in the layers' place.
         mixes: Whether a weighted sum of all layers is what the head reads, and its weights learn.
+        share: Of the steps, in which one layer after another begins to learn, until all of the model does.
     """
 
     layers: tuple[int, ...] | None = None
     adapters: tuple[int, bool] | None = None
     lora: tuple[int, float, tuple[Place, ...]] | None = None
     mixes: bool = False
+    share: float | None = None
 
     def begin(self, model: PreTrainedModel, seed: int) -> None:
         """Put in what is to learn, and let that have gradients, and nothing else."""
@@ -140,6 +164,11 @@ class Way:
         every = encoder_layers(model)
         for number in self.layers:
             every[number].requires_grad_(True)
+
+    @property
+    def each_step(self) -> Callable[[PreTrainedModel, int, int], None] | None:
+        """What is done to the model before each step."""
+        return None if self.share is None else partial(take_turns, share=self.share)
 
     def end(self, model: PreTrainedModel, run: StepContext | None = None) -> PreTrainedModel:
         """Leave a model that needs nothing of what made it learn, and tell what its layers are worth where it mixes them."""
@@ -166,6 +195,11 @@ class Way:
 
 
 ALL = Way()
+
+
+def take_turns(model: PreTrainedModel, step: int, steps: int, *, share: float) -> None:
+    """Let layers begin to learn one after another, in so much of all steps."""
+    layers_that_learn(model, step, max(1, round(steps * share)))
 
 
 def mixing(goal: TrainingLoss, way: Way) -> TrainingLoss:
@@ -195,6 +229,10 @@ def way_of(method: str, train: Train, model: PreTrainedModel) -> Way:
     asked: dict[str, Any] = {train: {}} if isinstance(train, str) else {**train}
     if "head" in asked:
         return Way(())
+    if "gradual" in asked:
+        if not encoder_layers(model):
+            raise InputError(f"{method}.train is {train!r}, but a {model.config.model_type} has no layers; set it to all.")
+        return Way(share=asked["gradual"].get("share", SHARE))
     if "layer_mix" in asked:
         check_mixable(model)
         return Way((), mixes=True)
@@ -205,10 +243,12 @@ def way_of(method: str, train: Train, model: PreTrainedModel) -> Way:
     if "lora" in asked:
         lora = asked["lora"]
         return Way((), lora=(lora.get("rank", RANK), lora.get("alpha", ALPHA), tuple(lora.get("places", PLACES))))
-    layers, wanted = encoder_layers(model), sorted(set(asked["layers"]))
-    if wanted[-1] >= len(layers):
+    layers = encoder_layers(model)
+    wanted = sorted(set(asked["layers"] or range(len(layers))))
+    if not wanted or wanted[-1] >= len(layers):
         allowed = f"from 0 to {len(layers) - 1}" if layers else "none, since it has no encoder"
-        raise InputError(f"{method}.train.layers names {wanted[-1]}, but the model's layers are {allowed}.")
+        names = wanted[-1] if wanted else "all"
+        raise InputError(f"{method}.train.layers names {names}, but the model's layers are {allowed}.")
     learning = {parameter for number in wanted for parameter in layers[number].parameters()}
     stays = [number for number in range(len(layers)) if number not in wanted]
     if shared := [number for number in stays if not learning.isdisjoint(layers[number].parameters())]:

@@ -23,6 +23,7 @@ def settings(**changes: Any) -> Settings:
         "weight_decay": 0.01,
         "clip_norm": 1.0,
         "dropout": None,
+        "layer_decay": 1.0,
         "average": 0.0,
         "patience": None,
     }

@@ -18,6 +18,7 @@ def test_a_knob_that_is_not_given_has_its_default() -> None:
         weight_decay=0.01,
         clip_norm=1.0,
         dropout=None,
+        layer_decay=1.0,
         average=0.0,
         patience=None,
     )
