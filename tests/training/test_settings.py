@@ -26,7 +26,7 @@ def test_a_knob_that_is_not_given_has_its_default() -> None:
 
 def test_a_knob_that_is_given_counts() -> None:
     settings = settings_of(1, 2e-5, batch_size=8, schedule="cosine", patience=2)
-    assert settings == Settings(1, 2e-5, 8, 1, "cosine", 0.1, 0.01, 1.0, None, 0.0, 2)
+    assert settings == Settings(1, 2e-5, 8, 1, "cosine", 0.1, 0.01, 1.0, None, 1.0, 0.0, 2)
 
 
 def test_a_misspelled_knob_is_refused() -> None:
