@@ -10,7 +10,7 @@ from typing import Any
 
 from compress.disk import write_lasting
 from compress.errors import CompressError
-from compress.measures import is_less_better
+from compress.measures import MARGINS, is_less_better, margin_kept
 
 MISSING = "\u2013"
 MINUS = "\u2212"
@@ -86,6 +86,27 @@ def points(fraction: Any) -> str:
     """A difference of two fractions in percentage points, without a unit."""
     share = finite(fraction)
     return MISSING if share is None else number(share * 100, 1)
+
+
+def within(metric: str, ends: Any) -> str:
+    """What a loss' 95 % interval shows: "within 1 point at 95 %", "no worse at 95 %", or "not shown to be within 5 points"."""
+    bounds = interval(ends)
+    if bounds is None:
+        return ""
+    margin = margin_kept(bounds[1])
+    if margin == 0:
+        return "no worse at 95 %"
+    return (
+        f"not shown to be within {margin_words(metric, MARGINS[-1])}"
+        if margin is None
+        else f"within {margin_words(metric, margin)} at 95 %"
+    )
+
+
+def margin_words(metric: str, margin: float) -> str:
+    """A margin of a loss: "1 point", "0.5 points", or "1 %" where a perplexity rises."""
+    amount = f"{margin * 100:g}"
+    return f"{amount} %" if is_less_better(metric) else f"{amount} point{'' if amount == '1' else 's'}"
 
 
 def _three_digits(value: float) -> str:

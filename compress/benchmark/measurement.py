@@ -21,8 +21,9 @@ from compress.labels import check_names
 from compress.measures import is_better
 from compress.models.checkpoint.labels import names_in_folder
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
+from compress.tasks.per_example import packed
 from compress.tasks.reliability import reliability
-from compress.tasks.scores import by_label
+from compress.tasks.scores import by_label, correct_together
 from compress.tasks.unknown import check_known
 
 if TYPE_CHECKING:
@@ -137,6 +138,9 @@ def measure(
         entries = [
             _entry(subject, task, answered[subject.name], answered[reference], timed[subject.name]) for subject in stored
         ]
+    others = [entry for entry in entries if entry["name"] != reference]
+    correct_together([entry["drop"] for entry in others])
+    correct_together([entry["further"]["drop"] for entry in others if "further" in entry])
     return Measurement(
         entries,
         {name: _confusion(measured, task) for name, measured in answered.items()},
@@ -301,6 +305,7 @@ def _entry(subject: Subject, task: Task, measured: _Answers, baseline: _Answers,
         **measured.reliability,
         **task.rules.compare(baseline.answers, measured.answers, measured.encoded.labels, task.metric),
         **_further(task, measured, baseline),
+        "examples": packed(task.rules.statistics(measured.answers, measured.encoded.labels, task.metric), task.metric),
         "parity": _parity(subject, measured.flips),
         "processors": _processors(subject),
         "integer_ops": stage.get("integer_ops", measured.counts["integer_ops"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,9 @@ from typing_extensions import TypedDict
 
 from compress.benchmark.subjects import read_json
 from compress.errors import InputError, shown
+from compress.record import part
+from compress.tasks import DEFAULT_KIND, TASKS
+from compress.tasks.kind import TaskKind, rules_for
 
 RUN_JSON, DETAILS_JSON = "run.json", "details.json"
 MOST_PROBLEMS = 10
@@ -99,3 +103,10 @@ def _read(path: Path, shape: TypeAdapter[Any]) -> dict[str, Any]:
         ]
         raise InputError("\n".join([*said, "No run writes this; restore the file, or run the recipe again."])) from err
     return payload
+
+
+def rules_of(run: Mapping[str, Any]) -> TaskKind:
+    """The rules of the kind of task that a record is of; those before there were several are of text classification."""
+    data = part(run, "data")
+    kind = data.get("kind")
+    return rules_for(kind if kind in TASKS else DEFAULT_KIND, data.get("abstain"))

@@ -58,6 +58,7 @@ def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[P
         "reliability",
         "drop",
         "agreement",
+        "examples",
         "parity",
         "processors",
         "integer_ops",
