@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,11 @@ def commit() -> str | None:
     return _said("git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*") or None
 
 
-def machine_key() -> str:
-    """A short hash of what decides speed here; measurements are kept apart by it."""
-    facts = machine()
-    del facts["os"], facts["memory_bytes"]
+def machine_key(described: Mapping[str, Any] | None = None) -> str:
+    """A short hash of what decides speed, here or on a machine as run.json describes it; measurements are kept apart by it."""
+    facts = dict(machine() if described is None else described)
+    for name in ("os", "memory_bytes"):
+        facts.pop(name, None)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 

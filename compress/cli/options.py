@@ -14,6 +14,7 @@ from compress.tasks.data.files import is_data_file, listed
 
 LARGEST_BATCH, LONGEST, MOST_THREADS, MOST_ROUNDS, MOST_SECONDS = 65_536, 1 << 20, 1024, 1000, 3600.0
 LARGEST_SEED = 2**32 - 1
+LARGEST_FRACTION = 100.0
 LONGEST_PATH, LONGEST_NAME, MOST_DIGITS = 4096, 255, 18
 
 
@@ -171,6 +172,26 @@ def seconds_given(option: str, text: str | None) -> float | None:
     if not 0 < seconds <= MOST_SECONDS:
         raise InputError(f"{option} is {shown(text)}; allowed: a number above 0, at most {MOST_SECONDS:,.0f}.")
     return seconds
+
+
+def fraction_given(option: str, text: str | None) -> float | None:
+    """Read a share such as 0.005; None where none was given.
+
+    Raises:
+        InputError: It is no number, below 0, or above 100 times the whole.
+    """
+    if text is None:
+        return None
+    try:
+        fraction = float(text) if text.isascii() else math.nan
+    except ValueError:
+        fraction = math.nan
+    if not 0 <= fraction <= LARGEST_FRACTION:
+        raise InputError(
+            f"{option} is {shown(text)}; allowed: a fraction from 0 to {LARGEST_FRACTION:g}, such as 0.005 for half a point, "
+            "or 0.1 for a tenth."
+        )
+    return fraction
 
 
 def _whole(text: str) -> int | None:

@@ -16,6 +16,12 @@ from compress.tasks import DEFAULT_KIND, TASKS
 from compress.tasks.kind import TaskKind, rules_for
 
 RUN_JSON, DETAILS_JSON = "run.json", "details.json"
+SEED_FOLDER = "seed-"
+"""What the folder of each seed begins with, where a recipe was run with several."""
+GIVE = (
+    "give a run folder (runs/NAME), recorded results (recipes/results/NAME.json) or, with --task-of RECIPE, a folder that is "
+    "shipped (runs/NAME/export/TARGET)"
+)
 MOST_PROBLEMS = 10
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
@@ -91,8 +97,42 @@ def read_details(folder: Path) -> dict[str, Any] | None:
     return _read(path, TypeAdapter(_Details)) if path.is_file() else None
 
 
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """Read the records of one or of several seeds: of a run folder, of a folder that `run --seeds` filled, or of a JSON file
+    with one record or with recorded results.
+
+    Raises:
+        InputError: There is none, or no run writes such a one.
+    """
+    if path.is_dir():
+        folders = [path] if (path / RUN_JSON).is_file() else seed_folders(path)
+        records: Any = [read_run(folder) for folder in folders]
+    elif path.is_file():
+        content = read_json(path)
+        records = content.get("runs", [content])
+        for record in records if isinstance(records, list) else ():
+            _check(record, path, TypeAdapter(_Run))
+    else:
+        raise InputError(f"{shown(str(path))} is not there; {GIVE}.")
+    if not isinstance(records, list) or not records or not all(record.get("subjects") for record in records):
+        raise InputError(f"{shown(str(path))} holds no finished run; {GIVE}.")
+    return records
+
+
+def seed_folders(folder: Path) -> list[Path]:
+    """The run folders of a run with several seeds, by their number; none where there are none."""
+    numbered = [(path.name.removeprefix(SEED_FOLDER), path) for path in folder.glob(f"{SEED_FOLDER}*") if path.is_dir()]
+    return [path for digits, path in sorted(numbered, key=lambda pair: (len(pair[0]), pair[0])) if digits.isdecimal()]
+
+
 def _read(path: Path, shape: TypeAdapter[Any]) -> dict[str, Any]:
     payload = read_json(path)
+    _check(payload, path, shape)
+    return payload
+
+
+def _check(payload: Any, path: Path, shape: TypeAdapter[Any]) -> None:
+    """Raise InputError where a record has not its shape."""
     try:
         shape.validate_python(payload, strict=True)
     except ValidationError as err:
@@ -102,7 +142,6 @@ def _read(path: Path, shape: TypeAdapter[Any]) -> dict[str, Any]:
             for problem in problems
         ]
         raise InputError("\n".join([*said, "No run writes this; restore the file, or run the recipe again."])) from err
-    return payload
 
 
 def rules_of(run: Mapping[str, Any]) -> TaskKind:
