@@ -17,6 +17,8 @@ MINUS = "\u2212"
 TIMES = "\u00d7"
 
 Setting = tuple[str, int, int, int]
+OF_DATA = -1
+"""The length of a setting whose batches have lengths as the data has."""
 PREFERRED: Setting = ("cpu", 1, 32, 1)
 
 
@@ -198,7 +200,7 @@ def setting_of(row: Mapping[str, Any]) -> Setting:
     return (
         str(row.get("device") or "cpu"),
         int(row.get("batch") or 0),
-        int(row.get("length") or 0),
+        OF_DATA if row.get("length") == "data" else int(row.get("length") or 0),
         int(row.get("threads") or 0),
     )
 
@@ -214,7 +216,7 @@ def main_setting(run: Mapping[str, Any]) -> Setting | None:
     settings = settings_of(run)
     if PREFERRED in settings:
         return PREFERRED
-    return settings[0] if settings else None
+    return next((setting for setting in settings if setting[2] != OF_DATA), settings[0] if settings else None)
 
 
 def latency_at(subject: Mapping[str, Any], setting: Setting | None) -> dict[str, Any]:
@@ -238,7 +240,8 @@ def speedup_at(subject: Mapping[str, Any], baseline: Mapping[str, Any], setting:
 def setting_words(setting: Setting) -> str:
     """A setting as words: "batch 1, length 32, 1 thread" (the device only when it is no CPU)."""
     device, batch, length, threads = setting
-    words = f"batch {batch}, length {length}, {threads} thread{'' if threads == 1 else 's'}"
+    tokens = "lengths of the data" if length == OF_DATA else f"length {length}"
+    words = f"batch {batch}, {tokens}, {threads} thread{'' if threads == 1 else 's'}"
     return words if device == "cpu" else f"{device}, {words}"
 
 

@@ -123,6 +123,29 @@ def mcnemar_p(lost: int, won: int) -> float:
     return float(binomtest(min(lost, won), lost + won, 0.5).pvalue)
 
 
+def spread_of_means(*groups: np.ndarray) -> float | None:
+    """Compute the half width of the 95 % interval of a mean, or of the difference of two, by Student's t.
+
+    t sqrt(sum of s²/n), with Welch's degrees of freedom. None where a group has fewer than two numbers, whose spread nobody
+    knows. Of logarithms, such as those of latencies, its exponential is the factor that an interval goes up and down by.
+
+    Source: Welch, "The generalization of 'Student's' problem when several different population variances are involved",
+    Biometrika 34 (1947).
+
+    Args:
+        groups: Numbers that scatter for themselves, such as the medians of rounds.
+    """
+    from scipy.stats import t
+
+    if any(len(group) < 2 for group in groups):
+        return None
+    parts = [float(np.var(group, ddof=1)) / len(group) for group in groups]
+    if not sum(parts):
+        return 0.0
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(group) - 1) for part, group in zip(parts, groups, strict=True))
+    return float(t.ppf(0.975, freedom) * sum(parts) ** 0.5)
+
+
 def bootstrap_p(draws: np.ndarray) -> float:
     """Compute a two-sided p from bootstrap draws of a difference: how likely is it to lie on the other side of 0?
 

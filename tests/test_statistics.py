@@ -15,6 +15,7 @@ from compress.statistics import (
     paired_counts,
     paired_drop_interval,
     percentile,
+    spread_of_means,
     wilson_interval,
 )
 
@@ -184,3 +185,16 @@ def test_bootstrap_p_counts_what_lies_on_the_rarer_side_of_zero() -> None:
     assert bootstrap_p(np.array([1.0] * 97 + [-1.0, 0.0])) == pytest.approx(2 * 3 / 100)
     assert bootstrap_p(np.array([-1.0] * 99)) == pytest.approx(2 / 100)
     assert bootstrap_p(np.zeros(9)) == 1.0
+
+
+def test_the_spread_of_a_mean_is_students_t_and_that_of_a_difference_welchs() -> None:
+    """Three numbers: t is 4.302653 for two degrees of freedom; of two such groups alike Welch's are four, 2.776445."""
+    numbers = np.array([1.0, 2.0, 3.0])  # of standard deviation 1
+    assert spread_of_means(numbers) == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert spread_of_means(numbers, numbers + 9) == pytest.approx(2.776445 * math.sqrt(2 / 3), rel=1e-6)
+
+
+def test_a_number_alone_has_no_spread_and_numbers_alike_none() -> None:
+    assert spread_of_means(np.array([1.0])) is None
+    assert spread_of_means(np.array([1.0, 2.0]), np.array([])) is None
+    assert spread_of_means(np.ones(4)) == 0.0

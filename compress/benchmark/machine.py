@@ -32,7 +32,7 @@ def machine() -> dict[str, Any]:
         "cpu": processor_name(),
         "flags": flags_that_matter(),
         "cores": core_count(),
-        "threads": _threads(),
+        "threads": len(usable_processors()),
         "gpu": next(iter(gpu_names()), None),
         "memory_bytes": psutil.virtual_memory().total,
         "os": platform.platform(),
@@ -65,11 +65,12 @@ def machine_key(described: Mapping[str, Any] | None = None) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _threads() -> int:
+def usable_processors() -> list[int]:
+    """The numbers of the logical processors that this process may use."""
     process = psutil.Process()
     if hasattr(process, "cpu_affinity"):  # macOS has none
-        return len(process.cpu_affinity())
-    return psutil.cpu_count() or 1
+        return list(process.cpu_affinity())
+    return list(range(psutil.cpu_count() or 1))
 
 
 def gpu_names() -> list[str]:

@@ -104,6 +104,9 @@ def _measured(before: Path, after: Path, recipe: Path) -> list[list[dict[str, An
             device=benchmark.device,
             rounds=benchmark.rounds,
             seconds=benchmark.seconds,
+            tight=benchmark.tight,
+            most_rounds=benchmark.most_rounds,
+            lengths=benchmark.lengths,
         )
     name = given[0].target if given[0].target == given[1].target else "file"
     return [

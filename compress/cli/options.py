@@ -163,15 +163,19 @@ def seconds_given(option: str, text: str | None) -> float | None:
     Raises:
         InputError: It is no number, not above 0, or above an hour.
     """
-    if text is None:
-        return None
-    try:
-        seconds = float(text) if text.isascii() else math.nan
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= MOST_SECONDS:
-        raise InputError(f"{option} is {shown(text)}; allowed: a number above 0, at most {MOST_SECONDS:,.0f}.")
-    return seconds
+    return None if text is None else number_given(option, text, MOST_SECONDS)
+
+
+def number_given(option: str, text: str, most: float) -> float:
+    """Read a number above 0 and at most `most`.
+
+    Raises:
+        InputError: It is none.
+    """
+    number = _number(text)
+    if not 0 < number <= most:
+        raise InputError(f"{option} is {shown(text)}; allowed: a number above 0, at most {most:,.0f}.")
+    return number
 
 
 def fraction_given(option: str, text: str | None) -> float | None:
@@ -182,16 +186,21 @@ def fraction_given(option: str, text: str | None) -> float | None:
     """
     if text is None:
         return None
-    try:
-        fraction = float(text) if text.isascii() else math.nan
-    except ValueError:
-        fraction = math.nan
+    fraction = _number(text)
     if not 0 <= fraction <= LARGEST_FRACTION:
         raise InputError(
             f"{option} is {shown(text)}; allowed: a fraction from 0 to {LARGEST_FRACTION:g}, such as 0.005 for half a point, "
             "or 0.1 for a tenth."
         )
     return fraction
+
+
+def _number(text: str) -> float:
+    """The number that ASCII characters write; not a number for anything else."""
+    try:
+        return float(text) if text.isascii() else math.nan
+    except ValueError:
+        return math.nan
 
 
 def _whole(text: str) -> int | None:

@@ -17,11 +17,10 @@ from compress.reporting.changes import OF_ROWS, Change, changes
 from compress.reporting.reading import rules_of
 from compress.reporting.verdicts import Limits, judge
 from compress.runtimes.table import is_exported
-from compress.statistics import SEED, holm, middle_95
+from compress.statistics import holm, spread_of_means
 from compress.tasks.per_example import unpacked
 from compress.tasks.scores import drop_over_seeds
 
-RESAMPLES = 2000
 NOTICEABLE = 0.05
 """Of a baseline's latency, which is the same file both times."""
 Z95 = 1.959963984540054
@@ -201,7 +200,7 @@ def latency_of(pair: Pair, before: Sequence[Run], after: Sequence[Run]) -> dict[
 
     Returns:
         rows: {device, batch, length, threads, before_ms, after_ms, ratio}, medians over seeds. ratio: their geometric mean,
-        above 1 is slower. ci95: its interval by a bootstrap over the rounds of both; None where rounds were not kept.
+        above 1 is slower. ci95: its interval by the scatter of both's rounds; None where rounds were not kept.
         baseline_ratio: the same of the baseline of both, if it is another subject. Where there is nothing to compare, `why`
         says it, and there are no ratios.
     """
@@ -245,21 +244,22 @@ def _ratio(rows: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _ratio_interval(pair: Pair, settings: Sequence[record.Setting]) -> list[float] | None:
-    """Draw rounds with replacement, the same in every setting of a run, and take the ratio of the medians over them."""
-    random = np.random.default_rng(SEED)
-    logarithms = []
+    """The ratio's interval by the scatter of rounds, each the mean over the settings of the logarithms of its medians."""
+    groups = []
     for group in (pair.before, pair.after):
-        of_seeds = []
+        slowness: list[float] = []
         for subject in group:
             rounds = [record.latency_at(subject, setting).get("rounds_p50_ms") or [] for setting in settings]
             lengths = {len(times) for times in rounds}
-            if len(lengths) != 1 or min(lengths) < 2 or not all(finite(time) for times in rounds for time in times):
+            if len(lengths) != 1 or not all(finite(time) for times in rounds for time in times):
                 return None
-            times = np.log(np.array(rounds, dtype=np.float64))  # (settings, rounds)
-            chosen = random.integers(0, times.shape[1], (RESAMPLES, times.shape[1]))
-            of_seeds.append(np.median(times[:, chosen], axis=-1).mean(0))  # (resamples,)
-        logarithms.append(np.median(of_seeds, axis=0))
-    return [float(np.exp(end)) for end in middle_95(logarithms[1] - logarithms[0])]
+            slowness += list(np.log(np.array(rounds, dtype=np.float64)).mean(0)) if rounds[0] else []
+        groups.append(np.array(slowness))
+    spread = spread_of_means(*groups)
+    if spread is None:
+        return None
+    middle = float(groups[1].mean() - groups[0].mean())
+    return [float(np.exp(middle + end)) for end in (-spread, spread)]
 
 
 def size_of(pair: Pair) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -32,7 +32,7 @@ Curve = list[Annotated[list[Number], Field(min_length=2, max_length=2)]] | None
 class _Latency(TypedDict, total=False):
     device: str | None
     batch: Count | None
-    length: Count | None
+    length: Count | Literal["data"] | None
     threads: Count | None
 
 
