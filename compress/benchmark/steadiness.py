@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 
 from compress.benchmark.machine import usable_processors
-from compress.record import percent
+from compress.record import percent, setting_of, setting_words
 
 OTHERS_BUSY = 0.2
 """Processors that others may keep busy before it is said."""
@@ -131,13 +131,18 @@ def loose(rows: Mapping[str, Sequence[Mapping[str, Any]]], tight: float) -> list
         rows: For each subject its rows of latencies.
         tight: Half width of a median's interval that was asked for, a share of the median.
     """
-    return [
-        f"{name} at batch {row['batch']}, length {row['length']}, {row['threads']} threads: the median is known to "
-        f"{percent(half_width(row))} only, {percent(tight)} was asked for; allow more rounds (--most-rounds)"
-        for name, each in rows.items()
-        for row in each
-        if (half_width(row) or np.inf) > tight
-    ]
+    said = []
+    for name, each in rows.items():
+        for row in each:
+            width, place = half_width(row), f"{name} at {setting_words(setting_of(row))}"
+            if width is None:
+                said.append(f"{place}: one round tells nothing of how certain its median is; allow more (--most-rounds)")
+            elif width > tight:
+                said.append(
+                    f"{place}: the median is known to {percent(width)} only, {percent(tight)} was asked for; allow more rounds "
+                    "(--most-rounds)"
+                )
+    return said
 
 
 def half_width(row: Mapping[str, Any]) -> float | None:

@@ -390,7 +390,7 @@ def test_what_is_not_tight_in_the_end_is_said(subject: Subject, monkeypatch: pyt
     timings_there = timed(monkeypatch, subject, {"base": rounds_of(5.0, 7.0, 5.0, 7.0)}, rounds=2, tight=0.01, most_rounds=4)
     conditions = timings_there["base"].conditions
     assert conditions["rounds"] == 4
-    assert any("base at batch 1, length 8, 1 threads: the median is known to" in text for text in conditions["warnings"])
+    assert any("base at batch 1, length 8, 1 thread: the median is known to" in text for text in conditions["warnings"])
 
 
 def test_four_times_the_rounds_are_the_most_if_nothing_is_said() -> None:

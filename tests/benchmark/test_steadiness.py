@@ -91,4 +91,5 @@ def test_what_is_not_as_tight_as_was_asked_for_is_named() -> None:
     assert [text.partition(":")[0] for text in loose(rows, 0.02)] == [
         f"{name} at batch 1, length 8, 2 threads" for name in "ab"
     ]
+    assert "one round tells nothing" in loose(rows, 0.02)[1]
     assert half_width(rows["a"][0]) == pytest.approx(0.04)
