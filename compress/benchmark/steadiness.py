@@ -139,8 +139,8 @@ def loose(rows: Mapping[str, Sequence[Mapping[str, Any]]], tight: float) -> list
                 said.append(f"{place}: one round tells nothing of how certain its median is; allow more (--most-rounds)")
             elif width > tight:
                 said.append(
-                    f"{place}: the median is known to {percent(width)} only, {percent(tight)} was asked for; allow more rounds "
-                    "(--most-rounds)"
+                    f"{place}: the median is known to {percent(width)} only, {percent(tight)} was asked for; allow more "
+                    "rounds (--most-rounds)"
                 )
     return said
 
