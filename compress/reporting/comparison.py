@@ -17,9 +17,9 @@ from compress.reporting.changes import OF_ROWS, Change, changes
 from compress.reporting.reading import rules_of
 from compress.reporting.verdicts import Limits, judge
 from compress.runtimes.table import is_exported
-from compress.statistics import holm, spread_of_means
+from compress.statistics import spread_of_means
 from compress.tasks.per_example import unpacked
-from compress.tasks.scores import drop_over_seeds
+from compress.tasks.scores import correct_together, drop_over_seeds
 
 NOTICEABLE = 0.05
 """Of a baseline's latency, which is the same file both times."""
@@ -85,7 +85,7 @@ def compare(names: tuple[str, str], before: Sequence[Run], after: Sequence[Run],
     """
     limits = limits or Limits()
     pairs, gone, new = pairs_of(before, after)
-    subjects = [
+    subjects: list[dict[str, Any]] = [
         {
             "name": pair.name,
             "is_shipped": pair.is_shipped,
@@ -95,7 +95,8 @@ def compare(names: tuple[str, str], before: Sequence[Run], after: Sequence[Run],
         }
         for pair in pairs
     ]
-    _correct([subject for subject in subjects if subject["is_shipped"]])
+    qualities = [subject["quality"] for subject in subjects if subject["is_shipped"]]
+    correct_together([quality["drop"] for quality in qualities if "drop" in quality])
     metric = record.metric_of(after[0])
     regressions = []
     for subject in subjects:
@@ -269,13 +270,6 @@ def size_of(pair: Pair) -> dict[str, Any]:
         return {"why": "not known on both sides"}
     own, other = (statistics.fmean(size for size in group if size) for group in sizes)
     return {"before": own, "after": other, "ratio": other / own}
-
-
-def _correct(shipped: Sequence[dict[str, Any]]) -> None:
-    """Note each drop's p by Holm's correction over all that limits are for."""
-    drops = [drop for subject in shipped if (drop := subject["quality"].get("drop")) and drop["p"] is not None]
-    for drop, p_value in zip(drops, holm([drop["p"] for drop in drops]), strict=True):
-        drop["p_holm"] = p_value
 
 
 def notes_of(subjects: Sequence[Mapping[str, Any]], before: Sequence[Run], after: Sequence[Run], metric: str) -> list[str]:

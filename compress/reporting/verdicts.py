@@ -63,9 +63,8 @@ def _quality_verdict(quality: Mapping[str, Any], limit: float, metric: str) -> t
     allowed = record.margin_words(metric, limit)
     said = f"{metric} lost {record.margin_words(metric, round(drop['value'], 4))}"
     if drop["ci95"] is None:
-        return (
-            WITHIN if drop["value"] <= limit + ROUNDING else REGRESSION
-        ), f"{said}, {allowed} allowed; no interval is known"
+        is_kept = drop["value"] <= limit + ROUNDING
+        return WITHIN if is_kept else REGRESSION, f"{said}, {allowed} allowed; no interval is known"
     low, high = drop["ci95"]
     said += f" (95 % {record.points(low)} to {record.points(high)}), {allowed} allowed"
     if high <= limit + ROUNDING:
