@@ -10,13 +10,15 @@ from typing import Any
 
 from compress.disk import write_lasting
 from compress.errors import CompressError
-from compress.measures import is_less_better
+from compress.measures import MARGINS, is_less_better, margin_kept
 
 MISSING = "\u2013"
 MINUS = "\u2212"
 TIMES = "\u00d7"
 
 Setting = tuple[str, int, int, int]
+OF_DATA = -1
+"""The length of a setting whose batches have lengths as the data has."""
 PREFERRED: Setting = ("cpu", 1, 32, 1)
 
 
@@ -86,6 +88,27 @@ def points(fraction: Any) -> str:
     """A difference of two fractions in percentage points, without a unit."""
     share = finite(fraction)
     return MISSING if share is None else number(share * 100, 1)
+
+
+def within(metric: str, ends: Any) -> str:
+    """What a loss' 95 % interval shows: "within 1 point at 95 %", "no worse at 95 %", or "not shown to be within 5 points"."""
+    bounds = interval(ends)
+    if bounds is None:
+        return ""
+    margin = margin_kept(bounds[1])
+    if margin == 0:
+        return "no worse at 95 %"
+    return (
+        f"not shown to be within {margin_words(metric, MARGINS[-1])}"
+        if margin is None
+        else f"within {margin_words(metric, margin)} at 95 %"
+    )
+
+
+def margin_words(metric: str, margin: float) -> str:
+    """A margin of a loss: "1 point", "0.5 points", or "1 %" where a perplexity rises."""
+    amount = f"{margin * 100:g}"
+    return f"{amount} %" if is_less_better(metric) else f"{amount} point{'' if amount == '1' else 's'}"
 
 
 def _three_digits(value: float) -> str:
@@ -177,7 +200,7 @@ def setting_of(row: Mapping[str, Any]) -> Setting:
     return (
         str(row.get("device") or "cpu"),
         int(row.get("batch") or 0),
-        int(row.get("length") or 0),
+        OF_DATA if row.get("length") == "data" else int(row.get("length") or 0),
         int(row.get("threads") or 0),
     )
 
@@ -193,7 +216,7 @@ def main_setting(run: Mapping[str, Any]) -> Setting | None:
     settings = settings_of(run)
     if PREFERRED in settings:
         return PREFERRED
-    return settings[0] if settings else None
+    return next((setting for setting in settings if setting[2] != OF_DATA), settings[0] if settings else None)
 
 
 def latency_at(subject: Mapping[str, Any], setting: Setting | None) -> dict[str, Any]:
@@ -217,7 +240,8 @@ def speedup_at(subject: Mapping[str, Any], baseline: Mapping[str, Any], setting:
 def setting_words(setting: Setting) -> str:
     """A setting as words: "batch 1, length 32, 1 thread" (the device only when it is no CPU)."""
     device, batch, length, threads = setting
-    words = f"batch {batch}, length {length}, {threads} thread{'' if threads == 1 else 's'}"
+    tokens = "lengths of the data" if length == OF_DATA else f"length {length}"
+    words = f"batch {batch}, {tokens}, {threads} thread{'' if threads == 1 else 's'}"
     return words if device == "cpu" else f"{device}, {words}"
 
 

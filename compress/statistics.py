@@ -123,6 +123,64 @@ def mcnemar_p(lost: int, won: int) -> float:
     return float(binomtest(min(lost, won), lost + won, 0.5).pvalue)
 
 
+def spread_of_means(*groups: np.ndarray) -> float | None:
+    """Compute the half width of the 95 % interval of a mean, or of the difference of two, by Student's t.
+
+    t sqrt(sum of s²/n), with Welch's degrees of freedom. None where a group has fewer than two numbers, whose spread nobody
+    knows. Of logarithms, such as those of latencies, its exponential is the factor that an interval goes up and down by.
+
+    Source: Welch, "The generalization of 'Student's' problem when several different population variances are involved",
+    Biometrika 34 (1947).
+
+    Args:
+        groups: Numbers that scatter for themselves, such as the medians of rounds.
+    """
+    from scipy.stats import t
+
+    if any(len(group) < 2 for group in groups):
+        return None
+    parts = [float(np.var(group, ddof=1)) / len(group) for group in groups]
+    if not sum(parts):
+        return 0.0
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(group) - 1) for part, group in zip(parts, groups, strict=True))
+    return float(t.ppf(0.975, freedom) * sum(parts) ** 0.5)
+
+
+def bootstrap_p(draws: np.ndarray) -> float:
+    """Compute a two-sided p from bootstrap draws of a difference: how likely is it to lie on the other side of 0?
+
+    With B draws, of which b lie at or beyond 0 on the rarer side, it is 2 (b + 1) / (B + 1), at most 1; so it is never 0.
+
+    Source: Davison and Hinkley, "Bootstrap Methods and their Application" (1997), section 4.4.
+
+    Args:
+        draws: Of the difference, (resamples,).
+    """
+    rarer = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    return float(min(1.0, 2 * (rarer + 1) / (len(draws) + 1)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust the p of several comparisons, so that "any of them below 0.05" is wrong in at most 5 % of all cases.
+
+    The smallest of m is multiplied by m, the next one by m - 1, and so on; none is below one before it, none above 1.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979).
+
+    Args:
+        p_values: One for each comparison, of any number.
+
+    Returns:
+        The adjusted ones, in the order given.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
 def percentile(samples: Sequence[float], percent: float) -> float:
     """Read a percentile off the sorted samples, interpolating linearly between neighbours.
 

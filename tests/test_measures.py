@@ -7,7 +7,7 @@ import pytest
 
 from compress import record
 from compress.benchmark.gates import judge
-from compress.measures import is_better, is_less_better, lost
+from compress.measures import is_better, is_less_better, lost, margin_kept
 from compress.reporting.figures import Point, front_of
 
 
@@ -47,3 +47,11 @@ def test_the_front_of_perplexities_falls() -> None:
         for name, milliseconds, perplexity in (("fast", 1.0, 30.0), ("slow", 3.0, 10.0), ("beaten", 4.0, 12.0))
     ]
     assert front_of(points) == [(1.0, 30.0), (3.0, 10.0)]
+
+
+@pytest.mark.parametrize(
+    ("upper", "margin"),
+    [(-0.01, 0.0), (0.0, 0.0), (0.0001, 0.005), (0.01, 0.01), (0.0101, 0.02), (0.03, 0.03), (0.05, 0.05), (0.0501, None)],
+)
+def test_the_margin_that_is_kept_is_the_smallest_that_the_interval_ends_in(upper: float, margin: float | None) -> None:
+    assert margin_kept(upper) == margin

@@ -171,3 +171,28 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, monkeypatc
 def test_a_folder_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CompressError, match="could not be written"):
         record.write_whole(tmp_path / "none" / "a.md", "new")
+
+
+@pytest.mark.parametrize(
+    ("metric", "ends", "said"),
+    [
+        ("accuracy", [-0.002, 0.0099], "within 1 point at 95 %"),
+        ("f1", [0.001, 0.004], "within 0.5 points at 95 %"),
+        ("accuracy", [-0.03, -0.01], "no worse at 95 %"),
+        ("accuracy", [0.01, 0.0834], "not shown to be within 5 points"),
+        ("pseudo_perplexity", [0.0, 0.018], "within 2 % at 95 %"),
+        ("accuracy", None, ""),
+        ("accuracy", [0.0, float("nan")], ""),
+    ],
+)
+def test_what_an_interval_shows_of_a_loss_is_said_as_a_margin(metric: str, ends: Any, said: str) -> None:
+    assert record.within(metric, ends) == said
+
+
+def test_a_setting_of_the_data_s_lengths_is_said_as_such_and_is_not_the_main_one() -> None:
+    rows = [{"device": "cpu", "batch": 1, "length": length, "threads": 1, "p50_ms": 1.0} for length in ("data", 64)]
+    run = {"subjects": [{"latency": rows}]}
+    assert record.main_setting(run) == ("cpu", 1, 64, 1)
+    assert record.setting_words(record.setting_of(rows[0])) == "batch 1, lengths of the data, 1 thread"
+    assert record.latency_at(run["subjects"][0], record.setting_of(rows[0])) == rows[0]
+    assert record.main_setting({"subjects": [{"latency": rows[:1]}]}) == record.setting_of(rows[0])

@@ -12,6 +12,8 @@ from compress.benchmark.subjects import read_json
 from compress.errors import InputError
 from compress.measures import is_less_better
 from compress.record import MISSING, Setting, finite, interval, part
+from compress.reporting.comparison import Pair, quality_of
+from compress.tasks.per_example import unpacked
 
 SCHEMA = 1
 
@@ -71,7 +73,8 @@ def results_table(runs: Sequence[Run]) -> str:
 
     What a file takes on disk, the process that serves it in memory (at most, while it was timed), and the multiply-adds of an
     example are columns of their own, since what makes one smaller may leave the others as they are. With several seeds a
-    number is their mean, and the metric shows the lowest and the highest.
+    number is their mean, the metric shows the lowest and the highest, and the drop its interval over seeds and examples where
+    the runs keep values of examples.
 
     Args:
         runs: The contents of run.json, at least one, measured on one machine.
@@ -86,10 +89,11 @@ def results_table(runs: Sequence[Run]) -> str:
     widest = _widest(runs, setting)
     pace = f"examples/s, batch {widest[1]}" if widest else "examples/s"
     unit, points = units_of(metric)
+    shipped = record.name_of(record.subjects_of(runs[0])[-1])
     head = [
         "model",
         f"{metric}{unit}",
-        f"drop, {points}{'' if len(runs) > 1 else ' (95 %)'}",
+        f"drop, {points}{' (95 %)' if len(runs) == 1 or over_seeds(runs, shipped, metric) else ''}",
         *further_head(runs, metric),
         "MB",
         "MB in memory",
@@ -165,6 +169,22 @@ def _with_ends(text: str, intervals: Sequence[Any], metric: str = "") -> str:
     return text + (f" ({record.between(metric, ends)})" if ends else "")
 
 
+def over_seeds(runs: Sequence[Run], name: str, metric: str) -> list[float] | None:
+    """The 95 % interval of a subject's mean drop over seeds and examples; None where the runs keep no values of examples.
+
+    Args:
+        runs: Of one recipe, a seed each.
+        name: The subject's.
+        metric: The score that decides.
+    """
+    baselines = tuple(record.subjects_of(run)[0] for run in runs)
+    own = tuple(subject for run in runs for subject in record.subjects_of(run) if record.name_of(subject) == name)
+    if any(unpacked(subject, metric) is None for subject in (*baselines, *own)):
+        return None
+    ends: list[float] = quality_of(Pair(name, baselines, own, is_shipped=False), runs, runs)["drop"]["ci95"]
+    return ends
+
+
 def check_one_machine(runs: Sequence[Run]) -> None:
     """Refuse runs that were not measured on one machine: their latencies have no mean.
 
@@ -204,7 +224,10 @@ def _row(name: str, runs: Sequence[Run], metric: str, setting: Setting | None, w
         spread([finite(part(subject, "metrics").get(metric)) for _, subject in pairs], metric),
         MISSING
         if is_baseline
-        else _with_ends(record.points(drop), [part(subject, "drop").get("ci95") for _, subject in pairs]),
+        else _with_ends(
+            record.points(drop),
+            [over_seeds(runs, name, metric)] if len(runs) > 1 else [part(subject, "drop").get("ci95") for _, subject in pairs],
+        ),
         *(
             []
             if not further_head(runs, metric)

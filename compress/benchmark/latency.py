@@ -6,11 +6,15 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from compress.benchmark.counts import WORKER
+from compress.benchmark.steadiness import conditions, loose, others_busy, reading
 from compress.benchmark.subjects import Subject, input_limits, label_count
 from compress.errors import CompressError, InputError
 from compress.run_errors import SMALLER
@@ -18,10 +22,15 @@ from compress.runtimes.external_data import external_files
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
 from compress.runtimes.process import RuntimeProcess
 from compress.runtimes.table import load_runtime, module_of, settings_of
-from compress.statistics import percentile
+from compress.statistics import percentile, spread_of_means
 
 logger = logging.getLogger(__name__)
 
+OF_DATA = "data"
+"""The length of rows whose batches have lengths as texts have."""
+DRAWN = 20
+"""Batches of such lengths, that are timed in turn."""
+STARTS = ("load_ms", "first_answer_ms", "total_ms")
 WARM_UP = 3  # calls: the first ones pay for allocation and for choosing kernels
 SEED = 13
 Progress = Callable[[str, int, int], None]
@@ -40,6 +49,10 @@ class Grid:
         samples: Calls timed in one turn, for each combination.
         seconds: Stop a turn's combination earlier after this time, but not before three calls; None for no such limit.
         time_limit: Seconds after which a turn is given up.
+        tight: Go on with further rounds until every median's 95 % interval ends within this share of it; None for `rounds`.
+        most_rounds: Where that ends, tight or not; four times `rounds` if None.
+        lengths: Tokens of texts, where batches of such lengths are timed too, drawn with replacement; each is padded to its
+            longest, and a call's row has the length "data".
     """
 
     batch: tuple[int, ...] = (1,)
@@ -50,19 +63,66 @@ class Grid:
     samples: int = 20
     seconds: float | None = None
     time_limit: float = TIME_LIMIT_SECONDS
+    tight: float | None = None
+    most_rounds: int | None = None
+    lengths: tuple[int, ...] = ()
 
     @property
-    def shapes(self) -> list[tuple[int, int]]:
+    def shapes(self) -> list[tuple[int, int | str]]:
         """Pairs of batch and length, the batches outermost."""
-        return list(itertools.product(self.batch, self.length))
+        return list(itertools.product(self.batch, [*self.length, *([OF_DATA] if self.lengths else [])]))
+
+    @property
+    def last_round(self) -> int:
+        """How many rounds there are at most."""
+        return self.rounds if self.tight is None else max(self.rounds, self.most_rounds or 4 * self.rounds)
+
+    def drawn(self, batch: int, longest: int) -> list[list[int]]:
+        """Draw the lengths of DRAWN batches, the same each time; none is longer than `longest`."""
+        random = np.random.default_rng((SEED, batch))
+        lengths = random.choice(np.minimum(self.lengths, longest), (DRAWN, batch))
+        drawn: list[list[int]] = lengths.tolist()
+        return drawn
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What was found of one subject: rows as in run.json's `latency`, and the most memory that its process held."""
+    """What was found of one subject.
+
+    Args:
+        rows: As in run.json's `latency`.
+        peak_memory_bytes: The most memory that its process held.
+        cold_start: As in run.json, medians over its processes.
+        conditions: Of all subjects: how the machine behaved meanwhile, see `compress.benchmark.steadiness.conditions`.
+    """
 
     rows: list[dict[str, Any]]
     peak_memory_bytes: int | None
+    cold_start: dict[str, float]
+    conditions: dict[str, Any]
+
+
+def numbers_of(name: str, given: Iterable[int]) -> tuple[int, ...]:
+    """Take a list of numbers, whose values `check_grid` looks at.
+
+    Raises:
+        InputError: It is no list.
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(f"{name} is {given!r}; a list of whole numbers is needed, such as [1, 8]: put it into a list.")
+    return tuple(given)
+
+
+def baseline_among(subjects: Sequence[Subject], wanted: str | None) -> str:
+    """The name of the subject that others are compared with: the one that is wanted, else the first.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    names = [subject.name for subject in subjects]
+    if wanted is not None and wanted not in names:
+        raise InputError(f"baseline is {wanted!r}; the subjects are {', '.join(names)}. Name one of them.")
+    return wanted or names[0]
 
 
 def check_grid(grid: Grid, subjects: Sequence[Subject]) -> None:
@@ -79,6 +139,10 @@ def check_grid(grid: Grid, subjects: Sequence[Subject]) -> None:
     if grid.seconds is not None and not grid.seconds > 0:
         raise InputError(f"seconds is {grid.seconds!r}; a number above 0 is allowed: correct it, or leave it out.")
     check_time_limit(grid.time_limit)
+    if grid.tight is not None and not 0 < grid.tight < 1:
+        raise InputError(f"tight is {grid.tight!r}; a share of the median above 0 and below 1 is allowed, such as 0.02.")
+    if grid.most_rounds is not None and (type(grid.most_rounds) is not int or grid.most_rounds < grid.rounds):
+        raise InputError(f"most_rounds is {grid.most_rounds!r}; a whole number from {grid.rounds}, the rounds, is allowed.")
     for subject in subjects:
         if subject.file is not None:
             external_files(subject.file)
@@ -108,7 +172,8 @@ def time_subjects(
     """Time subjects against each other.
 
     Each turn is a process of its own with its threads pinned, since the threads of one runtime slow another down in the
-    same process. Percentiles are taken over the samples of all rounds.
+    same process. Percentiles are taken over the samples of all rounds. A median's interval, and that of a speed-up, is by how
+    the rounds scatter, which says more than single calls, since a machine changes more slowly than calls follow another.
 
     Args:
         subjects: With different names.
@@ -125,47 +190,123 @@ def time_subjects(
             or answered nonsense.
     """
     check_grid(grid, subjects)
-    keys = [(threads, *shape) for threads in grid.threads for shape in grid.shapes]
-    samples: dict[str, dict[tuple[int, int, int], list[float]]] = {
-        subject.name: {key: [] for key in keys} for subject in subjects
+    turns_taken: dict[str, list[dict[int, dict[str, Any]]]] = {subject.name: [] for subject in subjects}
+    before, total = reading(), len(subjects) * len(grid.threads)
+    for number, order in enumerate(turns(subjects, grid.last_round)):
+        answers: dict[str, dict[int, dict[str, Any]]] = {subject.name: {} for subject in order}
+        for place, (threads, subject) in enumerate(itertools.product(grid.threads, order)):
+            if progress:
+                progress(f"time {subject.name}", number * total + place, max(grid.rounds, number + 1) * total)
+            answers[subject.name][threads] = ask_worker(subject, grid, threads)
+        for name, by_threads in answers.items():
+            turns_taken[name].append(by_threads)
+        if number + 1 >= grid.rounds and (grid.tight is None or _are_tight(turns_taken, grid)):
+            break
+    rounds = len(turns_taken[baseline])
+    if progress and total:
+        progress("time", rounds * total, rounds * total)
+    samples = {name: samples_of(taken, grid) for name, taken in turns_taken.items()}
+    rows = {
+        name: [
+            row_of(grid, key, taken, samples[baseline][key], _energy(turns_taken[name], grid, key))
+            for key, taken in of.items()
+        ]
+        for name, of in samples.items()
     }
-    peaks: dict[str, int | None] = {subject.name: None for subject in subjects}
-    work = [(subject, threads) for order in turns(subjects, grid.rounds) for threads in grid.threads for subject in order]
-    for done, (subject, threads) in enumerate(work):
-        if progress:
-            progress(f"time {subject.name}", done, len(work))
-        answer = ask_worker(subject, grid, threads)
-        for shape, taken in zip(grid.shapes, answer["samples"], strict=True):
-            samples[subject.name][(threads, *shape)] += taken
-        readings = [peak for peak in (peaks[subject.name], answer["peak_memory_bytes"]) if peak is not None]
-        peaks[subject.name] = max(readings, default=None)
-    if progress and work:
-        progress("time", len(work), len(work))
-    middles = {key: percentile(taken, 50) for key, taken in samples[baseline].items()}
+    medians = [[percentile(taken, 50) for taken in of_rounds] for of in samples.values() for of_rounds in of.values()]
+    noticed = conditions(medians, others_busy(before, reading()))
+    if grid.tight is not None:
+        noticed["warnings"] += loose(rows, grid.tight)
+    return {name: Timing(rows[name], _peak(taken), _cold_start(taken), noticed) for name, taken in turns_taken.items()}
+
+
+Key = tuple[int, int, int | str]
+"""Threads, batch and length."""
+Turns = Sequence[Mapping[int, Mapping[str, Any]]]
+"""For each round, and each number of threads, what a subject's process answered."""
+
+
+def samples_of(turns_taken: Turns, grid: Grid) -> dict[Key, list[list[float]]]:
+    """The samples of each setting, a list for each round."""
     return {
-        name: Timing([_row(grid.device, key, taken, middles[key]) for key, taken in series.items()], peaks[name])
-        for name, series in samples.items()
+        (threads, *shape): [answers[threads]["samples"][place] for answers in turns_taken]
+        for threads in grid.threads
+        for place, shape in enumerate(grid.shapes)
     }
 
 
-def _row(device: str, key: tuple[int, int, int], samples: list[float], baseline_ms: float) -> dict[str, Any]:
+def _are_tight(turns_taken: Mapping[str, Turns], grid: Grid) -> bool:
+    assert grid.tight is not None
+    every = [of_rounds for taken in turns_taken.values() for of_rounds in samples_of(taken, grid).values()]
+    spreads = [spread_of_means(_logarithms(of_rounds)) for of_rounds in every]
+    return all(spread is not None and np.expm1(spread) <= grid.tight for spread in spreads)
+
+
+def _logarithms(of_rounds: Sequence[Sequence[float]]) -> np.ndarray:
+    """Of each round's median."""
+    return np.log([percentile(taken, 50) for taken in of_rounds])
+
+
+def _energy(turns_taken: Turns, grid: Grid, key: Key) -> float | None:
+    """Joules of one example, the mean over rounds; None where a round has none."""
+    threads, *shape = key
+    place = grid.shapes.index((shape[0], shape[1]))  # type: ignore[arg-type]
+    used = [(answers[threads].get("energy") or {place: None})[place] for answers in turns_taken]
+    return None if None in used else float(np.mean(used)) / key[1]
+
+
+def _peak(turns_taken: Turns) -> int | None:
+    peaks = [answer["peak_memory_bytes"] for answers in turns_taken for answer in answers.values()]
+    return max((peak for peak in peaks if peak is not None), default=None)
+
+
+def _cold_start(turns_taken: Turns) -> dict[str, float]:
+    starts = [answer["start"] for answers in turns_taken for answer in answers.values() if answer.get("start")]
+    return {key: round(percentile([start[key] for start in starts], 50), 3) for key in (STARTS if starts else ())}
+
+
+def row_of(
+    grid: Grid, key: Key, of_rounds: Sequence[Sequence[float]], baseline: Sequence[Sequence[float]], joules: float | None
+) -> dict[str, Any]:
+    """A row of run.json's `latency`.
+
+    Args:
+        grid: What was timed.
+        key: Threads, batch and length.
+        of_rounds: The samples, a list for each round.
+        baseline: The baseline's samples at the same setting, timed in the same rounds.
+        joules: Of one example, if they were counted.
+    """
     threads, batch, length = key
-    middle = percentile(samples, 50)
-    return {
-        "device": device,
+    samples, own = [sample for taken in of_rounds for sample in taken], _logarithms(of_rounds)
+    middle, other = percentile(samples, 50), percentile([sample for taken in baseline for sample in taken], 50)
+    per_call = float(np.mean(samples)) if length == OF_DATA else middle
+    row = {
+        "device": grid.device,
         "batch": batch,
         "length": length,
         "threads": threads,
         "p50_ms": round(middle, 4),
+        "p50_ci95_ms": _around(middle, spread_of_means(own)),
         "p95_ms": round(percentile(samples, 95), 4),
-        "examples_per_second": round(batch * 1000 / middle, 2),
+        "examples_per_second": round(batch * 1000 / per_call, 2),
         "samples": samples,
-        "speedup": round(baseline_ms / middle, 4),
+        "rounds_p50_ms": [round(float(np.exp(logarithm)), 4) for logarithm in own],
+        "speedup": round(other / middle, 4),
+        "speedup_ci95": _around(other / middle, spread_of_means(_logarithms(baseline) - own)),
     }
+    if length == OF_DATA:
+        row["tokens"] = {"mean": round(float(np.mean(grid.lengths)), 1), "p95": percentile(grid.lengths, 95)}
+    return row if joules is None else row | {"joules_per_example": joules}
+
+
+def _around(middle: float, spread: float | None) -> list[float] | None:
+    return None if spread is None else [round(float(middle * np.exp(end)), 4) for end in (-spread, spread)]
 
 
 def ask_worker(subject: Subject, grid: Grid, threads: int) -> dict[str, Any]:
     """Let a fresh process time a subject at every shape of the grid, and check what it answers."""
+    vocabulary, longest = input_limits(subject)
     request = {
         "do": "time",
         "module": module_of(subject.kind),
@@ -173,13 +314,14 @@ def ask_worker(subject: Subject, grid: Grid, threads: int) -> dict[str, Any]:
         "path": str(subject.path.resolve()),
         "device": grid.device,
         "threads": threads,
-        "shapes": grid.shapes,
-        "vocabulary": input_limits(subject)[0],
+        "shapes": [(batch, grid.drawn(batch, longest) if length == OF_DATA else length) for batch, length in grid.shapes],
+        "vocabulary": vocabulary,
         "labels": label_count(subject),
         "warm_up": WARM_UP,
         "samples": grid.samples,
         "seconds": grid.seconds,
         "seed": SEED,
+        "spawned": time.time(),
     }
     process = RuntimeProcess(WORKER, threads=threads, time_limit=grid.time_limit)
     try:
@@ -202,7 +344,17 @@ def _is_sane(answer: dict[str, Any], shapes: int) -> bool:
         return False
     if not isinstance(answer.get("peak_memory_bytes", ""), int | None):
         return False
+    start = answer.get("start", {})
+    energy = answer.get("energy", [None] * shapes)
+    if not isinstance(start, dict) or not all(_is_duration(start[key]) for key in start) or set(start) - set(STARTS):
+        return False
+    if not isinstance(energy, list) or len(energy) != shapes or not all(used is None or _is_number(used) for used in energy):
+        return False
     return all(isinstance(taken, list) and taken and all(map(_is_duration, taken)) for taken in lists)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
 def _is_duration(value: Any) -> bool:

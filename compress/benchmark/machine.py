@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def machine() -> dict[str, Any]:
         "cpu": processor_name(),
         "flags": flags_that_matter(),
         "cores": core_count(),
-        "threads": _threads(),
+        "threads": len(usable_processors()),
         "gpu": next(iter(gpu_names()), None),
         "memory_bytes": psutil.virtual_memory().total,
         "os": platform.platform(),
@@ -56,18 +57,20 @@ def commit() -> str | None:
     return _said("git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*") or None
 
 
-def machine_key() -> str:
-    """A short hash of what decides speed here; measurements are kept apart by it."""
-    facts = machine()
-    del facts["os"], facts["memory_bytes"]
+def machine_key(described: Mapping[str, Any] | None = None) -> str:
+    """A short hash of what decides speed, here or on a machine as run.json describes it; measurements are kept apart by it."""
+    facts = dict(machine() if described is None else described)
+    for name in ("os", "memory_bytes"):
+        facts.pop(name, None)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _threads() -> int:
+def usable_processors() -> list[int]:
+    """The numbers of the logical processors that this process may use."""
     process = psutil.Process()
     if hasattr(process, "cpu_affinity"):  # macOS has none
-        return len(process.cpu_affinity())
-    return psutil.cpu_count() or 1
+        return list(process.cpu_affinity())
+    return list(range(psutil.cpu_count() or 1))
 
 
 def gpu_names() -> list[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from compress.benchmark.accuracy import invariance, predict, settled_for
 from compress.benchmark.counts import onnx_counts, size_bytes, torch_macs
-from compress.benchmark.latency import Grid, Progress, Timing, check_grid, time_subjects
+from compress.benchmark.latency import OF_DATA, Grid, Progress, Timing, baseline_among, check_grid, numbers_of, time_subjects
 from compress.benchmark.machine import machine, versions
 from compress.benchmark.runners import Runner, check_device, open_runner
 from compress.benchmark.subjects import CONFIG, Subject, input_limits, read_json, subjects_on_disk
@@ -21,8 +21,9 @@ from compress.labels import check_names
 from compress.measures import is_better
 from compress.models.checkpoint.labels import names_in_folder
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
+from compress.tasks.per_example import packed
 from compress.tasks.reliability import reliability
-from compress.tasks.scores import by_label
+from compress.tasks.scores import by_label, correct_together
 from compress.tasks.unknown import check_known
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Measurement:
         encoded: For each name the examples as it reads them.
         machine: Where it was measured.
         versions: Of what ran.
+        conditions: How the machine behaved while it timed, see `compress.benchmark.steadiness.conditions`.
     """
 
     subjects: list[dict[str, Any]]
@@ -53,6 +55,7 @@ class Measurement:
     encoded: dict[str, Encoded]
     machine: dict[str, Any]
     versions: dict[str, str]
+    conditions: dict[str, Any]
 
     def __str__(self) -> str:
         """Lay the subjects out as a table, with the latency at the first batch, length and number of threads."""
@@ -99,6 +102,9 @@ def measure(
     samples: int = 20,
     seconds: float | None = None,
     time_limit: float = TIME_LIMIT_SECONDS,
+    tight: float | None = None,
+    most_rounds: int | None = None,
+    lengths: Literal["data"] | None = None,
     progress: Progress | None = None,
 ) -> Measurement:
     """Measure accuracy, latency, memory and size of models beside each other.
@@ -116,16 +122,21 @@ def measure(
         seconds: Stop a turn's combination earlier after this time, but not before three calls.
         time_limit: Seconds after which a file is given up that has not been opened, or answered a batch, or been timed in
             its turn.
+        tight: Go on with further rounds until every median's 95 % interval ends within this share of it.
+        most_rounds: Where that ends, tight or not; four times `rounds` if None.
+        lengths: "data" times batches of texts as long as those of the evaluation part too.
         progress: Told how far the measuring is.
 
     Raises:
         InputError: Something cannot be measured, or the device is not there.
         CompressError: A subject crashed or gave no usable answers.
     """
-    wanted = (_numbers("batch", batch), _numbers("length", length), _numbers("threads", threads))
-    grid = Grid(*wanted, device, rounds, samples, seconds, time_limit)
+    wanted = (numbers_of("batch", batch), numbers_of("length", length), numbers_of("threads", threads))
+    if lengths not in (None, OF_DATA):
+        raise InputError(f"lengths is {lengths!r}; {OF_DATA!r} is allowed, or None: name lengths of your own by length.")
+    grid = Grid(*wanted, device, rounds, samples, seconds, time_limit, tight, most_rounds)
     with subjects_on_disk(subjects) as stored:
-        reference = _baseline(stored, baseline)
+        reference = baseline_among(stored, baseline)
         check_device(device, {subject.kind for subject in stored})
         check_grid(grid, stored)
         answered: dict[str, _Answers] = {}
@@ -133,10 +144,15 @@ def measure(
             if progress:
                 progress(f"evaluate {subject.name}", done, len(stored))
             answered[subject.name] = _answer(subject, task, device, grid.length[0], time_limit)
+        if lengths is not None:
+            grid = replace(grid, lengths=tuple(answered[reference].encoded.lengths.tolist()))
         timed = time_subjects(stored, grid, baseline=reference, progress=progress)
         entries = [
             _entry(subject, task, answered[subject.name], answered[reference], timed[subject.name]) for subject in stored
         ]
+    others = [entry for entry in entries if entry["name"] != reference]
+    correct_together([entry["drop"] for entry in others])
+    correct_together([entry["further"]["drop"] for entry in others if "further" in entry])
     return Measurement(
         entries,
         {name: _confusion(measured, task) for name, measured in answered.items()},
@@ -144,46 +160,8 @@ def measure(
         {name: measured.encoded for name, measured in answered.items()},
         machine(),
         versions(),
+        timed[reference].conditions,
     )
-
-
-def latencies(
-    subjects: Sequence[Subject | str | Path | PreTrainedModel],
-    *,
-    batch: Sequence[int] = (1,),
-    length: Sequence[int] = (32,),
-    threads: Sequence[int] = (1,),
-    device: str = "cpu",
-    baseline: str | None = None,
-    rounds: int = 5,
-    samples: int = 20,
-    seconds: float | None = None,
-    time_limit: float = TIME_LIMIT_SECONDS,
-    progress: Progress | None = None,
-) -> list[dict[str, Any]]:
-    """Time models beside each other, without any data; the arguments are those of `measure`.
-
-    Returns:
-        Rows of {name, kind, target, device, batch, length, threads, p50_ms, p95_ms, examples_per_second, samples, speedup,
-        peak_memory_bytes}, the subjects in the order given.
-    """
-    wanted = (_numbers("batch", batch), _numbers("length", length), _numbers("threads", threads))
-    grid = Grid(*wanted, device, rounds, samples, seconds, time_limit)
-    with subjects_on_disk(subjects) as stored:
-        reference = _baseline(stored, baseline)
-        check_device(device, {subject.kind for subject in stored})
-        timed = time_subjects(stored, grid, baseline=reference, progress=progress)
-        return [
-            {
-                "name": subject.name,
-                "kind": subject.kind,
-                "target": subject.target,
-                **row,
-                "peak_memory_bytes": timed[subject.name].peak_memory_bytes,
-            }
-            for subject in stored
-            for row in timed[subject.name].rows
-        ]
 
 
 def evaluate(
@@ -301,11 +279,13 @@ def _entry(subject: Subject, task: Task, measured: _Answers, baseline: _Answers,
         **measured.reliability,
         **task.rules.compare(baseline.answers, measured.answers, measured.encoded.labels, task.metric),
         **_further(task, measured, baseline),
+        "examples": packed(task.rules.statistics(measured.answers, measured.encoded.labels, task.metric), task.metric),
         "parity": _parity(subject, measured.flips),
         "processors": _processors(subject),
         "integer_ops": stage.get("integer_ops", measured.counts["integer_ops"]),
         "fused_ops": stage.get("fused_ops", 0),
         "peak_memory_bytes": timing.peak_memory_bytes,
+        "cold_start": timing.cold_start,
         "latency": timing.rows,
     }
 
@@ -351,19 +331,6 @@ def _confusion(measured: _Answers, task: Task) -> list[list[int]] | None:
 def _decides(subject: dict[str, Any]) -> str:
     """The metric that tables show: a task's first."""
     return next(iter(subject["metrics"]))
-
-
-def _numbers(name: str, given: Iterable[int]) -> tuple[int, ...]:
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise InputError(f"{name} is {given!r}; a list of whole numbers is needed, such as [1, 8]: put it into a list.")
-    return tuple(given)
-
-
-def _baseline(subjects: Sequence[Subject], wanted: str | None) -> str:
-    names = [subject.name for subject in subjects]
-    if wanted is not None and wanted not in names:
-        raise InputError(f"baseline is {wanted!r}; the subjects are {', '.join(names)}. Name one of them.")
-    return wanted or names[0]
 
 
 def _cells(subject: dict[str, Any]) -> tuple[str, ...]:

@@ -7,13 +7,16 @@ memory that is reported.
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from compress.benchmark.energy import joules, meters, readings
 from compress.runtimes.answering import OpenFile, runtime_in
 from compress.runtimes.answers import check_finite, check_shape
 from compress.runtimes.frames import Arrays
@@ -29,27 +32,60 @@ def handlers() -> dict[str, Handler]:
 
 
 def time_subject(request: dict[str, Any], arrays: Arrays) -> Answer:
-    """Load a subject, time every shape, and tell the samples (milliseconds, one list for each shape) and the peak memory.
+    """Load a subject, time every shape, and tell the samples (milliseconds, one list for each shape), the peak memory, the
+    energy of one call of each shape (joules, or None), warm-up included, and what the start took.
 
     The first answer to each shape is looked at: what answers nonsense is not worth timing.
 
     Args:
         request: `module` (of the runtime), `options` (the runtime's), `path` (the folder), `device`, `threads`, `shapes`
-            (pairs of batch and length), `vocabulary` (size), `labels` (or None), `warm_up`, `samples`, `seconds` (or None) and
-            `seed`.
+            (pairs of batch and length, or of batch and a list of batches' lengths), `vocabulary` (size), `labels` (or None),
+            `warm_up`, `samples`, `seconds` (or None), `seed`, and `spawned`, when this process was started.
         arrays: None are needed.
     """
     runtime = runtime_in(request["module"])
     how = {"threads": request["threads"], "device": request["device"], **request["options"]}
+    begun = time.perf_counter()
     session = runtime.open(runtime.place(Path(request["path"])), **how)
-    samples = []
+    start = {"load_ms": _milliseconds(time.perf_counter() - begun)}
+    counters = meters(request["device"])
+    samples: list[list[float]] = []
+    energy: list[float | None] = []
     for batch, length in request["shapes"]:
-        inputs = random_inputs(request["vocabulary"], batch, length, request["seed"])
-        logits = session.run(inputs)[LOGITS]
-        check_shape(logits.shape, batch, request["labels"], length=length)
+        every = [
+            random_inputs(request["vocabulary"], batch, tokens, request["seed"])
+            for tokens in ([length] if isinstance(length, int) else length)
+        ]
+        begun = time.perf_counter()
+        logits = session.run(every[0])[LOGITS]
+        if not samples:
+            start["first_answer_ms"] = _milliseconds(time.perf_counter() - begun)
+            start["total_ms"] = _milliseconds(time.time() - request["spawned"])
+        check_shape(logits.shape, batch, request["labels"], length=every[0]["input_ids"].shape[1])
         check_finite(logits)
-        samples.append(time_calls(session.call_of(inputs), request["warm_up"] - 1, request["samples"], request["seconds"]))
-    return {"samples": samples, "peak_memory_bytes": peak_memory_bytes()}, {}
+        calls = [session.call_of(inputs) for inputs in every]
+        before = readings(counters)
+        taken = time_calls(
+            _in_turn(calls),
+            (request["warm_up"] - 1) * len(calls),
+            request["samples"],
+            request["seconds"],
+            len(calls),
+        )
+        used = joules(counters, before, readings(counters))
+        samples.append(taken)
+        energy.append(None if used is None else used / (len(taken) + (request["warm_up"] - 1) * len(calls)))
+    return {"samples": samples, "energy": energy, "start": start, "peak_memory_bytes": peak_memory_bytes()}, {}
+
+
+def _in_turn(calls: Sequence[Call]) -> Call:
+    """A call that is the next one of several, each time."""
+    following = itertools.cycle(calls)
+    return calls[0] if len(calls) == 1 else lambda: next(following)()
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)
 
 
 def profile(request: dict[str, Any], arrays: Arrays) -> Answer:
@@ -59,20 +95,27 @@ def profile(request: dict[str, Any], arrays: Arrays) -> Answer:
     return {"macs": onnx_macs(Path(request["path"]), request["length"])}, {}
 
 
-def random_inputs(vocabulary: int, batch: int, length: int, seed: int) -> dict[str, np.ndarray]:
-    """Token ids drawn from the whole vocabulary, full length, no padding, each (batch, length)."""
-    ids = np.random.default_rng((seed, batch, length)).integers(0, vocabulary, (batch, length), dtype=np.int64)
-    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+def random_inputs(vocabulary: int, batch: int, length: int | Sequence[int], seed: int) -> dict[str, np.ndarray]:
+    """Token ids drawn from the whole vocabulary, each (batch, longest).
+
+    length: of all examples, or of each, which are then padded to the longest.
+    """
+    lengths = np.full(batch, length) if isinstance(length, int) else np.asarray(length)
+    longest = int(lengths.max())
+    mask = (np.arange(longest) < lengths[:, None]).astype(np.int64)
+    ids = np.random.default_rng((seed, batch, longest)).integers(0, vocabulary, (batch, longest), dtype=np.int64)
+    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
 
-def time_calls(call: Call, warm_up: int, samples: int, seconds: float | None) -> list[float]:
+def time_calls(call: Call, warm_up: int, samples: int, seconds: float | None, turn: int = 1) -> list[float]:
     """Time single calls, in milliseconds.
 
     Args:
         call: What is timed; it returns when the work is done.
         warm_up: Calls before the first that counts.
-        samples: How many calls count.
+        samples: How many calls count, rounded up to whole turns.
         seconds: Stop earlier once this time has passed, but not before three calls; None for no such limit.
+        turn: Calls that belong together, such as one for each of several batches; it stops after whole turns alone.
     """
     for _ in range(warm_up):
         call()
@@ -81,12 +124,12 @@ def time_calls(call: Call, warm_up: int, samples: int, seconds: float | None) ->
     gc.disable()
     try:
         begun = time.perf_counter()
-        while len(taken) < samples:
+        while len(taken) < samples or len(taken) % turn:
             start = time.perf_counter_ns()
             call()
             taken.append(round((time.perf_counter_ns() - start) / 1e6, 4))
             late = seconds is not None and time.perf_counter() - begun >= seconds
-            if late and len(taken) >= FEWEST_SAMPLES:
+            if late and len(taken) >= FEWEST_SAMPLES and not len(taken) % turn:
                 break
     finally:
         gc.enable()

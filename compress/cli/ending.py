@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import signal
 import sys
 import traceback
@@ -102,9 +103,10 @@ def _tell(message: str, code: int, given: Sequence[str]) -> None:
 
 
 def _wants_json(given: Sequence[str]) -> bool:
-    """Whether --json stands among the options, rightly written or not."""
-    options = given[: given.index("--")] if "--" in given else given
-    return any(option.partition("=")[0] == "--json" for option in options)
+    """Whether --json stands among the options, rightly written or not, or --format json."""
+    options = list(given[: given.index("--")] if "--" in given else given)
+    as_format = any(pair == ("--format", "json") for pair in itertools.pairwise(options)) or "--format=json" in options
+    return as_format or any(option.partition("=")[0] == "--json" for option in options)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from compress.tasks.data.files import is_data_file, listed
 
 LARGEST_BATCH, LONGEST, MOST_THREADS, MOST_ROUNDS, MOST_SECONDS = 65_536, 1 << 20, 1024, 1000, 3600.0
 LARGEST_SEED = 2**32 - 1
+LARGEST_FRACTION = 100.0
 LONGEST_PATH, LONGEST_NAME, MOST_DIGITS = 4096, 255, 18
 
 
@@ -162,15 +163,44 @@ def seconds_given(option: str, text: str | None) -> float | None:
     Raises:
         InputError: It is no number, not above 0, or above an hour.
     """
+    return None if text is None else number_given(option, text, MOST_SECONDS)
+
+
+def number_given(option: str, text: str, most: float) -> float:
+    """Read a number above 0 and at most `most`.
+
+    Raises:
+        InputError: It is none.
+    """
+    number = _number(text)
+    if not 0 < number <= most:
+        raise InputError(f"{option} is {shown(text)}; allowed: a number above 0, at most {most:,.0f}.")
+    return number
+
+
+def fraction_given(option: str, text: str | None) -> float | None:
+    """Read a share such as 0.005; None where none was given.
+
+    Raises:
+        InputError: It is no number, below 0, or above 100 times the whole.
+    """
     if text is None:
         return None
+    fraction = _number(text)
+    if not 0 <= fraction <= LARGEST_FRACTION:
+        raise InputError(
+            f"{option} is {shown(text)}; allowed: a fraction from 0 to {LARGEST_FRACTION:g}, such as 0.005 for half a point, "
+            "or 0.1 for a tenth."
+        )
+    return fraction
+
+
+def _number(text: str) -> float:
+    """The number that ASCII characters write; not a number for anything else."""
     try:
-        seconds = float(text) if text.isascii() else math.nan
+        return float(text) if text.isascii() else math.nan
     except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= MOST_SECONDS:
-        raise InputError(f"{option} is {shown(text)}; allowed: a number above 0, at most {MOST_SECONDS:,.0f}.")
-    return seconds
+        return math.nan
 
 
 def _whole(text: str) -> int | None:

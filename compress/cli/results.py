@@ -51,23 +51,31 @@ def _further_text(subjects: Sequence[Mapping[str, Any]], metric: str) -> str:
 
 
 def latencies_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of `compress.benchmark.measurement.latencies`."""
-    head = ("name", "batch", "length", "threads", "p50", "p95", "examples/s", "speed-up", "memory")
-    return table_text(
-        head,
-        [
-            (
-                str(row["name"]),
-                *(str(row[key]) for key in ("batch", "length", "threads")),
-                record.milliseconds(row["p50_ms"]),
-                record.milliseconds(row["p95_ms"]),
-                number(row["examples_per_second"], 0),
-                record.times(row["speedup"]),
-                record.megabytes(row["peak_memory_bytes"]),
-            )
-            for row in rows
-        ],
-    )
+    """The rows of `compress.benchmark.bench.latencies`; columns of what is only told at times stand there where it is."""
+    head = ["name", "batch", "length", "threads", "p50", "95 % interval", "p95", "examples/s", "speed-up", "memory"]
+    has = {key: any(row.get(key) for row in rows) for key in ("cold_start", "joules_per_example", "answers_per_unit")}
+    head += ["cold start"] if has["cold_start"] else []
+    head += ["mJ/example"] if has["joules_per_example"] else []
+    head += ["answers/hour", "answers/unit"] if has["answers_per_unit"] else []
+    return table_text(head, [_latency_cells(row, has) for row in rows])
+
+
+def _latency_cells(row: Mapping[str, Any], has: Mapping[str, bool]) -> list[str]:
+    ends, joules = record.interval(row.get("p50_ci95_ms")), record.finite(row.get("joules_per_example"))
+    cells = [
+        str(row["name"]),
+        *(str(row[key]) for key in ("batch", "length", "threads")),
+        record.milliseconds(row["p50_ms"]),
+        f"{record.milliseconds(ends[0]).removesuffix(' ms')} to {record.milliseconds(ends[1])}" if ends else record.MISSING,
+        record.milliseconds(row["p95_ms"]),
+        number(row["examples_per_second"], 0),
+        record.times(row["speedup"]),
+        record.megabytes(row["peak_memory_bytes"]),
+    ]
+    cells += [record.milliseconds(record.part(row, "cold_start").get("total_ms"))] if has["cold_start"] else []
+    cells += [number(None if joules is None else joules * 1000, 2)] if has["joules_per_example"] else []
+    cells += [number(row.get(key), 0) for key in ("answers_per_hour", "answers_per_unit")] if has["answers_per_unit"] else []
+    return cells
 
 
 def scores_text(evaluation: Mapping[str, Any]) -> str:

@@ -60,6 +60,7 @@ def measure_run(
         "machine": measured["machine"],
         "versions": measured["versions"],
         "steps": execution.records,
+        "timing": measured["timing"],
         "subjects": subjects,
         "gates": gates,
         "seconds": round(time.perf_counter() - clock, 1),
@@ -68,7 +69,7 @@ def measure_run(
         "labels": list(execution.task.labels),
         "curves": {step["name"]: _points(step["curve"]) for step in execution.records if step.get("curve")},
         "recipe_yaml": recipe_text(execution.plan),
-        "notes": notes(subjects, execution.task.rules.unit),
+        "notes": [*notes(subjects, execution.task.rules.unit), *measured["timing"]["warnings"]],
     }
     for note in details["notes"]:
         logger.warning("%s", note)
@@ -207,12 +208,20 @@ def _measure(execution: Execution, stops: Sequence[StepOutput], exports: dict[st
         baseline=execution.baseline.name,
         rounds=benchmark.rounds,
         seconds=benchmark.seconds,
+        tight=benchmark.tight,
+        most_rounds=benchmark.most_rounds,
+        lengths=benchmark.lengths,
         progress=progress,
     )
     _read_back(execution.task, given[len(stops) :] or given[-1:], result.subjects)
     execution.cache.partial("measurements", key)
     facts = {
-        "found": {"subjects": result.subjects, "machine": result.machine, "versions": result.versions},
+        "found": {
+            "subjects": result.subjects,
+            "machine": result.machine,
+            "versions": result.versions,
+            "timing": result.conditions,
+        },
         "details": {"confusion": result.confusion, "differing": differing(result, execution.task)},
     }
     logger.info("measured in %.1f s", time.perf_counter() - begun)

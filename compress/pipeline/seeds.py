@@ -18,6 +18,7 @@ from compress.pipeline.run_files import SCHEMA
 from compress.pipeline.running import run, run_folder
 from compress.recipe.checking import LARGEST_SEED
 from compress.recipe.plan import Plan
+from compress.reporting.reading import SEED_FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def run_seeds(plan: Plan, seeds: Sequence[int], options: RunOptions | None = Non
     for number, seed in enumerate(seeds):
         logger.info("seed %d starts", seed)
         options.progress(SEED, number, len(seeds))
-        records.append(run(replace(plan, seed=seed), replace(options, out=out / f"seed-{seed}", cache=cache)))
+        records.append(run(replace(plan, seed=seed), replace(options, out=out / f"{SEED_FOLDER}{seed}", cache=cache)))
     return records
 
 

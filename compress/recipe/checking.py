@@ -271,4 +271,9 @@ def _benchmark(given: Any, names: StepNames, mistakes: Mistakes) -> Benchmark:
         if given.get("baseline") is not None:
             path = ("benchmark", "baseline")
             given["baseline"] = names.named(given["baseline"], path, mistakes)
-    return Benchmark(**_section(Benchmark, given, "benchmark", mistakes))
+    benchmark = Benchmark(**_section(Benchmark, given, "benchmark", mistakes))
+    if benchmark.most_rounds is not None and (benchmark.tight is None or benchmark.most_rounds < benchmark.rounds):
+        few = f"is less than the {benchmark.rounds} rounds that there are in any case; raise it, or lower rounds"
+        said = "has no effect without tight, up to which further rounds go on" if benchmark.tight is None else few
+        mistakes.add(("benchmark", "most_rounds"), f"{benchmark.most_rounds} {said}")
+    return benchmark

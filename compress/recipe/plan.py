@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic_core import to_jsonable_python
@@ -57,6 +57,9 @@ class Benchmark:
         left out, it is the first trained step.
     rounds: how often every subject is timed, in turn with the others.
     seconds: time spent on one combination of one subject in one round.
+    tight: go on with further rounds until every median's 95 % interval ends within this share of it; 0.02 is 2 %.
+    most_rounds: where that ends, tight or not; left out, it is four times `rounds`.
+    lengths: with `data`, batches of texts as long as those of the evaluation part are timed too, each padded to its longest.
     """
 
     batch: Counts = (1, 8)
@@ -66,6 +69,9 @@ class Benchmark:
     baseline: str | None = None
     rounds: Annotated[int, Field(ge=1)] = 5
     seconds: Annotated[float, Field(gt=0)] = 0.5
+    tight: Annotated[float, Field(gt=0, lt=1)] | None = None
+    most_rounds: Annotated[int, Field(ge=1)] | None = None
+    lengths: Literal["data"] | None = None
 
 
 @dataclass(frozen=True)

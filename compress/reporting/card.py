@@ -11,10 +11,10 @@ from compress import record
 from compress.facts import FACTS, MANIFEST
 from compress.measures import is_less_better
 from compress.record import MISSING, finite, interval, part
+from compress.reporting.reading import rules_of
 from compress.runtimes.runtime import Runtime
 from compress.runtimes.table import RUNTIMES, is_exported, load_runtime
-from compress.tasks import DEFAULT_KIND, TASKS
-from compress.tasks.kind import TaskKind, rules_for
+from compress.tasks.kind import TaskKind
 from compress.tasks.texts import SENTENCES
 
 CARD = "README.md"
@@ -137,18 +137,6 @@ def _eval_results(run: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def rules_of(run: Mapping[str, Any]) -> TaskKind:
-    """The rules of the kind of task that a record is of; those before there were several are of text classification."""
-    kind = part(run, "data").get("kind")
-    return rules_for(
-        kind if kind in TASKS else DEFAULT_KIND,
-        part(
-            run,
-            "data",
-        ).get("abstain"),
-    )
-
-
 def _shipped(run: Mapping[str, Any]) -> dict[str, Any]:
     subjects = record.subjects_of(run)
     return subjects[-1] if subjects else {}
@@ -201,6 +189,8 @@ def _results(run: Mapping[str, Any]) -> str:
         cpu = part(run, "machine").get("gpu" if setting[0].startswith("cuda") else "cpu") or "an unknown machine"
         text += f" Latency is for {record.setting_words(setting)}, on {record.markdown_text(cpu)}."
     shipped = subjects[-1]
+    claim = record.within(metric, part(shipped, "drop").get("ci95")) if len(subjects) > 1 else ""
+    text += f" {_code(record.name_of(shipped))} is {claim}." if claim else ""
     text += _other_scores(shipped, metric) + _further(subjects, metric) + _by_label(shipped) + _reliability(shipped)
     return f"## Results\n\n{record.markdown_table([COLUMNS[0], metric, *COLUMNS[1:]], rows)}\n\n{text}"
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from compress.benchmark.subjects import read_json
 from compress.errors import InputError, shown
+from compress.record import part
+from compress.tasks import DEFAULT_KIND, TASKS
+from compress.tasks.kind import TaskKind, rules_for
 
 RUN_JSON, DETAILS_JSON = "run.json", "details.json"
+SEED_FOLDER = "seed-"
+"""What the folder of each seed begins with, where a recipe was run with several."""
+GIVE = (
+    "give a run folder (runs/NAME), recorded results (recipes/results/NAME.json) or, with --task-of RECIPE, a folder that is "
+    "shipped (runs/NAME/export/TARGET)"
+)
 MOST_PROBLEMS = 10
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
@@ -22,7 +32,7 @@ Curve = list[Annotated[list[Number], Field(min_length=2, max_length=2)]] | None
 class _Latency(TypedDict, total=False):
     device: str | None
     batch: Count | None
-    length: Count | None
+    length: Count | Literal["data"] | None
     threads: Count | None
 
 
@@ -87,8 +97,42 @@ def read_details(folder: Path) -> dict[str, Any] | None:
     return _read(path, TypeAdapter(_Details)) if path.is_file() else None
 
 
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """Read the records of one or of several seeds: of a run folder, of a folder that `run --seeds` filled, or of a JSON file
+    with one record or with recorded results.
+
+    Raises:
+        InputError: There is none, or no run writes such a one.
+    """
+    if path.is_dir():
+        folders = [path] if (path / RUN_JSON).is_file() else seed_folders(path)
+        records: Any = [read_run(folder) for folder in folders]
+    elif path.is_file():
+        content = read_json(path)
+        records = content.get("runs", [content])
+        for record in records if isinstance(records, list) else ():
+            _check(record, path, TypeAdapter(_Run))
+    else:
+        raise InputError(f"{shown(str(path))} is not there; {GIVE}.")
+    if not isinstance(records, list) or not records or not all(record.get("subjects") for record in records):
+        raise InputError(f"{shown(str(path))} holds no finished run; {GIVE}.")
+    return records
+
+
+def seed_folders(folder: Path) -> list[Path]:
+    """The run folders of a run with several seeds, by their number; none where there are none."""
+    numbered = [(path.name.removeprefix(SEED_FOLDER), path) for path in folder.glob(f"{SEED_FOLDER}*") if path.is_dir()]
+    return [path for digits, path in sorted(numbered, key=lambda pair: (len(pair[0]), pair[0])) if digits.isdecimal()]
+
+
 def _read(path: Path, shape: TypeAdapter[Any]) -> dict[str, Any]:
     payload = read_json(path)
+    _check(payload, path, shape)
+    return payload
+
+
+def _check(payload: Any, path: Path, shape: TypeAdapter[Any]) -> None:
+    """Raise InputError where a record has not its shape."""
     try:
         shape.validate_python(payload, strict=True)
     except ValidationError as err:
@@ -98,4 +142,10 @@ def _read(path: Path, shape: TypeAdapter[Any]) -> dict[str, Any]:
             for problem in problems
         ]
         raise InputError("\n".join([*said, "No run writes this; restore the file, or run the recipe again."])) from err
-    return payload
+
+
+def rules_of(run: Mapping[str, Any]) -> TaskKind:
+    """The rules of the kind of task that a record is of; those before there were several are of text classification."""
+    data = part(run, "data")
+    kind = data.get("kind")
+    return rules_for(kind if kind in TASKS else DEFAULT_KIND, data.get("abstain"))

@@ -150,7 +150,8 @@ def _against(shipped: Mapping[str, Any], baseline: Mapping[str, Any], metric: st
         side = "below" if rounded > 0 else "above"
         text = f", {record.points(abs(value))} {unit} {side} {record.name_of(baseline)}"
     if ends:
-        text += f" (drop between {record.points(ends[0])} and {record.points(ends[1])} {unit} with 95 % confidence)"
+        low, high = (record.points(end) for end in ends)
+        text += f" (drop between {low} and {high} {unit} with 95 % confidence: {record.within(metric, ends)})"
     return text
 
 
@@ -210,7 +211,7 @@ def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_co
         "drop": MISSING if is_baseline else record.points(drop.get("value")),
         "drop_interval": f"{record.points(ends[0])} to {record.points(ends[1])}" if ends and not is_baseline else MISSING,
         "cells": [
-            MISSING if is_baseline else record.probability(drop.get("p")),
+            MISSING if is_baseline else _probabilities(drop),
             MISSING if is_baseline else record.percent(subject.get("agreement")),
             record.number(parity.get("batch_invariance_flips"), 0),
         ],
@@ -224,6 +225,12 @@ def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_co
             MISSING if is_torch else record.number(parity.get("label_flips"), 0),
         ],
     }
+
+
+def _probabilities(drop: Mapping[str, Any]) -> str:
+    """The drop's p, and in brackets that by Holm's correction where it was made."""
+    corrected = drop.get("p_holm")
+    return record.probability(drop.get("p")) + ("" if corrected is None else f" ({record.probability(corrected)})")
 
 
 def _further(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
@@ -377,7 +384,8 @@ def _how(run: Mapping[str, Any]) -> str:
         + ", so that a slower minute of the machine falls on all of them; p50 and p95 are taken over the samples of all"
         " rounds, and a speed-up is the ratio of two medians. Quality is that of the deployed file on the evaluation part,"
         " which nothing was trained, selected or calibrated on. The drop is the baseline's score minus the subject's on the"
-        " same examples, with a paired bootstrap interval; McNemar's p tells how likely a difference this large is between"
-        " two equally good models. Invariance flips are answers that change with the batch an example stands in."
+        " same examples, with a paired bootstrap interval; p (McNemar's for labels, else the bootstrap's) tells how likely a"
+        " difference this large is between two equally good models, in brackets by Holm's correction over all subjects."
+        " Invariance flips are answers that change with the batch an example stands in."
         " 1 MB is 1,000,000 bytes."
     )

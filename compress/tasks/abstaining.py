@@ -213,6 +213,11 @@ class AbstainingClassification(TextClassification):
             shares["out_of_scope_recall"] = (int((~said & ~inside).sum()), int((~inside).sum()))
         return shares
 
+    def statistics(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> np.ndarray:
+        """Tell of the texts in scope."""
+        inside = _in_scope(targets)
+        return super().statistics(answers[inside], targets[inside], metric)
+
     def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         """Mark each example's label and answer, where it has them."""
         labels = np.arange(len(names))

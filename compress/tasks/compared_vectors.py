@@ -130,6 +130,12 @@ class Graded:
         return np.asarray(np.abs(self.said(baseline) - self.said(vectors)) <= NOTICEABLE)
 
 
+def scores_of_search() -> dict[str, Score]:
+    """Each measure's mean over the queries; of the first also with the vectors as an index may keep them."""
+    kept = means(RANKED)
+    return {**kept, **{f"{short}_{RANKED[0]}": kept[RANKED[0]] for short in SHORT}}
+
+
 @dataclass(frozen=True, eq=False)
 class Ranked:
     """Queries, the documents that are searched, and which of them are relevant.
@@ -151,8 +157,7 @@ class Ranked:
 
     def scores(self) -> dict[str, Score]:
         """Each measure, with the vectors as they are and as an index may keep them."""
-        kept = {name: means(RANKED)[name] for name in RANKED}
-        return {**kept, **{f"{short}_{name}": score for short in SHORT for name, score in list(kept.items())[:1]}}
+        return scores_of_search()
 
     def statistics(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
         """Of every query; documents of a byte or a bit for each number are searched with queries of whole numbers."""

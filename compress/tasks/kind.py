@@ -19,6 +19,7 @@ from compress.tasks.data.packing import unpacked_name
 from compress.tasks.data.rows import Rows, Table
 from compress.tasks.emphasis import EVEN, Emphasis
 from compress.tasks.reliability import Confidence
+from compress.tasks.scores import Score
 from compress.tasks.split import Role, Split
 
 if TYPE_CHECKING:
@@ -151,6 +152,13 @@ class TaskKind(Protocol):
 
     def judge(self, answers: np.ndarray, targets: Any, metric: str) -> dict[str, Any]:
         """Score answers with intervals: `metrics` and `metrics_ci95`, by name."""
+
+    def statistics(self, answers: np.ndarray, targets: Any, metric: str) -> np.ndarray:
+        """Tell of each example what a score is made of, (examples, statistics): `score_of` reads their sums. A run keeps
+        it, so that two runs can be compared example by example."""
+
+    def score_of(self, metric: str) -> Score:
+        """Compute a score from sums of its `statistics`, (..., statistics)."""
 
     def by_class(self, answers: np.ndarray, targets: Any, names: tuple[str, ...]) -> np.ndarray:
         """Count for each example and class how often it is answered rightly, answered, and true, (examples, classes, 3)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TINY_LENGTH = 32
+HASH_DIGITS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +143,7 @@ class Task:
             "splits": {
                 split.role: {
                     "examples": len(split),
+                    "fingerprint": _fingerprint(split),
                     **self.kin.get(split.role, {}),
                     **self.rules.counts(split, self.labels),
                     "mean_words": round(sum(len(text.split()) for text in split.texts) / max(1, len(split)), 1),
@@ -154,10 +156,24 @@ class Task:
         options = (sorted(self.abstain.items()),) if self.abstain else ()
         total = hashlib.sha256(repr((self.labels, self.max_length, self.metric, *options)).encode())
         for split in self.splits():
-            total.update(split.role.encode())
-            targets = (np.asarray(target).tolist() for target in split.labels)
-            for text, pair, target in zip(split.texts, split.pairs or split.texts, targets, strict=True):
-                total.update(f"{text}\x1f{pair if split.pairs else ''}\x1f{target}\x1e".encode())
-            for passages in split.passages or ():
-                total.update("\x1f".join([*passages, "\x1e"]).encode())
-        return total.hexdigest()[:24]
+            for piece in _contents(split):
+                total.update(piece)
+        return total.hexdigest()[:HASH_DIGITS]
+
+
+def _fingerprint(split: Split) -> str:
+    """A hash of every example of a part."""
+    total = hashlib.sha256()
+    for piece in _contents(split):
+        total.update(piece)
+    return total.hexdigest()[:HASH_DIGITS]
+
+
+def _contents(split: Split) -> Iterator[bytes]:
+    """A part's role, then every example of it."""
+    yield split.role.encode()
+    targets = (np.asarray(target).tolist() for target in split.labels)
+    for text, pair, target in zip(split.texts, split.pairs or split.texts, targets, strict=True):
+        yield f"{text}\x1f{pair if split.pairs else ''}\x1f{target}\x1e".encode()
+    for passages in split.passages or ():
+        yield "\x1f".join([*passages, "\x1e"]).encode()

@@ -203,6 +203,14 @@ class MaskedWords(OutputIsAnswer, NoClasses, ComparedByToken):
         """Both with bootstrap intervals over the texts."""
         return judged(first(metric, SCORES), targets.statistics(answers))
 
+    def statistics(self, answers: np.ndarray, targets: MaskedPieces, metric: str) -> np.ndarray:
+        """Of each text -log p of its masked pieces, how many are the likeliest, and how many there are."""
+        return targets.statistics(answers)
+
+    def score_of(self, metric: str) -> Score:
+        """Pseudo-perplexity or accuracy."""
+        return SCORES[metric]
+
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: MaskedPieces, metric: str) -> dict[str, Any]:
         """The drop of the deciding score, of pseudo-perplexity the share by which it is higher; agreement is the share of
         masked places with the same likeliest piece.

@@ -30,7 +30,7 @@ from compress.tasks.kind import Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.labels import check_label_names, in_order, names_shown
 from compress.tasks.reliability import Confidence, confidence_in_each
-from compress.tasks.scores import drop, f1, first, judged
+from compress.tasks.scores import Score, drop, f1, first, judged
 from compress.tasks.split import Role, Split
 
 if TYPE_CHECKING:
@@ -127,12 +127,6 @@ def _listed(value: Any, mark: str | None) -> list[str] | None:
     if not isinstance(values, list | tuple) or not all(type(label) in (str, int) and label != "" for label in values):
         return None
     return [str(label).strip() for label in values]
-
-
-def _sums(answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """For each example and label whether it is right, answered and true, (examples, 3 x labels)."""
-    said, true = answers > 0, targets > 0.5
-    return np.concatenate([said & true, said, true], axis=1).astype(np.int64)
 
 
 def _by_label(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -297,16 +291,25 @@ class MultiLabelClassification:
 
     def score(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, float]:
         """Micro and macro F1."""
-        sums = _sums(answers, targets).sum(0)
+        sums = self.statistics(answers, targets, metric).sum(0)
         return {name: float(score(sums)) for name, score in first(metric, SCORES).items()}
 
     def judge(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """Both with bootstrap intervals."""
-        return judged(first(metric, SCORES), _sums(answers, targets))
+        return judged(first(metric, SCORES), self.statistics(answers, targets, metric))
+
+    def statistics(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> np.ndarray:
+        """Of each label whether it is answered rightly, answered, and true, (examples, 3 x labels)."""
+        said, true = answers > 0, targets > 0.5
+        return np.concatenate([said & true, said, true], axis=1).astype(np.int64)
+
+    def score_of(self, metric: str) -> Score:
+        """Micro or macro F1."""
+        return SCORES[metric]
 
     def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         """Take each label as it is."""
-        return np.stack(_by_label(_sums(answers, targets)), axis=-1)
+        return np.stack(_by_label(self.statistics(answers, targets, self.metrics[0])), axis=-1)
 
     def confidence(self, answers: np.ndarray, targets: np.ndarray) -> Confidence | None:
         """Take each label's sigmoid."""
@@ -315,7 +318,7 @@ class MultiLabelClassification:
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop of the deciding F1; agreement is the share of texts with the same labels."""
         return {
-            "drop": drop(SCORES[metric], _sums(baseline, targets), _sums(answers, targets)),
+            "drop": drop(self.score_of(metric), *(self.statistics(own, targets, metric) for own in (baseline, answers))),
             "agreement": float((~self.flips(baseline, answers)).mean()),
         }
 

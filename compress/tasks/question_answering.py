@@ -29,7 +29,7 @@ from compress.tasks.data.squad import Asked, collect_asked, read_squad
 from compress.tasks.encoding import Encoded, padding_of
 from compress.tasks.kind import NoClasses, Reduction
 from compress.tasks.known import DATA_DIR, Found, HubSet, known_set
-from compress.tasks.scores import drop, first, judged
+from compress.tasks.scores import Score, drop, first, judged
 from compress.tasks.span_answers import NO_ANSWER, Windows, best_answers, said_of
 from compress.tasks.split import Role, Split, spread_over
 from compress.tasks.squad_scores import exact_match, token_f1
@@ -279,6 +279,15 @@ class QuestionAnswering(NoClasses):
     def judge(self, answers: np.ndarray, targets: Windows, metric: str) -> dict[str, Any]:
         """All of them with bootstrap intervals over the questions."""
         return judged(_scores(targets, metric), _statistics(said_of(answers, targets), targets.asked))
+
+    def statistics(self, answers: np.ndarray, targets: Windows, metric: str) -> np.ndarray:
+        """Of each question F1 and exact match, and both again where it has an answer."""
+        return _statistics(said_of(answers, targets), targets.asked)
+
+    def score_of(self, metric: str) -> Score:
+        """F1 or exact match."""
+        score: Score = SCORES[metric]
+        return score
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: Windows, metric: str) -> dict[str, Any]:
         """The drop of the deciding score; agreement is the share of questions with the same answer."""

@@ -23,7 +23,7 @@ from compress.tasks.data.mistakes import first_of
 from compress.tasks.data.rows import Rows, Table, collect
 from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction
 from compress.tasks.known import HubSet, known_set
-from compress.tasks.scores import drop, first, judged, resampled_sums
+from compress.tasks.scores import Score, drop, first, judged, resampled_sums
 from compress.tasks.split import Role, Split, spread_over
 
 if TYPE_CHECKING:
@@ -164,9 +164,17 @@ class Regression(OutputIsAnswer, NoClasses):
         each = [judged({name: correlation}, moments) for name, moments in _statistics(answers, targets).items()]
         return {key: first(metric, {**each[0][key], **each[1][key]}) for key in ("metrics", "metrics_ci95")}
 
+    def statistics(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> np.ndarray:
+        """Of each example what a correlation is made of."""
+        return _statistics(answers, targets)[metric]
+
+    def score_of(self, metric: str) -> Score:
+        """The correlation, of numbers or of ranks."""
+        return correlation
+
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: np.ndarray, metric: str) -> dict[str, Any]:
         """The drop of the deciding correlation; agreement is the share of examples with nearly the baseline's score."""
-        before, after = (_statistics(predictions, targets)[metric] for predictions in (baseline, answers))
+        before, after = (self.statistics(predictions, targets, metric) for predictions in (baseline, answers))
         return {
             "drop": drop(correlation, before, after),
             "agreement": float((~self.flips(baseline, answers)).mean()),

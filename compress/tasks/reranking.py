@@ -28,7 +28,7 @@ from compress.tasks.encoding import Encoded, padding_of
 from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction, load_kind, read_rows
 from compress.tasks.known import DATA_DIR, Found
 from compress.tasks.ranking_scores import by_query, means
-from compress.tasks.scores import drop, first, judged
+from compress.tasks.scores import Score, drop, first, judged
 from compress.tasks.split import Role, Split, spread_over
 from compress.tasks.tokenizing import tokenized
 
@@ -249,11 +249,19 @@ class Reranking(OutputIsAnswer, NoClasses):
         """Both with bootstrap intervals over the queries."""
         return judged(first(metric, means(self.metrics)), _statistics(answers, targets))
 
+    def statistics(self, answers: np.ndarray, targets: Ranked, metric: str) -> np.ndarray:
+        """Of each query every measure, and 1."""
+        return _statistics(answers, targets)
+
+    def score_of(self, metric: str) -> Score:
+        """A measure's mean over the queries."""
+        return means(self.metrics)[metric]
+
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: Ranked, metric: str) -> dict[str, Any]:
         """The drop's paired bootstrap over the queries; agreement is the share of queries with the same first passage."""
         before, after = (_statistics(scores, targets) for scores in (baseline, answers))
         return {
-            "drop": drop(means(self.metrics)[metric], before, after),
+            "drop": drop(self.score_of(metric), before, after),
             "agreement": float((_firsts(baseline, targets) == _firsts(answers, targets)).mean()),
         }
 

@@ -22,7 +22,7 @@ from compress.errors import InputError, shown
 from compress.models.head import OF_SENTENCES
 from compress.statistics import SEED, middle_95
 from compress.tasks import texts
-from compress.tasks.compared_vectors import GRADED, Graded, Judged, Ranked, cosines, likeness
+from compress.tasks.compared_vectors import GRADED, Graded, Judged, Ranked, cosines, likeness, scores_of_search
 from compress.tasks.correlations import correlation
 from compress.tasks.data.files import READERS, Reader
 from compress.tasks.data.lines import read_lines_of_text
@@ -33,7 +33,7 @@ from compress.tasks.encoding import Encoded, padding_of
 from compress.tasks.kind import NoClasses, OutputIsAnswer, Reduction, load_kind, read_rows
 from compress.tasks.known import Found, HubSet, known_set, local_folder
 from compress.tasks.laid_texts import PROMPTS, Laid, documents_of, laid_out, prompt_for
-from compress.tasks.scores import drop, first, judged, resampled_sums
+from compress.tasks.scores import Score, drop, first, judged, resampled_sums
 from compress.tasks.split import Role, Split, spread_over
 from compress.tasks.tokenizing import tokenized
 
@@ -264,14 +264,22 @@ class SentenceEmbedding(OutputIsAnswer, NoClasses):
         keys = ("metrics", "metrics_ci95")
         return {key: first(metric, {name: value for entry in each for name, value in entry[key].items()}) for key in keys}
 
+    def statistics(self, answers: np.ndarray, targets: Laid, metric: str) -> np.ndarray:
+        """Of each pair what a correlation is made of, or of each query every measure."""
+        return targets.truth.statistics(answers)[metric]
+
+    def score_of(self, metric: str) -> Score:
+        """A correlation, or a measure's mean over the queries."""
+        return {**dict.fromkeys(GRADED, correlation), **scores_of_search()}[metric]
+
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: Laid, metric: str) -> dict[str, Any]:
         """The drop of the deciding score; agreement is the share of pairs with nearly the same cosine, or of queries that find
         the same document first. Where both have as many dimensions, `likeness` is the cosine between their vectors, and of a
         search `baseline_documents` the deciding score where the documents' vectors are the baseline's."""
         truth = targets.truth
-        before, after = (truth.statistics(vectors)[metric] for vectors in (baseline, answers))
+        before, after = (self.statistics(vectors, targets, metric) for vectors in (baseline, answers))
         compared: dict[str, Any] = {
-            "drop": drop(truth.scores()[metric], before, after),
+            "drop": drop(self.score_of(metric), before, after),
             "agreement": float(truth.same(baseline, answers).mean()),
         }
         if baseline.shape != answers.shape:

@@ -25,7 +25,7 @@ from compress.tasks.emphasis import EVEN, cross_entropy
 from compress.tasks.encoding import Encoded
 from compress.tasks.kind import ComparedByToken, NoClasses, OutputIsAnswer, Reduction
 from compress.tasks.known import HubSet, known_set
-from compress.tasks.scores import drop, first, judged
+from compress.tasks.scores import Score, drop, first, judged
 from compress.tasks.split import Role, Split, spread_over
 from compress.tasks.text_scores import SCORES, text_counts
 from compress.tasks.written import NOT_LEARNED, Written, as_targets, written
@@ -160,6 +160,14 @@ class SequenceToSequence(OutputIsAnswer, NoClasses, ComparedByToken):
     def judge(self, answers: np.ndarray, targets: Written, metric: str) -> dict[str, Any]:
         """All of them with bootstrap intervals over the texts."""
         return judged(first(metric, SCORES), text_counts(targets.said(answers), targets.texts))
+
+    def statistics(self, answers: np.ndarray, targets: Written, metric: str) -> np.ndarray:
+        """Of each text how often words and characters are right."""
+        return text_counts(targets.said(answers), targets.texts)
+
+    def score_of(self, metric: str) -> Score:
+        """BLEU, chrF or ROUGE-L."""
+        return SCORES[metric]
 
     def compare(self, baseline: np.ndarray, answers: np.ndarray, targets: Written, metric: str) -> dict[str, Any]:
         """The drop of the deciding score; agreement is the share of texts that are written alike."""

@@ -31,6 +31,7 @@ from compress.tasks.kind import OutputIsAnswer, Reduction
 from compress.tasks.known import SETS
 from compress.tasks.labels import check_label_names, in_order
 from compress.tasks.reliability import Confidence, confidence_in_labels
+from compress.tasks.scores import LABEL_SCORES, Score, share
 from compress.tasks.single_labels import ids_of, label_names, names_of_outputs
 from compress.tasks.split import Role, Split
 
@@ -174,6 +175,17 @@ class TextClassification(OutputIsAnswer):
         if metric == "f1":
             intervals["f1"] = list(middle_95(f1_resamples(true, said)))
         return {"metrics": self.score(answers, targets, metric), "metrics_ci95": intervals}
+
+    def statistics(self, answers: np.ndarray, targets: np.ndarray, metric: str) -> np.ndarray:
+        """Right and 1; for F1 whether label 1 is answered rightly, answered, and true."""
+        said, true = answers.argmax(axis=1), likeliest(targets)
+        if metric == "f1":
+            return np.stack([(said == 1) & (true == 1), said == 1, true == 1], axis=1).astype(np.int64)
+        return np.stack([said == true, np.ones(len(true), dtype=bool)], axis=1).astype(np.int64)
+
+    def score_of(self, metric: str) -> Score:
+        """Accuracy, or F1."""
+        return LABEL_SCORES["f1"] if metric == "f1" else share
 
     def by_class(self, answers: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         """Mark each example's label and answer."""

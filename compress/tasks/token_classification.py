@@ -30,7 +30,7 @@ from compress.tasks.kind import ComparedByToken, OutputIsAnswer, Reduction
 from compress.tasks.known import HubSet, known_set
 from compress.tasks.labels import check_label_names, names_shown
 from compress.tasks.reliability import Confidence, confidence_in_labels
-from compress.tasks.scores import LABEL_SCORES, drop, judged
+from compress.tasks.scores import LABEL_SCORES, Score, drop, judged
 from compress.tasks.split import Role, Split
 from compress.tasks.tagged_words import WordLabels, marked_spans, shown_tags, tags_by_text
 from compress.tasks.tags import entities, is_bio, names_of, types_of
@@ -247,6 +247,14 @@ class TokenClassification(OutputIsAnswer, ComparedByToken):
     def judge(self, answers: np.ndarray, targets: WordLabels, metric: str) -> dict[str, Any]:
         """All of them with bootstrap intervals over the texts."""
         return judged(_scores(targets.names, metric), _statistics(answers, targets))
+
+    def statistics(self, answers: np.ndarray, targets: WordLabels, metric: str) -> np.ndarray:
+        """Of each text its entities and words, and what of them is right."""
+        return _statistics(answers, targets)
+
+    def score_of(self, metric: str) -> Score:
+        """Of entities or words."""
+        return SCORES[metric]
 
     def by_class(self, answers: np.ndarray, targets: WordLabels, names: tuple[str, ...]) -> np.ndarray:
         """Count entities by type, over the texts."""

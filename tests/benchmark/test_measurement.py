@@ -10,8 +10,9 @@ import onnxruntime
 import pytest
 
 from compress.benchmark import latency
+from compress.benchmark.bench import latencies
 from compress.benchmark.latency import Grid
-from compress.benchmark.measurement import Measurement, evaluate, latencies, measure
+from compress.benchmark.measurement import Measurement, evaluate, measure
 from compress.benchmark.subjects import Subject
 from compress.errors import InputError
 from compress.runtimes import foreign_file
@@ -58,11 +59,13 @@ def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[P
         "reliability",
         "drop",
         "agreement",
+        "examples",
         "parity",
         "processors",
         "integer_ops",
         "fused_ops",
         "peak_memory_bytes",
+        "cold_start",
         "latency",
     ]
     assert list(subject["parity"]) == ["max_abs_error", "label_flips", "batch_invariance_flips"]
@@ -72,10 +75,13 @@ def test_a_measured_subject_has_the_keys_of_run_json_in_their_order(pair: list[P
         "length",
         "threads",
         "p50_ms",
+        "p50_ci95_ms",
         "p95_ms",
         "examples_per_second",
         "samples",
+        "rounds_p50_ms",
         "speedup",
+        "speedup_ci95",
     ]
     assert json.loads(json.dumps(subject)) == subject
 
@@ -232,7 +238,7 @@ def test_progress_is_told_for_each_subject(pair: list[Path], task: Any) -> None:
 
 
 def test_latencies_need_no_data_and_keep_the_order(pair: list[Path]) -> None:
-    rows = latencies(pair[::-1], batch=[1, 2], baseline="right")
+    rows = latencies(pair[::-1], batch=[1, 2], baseline="right").rows
     cells = [(row["name"], row["kind"], row["batch"], row["p50_ms"], row["speedup"], row["peak_memory_bytes"]) for row in rows]
     assert cells == [
         ("wrong", "onnx", 1, 2.0, 4.0, 5_000_000),
@@ -240,6 +246,17 @@ def test_latencies_need_no_data_and_keep_the_order(pair: list[Path]) -> None:
         ("right", "onnx", 1, 8.0, 1.0, 5_000_000),
         ("right", "onnx", 2, 16.0, 1.0, 5_000_000),
     ]
+
+
+def test_lengths_of_the_data_are_those_of_the_evaluation_part(pair: list[Path], task: Any) -> None:
+    """Eight sentences of one to four words, each between two tokens more."""
+    result = measure(pair, task=task, length=[8], lengths="data")
+    fixed, of_data = result.subjects[0]["latency"]
+    assert (fixed["length"], of_data["length"]) == (8, "data")
+    assert of_data["tokens"]["mean"] == pytest.approx(np.mean([3, 3, 4, 1, 1, 3, 2, 3]) + 2, abs=0.05)
+    assert result.conditions["rounds"] == 5
+    with pytest.raises(InputError, match="lengths is 'texts'; 'data' is allowed"):
+        measure(pair, task=task, lengths="texts")  # type: ignore[arg-type]
 
 
 def test_a_subject_is_evaluated_without_being_timed(pair: list[Path], task: Any) -> None:
@@ -283,7 +300,7 @@ def test_the_front_holds_what_no_other_beats() -> None:
         {"name": name, "metrics": {"accuracy": accuracy}, "size_bytes": 5, "latency": [{"p50_ms": time}, {"p50_ms": 0.1}]}
         for name, (accuracy, time) in facts.items()
     ]
-    front = Measurement(subjects, {}, {}, {}, {}, {}).front()
+    front = Measurement(subjects, {}, {}, {}, {}, {}, {}).front()
     assert [(row["name"], row["on_front"]) for row in front] == [
         ("fast", True),
         ("beaten", False),

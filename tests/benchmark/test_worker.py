@@ -15,6 +15,7 @@ import pytest
 
 from compress.benchmark import worker
 from compress.benchmark.counts import WORKER
+from compress.benchmark.energy import Meter
 from compress.benchmark.latency import Grid, ask_worker
 from compress.benchmark.subjects import subject_of
 from compress.errors import InputError
@@ -40,6 +41,7 @@ def request_for(folder: Path, **changes: Any) -> dict[str, Any]:
         "samples": 5,
         "seconds": None,
         "seed": 13,
+        "spawned": 0.0,
     }
     return request | changes
 
@@ -162,7 +164,7 @@ def test_the_first_of_the_warm_up_calls_is_the_one_that_is_looked_at(
     onnx_folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []
-    monkeypatch.setattr(worker, "time_calls", lambda call, warm_up, samples, seconds: counts.append(warm_up) or [1.0])
+    monkeypatch.setattr(worker, "time_calls", lambda call, warm_up, samples, seconds, turn: counts.append(warm_up) or [1.0])
     worker.time_subject(request_for(onnx_folder(), warm_up=3), {})
     assert counts == [2, 2]
 
@@ -257,3 +259,42 @@ def test_a_torch_model_that_does_not_fit_its_config_cannot_be_timed(torch_folder
     (torch_folder / "config.json").write_text(json.dumps(config | {"vocab_size": 13}))
     with pytest.raises(InputError, match=r"'tiny_bert' cannot be timed: (?s:.*)word_embeddings"):
         ask_worker(subject_of(torch_folder), Grid(), 1)
+
+
+def test_lengths_of_several_examples_are_padded_to_the_longest_and_masked() -> None:
+    given = worker.random_inputs(50, 2, [2, 4], seed=1)
+    assert given["attention_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert given["input_ids"].shape == (2, 4)
+    assert given["input_ids"][0, 2:].tolist() == [0, 0]
+
+
+def test_batches_of_several_lengths_are_all_timed_equally_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock of which every reading is a second later: time is up after the first call, but a turn is not."""
+    ticks = iter(range(1000))
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: next(ticks))
+    called: list[str] = []
+    call = worker._in_turn([lambda: called.append("a"), lambda: called.append("b"), lambda: called.append("c")])
+    assert len(worker.time_calls(call, 3, 20, 0.5, turn=3)) == 3
+    assert called == ["a", "b", "c"] * 2
+    assert len(worker.time_calls(call, 0, 4, None, turn=3)) == 6
+
+
+def test_the_start_is_told_by_planted_clocks(onnx_folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spawned at 100 s by the clock; opening takes 2 s, the first answer 1 s, and it is 107 s then."""
+    now = {"s": 0.0}
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: now["s"])
+    monkeypatch.setattr(worker.time, "time", lambda: 107.0)
+
+    def answer(inputs: Any) -> Any:
+        now["s"] += 1
+        return {"logits": inputs["input_ids"].astype(np.float32)}
+
+    def open_file(path: Path, **how: Any) -> Session:
+        now["s"] += 2
+        return Session(answer)
+
+    monkeypatch.setattr(openvino, "RUNTIME", replace(openvino.RUNTIME, open=open_file))
+    monkeypatch.setattr(worker, "meters", lambda device: {"package-0": Meter(lambda: now["s"] * 3)})
+    answered, _ = worker.time_subject(request_for(onnx_folder(), module=OPENVINO, warm_up=1, spawned=100.0), {})
+    assert answered["start"] == {"load_ms": 2000.0, "first_answer_ms": 1000.0, "total_ms": 7000.0}
+    assert answered["energy"] == [3.0, 3.0]  # a second a call, at three watts

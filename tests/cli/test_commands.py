@@ -7,6 +7,7 @@ import os
 import types
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from compress.marks import write_mark
 from compress.recipe.plan import Export, Plan
 from tests.cli.calling import EXAMPLES, PLAN, call, raising, stand_in
 
-COMMANDS = ["run", "check", "list", "export", "bench", "eval", "report", "doctor"]
+COMMANDS = ["run", "check", "list", "export", "bench", "eval", "compare", "report", "doctor"]
 
 KIND = "text-classification"
 
@@ -192,33 +193,30 @@ ROW = {
 }
 
 
+class Timed:
+    """What `latencies` gives."""
+
+    rows = (ROW,)
+    conditions = {"warnings": ["others kept 1.0 of 2 processors busy"]}  # noqa: RUF012
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"schema": 1, "rows": [ROW]}
+
+
 def test_bench_times_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def latencies(folders: list[str], *, progress: Callable[[str, int, int], None], **asked: Any) -> list[dict[str, Any]]:
+    def latencies(folders: list[str], *, progress: Callable[[str, int, int], None], **asked: Any) -> Timed:
         seen.update(asked, folders=folders)
         progress("time a", 0, 2)
         print("a library prints")
-        return [ROW]
+        return Timed()
 
-    stand_in(monkeypatch, "compress.benchmark.measurement", latencies=latencies)
-    result = call(
-        "bench",
-        "a",
-        "b",
-        "--batch",
-        "1,8",
-        "--length",
-        "32,128",
-        "--threads",
-        "2",
-        "--baseline",
-        "b",
-        "--rounds",
-        "3",
-        "--seconds",
-        "0.5",
+    stand_in(monkeypatch, "compress.benchmark.bench", latencies=latencies)
+    options = (
+        "--batch 1,8 --length 32,128 --threads 2 --baseline b --rounds 3 --seconds 0.5 --tight 0.02 --most-rounds 9 --price 2"
     )
+    result = call("bench", "a", "b", *options.split())
     assert seen == {
         "folders": ["a", "b"],
         "batch": [1, 8],
@@ -229,13 +227,61 @@ def test_bench_times_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
         "rounds": 3,
         "seconds": 0.5,
         "time_limit": 900.0,
+        "tight": 0.02,
+        "most_rounds": 9,
+        "lengths": (),
+        "price": 2.0,
     }
     cells = result.stdout.splitlines()[1].split()
-    assert cells == ["a", "8", "128", "2", "1.50", "ms", "2.00", "ms", "5,333", "2.0\u00d7", "\u2013"]
+    assert cells == ["a", "8", "128", "2", "1.50", "ms", "\u2013", "2.00", "ms", "5,333", "2.0\u00d7", "\u2013"]
     assert "measure starts" in result.stderr
+    assert "others kept 1.0 of 2 processors busy" in result.stderr
     quiet = call("bench", "a", "--json", "--quiet")
-    assert json.loads(quiet.stdout) == [ROW]
+    assert json.loads(quiet.stdout) == {"schema": 1, "rows": [ROW]}
     assert quiet.stderr == "a library prints\n"
+    assert (seen["tight"], seen["most_rounds"], seen["price"]) == (0.05, None, None)
+    call("bench", "a", "--tight", "1")
+    assert seen["tight"] is None
+
+
+def test_bench_shows_what_is_only_told_at_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    more = ROW | {
+        "p50_ci95_ms": [1.4, 1.6],
+        "cold_start": {"total_ms": 250.0},
+        "joules_per_example": 0.012,
+        "answers_per_hour": 19_200_000,
+        "answers_per_unit": 9_600_000,
+    }
+    timed = SimpleNamespace(rows=[more], conditions={"warnings": []})
+    stand_in(monkeypatch, "compress.benchmark.bench", latencies=lambda *_, **__: timed)
+    head, row = (line.split() for line in call("bench", "a", "--quiet").stdout.splitlines())
+    assert head[-5:] == ["cold", "start", "mJ/example", "answers/hour", "answers/unit"]
+    assert row[-5:] == ["250", "ms", "12.00", "19,200,000", "9,600,000"]
+    assert "1.40 to 1.60 ms" in call("bench", "a").stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--tight", "0"),
+        ("--tight", "1.5"),
+        ("--tight", "2%"),
+        ("--price", "0"),
+        ("--price", "-1"),
+        ("--price", "free"),
+        ("--price", "inf"),
+    ],
+)
+def test_bench_refuses_widths_and_prices_that_are_none(option: str, value: str) -> None:
+    result = call("bench", "a", option, value)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{option} is {value!r}; allowed: a number above 0" in result.stderr
+
+
+def test_bench_refuses_a_ceiling_below_its_rounds() -> None:
+    result = call("bench", "a", "--rounds", "5", "--most-rounds", "4")
+    assert result.exit_code == 2
+    assert "--most-rounds is '4'; allowed: a whole number from 5" in result.stderr
 
 
 @pytest.mark.parametrize(("option", "value"), [("--batch", "0"), ("--length", "a"), ("--threads", "1;2")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -17,6 +18,7 @@ import compress as cp
 from compress.models.attention.segments import TransformerXL
 from compress.recipe import read_recipe_text
 from tests.pages import EVERYTHING, PAGES, README, ROOT, blocks
+from tests.reporting.results import right, run, subject
 from tests.tasks.kinds import ROWS
 from tests.tiny_models import LONGEST, tiny_bert, tiny_for, toy_task
 from tests.written_texts import tiny_writer, writing_task
@@ -96,6 +98,7 @@ def test_all_python_is_run() -> None:
     pages = {block: page for page in PAGES if not page.startswith(EXTENDING) for block in blocks(page, "python")}
     run = (
         "README.md",
+        "docs/guides/compare.md",
         "docs/guides/long-inputs.md",
         "docs/tasks/question-answering.md",
         "docs/tasks/sentence-embedding.md",
@@ -103,6 +106,17 @@ def test_all_python_is_run() -> None:
     )
     assert pages.keys() == {block for page in run for block in blocks(page, "python")}
     assert README.count("```python") == 1
+
+
+def test_what_is_kept_of_each_example_is_read_as_its_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = run([subject("int8", right(9, 2))])
+    (tmp_path / "runs/demo").mkdir(parents=True)
+    (tmp_path / "runs/demo/run.json").write_text(json.dumps(record), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    (block,) = blocks("docs/guides/compare.md", "python")
+    exec(block, names)
+    assert names["numbers"].tolist() == [[0, 0, 1, 1, 1, 1, 1, 1, 1], [1] * 9]
 
 
 @pytest.mark.matrix

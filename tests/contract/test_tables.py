@@ -40,6 +40,7 @@ TABLES = {
             "laid_texts",
             "masked_pieces",
             "parts",
+            "per_example",
             "ranking_scores",
             "reading",
             "reliability",

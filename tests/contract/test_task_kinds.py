@@ -26,6 +26,8 @@ from compress.recipe import read_recipe_text
 from compress.tasks import TASKS, evaluation_task, metrics_of, task
 from compress.tasks.encoding import answered_mask
 from compress.tasks.kind import kind_for, load_kind
+from compress.tasks.per_example import unpacked
+from compress.tasks.scores import drop_over_seeds
 from compress.training.step_context import StepContext
 from tests.cli.calling import call
 from tests.tasks.kinds import ROWS
@@ -83,6 +85,23 @@ def test_a_kind_is_measured_by_its_first_metric_and_reads_back(made: tuple[str, 
     assert record["data"]["kind"] == kind
     for name in ("report.html", "README.md"):
         assert rules.metrics[0] in (out / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_kind_s_examples_add_up_to_its_score_and_its_drop(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
+    kind, _, _, record = made
+    rules = load_kind(kind)
+    metric = rules.metrics[0]
+    baseline = unpacked(record["subjects"][0], metric)
+    assert baseline is not None
+    for number, subject in enumerate(record["subjects"]):
+        statistics = unpacked(subject, metric)
+        assert statistics is not None
+        assert float(rules.score_of(metric)(statistics.sum(0))) == pytest.approx(subject["metrics"][metric], abs=1e-9)
+        again = drop_over_seeds(rules.score_of(metric), [baseline], [statistics], metric=metric)
+        assert again["value"] == pytest.approx(subject["drop"]["value"], abs=1e-9)
+        assert again["ci95"] == pytest.approx(subject["drop"]["ci95"], abs=0.05)
+        assert ("p_holm" in subject["drop"]) == (number > 0)
 
 
 @pytest.mark.slow

@@ -278,7 +278,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         seen.append(
             {subject.target: (subject.path / "model.onnx").read_text() for subject in given if subject.target != "torch"}
         )
-        return Measurement([dict(teacher), dict(int8)], {}, {}, {}, {"cpu": "a CPU"}, {})
+        return Measurement([dict(teacher), dict(int8)], {}, {}, {}, {"cpu": "a CPU"}, {}, {"warnings": []})
 
     def export(model: Any, folder: Path, **_: Any) -> None:
         folder.mkdir()

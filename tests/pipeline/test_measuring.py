@@ -54,7 +54,13 @@ def slower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
         measured = [teacher, plain, int8]
         logits = {subject["name"]: np.zeros((16, 2)) for subject in measured}
         return Measurement(
-            measured, {name: [[8, 0], [0, 8]] for name in logits}, logits, dict.fromkeys(logits), {"cpu": "a CPU"}, {}
+            measured,
+            {name: [[8, 0], [0, 8]] for name in logits},
+            logits,
+            dict.fromkeys(logits),
+            {"cpu": "a CPU"},
+            {},
+            {"warnings": ["others kept 1.0 of 2 processors busy"]},
         )
 
     def export_all(execution: Any, tiny: bool) -> dict[str, Path]:

@@ -167,3 +167,24 @@ def test_a_task_function_that_takes_any_key_leaves_unknown_keys_to_itself(
     assert plan.task["cut"] == 3
     with pytest.raises(InputError, match=r"recipe:8: task.max_length: \"x\" is not allowed"):
         read_recipe_text(recipe.replace("data: sst2", "data: sst2\n  max_length: x"))
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "words"),
+    [
+        ("{most_rounds: 9}", "most_rounds: 9 has no effect without tight"),
+        ("{tight: 0.02, most_rounds: 4}", "most_rounds: 4 is less than the 5 rounds"),
+        ("{tight: 1.0}", "benchmark.tight"),
+        ("{tight: 0}", "benchmark.tight"),
+        ("{lengths: texts}", "benchmark.lengths"),
+    ],
+)
+def test_rounds_and_lengths_that_cannot_be_are_refused_before_any_work(benchmark: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read_recipe_text(f"model: m\ntask: sst2\nsteps: [fine_tune]\nbenchmark: {benchmark}\n")
+
+
+def test_rounds_up_to_a_width_and_lengths_of_the_data_are_read() -> None:
+    asked = "{tight: 0.02, most_rounds: 30, lengths: data}"
+    benchmark = read_recipe_text(f"model: m\ntask: sst2\nsteps: [fine_tune]\nbenchmark: {asked}\n").benchmark
+    assert (benchmark.tight, benchmark.most_rounds, benchmark.lengths) == (0.02, 30, "data")

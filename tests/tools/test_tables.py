@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from compress.errors import InputError
+from compress.tasks.per_example import packed
 from tools.tables import read_folder, read_results, recipes_table, results_table
 
 EXAMPLE = Path(__file__).parents[1] / "example_run.json"
@@ -88,6 +91,22 @@ def test_several_seeds_show_means_and_the_spread_of_the_metric(run: dict[str, An
     ]
     assert "drop, points |" in table
     assert "seeds 13, 14: means, in brackets the lowest and the highest" in table
+
+
+def test_several_seeds_whose_examples_are_kept_show_the_interval_over_both(
+    run: dict[str, Any], other_seed: dict[str, Any]
+) -> None:
+    """The baseline is always right, the file loses nothing with one seed and a tenth with the other: 0 to 10 points."""
+    for record, wrong in ((run, 0), (other_seed, 200)):
+        for subject in record["subjects"]:
+            right = np.ones((2000, 2))
+            right[: wrong if subject is record["subjects"][-1] else 0, 0] = 0
+            subject["examples"] = packed(right, "accuracy")
+    table = results_table([run, other_seed])
+    assert "| drop, points (95 %) |" in table.splitlines()[0]
+    assert re.fullmatch(r"0\.9 \(0\.0 to (9|10|11)\.\d\)", row_of(table, "onnxruntime-cpu-int8")[2])
+    del run["subjects"][0]["examples"]
+    assert "| drop, points |" in results_table([run, other_seed]).splitlines()[0]
 
 
 def test_subjects_stand_in_the_order_of_the_flow(run: dict[str, Any]) -> None:
