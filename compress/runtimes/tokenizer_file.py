@@ -39,7 +39,7 @@ def padded(encodings: Sequence[Any], padding: int = 0) -> dict[str, np.ndarray]:
     """A batch of encodings, padded on the right to the longest of them, int64 arrays of (texts, length).
 
     Args:
-        encodings: Of the `tokenizers` library; at least one.
+        encodings: Of the `tokenizers` library, or what has `ids` and `type_ids` as these; at least one.
         padding: The id of the token that fills up.
     """
     shape = (len(encodings), max(1, *(len(encoding) for encoding in encodings)))
