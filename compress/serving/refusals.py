@@ -76,6 +76,11 @@ def as_json(content: Any, status: int = 200, headers: Mapping[str, str] | None =
 
 def said_of(errors: list[Any]) -> str:
     """What pydantic finds wrong in a body, in a line; values that were given are not repeated, since they may be long."""
-    lines = [f"{'.'.join(map(str, error['loc'][1:])) or 'body'}: {error['msg']}" for error in errors[:MOST_TOLD]]
+    lines = [
+        f"the body is no JSON: {error['ctx']['error']}"
+        if error["type"] == "json_invalid"
+        else f"{'.'.join(map(str, error['loc'][1:])) or 'the body'}: {error['msg']}"
+        for error in errors[:MOST_TOLD]
+    ]
     more = f" (and {len(errors) - MOST_TOLD} more)" if len(errors) > MOST_TOLD else ""
     return "; ".join(lines) + more

@@ -19,7 +19,7 @@ from compress.errors import CompressError, InputError
 from compress.serving.application import application
 from compress.serving.gate import Gate
 from compress.serving.hosting import Host
-from compress.serving.limits import CONNECTIONS, DRAIN_SECONDS
+from compress.serving.limits import CONNECTIONS, DRAIN_SECONDS, LINGER_SECONDS
 
 logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -109,4 +109,10 @@ async def _drain(gate: Gate, server: Server) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
             await gate.is_idle.wait()
+    for listener in server.servers:
+        listener.close()
+    with contextlib.suppress(TimeoutError):  # what was sent on open connections is still told that it came too late
+        async with asyncio.timeout(LINGER_SECONDS):
+            while server.server_state.connections:
+                await asyncio.sleep(LINGER_SECONDS / 20)
     server.should_exit = True
