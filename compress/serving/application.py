@@ -16,7 +16,7 @@ from starlette.responses import Response
 import compress
 from compress.readers.reader import Embedding, Ranking, Scoring
 from compress.serving import bodies
-from compress.serving.embedding_routes import openai_routes, tei_routes
+from compress.serving.embedding_routes import openai_routes, state_widths, tei_routes
 from compress.serving.gate import Gate
 from compress.serving.hosting import TOKENIZING_THREADS, Host, HostedModel
 from compress.serving.metrics import CONTENT_TYPE
@@ -50,6 +50,7 @@ def application(host: Host, api_key: str | None = None) -> tuple[FastAPI, Gate]:
         description="Answers of compressed models. Routes without /models/NAME are those of the first model that has them.",
         redoc_url=None,
         docs_url=None,
+        openapi_url=None,
     )
     guarded = [] if api_key is None else [_bearer()]
     router = APIRouter(route_class=BoundedRoute, dependencies=guarded)
@@ -69,6 +70,7 @@ def application(host: Host, api_key: str | None = None) -> tuple[FastAPI, Gate]:
     _models_route(host, router)
     _state_routes(host, app)
     app.include_router(router)
+    _schema_route(app, list(embedders.values()))
     _errors(app)
     return app, Gate(app, host, api_key)
 
@@ -157,6 +159,15 @@ def _state_routes(host: Host, app: FastAPI) -> None:
     async def metrics() -> Response:
         """Give what is counted, for Prometheus."""
         return Response(host.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _schema_route(app: FastAPI, embedders: list[HostedModel]) -> None:
+    @app.get("/openapi.json", include_in_schema=False)
+    async def schema() -> Response:
+        """Give the schema, which says more when the models are loaded."""
+        stated = app.openapi()
+        state_widths(stated, embedders)
+        return as_json(stated)
 
 
 def _errors(app: FastAPI) -> None:

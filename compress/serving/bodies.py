@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from compress.readers.reader import Cut, Item, Reader
 
 Text = Annotated[str, Field(json_schema_extra={"minLength": 1})]
 """An empty one is refused by another status than what is no text."""
 Texts = Annotated[list[Text], Field(json_schema_extra={"minItems": 1})]
+Dimensions = Annotated[
+    int, Field(ge=1), BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
+]
+"""JSON has one kind of numbers, so that 3.0 is a whole one."""
 Direction = Literal["Left", "Right", "left", "right"]
 
 
@@ -46,7 +50,7 @@ class EmbedRequest(Truncating):
     inputs: Text | Texts
     normalize: Annotated[bool, Field(description="bring vectors to a length of 1")] = True
     prompt_name: Annotated[str | None, Field(description="which of the model's prompts stands before the texts")] = None
-    dimensions: Annotated[int | None, Field(ge=1, description="first numbers of a vector that are kept")] = None
+    dimensions: Annotated[Dimensions | None, Field(description="first numbers of a vector that are kept")] = None
 
 
 class SimilarityInput(Body):
@@ -140,7 +144,7 @@ class OpenAIEmbeddingsRequest(Body):
     input: Text | Texts
     model: Annotated[str | None, Field(description="a served model; where one alone gives vectors, any name is it")] = None
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: Annotated[int | None, Field(ge=1)] = None
+    dimensions: Annotated[Dimensions | None, Field(description="first numbers of a vector that are kept")] = None
     user: str | None = None
 
 

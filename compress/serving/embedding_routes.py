@@ -18,6 +18,24 @@ from compress.serving.hosting import Host, HostedModel, Read
 from compress.serving.refusals import Refused, as_json, empty, invalid
 from compress.serving.routing import OPENAI_ERRORS, TEI_ERRORS, named_literal
 
+EMBED = bodies.EmbedRequest.__name__
+
+
+def request_name(name: str, prefix: str) -> str:
+    """What the schema calls a request: on routes of its own one is told from those of other models."""
+    return f"{name}_{prefix.rpartition('/')[2]}" if prefix else name
+
+
+def state_widths(schema: dict[str, Any], embedders: Sequence[HostedModel]) -> None:
+    """Let a schema say how many dimensions may be asked for, of models that are loaded."""
+    widths = {request_name(EMBED, f"/models/{model.name}"): model.width for model in embedders}
+    known = [model.width for model in embedders if model.width is not None]
+    if known:
+        widths |= {EMBED: embedders[0].width, bodies.OpenAIEmbeddingsRequest.__name__: min(known)}
+    for name, width in widths.items():
+        if width is not None:
+            schema["components"]["schemas"][name]["properties"]["dimensions"]["anyOf"][0]["maximum"] = width
+
 
 async def embed(
     host: Host, model: HostedModel, texts: Sequence[str], what: str, cut: Cut, prompt: str | None = None
@@ -34,7 +52,7 @@ async def embed(
 
 def vectors_of(reader: Embedding, read: Read, *, normalize: bool = True, dimensions: int | None = None) -> list[np.ndarray]:
     """The vectors, float32, one a text."""
-    width = np.size(read.reduced[0][0])
+    width = len(reader.vector(read.reduced[0][0], normalize=False))
     if dimensions is not None and dimensions > width:
         raise invalid(f"`dimensions` is {dimensions}, but the model's vectors have {width}; ask for so many at most.")
     return [reader.vector(own[0], normalize=normalize, dimensions=dimensions).astype(np.float32) for own in read.reduced]
@@ -45,11 +63,12 @@ def tei_routes(host: Host, model: HostedModel, router: APIRouter, prefix: str) -
     reader = model.reader
     assert isinstance(reader, Embedding)
     prompts: dict[str, Any] = {"prompt_name": (named_literal(reader.prompts), None)}
-    name = f"_{model.name}" if prefix else ""
-    request_of: Any = create_model(f"EmbedRequest{name}", __base__=bodies.EmbedRequest, **prompts)
-    parameters: Any = create_model(f"SimilarityParameters{name}", __base__=bodies.SimilarityParameters, **prompts)
+    request_of: Any = create_model(request_name(EMBED, prefix), __base__=bodies.EmbedRequest, **prompts)
+    parameters: Any = create_model(
+        request_name("SimilarityParameters", prefix), __base__=bodies.SimilarityParameters, **prompts
+    )
     compared: Any = create_model(
-        f"SimilarityRequest{name}", __base__=bodies.SimilarityRequest, parameters=(parameters | None, None)
+        request_name("SimilarityRequest", prefix), __base__=bodies.SimilarityRequest, parameters=(parameters | None, None)
     )
 
     @router.post(f"{prefix}/embed", responses=TEI_ERRORS | {200: {"model": list[list[float]]}})

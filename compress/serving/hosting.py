@@ -16,7 +16,7 @@ from compress.errors import CompressError, InputError
 from compress.readers import reader_of
 from compress.readers.cutting import TextTooLong
 from compress.readers.folder import Folder, read_folder
-from compress.readers.reader import Cut, Item, Piece, Reader
+from compress.readers.reader import Cut, Embedding, Item, Piece, Reader
 from compress.runtimes.runtime import LOGITS, Session
 from compress.runtimes.tokenizer_file import padded
 from compress.serving.batching import Batcher
@@ -61,6 +61,8 @@ class HostedModel:
         self.name, self.folder, self.reader, self.limits = name, folder, reader, limits
         self.state: Literal["loading", "ready"] = "loading"
         self.routes: list[str] = []
+        self.width: int | None = None
+        """Of its vectors, where it gives some and is loaded."""
         self._metrics = metrics.of(name)
         self._metrics.is_ready(False)
         self._session: Session | None = None
@@ -86,7 +88,10 @@ class HostedModel:
     def _open(self, threads: int) -> None:
         self._session = self.folder.open(threads)
         pieces = self.reader.pieces(WARM, Cut())
-        self.reader.answer(WARM, pieces, self._run(pieces))
+        reduced = self._run(pieces)
+        self.reader.answer(WARM, pieces, reduced)
+        if isinstance(self.reader, Embedding):
+            self.width = len(self.reader.vector(reduced[0], normalize=False))
 
     def _run(self, pieces: Sequence[Piece]) -> list[Any]:
         """What is kept of each piece's outputs; called in the model's thread."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from compress.serving.application import application
 from compress.serving.hosting import Host
 from compress.serving.limits import Limits
-from tests.serving.folders import LABELS, make_folder
+from tests.serving.folders import LABELS, WIDTHS, make_folder
 from tests.serving.servers import Client, command, with_server
 
 
@@ -39,6 +41,9 @@ def test_the_schema_names_every_route_and_status(folders: dict[str, Path]) -> No
     assert all("requestBody" in post for post in posts)
     prompts = schema["components"]["schemas"]["EmbedRequest"]["properties"]["prompt_name"]
     assert prompts["enum"] == ["query", "passage", None]
+    for name in ("EmbedRequest", "EmbedRequest_sentence-embedding", "OpenAIEmbeddingsRequest"):
+        numbers = schema["components"]["schemas"][name]["properties"]["dimensions"]["anyOf"][0]
+        assert (numbers["type"], numbers["minimum"], numbers["maximum"]) == ("integer", 1, WIDTHS["sentence-embedding"])
 
 
 def test_an_api_key_stands_in_the_schema(folders: dict[str, Path]) -> None:
@@ -55,11 +60,9 @@ def test_an_api_key_stands_in_the_schema(folders: dict[str, Path]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_schemathesis_finds_nothing(folders: dict[str, Path], tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     with command(*(f"{kind}={path}" for kind, path in folders.items()), "--auto-truncate", "--threads", "1") as (_, url):
-        line = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--max-examples", "12", "--seed", "1"]
+        line = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json", "--max-examples", "12", "--seed", "1"]
         ended = subprocess.run([*line, "--no-color"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ended.returncode == 0, ended.stdout[-8000:]
