@@ -63,6 +63,14 @@ def test_an_api_key_stands_in_the_schema(folders: dict[str, Path]) -> None:
 @pytest.mark.matrix
 def test_schemathesis_finds_nothing(folders: dict[str, Path], tmp_path: Path) -> None:
     with command(*(f"{kind}={path}" for kind, path in folders.items()), "--auto-truncate", "--threads", "1") as (_, url):
-        line = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json", "--max-examples", "12", "--seed", "1"]
+        line = [
+            str(Path(sys.executable).with_name("schemathesis")),
+            "run",
+            f"{url}/openapi.json",
+            "--max-examples",
+            "12",
+            "--seed",
+            "1",
+        ]
         ended = subprocess.run([*line, "--no-color"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ended.returncode == 0, ended.stdout[-8000:]
