@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from compress.serving.hosting import Host
 from compress.serving.limits import Limits
 
 URL = "http://server"
+SERVE = (sys.executable, "-m", "compress", "serve")
 Client = httpx2.AsyncClient
 
 
@@ -58,11 +59,16 @@ def posted(folders: dict[str, Path], path: str, body: Any, limits: Limits | None
 
 
 @contextlib.contextmanager
-def command(*arguments: str, seconds: float = 60.0, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def command(
+    *arguments: str, seconds: float = 60.0, python: Sequence[str] = SERVE, **environment: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run `bert-compress serve` on a free port until it is ready; the process, and its address."""
-    line = [sys.executable, "-m", "compress", "serve", *arguments, "--port", "0"]
     process = subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        [*python, *arguments, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
     )
     try:
         assert process.stdout is not None
