@@ -5,8 +5,8 @@
 FOLDER is an exported folder of any kind that takes a single text. The file's own figure in batches is taken first, in this
 process, over the same texts, sorted by length, 32 at a time. Then the server is started, and texts are sent at the times of a
 Poisson process (open loop: nothing waits for an answer) at 0.5, 0.9 and 3 times that figure, each for so many seconds; every
-answer is compared with what the file says of that text alone. The memory of the server's process is read twice a second. At the
-end the server gets SIGTERM while it is loaded; what it had begun to answer must arrive. What this process could not send in time
+answer is compared with what the file says of that text alone. The memory of the server is read twice a second. At the end
+the server gets SIGTERM while it is loaded; what it had begun to answer must arrive. What this process could not send in time
 is counted as not sent: give it processors of its own.
 """
 

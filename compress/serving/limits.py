@@ -11,7 +11,7 @@ BODY_SECONDS = 30.0
 CONNECTIONS = 2048
 DRAIN_SECONDS = 60.0
 """In which what was accepted is answered after SIGTERM."""
-LINGER_SECONDS = 1.0
+LINGER_SECONDS = 3.0
 """For which open connections are kept after that."""
 
 
