@@ -93,7 +93,7 @@ def _answers_route(host: Host, model: HostedModel, router: APIRouter) -> None:
         if not items or not all(item.text and item.pair != "" for item in items):
             raise empty("inputs")
         read = await model.read(items, body.cut(host.limits.auto_truncate), host.tokenizing)
-        return as_json({"model": model.name, "answers": model.answers(read)})
+        return as_json({"model": model.name, "answers": await model.answers(read, host.tokenizing)})
 
 
 def _info_route(host: Host, model: HostedModel, router: APIRouter, prefix: str) -> None:

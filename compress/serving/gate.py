@@ -67,18 +67,18 @@ class Gate:
             self.host.metrics.answered(route, status, time.monotonic() - begun)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        held = 0
+        size = 0
         self._enter(1)
         try:
             try:
                 self._check(scope)
-                body, held = await self._body(scope, receive)
+                body, size = await self._body(scope, receive)
             except Refused as refused:
                 await response_to(scope["path"], refused)(scope, receive, send)
                 return
             await self.app(scope, _replaying(body, receive), send)
         finally:
-            self._held_bytes -= held
+            self._held_bytes -= size
             self._enter(-1)
 
     def _enter(self, count: int) -> None:

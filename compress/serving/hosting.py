@@ -137,9 +137,13 @@ class HostedModel:
                 raise too_large(f"the texts need more than {self.limits.max_queue} places of the queue, which has no more.")
         return pieces
 
-    def answers(self, read: Read) -> list[Any]:
-        """The answer to each item."""
-        return [self.reader.answer(*own) for own in zip(read.items, read.pieces, read.reduced, strict=True)]
+    async def answers(self, read: Read, tokenizing: ThreadPoolExecutor) -> list[Any]:
+        """The answer to each item; of long texts they are made in a thread, so that others go on."""
+        own = list(zip(read.items, read.pieces, read.reduced, strict=True))
+        if sum(map(len, read.pieces)) <= len(own):
+            return [self.reader.answer(*parts) for parts in own]
+        loop = asyncio.get_running_loop()
+        return [await loop.run_in_executor(tokenizing, self.reader.answer, *parts) for parts in own]
 
     def close(self) -> None:
         """Compute no more."""

@@ -123,21 +123,21 @@ def test_prompts_stand_before_texts(tmp_path: Path) -> None:
 
 def spans_by_hand(text: str) -> list[tuple[str, str, int, int]]:
     """Entities of a text of known words: B- begins one, I- of its type goes on."""
-    labels, found, at = LABELS["token-classification"], list[tuple[str, str, int, int]](), 0
+    labels, spans, at = LABELS["token-classification"], list[tuple[str, str, int, int]](), 0
     before = "O"
     for word in text.split():
         start = text.index(word, at)
         at = start + len(word)
         tag = labels[int(table_for("token-classification")[PIECES.index(word)].argmax())]
         if tag.startswith("B-"):
-            found.append((tag[2:], text[start:at], start, at))
+            spans.append((tag[2:], text[start:at], start, at))
         elif tag.startswith("I-") and before != "O":
-            kind, _, first, _ = found.pop()
-            found.append((kind, text[first:at], first, at))
+            kind, _, first, _ = spans.pop()
+            spans.append((kind, text[first:at], first, at))
         else:
             tag = "O"
         before = tag
-    return found
+    return spans
 
 
 @pytest.mark.parametrize("times", [1, 9])

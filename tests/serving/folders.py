@@ -75,8 +75,16 @@ def make_folder(path: Path, kind: str, *, target: str = "onnxruntime-cpu", confi
     path.mkdir(parents=True)
     onnx.save(_model(kind), path / "model.onnx")
     tokenizer().save(str(path / "tokenizer.json"))
-    told = {"schema": 1, "target": target, "kind": kind, "labels": LABELS[kind], "max_length": LONGEST, "settled": [], **facts}
-    (path / "bert_compress.json").write_text(json.dumps(told), encoding="utf-8")
+    stated = {
+        "schema": 1,
+        "target": target,
+        "kind": kind,
+        "labels": LABELS[kind],
+        "max_length": LONGEST,
+        "settled": [],
+        **facts,
+    }
+    (path / "bert_compress.json").write_text(json.dumps(stated), encoding="utf-8")
     (path / "config.json").write_text(json.dumps({"pad_token_id": 0, **(config or {})}), encoding="utf-8")
     return path
 

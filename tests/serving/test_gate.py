@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from compress.errors import InputError
+from compress.readers import reader_of
+from compress.readers.folder import read_folder
 from compress.serving import gate as gates
 from compress.serving.application import application
+from compress.serving.bodies import answer_bodies
 from compress.serving.hosting import Host
 from compress.serving.limits import Limits
 from tests.serving.folders import make_folder
@@ -76,16 +81,16 @@ def test_all_bodies_together_are_bounded(served: dict[str, Path], monkeypatch: p
     monkeypatch.setattr(gates, "BODIES_AT_ONCE", 2)
 
     async def ask(client: Client, host: Host) -> list[int]:
-        held = asyncio.Event()
+        go_on = asyncio.Event()
 
         async def slow() -> AsyncIterator[bytes]:
             yield b" " * 900
-            await held.wait()
+            await go_on.wait()
 
         waiting = [asyncio.create_task(client.post("/predict", content=slow())) for _ in range(2)]
         await asyncio.sleep(0.05)
         refused = await client.post("/predict", content=b" " * 900)
-        held.set()
+        go_on.set()
         return [refused.status_code, *(response.status_code for response in await asyncio.gather(*waiting))]
 
     assert with_server(served, ask, SMALL) == [429, 422, 422]
@@ -165,6 +170,44 @@ def test_a_full_queue_is_told_with_429(served: dict[str, Path]) -> None:
     assert with_server(served, ask, limits) == [200, 429]
     status, body = posted(served, "/predict", {"inputs": [[TEXT]] * 4}, limits)
     assert (status, body["error"]) == (413, "the texts need more than 3 places of the queue, which has no more.")
+
+
+def test_the_server_says_that_it_is_alive_while_a_model_computes(
+    served: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computing, may_end = threading.Event(), threading.Event()
+
+    async def ask(client: Client, host: Host) -> None:
+        model = host.models["m"]
+        run = model._run
+
+        def slow(pieces: Any) -> list[Any]:
+            computing.set()
+            assert may_end.wait(20)
+            return run(pieces)
+
+        assert model._batcher is not None
+        monkeypatch.setattr(model._batcher, "_run", slow)
+        asked = asyncio.create_task(client.post("/predict", json={"inputs": TEXT}))
+        await asyncio.to_thread(computing.wait, 20)
+        for path in ("/health", "/ready", "/metrics"):
+            assert (await client.get(path)).status_code == 200
+        assert not asked.done()
+        may_end.set()
+        assert (await asked).status_code == 200
+
+    with_server(served, ask)
+
+
+def test_a_million_mistakes_are_not_written_down(served: dict[str, Path]) -> None:
+    for inputs in ([1] * 100_000, [[1]] * 100_000, [["a", 1]] * 100_000):
+        status, body = posted(served, "/predict", {"inputs": inputs})
+        assert status == 422
+        assert "more)" not in body["error"] or "(and 1 more)" in body["error"]
+    request, _ = answer_bodies(reader_of(read_folder(served["m"])), "m")
+    with pytest.raises(ValidationError) as refused:
+        request.model_validate({"inputs": [1] * 1000})
+    assert refused.value.error_count() <= 4
 
 
 def test_prometheus_reads_what_was_done(served: dict[str, Path]) -> None:

@@ -50,7 +50,7 @@ def outputs(folder: Path, *texts: str) -> np.ndarray:
 
 
 def expected(kind: str, folder: Path) -> Any:
-    """What `told` should find, by hand."""
+    """What `compared` should find, by hand."""
     facts = read_facts(folder)
     if kind == "sequence-to-sequence":
         return cp.TextWriter(folder).write([TEXT])[0]
@@ -78,7 +78,7 @@ def expected(kind: str, folder: Path) -> Any:
     return pytest.approx(1 / (1 + math.exp(-said[0])) if is_sigmoid else float(said[0]), abs=1e-5)
 
 
-def told(kind: str, answer: Any) -> Any:
+def compared(kind: str, answer: Any) -> Any:
     """The part of an answer that is compared."""
     if kind == "token-classification":
         return [(span["label"], span["text"]) for span in answer["spans"]]
@@ -96,4 +96,4 @@ def test_the_server_says_what_the_file_says(kind: str, tmp_path: Path) -> None:
     status, body = posted({"m": folder}, "/models/m/answers", {"inputs": [item, item]})
     assert status == 200, body
     wanted = expected(kind, folder)
-    assert [told(kind, answer) for answer in body["answers"]] == [wanted, wanted]
+    assert [compared(kind, answer) for answer in body["answers"]] == [wanted, wanted]
