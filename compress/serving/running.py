@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from compress.errors import CompressError, InputError
+from compress.errors import InputError
 from compress.serving.application import application
 from compress.serving.gate import Gate
 from compress.serving.hosting import Host
@@ -61,7 +61,7 @@ def serve(host: Host, bound: socket.socket, *, api_key: str | None = None) -> No
     """Serve until a signal says that it is over.
 
     Raises:
-        CompressError: A model cannot be loaded.
+        InputError: A model cannot be loaded.
     """
     asyncio.run(_serve(host, bound, api_key))
 
@@ -72,12 +72,12 @@ async def _serve(host: Host, bound: socket.socket, api_key: str | None) -> None:
         gate, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, limit_concurrency=CONNECTIONS
     )
     server = Server(config)
-    failed: list[CompressError] = []
+    failed: list[Exception] = []
 
     async def load() -> None:
         try:
             await host.load()
-        except CompressError as err:
+        except Exception as err:  # raised again when the server has ended
             failed.append(err)
             server.should_exit = True
 
