@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from compress import log
-from compress.cli.options import MOST_THREADS, Debug, Quiet, named, whole_number
-from compress.cli.printing import say
+from compress.cli.options import MOST_THREADS, AsJson, Debug, Quiet, named, whole_number
+from compress.cli.printing import print_json, say
 from compress.errors import InputError, shown
 
 EXAMPLE = "bert-compress serve runs/demo/export/onnxruntime-cpu-int8 --port 8080"
@@ -45,6 +45,7 @@ def serve(
     api_key: Annotated[
         str | None, typer.Option(metavar="TEXT", help=f"What clients have to send as a bearer token; or set {KEY}.")
     ] = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -72,7 +73,11 @@ def serve(
     number = whole_number("--port", port, 0, 65_535)
     models = Host(named_folders(folders), limits, whole_number("--threads", threads, 0, MOST_THREADS))
     with listening(host, number) as bound:
-        say(f"http://{host}:{bound.getsockname()[1]}")
+        url = f"http://{host}:{bound.getsockname()[1]}"
+        if as_json:
+            print_json({"url": url, "models": {name: model.folder.kind for name, model in models.models.items()}})
+        else:
+            say(url)
         run(models, bound, api_key=key)
 
 
