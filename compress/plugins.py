@@ -6,8 +6,8 @@ A package that names one in its pyproject.toml,
     clip_weights = "their_package.clip_weights"
 
 is found wherever it is installed; nothing of it is imported before it is used. Groups: bert_compress.methods, .objectives,
-.targets, .tasks, .families, .traits and .runtimes. An entry keeps the contract of its table; it cannot take the place of one
-that the toolkit has.
+.targets, .tasks, .families, .traits, .runtimes and .readers. An entry keeps the contract of its table; it cannot take the
+place of one that the toolkit has.
 """
 
 from __future__ import annotations

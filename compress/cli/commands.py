@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from compress.cli import bench, check, compare, doctor, evaluate, export, listing, report, run
+from compress.cli import bench, check, compare, doctor, evaluate, export, listing, report, run, serve
 from compress.cli.ending import Commands
 
 COMMANDS = (
@@ -15,6 +15,7 @@ COMMANDS = (
     ("bench", bench.bench, bench.EXAMPLE),
     ("eval", evaluate.evaluate, evaluate.EXAMPLE),
     ("compare", compare.compare, compare.EXAMPLE),
+    ("serve", serve.serve, serve.EXAMPLE),
     ("report", report.report, report.EXAMPLE),
     ("doctor", doctor.doctor, doctor.EXAMPLE),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,9 +12,12 @@ from compress.facts import read_facts
 from compress.runtimes.runtime import LOGITS
 from compress.runtimes.spans import best_spans, shortened, stride_of
 from compress.runtimes.table import load_runtime, settings_of
+from compress.runtimes.tokenizer_file import TOKENIZER, padded, read_tokenizer, unreadable
 
 KIND = "question-answering"
 WINDOWS_AT_ONCE = 16
+LENGTH = 384
+"""Tokens of a window where nothing tells."""
 
 
 class Answer(NamedTuple):
@@ -33,6 +36,55 @@ class Answer(NamedTuple):
     score: float
 
 
+class QuestionWindows:
+    """Cuts a question and a text into windows of at most so many tokens, which overlap; the question stands in each.
+
+    Raises:
+        InputError: The file of the tokenizer is damaged, or windows are too short for it.
+    """
+
+    def __init__(self, path: Path, max_length: int) -> None:
+        self._tokenizer = read_tokenizer(path)
+        try:
+            self._longest, stride = stride_of(max_length, self._tokenizer.num_special_tokens_to_add(True))
+            self._tokenizer.enable_truncation(max_length, stride=stride, strategy="only_second")
+        except Exception as err:  # tokenizers raises Exception itself
+            raise unreadable(path, err) from err
+
+    def of(self, question: str, text: str) -> list[Any]:
+        """The windows, as encodings of the `tokenizers` library; at least one."""
+        question = shortened(question, self._tokenizer.encode(question, add_special_tokens=False), self._longest)
+        encoding = self._tokenizer.encode(question, text)
+        return [encoding, *encoding.overflowing]
+
+
+def answers_in(window: Any, logits: np.ndarray, text: str, count: int) -> list[Answer]:
+    """The best answers that stand in one window.
+
+    Args:
+        window: Its encoding.
+        logits: What the model says of its tokens, (tokens or more, 2).
+        text: The whole that the window is of.
+        count: Answers wanted.
+    """
+    inside, places = [place for place, sequence in enumerate(window.sequence_ids) if sequence == 1], window.offsets
+    offsets = [places[place] for place in inside]
+    spans = []
+    for span in best_spans(logits[inside, 0], logits[inside, 1], count=count):
+        first, last = offsets[span.first][0], offsets[span.last][1]
+        spans.append(Answer(text[first:last], first, last, span.score))
+    return spans
+
+
+def apart(answers: list[Answer]) -> list[Answer]:
+    """The answers, the surest first; of those that share characters only the surest."""
+    chosen: list[Answer] = []
+    for answer in sorted(answers, key=lambda answer: -answer.score):
+        if all(answer.end <= other.start or answer.start >= other.end for other in chosen):
+            chosen.append(answer)
+    return chosen
+
+
 class QuestionReader:
     """Finds answers to questions in texts, which are read in windows that overlap.
 
@@ -49,8 +101,6 @@ class QuestionReader:
     def __init__(
         self, folder: str | Path, *, runtime: str = "onnxruntime", threads: int = 0, max_length: int | None = None
     ) -> None:
-        from tokenizers import Tokenizer
-
         folder = Path(folder)
         facts = read_facts(folder)
         if facts.kind != KIND:
@@ -58,18 +108,7 @@ class QuestionReader:
         opened = load_runtime(runtime)
         self._session = opened.open(opened.place(folder), threads=threads, **settings_of(opened, facts))
         self._threshold = facts.settled[0] if facts.settled else np.inf
-        path = folder / "tokenizer.json"
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-            special = self._tokenizer.num_special_tokens_to_add(True)
-            length = max_length or facts.max_length or 384
-            self._longest, stride = stride_of(length, special)
-            self._tokenizer.enable_truncation(length, stride=stride, strategy="only_second")
-            self._tokenizer.enable_padding()
-        except Exception as err:  # tokenizers raises Exception itself
-            raise InputError(
-                f"{path} cannot be read as a tokenizer ({err}); restore the file, or export the model again."
-            ) from err
+        self._windows = QuestionWindows(folder / TOKENIZER, max_length or facts.max_length or LENGTH)
 
     def answer(self, question: str, text: str) -> Answer | None:
         """The best answer; None where the model says that the text has none.
@@ -98,27 +137,12 @@ class QuestionReader:
         for name, value in (("question", question), ("text", text)):
             if not isinstance(value, str) or not value.strip():
                 raise InputError(f"the {name} is {shown(value)}; give a text that is not empty.")
-        question = shortened(question, self._tokenizer.encode(question, add_special_tokens=False), self._longest)
-        encoding = self._tokenizer.encode(question, text)
-        windows = [encoding, *encoding.overflowing]
+        windows = self._windows.of(question, text)
         spans: list[Answer] = []
         without = np.inf
         for start in range(0, len(windows), WINDOWS_AT_ONCE):
             part = windows[start : start + WINDOWS_AT_ONCE]
-            batch = {
-                "input_ids": np.array([window.ids for window in part], dtype=np.int64),
-                "attention_mask": np.array([window.attention_mask for window in part], dtype=np.int64),
-                "token_type_ids": np.array([window.type_ids for window in part], dtype=np.int64),
-            }
-            for window, logits in zip(part, self._session.run(batch)[LOGITS], strict=True):
+            for window, logits in zip(part, self._session.run(padded(part))[LOGITS], strict=True):
                 without = min(without, float(logits[0].sum()))
-                inside = [place for place, sequence in enumerate(window.sequence_ids) if sequence == 1]
-                offsets = [window.offsets[place] for place in inside]
-                for span in best_spans(logits[inside, 0], logits[inside, 1], count=4 * count):
-                    first, last = offsets[span.first][0], offsets[span.last][1]
-                    spans.append(Answer(text[first:last], first, last, span.score))
-        chosen: list[Answer] = []
-        for answer in sorted(spans, key=lambda answer: -answer.score):
-            if all(answer.end <= other.start or answer.start >= other.end for other in chosen):
-                chosen.append(answer)
-        return chosen[:count], without
+                spans += answers_in(window, logits, text, 4 * count)
+        return apart(spans)[:count], without

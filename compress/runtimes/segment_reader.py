@@ -21,6 +21,7 @@ from compress.run_errors import refuse_run
 from compress.runtimes.graph_files import PAST, PRESENT
 from compress.runtimes.runtime import INPUTS, Dimensions
 from compress.runtimes.table import load_runtime, settings_of
+from compress.runtimes.tokenizer_file import TOKENIZER, read_tokenizer, unreadable
 
 SEGMENT_FILE = "segment.onnx"
 PIECE = 1 << 14
@@ -121,8 +122,6 @@ class SegmentReader:
     """
 
     def __init__(self, folder: str | Path, *, runtime: str = "onnxruntime", threads: int = 0) -> None:
-        from tokenizers import Tokenizer
-
         folder = Path(folder)
         facts = read_facts(folder)
         if facts.segment is None or not facts.labels or not (folder / SEGMENT_FILE).is_file():
@@ -133,17 +132,12 @@ class SegmentReader:
         self.segment, self.labels = facts.segment.tokens, facts.labels
         settings = settings_of(load_runtime(runtime), facts)
         self._file = open_segment_file(folder / SEGMENT_FILE, runtime=runtime, threads=threads, **settings)
-        path = folder / "tokenizer.json"
+        path = folder / TOKENIZER
+        self._tokenizer = read_tokenizer(path)
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-            self._tokenizer.no_truncation()
-            self._tokenizer.no_padding()
             self._first, self._last = self._tokenizer.encode("").ids
-        except Exception as err:  # tokenizers raises Exception itself
-            raise InputError(
-                f"{path} cannot be read as a tokenizer that puts a token before and behind a text ({err}); "
-                "restore the file, or export the model again."
-            ) from err
+        except ValueError as err:
+            raise unreadable(path, err, "a tokenizer that puts a token before and behind a text") from err
 
     def read(self, text: str | Iterable[str]) -> np.ndarray:
         """The logits for a text, (labels,).

@@ -7,16 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from compress.errors import InputError, shown
 from compress.facts import read_facts
 from compress.runtimes.graph_files import DECODER, ENCODER, graph_files
 from compress.runtimes.table import load_runtime, settings_of
+from compress.runtimes.tokenizer_file import TOKENIZER, padded, read_tokenizer
 from compress.runtimes.writer_files import MOST_BEAMS, WriterFiles, check_ends, read_search
 from compress.runtimes.writing import Search, write
 
-READS, WRITES = "tokenizer.json", "decoder_tokenizer.json"
+READS, WRITES = TOKENIZER, "decoder_tokenizer.json"
 TEXTS_AT_ONCE = 16
 
 
@@ -72,9 +71,8 @@ class TextWriter:
         encoder, decoder = (opened.graph(path, threads=threads, **settings) for path in graph_files(folder / ENCODER))
         self._files = WriterFiles(encoder, decoder, folder / ENCODER)
         check_ends(self._files)
-        self._reads, self._writes = (_tokenizer(folder / name) for name in (READS, WRITES))
+        self._reads, self._writes = (read_tokenizer(folder / name) for name in (READS, WRITES))
         self._reads.enable_truncation(max_length or facts.max_length or 512)
-        self._reads.enable_padding()
 
     def write(self, texts: Sequence[str]) -> list[str]:
         """A text for each of these.
@@ -92,26 +90,6 @@ class TextWriter:
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             part = order[start : start + TEXTS_AT_ONCE]
             encodings = self._reads.encode_batch([texts[number].strip() for number in part])
-            columns = {
-                "input_ids": [encoding.ids for encoding in encodings],
-                "attention_mask": [encoding.attention_mask for encoding in encodings],
-                "token_type_ids": [encoding.type_ids for encoding in encodings],
-            }
-            batch = {name: np.array(rows, dtype=np.int64) for name, rows in columns.items()}
-            for number, ids in zip(part, write(self._files, batch, self.search).tolist(), strict=True):
+            for number, ids in zip(part, write(self._files, padded(encodings), self.search).tolist(), strict=True):
                 written[number] = text_of(self._writes, ids, self.search)
         return written
-
-
-def _tokenizer(path: Path) -> Any:
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-    except Exception as err:  # tokenizers raises Exception itself
-        raise InputError(
-            f"{path} cannot be read as a tokenizer ({err}); restore the file, or export the model again."
-        ) from err
-    return tokenizer

@@ -33,12 +33,18 @@ def windows_of_words(words: Sequence[Sequence[str]], tokenizer: Any, max_length:
         encoded = tokenizer(part, is_split_into_words=True, add_special_tokens=False, verbose=False)
         for text, encoding in enumerate(encoded.encodings, start):
             counts = np.bincount([word for word in encoding.word_ids if word is not None], minlength=len(words[text]))
-            windows += _windows_of(text, np.minimum(np.maximum(counts, 1), room), room)
+            windows += windows_of(text, np.minimum(np.maximum(counts, 1), room), room)
     return windows
 
 
-def _windows_of(text: int, counts: np.ndarray, room: int) -> list[Window]:
-    """Windows of at most `room` pieces; each word answers in the one where it stands farthest from the edges."""
+def windows_of(text: int, counts: np.ndarray, room: int) -> list[Window]:
+    """Windows of at most `room` pieces; each word answers in the one where it stands farthest from the edges.
+
+    Args:
+        text: Its number.
+        counts: The pieces of each of its words, 1 to `room`.
+        room: Of a window.
+    """
     ends, first, bounds = np.cumsum(counts), 0, []
     while True:
         before = int(ends[first - 1]) if first else 0

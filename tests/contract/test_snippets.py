@@ -26,6 +26,8 @@ from tools.reference.commands import parser
 
 EXTENDING = "docs/extending/"
 """Its blocks are run by test_extending.py, with what they add in the tables."""
+SERVING = "docs/guides/serve.md"
+"""Its requests are sent by tests/serving/test_guide.py."""
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 COMMANDS = [
     (page, line)
@@ -57,6 +59,8 @@ def test_a_command_is_one_that_there_is(page: str, line: str) -> None:
         parsed(words[1:])
     elif words[0] == "make":
         assert set(words[1:]) <= TARGETS
+    elif words[0] in ("curl", "docker"):
+        assert page == SERVING
     else:
         assert words[:2] == ["python", "-m"]
         assert importlib.util.find_spec(words[2]) is not None
