@@ -38,6 +38,7 @@ LADDER = (
     ("targets",),
     ("benchmark",),
     ("pruning", "reporting"),
+    ("bundles",),
     ("methods",),
     ("recipe",),
     ("pipeline",),
