@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from compress import record
@@ -27,22 +28,23 @@ def bundle_card(run: Mapping[str, Any], facts: Mapping[str, Any], readers: Seque
         facts: The content of bert_compress.json.
         readers: Who reads it, and who does not.
     """
-    name = str(run.get("name") or "bundle")
-    told = part(facts, "bundle")
+    name, contents, data = str(run.get("name") or "bundle"), part(facts, "bundle"), part(run, "data")
+    if Path(str(data.get("source") or "")).is_absolute():  # which tells of a disk, and not of the data
+        run = {**run, "data": {**data, "source": Path(str(data["source"])).name}}
     parts = [
-        f"---\n{_header(run, told, readers, name)}\n---\n\n# {record.markdown_text(name)}",
-        _what(run, told),
-        _files(told),
-        _left_out(told),
-        _reading(run, told, readers),
+        f"---\n{_header(run, contents, readers, name)}\n---\n\n# {record.markdown_text(name)}",
+        _what(run, contents),
+        _files(contents),
+        _left_out(contents),
+        _reading(run, contents, readers),
         making_text(run, "Made with bert-compress."),
         data_text(run),
-        _limits(run, facts, told),
+        _limits(run, facts),
     ]
     return "\n\n".join(text for text in parts if text) + "\n"
 
 
-def _header(run: Mapping[str, Any], told: Mapping[str, Any], readers: Sequence[Reader], name: str) -> str:
+def _header(run: Mapping[str, Any], contents: Mapping[str, Any], readers: Sequence[Reader], name: str) -> str:
     from huggingface_hub import ModelCardData
 
     rules = rules_of(run)
@@ -56,15 +58,15 @@ def _header(run: Mapping[str, Any], told: Mapping[str, Any], readers: Sequence[R
         "sentence-transformers": reads["sentence-transformers"],
         "text-embeddings-inference": reads["text-embeddings-inference"],
     }
-    results = eval_results(run, part(_shown(told), "metrics"))
-    base_model = base_model_of(told.get("made_from"))
+    results = eval_results(run, part(_shown(contents), "metrics"))
+    base_model = base_model_of(contents.get("made_from"))
     header = ModelCardData(
         library_name=library,
         pipeline_tag=rules.pipeline_tag,
         tags=[*tags_of(run), *(tag for tag, holds in tags.items() if holds)],
         model_name=name,
         eval_results=results or None,
-        **({"base_model": base_model} if base_model else {}),
+        base_model=base_model,
     )
     return str(header.to_yaml())
 
@@ -75,24 +77,24 @@ def base_model_of(source: Any) -> str | None:
     return text if HUB_NAME.fullmatch(text) and "/" in text else None
 
 
-def _shown(told: Mapping[str, Any]) -> Mapping[str, Any]:
+def _shown(contents: Mapping[str, Any]) -> Mapping[str, Any]:
     """The variant whose scores the hub shows: the first, which is float32 where that is in the bundle."""
-    variants = told.get("variants") or [{}]
+    variants = contents.get("variants") or [{}]
     shown: Mapping[str, Any] = variants[0]
     return shown
 
 
-def _what(run: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+def _what(run: Mapping[str, Any], contents: Mapping[str, Any]) -> str:
     labels = part(run, "data").get("labels") or []
-    base_model = base_model_of(told.get("made_from"))
+    base_model = base_model_of(contents.get("made_from"))
     made = f", made from `{base_model}` with {MADE_BY}" if base_model else f", made with {MADE_BY}"
     return f"A small {rules_of(run).sentence(labels)}{made}, in one folder for all who read it."
 
 
-def _files(told: Mapping[str, Any]) -> str:
-    metric, torch = str(told.get("metric")), part(told, "torch")
+def _files(contents: Mapping[str, Any]) -> str:
+    metric, torch = str(contents.get("metric")), part(contents, "torch")
     rows = [["torch", *_score(metric, torch), MISSING, MISSING, MISSING, ""]]
-    for entry in told.get("variants") or []:
+    for entry in contents.get("variants") or []:
         rows.append(
             [
                 str(entry["file"]),
@@ -106,8 +108,8 @@ def _files(told: Mapping[str, Any]) -> str:
     table = record.markdown_table(["file", metric, "95 % interval", "drop, points", "same answers", "size", "for"], rows)
     return (
         f"## Files\n\n{table}\n\nEach file was written by a target of {MADE_BY}, compared with torch on texts of the "
-        "calibration part, and scored on the evaluation part as it lies here. `bert_compress.json` tells every figure, `SHA256SUMS` the "
-        "contents (`sha256sum -c SHA256SUMS`)."
+        "calibration part, and scored on the evaluation part as it lies here. `bert_compress.json` tells every figure, "
+        "`SHA256SUMS` the contents (`sha256sum -c SHA256SUMS`)."
     )
 
 
@@ -123,18 +125,18 @@ def _devices(entry: Mapping[str, Any]) -> str:
     return f"{devices}; right on {safe}" if safe else devices
 
 
-def _left_out(told: Mapping[str, Any]) -> str:
-    entries = told.get("left_out") or []
+def _left_out(contents: Mapping[str, Any]) -> str:
+    entries = contents.get("left_out") or []
     if not entries:
         return ""
     lines = [f"- `{entry['file']}` ({entry['name']}): {' '.join(str(entry['why']).split())}" for entry in entries]
     return "\n".join(["## Left out", "", *lines])
 
 
-def _reading(run: Mapping[str, Any], told: Mapping[str, Any], readers: Sequence[Reader]) -> str:
+def _reading(run: Mapping[str, Any], contents: Mapping[str, Any], readers: Sequence[Reader]) -> str:
     parts = ["## Who reads it"]
     examples = {"onnxruntime": ("fp32", "onnx"), "OpenVINO": ("openvino", "openvino")}
-    files = {str(entry["file"]) for entry in told.get("variants") or []}
+    files = {str(entry["file"]) for entry in contents.get("variants") or []}
     for reader in readers:
         if reader.why_not is not None:
             continue
@@ -150,7 +152,7 @@ def _reading(run: Mapping[str, Any], told: Mapping[str, Any], readers: Sequence[
     return "\n\n".join(parts)
 
 
-def _limits(run: Mapping[str, Any], facts: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+def _limits(run: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     data = record.markdown_text(part(run, "data").get("name") or "the data above")
     limits = [
         f"The numbers hold for texts like those of {data}; other texts were not measured.",
