@@ -59,11 +59,11 @@ VARIANTS = {
             "quantized",
             QUANTIZED,
             "onnxruntime-cpu-int8",
-            "every CPU, and WebAssembly, whose default it is; not WebGPU",
+            "every CPU, and WebAssembly, whose default it is; not meant for WebGPU",
             ON_ANY_CPU,
             {key: str(value) for key, value in ON_ANY_CPU.items()},
         ),
-        Variant("int8", "onnx/model_int8.onnx", "onnxruntime-cpu-int8", "CPUs; not WebGPU"),
+        Variant("int8", "onnx/model_int8.onnx", "onnxruntime-cpu-int8", "CPUs; not meant for WebGPU"),
         Variant("q4", "onnx/model_q4.onnx", "onnxruntime-cpu-q4", "CPUs, WebAssembly and WebGPU, where the download decides"),
         Variant("openvino", "openvino/openvino_model.xml", "openvino-cpu", "Intel CPUs, in OpenVINO", is_ir=True),
         Variant(

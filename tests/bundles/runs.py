@@ -20,7 +20,9 @@ def task_options(kind: str, folder: Path) -> dict[str, Any]:
     return {"data": data, "kind": kind, "max_length": LONGEST, "allow_unknown": True}
 
 
-def finished_run(folder: Path, kind: str = "text-classification", *, model: Any = None, family: str = "", seed: int = 3) -> Path:
+def finished_run(
+    folder: Path, kind: str = "text-classification", *, model: Any = None, family: str = "", seed: int = 3
+) -> Path:
     """Write a run folder.
 
     Args:
