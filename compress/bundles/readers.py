@@ -132,7 +132,7 @@ def _fastembed(contents: Contents) -> str | None:
 def _infinity(contents: Contents) -> str | None:
     if contents.head.reads_tokens:
         return "it serves embedders, rerankers and classifiers alone"
-    return _no_family(contents) or _missing(contents, FP32, QUANTIZED)
+    return contents.why_not_in_transformers
 
 
 def _embeddings_inference(contents: Contents) -> str | None:

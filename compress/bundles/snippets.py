@@ -188,7 +188,7 @@ def _optimum(call: Call) -> str:
 
 
 def _infinity(call: Call) -> str:
-    return _block("sh", f"infinity_emb v2 --model-id {FOLDER} --engine optimum --device cpu")
+    return _block("sh", f"infinity_emb v2 --model-id {FOLDER} --engine torch --device cpu")
 
 
 def _embeddings_inference(call: Call) -> str:
