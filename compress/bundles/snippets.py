@@ -69,11 +69,11 @@ class Call:
 
 def of_head(task: Task, model: PreTrainedModel, files: Collection[str]) -> Call:
     """Gather the words of the snippets for a model and what is in its bundle."""
-    quantized = VARIANTS["quantized"].file
+    head, quantized = head_of(model), VARIANTS["quantized"].file
     graphs = [file for file in (FP32, *(variant.file for variant in VARIANTS.values())) if file in files]
     return Call(
-        head_of(model),
-        task.evaluation.pairs is not None or head_of(model).ranks,
+        head,
+        head.reads_pairs and (task.evaluation.pairs is not None or head.ranks),
         output_count(model),
         str(model.tokenizer.mask_token or "[MASK]"),
         "q8" if quantized in files else "fp32",
@@ -170,8 +170,13 @@ def _fastembed(call: Call) -> str:
         "from fastembed.common.model_description import ModelSource, PoolingType",
         "",
         "TextEmbedding.add_custom_model(",
-        f'    "{FOLDER}", pooling=PoolingType.DISABLED, normalization=False, output_name="sentence_embedding",',
-        f'    sources=ModelSource(hf="{FOLDER}"), dim={call.width}, model_file="{FP32}",',
+        f'    "{FOLDER}",',
+        "    pooling=PoolingType.DISABLED,",
+        "    normalization=False,",
+        '    output_name="sentence_embedding",',
+        f'    sources=ModelSource(hf="{FOLDER}"),',
+        f"    dim={call.width},",
+        f'    model_file="{FP32}",',
         ")",
         f'print(list(TextEmbedding("{FOLDER}").embed(["{TEXT}"])))',
     )

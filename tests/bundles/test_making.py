@@ -20,6 +20,7 @@ from compress.cli import app
 from compress.errors import CompressError, InputError
 from compress.facts import FACTS, read_facts
 from compress.marks import kind_of, write_mark
+from compress.models.surgery import keep_neurons
 from tests.bundles.answers import FP32
 from tests.bundles.runs import STEP, finished_run
 from tests.tiny_models import differences as apart
@@ -148,7 +149,7 @@ def test_a_place_is_new_or_empty_or_an_untouched_bundle_that_is_to_be_overwritte
     folder = _bundle_like(tmp_path / "there")
     assert not check_place(tmp_path / "new", overwrite=False)
     assert check_place(folder, overwrite=True)
-    with pytest.raises(InputError, match="is a bundle already.*--overwrite"):
+    with pytest.raises(InputError, match=r"is a bundle already.*--overwrite"):
         check_place(folder, overwrite=False)
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match=r"notes.txt is not listed\), and that would be lost"):
@@ -168,7 +169,7 @@ def test_a_bundle_that_is_made_anew_takes_the_old_one_s_place(run: Path, tmp_pat
 
 
 def test_uneven_layers_go_to_a_folder_that_transformers_does_not_look_into(tmp_path: Path) -> None:
-    model = cp.prune_ffn(tiny_bert(), keep=[24, 8])
+    model = keep_neurons(tiny_bert(), [range(24), range(8)])
     why = write_weights(model, tmp_path)
     assert why is not None
     assert not (tmp_path / "model.safetensors").exists()

@@ -45,8 +45,8 @@ def test_text_embeddings_inference_finds_what_its_onnx_backend_reads(bundle_of: 
 
 @pytest.mark.parametrize("kind", READ)
 def test_triton_can_complete_the_configuration_of_the_graph(bundle_of: BundleOf, kind: str) -> None:
-    """Source: Triton's manual, "Auto-generated model configuration": the first dimension of every end has to be free, and a file
-    of weights beside the graph is not looked for."""
+    """Source: Triton's manual, "Auto-generated model configuration": the first dimension of every end has to be free; and the
+    graph is copied alone, without a file of weights."""
     model = onnx.load(bundle_of(kind) / FP32, load_external_data=False)
     for value in (*model.graph.input, *model.graph.output):
         assert value.type.tensor_type.shape.dim[0].dim_param, value.name
