@@ -149,7 +149,8 @@ def _sentence_transformers(call: Call) -> str:
         "python",
         f"from sentence_transformers import {name}",
         "",
-        f'model = {name}("{FOLDER}")  # or backend="onnx", model_kwargs={{"file_name": "{call.file}"}}; or backend="openvino"',
+        f'# or backend="onnx", model_kwargs={{"file_name": "{call.file}"}}; or backend="openvino"',
+        f'model = {name}("{FOLDER}")',
         f"print(model.{run})",
     )
 
