@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
@@ -190,8 +189,3 @@ def readers_of(
     contents = Contents(model, head_of(model), files, why_not_in_transformers, has_manifest)
     names = of_head(task, model, files)
     return [Reader(name, why_not(contents), SNIPPETS[name](names)) for name, why_not in READERS.items()]
-
-
-def files_in(folder: Path) -> set[str]:
-    """The graphs of a bundle, by their paths."""
-    return {variant.file for variant in VARIANTS.values() if (folder / variant.file).is_file()}

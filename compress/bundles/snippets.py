@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedModel
 
 from compress.bundles.variants import FP32, VARIANTS
-from compress.models.head import MASKED, SENTENCES, SEQUENCE, SPANS, TOKENS, Head
+from compress.models.head import MASKED, REGRESSION, SENTENCES, SEQUENCE, SPANS, TOKENS, Head
 from compress.models.heads import head_of, output_count
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Call:
         """Whether a pipeline of Transformers.js does what the head does: it reads no two texts, and knows no scores."""
         head = self.head
         if head.architecture == SEQUENCE:
-            return not self.reads_pairs and not head.ranks and head.problem_type != "regression"
+            return not self.reads_pairs and not head.ranks and head.problem_type != REGRESSION
         return True
 
 

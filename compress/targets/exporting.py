@@ -85,7 +85,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
         InputError: The target is unknown, an option plays no part, there is no memory to hand on, or the folder holds
             something already.
         BrokenParity: A stage broke parity; nothing is written.
-        CompressError: The exporter failed.
+        CompressError: The exporter failed; nothing is written.
     """
     if target not in TARGETS:
         raise InputError(f"target {target!r} is unknown; allowed: {', '.join(TARGETS)}.")
