@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from compress.cli import bench, check, compare, doctor, evaluate, export, listing, report, run, serve
+from compress.cli import bench, bundle, check, compare, doctor, evaluate, export, listing, push, report, run, serve
 from compress.cli.ending import Commands
 
 COMMANDS = (
@@ -12,6 +12,8 @@ COMMANDS = (
     ("check", check.check, check.EXAMPLE),
     ("list", listing.list_entries, listing.EXAMPLE),
     ("export", export.export, export.EXAMPLE),
+    ("bundle", bundle.bundle, bundle.EXAMPLE),
+    ("push", push.push, push.EXAMPLE),
     ("bench", bench.bench, bench.EXAMPLE),
     ("eval", evaluate.evaluate, evaluate.EXAMPLE),
     ("compare", compare.compare, compare.EXAMPLE),

@@ -179,6 +179,34 @@ def stages_text(stages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def bundle_text(
+    variants: Sequence[Mapping[str, Any]], left_out: Sequence[Mapping[str, Any]], readers: Mapping[str, str | None]
+) -> str:
+    """The files of a bundle, what is left out and why, and who reads it."""
+    rows = []
+    for entry in variants:
+        metric = next(iter(entry["metrics"]))
+        rows.append(
+            (
+                entry["file"],
+                record.score(metric, entry["metrics"][metric]),
+                record.points(record.part(entry, "drop").get("value")),
+                record.percent(entry["agreement"]),
+                record.scientific(entry["stages"][-1]["max_abs_error"]) if entry["stages"] else record.MISSING,
+                record.megabytes(entry["size_bytes"]),
+            )
+        )
+    metric = next(iter(variants[0]["metrics"]))
+    text = table_text(("file", metric, "points lost", "same answers", "largest error", "size"), rows)
+    for entry in left_out:
+        text += f"\nleft out: {entry['name']}: {entry['why']}"
+    text += f"\nread by: {', '.join(name for name, why_not in readers.items() if why_not is None)}"
+    for name, why_not in readers.items():
+        if why_not is not None:
+            text += f"\nnot by {name}: {why_not}"
+    return text
+
+
 def _interval(metric: str, ends: Any) -> str:
     bounds = record.interval(ends)
     return f"{record.between(metric, bounds)}{record.unit_of(metric)}" if bounds else record.MISSING

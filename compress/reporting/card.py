@@ -11,37 +11,16 @@ from compress import record
 from compress.facts import FACTS, MANIFEST
 from compress.measures import is_less_better
 from compress.record import MISSING, finite, interval, part
+from compress.reporting.card_example import example_text
 from compress.reporting.reading import rules_of
 from compress.runtimes.runtime import Runtime
 from compress.runtimes.table import RUNTIMES, is_exported, load_runtime
-from compress.tasks.kind import TaskKind
-from compress.tasks.texts import SENTENCES
 
 CARD = "README.md"
 TAGS = ("bert", "model-compression", "knowledge-distillation", "quantization")
 COLUMNS = ("model", "drop, points", "95 % interval", "size", "p50", "speed-up")
 LABEL_SCORES = ("precision", "recall", "f1")
 MOST_CLASSES = 40
-EXAMPLE = """\
-```python
-import numpy as np
-import {module}
-from tokenizers import Tokenizer
-
-folder, labels = {folder!r}, {labels!r}
-tokenizer = Tokenizer.from_file(f"{{folder}}/tokenizer.json")
-tokenizer.enable_padding()
-{opened}
-{joining}
-{sample}
-columns = {{
-    "input_ids": [encoding.ids for encoding in encodings],
-    "attention_mask": [encoding.attention_mask for encoding in encodings],
-    "token_type_ids": [encoding.type_ids for encoding in encodings],
-}}
-{run}
-{printed}
-```"""
 TORCH_EXAMPLE = """\
 ```python
 import compress
@@ -80,8 +59,8 @@ def card_text(run: Mapping[str, Any], *, known_to_transformers: bool = True) -> 
         f"---\n{_header(run, name)}\n---\n\n# {record.markdown_text(name)}",
         _what(run),
         _results(run),
-        _making(run),
-        _data(run),
+        making_text(run),
+        data_text(run),
         _usage(run, known_to_transformers),
         _limits(run),
     ]
@@ -92,10 +71,9 @@ def _header(run: Mapping[str, Any], name: str) -> str:
     from huggingface_hub import ModelCardData
 
     rules = rules_of(run)
-    tags = [rules.pipeline_tag, *(tag for tag in TAGS if tag in ("bert", "model-compression") or _says(run, tag))]
     runtime = _runtime(_shipped(run))
-    tags += [runtime.tag] if runtime is not None and runtime.tag else []
-    results = _eval_results(run)
+    tags = [*tags_of(run), *([runtime.tag] if runtime is not None and runtime.tag else [])]
+    results = eval_results(run, part(_shipped(run), "metrics"))
     header = ModelCardData(
         library_name="onnx" if _is_exported(run) else "transformers",
         pipeline_tag=rules.pipeline_tag,
@@ -104,6 +82,12 @@ def _header(run: Mapping[str, Any], name: str) -> str:
         eval_results=results or None,
     )
     return str(header.to_yaml())
+
+
+def tags_of(run: Mapping[str, Any]) -> list[str]:
+    """What the hub finds a model by: its task, and what was done to it."""
+    always = ("bert", "model-compression")
+    return [rules_of(run).pipeline_tag, *(tag for tag in TAGS if tag in always or _says(run, tag))]
 
 
 def _says(run: Mapping[str, Any], tag: str) -> bool:
@@ -117,11 +101,11 @@ def _says(run: Mapping[str, Any], tag: str) -> bool:
     return claims[tag]
 
 
-def _eval_results(run: Mapping[str, Any]) -> list[Any]:
+def eval_results(run: Mapping[str, Any], scores: Mapping[str, Any]) -> list[Any]:
+    """Scores on the run's data, as the hub reads them from a card's header."""
     from huggingface_hub import EvalResult
 
     data = str(part(run, "data").get("name") or "")
-    scores = part(_shipped(run), "metrics")
     if not data:
         return []
     return [
@@ -247,7 +231,8 @@ def _reliability(shipped: Mapping[str, Any]) -> str:
     )
 
 
-def _making(run: Mapping[str, Any]) -> str:
+def making_text(run: Mapping[str, Any], where: str = "`run.json` holds the whole recipe and every number.") -> str:
+    """The steps that made the model; `where` tells where more is told."""
     lines = []
     for number, step in enumerate(run.get("steps") or [], 1):
         arguments = ", ".join(f"{key}={value!r}" for key, value in part(step, "arguments").items())
@@ -259,11 +244,12 @@ def _making(run: Mapping[str, Any]) -> str:
         lines.append(line)
     seed = part(run, "recipe").get("seed")
     end = f"Seed {seed}. " if seed is not None else ""
-    end += "`run.json` holds the whole recipe and every number." if lines else ""
+    end += where if lines else ""
     return "\n".join(["## How it was made", "", *lines, "", end.strip()]) if lines else ""
 
 
-def _data(run: Mapping[str, Any]) -> str:
+def data_text(run: Mapping[str, Any]) -> str:
+    """The data that it was made and measured on."""
     data = part(run, "data")
     if not data:
         return ""
@@ -286,25 +272,9 @@ def _place(run: Mapping[str, Any]) -> str:
 
 def _usage(run: Mapping[str, Any], known_to_transformers: bool) -> str:
     data, shipped = part(run, "data"), _shipped(run)
-    length, labels = finite(data.get("max_length")), [str(label) for label in data.get("labels") or []]
     if _is_exported(run):
-        text, example = _needs(run, known_to_transformers), ""
         runtime = _runtime(shipped)
-        if runtime is not None and runtime.usage is not None:
-            usage, rules = runtime.usage, rules_of(run)
-            whole = f"```python\n{usage.writing}\n```" if rules.head.writes else EXAMPLE
-            example = whole.format(
-                max_length=int(length or 512),
-                module=usage.module,
-                opened=usage.opened,
-                run=usage.run.replace("{names}", ", ".join(rules.head.outputs)).replace(
-                    "{outputs}", json.dumps(rules.head.outputs)
-                ),
-                folder=_place(run),
-                labels=labels,
-                **_sample(rules, int(length or 512), part(data, "joined")),
-                printed=rules.snippet(labels),
-            )
+        text, example = _needs(run, known_to_transformers), "" if runtime is None else example_text(run, runtime, _place(run))
     else:
         steps = run.get("steps") or []
         if not steps or not shipped:
@@ -325,21 +295,6 @@ def _joining(joined: Mapping[str, Any]) -> list[str]:
         for role, what in (("text", "text"), ("pair", "second text"))
         if joined.get(role)
     ]
-
-
-def _sample(rules: TaskKind, length: int, joined: Mapping[str, Any]) -> dict[str, str]:
-    """The lines of the example that read something; joined as in training, where texts are joined."""
-    sample = rules.sample(length)
-    if not joined.get("text"):
-        return {"joining": "", "sample": sample}
-    for sentence in SENTENCES:
-        parts = ", ".join(json.dumps(part) for part in (sentence, *["..."] * (len(joined["text"]) - 1)))
-        sample = sample.replace(f'"{sentence}"', f"joined({parts})")
-    separator = json.dumps(joined.get("separator"))
-    joining = (
-        f"def joined(*parts):  # {', '.join(joined['text'])}\n    return {separator}.join(filter(None, map(str.strip, parts)))"
-    )
-    return {"joining": f"\n\n{joining}\n", "sample": f"\n{sample}"}
 
 
 def _runtime(shipped: Mapping[str, Any]) -> Runtime | None:

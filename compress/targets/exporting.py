@@ -46,6 +46,17 @@ def check_runtime(target: str) -> None:
     load_runtime(runtime_of(target)).need()
 
 
+class BrokenParity(CompressError):
+    """A stage of an export does not say what the torch model says."""
+
+    def __init__(self, target: str, stage: ParityCheck) -> None:
+        super().__init__(
+            f"{target}: stage {stage.name} does not say what the torch model says: {stage.why}. Nothing was "
+            "written. Choose another target, or loosen the limit in the target's options if you accept that."
+        )
+        self.stage = stage
+
+
 @dataclass(frozen=True)
 class Shipped:
     """An exported folder: `path` holds model.onnx, config.json, the tokenizer's files and bert_compress.json."""
@@ -74,7 +85,8 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     Raises:
         InputError: The target is unknown, an option plays no part, there is no memory to hand on, or the folder holds
             something already.
-        CompressError: The exporter failed, or a stage broke parity; nothing is written.
+        BrokenParity: A stage broke parity; nothing is written.
+        CompressError: The exporter failed; nothing is written.
     """
     if target not in TARGETS:
         raise InputError(f"target {target!r} is unknown; allowed: {', '.join(TARGETS)}.")
@@ -106,10 +118,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             )
         broken = [stage for stage in stages if not stage.accepted]
         if broken:
-            raise CompressError(
-                f"{target}: stage {broken[0].name} does not say what the torch model says: {broken[0].why}. Nothing was "
-                "written. Choose another target, or loosen the limit in the target's options if you accept that."
-            )
+            raise BrokenParity(target, broken[0])
         write_companions(model, partial, for_serving=True)
         write_manifest(model, partial)
         integers = facts_in_file(file_in(partial))

@@ -32,15 +32,21 @@ OUTPUTS = {
     SENTENCES: (BaseModelOutputWithPooling, ("last_hidden_state", "pooler_output")),
 }
 """What transformers takes a head's outputs for, in their order: its class, and the fields."""
-WEIGHTS = f"{FILE}.data"
-"""Asked for by transformers whether the graph refers to it or not; here it is empty, since the file holds its weights."""
+WEIGHTS = ".data"
+"""Ends the name of a file beside the graph that transformers asks for whether the graph refers to it or not; here it is empty,
+since the graph holds its weights."""
 TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.INT64: "int64"}
 
 
-def write_manifest(model: PreTrainedModel, folder: Path) -> bool:
-    """Write transformers' export.json and the empty weights file that it asks for, into a folder that has model.onnx.
+def write_manifest(model: PreTrainedModel, folder: Path, file: str = FILE) -> bool:
+    """Write transformers' export.json and the empty weights file that it asks for, into a folder that has the graph.
 
     Source: transformers 5.23, exporters/base.py (`ExportedModel.save_pretrained`) and exporters/metadata.py.
+
+    Args:
+        model: Which the graph was exported from.
+        folder: Where to.
+        file: The graph's path from there.
 
     Returns:
         Whether it was written: not for a model of ours, whose configuration transformers cannot read, not for one that writes,
@@ -48,7 +54,7 @@ def write_manifest(model: PreTrainedModel, folder: Path) -> bool:
     """
     if not isinstance(known_family(model), Family) or head_of(model).writes:
         return False
-    graph = onnx.load(folder / FILE, load_external_data=False).graph
+    graph = onnx.load(folder / file, load_external_data=False).graph
     head = head_of(model)
     kind, fields = OUTPUTS[head.architecture]
     if len(graph.output) > len(fields):
@@ -68,8 +74,8 @@ def write_manifest(model: PreTrainedModel, folder: Path) -> bool:
     manifest = {
         "schema_version": SCHEMA,
         "export_format": "onnx",
-        "components": {"model": {"file": FILE, "metadata": metadata}},
+        "components": {"model": {"file": file, "metadata": metadata}},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    (folder / WEIGHTS).touch()
+    (folder / f"{file}{WEIGHTS}").touch()
     return True

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import onnx_ir as ir
 import torch
+from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
@@ -15,7 +17,7 @@ from compress.models.surgery import copy_of
 from compress.targets.onnx.graph import FILE, in_onnxruntime, write_graph
 from compress.targets.onnx.integers import MaxFlips, MaxRelativeError
 from compress.targets.onnx.parity import ParityCheck, Reference
-from compress.targets.onnx.versions import lower_versions
+from compress.targets.onnx.versions import save_for_old_runtimes
 
 if TYPE_CHECKING:
     from compress.tasks.labelled import Task
@@ -30,6 +32,7 @@ def onnxruntime_cuda_fp16(
     folder: Path,
     *,
     task: Task,
+    outputs: Annotated[Literal["float16", "float32"], Field(description="numbers of the answers")] = "float16",
     max_flips: MaxFlips = 0.02,
     max_relative_error: MaxRelativeError = 0.05,
 ) -> list[ParityCheck]:
@@ -42,6 +45,7 @@ def onnxruntime_cuda_fp16(
         model: What to export; of one that quantizes, the float weights.
         folder: Where model.onnx goes.
         task: Its calibration part gives the sentences on which torch and the file are compared.
+        outputs: "float32" casts the answers at the end, for readers that have no float16, such as JavaScript's.
         max_flips: The fraction of labels that may change before the file is rejected.
         max_relative_error: The root mean square error over that of the logits before the file is rejected.
 
@@ -57,6 +61,20 @@ def onnxruntime_cuda_fp16(
         raise CompressError(f"{large[0]} has weights beyond 65504, the largest float16; export to a float32 target.")
     with quantizers_off(half), quantizers_off(model):
         write_graph(half, folder / FILE, once=True)
-        lower_versions(folder / FILE)
+        graph = ir.load(folder / FILE)
+        if outputs == "float32":
+            _cast_outputs(graph)
+        save_for_old_runtimes(graph, folder / FILE)
         opened = in_onnxruntime(folder / FILE)
         return [Reference(model, task).judge("float16", opened, max_relative_error=max_relative_error, max_flips=max_flips)]
+
+
+def _cast_outputs(graph: ir.Model) -> None:
+    """Give every output as float32, by its own name."""
+    for index, half in enumerate(graph.graph.outputs):
+        node = ir.node("Cast", [half], attributes={"to": int(ir.DataType.FLOAT)})
+        graph.graph.append(node)
+        whole = node.outputs[0]
+        whole.name, half.name = half.name, f"{half.name}.half"
+        whole.dtype, whole.shape = ir.DataType.FLOAT, half.shape
+        graph.graph.outputs[index] = whole

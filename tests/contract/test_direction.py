@@ -39,6 +39,7 @@ LADDER = (
     ("readers",),
     ("benchmark", "serving"),
     ("pruning", "reporting"),
+    ("bundles",),
     ("methods",),
     ("recipe",),
     ("pipeline",),

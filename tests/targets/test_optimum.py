@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import site
 import subprocess
 import sys
-import venv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from compress.models.heads import logits_of
 from compress.runtimes.runtime import as_logits
 from compress.tasks import SYNONYMS, TASKS
 from compress.tasks.kind import load_kind
+from tests.environments import python_with
 from tests.tasks.kinds import ROWS
 from tests.tiny_models import LONGEST, PIECES, tiny_bert, tiny_for, tiny_of, toy_task
 
@@ -58,24 +57,6 @@ report = {"version": transformers.__version__, "ids": tokenizer(sentences)["inpu
           "sizes": [model.config.hidden_size, model.config.num_hidden_layers, model.config.num_attention_heads]}
 print(json.dumps(report))
 """
-
-
-def python_with(folder: Path, *packages: str) -> Path:
-    """Python of an environment with these packages in front of everything that is installed here."""
-    venv.create(folder, with_pip=True)
-    site_packages = next((folder / "lib").glob("python*")) / "site-packages"
-    (site_packages / "parent.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
-    python = folder / "bin" / "python"
-    command = [str(python), "-m", "pip", "install", "--quiet", *packages]
-    try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
-    except subprocess.TimeoutExpired:
-        ended = subprocess.CompletedProcess(command, 1, "", "pip took more than 400 seconds")
-    if ended.returncode:
-        if os.environ.get("BERT_COMPRESS_NEED_OPTIMUM") == "1":
-            pytest.fail(f"{packages[-1]} could not be installed: {ended.stderr[-500:]}")
-        pytest.skip(f"{packages[-1]} could not be installed")
-    return python
 
 
 @pytest.fixture(scope="module")

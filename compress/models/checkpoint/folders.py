@@ -7,18 +7,20 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from compress.disk import discard, folders_made, free_name, sync, sync_tree
+from compress.disk import discard, folders_made, free_name, remove, sync, sync_tree
 from compress.errors import CompressError, InputError
 from compress.marks import write_mark
 
 
 @contextlib.contextmanager
-def new_folder(folder: str | Path, kind: str | None = None) -> Iterator[Path]:
+def new_folder(folder: str | Path, kind: str | None = None, *, replaces: bool = False) -> Iterator[Path]:
     """Give a folder to write into; it takes the name `folder` when the block ends well, and vanishes when it does not.
 
     Args:
         folder: Where to; it must not exist yet, or be empty. What lies beside it is left alone, whatever its name.
         kind: What its mark says that it is; None leaves it without one.
+        replaces: Let it take the place of what is there, which goes once the new folder is whole. Whether that may be lost is
+            for the caller to ask.
 
     Raises:
         InputError: `folder` holds something already, or is a link to nowhere.
@@ -26,7 +28,7 @@ def new_folder(folder: str | Path, kind: str | None = None) -> Iterator[Path]:
     """
     path = Path(folder)
     try:
-        folder = _free(path)
+        folder = path.resolve() if replaces else _free(path)
         with folders_made(folder.parent):
             partial = free_name(folder, "partial")
             try:
@@ -54,12 +56,19 @@ def _free(folder: Path) -> Path:
 
 
 def _take_name(partial: Path, folder: Path) -> None:
-    if folder.exists():
+    if folder.is_dir() and any(folder.iterdir()):
+        old = free_name(folder, "old")
+        folder.rename(old)
+        partial.rename(folder)
+        remove(old)
+    elif folder.exists():
         if os.path.ismount(folder) or folder == Path.cwd():  # cannot be replaced, or someone stands in it
             for entry in sorted(partial.iterdir()):
                 entry.rename(folder / entry.name)
             sync(folder)
             return
         folder.rmdir()
-    partial.rename(folder)
+        partial.rename(folder)
+    else:
+        partial.rename(folder)
     sync(folder.parent)

@@ -1,0 +1,1 @@
+"""SHIP to everyone: one folder that many readers read at once, each by its own names."""
