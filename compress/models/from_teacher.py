@@ -19,28 +19,33 @@ def student_of(
     kind: str,
     *,
     tokenizer: Any = None,
+    vectors: torch.Tensor | None = None,
     random: bool = False,
     seed: int = 13,
     **sizes: Any,
 ) -> PreTrainedModel:
-    """A new student whose vectors of pieces are what the teacher's encoder says of each alone, cut to the student's width.
+    """A new student whose vectors of pieces are what the teacher's encoder says of each alone, or such that are given, cut to the
+    student's width.
 
     Args:
         teacher: Gives vectors, labels and the longest text; stays as it is.
         kind: "bilstm" or "static".
         tokenizer: The student's, with a padding token; the teacher's if None.
+        vectors: Of the tokenizer's pieces, (pieces, width), which stay as they are in a student that is as wide.
         random: Whether the vectors are random instead.
         seed: For the other weights.
-        sizes: Values of the student's configuration; the width of its vectors is at most the teacher's if nothing tells.
+        sizes: Values of the student's configuration; if nothing tells, its vectors are as wide as those given, and else at most
+            as the teacher.
 
     Returns:
         The student in evaluation mode, with `.tokenizer`, `.label` and `.has_new_head`.
 
     Raises:
-        InputError: The vectors are to be wider than the teacher.
+        InputError: The vectors are to be wider than those that they come from.
     """
     family, own = KNOWN[kind], teacher.tokenizer if tokenizer is None else tokenizer
-    sizes.setdefault("embedding_size", min(family.config().embedding_size, teacher.config.hidden_size))
+    usual = min(family.config().embedding_size, teacher.config.hidden_size) if vectors is None else vectors.shape[1]
+    sizes.setdefault("embedding_size", usual)
     config = family.config(
         vocab_size=teacher.config.vocab_size if tokenizer is None else len(tokenizer),
         **outputs_stated(teacher.config),
@@ -53,7 +58,9 @@ def student_of(
         torch.manual_seed(seed)
         student: Any = family.classes[head_of(teacher).architecture](config)
     if not random:
-        student.begin_with(principal(token_vectors(teacher, tokenizer), config.embedding_size))
+        first = token_vectors(teacher, tokenizer) if vectors is None else vectors
+        as_given = vectors is not None and vectors.shape[1] == config.embedding_size
+        student.begin_with(first if as_given else principal(first, config.embedding_size))
     student.tokenizer, student.label, student.has_new_head = fitted_tokenizer(copy.deepcopy(own), config), kind, True
     ready: PreTrainedModel = student.eval()
     return ready

@@ -245,6 +245,79 @@ def test_a_task_of_pairs_makes_students_that_read_two_sentences_apart(teacher: P
     assert build_student(teacher, kind=kind, task=task).config.pairs
 
 
+VECTORS = "6 4\nfilm 1 2 3 4\nthe 5 6 7 8\ntune 9 8 7 6\ndull 1 0 1 0\nFINE 2 2 0 1\nover 3 1 4 1\n"
+
+
+def vectors_file(folder: Path, content: str = VECTORS) -> str:
+    path = folder / "vectors.txt"
+    path.write_text(content, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", WITHOUT_ENCODER)
+@pytest.mark.parametrize("by_its_teacher", [True, False])
+def test_a_student_of_word_vectors_learns_with_and_without_its_teacher_and_ships(
+    teacher: PreTrainedModel, kind: str, by_its_teacher: bool, tmp_path: Path
+) -> None:
+    run = StepContext(device="cpu")
+    student = build_student(teacher, kind=kind, vectors=vectors_file(tmp_path), task=toy_task(), run=run)
+    assert run.facts["word_vectors"]["width"] == student.config.embedding_size == 4
+    assert student.config.vocab_size == len(student.tokenizer) == 5 + run.facts["word_vectors"]["words_of_texts"] + 2
+    assert student.tokenizer.tokenize("Tune over") == ["tune", "over"]  # words of no training text
+    rows = student.get_input_embeddings().weight.detach()
+    ids = student.tokenizer.convert_tokens_to_ids(["the", "film", "fine"])
+    torch.testing.assert_close(rows[ids] / rows[ids[0]][0] * 5, torch.tensor([[5.0, 6, 7, 8], [1, 2, 3, 4], [2, 2, 0, 1]]))
+    learned = {"task": toy_task(), "epochs": 1, "batch_size": 8, "run": run}
+    if by_its_teacher:
+        trained = cp.distill(student, teacher=teacher, objectives={"logits": 1.0}, **learned)
+    else:
+        trained = cp.fine_tune(student, learning_rate=1e-2, **learned)
+    assert differences(state_of(trained), state_of(student))
+    again = cp.load(cp.save(trained, tmp_path / "saved"))
+    assert again.tokenizer.get_vocab() == student.tokenizer.get_vocab()
+    assert torch.equal(logits_of(again), logits_of(trained))
+    shipped = cp.export(trained, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task())
+    assert shipped.stages[-1].accepted
+    assert (shipped.path / "tokenizer.json").is_file()
+
+
+def test_narrower_vectors_are_the_file_s_principal_components(teacher: PreTrainedModel, tmp_path: Path) -> None:
+    path = vectors_file(tmp_path)
+    whole, narrow = (
+        built(teacher, kind="static", vectors=path, **sizes).get_input_embeddings().weight.detach()
+        for sizes in ({}, {"embedding": 2})
+    )
+    expected = principal(whole, 2)
+    torch.testing.assert_close(narrow / narrow.norm(), expected / expected.norm(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "said"),
+    [
+        (VECTORS, {"embedding": 5}, "width of the word vectors is 5, but those to start from have 4 components"),
+        (VECTORS, {"initial": "random"}, "build_student.initial is random, and vectors are given to start from"),
+        (VECTORS, {"kind": "bert", "layers": 1}, "build_student.vectors is given, but only bilstm and static have it"),
+        (VECTORS.replace(" 8\n", "\n"), {}, r"build_student.vectors: .*vectors.txt, line 3: it has 3 numbers, but the vectors are 4"),
+        ("haus 1 2\n", {}, "build_student.vectors: .*has a vector for none of the"),
+        (None, {}, "build_student.vectors: file missing.txt cannot be read: No such file"),
+        (None, {"vectors": None, "words": 3}, "build_student.words is 3, but tells how many of a file of vectors are used"),
+    ],
+)
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_vectors_that_do_not_fit_are_refused_before_any_training(
+    teacher: PreTrainedModel, content: str | None, arguments: dict[str, Any], said: str, rehearsal: bool, tmp_path: Path
+) -> None:
+    path = "missing.txt" if content is None else vectors_file(tmp_path, content)
+    given = {"kind": "static", "vectors": path, **arguments}
+    with pytest.raises(InputError, match=said):
+        build_student(teacher, task=toy_task(), run=StepContext(rehearsal=rehearsal), **given)
+
+
+def test_vectors_need_the_words_of_a_task(teacher: PreTrainedModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="vectors are read for the words of a task's texts; give task"):
+        build_student(teacher, kind="static", vectors=vectors_file(tmp_path))
+
+
 def test_sizes_of_layers_are_refused_where_there_is_none(teacher: PreTrainedModel) -> None:
     with pytest.raises(InputError) as caught:
         built(teacher, kind="bilstm", layers=2, buckets=7, initial="copy")

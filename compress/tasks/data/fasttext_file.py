@@ -98,11 +98,6 @@ class _Reader:
         return InputError(f"{self.path} is a model of fastText, but {why}; {AGAIN}.")
 
 
-def width(path: Path, file: io.BufferedReader) -> int:
-    """The width of the vectors."""
-    return _settings(_Reader(path, file))[0]
-
-
 def read(
     path: Path, file: io.BufferedReader, keeps: Callable[[str], bool], composes: Callable[[], Sequence[str]]
 ) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:

@@ -88,23 +88,6 @@ def read_vectors(path: Path, keeps: Keeps, composes: Composes = _nothing) -> Wor
         return (_from_text if _is_text(head) else _from_binary)(path, file, keeps, (count, width))
 
 
-def vectors_width(path: Path) -> int:
-    """The width of the vectors of a file, of which the first row alone is read.
-
-    Raises:
-        InputError: See `read_vectors`.
-    """
-    with streamed(path) as file:
-        head = file.peek(PEEKED)
-        if fasttext_file.begins(head):
-            return fasttext_file.width(path, file)
-        _refuse_what_is_none(path, head)
-        header = _HEADER.match(head)
-        if header is not None and 0 < int(header[2]) <= MOST_WIDTH:
-            return int(header[2])
-        return _Rows(path, None, 1).read(file.readline(MOST_LINE))[1].count(b" ") + 1
-
-
 def _is_text(head: bytes) -> bool:
     """Whether bytes are the beginning of a text; those of floats are none in UTF-8, or hold what no text does."""
     try:
