@@ -81,6 +81,7 @@ def build_student(
     normalization: Literal["no_norm", "layer_norm"] | None = None,
     groups: Count = None,
     buckets: Annotated[int | None, Field(ge=0, le=1 << 22)] = None,
+    mix: bool | None = None,
     vectors: Annotated[InputFile | None, Field(description="file of word vectors: word2vec, GloVe, fastText")] = None,
     words: Annotated[int | None, Field(ge=1, le=1 << 22, description="of the vectors, at most; 20,000 if nothing tells")] = None,
     keep: Annotated[list[LayerIndex], Field(min_length=1)] | None = None,
@@ -105,10 +106,10 @@ def build_student(
 
     Args:
         model: A BERT classifier, the teacher; stays as it is.
-        kind: The student's family; each is a class of transformers, but for "bilstm" (Tang et al. 2019, arXiv 1903.12136) and
-            "static" (model2vec, https://github.com/MinishLab/model2vec), which are small classes of ours.
+        kind: The student's family; each is a class of transformers, but for "bilstm" (Tang et al. 2019, arXiv 1903.12136; with
+            `layers` and `mix` Peters et al. 2018, ELMo, arXiv 1802.05365) and "static" (model2vec, https://github.com/MinishLab/model2vec), which are small classes of ours.
         shape: Sizes by name; sizes that are given besides go before.
-        layers: How many run; half of the teacher's if nothing tells, all of them for ALBERT and MobileBERT.
+        layers: How many run; half of the teacher's if nothing tells, all of them for ALBERT and MobileBERT, and of a BiLSTM 1.
         width: Of the states between layers; the teacher's if nothing tells. Of a BiLSTM's state in each direction, 150 if
             nothing tells; of the layer between a static student's mean and its labels, 128 if nothing tells.
         intermediate: Of a feed-forward part; the teacher's if nothing tells, four bottlenecks for MobileBERT.
@@ -121,6 +122,8 @@ def build_student(
         normalization: MobileBERT's; "no_norm" is the paper's and made for telephones, "layer_norm" trains more surely.
         groups: ALBERT's layers with weights of their own; 1 if nothing tells. Fewer are a smaller file, not a faster one.
         buckets: Vectors that a static student's pairs of neighbouring pieces are hashed to; 0 leaves the order of words out.
+        mix: Whether a BiLSTM's head reads a learned mix of vectors and all layers' states (ELMo), and not the last layer's. The
+            vectors are then half or just as wide as a state, which has both directions.
         vectors: File whose vectors of words a BiLSTM or a static student starts from, in the place of the teacher's: word2vec's
             (text or binary), GloVe's, fastText's .vec or .bin, also packed (.gz, .bz2, .xz). The student reads words then, with
             a tokenizer of its own; as wide as the file if `embedding` does not tell less, which takes principal components.
@@ -155,6 +158,7 @@ def build_student(
         "normalization": normalization,
         "groups": groups,
         "buckets": buckets,
+        "mix": mix,
         "vectors": vectors,
         "words": words,
     }
@@ -266,7 +270,7 @@ def _own_sizes() -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {}
     for kind, family in KNOWN.items():
         if isinstance(family, EncoderFree):
-            own = (*(family.student_sizes.keys() - {"width", "embedding"}), *OF_VECTORS)
+            own = (*(family.student_sizes.keys() - {"width", "embedding", "layers"}), *OF_VECTORS)
         else:
             own = family.student.own_sizes if family.student else ()
         for size in own:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from compress.errors import InputError
 from compress.models.embedder import take_prompts
 from compress.models.families import KNOWN, fitted_tokenizer, longest_text
 from compress.models.heads import head_of, outputs_stated
@@ -41,7 +42,7 @@ def student_of(
         The student in evaluation mode, with `.tokenizer`, `.label` and `.has_new_head`.
 
     Raises:
-        InputError: The vectors are to be wider than those that they come from.
+        InputError: The vectors are to be wider than those that they come from, or sizes do not fit each other.
     """
     family, own = KNOWN[kind], teacher.tokenizer if tokenizer is None else tokenizer
     usual = min(family.config().embedding_size, teacher.config.hidden_size) if vectors is None else vectors.shape[1]
@@ -53,6 +54,8 @@ def student_of(
         max_position_embeddings=longest_text(teacher.config),
         **sizes,
     )
+    if problem := family.check(config):
+        raise InputError(f"build_student: {problem}; change one of the sizes.")
     take_prompts(teacher.config, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

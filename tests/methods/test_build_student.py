@@ -32,6 +32,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "albert": {"kind": "albert", "embedding": 12},
     "narrow albert": {"kind": "albert", "width": 8, "groups": 2},
     "bilstm": {"kind": "bilstm", "width": 6},
+    "mixed bilstm": {"kind": "bilstm", "layers": 2, "mix": True, "width": 6, "embedding": 6},
     "static": {"kind": "static", "embedding": 12, "width": 8, "buckets": 31},
     "random static": {"kind": "static", "buckets": 0, "initial": "random"},
     "random": {"kind": "distilbert", "layers": 5, "width": 20, "heads": 5, "initial": "random"},
@@ -227,7 +228,7 @@ def test_students_without_an_encoder_have_the_sizes_that_are_told_and_start_from
     teacher: PreTrainedModel, kind: str
 ) -> None:
     student, vectors = built(teacher, kind=kind, embedding=6, width=5), principal(token_vectors(teacher), 6)
-    assert {name: getattr(student.config, key) for name, key in KNOWN[kind].student_sizes.items() if name != "buckets"} == {
+    assert {name: getattr(student.config, key) for name, key in KNOWN[kind].student_sizes.items() if name in ("embedding", "width")} == {
         "embedding": 6,
         "width": 5,
     }
@@ -320,9 +321,13 @@ def test_vectors_need_the_words_of_a_task(teacher: PreTrainedModel, tmp_path: Pa
 
 def test_sizes_of_layers_are_refused_where_there_is_none(teacher: PreTrainedModel) -> None:
     with pytest.raises(InputError) as caught:
-        built(teacher, kind="bilstm", layers=2, buckets=7, initial="copy")
-    assert "build_student.layers is given, but a bilstm has embedding, width alone; leave it out." in str(caught.value)
+        built(teacher, kind="bilstm", heads=2, buckets=7, initial="copy")
+    assert "build_student.heads is given, but a bilstm has embedding, width, layers, mix alone; leave" in str(caught.value)
     assert "build_student.buckets is given" in str(caught.value)
     assert "initial is copy, but no layer of a BERT fits into a bilstm; use auto or random." in str(caught.value)
     with pytest.raises(InputError, match="buckets is given, but only static have it"):
         built(teacher, kind="bert", layers=1, buckets=7)
+    with pytest.raises(InputError, match="the vectors are 9 wide and the states 6 in each direction, and a mix of both needs vec"):
+        built(teacher, kind="bilstm", mix=True, width=6, embedding=9)
+    with pytest.raises(InputError, match="layers is given, but a static has embedding, width, buckets alone"):
+        built(teacher, kind="static", layers=2)
