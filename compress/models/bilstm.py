@@ -159,6 +159,9 @@ class BilstmModel(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings
 
+    def set_input_embeddings(self, value: Any) -> None:
+        self.embeddings = value
+
     def _init_weights(self, module: nn.Module) -> None:
         """As torch's own layers begin."""
         if isinstance(module, nn.Linear | nn.Embedding | nn.LSTM):

@@ -37,7 +37,7 @@ def refuse_vocabulary(model: PreTrainedModel) -> None:
     kind = type(model.tokenizer.backend_tokenizer.model).__name__
     if kind not in KINDS:
         raise InputError(f"the tokenizer's pieces are those of a {kind} model, which cannot be cut; {', '.join(KINDS)} can.")
-    why = why_too_late(model, "cut its vocabulary", "quantize_aware")
+    why = why_too_late(model, "cut its vocabulary", "quantize_aware", "spell_words")
     if why:
         raise InputError(why)
 
