@@ -83,7 +83,9 @@ def build_student(
     buckets: Annotated[int | None, Field(ge=0, le=1 << 22)] = None,
     mix: bool | None = None,
     vectors: Annotated[InputFile | None, Field(description="file of word vectors: word2vec, GloVe, fastText")] = None,
-    words: Annotated[int | None, Field(ge=1, le=1 << 22, description="of the vectors, at most; 20,000 if nothing tells")] = None,
+    words: Annotated[
+        int | None, Field(ge=1, le=1 << 22, description="of the vectors, at most; 20,000 if nothing tells")
+    ] = None,
     keep: Annotated[list[LayerIndex], Field(min_length=1)] | None = None,
     initial: Literal["auto", "copy", "principal", "random"] = "auto",
     task: Task | None = None,
@@ -93,8 +95,8 @@ def build_student(
 
     BERT and DistilBERT take the teacher's layers, as they are or by principal components of its states. ALBERT takes one layer
     for each group, and embeddings in two factors. MobileBERT takes the embeddings; its bottlenecked layers start at random.
-    A BiLSTM and a static student, a mean of vectors, take what the teacher's encoder says of each piece alone, or vectors of words
-    from a file of word2vec, GloVe or fastText.
+    A BiLSTM and a static student, a mean of vectors, take what the teacher's encoder says of each piece alone, or vectors of
+    words from a file of word2vec, GloVe or fastText.
     Train it with `distill` afterwards, or without its teacher with `fine_tune`.
 
     Source: Sanh et al. 2019, DistilBERT, arXiv 1910.01108, section 3 (layers copied); Jiao et al. 2020, TinyBERT, arXiv
@@ -107,7 +109,8 @@ def build_student(
     Args:
         model: A BERT classifier, the teacher; stays as it is.
         kind: The student's family; each is a class of transformers, but for "bilstm" (Tang et al. 2019, arXiv 1903.12136; with
-            `layers` and `mix` Peters et al. 2018, ELMo, arXiv 1802.05365) and "static" (model2vec, https://github.com/MinishLab/model2vec), which are small classes of ours.
+            `layers` and `mix` Peters et al. 2018, ELMo, arXiv 1802.05365) and "static" (model2vec,
+            https://github.com/MinishLab/model2vec), which are small classes of ours.
         shape: Sizes by name; sizes that are given besides go before.
         layers: How many run; half of the teacher's if nothing tells, all of them for ALBERT and MobileBERT, and of a BiLSTM 1.
         width: Of the states between layers; the teacher's if nothing tells. Of a BiLSTM's state in each direction, 150 if
@@ -116,21 +119,22 @@ def build_student(
         heads: Of each layer; the teacher's if nothing tells, 4 for MobileBERT. They divide the width (MobileBERT's the
             bottleneck).
         embedding: Width of the word table of MobileBERT and ALBERT; a quarter of the width if nothing tells. Of a BiLSTM's
-            vectors, 256 if nothing tells, and of a static student's, 96; neither can be wider than the teacher.
+            vectors, 256 if nothing tells, and of a static student's, 96; neither can be wider than what it starts from.
         bottleneck: Width inside MobileBERT's layers; a quarter of the width if nothing tells.
         feed_forwards: Feed-forward parts of a MobileBERT layer; 4 if nothing tells.
         normalization: MobileBERT's; "no_norm" is the paper's and made for telephones, "layer_norm" trains more surely.
         groups: ALBERT's layers with weights of their own; 1 if nothing tells. Fewer are a smaller file, not a faster one.
         buckets: Vectors that a static student's pairs of neighbouring pieces are hashed to; 0 leaves the order of words out.
-        mix: Whether a BiLSTM's head reads a learned mix of vectors and all layers' states (ELMo), and not the last layer's. The
-            vectors are then half or just as wide as a state, which has both directions.
-        vectors: File whose vectors of words a BiLSTM or a static student starts from, in the place of the teacher's: word2vec's
-            (text or binary), GloVe's, fastText's .vec or .bin, also packed (.gz, .bz2, .xz). The student reads words then, with
-            a tokenizer of its own; as wide as the file if `embedding` does not tell less, which takes principal components.
-        words: In the vocabulary, each a row: those of the task's training texts, the most frequent ones first, then the file's.
-            Those that have no vector start at the mean. fastText's .bin gives words without a row the vector of their n-grams,
-            and the teacher's pieces inside words theirs, which spell words that are not in the vocabulary; else these are
-            unknown.
+        mix: Whether a BiLSTM's head reads a learned mix of vectors and all layers' states (ELMo), and not the last layer's.
+            The vectors are then half or just as wide as a state, which has both directions.
+        vectors: File whose vectors of words a BiLSTM or a static student starts from, in the place of the teacher's:
+            word2vec's (text or binary), GloVe's, fastText's .vec or .bin, also packed (.gz, .bz2, .xz). The student reads
+            words then, with a tokenizer of its own; as wide as the file if `embedding` does not tell less, which takes
+            principal components.
+        words: In the vocabulary, each a row: those of the task's training texts, the most frequent ones first, then the
+            file's. Those that have no vector start at the mean. fastText's .bin gives words without a row the vector of their
+            n-grams, and the teacher's pieces inside words theirs, which spell words that are not in the vocabulary; else these
+            are unknown.
         keep: Teacher layers that the student's come from, counted from 0, rising, one for each (ALBERT: for each group). If
             nothing tells, they are spread evenly, which for 6 of 12 is DistilBERT's 0, 2, 4, 7, 9, 11.
         initial: "copy" takes layers as they are and needs equal sizes; "principal" fits them into smaller ones; "auto" is copy
@@ -143,8 +147,8 @@ def build_student(
         The student, with the teacher's tokenizer and labels.
 
     Raises:
-        InputError: The teacher is no even float BERT classifier, sizes do not fit each other or the teacher, or the file of vectors
-            is damaged or has none for the task's words.
+        InputError: The teacher is no even float BERT classifier, sizes do not fit each other or the teacher, or the file of
+            vectors is damaged or has none for the task's words.
         NoEffect: The student would be a copy of its teacher.
     """
     given = {

@@ -58,16 +58,16 @@ def spell_words(
     task: Task | None = None,
     run: StepContext | None = None,
 ) -> PreTrainedModel:
-    """Put a small network in the place of the word table: it reads the letters of each piece (ELMo) or pictures of its characters.
+    """Put a small network in the word table's place: it reads each piece's letters (ELMo) or pictures of its characters.
 
-    21,128 rows of a Chinese vocabulary become one network of a few hundred thousand weights, in which characters with a part in
-    common share what is learned of it. It starts from the table, whose rows it learns for some steps; let `distill` or
-    `fine_tune` follow. Exported files hold the rows that the network answers, as a table again, so that they are neither larger
-    nor slower than they would be without it, and can hold it in eight or four bits.
+    21,128 rows of a Chinese vocabulary become one network of a few hundred thousand weights, in which characters with a part
+    in common share what is learned of it. It starts from the table, whose rows it learns for some steps; let `distill` or
+    `fine_tune` follow. Exported files hold the rows that the network answers, as a table again, so that they are neither
+    larger nor slower than they would be without it, and can hold it in eight or four bits.
 
-    Source: Peters et al. 2018, ELMo, arXiv 1802.05365, section 3; Kim et al. 2016, arXiv 1508.06615, section 2 (letters); Meng
-    et al. 2019, Glyce, arXiv 1901.10125, section 3.2 (glyphs); Pinter et al. 2017, MIMICK, arXiv 1707.06961 (learning a table's
-    rows by their spelling).
+    Source: Peters et al. 2018, ELMo, arXiv 1802.05365, section 3; Kim et al. 2016, arXiv 1508.06615, section 2 (letters);
+    Meng et al. 2019, Glyce, arXiv 1901.10125, section 3.2 (glyphs); Pinter et al. 2017, MIMICK, arXiv 1707.06961 (learning a
+    table's rows by their spelling).
     Differs: pieces of the model's vocabulary are spelled, not words; three convolutions of 3 x 3 over glyphs, one font.
 
     Args:
@@ -76,24 +76,27 @@ def spell_words(
         filters: Of letters: [bytes that each sees, how many there are]; ELMo's first four kinds if nothing tells.
         highways: Of letters: layers that pass on or change what the convolutions have seen.
         longest: Of letters: longer pieces are cut.
-        font: Of glyphs: a .ttf, .otf or .ttc with the characters of the vocabulary; it may lack a tenth of them, which all look
-            alike then. Whoever loads the model needs no font: the pictures are in its weights' file.
+        font: Of glyphs: a .ttf, .otf or .ttc with the characters of the vocabulary; it may lack a tenth of them, which all
+            look alike then. Whoever loads the model needs no font: the pictures are in its weights' file.
         size: Of glyphs: 12 pixels tell simple characters apart, 24 all.
         channels: Of glyphs: a quarter and a half of it are the first two convolutions'.
         steps: Of AdamW at a rate of 0.001 on 256 pieces each; 0 starts from a random network.
-        task: Its training part tells how often pieces occur: they are drawn by the root of that while the network learns the rows;
-            all alike without.
+        task: Its training part tells how often pieces occur: they are drawn by the root of that while the network learns the
+            rows; all alike without.
         run: Its seed is used, and its facts take up how much of the rows' spread the network has learned.
 
     Returns:
         The copy. structure.json tells the network's sizes, and `compress.load` loads it.
 
     Raises:
-        InputError: The head reads the word table too, the table is no longer one, or the font cannot be read or lacks too much.
+        InputError: The head reads the word table too, the table is no longer one, or the font cannot be read or lacks too
+            much.
     """
     run = run or StepContext()
     if model.get_output_embeddings() is not None:
-        raise InputError("spell_words: the head of this model multiplies by the word table as well; use a model of a task on texts.")
+        raise InputError(
+            "spell_words: the head of this model multiplies by the word table as well; use a model of a task on texts."
+        )
     why = why_too_late(model, "spell its words", "factorize_embedding", "quantize_aware", "spell_words")
     if why:
         raise InputError(f"spell_words: {why}")
@@ -149,7 +152,10 @@ def _glyphs(
     pictures, missing = font.pictures(sorted({character for text in texts for character in text}))
     if missing:
         logger.warning(
-            "font %s has no picture of %d characters, which look alike then: %s", font.path, len(missing), shown("".join(missing))
+            "font %s has no picture of %d characters, which look alike then: %s",
+            font.path,
+            len(missing),
+            shown("".join(missing)),
         )
     places = {character: place for place, character in enumerate(pictures, 1)}
     longest = max(map(len, texts))

@@ -90,8 +90,8 @@ def sizes_that_do_not_mix(config: Any) -> str | None:
     """What is wrong with the sizes of a configuration, as the end of a message; None where nothing is."""
     if config.mixes and config.embedding_size not in (config.lstm_size, 2 * config.lstm_size):
         return (
-            f"the vectors are {config.embedding_size} wide and the states {config.lstm_size} in each direction, and a mix of both "
-            f"needs vectors of {config.lstm_size} or {2 * config.lstm_size} numbers"
+            f"the vectors are {config.embedding_size} wide and the states {config.lstm_size} in each direction, and a mix of "
+            f"both needs vectors of {config.lstm_size} or {2 * config.lstm_size} numbers"
         )
     return None
 

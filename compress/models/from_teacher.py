@@ -25,8 +25,8 @@ def student_of(
     seed: int = 13,
     **sizes: Any,
 ) -> PreTrainedModel:
-    """A new student whose vectors of pieces are what the teacher's encoder says of each alone, or such that are given, cut to the
-    student's width.
+    """A new student whose vectors of pieces are what the teacher's encoder says of each alone, or such that are given, cut to
+    the student's width.
 
     Args:
         teacher: Gives vectors, labels and the longest text; stays as it is.
@@ -35,8 +35,8 @@ def student_of(
         vectors: Of the tokenizer's pieces, (pieces, width), which stay as they are in a student that is as wide.
         random: Whether the vectors are random instead.
         seed: For the other weights.
-        sizes: Values of the student's configuration; if nothing tells, its vectors are as wide as those given, and else at most
-            as the teacher.
+        sizes: Values of the student's configuration; if nothing tells, its vectors are as wide as those given, and else at
+            most as the teacher.
 
     Returns:
         The student in evaluation mode, with `.tokenizer`, `.label` and `.has_new_head`.

@@ -30,13 +30,15 @@ class Font:
         try:
             from PIL import ImageFont
         except ImportError as err:
-            raise InputError("pictures of characters are drawn by Pillow, which is not installed; pip install pillow.") from err
+            raise InputError(
+                "pictures of characters are drawn by Pillow, which is not installed; pip install pillow."
+            ) from err
         self.path, self.size = path, size
         try:
             self.font: Any = ImageFont.truetype(str(path), size=size - 2)
         except OSError as err:
             raise InputError(
-                f"font {path} cannot be read as one ({first_line(err)}); give a .ttf, .otf or .ttc that has the vocabulary's script."
+                f"font {path} cannot be read as one ({first_line(err)}); give a .ttf, .otf or .ttc of the vocabulary's script."
             ) from err
         self.none = self.drawn(NO_CHARACTER).tobytes()
 

@@ -208,8 +208,8 @@ def _slowed(scale: torch.Tensor, factor: float) -> torch.Tensor:
 
 
 def with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: bool) -> PreTrainedModel:
-    """A copy whose embeddings and Linears quantize, the classifier left out; ranges are unknown still. A network in the place of
-    the word table gives way to the table of its rows.
+    """A copy whose embeddings and Linears quantize, the classifier left out; ranges are unknown still. A network in the place
+    of the word table gives way to the table of its rows.
 
     Raises:
         InputError: The model quantizes already, or it has no Linear to quantize.

@@ -57,25 +57,27 @@ class LetterNetwork(nn.Module):
 
 
 class GlyphNetwork(nn.Module):
-    """Convolutions over the pictures of a piece's characters, down to four fields of each, a Linear, and the characters' mean.
+    """Convolutions over pictures of a piece's characters, down to four fields of each, a Linear, and the characters' mean.
 
-    Source: Meng et al. 2019, Glyce, arXiv 1901.10125, section 3.2 (pictures of characters, and a CNN that ends in the 2 x 2 fields
-    of the grid in which Chinese characters are learned, Tianzige).
-    Differs: one font, 3 x 3 filters in three steps in the place of a 5 x 5 one and grouped ones; several characters are averaged,
-    and a piece inside a word has a vector that is added.
+    Source: Meng et al. 2019, Glyce, arXiv 1901.10125, section 3.2 (pictures of characters, and a CNN that ends in the 2 x 2
+    fields of the grid in which Chinese characters are learned, Tianzige).
+    Differs: one font, 3 x 3 filters in three steps in the place of a 5 x 5 one and grouped ones; several characters are
+    averaged, and a piece inside a word has a vector that is added.
 
     Args:
         pieces: How many there are.
         width: Of a row.
-        sizes: `longest` (characters of a piece), `pictures` (of characters), `size` (pixels of a side), `channels` (of the last
-            convolution).
+        sizes: `longest` (characters of a piece), `pictures` (of characters), `size` (pixels of a side), `channels` (of the
+            last convolution).
     """
 
     def __init__(self, pieces: int, width: int, sizes: Mapping[str, Any]) -> None:
         super().__init__()
         size, channels = sizes["size"], sizes["channels"]
         self.register_buffer("pictures", torch.zeros(sizes["pictures"] + 1, size, size))
-        self.register_buffer("spellings", torch.zeros(pieces, sizes["longest"] + 1))  # whether inside a word, and its characters
+        self.register_buffer(
+            "spellings", torch.zeros(pieces, sizes["longest"] + 1)
+        )  # whether inside a word, and its characters
         steps = [(1, channels // 4), (channels // 4, channels // 2), (channels // 2, channels)]
         self.convolutions = nn.ModuleList(nn.Conv2d(*step, 3, padding=1) for step in steps)
         self.project = nn.Linear(4 * channels, width)

@@ -43,10 +43,10 @@ def vocabulary_of(path: Path, tokenizer: Any, texts: Sequence[str], most: int) -
     """Choose words, and read their vectors.
 
     The words of the texts come first, the most frequent ones before others, and then those of the file in its order, which is
-    that of their frequency in all these files. A word's vector is that of its own row, else of a row that the tokenizer reads as
-    this word (in small letters, without accents), else of its small letters; in a file of n-grams that of its n-grams, which
-    give also the teacher's pieces inside words theirs, so that words outside the vocabulary are spelled with those. What has
-    none starts at the mean.
+    that of their frequency in all these files. A word's vector is that of its own row, else of a row that the tokenizer reads
+    as this word (in small letters, without accents), else of its small letters; in a file of n-grams that of its n-grams,
+    which give also the teacher's pieces inside words theirs, so that words outside the vocabulary are spelled with those. What
+    has none starts at the mean.
 
     Args:
         path: The file; see `read_vectors`.
@@ -166,8 +166,8 @@ def _facts(
 def _tell(path: Path, facts: dict[str, Any]) -> None:
     coverage = facts["coverage"]
     logger.info(
-        "%s: %d words of the texts and %d of the file, %d parts of words; of the texts' words %d have a vector of their n-grams, and "
-        "%d none, which start at the mean: %s; %.1f %% of the running words have a vector",
+        "%s: %d words of the texts and %d of the file, %d parts of words; of the texts' words %d have a vector of their "
+        "n-grams, and %d none, which start at the mean: %s; %.1f %% of the running words have a vector",
         path,
         facts["words_of_texts"],
         facts["words_of_file"],
@@ -179,8 +179,8 @@ def _tell(path: Path, facts: dict[str, Any]) -> None:
     )
     if coverage < LEAST_COVERAGE:
         logger.warning(
-            "%s has a vector for only %.1f %% of the running words of the training texts (missed: %s); use vectors of texts like "
-            "these, or of their language.",
+            "%s has a vector for only %.1f %% of the running words of the training texts (missed: %s); use vectors of texts "
+            "like these, or of their language.",
             path,
             100 * coverage,
             ", ".join(facts["missed"]),

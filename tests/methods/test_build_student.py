@@ -228,7 +228,9 @@ def test_students_without_an_encoder_have_the_sizes_that_are_told_and_start_from
     teacher: PreTrainedModel, kind: str
 ) -> None:
     student, vectors = built(teacher, kind=kind, embedding=6, width=5), principal(token_vectors(teacher), 6)
-    assert {name: getattr(student.config, key) for name, key in KNOWN[kind].student_sizes.items() if name in ("embedding", "width")} == {
+    assert {
+        name: getattr(student.config, key) for name, key in KNOWN[kind].student_sizes.items() if name in ("embedding", "width")
+    } == {
         "embedding": 6,
         "width": 5,
     }
@@ -298,7 +300,11 @@ def test_narrower_vectors_are_the_file_s_principal_components(teacher: PreTraine
         (VECTORS, {"embedding": 5}, "width of the word vectors is 5, but those to start from have 4 components"),
         (VECTORS, {"initial": "random"}, "build_student.initial is random, and vectors are given to start from"),
         (VECTORS, {"kind": "bert", "layers": 1}, "build_student.vectors is given, but only bilstm and static have it"),
-        (VECTORS.replace(" 8\n", "\n"), {}, r"build_student.vectors: .*vectors.txt, line 3: it has 3 numbers, but the vectors are 4"),
+        (
+            VECTORS.replace(" 8\n", "\n"),
+            {},
+            r"build_student.vectors: .*vectors.txt, line 3: it has 3 numbers, but the vectors are 4",
+        ),
         ("haus 1 2\n", {}, "build_student.vectors: .*has a vector for none of the"),
         (None, {}, "build_student.vectors: file missing.txt cannot be read: No such file"),
         (None, {"vectors": None, "words": 3}, "build_student.words is 3, but tells how many of a file of vectors are used"),
@@ -327,7 +333,9 @@ def test_sizes_of_layers_are_refused_where_there_is_none(teacher: PreTrainedMode
     assert "initial is copy, but no layer of a BERT fits into a bilstm; use auto or random." in str(caught.value)
     with pytest.raises(InputError, match="buckets is given, but only static have it"):
         built(teacher, kind="bert", layers=1, buckets=7)
-    with pytest.raises(InputError, match="the vectors are 9 wide and the states 6 in each direction, and a mix of both needs vec"):
+    with pytest.raises(
+        InputError, match="the vectors are 9 wide and the states 6 in each direction, and a mix of both needs vec"
+    ):
         built(teacher, kind="bilstm", mix=True, width=6, embedding=9)
     with pytest.raises(InputError, match="layers is given, but a static has embedding, width, buckets alone"):
         built(teacher, kind="static", layers=2)

@@ -95,7 +95,9 @@ def test_more_steps_learn_more_of_the_rows() -> None:
 def test_a_rehearsal_has_the_shape_and_learns_nothing() -> None:
     run = StepContext(rehearsal=True)
     rehearsed, whole = spell_words(tiny_bert(), run=run, **SMALL), spell_words(tiny_bert(), **SMALL)
-    assert [tensor.shape for tensor in rehearsed.state_dict().values()] == [tensor.shape for tensor in whole.state_dict().values()]
+    assert [tensor.shape for tensor in rehearsed.state_dict().values()] == [
+        tensor.shape for tensor in whole.state_dict().values()
+    ]
     assert "kept" not in run.facts["spelling"]
 
 
@@ -127,14 +129,19 @@ def test_what_does_not_fit_is_refused(arguments: dict[str, Any], said: str) -> N
 def test_a_font_without_the_vocabulary_s_script_is_refused() -> None:
     model = tiny_bert(vocab_size=24)
     model.tokenizer = tiny_tokenizer(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"电影很好看不错糟糕演员故事情节"[:19]))
-    with pytest.raises(InputError, match=r"has no picture of 15 of the vocabulary's \d+ characters, such as '.*at most a tenth"):
+    with pytest.raises(
+        InputError, match=r"has no picture of 15 of the vocabulary's \d+ characters, such as '.*at most a tenth"
+    ):
         spell_words(model, by="glyphs", font=font())
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: spell_words(tiny_bert(), **SMALL), "a network reads how the model's pieces are spelled; spell its words before"),
+        (
+            lambda: spell_words(tiny_bert(), **SMALL),
+            "a network reads how the model's pieces are spelled; spell its words before",
+        ),
         (lambda: cp.factorize_embedding(tiny_bert(), task=toy_task(), rank=4), "the model's word table is factorized"),
         (lambda: tiny_for(toy_task(kind="masked-words")), "the head of this model multiplies by the word table as well"),
     ],

@@ -72,7 +72,9 @@ def test_a_piece_of_several_characters_is_the_mean_of_its_glyphs_and_one_inside_
     torch.testing.assert_close(rows[1] - rows[0], inside - outside)
     torch.testing.assert_close(rows[4], outside)  # no character has a picture
     single = SpelledEmbedding(3, 7, GLYPHS)
-    single.load_state_dict({name: tensor for name, tensor in spelled.state_dict().items() if "spellings" not in name}, strict=False)
+    single.load_state_dict(
+        {name: tensor for name, tensor in spelled.state_dict().items() if "spellings" not in name}, strict=False
+    )
     single.network.spellings.copy_(torch.tensor([[0, 1, 0], [0, 2, 0], [0, 3, 0]]))
     first, second, third = single(torch.arange(3)) - outside
     torch.testing.assert_close(rows[2] - outside, (first + second) / 2)
@@ -139,5 +141,5 @@ def test_structure_tells_the_sizes(sizes: dict[str, Any]) -> None:
 )
 def test_sizes_that_no_network_has_are_refused(changes: dict[str, Any]) -> None:
     structure = read_structure(tiny_bert()) | {"spelling": {**LETTERS, **changes}}
-    with pytest.raises(InputError, match="structure.json: spelling is .* which no network can have; restore the file"):
+    with pytest.raises(InputError, match=r"structure\.json: spelling is .* which no network can have; restore the file"):
         apply_structure(tiny_bert(), structure, most=10_000)

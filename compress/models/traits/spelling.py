@@ -38,4 +38,6 @@ def _is_right(sizes: dict[str, Any], most: int | None) -> bool:
     return all(map(is_width, numbers)) and (most is None or max(widest, *(number or 0 for number in numbers)) <= most)
 
 
-TRAIT = Trait(key="spelling", read=_read, apply=_apply, made_by=("spell_words", "a network reads how the model's pieces are spelled"))
+TRAIT = Trait(
+    key="spelling", read=_read, apply=_apply, made_by=("spell_words", "a network reads how the model's pieces are spelled")
+)

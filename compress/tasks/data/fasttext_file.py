@@ -103,8 +103,8 @@ def read(
 ) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
     """Read words, their vectors, and the vectors made of n-grams; see `read_vectors` of `compress.tasks.data.vector_files`.
 
-    A word's vector is the mean of its own row and of those of its n-grams, that of a text without a row the mean of its n-grams
-    alone; one that is too short for any n-gram has none.
+    A word's vector is the mean of its own row and of those of its n-grams, that of a text without a row the mean of its
+    n-grams alone; one that is too short for any n-gram has none.
     """
     reader = _Reader(path, file)
     model = _opened(reader)
@@ -131,13 +131,15 @@ def _settings(reader: _Reader) -> tuple[int, int, int, int]:
     _, version = reader.take("ii")
     if version not in VERSIONS:
         raise InputError(
-            f"{reader.path} is a model of fastText of version {version}, but {' and '.join(map(str, VERSIONS))} are read; write "
-            "it with fastText 0.9, or give its .vec."
+            f"{reader.path} is a model of fastText of version {version}, but {' and '.join(map(str, VERSIONS))} are read; "
+            "write it with fastText 0.9, or give its .vec."
         )
     width, *_, model, buckets, shortest, longest, _ = reader.take("12i")
     reader.take("d")
     if not 0 < width <= MOST_WIDTH or buckets < 0 or not 0 <= shortest <= 1 << 10 or not 0 <= longest <= 1 << 10:
-        raise reader.wrong(f"it tells vectors of {width} numbers, {buckets} buckets and n-grams of {shortest} to {longest} letters")
+        raise reader.wrong(
+            f"it tells vectors of {width} numbers, {buckets} buckets and n-grams of {shortest} to {longest} letters"
+        )
     return width, buckets, shortest, 0 if version == VERSIONS[0] and model == SUPERVISED else longest
 
 
@@ -159,8 +161,8 @@ def _opened(reader: _Reader) -> _Model:
     (quantized,) = reader.take("b")
     if quantized or pruned > 0:
         raise InputError(
-            f"{reader.path} is a quantized model of fastText (.ftz), whose vectors are no longer in it; give the .bin or the .vec "
-            "that it was made of."
+            f"{reader.path} is a quantized model of fastText (.ftz), whose vectors are no longer in it; give the .bin or the "
+            ".vec that it was made of."
         )
     rows, columns = reader.take("qq")
     if columns != width or not words <= rows <= MOST_ROWS or (longest and buckets and rows != words + buckets):

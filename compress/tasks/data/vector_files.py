@@ -1,7 +1,7 @@
 """Read vectors of words from files of word2vec, GloVe and fastText, and hold those alone that are asked for.
 
-Known are word2vec's text and binary format, GloVe's text, with and without the line that counts rows, fastText's .vec and .bin, and
-all of them packed (.gz, .bz2, .xz). A file is read once, from its beginning to its end.
+Known are word2vec's text and binary format, GloVe's text, with and without the line that counts rows, fastText's .vec and
+.bin, and all of them packed (.gz, .bz2, .xz). A file is read once, from its beginning to its end.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def read_vectors(path: Path, keeps: Keeps, composes: Composes = _nothing) -> Wor
         if header is None:
             return _from_text(path, file, keeps, None)
         count, width = int(header[1]), int(header[2])
-        if not 0 < count or not 0 < width <= MOST_WIDTH:
+        if count == 0 or not 0 < width <= MOST_WIDTH:
             raise InputError(
                 f"{path}, line 1: it tells {count} words of {width} numbers; at least one word is needed, and 1 to "
                 f"{MOST_WIDTH} numbers: {AGAIN}."
@@ -194,7 +194,9 @@ def _from_binary(path: Path, file: io.BufferedReader, keeps: Keeps, told: tuple[
         if word not in words and keeps(word):
             words[word] = np.frombuffer(content, dtype="<f4").astype(np.float32)
             if not np.isfinite(words[word]).all():
-                raise InputError(f"{path}, byte {place}: the vector of {shown(word)} holds a value that is not finite; {AGAIN}.")
+                raise InputError(
+                    f"{path}, byte {place}: the vector of {shown(word)} holds a value that is not finite; {AGAIN}."
+                )
         place += len(name) + 1 + len(content)
     if file.read(PEEKED).strip():
         raise InputError(f"{path}, byte {place}: more follows behind the {count} words that line 1 tells; {AGAIN}.")

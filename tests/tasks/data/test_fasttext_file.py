@@ -47,7 +47,9 @@ def written(folder: Path, content: bytes) -> Path:
 
 
 def mean_of(matrix: np.ndarray, grams: list[str], *own: int, words: int = len(WORDS)) -> np.ndarray:
-    return np.asarray(np.mean([matrix[row] for row in own] + [matrix[words + hash_of(g.encode()) % BUCKETS] for g in grams], 0))
+    return np.asarray(
+        np.mean([matrix[row] for row in own] + [matrix[words + hash_of(g.encode()) % BUCKETS] for g in grams], 0)
+    )
 
 
 def test_the_hash_is_that_of_fasttext() -> None:
@@ -109,7 +111,10 @@ def with_nan(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (model_of(quantized=True)[0], r"is a quantized model of fastText \(.ftz\), whose vectors are no longer in it; give the .bin"),
+        (
+            model_of(quantized=True)[0],
+            r"is a quantized model of fastText \(.ftz\), whose vectors are no longer in it; give the .bin",
+        ),
         (model_of(version=10)[0], "of version 10, but 11 and 12 are read"),
         (model_of()[0][:30], "it is cut off before its vectors begin"),
         (model_of()[0][:90], "it is cut off before its vectors begin|does not end within"),
