@@ -105,7 +105,7 @@ def _glyphs(arguments: argparse.Namespace, seed: int) -> Iterator[dict[str, Any]
     yield _row("teacher", teacher, task, seed)
     student = cp.build_student(teacher, task=task, run=run, **GLYPHS)
     yield _row("table", _taught(student, teacher, task, run), task, seed)
-    font = BUILD / "NotoSansCJK-Regular.ttf"  # where the recipe has it
+    font = BUILD / "NotoSansCJK-Regular.otf"  # where the recipe has it
     shutil.copyfile(arguments.font or _font(), font)
     spelled = cp.spell_words(student, by="glyphs", font=str(font), task=task, run=run)
     facts = run.facts["spelling"]
@@ -216,7 +216,7 @@ def _fresh_bert(task: Any, seed: int) -> Any:
 
 def _font() -> Path:
     """Noto Sans CJK of the package cvttf-notosanscjk-regular."""
-    for folder in _found("cvttf_notosanscjk_regular").submodule_search_locations or ():
+    for folder in _found("cvttf_NotoSansCJK_Regular").submodule_search_locations or ():
         for path in sorted(Path(folder).rglob("*.[ot]t[fc]")):
             return path
     raise SystemExit("cvttf-notosanscjk-regular holds no font; give --font.")

@@ -35,13 +35,15 @@ class LetterNetwork(nn.Module):
 
     def __init__(self, pieces: int, width: int, sizes: Mapping[str, Any]) -> None:
         super().__init__()
+        self.spellings: torch.Tensor
         total = sum(count for _, count in sizes["filters"])
         self.register_buffer("spellings", torch.zeros(pieces, sizes["longest"]))
         self.letters = nn.Embedding(CODES, LETTER_WIDTH, padding_idx=0)
         self.convolutions = nn.ModuleList(nn.Conv1d(LETTER_WIDTH, count, reach) for reach, count in sizes["filters"])
-        self.highways = nn.ModuleList(nn.Linear(total, 2 * total) for _ in range(sizes["highways"]))
-        for highway in self.highways:
+        highways = [nn.Linear(total, 2 * total) for _ in range(sizes["highways"])]
+        for highway in highways:
             nn.init.constant_(highway.bias[total:], -1.0)
+        self.highways = nn.ModuleList(highways)
         self.project = nn.Linear(total, width)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
@@ -73,6 +75,8 @@ class GlyphNetwork(nn.Module):
 
     def __init__(self, pieces: int, width: int, sizes: Mapping[str, Any]) -> None:
         super().__init__()
+        self.pictures: torch.Tensor
+        self.spellings: torch.Tensor
         size, channels = sizes["size"], sizes["channels"]
         self.register_buffer("pictures", torch.zeros(sizes["pictures"] + 1, size, size))
         self.register_buffer(
@@ -86,7 +90,7 @@ class GlyphNetwork(nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """The rows of these pieces, (pieces, width)."""
         spelled = self.spellings[ids].long()
-        used, places = spelled[:, 1:].unique(return_inverse=True)
+        used, places = torch.unique(spelled[:, 1:], return_inverse=True)
         values = self.pictures[used][:, None]
         for convolution in self.convolutions[:-1]:
             values = nn.functional.max_pool2d(torch.relu(convolution(values)), 2)
@@ -120,16 +124,18 @@ class SpelledEmbedding(nn.Module):
     def weight(self) -> torch.Tensor:
         """The rows that it answers, (pieces, width)."""
         every = torch.arange(self.num_embeddings, device=self.network.project.weight.device)
-        return torch.cat([self.network(ids) for ids in every.split(PORTION)])
+        return torch.cat([self.network(every[start : start + PORTION]) for start in range(0, len(every), PORTION)])
 
     @torch.no_grad()
     def as_table(self) -> nn.Embedding:
         """The rows as a table."""
-        return nn.Embedding.from_pretrained(self.weight, freeze=False, padding_idx=self.padding_idx)
+        table = nn.Embedding(self.num_embeddings, self.embedding_dim, self.padding_idx, device="meta")
+        table.weight = nn.Parameter(self.weight)
+        return table
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """The rows of these ids, each computed once."""
-        used, places = ids.unique(return_inverse=True)
+        used, places = torch.unique(ids, return_inverse=True)
         return nn.functional.embedding(places, self.network(used))
 
 
