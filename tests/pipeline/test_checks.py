@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import re
 import logging
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
