@@ -15,6 +15,7 @@ from compress.models.embedder import OfFeatures
 from compress.models.layer_mix import LayerMix
 from compress.models.sentence_features import feature_count, part_masks, sentence_features
 
+MOST_LAYERS = 32
 ONNX_GATES = (0, 3, 1, 2)  # torch's order is input, forget, cell, output; ONNX's input, output, forget, cell
 
 
@@ -86,8 +87,10 @@ def ends_of(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return torch.cat([last[:, :size], states[:, 0, size:]], -1)
 
 
-def sizes_that_do_not_mix(config: Any) -> str | None:
+def wrong_sizes(config: Any) -> str | None:
     """What is wrong with the sizes of a configuration, as the end of a message; None where nothing is."""
+    if config.lstm_layers > MOST_LAYERS:
+        return f"a BiLSTM of {config.lstm_layers} layers is more than the {MOST_LAYERS} that can learn"
     if config.mixes and config.embedding_size not in (config.lstm_size, 2 * config.lstm_size):
         return (
             f"the vectors are {config.embedding_size} wide and the states {config.lstm_size} in each direction, and a mix of "

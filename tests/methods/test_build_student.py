@@ -337,5 +337,7 @@ def test_sizes_of_layers_are_refused_where_there_is_none(teacher: PreTrainedMode
         InputError, match="the vectors are 9 wide and the states 6 in each direction, and a mix of both needs vec"
     ):
         built(teacher, kind="bilstm", mix=True, width=6, embedding=9)
+    with pytest.raises(InputError, match="build_student: a BiLSTM of 33 layers is more than the 32"):
+        built(teacher, kind="bilstm", layers=33)
     with pytest.raises(InputError, match="layers is given, but a static has embedding, width, buckets alone"):
         built(teacher, kind="static", layers=2)

@@ -6,7 +6,7 @@ from compress.models.bilstm import (
     BilstmConfig,
     BilstmForSentenceEmbedding,
     BilstmForSequenceClassification,
-    sizes_that_do_not_mix,
+    wrong_sizes,
 )
 from compress.models.families.family import EncoderFree
 from compress.models.head import SENTENCES, SEQUENCE
@@ -17,6 +17,6 @@ FAMILY = EncoderFree(
     counted=("vocab_size", "embedding_size", "lstm_size", "lstm_layers", "head_size", "max_position_embeddings"),
     integer_products=True,
     student_sizes={"embedding": "embedding_size", "width": "lstm_size", "layers": "lstm_layers", "mix": "mixes"},
-    check=sizes_that_do_not_mix,
+    check=wrong_sizes,
     other_sizes={"hidden_size": lambda config: 2 * config.lstm_size, "num_hidden_layers": lambda config: config.lstm_layers},
 )
