@@ -31,8 +31,8 @@ def made(folder: Path, content: str, most: int = 99, tokenizer: Any = None) -> V
 
 
 def row(vocabulary: Vocabulary, word: str) -> list[float]:
-    found_at = vocabulary.tokenizer.convert_tokens_to_ids(word)
-    return vocabulary.vectors[found_at].tolist()
+    place = vocabulary.tokenizer.convert_tokens_to_ids(word)
+    return vocabulary.vectors[place].tolist()
 
 
 def test_words_of_texts_come_first_and_then_the_file_s_in_its_order(tmp_path: Path) -> None:

@@ -153,9 +153,9 @@ def _is_number(text: bytes) -> bool:
     return True
 
 
-def _from_text(path: Path, file: io.BufferedReader, keeps: Keeps, told: tuple[int, int] | None) -> WordVectors:
-    count, width = told or (None, None)
-    rows = _Rows(path, width, 1 if told is None else 2)
+def _from_text(path: Path, file: io.BufferedReader, keeps: Keeps, sizes: tuple[int, int] | None) -> WordVectors:
+    count, width = sizes or (None, None)
+    rows = _Rows(path, width, 1 if sizes is None else 2)
     words: dict[str, np.ndarray] = {}
     number = 0
     while line := file.readline(MOST_LINE):
@@ -174,10 +174,10 @@ def _from_text(path: Path, file: io.BufferedReader, keeps: Keeps, told: tuple[in
     return WordVectors(list(words), _stacked(words, rows.width))
 
 
-def _from_binary(path: Path, file: io.BufferedReader, keeps: Keeps, told: tuple[int, int]) -> WordVectors:
-    count, width = told
+def _from_binary(path: Path, file: io.BufferedReader, keeps: Keeps, sizes: tuple[int, int]) -> WordVectors:
+    count, width = sizes
     words: dict[str, np.ndarray] = {}
-    place = len(b"%d %d\n" % told)
+    place = len(b"%d %d\n" % sizes)
     for number in range(1, count + 1):
         name = fasttext_file.until(file, b" ", MOST_WORD)
         if name is None:
