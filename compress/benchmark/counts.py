@@ -87,17 +87,28 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
         crossing = getattr(layer, "crossattention", None)
         wide = head_count(layer) * head_size(layer) + (crossing.self.all_head_size if crossing is not None else 0)
         total += length * sum(weights) + 2 * length * length * wide
-    for module in model.modules():
-        if isinstance(module, nn.Linear) and id(module) not in inside:
+    for module in _linears(model):
+        if id(module) not in inside:
             total += module.in_features * module.out_features * (length if id(module) in embedding else 1)
     return total
+
+
+def _linears(model: PreTrainedModel) -> list[Any]:
+    """Its Linears, without those of a network in the place of the word table, whose rows are a table in every file."""
+    from torch import nn
+
+    from compress.models.spelled import spelled_of
+
+    spelled = spelled_of(model)
+    looked_up = set() if spelled is None else set(spelled.modules())
+    return [module for module in model.modules() if isinstance(module, nn.Linear) and module not in looked_up]
 
 
 def _plain_macs(model: PreTrainedModel, family: EncoderFree, length: int) -> int:
     """The same of a model without an encoder: an LSTM sees every token, its head one state."""
     from torch import nn
 
-    total = sum(linear.in_features * linear.out_features for linear in model.modules() if isinstance(linear, nn.Linear))
+    total = sum(linear.in_features * linear.out_features for linear in _linears(model))
     sentences = 2 if model.config.pairs else 1
     for module in model.modules():
         if isinstance(module, nn.LSTM):

@@ -24,6 +24,7 @@ METHODS = with_plugins(
         "trim_vocabulary": "compress.methods.trim_vocabulary",
         "share_layers": "compress.methods.share_layers",
         "factorize_embedding": "compress.methods.factorize_embedding",
+        "spell_words": "compress.methods.spell_words",
         "low_rank": "compress.methods.low_rank",
         "swap_attention": "compress.methods.swap_attention",
         "quantize_aware": "compress.methods.quantize_aware",

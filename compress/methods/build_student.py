@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from transformers import PreTrainedModel
 
 from compress.arguments import within_range
+from compress.dependencies import InputFile
 from compress.errors import InputError, NoEffect, raise_together
 from compress.models.families import KNOWN, WITHOUT_ENCODER, can, encoder_family, inputs_of
 from compress.models.families.family import EncoderFree, Student
@@ -22,12 +24,15 @@ from compress.models.structure import read_structure
 from compress.models.students import StudentShape, new_student, spread_layers
 from compress.models.traits import why_not_cut
 from compress.tasks.labelled import Task
+from compress.tasks.word_vectors import vocabulary_of
+from compress.tasks.words import texts_of
 from compress.training.batches import sorted_batches
 from compress.training.predict import on_device
 from compress.training.step_context import StepContext
 
 READ = 384
 BATCH_SIZE = 64
+WORDS = 20_000
 SHAPES: dict[str, dict[str, int]] = {
     "tinybert4": {"layers": 4, "width": 312, "intermediate": 1200, "heads": 12},
     "tinybert6": {"layers": 6, "width": 768, "intermediate": 3072, "heads": 12},
@@ -48,6 +53,8 @@ SHAPES: dict[str, dict[str, int]] = {
     "albert_base": {"layers": 12, "width": 768, "intermediate": 3072, "heads": 12, "embedding": 128, "groups": 1},
 }
 """TinyBERT's, MiniLM's, those of Turc et al. 2019, MobileBERT's and ALBERT's."""
+OF_VECTORS = ("vectors", "words")
+"""Arguments about a file of vectors, which students without an encoder start from."""
 StudentKind = Annotated[
     Literal["bert", "distilbert", "mobilebert", "albert", "bilstm", "static"], Field(description="family of the student")
 ]
@@ -74,6 +81,11 @@ def build_student(
     normalization: Literal["no_norm", "layer_norm"] | None = None,
     groups: Count = None,
     buckets: Annotated[int | None, Field(ge=0, le=1 << 22)] = None,
+    mix: bool | None = None,
+    vectors: Annotated[InputFile | None, Field(description="file of word vectors: word2vec, GloVe, fastText")] = None,
+    words: Annotated[
+        int | None, Field(ge=1, le=1 << 22, description="of the vectors, at most; 20,000 if nothing tells")
+    ] = None,
     keep: Annotated[list[LayerIndex], Field(min_length=1)] | None = None,
     initial: Literal["auto", "copy", "principal", "random"] = "auto",
     task: Task | None = None,
@@ -83,8 +95,9 @@ def build_student(
 
     BERT and DistilBERT take the teacher's layers, as they are or by principal components of its states. ALBERT takes one layer
     for each group, and embeddings in two factors. MobileBERT takes the embeddings; its bottlenecked layers start at random.
-    A BiLSTM and a static student, a mean of vectors, take what the teacher's encoder says of each piece alone.
-    Train it with `distill` afterwards.
+    A BiLSTM and a static student, a mean of vectors, take what the teacher's encoder says of each piece alone, or vectors of
+    words from a file of word2vec, GloVe or fastText.
+    Train it with `distill` afterwards, or without its teacher with `fine_tune`.
 
     Source: Sanh et al. 2019, DistilBERT, arXiv 1910.01108, section 3 (layers copied); Jiao et al. 2020, TinyBERT, arXiv
     1909.10351 (shapes); Sun et al. 2020, MobileBERT, arXiv 2004.02984, table 1; Lan et al. 2020, ALBERT, arXiv 1909.11942,
@@ -95,35 +108,47 @@ def build_student(
 
     Args:
         model: A BERT classifier, the teacher; stays as it is.
-        kind: The student's family; each is a class of transformers, but for "bilstm" (Tang et al. 2019, arXiv 1903.12136) and
-            "static" (model2vec, https://github.com/MinishLab/model2vec), which are small classes of ours.
+        kind: The student's family; each is a class of transformers, but for "bilstm" (Tang et al. 2019, arXiv 1903.12136; with
+            `layers` and `mix` Peters et al. 2018, ELMo, arXiv 1802.05365) and "static" (model2vec,
+            https://github.com/MinishLab/model2vec), which are small classes of ours.
         shape: Sizes by name; sizes that are given besides go before.
-        layers: How many run; half of the teacher's if nothing tells, all of them for ALBERT and MobileBERT.
+        layers: How many run; half of the teacher's if nothing tells, all of them for ALBERT and MobileBERT, and of a BiLSTM 1.
         width: Of the states between layers; the teacher's if nothing tells. Of a BiLSTM's state in each direction, 150 if
             nothing tells; of the layer between a static student's mean and its labels, 128 if nothing tells.
         intermediate: Of a feed-forward part; the teacher's if nothing tells, four bottlenecks for MobileBERT.
         heads: Of each layer; the teacher's if nothing tells, 4 for MobileBERT. They divide the width (MobileBERT's the
             bottleneck).
         embedding: Width of the word table of MobileBERT and ALBERT; a quarter of the width if nothing tells. Of a BiLSTM's
-            vectors, 256 if nothing tells, and of a static student's, 96; neither can be wider than the teacher.
+            vectors, 256 if nothing tells, and of a static student's, 96; neither can be wider than what it starts from.
         bottleneck: Width inside MobileBERT's layers; a quarter of the width if nothing tells.
         feed_forwards: Feed-forward parts of a MobileBERT layer; 4 if nothing tells.
         normalization: MobileBERT's; "no_norm" is the paper's and made for telephones, "layer_norm" trains more surely.
         groups: ALBERT's layers with weights of their own; 1 if nothing tells. Fewer are a smaller file, not a faster one.
         buckets: Vectors that a static student's pairs of neighbouring pieces are hashed to; 0 leaves the order of words out.
+        mix: Whether a BiLSTM's head reads a learned mix of vectors and all layers' states (ELMo), and not the last layer's.
+            The vectors are then half or just as wide as a state, which has both directions.
+        vectors: File whose vectors of words a BiLSTM or a static student starts from, in the place of the teacher's:
+            word2vec's (text or binary), GloVe's, fastText's .vec or .bin, also packed (.gz, .bz2, .xz). The student reads
+            words then, with a tokenizer of its own; as wide as the file if `embedding` does not tell less, which takes
+            principal components.
+        words: In the vocabulary, each a row: those of the task's training texts, the most frequent ones first, then the
+            file's. Those that have no vector start at the mean. fastText's .bin gives words without a row the vector of their
+            n-grams, and the teacher's pieces inside words theirs, which spell words that are not in the vocabulary; else these
+            are unknown.
         keep: Teacher layers that the student's come from, counted from 0, rising, one for each (ALBERT: for each group). If
             nothing tells, they are spread evenly, which for 6 of 12 is DistilBERT's 0, 2, 4, 7, 9, 11.
         initial: "copy" takes layers as they are and needs equal sizes; "principal" fits them into smaller ones; "auto" is copy
             where sizes are equal, else principal; "random" takes nothing.
         task: Its training part gives the sentences on which the teacher's states are seen, at most 384; and tells a BiLSTM and
-            a static student whether there are pairs of sentences.
-        run: Its seed is used.
+            a static student whether there are pairs of sentences. `vectors` needs the words of its training part.
+        run: Its seed is used, and its facts take up how many words have a vector.
 
     Returns:
         The student, with the teacher's tokenizer and labels.
 
     Raises:
-        InputError: The teacher is no even float BERT classifier, or sizes do not fit each other or the teacher.
+        InputError: The teacher is no even float BERT classifier, sizes do not fit each other or the teacher, or the file of
+            vectors is damaged or has none for the task's words.
         NoEffect: The student would be a copy of its teacher.
     """
     given = {
@@ -137,6 +162,9 @@ def build_student(
         "normalization": normalization,
         "groups": groups,
         "buckets": buckets,
+        "mix": mix,
+        "vectors": vectors,
+        "words": words,
     }
     _check_teacher(model)
     run = run or StepContext()
@@ -169,15 +197,29 @@ def _without_encoder(
 ) -> PreTrainedModel:
     family = KNOWN[kind]
     assert isinstance(family, EncoderFree)
+    vectors, words = (given.pop(name) for name in OF_VECTORS)
     names, values = family.student_sizes, {name: value for name, value in given.items() if value is not None}
     wrong = values.keys() - names.keys()
     problems = [f"{name} is given, but a {kind} has {', '.join(names)} alone; leave it out." for name in wrong]
     if initial not in ("auto", "random"):
         problems.append(f"initial is {initial}, but no layer of a BERT fits into a {kind}; use auto or random.")
+    if vectors is None and words is not None:
+        problems.append(f"words is {words}, but tells how many of a file of vectors are used; give vectors, or leave it out.")
+    if vectors is not None and initial == "random":
+        problems.append("initial is random, and vectors are given to start from; leave one of the two out.")
+    if vectors is not None and task is None:
+        problems.append("vectors are read for the words of a task's texts; give task.")
     raise_together([f"build_student.{problem}" for problem in sorted(problems)])
     sizes = {names[name]: value for name, value in values.items()}
     pairs = task is not None and task.rules.head.reads_pairs and task.train.are_pairs
-    random = initial == "random" or run.is_rehearsal
+    if vectors is not None and task is not None:
+        try:
+            vocabulary = vocabulary_of(Path(vectors), model.tokenizer, texts_of(task.train.require("train")), words or WORDS)
+        except InputError as err:
+            raise InputError(f"build_student.vectors: {err}") from err
+        run.facts["word_vectors"] = vocabulary.facts
+        sizes |= {"tokenizer": vocabulary.tokenizer, "vectors": vocabulary.vectors}
+    random = vectors is None and (initial == "random" or run.is_rehearsal)
     return student_of(model, kind, random=random, seed=run.seed, pairs=pairs, **sizes)
 
 
@@ -232,7 +274,7 @@ def _own_sizes() -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {}
     for kind, family in KNOWN.items():
         if isinstance(family, EncoderFree):
-            own = tuple(family.student_sizes.keys() - {"width", "embedding"})
+            own = (*(family.student_sizes.keys() - {"width", "embedding", "layers"}), *OF_VECTORS)
         else:
             own = family.student.own_sizes if family.student else ()
         for size in own:

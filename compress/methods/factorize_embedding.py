@@ -17,12 +17,10 @@ from compress.models.heads import head_of
 from compress.models.surgery import copy_of
 from compress.models.traits import why_too_late
 from compress.tasks.labelled import Task
-from compress.tasks.words import counted, texts_of
+from compress.tasks.words import occurrences, texts_of
 from compress.training.step_context import StepContext
 
 logger = logging.getLogger(__name__)
-
-SEEN = 1.0  # that every piece counts for at least, as if it had occurred once
 
 
 def _wrong(rank: int | None, energy: float | None) -> list[str]:
@@ -78,14 +76,17 @@ def factorize_embedding(
             "factorize_embedding: the word table of a model of masked-words is what its head multiplies by as well; factorize "
             "it in a recipe of the task that comes after it."
         )
-    why = why_too_late(model, "factorize its table", "quantize_aware")
+    why = why_too_late(model, "factorize its table", "quantize_aware", "spell_words")
     if why:
         raise InputError(f"factorize_embedding: {why}")
     rows = model.get_input_embeddings().weight.detach().double()
     most = (len(rows) * rows.shape[1] - 1) // sum(rows.shape)
     if run.is_rehearsal:
         return _rehearsed(model, min(rank, most) if rank and run.tiny else rank, most, *rows.shape)
-    weights = _weights(model, task) if weighting == "frequency" else torch.ones(len(rows), dtype=torch.float64)
+    if weighting == "frequency":
+        weights = occurrences(model.tokenizer, texts_of(task.train.require("train")), len(rows))
+    else:
+        weights = torch.ones(len(rows), dtype=torch.float64)
     mean = (weights @ rows) / weights.sum()
     centred = rows - mean
     values, vectors = torch.linalg.eigh(centred.T @ (weights[:, None] * centred) / weights.sum())
@@ -120,19 +121,6 @@ def _rehearsed(model: PreTrainedModel, rank: int | None, most: int, vocab_size: 
     student = copy_of(model)
     set_embedding_rank(student, rank)
     return student.eval()
-
-
-def _weights(model: PreTrainedModel, task: Task) -> torch.Tensor:
-    """How often each piece occurs in the training part, special ones included, (pieces,)."""
-    texts = texts_of(task.train.require("train"))
-    counts = counted(model.tokenizer, texts)
-    weights = torch.full((model.config.vocab_size,), SEEN, dtype=torch.float64)
-    for piece, count in counts.items():
-        weights[piece] += count
-    for special in (model.tokenizer.cls_token_id, model.tokenizer.sep_token_id):
-        if special is not None:
-            weights[special] += len(texts)
-    return weights
 
 
 def _check(model: PreTrainedModel, rank: int, most: int, vocab_size: int, width: int) -> None:

@@ -1,4 +1,4 @@
-"""A student that reads a sentence in both directions with one recurrent layer, and a small head."""
+"""A student that reads a sentence in both directions with a recurrent layer or several, and a small head."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from compress.models.embedder import OfFeatures
+from compress.models.layer_mix import LayerMix
 from compress.models.sentence_features import feature_count, part_masks, sentence_features
 
+MOST_LAYERS = 32
 ONNX_GATES = (0, 3, 1, 2)  # torch's order is input, forget, cell, output; ONNX's input, output, forget, cell
 
 
@@ -23,6 +25,8 @@ class BilstmConfig(PreTrainedConfig):
     Attributes:
         embedding_size: Width of a piece's vector.
         lstm_size: Width of the state, in each direction.
+        lstm_layers: Recurrent layers; each but the first adds its states to those of the one below.
+        mixes: Whether the head reads a learned mix of the vectors and of all layers' states, and not the last layer's.
         head_size: Width of the layer between the states and the labels.
         embedding_dropout: Of the vectors, in training.
         head_dropout: Of the states, in training.
@@ -37,6 +41,8 @@ class BilstmConfig(PreTrainedConfig):
     vocab_size: int = 30522
     embedding_size: int = 256
     lstm_size: int = 150
+    lstm_layers: int = 1
+    mixes: bool = False
     head_size: int = 200
     embedding_dropout: float = 0.1
     head_dropout: float = 0.1
@@ -74,6 +80,25 @@ class BothDirections(nn.Module):
         return torch.cat([left, right], -1), torch.cat([left_end, right_end], -1)
 
 
+def ends_of(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """The left half of the last token's state and the right half of the first one's, (batch, 2 * size)."""
+    size = states.shape[2] // 2
+    last = states.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, states.shape[2]))[:, 0]
+    return torch.cat([last[:, :size], states[:, 0, size:]], -1)
+
+
+def wrong_sizes(config: Any) -> str | None:
+    """What is wrong with the sizes of a configuration, as the end of a message; None where nothing is."""
+    if config.lstm_layers > MOST_LAYERS:
+        return f"a BiLSTM of {config.lstm_layers} layers is more than the {MOST_LAYERS} that can learn"
+    if config.mixes and config.embedding_size not in (config.lstm_size, 2 * config.lstm_size):
+        return (
+            f"the vectors are {config.embedding_size} wide and the states {config.lstm_size} in each direction, and a mix of "
+            f"both needs vectors of {config.lstm_size} or {2 * config.lstm_size} numbers"
+        )
+    return None
+
+
 def _picked(values: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     return values.gather(1, order[:, :, None].expand(-1, -1, values.shape[2]))
 
@@ -109,7 +134,8 @@ class BilstmModel(PreTrainedModel):
     """Vectors of pieces, an LSTM in each direction, their last states and the largest over the sentence, and a layer.
 
     Source: Tang et al. 2019, "Distilling task-specific knowledge from BERT into simple neural networks", arXiv 1903.12136,
-    section 3.1.
+    section 3.1; Peters et al. 2018, ELMo, arXiv 1802.05365, section 3 (several layers, the sum of each and the one below, and
+    their mix; vectors half as wide as a state count twice).
     Differs: the vectors are the teacher's, for its own pieces; the head reads the maximum over the tokens besides.
     """
 
@@ -124,12 +150,20 @@ class BilstmModel(PreTrainedModel):
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.lstm: nn.Module = BothDirections(config.embedding_size, config.lstm_size)
+        if config.lstm_layers > 1:
+            uppers = (BothDirections(2 * config.lstm_size, config.lstm_size) for _ in range(config.lstm_layers - 1))
+            self.uppers = nn.ModuleList(uppers)
+        if config.mixes:
+            self.mix = LayerMix(config.lstm_layers)
         self.dropout = nn.Dropout(config.head_dropout)
         self.dense = nn.Linear(feature_count(4 * config.lstm_size, pairs=config.pairs), config.head_size)
         self.state_width = config.head_size
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings
+
+    def set_input_embeddings(self, value: Any) -> None:
+        self.embeddings = value
 
     def _init_weights(self, module: nn.Module) -> None:
         """As torch's own layers begin."""
@@ -165,10 +199,22 @@ class BilstmModel(PreTrainedModel):
 
     def _state(self, values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """What is known of each row, (rows, 4 * lstm_size); 0 of a row without tokens."""
-        states, ends = self.lstm(values, lengths.clamp(min=1))
+        lengths, some = lengths.clamp(min=1), (lengths > 0)[:, None]
+        states, ends = self.lstm(values, lengths)
+        if self.config.lstm_layers > 1 or self.config.mixes:
+            states = self._deeper(values, states, lengths)
+            ends = ends_of(states, lengths)
         outside = torch.arange(values.shape[1], device=values.device) >= lengths[:, None]
-        largest = states.masked_fill(outside[:, :, None], -1.0).amax(1)  # a state lies between -1 and 1
-        return torch.cat([ends, largest], -1) * (lengths > 0)[:, None]
+        largest = states.masked_fill(outside[:, :, None], torch.finfo(states.dtype).min).amax(1)
+        return torch.cat([ends, largest], -1) * some
+
+    def _deeper(self, values: torch.Tensor, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """What the layers above the first make of its states, (rows, length, 2 * lstm_size)."""
+        layers = [values if values.shape[2] == states.shape[2] else torch.cat([values, values], -1), states]
+        for upper in self.uppers if self.config.lstm_layers > 1 else ():
+            states = states + upper(self.embedding_dropout(states), lengths)[0]
+            layers.append(states)
+        return self.mix.mixed(layers) if self.config.mixes else states
 
 
 class BilstmForSequenceClassification(BilstmModel):
@@ -197,13 +243,19 @@ class BilstmForSentenceEmbedding(OfFeatures, BilstmModel):
 
 @contextlib.contextmanager
 def lstm_as_node(model: PreTrainedModel) -> Iterator[None]:
-    """Let a BiLSTM be exported as one operator; other models stay as they are."""
+    """Let each layer of a BiLSTM be exported as one operator; other models stay as they are."""
     plain = getattr(model, "lstm", None)
     if not isinstance(plain, BothDirections):
         yield
         return
+    uppers: Any = getattr(model, "uppers", ())
+    plains = list(uppers)
     model.lstm = OnnxLstm(plain)
+    for place, upper in enumerate(plains):
+        uppers[place] = OnnxLstm(upper)
     try:
         yield
     finally:
         model.lstm = plain
+        for place, upper in enumerate(plains):
+            uppers[place] = upper

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from compress.models.spelled import SpelledEmbedding
+
 
 class LowRankLinear(nn.Module):
     """Two Linears in the place of one: `down` (in, rank) without a bias, `up` (rank, out) with the bias."""
@@ -65,8 +67,10 @@ class FactorizedEmbedding(nn.Module):
 
 
 def word_table(model: PreTrainedModel) -> nn.Embedding:
-    """The table with a row for each piece, whatever stands behind it."""
+    """The table with a row for each piece, whatever stands behind it; a copy of the rows where a network answers them."""
     embedding = model.get_input_embeddings()
+    if isinstance(embedding, SpelledEmbedding):
+        return embedding.as_table()
     table = embedding.table if isinstance(embedding, FactorizedEmbedding) else embedding
     assert isinstance(table, nn.Embedding)
     return table

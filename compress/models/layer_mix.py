@@ -6,7 +6,7 @@ Source: Peters et al. 2018, ELMo, arXiv 1802.05365, equation 1 (s and gamma).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,10 @@ class LayerMix(nn.Module):
         """How much of the sum each state is, (layers + 1,), the embeddings first."""
         return self.weights.softmax(0)
 
+    def mixed(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The sum of states of equal shape, the embeddings first."""
+        return self.scale * torch.stack([share * state for share, state in zip(self.shares, states, strict=True)]).sum(0)
+
     def begin(self, *_: Any) -> None:
         """A pass begins."""
         self.states.clear()
@@ -56,10 +60,8 @@ class LayerMix(nn.Module):
         self.states.append(state)
         if len(self.states) < len(self.weights):
             return answer
-        length = state.shape[1]
-        terms = [share * known[:, :length] for share, known in zip(self.shares, self.states, strict=True)]
+        mixed = self.mixed([known[:, : state.shape[1]] for known in self.states])
         self.states.clear()
-        mixed = self.scale * torch.stack(terms).sum(0)
         return (mixed, *answer[1:]) if isinstance(answer, tuple) else mixed
 
 

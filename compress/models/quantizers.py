@@ -21,6 +21,7 @@ from compress.models.families import known_family
 from compress.models.families.family import Family
 from compress.models.heads import head_of, last_linear
 from compress.models.layout import encoder_layers, same_input
+from compress.models.spelled import fold_spelling
 
 LOWEST, QMAX = -128, 127  # of an activation; weights are symmetric, -127 to 127
 SMALLEST = 1e-12
@@ -207,7 +208,8 @@ def _slowed(scale: torch.Tensor, factor: float) -> torch.Tensor:
 
 
 def with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: bool) -> PreTrainedModel:
-    """A copy whose embeddings and Linears quantize, the classifier left out; ranges are unknown still.
+    """A copy whose embeddings and Linears quantize, the classifier left out; ranges are unknown still. A network in the place
+    of the word table gives way to the table of its rows.
 
     Raises:
         InputError: The model quantizes already, or it has no Linear to quantize.
@@ -220,6 +222,7 @@ def with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: boo
             "or to onnxruntime-cpu-int8 with activations dynamic."
         )
     student = copy.deepcopy(model)
+    fold_spelling(student)
     replace_with_quantizers(student, per_channel=per_channel, symmetric=symmetric)
     if not quantized_linears(student):
         raise InputError(f"{type(model).__name__} has no Linear to quantize; use a float target.")

@@ -83,6 +83,9 @@ class StaticModel(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings
 
+    def set_input_embeddings(self, value: Any) -> None:
+        self.embeddings = value
+
     def _init_weights(self, module: nn.Module) -> None:
         """As torch's own layers begin."""
         if isinstance(module, nn.Linear | nn.Embedding):
@@ -108,8 +111,8 @@ class StaticModel(PreTrainedModel):
         if self.training and self.config.token_dropout:
             mask = mask * (torch.rand(mask.shape, device=mask.device) >= self.config.token_dropout)
         parts = part_masks(mask, token_type_ids, pairs=self.config.pairs)  # (batch, sentences, length)
-        parts = parts.to(self.embeddings.weight.dtype)
         rows = self.embeddings(input_ids)
+        parts = parts.to(rows.dtype)
         if self.token_weights is not None:
             rows = rows * nn.functional.embedding(input_ids, self.token_weights)
         total = parts.sum(-1, keepdim=True).clamp(min=1)

@@ -64,7 +64,7 @@ def principal(vectors: torch.Tensor, width: int) -> torch.Tensor:
     most = min(vectors.shape)
     if width > most:
         raise InputError(
-            f"the width of the word vectors is {width}, but the teacher's have {most} components; use at most so many."
+            f"the width of the word vectors is {width}, but those to start from have {most} components; use at most so many."
         )
     centred = (vectors - vectors.mean(0)).double()
     axes = torch.linalg.eigh(centred.T @ centred).eigenvectors  # the largest last

@@ -37,7 +37,7 @@ def refuse_vocabulary(model: PreTrainedModel) -> None:
     kind = type(model.tokenizer.backend_tokenizer.model).__name__
     if kind not in KINDS:
         raise InputError(f"the tokenizer's pieces are those of a {kind} model, which cannot be cut; {', '.join(KINDS)} can.")
-    why = why_too_late(model, "cut its vocabulary", "quantize_aware")
+    why = why_too_late(model, "cut its vocabulary", "quantize_aware", "spell_words")
     if why:
         raise InputError(why)
 
@@ -115,17 +115,21 @@ def _tokens_of(tokenizer: Any, keep: set[int]) -> tuple[dict[str, int], dict[str
     return ids
 
 
-def renumbered(tokenizer: Any, ids: Mapping[str, int]) -> Any:
+def renumbered(tokenizer: Any, ids: Mapping[str, int], new: Collection[str] = ()) -> Any:
     """A fast tokenizer of the same kind that knows these tokens only.
 
     Args:
         tokenizer: Of `KINDS`; stays as it is.
         ids: New ids of the tokens that stay, added ones last, since the library numbers those behind the vocabulary.
+        new: Those of the ids' tokens that it has not known; of WordPiece alone.
     """
     with tempfile.TemporaryDirectory(prefix="compress-tokenizer-") as folder, libraries_silenced():
         tokenizer.save_pretrained(folder)
         path = Path(folder) / "tokenizer.json"
-        _write(path, _renumbered(json.loads(path.read_text(encoding="utf-8")), ids))
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        if new:
+            contents["model"]["vocab"] |= {token: ids[token] for token in new}
+        _write(path, _renumbered(contents, ids))
         for name in OLD_NUMBERS:
             remove(Path(folder) / name)
         settings = Path(folder) / "tokenizer_config.json"

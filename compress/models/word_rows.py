@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from compress.models.factors import word_table
 from compress.models.families import known_family
+from compress.models.spelled import spelled_of
 
 
 def rows_of(model: PreTrainedModel, read: np.ndarray) -> np.ndarray:
@@ -27,11 +28,15 @@ def rows_of(model: PreTrainedModel, read: np.ndarray) -> np.ndarray:
         model: Has the word table.
         read: Rising ids of pieces, (rows,).
     """
-    needs_all = getattr(model, "hashes_ids", False) or model.get_output_embeddings() is not None
-    if needs_all:
+    if getattr(model, "hashes_ids", False) or _stays_whole(model):
         return np.arange(model.config.vocab_size)
     numbered = getattr(known_family(model), "numbered", 0)
     return np.union1d(read, np.arange(numbered)).astype(read.dtype)
+
+
+def _stays_whole(model: PreTrainedModel) -> bool:
+    """Whether the head reads the table, or a network stands in its place."""
+    return model.get_output_embeddings() is not None or spelled_of(model) is not None
 
 
 @contextlib.contextmanager
@@ -44,11 +49,11 @@ def word_rows(model: PreTrainedModel, ids: torch.Tensor) -> Iterator[None]:
         model: Is changed inside; where its head reads the table, that has to stay whole, and nothing is changed.
         ids: Rising ids of pieces, (rows,).
     """
-    table = word_table(model)
-    if model.get_output_embeddings() is not None:
-        assert len(ids) == len(table.weight)
+    if _stays_whole(model):
+        assert len(ids) == model.config.vocab_size
         yield
         return
+    table = word_table(model)
     whole, padding = table.weight, table.padding_idx
     assert isinstance(whole, nn.Parameter)
     rows = ids.tolist()

@@ -85,7 +85,7 @@ def _named_sizes(step: Step) -> dict[str, int]:
         shared = arguments.get("group") or sum(arguments.get("groups") or [])
         return {"layers": max([*kept, deeper, shared]), "width": width + 1 if isinstance(width, int) else 0}
     if arguments["kind"] in WITHOUT_ENCODER:
-        return {"width": arguments.get("embedding") or 0}
+        return {"width": 0 if arguments.get("vectors") else arguments.get("embedding") or 0}
     student = encoder_family(arguments["kind"]).student
     if student is not None and student.takes == "nothing":  # its sizes ask nothing of the teacher
         return {"layers": max(kept, default=0)}

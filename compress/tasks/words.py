@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from compress.tasks.tokenizing import portions_of
 
 READ = 1024  # texts at a time
+SEEN = 1.0  # that every piece counts for at least, as if it had occurred once
 
 
 def texts_of(split: Any) -> list[str]:
@@ -25,3 +28,14 @@ def counted(tokenizer: Any, texts: Sequence[str]) -> Counter[int]:
         for row in encoded["input_ids"]:
             counts.update(row)
     return counts
+
+
+def occurrences(tokenizer: Any, texts: Sequence[str], pieces: int) -> torch.Tensor:
+    """How often each piece occurs, special ones included, and once more, (pieces,)."""
+    weights = torch.full((pieces,), SEEN, dtype=torch.float64)
+    for piece, count in counted(tokenizer, texts).items():
+        weights[piece] += count
+    for special in (tokenizer.cls_token_id, tokenizer.sep_token_id):
+        if special is not None:
+            weights[special] += len(texts)
+    return weights

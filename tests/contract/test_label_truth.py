@@ -28,7 +28,7 @@ from tests.pruning.times import stand_in_for_timing
 from tests.tiny_models import LABELS, logits_of, tiny_bert, toy_task
 
 TASKED = [name for name in HERE if "task" in inspect.signature(load_function(METHODS, name)).parameters]
-LEAVES_LABELS = {"build_student", "trim_vocabulary", "share_layers", "factorize_embedding", "swap_attention"}
+LEAVES_LABELS = {"build_student", "trim_vocabulary", "share_layers", "factorize_embedding", "spell_words", "swap_attention"}
 """Methods that read a task's text alone: a head for other labels passes through them, under its own names."""
 TEACHES_THE_HEAD = ("fine_tune", "distill")
 

@@ -43,6 +43,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "trim_vocabulary": {"max_length": 12},
     "share_layers": {"group": 2},
     "factorize_embedding": {"rank": 4},
+    "spell_words": {"filters": [[1, 3], [2, 4]], "steps": 5},
     "low_rank": {"rank": 3},
     "swap_attention": {"kind": "longformer", "window": 4},
     "quantize_aware": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},

@@ -32,6 +32,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "albert": {"kind": "albert", "embedding": 12},
     "narrow albert": {"kind": "albert", "width": 8, "groups": 2},
     "bilstm": {"kind": "bilstm", "width": 6},
+    "mixed bilstm": {"kind": "bilstm", "layers": 2, "mix": True, "width": 6, "embedding": 6},
     "static": {"kind": "static", "embedding": 12, "width": 8, "buckets": 31},
     "random static": {"kind": "static", "buckets": 0, "initial": "random"},
     "random": {"kind": "distilbert", "layers": 5, "width": 20, "heads": 5, "initial": "random"},
@@ -227,7 +228,9 @@ def test_students_without_an_encoder_have_the_sizes_that_are_told_and_start_from
     teacher: PreTrainedModel, kind: str
 ) -> None:
     student, vectors = built(teacher, kind=kind, embedding=6, width=5), principal(token_vectors(teacher), 6)
-    assert {name: getattr(student.config, key) for name, key in KNOWN[kind].student_sizes.items() if name != "buckets"} == {
+    assert {
+        name: getattr(student.config, key) for name, key in KNOWN[kind].student_sizes.items() if name in ("embedding", "width")
+    } == {
         "embedding": 6,
         "width": 5,
     }
@@ -245,11 +248,96 @@ def test_a_task_of_pairs_makes_students_that_read_two_sentences_apart(teacher: P
     assert build_student(teacher, kind=kind, task=task).config.pairs
 
 
+VECTORS = "6 4\nfilm 1 2 3 4\nthe 5 6 7 8\ntune 9 8 7 6\ndull 1 0 1 0\nFINE 2 2 0 1\nover 3 1 4 1\n"
+
+
+def vectors_file(folder: Path, content: str = VECTORS) -> str:
+    path = folder / "vectors.txt"
+    path.write_text(content, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", WITHOUT_ENCODER)
+@pytest.mark.parametrize("by_its_teacher", [True, False])
+def test_a_student_of_word_vectors_learns_with_and_without_its_teacher_and_ships(
+    teacher: PreTrainedModel, kind: str, by_its_teacher: bool, tmp_path: Path
+) -> None:
+    run = StepContext(device="cpu")
+    student = build_student(teacher, kind=kind, vectors=vectors_file(tmp_path), task=toy_task(), run=run)
+    assert run.facts["word_vectors"]["width"] == student.config.embedding_size == 4
+    assert student.config.vocab_size == len(student.tokenizer) == 5 + run.facts["word_vectors"]["words_of_texts"] + 2
+    assert student.tokenizer.tokenize("Tune over") == ["tune", "over"]  # words of no training text
+    rows = student.get_input_embeddings().weight.detach()
+    ids = student.tokenizer.convert_tokens_to_ids(["the", "film", "fine"])
+    torch.testing.assert_close(rows[ids] / rows[ids[0]][0] * 5, torch.tensor([[5.0, 6, 7, 8], [1, 2, 3, 4], [2, 2, 0, 1]]))
+    learned = {"task": toy_task(), "epochs": 1, "batch_size": 8, "run": run}
+    if by_its_teacher:
+        trained = cp.distill(student, teacher=teacher, objectives={"logits": 1.0}, **learned)
+    else:
+        trained = cp.fine_tune(student, learning_rate=1e-2, **learned)
+    assert differences(state_of(trained), state_of(student))
+    again = cp.load(cp.save(trained, tmp_path / "saved"))
+    assert again.tokenizer.get_vocab() == student.tokenizer.get_vocab()
+    assert torch.equal(logits_of(again), logits_of(trained))
+    shipped = cp.export(trained, tmp_path / "out", target="onnxruntime-cpu-int8", task=toy_task())
+    assert shipped.stages[-1].accepted
+    assert (shipped.path / "tokenizer.json").is_file()
+
+
+def test_narrower_vectors_are_the_file_s_principal_components(teacher: PreTrainedModel, tmp_path: Path) -> None:
+    path = vectors_file(tmp_path)
+    whole, narrow = (
+        built(teacher, kind="static", vectors=path, **sizes).get_input_embeddings().weight.detach()
+        for sizes in ({}, {"embedding": 2})
+    )
+    expected = principal(whole, 2)
+    torch.testing.assert_close(narrow / narrow.norm(), expected / expected.norm(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "said"),
+    [
+        (VECTORS, {"embedding": 5}, "width of the word vectors is 5, but those to start from have 4 components"),
+        (VECTORS, {"initial": "random"}, "build_student.initial is random, and vectors are given to start from"),
+        (VECTORS, {"kind": "bert", "layers": 1}, "build_student.vectors is given, but only bilstm and static have it"),
+        (
+            VECTORS.replace(" 8\n", "\n"),
+            {},
+            r"build_student.vectors: .*vectors.txt, line 3: it has 3 numbers, but the vectors are 4",
+        ),
+        ("haus 1 2\n", {}, "build_student.vectors: .*has a vector for none of the"),
+        (None, {}, "build_student.vectors: file missing.txt cannot be read: No such file"),
+        (None, {"vectors": None, "words": 3}, "build_student.words is 3, but tells how many of a file of vectors are used"),
+    ],
+)
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_vectors_that_do_not_fit_are_refused_before_any_training(
+    teacher: PreTrainedModel, content: str | None, arguments: dict[str, Any], said: str, rehearsal: bool, tmp_path: Path
+) -> None:
+    path = "missing.txt" if content is None else vectors_file(tmp_path, content)
+    given = {"kind": "static", "vectors": path, **arguments}
+    with pytest.raises(InputError, match=said):
+        build_student(teacher, task=toy_task(), run=StepContext(rehearsal=rehearsal), **given)
+
+
+def test_vectors_need_the_words_of_a_task(teacher: PreTrainedModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="vectors are read for the words of a task's texts; give task"):
+        build_student(teacher, kind="static", vectors=vectors_file(tmp_path))
+
+
 def test_sizes_of_layers_are_refused_where_there_is_none(teacher: PreTrainedModel) -> None:
     with pytest.raises(InputError) as caught:
-        built(teacher, kind="bilstm", layers=2, buckets=7, initial="copy")
-    assert "build_student.layers is given, but a bilstm has embedding, width alone; leave it out." in str(caught.value)
+        built(teacher, kind="bilstm", heads=2, buckets=7, initial="copy")
+    assert "build_student.heads is given, but a bilstm has embedding, width, layers, mix alone; leave" in str(caught.value)
     assert "build_student.buckets is given" in str(caught.value)
     assert "initial is copy, but no layer of a BERT fits into a bilstm; use auto or random." in str(caught.value)
     with pytest.raises(InputError, match="buckets is given, but only static have it"):
         built(teacher, kind="bert", layers=1, buckets=7)
+    with pytest.raises(
+        InputError, match="the vectors are 9 wide and the states 6 in each direction, and a mix of both needs vec"
+    ):
+        built(teacher, kind="bilstm", mix=True, width=6, embedding=9)
+    with pytest.raises(InputError, match="build_student: a BiLSTM of 33 layers is more than the 32"):
+        built(teacher, kind="bilstm", layers=33)
+    with pytest.raises(InputError, match="layers is given, but a static has embedding, width, buckets alone"):
+        built(teacher, kind="static", layers=2)

@@ -24,7 +24,7 @@ def student(**changes: object) -> BilstmForSequenceClassification:
 
 def packed_twin(ours: BothDirections) -> nn.LSTM:
     """torch's own bidirectional LSTM with the same weights."""
-    twin = nn.LSTM(6, 4, batch_first=True, bidirectional=True)
+    twin = nn.LSTM(ours.forwards.input_size, 4, batch_first=True, bidirectional=True)
     with torch.no_grad():
         for lstm, end in ((ours.forwards, ""), (ours.backwards, "_reverse")):
             for name, parameter in lstm.named_parameters():
@@ -104,3 +104,46 @@ def test_it_loads_with_its_own_class_alone(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     again = BilstmForSequenceClassification.from_pretrained(tmp_path)
     torch.testing.assert_close(logits_of(again.eval()), logits_of(model), rtol=0, atol=0)
+
+
+def elmo(**changes: object) -> BilstmForSequenceClassification:
+    """Two layers, mixed with vectors that are half as wide as a state."""
+    model = student(**{"lstm_layers": 2, "mixes": True, "embedding_size": 4, **changes})
+    with torch.no_grad():
+        model.mix.weights.copy_(torch.tensor([0.5, -0.25, 1.0]))
+        model.mix.scale.fill_(1.5)
+    return model
+
+
+def test_two_layers_add_up_and_mix_as_elmo_has_it() -> None:
+    model, batch = elmo(), tokens()
+    logits = logits_of(model, **batch)
+    twins = [packed_twin(layer) for layer in (model.lstm, model.uppers[0])]
+    shares = torch.softmax(torch.tensor([0.5, -0.25, 1.0]), 0)
+    for row, length in enumerate(batch["attention_mask"].sum(1).tolist()):
+        with torch.no_grad():
+            vectors = model.embeddings(batch["input_ids"][row : row + 1, :length])
+            first, _ = twins[0](vectors)
+            second = first + twins[1](first)[0]
+            mixed = 1.5 * (shares[0] * torch.cat([vectors, vectors], 2) + shares[1] * first + shares[2] * second)
+            features = torch.cat([mixed[:, -1, :4], mixed[:, 0, 4:], mixed.amax(1)], 1)
+            expected = model.classifier(torch.relu(model.dense(features)))[0]
+        torch.testing.assert_close(logits[row], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_padding_does_not_reach_deeper_layers(pairs: bool) -> None:
+    model, batch = elmo(pairs=pairs, embedding_size=8), tokens()
+    together = logits_of(model, **batch)
+    for row, length in enumerate(batch["attention_mask"].sum(1).tolist()):
+        single = {name: values[row : row + 1, :length] for name, values in batch.items()}
+        torch.testing.assert_close(logits_of(model, **single)[0], together[row], rtol=1e-5, atol=1e-6)
+
+
+def test_layers_without_a_mix_answer_with_the_last_one() -> None:
+    mixed, plain = elmo(), student(lstm_layers=2, embedding_size=4)
+    plain.load_state_dict({name: tensor for name, tensor in mixed.state_dict().items() if "mix" not in name})
+    with torch.no_grad():
+        mixed.mix.weights.copy_(torch.tensor([-200.0, -200.0, 0.0]))
+        mixed.mix.scale.fill_(1.0)
+    torch.testing.assert_close(logits_of(plain), logits_of(mixed))

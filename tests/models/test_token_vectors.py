@@ -44,7 +44,7 @@ def test_principal_components_hold_the_variance_that_a_singular_value_decomposit
 
 
 def test_more_components_than_there_are_is_refused() -> None:
-    with pytest.raises(InputError, match="width of the word vectors is 7, but the teacher's have 6"):
+    with pytest.raises(InputError, match="width of the word vectors is 7, but those to start from have 6"):
         principal(torch.randn(40, 6), 7)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import importlib
 import logging
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -381,3 +382,17 @@ def test_keys_are_worked_out_once_in_a_run(ahead: Ahead, tmp_path: Path, monkeyp
     assert counts["_key"] == 5
     execution.keys.clear()
     assert {name: stop.key for name, stop in stops_ahead(execution, start).stops.items()} == keys
+
+
+def test_a_damaged_file_of_vectors_is_told_before_the_first_step_and_is_exit_code_2(tmp_path: Path, ahead: Ahead) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text("a 1 2 3\nfilm 4 5 6\ngood 7 8\n", encoding="utf-8")
+    build = f"\n  - build_student: {{kind: static, vectors: {path}}}\n"
+    said = f"build_student.vectors: {path}, line 3: it has 2 numbers, but the vectors are 3 wide"
+    with pytest.raises(InputError, match=re.escape(said)):
+        rehearse(*ahead(TRAINED + build.lstrip("\n") + DISTILLED))
+    recipe = write_recipe(tmp_path, steps=f"{build}  - fine_tune: {{epochs: 1}}\n")
+    result = CliRunner().invoke(app, ["run", str(recipe), "--tiny", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2, result.stderr
+    assert said in result.stderr
+    assert not list((tmp_path / "out").rglob("*.safetensors"))

@@ -30,13 +30,20 @@ def test_a_recipe_runs(name: str, tmp_path: Path, device: str) -> None:
 
 
 def with_own_data(plan: Plan, folder: Path) -> Plan:
-    """The same plan, where the task's rows and texts without labels are read from files that are there."""
+    """The same plan, where the task's rows, texts without labels, vectors and fonts are read from files that are there."""
     kind = plan.task["kind"]
     rows = write_data(folder, rows=400) if kind == DEFAULT_KIND else ROWS[kind](folder, 400)
     texts = folder / "texts.txt"
     texts.write_text("nobody has heard that tune\nthese trees are far too high for him\n", encoding="utf-8")
+    vectors = folder / "vectors.txt"
+    words = ["the", "tune", "trees", "heard", *(f"word{number}" for number in range(50))]
+    vectors.write_text("".join(f"{word} {len(word)} {row} 1\n" for row, word in enumerate(words)), encoding="utf-8")
+    files = {"text": str(texts), "vectors": str(vectors)}
+    if any(step.arguments.get("font") for step in plan.steps):
+        matplotlib = pytest.importorskip("matplotlib")  # brings a font
+        files["font"] = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
     steps = [
-        replace(step, arguments=step.arguments | {"text": str(texts)}) if step.arguments.get("text") else step
+        replace(step, arguments=step.arguments | {name: path for name, path in files.items() if step.arguments.get(name)})
         for step in plan.steps
     ]
     return replace(plan, task={"kind": kind, "data": {"train": str(rows)}}, steps=tuple(steps))

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 import compress as cp
 from compress.benchmark.counts import onnx_counts, onnx_macs, torch_macs
 from compress.errors import InputError
+from compress.models.bilstm import BothDirections
 from compress.models.families import KNOWN, WITHOUT_ENCODER
 from compress.models.from_teacher import student_of
 from compress.models.static import FACTOR
@@ -92,6 +93,24 @@ def test_the_float_file_answers_as_torch_at_every_size(kind: str, pairs: bool, t
         logits = opened.run({name: values.numpy() for name, values in batch.items()})
         np.testing.assert_allclose(logits, logits_of(model, **batch).numpy(), atol=1e-5)
     assert onnx_macs(shipped.path / "model.onnx", 10) == torch_macs(model, 10)
+
+
+def test_the_files_of_a_deep_bilstm_answer_as_torch_with_an_operator_for_each_layer(tmp_path: Path) -> None:
+    model = student("bilstm", lstm_layers=2, mixes=True, embedding_size=8)
+    torch.nn.init.normal_(model.mix.weights, generator=torch.Generator().manual_seed(1))
+    again = cp.load(cp.save(model, tmp_path / "saved"))
+    assert torch.equal(logits_of(again), logits_of(model))
+    shipped = export(model, tmp_path / "float", target="onnxruntime-cpu", task=toy_task())
+    opened = in_onnxruntime(shipped.path / "model.onnx")
+    for lengths in LENGTHS:
+        batch = tokens(lengths=lengths)
+        logits = opened.run({name: values.numpy() for name, values in batch.items()})
+        np.testing.assert_allclose(logits, logits_of(model, **batch).numpy(), atol=1e-5)
+    assert onnx_macs(shipped.path / "model.onnx", 10) == torch_macs(model, 10)
+    assert isinstance(model.uppers[0], BothDirections)
+    whole = export(model, tmp_path / "whole", target="onnxruntime-cpu-int8", task=toy_task())
+    assert whole.stages[-1].accepted
+    assert whole.stages[-1].integer_ops == 3  # two LSTMs, and the layer behind them
 
 
 def test_the_integer_file_of_a_bilstm_multiplies_integers_and_holds_no_float_matrix(tmp_path: Path) -> None:

@@ -284,6 +284,7 @@ class EncoderFree:
         macs: Multiply-adds of what is neither a Linear nor an LSTM, for one sentence of so many tokens.
         head: Where the names of the weights begin that a new head is made of.
         inputs: The names of what a model can read, in order.
+        check: See Family.
         other_sizes: See Family.
     """
 
@@ -299,6 +300,7 @@ class EncoderFree:
     other_keys: tuple[str, ...] = ()
     mark: str = "embeddings.weight"
     fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    check: Callable[[Any], str | None] = lambda _: None
     other_sizes: Mapping[str, Size] = field(default_factory=dict)
 
     @property
@@ -317,7 +319,3 @@ class EncoderFree:
     def first_position(self, _: Any) -> int:
         """Count no positions before a text's first token."""
         return 0
-
-    def check(self, _: Any) -> str | None:
-        """Find nothing wrong with a configuration whose counts are right."""
-        return None

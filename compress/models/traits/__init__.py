@@ -15,6 +15,7 @@ TRAITS = with_plugins(
         "attention": "compress.models.traits.attention",
         "ranks": "compress.models.traits.ranks",
         "embedding": "compress.models.traits.embedding",
+        "spelling": "compress.models.traits.spelling",
         "adapters": "compress.models.traits.adapters",
         "layer_mix": "compress.models.traits.layer_mix",
         "quantizers": "compress.models.traits.quantizers",

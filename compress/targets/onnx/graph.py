@@ -29,6 +29,7 @@ from compress.models.first_token import first_token_only
 from compress.models.heads import head_of
 from compress.models.layout import encoder_layers
 from compress.models.sharing import shared_parameters
+from compress.models.spelled import spelling_folded
 from compress.models.static import weights_folded
 from compress.runtimes.foreign_file import ForeignFile
 from compress.runtimes.table import DEFAULT
@@ -91,7 +92,7 @@ def write_graph(model: PreTrainedModel, path: Path, *, once: bool = False) -> No
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=longest_text(model.config))}
     with contextlib.ExitStack() as stack:
         stack.enter_context(attention_kernel(model, "eager"))
-        for prepared in (first_token_only, lstm_as_node, weights_folded, positions_folded):
+        for prepared in (first_token_only, lstm_as_node, spelling_folded, weights_folded, positions_folded):
             stack.enter_context(prepared(model))
         write_module(
             _Logits(model).eval(),

@@ -17,6 +17,7 @@ from compress.errors import InputError
 from compress.models.attention.long_attention import DEFAULTS
 from compress.models.attention.segments import Carried, Segments, carried, nothing_read, segments_of
 from compress.models.sharing import shared_parameters
+from compress.models.spelled import spelling_folded
 from compress.runtimes.graph_files import PAST, PRESENT
 from compress.runtimes.segment_reader import SEGMENT_FILE, SegmentFile, open_segment_file
 from compress.runtimes.table import DEFAULT
@@ -110,14 +111,15 @@ def write_segment_graph(model: PreTrainedModel, path: Path) -> None:
     memory_length = torch.export.Dim("held", max=segment)
     memory = [tensor.new_zeros((2, tensor.shape[1], segment - 1, tensor.shape[3])) for tensor in pairs]
     free = ([{0: batch, 1: length}] * len(names), [{0: batch}, {0: batch}, *[{0: batch, 2: memory_length}] * len(memory)])
-    write_module(
-        _Segment(model).eval(),
-        (tokens, [start.total, start.segments + 1, *memory]),
-        path,
-        inputs=[*names, *(PAST + name for name in state_names)],
-        outputs=["logits", *(PRESENT + name for name in state_names)],
-        free=free,
-    )
+    with spelling_folded(model):
+        write_module(
+            _Segment(model).eval(),
+            (tokens, [start.total, start.segments + 1, *memory]),
+            path,
+            inputs=[*names, *(PAST + name for name in state_names)],
+            outputs=["logits", *(PRESENT + name for name in state_names)],
+            free=free,
+        )
     tidy(path, shares=bool(shared_parameters(model)))
 
 

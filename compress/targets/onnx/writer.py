@@ -13,6 +13,7 @@ from compress.models.encoder_decoder import attending, cross_names, past_names, 
 from compress.models.families import inputs_of, longest_text
 from compress.models.layout import decoder_layers, head_count, head_size
 from compress.models.sharing import shared_parameters
+from compress.models.spelled import spelling_folded
 from compress.runtimes.graph_files import DECODER, ENCODER, PRESENT
 from compress.runtimes.runtime import LOGITS
 from compress.runtimes.writer_files import MASK
@@ -70,7 +71,7 @@ def _write_reads(model: PreTrainedModel, path: Path, mask: torch.Tensor) -> None
     names = inputs_of(model.config)
     example = {"input_ids": torch.ones_like(mask), MASK: mask, "token_type_ids": torch.zeros_like(mask)}
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=longest_text(model.config))}
-    with attention_kernel(model, "eager"):
+    with attention_kernel(model, "eager"), spelling_folded(model):
         write_module(
             _Reads(model).eval(),
             tuple(example[name] for name in names),

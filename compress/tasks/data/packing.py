@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from compress.errors import InputError, shown
 
@@ -110,6 +111,43 @@ def first_bytes(path: Path, most: int) -> bytes:
             return b"" if ending == ZIP else file.read(most)
     except OSError as err:
         raise InputError(f"data file {path} cannot be read: {err.strerror or err}.") from err
+
+
+class _Unpacked(io.RawIOBase):
+    """What is packed in a file, as a stream whose damage is told."""
+
+    def __init__(self, path: Path, ending: str, file: IO[bytes]) -> None:
+        self.path, (self.kind, unpacks) = path, _STREAMS[ending]
+        self.stream = unpacks(file)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            content = self.stream.read(len(buffer))
+        except _DAMAGE as err:
+            raise _damaged(self.path, self.kind, err) from err
+        buffer[: len(content)] = content
+        return len(content)
+
+
+@contextlib.contextmanager
+def streamed(path: Path) -> Iterator[io.BufferedReader]:
+    """Read a file from its beginning to its end without holding it, unpacked where its name says that it is packed.
+
+    Raises:
+        InputError: It cannot be opened, is a .zip, or is damaged where it is read.
+    """
+    ending = next((ending for ending in PACKED if path.name.lower().endswith(ending)), None)
+    if ending == ZIP:
+        raise InputError(f"{path} is a .zip, which may hold several files; unpack it, and name the file that is needed.")
+    try:
+        file = path.open("rb")
+    except OSError as err:
+        raise InputError(f"file {path} cannot be read: {err.strerror or err}.") from err
+    with file:
+        yield file if ending is None else io.BufferedReader(_Unpacked(path, ending, file), CHUNK)
 
 
 def refuse_other_kind(source: str, content: bytes) -> None:
