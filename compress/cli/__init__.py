@@ -1,4 +1,4 @@
-"""The command line: bert-compress run | check | list | export | bench | eval | report | doctor."""
+"""The command line: bert-compress run | check | list | export | bench | eval | landscape | report | doctor."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from compress.cli import bench, check, doctor, evaluate, export, listing, report, run
+from compress.cli import bench, check, doctor, evaluate, export, landscape, listing, report, run
 from compress.cli.ending import Commands
 
 COMMANDS = (
@@ -14,6 +14,7 @@ COMMANDS = (
     ("export", export.export, export.EXAMPLE),
     ("bench", bench.bench, bench.EXAMPLE),
     ("eval", evaluate.evaluate, evaluate.EXAMPLE),
+    ("landscape", landscape.landscape, landscape.EXAMPLE),
     ("report", report.report, report.EXAMPLE),
     ("doctor", doctor.doctor, doctor.EXAMPLE),
 )

@@ -16,7 +16,7 @@ from compress.marks import write_mark
 from compress.recipe.plan import Export, Plan
 from tests.cli.calling import EXAMPLES, PLAN, call, raising, stand_in
 
-COMMANDS = ["run", "check", "list", "export", "bench", "eval", "report", "doctor"]
+COMMANDS = ["run", "check", "list", "export", "bench", "eval", "landscape", "report", "doctor"]
 
 KIND = "text-classification"
 

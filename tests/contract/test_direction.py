@@ -41,7 +41,7 @@ LADDER = (
     ("methods",),
     ("recipe",),
     ("pipeline",),
-    ("live",),
+    ("landscapes", "live"),
     ("cli",),
     ("__main__",),
 )
