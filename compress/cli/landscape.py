@@ -39,7 +39,7 @@ def landscape(
     examples: Annotated[str, typer.Option(metavar="NUMBER", help="Of the sample.")] = "256",
     part: Annotated[str, typer.Option(help="What the sample is drawn from: train or selection.")] = "train",
     points: Annotated[str, typer.Option(metavar="NUMBER", help="Of each line.")] = "21",
-    radius: Annotated[float, typer.Option(help="Of the largest random step, as a part of each filter's length.")] = 0.2,
+    radius: Annotated[float, typer.Option(help="Of the largest random step, as a part of each filter's length.")] = 0.5,
     directions: Annotated[str, typer.Option(metavar="NUMBER", help="Random steps around each model.")] = "8",
     probes: Annotated[str, typer.Option(metavar="NUMBER", help="Random signs for the trace of the Hessian.")] = "8",
     plane: Annotated[bool, typer.Option("--plane", help="The plane through three models, or along more of them.")] = False,

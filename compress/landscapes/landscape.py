@@ -20,12 +20,11 @@ from compress.landscapes.directions import Plane, free_weights, plane_through, p
 from compress.landscapes.loss import check_loss
 from compress.landscapes.sharpness import rises, trace
 from compress.landscapes.store import Store
-from compress.landscapes.subject import Subject, why_apart
+from compress.landscapes.subject import Subject, subject_of, why_apart
 from compress.landscapes.surfaces import grid_of, line, surface
 from compress.landscapes.words import answer
 from compress.log import Progress, no_progress
 from compress.marks import make_way
-from compress.models.layout import parameter_count
 from compress.pipeline.cache import cache_folder, open_cache
 from compress.pipeline.keys import VERSIONS, versions
 from compress.pruning.fisher import drawn_examples
@@ -53,7 +52,7 @@ def landscape(
     examples: int = 256,
     part: Literal["train", "selection"] = "train",
     points: int = 21,
-    radius: float = 0.2,
+    radius: float = 0.5,
     directions: int = 8,
     probes: int = 8,
     plane: bool = False,
@@ -213,7 +212,7 @@ def _subjects(
             check_fit(model, task)
         except InputError as err:
             raise InputError(f"{name}: {err}") from err
-        subjects.append(Subject(name, model, drawn_examples(model, task, examples, seed, part)))
+        subjects.append(subject_of(name, model, drawn_examples(model, task, examples, seed, part)))
     return subjects
 
 
@@ -248,7 +247,7 @@ def _around(
         "name": subject.name,
         "key": subject.key,
         "loss": rest,
-        "parameters": parameter_count(subject.model),
+        "parameters": subject.parameters,
         "free_weights": sum(int(free.sum()) for free in free_weights(weights).values()),
         "quantizes": subject.quantizes,
         "rise": {"radius": radius, **curve[-1][1].as_dict()},

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,9 +24,9 @@ from compress.training.predict import on_device
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
 
-BATCH_SIZE = 64
+BATCH_SIZE = 16
 TOKENS = 4096
-"""Of a batch at most: the second derivatives keep several times what training does."""
+"""Of a batch at most, padding included: the second derivatives keep several times what training does."""
 
 Weights = dict[str, torch.Tensor]
 
@@ -80,28 +81,15 @@ class SampleLoss:
         """Whether it has second derivatives: no weight is rounded on the way."""
         return self._is_float or not quantized_linears(self._model)
 
-    def at(self, weights: Mapping[str, torch.Tensor]) -> float:
+    def at(self, weights: Weights) -> float:
         """The loss at these weights; what is left out is the model's own."""
         with torch.inference_mode(), self._computing("sdpa"):
             return sum(self._of(batch, weights).item() * batch.share for batch in self._batches)
 
     def curvature(self, weights: Weights, direction: Mapping[str, torch.Tensor]) -> float:
-        """The second derivative of the loss along a direction, `direction' H direction`, by two backward passes.
-
-        Source: Pearlmutter 1994, "Fast exact multiplication by the Hessian", Neural Computation 6.
-        """
-        leaves = {name: weights[name].clone().requires_grad_() for name in direction}
-        tensors, total = list(leaves.values()), 0.0
-        with torch.enable_grad(), self._computing("eager"):  # the faster kernels have no second derivative
-            for batch in self._batches:
-                loss = self._of(batch, {**weights, **leaves}) * batch.share
-                slopes = torch.autograd.grad(loss, tensors, create_graph=True, materialize_grads=True, allow_unused=True)
-                slope = torch.stack([(own * direction[name]).sum() for own, name in zip(slopes, leaves, strict=True)]).sum()
-                if slope.grad_fn is None:
-                    continue
-                bends = torch.autograd.grad(slope, tensors, materialize_grads=True, allow_unused=True)
-                total += sum((own * direction[name]).sum().item() for own, name in zip(bends, leaves, strict=True))
-        return total
+        """The second derivative of the loss along a direction."""
+        with self._computing("eager"):  # the faster kernels have no second derivative
+            return sum(bend(partial(self._of, batch), weights, direction) * batch.share for batch in self._batches)
 
     @contextlib.contextmanager
     def _computing(self, kernel: str) -> Iterator[None]:
@@ -110,10 +98,33 @@ class SampleLoss:
                 stack.enter_context(quantizers_off(self._model))
             yield
 
-    def _of(self, batch: _Batch, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def _of(self, batch: _Batch, weights: Weights) -> torch.Tensor:
         with at_places(self._model, batch.places):
-            output: Any = functional_call(self._model, dict(weights), kwargs=dict(batch.inputs))
+            output: Any = functional_call(self._model, weights, kwargs=dict(batch.inputs))
         return self._rules.loss(logits_of(output), batch.targets)
+
+
+def bend(loss_at: Callable[[Weights], torch.Tensor], weights: Weights, direction: Mapping[str, torch.Tensor]) -> float:
+    """The second derivative of a loss along a direction, `direction' H direction`, by two backward passes.
+
+    Source: Pearlmutter 1994, "Fast exact multiplication by the Hessian", Neural Computation 6.
+
+    Args:
+        loss_at: The loss, 0-d, of weights by name.
+        weights: Where.
+        direction: Of some of the weights or all; the others stay.
+    """
+    leaves = {name: weights[name].clone().requires_grad_() for name in direction}
+    tensors = list(leaves.values())
+    with torch.enable_grad():
+        slopes = torch.autograd.grad(
+            loss_at({**weights, **leaves}), tensors, create_graph=True, materialize_grads=True, allow_unused=True
+        )
+        slope = torch.stack([(own * direction[name]).sum() for own, name in zip(slopes, leaves, strict=True)]).sum()
+        if slope.grad_fn is None:  # it is the same everywhere
+            return 0.0
+        bends = torch.autograd.grad(slope, tensors, materialize_grads=True, allow_unused=True)
+    return sum((own * direction[name]).sum().item() for own, name in zip(bends, leaves, strict=True))
 
 
 def check_loss(value: float, name: str) -> float:
@@ -123,7 +134,5 @@ def check_loss(value: float, name: str) -> float:
         InputError: It is no finite number.
     """
     if not torch.isfinite(torch.tensor(value)):
-        raise InputError(
-            f"the loss of {name} on the sample is {value}, so that nothing can be told around it; use another model."
-        )
+        raise InputError(f"the loss of {name} on the sample is {value}, around which nothing can be told; use another model.")
     return value

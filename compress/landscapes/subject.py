@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
 from transformers import PreTrainedModel
 
 from compress.landscapes.loss import SampleLoss, Weights, weights_of, weights_on_a_line
 from compress.models.checkpoint.fingerprint import fingerprint
+from compress.models.layout import parameter_count
 from compress.models.quantizers import quantized_linears
 from compress.models.structure import read_structure
+from compress.models.surgery import copy_of
 from compress.models.traits.quantizers import TRAIT as QUANTIZERS
+from compress.models.word_rows import rows_of, word_rows
+from compress.tasks.encoding import read_by
 
 if TYPE_CHECKING:
     from compress.tasks.encoding import Encoded
@@ -21,22 +26,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model on the sample.
+    """A model on the sample, without the rows of its word table that no text of the sample reads.
+
+    The loss does not depend on those, and they are more than half of a small model.
 
     Args:
         name: For figures and sentences.
-        model: Stays as it is.
-        encoded: The sample as it reads it.
+        key: Tells one model's weights and structure, and how it reads the sample, from another's.
+        model: A copy of the one that was given, with these rows alone.
+        encoded: The sample as it reads it, whose ids are places in `pieces`.
+        pieces: Those of its rows.
+        parameters: Of the whole model.
     """
 
     name: str
+    key: str
     model: PreTrainedModel
     encoded: Encoded
-
-    @cached_property
-    def key(self) -> str:
-        """Tells one model's weights and structure, and how it reads the sample, from another's."""
-        return f"{fingerprint(self.model)}-{zlib.crc32(repr(self.encoded.input_ids).encode()):08x}"
+    pieces: tuple[str, ...]
+    parameters: int
 
     @property
     def quantizes(self) -> bool:
@@ -64,6 +72,17 @@ class Subject:
         return weights_on_a_line(self.model)
 
 
+def subject_of(name: str, model: PreTrainedModel, encoded: Encoded) -> Subject:
+    """Take what the sample reads of a model, which stays as it is."""
+    key = f"{fingerprint(model)}-{zlib.crc32(repr(encoded.input_ids).encode()):08x}"
+    ids = rows_of(model, read_by(encoded))
+    student = copy_of(model)
+    with word_rows(student, torch.from_numpy(ids)):
+        read = copy_of(student)
+    pieces = tuple(model.tokenizer.convert_ids_to_tokens(ids.tolist()))
+    return Subject(name, key, read, encoded.over(ids), pieces, parameter_count(model))
+
+
 def why_apart(first: Subject, second: Subject) -> str | None:
     """Why no line can be drawn between two models: the end of a sentence, or None."""
     if type(first.model) is not type(second.model):
@@ -84,6 +103,6 @@ def why_apart(first: Subject, second: Subject) -> str | None:
             key for key in structures[0].keys() | structures[1].keys() if structures[0].get(key) != structures[1].get(key)
         )
         return f"they are built otherwise ({', '.join(keys)})"
-    if first.encoded.input_ids != second.encoded.input_ids:
+    if first.pieces != second.pieces or first.encoded.input_ids != second.encoded.input_ids:
         return "they read other pieces of the same texts"
     return None

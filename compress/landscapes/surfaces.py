@@ -25,7 +25,7 @@ class Line:
     Args:
         alphas: Places, rising; the first model stands at 0, the second at 1, both among them.
         losses: There.
-        distance: Between the two, Euclidean.
+        distance: Between the two, Euclidean, over the weights that the sample reads.
     """
 
     alphas: list[float]

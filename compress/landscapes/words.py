@@ -73,7 +73,8 @@ def around_words(entry: Entry) -> str:
     )
     if trace is None:
         return f"{text}; it rounds its weights, which has no second derivatives, so that it has no trace."
-    return f"{text}; the trace of the Hessian is {estimated(trace)} ({len(trace['samples'])} probes)."
+    below = ", below 0, so that it stands in no valley" if trace["mean"] < 0 else ""
+    return f"{text}; the trace of the Hessian is {estimated(trace)} ({len(trace['samples'])} probes){below}."
 
 
 def order_words(entries: Sequence[Entry], measure: Measure) -> str:
@@ -88,14 +89,17 @@ def order_words(entries: Sequence[Entry], measure: Measure) -> str:
         return ""
     by = "the rise at that radius" if measure == "rise" else "the trace"
     text = f"By {by}, from wide to sharp: {', '.join(str(entry['name']) for entry in known)}"
+    alike = []
     for first, second in pairwise(known):
         low, high = first[measure]["mean"], second[measure]["mean"]
         if not differ(first[measure]["samples"], second[measure]["samples"]):
-            text += f"; {first['name']} and {second['name']} cannot be told apart by so many draws"
+            alike.append(f"{first['name']} and {second['name']}")
         elif low > 0:
             text += f"; {second['name']} is {high / low:.1f} times as sharp as {first['name']}"
         else:
             text += f"; {second['name']} is sharper than {first['name']}"
+    if alike:
+        text += f"; not told apart by so many draws: {', '.join(alike)}"
     return f"{text}."
 
 
