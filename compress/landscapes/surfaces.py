@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class Line:
         """
         start, end = self.losses[self.alphas.index(0.0)], self.losses[self.alphas.index(1.0)]
         inside = [(loss - (start + alpha * (end - start)), alpha) for alpha, loss in self._between()]
-        return max([(0.0, 0.0), *inside])
+        return max([(0.0, 0.0), *inside], key=itemgetter(0))
 
     @property
     def hill(self) -> float:
