@@ -68,7 +68,7 @@ def landscape(
         "seed": whole_number("--seed", seed, 0, LARGEST_SEED),
     }
     chart.check_writable(out, not no_figures)
-    plan, source = plan_of(task_of, models), data_folder(data_dir)
+    source, plan = data_folder(data_dir), plan_of(task_of, models)
     with LiveView("landscape", [Stage(MEASURE, tells=True)], quiet=quiet) as view, kept_from_stdout(sys.stderr):
 
         def progress(what: str, done: int, total: int, **facts: float) -> None:

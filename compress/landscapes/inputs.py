@@ -55,8 +55,11 @@ def models_named(names: Sequence[str], plan: Plan, task: Task) -> dict[str, PreT
         task: Tells the labels.
 
     Raises:
-        InputError: There is no such model, or it is for other labels.
+        InputError: There is no such model, it is for other labels, or it is given twice.
     """
+    twice = next((name for name in names if list(names).count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{shown(twice)} is given twice; give each model once.")
     models: dict[str, PreTrainedModel] = {}
     for name in names:
         folder = Path(name).expanduser()
@@ -78,11 +81,7 @@ def _loaded(name: str, plan: Plan, task: Task) -> PreTrainedModel:
 
 def _free_name(short: str, long: str, taken: dict[str, PreTrainedModel]) -> str:
     name = short.removeprefix("package:") or long
-    if name in taken:
-        name = long
-    if name in taken:
-        raise InputError(f"{shown(long)} is given twice; give each model once.")
-    return name
+    return long if name in taken else name
 
 
 def _runs_of(name: str) -> list[Path]:

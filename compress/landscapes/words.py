@@ -13,6 +13,9 @@ Entry = Mapping[str, Any]
 FLAT_BARRIER = 0.01
 """Of the difference between a line's ends: a rise above it that is less is none."""
 
+CLEARLY = 1.25
+"""So many times as high is a loss that may be why a model stands wide."""
+
 
 def answer(record: Mapping[str, Any]) -> list[str]:
     """Say in sentences what landscape.json holds.
@@ -100,6 +103,9 @@ def order_words(entries: Sequence[Entry], measure: Measure) -> str:
             text += f"; {second['name']} is sharper than {first['name']}"
     if alike:
         text += f"; not told apart by so many draws: {', '.join(alike)}"
+    losses = [entry["loss"] for entry in known]
+    if losses[0] == max(losses) > CLEARLY * min(losses):
+        text += f"; the loss of {known[0]['name']} is the highest, and what has learned little has little to lose"
     return f"{text}."
 
 

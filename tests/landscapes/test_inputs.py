@@ -60,7 +60,9 @@ def test_a_step_s_task_is_that_of_its_run(name: str, folder: Path) -> None:
 
 def test_a_recipe_tells_the_task_too(folder: Path) -> None:
     path = folder / "recipe.yaml"
-    path.write_text(f"name: own\nseed: 8\nmodel: {folder / 'model'}\ntask: {{data: sst2}}\nsteps: []\n")
+    path.write_text(
+        f"name: own\nseed: 8\nmodel: {folder / 'model'}\ntask: {{data: sst2}}\nsteps: [{{drop_layers: {{keep: [0]}}}}]\n"
+    )
     assert plan_of(str(path), []).seed == 8
 
 

@@ -80,6 +80,15 @@ def test_models_are_put_in_order_and_what_chance_explains_is_said() -> None:
     assert said.endswith("not told apart by so many draws: wide and like it.")
 
 
+def test_the_widest_that_has_learned_least_is_told_of() -> None:
+    start, tuned = entry("start", [0.01, 0.02]), entry("tuned", [0.3, 0.4])
+    assert order_words([{**start, "loss": 0.7}, {**tuned, "loss": 0.2}], "rise").endswith(
+        "; the loss of start is the highest, and what has learned little has little to lose."
+    )
+    assert "learned little" not in order_words([{**start, "loss": 0.2}, {**tuned, "loss": 0.7}], "rise")
+    assert "learned little" not in order_words([{**start, "loss": 0.21}, {**tuned, "loss": 0.2}], "rise")
+
+
 def test_a_measure_that_one_model_alone_has_orders_nothing() -> None:
     assert order_words([entry("int8", [1.0, 1.1]), entry("dense", [1.0, 1.1], [3.0, 3.1])], "trace") == ""
 
