@@ -96,6 +96,7 @@ def test_all_python_is_run() -> None:
     pages = {block: page for page in PAGES if not page.startswith(EXTENDING) for block in blocks(page, "python")}
     run = (
         "README.md",
+        "docs/guides/landscape.md",
         "docs/guides/long-inputs.md",
         "docs/tasks/question-answering.md",
         "docs/tasks/sentence-embedding.md",
@@ -103,6 +104,17 @@ def test_all_python_is_run() -> None:
     )
     assert pages.keys() == {block for page in run for block in blocks(page, "python")}
     assert README.count("```python") == 1
+
+
+@pytest.mark.slow
+def test_a_landscape_is_told_as_its_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("docs/guides/landscape.md", "python")
+    exec(block, {"start": tiny_bert(seed=4), "tuned": tiny_bert(), "task": toy_task()})
+    assert "On the line from start to tuned the loss" in capsys.readouterr().out
+    assert (tmp_path / "landscapes" / "tuning" / "landscape.json").is_file()
 
 
 @pytest.mark.matrix
