@@ -47,9 +47,9 @@ def refresh_tables(path: Path) -> bool:
     FOLDER/front.svg and FOLDER/front_speed.svg. What long texts take stands between `<!-- lengths: FILE -->` and
     `<!-- end of lengths -->`, where FILE is a result of benchmarks/long_inputs.py; its figures are written beside it. What
     files of every kind of task are beside those of other tools stands between `<!-- peers: FILE -->` and
-    `<!-- end of peers -->`, where FILE is a result of benchmarks/tasks_and_peers.py; `families`, `shapes`, `ways` and `landscapes`
-    stand for results of benchmarks/families_from_scratch.py, family_peers.py, ways_to_fine_tune.py and landscapes.py in the same
-    way.
+    `<!-- end of peers -->`, where FILE is a result of benchmarks/tasks_and_peers.py; `families`, `shapes`, `ways` and
+    `landscapes` stand for results of benchmarks/families_from_scratch.py, family_peers.py, ways_to_fine_tune.py and
+    landscapes.py in the same way.
 
     Returns:
         Whether the page or a figure changed.
