@@ -31,7 +31,7 @@ def landscapes_block(path: Path) -> str:
     verdicts = [[claim, *(VERDICTS[measured["claims"].get(claim)] for measured in seeds.values())] for claim in claims]
     how = content["how"]["landscape"]
     origin = (
-        f"{content.get('model')}, {content.get('rows'):,} rows, a sample of {content.get('examples')} training examples; rises "
+        f"{content.get('model')}, {content.get('rows'):,} rows, a sample of {content.get('examples')} training rows; rises "
         f"at a radius of {how['radius']:.0%} of each filter's length over {how['directions']} directions, traces over "
         f"{how['probes']} probes, \u00b1 one standard error; on {machine_of(content)}. {content.get('data')}."
     )

@@ -64,13 +64,13 @@ def models_named(names: Sequence[str], plan: Plan, task: Task) -> dict[str, PreT
     for name in names:
         folder = Path(name).expanduser()
         if not (folder / RUN_JSON).is_file():
-            models[_free_name(folder.name, name, models)] = _loaded(name, plan, task)
+            models[_name_of(folder.name, name, models)] = _loaded(name, plan, task)
             continue
         run = _plan_of_run(folder)
-        models[_free_name(INPUT_MODEL, f"{name}/{INPUT_MODEL}", models)] = _loaded(run.model, run, task)
+        models[_name_of(INPUT_MODEL, f"{name}/{INPUT_MODEL}", models)] = _loaded(run.model, run, task)
         for number, step in enumerate(run.steps, 1):
             path = folder / STEPS / folder_name(number, step)
-            models[_free_name(step.name, str(path), models)] = _loaded(str(path), run, task)
+            models[_name_of(step.name, str(path), models)] = _loaded(str(path), run, task)
     return models
 
 
@@ -79,7 +79,7 @@ def _loaded(name: str, plan: Plan, task: Task) -> PreTrainedModel:
     return load(name, labels=task.labels, head=task.rules.head, seed=plan.seed, new_head=new_head)
 
 
-def _free_name(short: str, long: str, taken: dict[str, PreTrainedModel]) -> str:
+def _name_of(short: str, long: str, taken: dict[str, PreTrainedModel]) -> str:
     name = short.removeprefix("package:") or long
     return long if name in taken else name
 

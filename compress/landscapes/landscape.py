@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from transformers import PreTrainedModel
 
+from compress.benchmark.subjects import free_name
 from compress.disk import folders_made
 from compress.errors import InputError, raise_together, shown
 from compress.landscapes.directions import Plane, free_weights, plane_through, principal_plane, random_direction
-from compress.landscapes.loss import check_loss
+from compress.landscapes.loss import SampleLoss, check_loss
 from compress.landscapes.sharpness import rises, trace
 from compress.landscapes.store import Store
 from compress.landscapes.subject import Subject, subject_of, why_apart
@@ -25,7 +26,7 @@ from compress.landscapes.surfaces import grid_of, line, surface
 from compress.landscapes.words import answer
 from compress.log import Progress, no_progress
 from compress.marks import make_way
-from compress.pipeline.cache import cache_folder, open_cache
+from compress.pipeline.cache import cache_folder, disk_errors_told, open_cache
 from compress.pipeline.keys import VERSIONS, versions
 from compress.pruning.fisher import drawn_examples
 from compress.record import finite, write_whole
@@ -110,7 +111,7 @@ def landscape(
     subjects = _subjects(named, task, examples, part, seed)
     if plane:
         _check_plane(subjects)
-    store = Store(_cache(cache, out), progress)
+    store = _store(cache, out, progress)
     sample = {
         "task": task.name,
         "kind": task.kind,
@@ -122,13 +123,14 @@ def landscape(
     }
     key = {"data": task.fingerprint, "part": part, "examples": examples, "sample_seed": seed}
     record: dict[str, Any] = {"kind": "landscape", "schema": SCHEMA, "sample": sample, "versions": versions(VERSIONS)}
-    record["models"] = [_around(subject, radius, directions, probes, seed, store, key) for subject in subjects]
-    record["lines"], record["apart"] = _lines(subjects, points, store, key)
-    record["plane"] = _plane_of_models(subjects, plane_points, store, key) if plane else None
-    record["around"] = [_surface_around(subject, plane_points, seed, store, key) for subject in subjects if around]
-    record["answer"] = answer(record)
-    if out is not None:
-        _write(record, Path(out), figures)
+    with disk_errors_told(Path(out or cache or ".")):
+        record["models"] = [_around(subject, radius, directions, probes, seed, store, key) for subject in subjects]
+        record["lines"], record["apart"] = _lines(subjects, points, store, key)
+        record["plane"] = _plane_of_models(subjects, plane_points, store, key) if plane else None
+        record["around"] = [_surface_around(subject, plane_points, seed, store, key) for subject in subjects if around]
+        record["answer"] = answer(record)
+        if out is not None:
+            _write(record, Path(out), figures)
     return record
 
 
@@ -137,12 +139,7 @@ def _named(models: Mapping[str, PreTrainedModel] | Sequence[PreTrainedModel]) ->
         return dict(models)
     named: dict[str, PreTrainedModel] = {}
     for model in models:
-        label, number = str(getattr(model, "label", "") or "model"), 1
-        name = label
-        while name in named:
-            number += 1
-            name = f"{label}-{number}"
-        named[name] = model
+        named[free_name(str(getattr(model, "label", "") or "model"), named)] = model
     return named
 
 
@@ -191,11 +188,12 @@ def check_writable(out: Path, figures: bool) -> None:
         )
 
 
-def _cache(folder: str | Path | None, out: str | Path | None) -> Any:
-    if folder is None and out is None:
-        return None
-    room = Path(out) if out is not None else Path(str(folder))
-    return open_cache(cache_folder(None if folder is None else Path(folder), room), room)
+def _store(cache: str | Path | None, out: str | Path | None, progress: Progress) -> Store:
+    place = out if out is not None else cache
+    if place is None:
+        return Store(None, progress)
+    folder = cache_folder(None if cache is None else Path(cache), Path(place))
+    return Store(open_cache(folder, Path(place)), progress)
 
 
 def _subjects(
@@ -278,7 +276,7 @@ def _lines(
     return lines, apart
 
 
-def _float_loss(*subjects: Subject) -> Any:
+def _float_loss(*subjects: Subject) -> SampleLoss:
     """The loss of one of them in float: all have the same shapes, and those that quantize need a copy for that."""
     return next((subject for subject in subjects if not subject.quantizes), subjects[0]).line_loss
 

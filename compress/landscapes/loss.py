@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -127,12 +128,7 @@ def bend(loss_at: Callable[[Weights], torch.Tensor], weights: Weights, direction
     return sum((own * direction[name]).sum().item() for own, name in zip(bends, leaves, strict=True))
 
 
-def check_loss(value: float, name: str) -> float:
-    """Return a model's loss on the sample.
-
-    Raises:
-        InputError: It is no finite number.
-    """
-    if not torch.isfinite(torch.tensor(value)):
+def check_loss(value: float, name: str) -> None:
+    """Raise InputError where a model's loss on the sample is no finite number."""
+    if not math.isfinite(value):
         raise InputError(f"the loss of {name} on the sample is {value}, around which nothing can be told; use another model.")
-    return value

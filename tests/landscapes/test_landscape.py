@@ -18,6 +18,7 @@ from compress.models.quantizers import quantized_linears, with_quantizers
 from compress.models.surgery import keep_neurons
 from compress.tasks import TASKS
 from compress.tasks.labelled import Task
+from compress.training.predict import predict
 from tests.contract.support import model_of, task_of
 from tests.tiny_models import differences, state_of, tiny_bert, toy_task
 
@@ -108,6 +109,14 @@ def test_three_models_span_a_plane_and_more_are_a_trajectory(model: PreTrainedMo
     four = landscape([model, *models], task=toy, plane=True, **FEW)["plane"]
     assert 0.5 < sum(four["explained"]) < 1
     assert (four["places"][-1]["x"], four["places"][-1]["y"]) == (0, 0)
+
+
+def test_the_sample_may_be_of_the_part_that_picks_epochs(model: PreTrainedModel, toy: Task) -> None:
+    record = landscape([model], task=toy, part="selection", **{**FEW, "examples": 100})
+    assert (record["sample"]["part"], record["sample"]["examples"]) == ("selection", len(toy.selection))
+    logits = predict(model, toy.encode(toy.selection, model.tokenizer))
+    own = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(toy.selection.labels))
+    assert record["models"][0]["loss"] == pytest.approx(own.item(), abs=1e-5)
 
 
 def test_files_are_written_whole_and_nobody_else_s_is_overwritten(model: PreTrainedModel, toy: Task, tmp_path: Path) -> None:

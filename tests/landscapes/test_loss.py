@@ -128,4 +128,4 @@ def test_a_model_that_quantizes_stands_on_a_line_where_its_integers_say(model: P
 def test_a_loss_that_is_no_number_is_refused(value: float) -> None:
     with pytest.raises(InputError, match=r"^the loss of start on the sample is (nan|inf), around which nothing can be told"):
         check_loss(value, "start")
-    assert check_loss(0.5, "start") == 0.5
+    check_loss(0.5, "start")
