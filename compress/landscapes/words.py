@@ -112,9 +112,9 @@ def order_words(entries: Sequence[Entry], measure: Measure) -> str:
 def estimated(estimate: Mapping[str, Any]) -> str:
     """A mean with its standard error."""
     error = estimate["standard_error"]
-    return number(estimate["mean"]) + ("" if error is None else f" \u00b1 {error:.2g}")
+    return number(estimate["mean"]) + ("" if error is None else f" \u00b1 {number(error, 2)}")
 
 
-def number(value: float) -> str:
-    """Three digits."""
-    return f"{value:.3g}"
+def number(value: float, digits: int = 3) -> str:
+    """A number to so many digits, large ones without a power of ten."""
+    return f"{float(f'{value:.{digits}g}'):.10g}"

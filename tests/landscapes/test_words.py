@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compress.landscapes.words import answer, around_words, between_words, order_words
+from compress.landscapes.words import answer, around_words, between_words, number, order_words
 
 
 def entry(name: str, rises: list[float], traces: list[float] | None = None, **more: Any) -> dict[str, Any]:
@@ -69,6 +69,11 @@ def test_a_model_tells_how_wide_it_stands() -> None:
     assert words.endswith("the trace of the Hessian is 15 \u00b1 0.1 (2 probes).")
     assert around_words(entry("start", [0.1], [-5.0])).endswith("below 0, so that it stands in no valley.")
     assert around_words(entry("int8", [0.1])).endswith("no second derivatives, so that it has no trace.")
+
+
+def test_large_numbers_have_no_power_of_ten() -> None:
+    assert [number(value) for value in (12345.0, 0.12345, -8.6149e-05)] == ["12300", "0.123", "-8.61e-05"]
+    assert number(187.0, 2) == "190"
 
 
 def test_models_are_put_in_order_and_what_chance_explains_is_said() -> None:
