@@ -63,7 +63,7 @@ def landscape(
     out: str | Path | None = None,
     cache: str | Path | None = None,
     figures: bool = True,
-    progress: Progress = no_progress,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Look at the loss around models and between them, and say in words what there is.
 
@@ -188,12 +188,12 @@ def check_writable(out: Path, figures: bool) -> None:
         )
 
 
-def _store(cache: str | Path | None, out: str | Path | None, progress: Progress) -> Store:
+def _store(cache: str | Path | None, out: str | Path | None, progress: Progress | None) -> Store:
     place = out if out is not None else cache
     if place is None:
-        return Store(None, progress)
+        return Store(None, progress or no_progress)
     folder = cache_folder(None if cache is None else Path(cache), Path(place))
-    return Store(open_cache(folder, Path(place)), progress)
+    return Store(open_cache(folder, Path(place)), progress or no_progress)
 
 
 def _subjects(
