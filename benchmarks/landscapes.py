@@ -14,8 +14,8 @@ seed by seed:
 
 Of pruning no paper is followed: what is measured is told.
 
-Needs --data-dir (or BERT_COMPRESS_DATA) with sst2. Writes benchmarks/results/landscapes.json after each seed, and the figures
-of the first one beside it. Numbers are kept in --cache, so that a call that was stopped goes on.
+Needs --data-dir (or BERT_COMPRESS_DATA) with sst2. Writes benchmarks/results/landscapes.json after each seed; its figures
+are drawn by python -m tools.docs. Numbers are kept in --cache, so that a call that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ SCRATCH: dict[str, Any] = {**TUNED, "epochs": 10, "learning_rate": 3e-4}
 """Random weights take longer to learn anything, and larger steps."""
 HALF: dict[str, Any] = {**TUNED, "fraction": 0.5}
 HOW: dict[str, Any] = {"points": 9, "radius": 0.5, "directions": 4, "probes": 3}
-FIGURES = ("rise.svg", "lines.svg")
 START, END, RANDOM, FROM_SCRATCH, PRUNED, INT8 = "pretrained", "fine-tuned", "random", "from scratch", "half-pruned", "int8"
 PAIRS: dict[str, tuple[str, ...]] = {
     "pretrained": (START, END),
@@ -75,8 +74,6 @@ def _measured(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
             record = cp.landscape(given, task=task, out=out, cache=arguments.cache, **sizes)
             entries |= {entry["name"]: entry for entry in record["models"]}
             landscapes[name] = {key: record[key] for key in ("models", "lines", "apart", "answer")}
-            for figure in FIGURES if seed == arguments.seeds[0] else ():
-                write_whole(RESULT.with_name(f"{RESULT.stem}_{name}_{figure}"), (out / figure).read_text(encoding="utf-8"))
             print("\n".join(record["answer"]), flush=True)
     return {"selection_accuracy": accuracies, "landscapes": landscapes, "claims": claims(entries)}
 

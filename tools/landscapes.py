@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from compress import record
+from compress.landscapes.figure import draw_lines, draw_rises
 from compress.landscapes.words import estimated, number
 from compress.record import MISSING, finite
 from tools.families import machine_of, read_whole
@@ -41,6 +42,23 @@ def landscapes_block(path: Path) -> str:
         record.markdown_text(origin),
     )
     return "\n\n".join(tables)
+
+
+def landscapes_figures(path: Path) -> dict[str, str]:
+    """Draw the lines of both starts and the rises of what is compressed, of the first seed, by the names of their files."""
+    content = read_whole(path, "seeds", _is_told, "; run benchmarks/landscapes.py again")
+    shown = next(iter(content["seeds"].values()))["landscapes"]
+    figures = {
+        f"{path.stem}_{name}_lines.svg": draw_lines(around["lines"])
+        for name, around in shown.items()
+        if len(around["models"]) == 2
+    }
+    rises = {
+        f"{path.stem}_{name}_rise.svg": draw_rises(around["models"])
+        for name, around in shown.items()
+        if len(around["models"]) > 2
+    }
+    return figures | rises
 
 
 def _is_told(measured: Any) -> bool:

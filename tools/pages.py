@@ -9,7 +9,7 @@ from compress import record
 from compress.errors import InputError
 from tools.families import families_block, shapes_block
 from tools.front import front_block
-from tools.landscapes import landscapes_block
+from tools.landscapes import landscapes_block, landscapes_figures
 from tools.lengths import lengths_block
 from tools.peers import peers_block
 from tools.tables import read_folder, read_results, recipes_table, results_table
@@ -75,6 +75,7 @@ def refresh_tables(path: Path) -> bool:
             block, figures = lengths_block(named, name)
         elif kind in BLOCKS:
             block = BLOCKS[kind](named)
+            figures = landscapes_figures(named) if kind == "landscapes" else figures
         elif kind == "recipes":
             block = recipes_table(read_folder(named))
         else:

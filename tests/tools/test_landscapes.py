@@ -13,9 +13,10 @@ from compress.record import MISSING
 from tools.landscapes import landscapes_block
 from tools.pages import refresh_tables
 
+CURVE = [{"radius": 0.5, "mean": 0.2, "standard_error": 0.01}]
 RISE = {"mean": 0.2, "standard_error": 0.01, "samples": [0.19, 0.21]}
-TUNED = {"name": "fine-tuned", "loss": 0.25, "rise": RISE, "trace": {**RISE, "mean": 512.0}}
-INT8 = {"name": "int8", "loss": 0.3, "rise": RISE, "trace": None}
+TUNED = {"name": "fine-tuned", "loss": 0.25, "rise": RISE, "trace": {**RISE, "mean": 512.0}, "curve": CURVE}
+INT8 = {"name": "int8", "loss": 0.3, "rise": RISE, "trace": None, "curve": CURVE}
 SEED = {
     "landscapes": {"pretrained": {"models": [TUNED]}, "compressed": {"models": [TUNED, INT8]}},
     "selection_accuracy": {"fine-tuned": 0.851},
