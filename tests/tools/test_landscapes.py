@@ -17,8 +17,9 @@ CURVE = [{"radius": 0.5, "mean": 0.2, "standard_error": 0.01}]
 RISE = {"mean": 0.2, "standard_error": 0.01, "samples": [0.19, 0.21]}
 TUNED = {"name": "fine-tuned", "loss": 0.25, "rise": RISE, "trace": {**RISE, "mean": 512.0}, "curve": CURVE}
 INT8 = {"name": "int8", "loss": 0.3, "rise": RISE, "trace": None, "curve": CURVE}
+LINE = {"from": "fine-tuned", "to": "int8", "alphas": [0.0, 1.0], "losses": [0.25, 0.3]}
 SEED = {
-    "landscapes": {"pretrained": {"models": [TUNED]}, "compressed": {"models": [TUNED, INT8]}},
+    "landscapes": {"pretrained": {"models": [TUNED]}, "compressed": {"models": [TUNED, INT8], "lines": [LINE]}},
     "selection_accuracy": {"fine-tuned": 0.851},
     "claims": {"wider": True, "lower": False, "flat": None},
 }
@@ -67,3 +68,4 @@ def test_a_page_shows_it(tmp_path: Path) -> None:
     page.write_text("<!-- landscapes: landscapes.json -->\n<!-- end of landscapes -->\n")
     assert refresh_tables(page)
     assert "| 13 | fine-tuned |" in page.read_text()
+    assert (tmp_path / "landscapes_compressed_lines.svg").is_file()
