@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from compress.reporting.drawing import LIGHT, drawn, pixels, place
 from compress.reporting.figures import Frame, padded, place_labels, ticks
-from tools.figures import LIGHT, drawn, pixels, place
 
 FRAME = Frame(1040, 680, left=52, top=56, right=34, bottom=52, radius=6, letters=30)
 KINDS = {"ours": "ours: mean and range of seeds", "dev": "published, GLUE dev", "test": "published, GLUE test"}

@@ -14,8 +14,8 @@ from compress import record
 from compress.benchmark.subjects import read_json
 from compress.errors import InputError
 from compress.record import MISSING, finite, part
+from compress.reporting.drawing import LIGHT, drawn, pixels, place
 from compress.reporting.figures import Frame, log_range, log_ticks
-from tools.figures import LIGHT, drawn, pixels, place
 
 SCHEMA = 1
 FRAME = Frame(900, 460, left=58, top=44, right=252, bottom=52, radius=3, letters=36)

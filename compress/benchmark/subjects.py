@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def subjects_on_disk(given: Sequence[Any]) -> Iterator[list[Subject]]:
             if subject.name in taken:
                 if isinstance(source, Subject):
                     raise InputError(f"two subjects are called {subject.name!r}; give each a name of its own.")
-                subject = replace(subject, name=_free_name(subject.name, taken))
+                subject = replace(subject, name=free_name(subject.name, taken))
             subjects.append(subject)
         yield subjects
 
@@ -137,7 +137,10 @@ def _subject(source: Any, room: Path) -> Subject:
     raise InputError(f"{type(source).__name__} cannot be measured; give a model, a folder or what compress.export returned.")
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name itself, or with the first number behind it that makes it one of its own."""
+    if name not in taken:
+        return name
     number = 2
     while f"{name}-{number}" in taken:
         number += 1

@@ -1,4 +1,4 @@
-"""The command line: bert-compress run | check | list | export | bench | eval | compare | serve | report | doctor."""
+"""The command line: bert-compress run | check | list | export | bench | eval | compare | landscape | serve | report | doctor."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from compress.cli import bench, bundle, check, compare, doctor, evaluate, export, listing, push, report, run, serve
+from compress.cli import bench, bundle, check, compare, doctor, evaluate, export, landscape, listing, push, report, run, serve
 from compress.cli.ending import Commands
 
 COMMANDS = (
@@ -18,6 +18,7 @@ COMMANDS = (
     ("eval", evaluate.evaluate, evaluate.EXAMPLE),
     ("compare", compare.compare, compare.EXAMPLE),
     ("serve", serve.serve, serve.EXAMPLE),
+    ("landscape", landscape.landscape, landscape.EXAMPLE),
     ("report", report.report, report.EXAMPLE),
     ("doctor", doctor.doctor, doctor.EXAMPLE),
 )

@@ -264,6 +264,19 @@ def quantized_linears(model: nn.Module) -> dict[str, QuantizedLinear]:
     return {name: module for name, module in model.named_modules() if isinstance(module, QuantizedLinear)}
 
 
+@torch.no_grad()
+def weights_as_integers(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights of the quantizing modules as their integers tell them, by the names of the parameters."""
+    rounded = {}
+    for name, module in model.named_modules():
+        if isinstance(module, QuantizedLinear):
+            weight = module.rounded_weight()
+            rounded[f"{name}.weight"] = weight if module.divisor is None else weight / module.divisor
+        elif isinstance(module, QuantizedEmbedding):
+            rounded[f"{name}.weight"] = module(torch.arange(module.num_embeddings, device=module.weight.device))
+    return rounded
+
+
 def lend_ranges(model: PreTrainedModel) -> None:
     """Let Linears that never ran take the range of others that read the same: of a last layer whose first token alone is
     computed, with projections of its own, those of the other tokens."""

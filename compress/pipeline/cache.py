@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 KIND = "cache"
 FACTS = "facts.json"
 WAIT_SECONDS = 2.0
-ROOMS = ("steps", "exports", "measurements", "answers")
+ROOMS = ("steps", "exports", "measurements", "answers", "landscapes")
 READ_BY_LOADERS = (".json", ".safetensors", ".txt", ".model", ".onnx", ".data", ".bin", ".jinja")
 _OF_KEY = re.compile(r"[0-9a-f]{24}(\.lock|\.partial.*|\.kept.*)?|times")
 

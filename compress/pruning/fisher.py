@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -27,9 +27,11 @@ BATCH_SIZE = 32
 SMALLEST_GAIN = 1e-9  # of a swap, as a part of what the layer's gates weigh in all, so that rounding errors swap nothing
 
 
-def drawn_examples(model: PreTrainedModel, task: Task, count: int, seed: int) -> Encoded:
-    """So many examples of the training part, or all where it has fewer, drawn by the seed."""
-    part = task.train.require("train")
+def drawn_examples(
+    model: PreTrainedModel, task: Task, count: int, seed: int, role: Literal["train", "selection"] = "train"
+) -> Encoded:
+    """So many examples of the training part, or of that for selection, or all where it has fewer, drawn by the seed."""
+    part = (task.train if role == "train" else task.selection).require(role)
     chosen = np.random.default_rng(seed).choice(len(part), min(part.rows_for(count), len(part)), replace=False)
     return task.read_by(model).encode(part.pick(np.sort(chosen)), model.tokenizer)
 

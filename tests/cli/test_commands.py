@@ -17,7 +17,7 @@ from compress.marks import write_mark
 from compress.recipe.plan import Export, Plan
 from tests.cli.calling import EXAMPLES, PLAN, call, raising, stand_in
 
-COMMANDS = ["run", "check", "list", "export", "bench", "eval", "compare", "serve", "report", "doctor"]
+COMMANDS = ["run", "check", "list", "export", "bench", "eval", "compare", "landscape", "serve", "report", "doctor"]
 
 KIND = "text-classification"
 

@@ -43,7 +43,7 @@ LADDER = (
     ("methods",),
     ("recipe",),
     ("pipeline",),
-    ("live",),
+    ("landscapes", "live"),
     ("cli",),
     ("__main__",),
 )

@@ -103,6 +103,7 @@ def test_all_python_is_run() -> None:
     run = (
         "README.md",
         "docs/guides/compare.md",
+        "docs/guides/landscape.md",
         "docs/guides/long-inputs.md",
         "docs/tasks/question-answering.md",
         "docs/tasks/sentence-embedding.md",
@@ -121,6 +122,17 @@ def test_what_is_kept_of_each_example_is_read_as_its_page_says(tmp_path: Path, m
     (block,) = blocks("docs/guides/compare.md", "python")
     exec(block, names)
     assert names["numbers"].tolist() == [[0, 0, 1, 1, 1, 1, 1, 1, 1], [1] * 9]
+
+
+@pytest.mark.slow
+def test_a_landscape_is_told_as_its_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("docs/guides/landscape.md", "python")
+    exec(block, {"start": tiny_bert(seed=4), "tuned": tiny_bert(), "task": toy_task()})
+    assert "On the line from start to tuned the loss" in capsys.readouterr().out
+    assert (tmp_path / "landscapes" / "tuning" / "landscape.json").is_file()
 
 
 @pytest.mark.matrix

@@ -9,8 +9,8 @@ import matplotlib
 import pytest
 from matplotlib.axes import Axes
 
+from compress.reporting.drawing import DARK, LIGHT, drawn, pixels, place
 from compress.reporting.figures import Frame
-from tools.figures import DARK, LIGHT, drawn, pixels, place
 
 FRAME = Frame(200, 100, left=20, top=10, right=30, bottom=40, radius=3, letters=10)
 SVG = "{http://www.w3.org/2000/svg}"

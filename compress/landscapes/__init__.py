@@ -1,0 +1,1 @@
+"""The loss around models and between them: along lines, in planes, and how sharp it is where they stand."""
