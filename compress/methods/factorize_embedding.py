@@ -78,7 +78,7 @@ def factorize_embedding(
             "factorize_embedding: the word table of a model of masked-words is what its head multiplies by as well; factorize "
             "it in a recipe of the task that comes after it."
         )
-    why = why_too_late(model, "factorize its table", "quantize_aware")
+    why = why_too_late(model, "factorize its table", "quantize_aware", "early_exit")
     if why:
         raise InputError(f"factorize_embedding: {why}")
     rows = model.get_input_embeddings().weight.detach().double()

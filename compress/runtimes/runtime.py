@@ -24,6 +24,8 @@ VECTORS, STATES = "sentence_embedding", "last_hidden_state"
 """Of a sentence embedder: its vectors, and the states that they were pooled from."""
 OUTPUTS = ((LOGITS,), SPAN_LOGITS, (VECTORS,))
 """What a file's outputs are called; several are columns of what `Session.run` gives as logits."""
+EXIT = "exit"
+"""What a file tells beside its logits whose texts leave early: the number of the exit at which each has left, (batch,)."""
 ANSWERED = "answered"
 """What a batch may tell besides its inputs: 1 where an answer is wanted, (batch, length); of masked words those alone are
 given, (1, places, pieces)."""
