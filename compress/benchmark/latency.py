@@ -202,8 +202,9 @@ def _is_sane(answer: dict[str, Any], shapes: int) -> bool:
         return False
     if not isinstance(answer.get("peak_memory_bytes", ""), int | None):
         return False
-    return all(isinstance(taken, list) and taken and all(map(_is_duration, taken)) for taken in lists)
+    return all(isinstance(taken, list) and taken and all(map(is_duration, taken)) for taken in lists)
 
 
-def _is_duration(value: Any) -> bool:
+def is_duration(value: Any) -> bool:
+    """Whether a value is a time that something took."""
     return isinstance(value, int | float) and math.isfinite(value) and value > 0

@@ -80,7 +80,8 @@ class Session:
 
     Args:
         run: Turns named arrays into the outputs by name. Of a classifier (`Runtime.open`) it takes a batch, (batch, length)
-            each, of which it picks the inputs that the file asks for, and gives `logits`, float32; of a graph of any ends
+            each, of which it picks the inputs that the file asks for, and gives `logits`, float32, and `exit` where texts leave
+            early (see EXIT); of a graph of any ends
             (`Runtime.open_graph`) it takes exactly the inputs, and gives every output.
         inputs: Names and shapes, None for sizes that are free.
         outputs: Names of what `run` gives.

@@ -20,6 +20,7 @@ from compress.models.checkpoint.folders import new_folder
 from compress.models.checkpoint.labels import in_order
 from compress.models.heads import aligned, label_names
 from compress.models.quantizers import quantized_linears
+from compress.models.traits.exits import TRAIT as EXITS
 from compress.runtimes.graph_files import file_in
 from compress.runtimes.segment_reader import SEGMENT_FILE
 from compress.runtimes.table import load_runtime
@@ -30,7 +31,7 @@ from compress.targets.onnx.parity import ParityCheck
 from compress.targets.onnx.ranges import refuse_unread
 from compress.targets.onnx.segment import drift, refuse_no_segments
 from compress.targets.onnx.short_vectors import TOLD, refuse_no_vectors
-from compress.targets.refusing import refuse_writer
+from compress.targets.refusing import refuse_exits, refuse_writer
 from compress.tasks.unknown import check_known
 from compress.training.predict import settled_by
 
@@ -78,6 +79,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     if target not in TARGETS:
         raise InputError(f"target {target!r} is unknown; allowed: {', '.join(TARGETS)}.")
     refuse_writer(target, model)
+    refuse_exits(target, model)
     check_runtime(target)
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
     if options.get("memory"):
@@ -111,6 +113,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
         write_manifest(model, partial)
         integers = facts_in_file(file_in(partial))
         short = integers.pop(TOLD, None)
+        exits = EXITS.read(model)
         facts: dict[str, Any] = {
             "schema": SCHEMA,
             "target": target,
@@ -124,6 +127,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             "file": file_in(partial).name,
             "integers": integers,
             **({"short_vectors": json.loads(short)} if short else {}),
+            **({"exits": exits} if exits else {}),
             "stages": [stage.as_dict() for stage in stages],
         }
         if (partial / SEGMENT_FILE).is_file():

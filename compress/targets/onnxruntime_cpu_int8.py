@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 TARGET = "onnxruntime-cpu-int8"
 RUNTIME = "onnx"
-WRITES = True
+WRITES = LEAVES = True
 
 
 @within_range
