@@ -211,12 +211,11 @@ def set_exits(model: PreTrainedModel, layers: Sequence[int], measure: Measure = 
         measure: See `confidence`.
         seed: For the weights.
     """
-    every, family, base = encoder_layers(model), family_of(model), model.base_model
-    last: Any = every[-1].get_submodule(family.output_norm)
-    device = last.weight.device
+    every, base = encoder_layers(model), model.base_model
+    device, width = next(every[-1].parameters()).device, model.config.hidden_size
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        exits = Exits(layers, len(last.weight), model.config.num_labels, measure, normalizes=not family.norms_behind)
+        exits = Exits(layers, width, model.config.num_labels, measure, normalizes=not family_of(model).norms_behind)
         if device.type != "meta":
             for head in exits.heads:
                 for linear in (head.dense, head.classifier):

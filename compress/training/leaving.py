@@ -8,8 +8,8 @@ import numpy as np
 
 from compress.models.exits import NEVER
 
-SHARED = 1000
-"""Thresholds that are tried for all exits alike, before each is chosen for itself."""
+STARTS = 500
+"""Thresholds of the first exit that are tried with all that is best for the others then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +43,9 @@ class Rows:
 def cheapest_thresholds(rows: Rows, max_drop: float) -> np.ndarray:
     """Choose the thresholds, (exits,), at which the fewest layers run on average.
 
-    The best one for all exits alike is where each then chooses for itself, the others held, until no choice makes the work
-    less. For a single exit that is the cheapest of all thresholds there are.
+    For each threshold of the first exit the others choose in turn, each what is cheapest with those below it; from the best of
+    these all choose anew, the others held, until no choice makes the work less. Of one exit, and of two, that is the cheapest
+    of all thresholds there are, where these are no more than are tried.
 
     Args:
         rows: Of examples that were not learned from.
@@ -53,10 +54,16 @@ def cheapest_thresholds(rows: Rows, max_drop: float) -> np.ndarray:
     exits, examples = rows.confidence.shape
     never = np.full(exits, NEVER)
     needed = rows.correct(never) - int(max_drop * examples + 1e-9)
-    between = _between(np.unique(rows.confidence))
-    steps = between[np.unique(np.linspace(0, len(between) - 1, min(len(between), SHARED)).round().astype(int))]
-    alike = [np.full(exits, step) for step in steps]
-    best = min((choice for choice in alike if rows.correct(choice) >= needed), key=rows.work, default=never)
+    between = _between(np.unique(rows.confidence[0]))
+    steps = between[np.unique(np.linspace(0, len(between) - 1, min(len(between), STARTS)).round().astype(int))]
+    best = never
+    for step in steps:
+        choice = never.copy()
+        choice[0] = step
+        for exit in range(1, exits):
+            choice = _with_one_chosen(rows, choice, exit, needed)
+        if rows.correct(choice) >= needed and rows.work(choice) < rows.work(best):
+            best = choice
     improved = True
     while improved:
         improved = False
