@@ -130,8 +130,10 @@ def _ask(subject: Subject, texts: Texts, grid: Grid, threads: int) -> dict[str, 
     taken, exits = answer.get("samples"), answer.get("exits")
     is_sane = isinstance(taken, list) and len(taken) == count and all(map(is_duration, taken))
     most = len(exits_of_subject(subject).get("layers", ()))
-    right = isinstance(exits, list) and len(exits) == (count if most else 0) and all(
-        type(exit) is int and 0 <= exit <= most for exit in exits
+    right = (
+        isinstance(exits, list)
+        and len(exits) == (count if most else 0)
+        and all(type(exit) is int and 0 <= exit <= most for exit in exits)
     )
     if not is_sane or not right:
         raise CompressError(

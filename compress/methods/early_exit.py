@@ -90,12 +90,13 @@ def early_exit(
         task: Learned from; the evaluation split is not touched.
         layers: Behind which exits stand; the lowest save most. What is not worth its place gets a threshold that lets none
             leave.
-        train: "joint" lets the model learn with its exits; "alternating" lets every other step be the last layer's alone, which
-            costs it less (BERxiT); "heads" lets the model stay as it is, so that an epoch takes seconds, and lower layers,
-            which have never learned to answer, do so less well.
+        train: "joint" lets the model learn with its exits; "alternating" lets every other step be the last layer's alone,
+            which costs it less (BERxiT); "heads" lets the model stay as it is, so that an epoch takes seconds, and lower
+            layers, which have never learned to answer, do so less well.
         objectives: What an exit learns: "logits" or "logit_mse" from the teacher, else from the last layer, and "labels".
         temperature: T of logits.
-        measure: "probability" of the likeliest label, or 1 less the normalized "entropy"; of two labels both order texts alike.
+        measure: "probability" of the likeliest label, or 1 less the normalized "entropy"; of two labels both order texts
+            alike.
         max_drop: Higher lets more texts leave early. It is held on the selection part; on others it is met on average.
         max_length: Tokens of each text to read while it learns.
         epochs: Passes over the training part.
@@ -154,7 +155,7 @@ def _goal(
         exit_loss,
         objectives=tuple(objectives.items()),
         temperature=temperature,
-        depths=tuple(number + 1 for number in numbers) + (depth,),
+        depths=(*(number + 1 for number in numbers), depth),
     )
     return TrainingLoss({"exits": (1.0, term)}, teacher=answers, teaches_logits=False)
 
@@ -178,7 +179,11 @@ def exit_loss(
         temperature: Of logits.
         depths: How many layers stand below each exit, the last layer's last.
     """
-    known: dict[Teaching, Told] = {"logits": partial(logits, temperature=temperature), "logit_mse": logit_mse, "labels": labels}
+    known: dict[Teaching, Told] = {
+        "logits": partial(logits, temperature=temperature),
+        "logit_mse": logit_mse,
+        "labels": labels,
+    }
     every = student.logits.unbind(1) if student.logits.ndim == 3 else (student.logits,)
     last = Outputs(every[-1].detach())
     losses = []
@@ -219,8 +224,8 @@ def _choose_thresholds(student: PreTrainedModel, task: Task, max_drop: float, ru
     work = rows.work(thresholds) / len(encoded)
     if work == depth and not run.tiny:
         raise NoEffect(
-            f"early_exit: with a max_drop of {max_drop:g} no text of the selection part may leave before the last layer; allow "
-            "more, let the exits learn longer, or remove the step."
+            f"early_exit: with a max_drop of {max_drop:g} no text of the selection part may leave before the last layer; "
+            "allow more, let the exits learn longer, or remove the step."
         )
     shares = np.bincount(rows.leaving(thresholds), minlength=len(exits.layers) + 1) / len(encoded)
     run.facts["exits"] = {

@@ -1,4 +1,4 @@
-"""Answers on the way: heads behind lower layers; a text leaves at the first one that is sure, and the layers above need not run.
+"""Answers on the way: heads behind lower layers; a text leaves at the first one that is sure, and those above need not run.
 
 Source: Xin et al. 2020, DeeBERT, arXiv 2004.12993, section 3.1 (off-ramps, entropy); Xin et al. 2021, BERxiT, EACL 2021
 (probability); Liu et al. 2020, FastBERT, arXiv 2004.02178, equation 3 (normalized entropy).
@@ -118,6 +118,11 @@ class Exits(nn.Module):
         self._states: list[torch.Tensor] = []
         self._logits: list[torch.Tensor] = []
 
+    @property
+    def classifiers(self) -> list[nn.Module]:
+        """The last Linear of each."""
+        return [head.get_submodule("classifier") for head in self.heads]
+
     def begin(self, *_: Any) -> None:
         """A pass begins."""
         self._done, self.passage = 0, None
@@ -217,10 +222,9 @@ def set_exits(model: PreTrainedModel, layers: Sequence[int], measure: Measure = 
         torch.manual_seed(seed)
         exits = Exits(layers, width, model.config.num_labels, measure, normalizes=not family_of(model).norms_behind)
         if device.type != "meta":
-            for head in exits.heads:
-                for linear in (head.dense, head.classifier):
-                    linear.weight.data.normal_(0.0, getattr(model.config, "initializer_range", 0.02))
-                    linear.bias.data.zero_()
+            for linear in (module for module in exits.modules() if isinstance(module, nn.Linear)):
+                linear.weight.data.normal_(0.0, getattr(model.config, "initializer_range", 0.02))
+                linear.bias.data.zero_()
     base.add_module(NAME, exits.train(model.training))
     base.register_forward_pre_hook(exits.begin)
     for layer in dict.fromkeys(every):

@@ -185,7 +185,7 @@ def _reorder_rows(model: Any, order: Sequence[int]) -> None:
         return
     rows = torch.tensor(order)
     exits = exits_of(model)
-    last = [_last_linear(model), *(head.classifier for head in (exits.heads if exits else ()))]
+    last = [_last_linear(model), *(exits.classifiers if exits else ())]
     for tensor in (tensor for linear in last for tensor in linear.parameters(recurse=False)):  # a quantizer may have more
         if tensor.ndim and len(tensor) == len(order):
             tensor.copy_(tensor[rows.to(tensor.device)].clone())
@@ -206,7 +206,9 @@ def with_new_head(model: PreTrainedModel, labels: Sequence[str], seed: int, head
     """
     check_head(model, Head(head.architecture, model.config.problem_type))
     if exits_of(model):
-        raise InputError("new_head is true, but the model has exits, which are heads for the same labels; fine_tune before them.")
+        raise InputError(
+            "new_head is true, but the model has exits, which are heads for the same labels; let fine_tune be first."
+        )
     if head.of_pieces:
         raise InputError(
             "new_head is true, but the head for masked words is tied to the word table, and has no labels; leave it out."

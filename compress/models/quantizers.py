@@ -234,8 +234,7 @@ def _kept_float(model: PreTrainedModel) -> set[nn.Module]:
     if head.of_pieces:
         return {model.get_submodule(path) for path in (family.uncalled if isinstance(family, Family) else ())}
     last, exits = last_linear(model), exits_of(model)
-    on_the_way = {exit.classifier for exit in exits.heads} if exits else set()
-    return set(last.modules()) if head.gives_vectors else {last, *on_the_way}
+    return set(last.modules()) if head.gives_vectors else {last, *(exits.classifiers if exits else ())}
 
 
 def replace_with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: bool) -> None:

@@ -14,7 +14,18 @@ import numpy as np
 
 from compress.errors import InputError, last_line
 from compress.run_errors import refuse_run
-from compress.runtimes.runtime import EXIT, INPUTS, LOGITS, Dimensions, Kernels, Runtime, Session, Usage, as_logits, outputs_among
+from compress.runtimes.runtime import (
+    EXIT,
+    INPUTS,
+    LOGITS,
+    Dimensions,
+    Kernels,
+    Runtime,
+    Session,
+    Usage,
+    as_logits,
+    outputs_among,
+)
 
 if TYPE_CHECKING:
     from compress.runtimes.runtime import Batch

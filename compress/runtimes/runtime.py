@@ -80,9 +80,9 @@ class Session:
 
     Args:
         run: Turns named arrays into the outputs by name. Of a classifier (`Runtime.open`) it takes a batch, (batch, length)
-            each, of which it picks the inputs that the file asks for, and gives `logits`, float32, and `exit` where texts leave
-            early (see EXIT); of a graph of any ends
-            (`Runtime.open_graph`) it takes exactly the inputs, and gives every output.
+            each, of which it picks the inputs that the file asks for, and gives `logits`, float32, and `exit` (EXIT) where
+            texts leave early; of a graph of any ends (`Runtime.open_graph`) it takes exactly the inputs, and gives every
+            output.
         inputs: Names and shapes, None for sizes that are free.
         outputs: Names of what `run` gives.
         kernels: Looks at what became of the file's operators.

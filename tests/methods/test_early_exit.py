@@ -155,7 +155,7 @@ def test_a_teacher_of_another_shape_teaches(toy: Task) -> None:
 def test_where_nobody_may_leave_the_step_has_no_effect(toy: Task) -> None:
     model = cp.fine_tune(tiny_bert(layers=3, initializer_range=0.05), task=toy, epochs=6, learning_rate=1e-2, batch_size=8)
     turned = replace(toy, train=replace(toy.train, labels=1 - toy.train.labels))  # whoever learns this is wrong
-    how: dict[str, Any] = {"train": "heads", "objectives": {"labels": 1.0}, "epochs": 20, "learning_rate": 1e-2, "batch_size": 8}
+    how: dict[str, Any] = {**HOW, "train": "heads", "objectives": {"labels": 1.0}, "epochs": 20, "learning_rate": 1e-2}
     with pytest.raises(NoEffect, match="no text of the selection part may leave before the last layer"):
         cp.early_exit(model, task=turned, max_drop=0.0, **how)
 

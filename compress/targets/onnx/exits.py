@@ -84,9 +84,7 @@ class _Nesting:
         self._name(nodes, exit)
         return nodes, chosen.outputs[0], chosen.outputs[1]
 
-    def _branch(
-        self, exit: int, here: Values, state: ir.Value, known: tuple[ir.Value, ir.Value], rows: ir.Value
-    ) -> ir.Graph:
+    def _branch(self, exit: int, here: Values, state: ir.Value, known: tuple[ir.Value, ir.Value], rows: ir.Value) -> ir.Graph:
         """What the rows that go on go through, their answers and exits put among those that are known."""
         above = exit + 1
         ends = [f"{EXIT}.{above}.{part}" for part in PARTS] if above < self.count else [LAST]

@@ -65,8 +65,8 @@ def output_names(model: PreTrainedModel) -> list[str]:
 
 
 def exit_names(exits: int) -> list[str]:
-    """What a flat graph gives for exits beside the answers: where rows leave, what each exit has and says, and what the model's
-    own head answers."""
+    """What a flat graph gives for exits beside the answers: where rows leave, what each exit has and says, and what the
+    model's own head answers."""
     return [EXIT, *(f"{EXIT}.{number}.{part}" for number in range(exits) for part in PARTS), LAST]
 
 

@@ -139,7 +139,7 @@ def test_every_family_lets_texts_leave(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["tensorrt-int8", "onnxruntime-cuda-fp16"])
 def test_targets_without_such_files_refuse_by_name(target: str, model: PreTrainedModel, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"{target} has no files for a model with exits .early_exit.; allowed: onnxruntime-cpu,"):
+    with pytest.raises(InputError, match=f"{target} has no files for a model with exits .early_exit.; allowed: onnx"):
         cp.export(model, tmp_path / "out", target=target, task=toy_task())
     assert not (tmp_path / "out").exists()
 
