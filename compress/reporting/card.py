@@ -265,9 +265,9 @@ def _real_texts(shipped: Mapping[str, Any]) -> str:
         return ""
     return (
         f"\n\nTexts leave {_code(record.name_of(shipped))} where it is sure, behind layers {left}. A text takes "
-        f"{record.milliseconds(row.get('mean_ms'))} on average ({record.number(row.get('count'), 0)} real ones, one at a "
-        f"time), {record.times(row.get('speedup'))} faster than the baseline; one of random tokens, as above, says nothing of that. "
-        "The file's output `exit` tells where each has left."
+        f"{record.milliseconds(row.get('mean_ms'))} on average (of {record.number(row.get('count'), 0)} real ones, one at a "
+        f"time), {record.times(row.get('speedup'))} as fast as the baseline; times of random tokens, as above, say nothing of "
+        "that. The file's output `exit` tells where each has left."
     )
 
 

@@ -1,5 +1,5 @@
-"""What of a model learns: all of it, its head alone, its head and some layers, a mix of all layers, exits, or adapters that are
-put into it.
+"""What of a model learns: all of it, its head alone, its head and some layers, a mix of all layers, exits, or adapters that
+are put into it.
 
 What stays below the lowest layer that learns answers the same in every epoch. It is computed once, and kept: an epoch of a
 head then takes seconds.
