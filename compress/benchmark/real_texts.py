@@ -35,8 +35,8 @@ def exits_of_subject(subject: Subject) -> dict[str, Any]:
     """The layers, measure and thresholds of a subject's exits, as its folder tells; empty where it has none."""
     if subject.file is not None:
         return dict(read_facts(subject.path).exits)
-    told = read_json(subject.path / STRUCTURE) if (subject.path / STRUCTURE).is_file() else {}
-    exits = told.get("exits")
+    structure = read_json(subject.path / STRUCTURE) if (subject.path / STRUCTURE).is_file() else {}
+    exits = structure.get("exits")
     return exits if isinstance(exits, dict) else {}
 
 

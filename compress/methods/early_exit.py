@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Literal, Unpack
 
@@ -33,14 +33,13 @@ from compress.training.predict import BATCH_SIZE, on_device
 from compress.training.settings import Epochs, LearningRate, MaxLength, StepKnobs, settings_of
 from compress.training.step_context import StepContext
 from compress.training.teaching import Distillation, Temperature, Weight, answers_of, check_room
-from compress.training.training_loss import TrainingLoss
+from compress.training.training_loss import Term, TrainingLoss
 from compress.training.ways import Way
 
 logger = logging.getLogger(__name__)
 
 Teaching = Literal["logits", "logit_mse", "labels"]
 OBJECTIVES: dict[Teaching, float] = {"logits": 1.0, "labels": 1.0}
-Told = Callable[[Outputs, Outputs | None, Batch], torch.Tensor]
 
 
 @within_range
@@ -179,7 +178,7 @@ def exit_loss(
         temperature: Of logits.
         depths: How many layers stand below each exit, the last layer's last.
     """
-    known: dict[Teaching, Told] = {
+    known: dict[Teaching, Term] = {
         "logits": partial(logits, temperature=temperature),
         "logit_mse": logit_mse,
         "labels": labels,

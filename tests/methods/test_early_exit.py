@@ -37,24 +37,24 @@ def learned() -> tuple[Any, Task, dict[str, Any]]:
 
 
 def test_what_the_step_tells_is_what_the_model_does_on_the_selection_part(learned: Any) -> None:
-    model, task, told = learned
+    model, task, facts = learned
     encoded = task.encode(task.selection, model.tokenizer)
     batch = {name: torch.from_numpy(values) for name, values in encoded.batch(list(range(60))).items()}
     where = left(model, **batch)
     answers, true = every_answer(model, **batch), torch.from_numpy(encoded.labels)
-    assert told["shares"] == pytest.approx([float((where == exit).float().mean()) for exit in range(3)], abs=1e-6)
-    assert told["expected_layers"] == pytest.approx(float((where + 1).float().mean()), abs=1e-4)
-    assert told["accuracies"] == pytest.approx((answers.argmax(-1) == true[:, None]).float().mean(0).tolist(), abs=1e-6)
-    assert told["accuracy"] == pytest.approx(task.score(predict(model, encoded), encoded.labels)["accuracy"])
-    assert told["layers"] == [0, 1]
-    assert told["thresholds"] == exits_in(model).thresholds
+    assert facts["shares"] == pytest.approx([float((where == exit).float().mean()) for exit in range(3)], abs=1e-6)
+    assert facts["expected_layers"] == pytest.approx(float((where + 1).float().mean()), abs=1e-4)
+    assert facts["accuracies"] == pytest.approx((answers.argmax(-1) == true[:, None]).float().mean(0).tolist(), abs=1e-6)
+    assert facts["accuracy"] == pytest.approx(task.score(predict(model, encoded), encoded.labels)["accuracy"])
+    assert facts["layers"] == [0, 1]
+    assert facts["thresholds"] == exits_in(model).thresholds
     assert not exits_in(model).stacked
 
 
 def test_no_more_is_lost_than_may_be_and_less_work_is_done(learned: Any) -> None:
-    _, _, told = learned
-    assert told["accuracy"] >= told["accuracies"][-1] - 0.02 - 1e-9
-    assert told["expected_layers"] < 3
+    _, _, facts = learned
+    assert facts["accuracy"] >= facts["accuracies"][-1] - 0.02 - 1e-9
+    assert facts["expected_layers"] < 3
 
 
 def test_heads_alone_leave_the_model_as_it_was(toy: Task) -> None:

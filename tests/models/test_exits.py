@@ -112,7 +112,7 @@ def test_words_that_no_text_has_can_go(toy: Task) -> None:
     few = replace(toy, train=replace(toy.train, texts=tuple(texts) * 20))
     trimmed = cp.trim_vocabulary(model, task=few)
     assert len(trimmed.tokenizer) < len(model.tokenizer)
-    whole, few_words = (one.tokenizer(texts, padding=True, return_tensors="pt") for one in (model, trimmed))
+    whole, few_words = (reader.tokenizer(texts, padding=True, return_tensors="pt") for reader in (model, trimmed))
     assert torch.equal(logits_of(trimmed, **few_words), logits_of(model, **whole))
 
 

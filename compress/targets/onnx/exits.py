@@ -69,8 +69,8 @@ class _Nesting:
         """
         state, logits, unsure = (self.outputs[f"{EXIT}.{exit}.{part}"] for part in PARTS)
         answers, marks = here.get(logits, logits), here.get(unsure, unsure)
-        found = ir.node("NonZero", [marks])
-        rows = ir.node("Squeeze", [found.outputs[0], self.zero])
+        nonzero = ir.node("NonZero", [marks])
+        rows = ir.node("Squeeze", [nonzero.outputs[0], self.zero])
         size = ir.node("Size", [rows.outputs[0]])
         none = ir.node("Squeeze", [self.zero, self.zero])
         any_ = ir.node("Greater", [size.outputs[0], none.outputs[0]])
@@ -80,7 +80,7 @@ class _Nesting:
         otherwise = _graph(same, [node.outputs[0] for node in same], f"{EXIT}.{exit}.all_left")
         branches = {"then_branch": ir.AttrGraph("then_branch", then), "else_branch": ir.AttrGraph("else_branch", otherwise)}
         chosen = ir.Node("", "If", [any_.outputs[0]], branches.values(), num_outputs=2)
-        nodes = [found, rows, size, none, any_, *here_of, chosen]
+        nodes = [nonzero, rows, size, none, any_, *here_of, chosen]
         self._name(nodes, exit)
         return nodes, chosen.outputs[0], chosen.outputs[1]
 

@@ -88,8 +88,8 @@ def test_the_file_is_whole_in_itself_and_standard(model: PreTrainedModel, shippe
     assert [node.op_type for node in nodes_in(proto.graph)].count("If") == 2
     assert len(proto.SerializeToString()) < 1.3 * sum(4 * parameter.numel() for parameter in model.parameters()) + 40_000
     exits = exits_in(model)
-    told = {"layers": [0, 1], "measure": "probability", "thresholds": exits.thresholds}
-    assert read_facts(shipped.path).exits == told
+    facts = {"layers": [0, 1], "measure": "probability", "thresholds": exits.thresholds}
+    assert read_facts(shipped.path).exits == facts
 
 
 @pytest.mark.slow
