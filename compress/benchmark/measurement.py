@@ -104,11 +104,9 @@ def measure(
 ) -> Measurement:
     """Measure accuracy, latency, memory and size of models beside each other.
 
-    Where texts leave one of them early, all are timed on real texts as well, one at a time.
-
     Args:
         subjects: Folders, exports or models in memory (which are saved to a temporary folder).
-        task: Its evaluation part gives the examples, its selection part real texts to time.
+        task: Its evaluation part gives the examples, its selection part real ones to time where one lets them leave early.
         batch: Examples in a call.
         length: Tokens of each example when timing.
         threads: Threads that the runtime may use inside an operator.

@@ -172,6 +172,11 @@ def confidence(logits: torch.Tensor, measure: Measure) -> torch.Tensor:
     return 1 + (logs.exp() * logs).sum(-1) / math.log(logits.shape[-1])
 
 
+def ends_exit(module: str) -> bool:
+    """Whether the module of a name is the last Linear of an exit."""
+    return f".{NAME}.heads." in f".{module}" and module.endswith(".classifier")
+
+
 def exits_of(model: PreTrainedModel) -> Exits | None:
     """The exits of a model that has some."""
     exits = getattr(model.base_model, NAME, None)

@@ -11,6 +11,7 @@ from compress import record
 from compress.facts import FACTS, MANIFEST
 from compress.measures import is_less_better
 from compress.record import MISSING, finite, interval, part
+from compress.reporting.leaving import early_sentence
 from compress.runtimes.runtime import Runtime
 from compress.runtimes.table import RUNTIMES, is_exported, load_runtime
 from compress.tasks import DEFAULT_KIND, TASKS
@@ -202,7 +203,7 @@ def _results(run: Mapping[str, Any]) -> str:
         text += f" Latency is for {record.setting_words(setting)}, on {record.markdown_text(cpu)}."
     shipped = subjects[-1]
     text += _other_scores(shipped, metric) + _further(subjects, metric) + _by_label(shipped) + _reliability(shipped)
-    text += _real_texts(shipped)
+    text += early_sentence(shipped)
     return f"## Results\n\n{record.markdown_table([COLUMNS[0], metric, *COLUMNS[1:]], rows)}\n\n{text}"
 
 
@@ -255,19 +256,6 @@ def _reliability(shipped: Mapping[str, Any]) -> str:
         "calibration error, 15 bins)."
         if finite(ece) is not None
         else ""
-    )
-
-
-def _real_texts(shipped: Mapping[str, Any]) -> str:
-    """What real texts take where they leave early."""
-    row, left = record.first_texts(shipped), record.exits_in_words(shipped)
-    if not row or not left:
-        return ""
-    return (
-        f"\n\nTexts leave {_code(record.name_of(shipped))} where it is sure, behind layers {left}. A text takes "
-        f"{record.milliseconds(row.get('mean_ms'))} on average (of {record.number(row.get('count'), 0)} real ones, one at a "
-        f"time), {record.times(row.get('speedup'))} as fast as the baseline; times of random tokens, as above, say nothing of "
-        "that. The file's output `exit` tells where each has left."
     )
 
 

@@ -74,28 +74,6 @@ def _step_row(step: Mapping[str, Any], longest: float) -> dict[str, Any]:
     }
 
 
-def real_texts(run: Mapping[str, Any]) -> dict[str, Any]:
-    """What real texts took, at the first number of threads, and where they left; empty where nothing leaves early."""
-    timed = [(subject, record.first_texts(subject)) for subject in record.subjects_of(run)]
-    timed = [(subject, row) for subject, row in timed if row]
-    if not timed:
-        return {}
-    rows = [
-        {
-            "name": record.name_of(subject),
-            "kind": subject.get("kind"),
-            "cells": [
-                *(record.milliseconds(row.get(key)) for key in ("mean_ms", "p50_ms", "p95_ms")),
-                record.times(row.get("speedup")),
-            ],
-            "left": record.exits_in_words(subject) or MISSING,
-        }
-        for subject, row in timed
-    ]
-    first = timed[0][1]
-    return {"count": record.number(first.get("count"), 0), "tokens": record.number(first.get("mean_tokens"), 1), "rows": rows}
-
-
 def _shares(mix: Any) -> str:
     """What a head reads of the embeddings and of each layer, where a step mixed them."""
     shares = [finite(share) for share in mix] if isinstance(mix, list) else []

@@ -20,11 +20,11 @@ from compress.reporting.details import (
     facts_of,
     gate_rows,
     label_rows,
-    real_texts,
     score_table,
     step_rows,
 )
 from compress.reporting.figures import NARROW, WIDE, Point, front_figure, loss_curve, size_key
+from compress.reporting.leaving import real_texts
 from compress.runtimes.table import RUNTIMES, TRAINED, is_exported
 
 REPORT = "report.html"

@@ -17,13 +17,12 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 from transformers import PreTrainedModel
 
-from compress.errors import CompressError, InputError
+from compress.errors import CompressError
 from compress.log import libraries_silenced
 from compress.measures import is_better
 from compress.models.attention.kernel import attention_kernel
 from compress.models.checkpoint.fingerprint import fingerprint
 from compress.models.dropout import dropout_at, sixteen_bits
-from compress.models.exits import exits_of
 from compress.models.first_token import first_token_only
 from compress.models.heads import logits_of
 from compress.models.layout import encoder_layers
@@ -115,13 +114,10 @@ def train(
         The trained copy, in evaluation mode, on the CPU.
 
     Raises:
-        InputError: Model and task do not fit, or more than a third of the text is unknown to the tokenizer, or the model has
-            exits, which would not be right any more.
+        InputError: Model and task do not fit, or more than a third of the text is unknown to the tokenizer.
         CompressError: The loss is not finite.
     """
-    check_fit(model, task)
-    if exits_of(model) and not way.exits:
-        raise InputError("the model has exits, whose thresholds are of its weights as they are; train it before early_exit.")
+    check_fit(model, task, exits_learn=way.exits)
     check_known(task.train, model.tokenizer, model.label, allow_unknown=task.allow_unknown)
     check_writes(task, task.train, model.tokenizer, model.label)
     task = task.read_by(model)

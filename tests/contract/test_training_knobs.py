@@ -34,6 +34,7 @@ EPOCHS_AND_RATES = {
     "prune_weights": (5, 1e-4),
     "prune_cofi": (5, 1e-4),
     "quantize_aware": (1, 2e-5),
+    "early_exit": (3, 1e-4),
 }
 OTHERS = {"prune_heads": (1, 3e-5, {"batch_size": 64}), "prune_to_latency": (1, 1e-4, {"batch_size": 64, "average": 0.0})}
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -55,7 +56,7 @@ def _defaults(method: str) -> dict[str, Any]:
         epochs, rate, knobs = OTHERS[method]
         return {"epochs": epochs, "learning_rate": rate, **knobs}
     epochs, rate = EPOCHS_AND_RATES[method]
-    return {"epochs": epochs, "learning_rate": rate, **(STEP_KNOBS if method == "prune_cofi" else KNOBS)}
+    return {"epochs": epochs, "learning_rate": rate, **(STEP_KNOBS if method in ("prune_cofi", "early_exit") else KNOBS)}
 
 
 def test_these_are_all_methods_that_train() -> None:

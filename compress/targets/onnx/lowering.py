@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from onnx_ir import convenience
 
 from compress.errors import CompressError
-from compress.models.exits import NAME as EXITS
+from compress.models.exits import ends_exit
 from compress.models.head import LAST_LINEARS
 from compress.models.quantizers import QuantizedLinear
 from compress.targets.onnx.graph import SCOPES, sweep
@@ -87,7 +87,7 @@ def products(model: ir.Model, *, left_out: Iterable[str] = LAST_LINEARS) -> list
         runs[module] += 1
         run = f"#{runs[module]}" if runs[module] > 1 else ""  # of a module that runs several times
         node.name = module + run if module else node.name
-        answers = module in out or _is_last_of_exit(module, out)
+        answers = module in out or ends_exit(module)
         if node.op_type == "Gemm" and not answers:
             node, weight = _as_product(model, node, weight)
         bias = _bias_of(node, weight.shape[1])
@@ -96,11 +96,6 @@ def products(model: ir.Model, *, left_out: Iterable[str] = LAST_LINEARS) -> list
         if not answers:
             matmuls.append(MatMul(node, module, weight, bias))
     return matmuls
-
-
-def _is_last_of_exit(module: str, out: Collection[str]) -> bool:
-    """Whether a module ends an exit as those that are left out end a head."""
-    return f".{EXITS}." in f".{module}" and module.rpartition(".")[2] in out
 
 
 def module_of(node: ir.Node) -> str:
