@@ -59,6 +59,7 @@ class Facts:
         integers: Of an int8 file: its bits, and the processors that it is right and fast on.
         stages: From torch to the file, with their parity.
         segment: Of segment.onnx, where it was written.
+        exits: Of a file whose texts leave early: behind which `layers`, by which `measure`, above which `thresholds`.
     """
 
     path: Path | None = None
@@ -75,6 +76,7 @@ class Facts:
     integers: Mapping[str, str] = field(default_factory=dict)
     stages: tuple[Mapping[str, Any], ...] = ()
     segment: SegmentFacts | None = None
+    exits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def last_accepted_stage(self) -> Mapping[str, Any]:
@@ -116,6 +118,7 @@ def read_facts(folder: Path) -> Facts:
         integers=checked.table("integers", lambda value: isinstance(value, str), "texts"),
         stages=checked.stages(),
         segment=_Checked(path, segment, "segment.").segment() if segment else None,
+        exits=checked.exits(),
     )
 
 
@@ -193,6 +196,17 @@ class _Checked:
             for name in ("max_abs_error", "relative_error"):
                 checked.value(name, _is_number if stage.get("accepted") else _is_any_number, "a number")
         return tuple(stages)
+
+    def exits(self) -> dict[str, Any]:
+        """Where texts leave early; empty where they do not."""
+        exits = self.table("exits")
+        if exits:
+            own = _Checked(self.path, exits, f"{self.prefix}exits.")
+            layers = own.value("layers", lambda value: isinstance(value, list) and all(map(_is_count, value)), "whole numbers")
+            thresholds = own.value("thresholds", _are_numbers, "a list of numbers")
+            if not layers or not thresholds or len(layers) != len(thresholds):
+                self.refuse("exits", exits, "an object of layers, with a threshold for each")
+        return exits
 
     def segment(self) -> SegmentFacts:
         """Of segment.onnx."""

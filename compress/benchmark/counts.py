@@ -14,7 +14,7 @@ from compress.benchmark.subjects import Subject, weight_files
 from compress.errors import InputError, first_line
 from compress.runtimes.external_data import external_files
 from compress.runtimes.graph_files import graph_files, is_writer
-from compress.runtimes.onnxruntime import INTEGER_OPS, check_inputs, feeds, loaded, shapes_of
+from compress.runtimes.onnxruntime import INTEGER_OPS, check_inputs, feeds, loaded, nodes_in, shapes_of
 from compress.runtimes.process import RuntimeProcess
 from compress.runtimes.writer_files import given_of
 
@@ -67,6 +67,7 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
     """
     from torch import nn
 
+    from compress.models.exits import NAME as EXITS
     from compress.models.families import known_family
     from compress.models.families.family import EncoderFree
     from compress.models.heads import head_of
@@ -77,7 +78,7 @@ def torch_macs(model: PreTrainedModel, length: int) -> int:
         return _plain_macs(model, family, length)
     layers = all_layers(model)
     inside = {id(module) for layer in layers for module in layer.modules()}
-    head = {id(module) for name, module in model.base_model.named_modules() if name.partition(".")[0] == "pooler"}
+    head = {id(module) for name, module in model.base_model.named_modules() if name.partition(".")[0] in ("pooler", EXITS)}
     embedding = {id(module) for module in model.base_model.modules()} - head
     if head_of(model).reads_tokens:
         embedding |= {id(module) for module in model.modules()}
@@ -129,7 +130,7 @@ def onnx_counts(path: Path, length: int, process: RuntimeProcess | None = None) 
         integer_ops: operators that multiply integers; macs: multiply-adds, see `onnx_macs`.
     """
     graphs = [_graph(file) for file in graph_files(path)]
-    integers = sum(node.op_type in INTEGER_OPS for graph in graphs for node in graph.node)
+    integers = sum(node.op_type in INTEGER_OPS for graph in graphs for node in nodes_in(graph))
     elements = sum(math.prod(tensor.dims) for graph in graphs for tensor in graph.initializer)
     asked = process or RuntimeProcess(WORKER)
     profile, _ = asked.ask(

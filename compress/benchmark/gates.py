@@ -23,6 +23,7 @@ def judge(gates: Any, subject: Mapping[str, Any], beside: Sequence[Mapping[str, 
             may be higher, 0.1 for a tenth); min_accuracy: a fraction;
             min_speedup: against the baseline, in the worst of the measured rows; max_p95_ms: milliseconds, in the worst
             of the measured rows; max_size_bytes: of the files needed to run; min_recall: fractions by label, each a gate.
+            The rows of a subject whose texts leave early are those of real texts, with the mean of the time.
         subject: One of run.json's `subjects`.
         beside: All of them.
 
@@ -72,18 +73,24 @@ def speed_over_float(subject: Mapping[str, Any], beside: Sequence[Mapping[str, A
     measured rows; None for other subjects, and where nothing was timed."""
     if not str(subject.get("target")).endswith("-cpu-int8"):
         return None
-    own = _middles(subject)
+    rows = _timed(subject)
+    own = _middles(subject, rows)
     ratios = [
         statistics.geometric_mean([times[row] / own[row] for row in own])
         for other in beside
-        if "int8" not in str(other.get("target")) and (times := _middles(other)) and own and times.keys() >= own.keys()
+        if "int8" not in str(other.get("target")) and (times := _middles(other, rows)) and own and times.keys() >= own.keys()
     ]
     return min(ratios, default=None)
 
 
-def _middles(subject: Mapping[str, Any]) -> dict[tuple[Any, ...], float]:
-    keys = ("device", "batch", "length", "threads")
-    return {tuple(row.get(key) for key in keys): row["p50_ms"] for row in subject.get("latency") or [] if row.get("p50_ms")}
+def _timed(subject: Mapping[str, Any]) -> str:
+    """Where a subject's times stand that count: those of real texts, where these leave early."""
+    return "texts" if subject.get("exits") and subject.get("texts") else "latency"
+
+
+def _middles(subject: Mapping[str, Any], rows: str) -> dict[tuple[Any, ...], float]:
+    keys, time = ("device", "batch", "length", "threads"), "p50_ms" if rows == "latency" else "mean_ms"
+    return {tuple(row.get(key) for key in keys): row[time] for row in subject.get(rows) or [] if row.get(time)}
 
 
 def _drop(subject: Mapping[str, Any]) -> Any:
@@ -100,7 +107,7 @@ def _recalls(subject: Mapping[str, Any]) -> dict[str, Any]:
 
 def _latency(key: str, worst: Callable[[list[float]], float]) -> Callable[[Mapping[str, Any]], Any]:
     def read(subject: Mapping[str, Any]) -> Any:
-        values = [row.get(key) for row in subject.get("latency") or []]
+        values = [row.get(key) for row in subject.get(_timed(subject)) or []]
         return worst(values) if values and None not in values else None
 
     return read

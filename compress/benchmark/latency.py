@@ -346,16 +346,17 @@ def _is_sane(answer: dict[str, Any], shapes: int) -> bool:
         return False
     start = answer.get("start", {})
     energy = answer.get("energy", [None] * shapes)
-    if not isinstance(start, dict) or not all(_is_duration(start[key]) for key in start) or set(start) - set(STARTS):
+    if not isinstance(start, dict) or not all(is_duration(start[key]) for key in start) or set(start) - set(STARTS):
         return False
     if not isinstance(energy, list) or len(energy) != shapes or not all(used is None or _is_number(used) for used in energy):
         return False
-    return all(isinstance(taken, list) and taken and all(map(_is_duration, taken)) for taken in lists)
+    return all(isinstance(taken, list) and taken and all(map(is_duration, taken)) for taken in lists)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
-def _is_duration(value: Any) -> bool:
+def is_duration(value: Any) -> bool:
+    """Whether a value is a time that something took."""
     return isinstance(value, int | float) and math.isfinite(value) and value > 0

@@ -13,6 +13,7 @@ from compress.benchmark.accuracy import invariance, predict, settled_for
 from compress.benchmark.counts import onnx_counts, size_bytes, torch_macs
 from compress.benchmark.latency import OF_DATA, Grid, Progress, Timing, baseline_among, check_grid, numbers_of, time_subjects
 from compress.benchmark.machine import machine, versions
+from compress.benchmark.real_texts import Texts, exits_of_subject, texts_of, time_real_texts
 from compress.benchmark.runners import Runner, check_device, open_runner
 from compress.benchmark.subjects import CONFIG, Subject, input_limits, read_json, subjects_on_disk
 from compress.errors import InputError
@@ -111,7 +112,7 @@ def measure(
 
     Args:
         subjects: Folders, exports or models in memory (which are saved to a temporary folder).
-        task: Its evaluation part gives the examples.
+        task: Its evaluation part gives the examples, its selection part real ones to time where one lets them leave early.
         batch: Examples in a call.
         length: Tokens of each example when timing.
         threads: Threads that the runtime may use inside an operator.
@@ -140,15 +141,20 @@ def measure(
         check_device(device, {subject.kind for subject in stored})
         check_grid(grid, stored)
         answered: dict[str, _Answers] = {}
+        leaves = any(exits_of_subject(subject) for subject in stored)
         for done, subject in enumerate(stored):
             if progress:
                 progress(f"evaluate {subject.name}", done, len(stored))
-            answered[subject.name] = _answer(subject, task, device, grid.length[0], time_limit)
+            answered[subject.name] = _answer(subject, task, device, grid.length[0], time_limit, reads=leaves)
         if lengths is not None:
             grid = replace(grid, lengths=tuple(answered[reference].encoded.lengths.tolist()))
         timed = time_subjects(stored, grid, baseline=reference, progress=progress)
+        texts = {name: measured.texts for name, measured in answered.items()} if leaves else {}
+        real = time_real_texts(stored, texts, grid, baseline=reference, progress=progress) if leaves else {}
         entries = [
-            _entry(subject, task, answered[subject.name], answered[reference], timed[subject.name]) for subject in stored
+            _entry(subject, task, answered[subject.name], answered[reference], timed[subject.name])
+            | real.get(subject.name, {})
+            for subject in stored
         ]
     others = [entry for entry in entries if entry["name"] != reference]
     correct_together([entry["drop"] for entry in others])
@@ -213,14 +219,18 @@ class _Answers:
     unknown: float
     further: tuple[np.ndarray, Encoded] | None
     reliability: dict[str, Any]
+    texts: Texts
 
 
-def _answer(subject: Subject, task: Task, device: str, length: int | None, time_limit: float) -> _Answers:
+def _answer(
+    subject: Subject, task: Task, device: str, length: int | None, time_limit: float, *, reads: bool = False
+) -> _Answers:
     with open_runner(subject, device, time_limit=time_limit) as runner:
-        return _answer_of(runner, subject, task, length)
+        return _answer_of(runner, subject, task, length, reads=reads)
 
 
-def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None) -> _Answers:
+def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None, *, reads: bool) -> _Answers:
+    """Everything that an open subject tells; where it `reads`, the real texts to time too."""
     read = task.within(input_limits(subject)[1])
     split = task.evaluation.require("evaluation")
     unknown = check_known(split, runner.tokenizer, repr(subject.name), allow_unknown=task.allow_unknown)
@@ -236,6 +246,7 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
     answers = [task.rules.settled(own, chosen, part.labels) for own, part in zip(answers, encoded, strict=True)]
     counts = {} if length is None else _counts(subject, runner, length)
     flips = invariance(runner, encoded[0]).flips
+    texts = texts_of(read.encode(read.selection.require("selection"), runner.tokenizer)) if reads else {}
     return _Answers(
         answers[0],
         encoded[0],
@@ -245,6 +256,7 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None)
         unknown,
         (answers[1], encoded[1]) if read.further is not None else None,
         {} if confidence is None else {"reliability": reliability(confidence)},
+        texts,
     )
 
 

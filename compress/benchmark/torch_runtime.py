@@ -16,7 +16,7 @@ import numpy as np
 
 from compress.errors import InputError
 from compress.log import libraries_silenced
-from compress.runtimes.runtime import ANSWERED, LOGITS, Runtime, Session, Version
+from compress.runtimes.runtime import ANSWERED, EXIT, LOGITS, Runtime, Session, Version
 from compress.runtimes.writing import GIVEN, forced, write, write_exactly
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
     """Load the model of a folder, see `Runtime.open`; threads are pinned for the whole process."""
     import torch
 
+    from compress.models.exits import watched_exits
     from compress.models.heads import head_of, logits_of
     from compress.models.masked_places import at_places
 
@@ -78,7 +79,10 @@ def open_torch(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
         return call
 
     def run(batch: Batch) -> dict[str, np.ndarray]:
-        return {LOGITS: prepare(batch)().float().cpu().numpy()}
+        with watched_exits(model) as exits:
+            logits = prepare(batch)().float().cpu().numpy()
+            passage = exits.passage if exits is not None else None
+            return {LOGITS: logits} if passage is None else {LOGITS: logits, EXIT: passage.left.cpu().numpy()}
 
     return Session(run, prepare=prepare, model=model)
 

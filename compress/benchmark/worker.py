@@ -10,7 +10,7 @@ import gc
 import itertools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from compress.benchmark.energy import joules, meters, readings
 from compress.runtimes.answering import OpenFile, runtime_in
 from compress.runtimes.answers import check_finite, check_shape
 from compress.runtimes.frames import Arrays
-from compress.runtimes.runtime import LOGITS, Call
+from compress.runtimes.runtime import EXIT, LOGITS, Call, Session
 from compress.runtimes.serving import Answer, Handler, serve
 
 FEWEST_SAMPLES = 3
@@ -28,7 +28,7 @@ FEWEST_SAMPLES = 3
 
 def handlers() -> dict[str, Handler]:
     """What this process can be asked."""
-    return OpenFile().handlers() | {"time": time_subject, "profile": profile}
+    return OpenFile().handlers() | {"time": time_subject, "time_texts": time_texts, "profile": profile}
 
 
 def time_subject(request: dict[str, Any], arrays: Arrays) -> Answer:
@@ -43,10 +43,8 @@ def time_subject(request: dict[str, Any], arrays: Arrays) -> Answer:
             `warm_up`, `samples`, `seconds` (or None), `seed`, and `spawned`, when this process was started.
         arrays: None are needed.
     """
-    runtime = runtime_in(request["module"])
-    how = {"threads": request["threads"], "device": request["device"], **request["options"]}
     begun = time.perf_counter()
-    session = runtime.open(runtime.place(Path(request["path"])), **how)
+    session = _opened(request)
     start = {"load_ms": _milliseconds(time.perf_counter() - begun)}
     counters = meters(request["device"])
     samples: list[list[float]] = []
@@ -88,6 +86,38 @@ def _milliseconds(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
+def time_texts(request: dict[str, Any], arrays: Arrays) -> Answer:
+    """Load a subject, let it answer texts one at a time, and tell how long each took (milliseconds), and, where texts leave
+    early, at which exit each has left.
+
+    Each text is read once before it counts, and its answer looked at.
+
+    Args:
+        request: `module`, `options`, `path`, `device`, `threads` and `labels`, as for `time_subject`.
+        arrays: The model's inputs, (tokens of all texts,) each, and the texts' `lengths`.
+    """
+    session, exits = _opened(request), []
+    arrays = dict(arrays)
+    ends = np.cumsum(arrays.pop("lengths"))[:-1]
+    parts = {name: np.split(values, ends) for name, values in arrays.items()}
+    calls: list[Call] = []
+    for index in range(len(ends) + 1):
+        inputs = {name: texts[index][None] for name, texts in parts.items()}
+        outputs = session.run(inputs)
+        check_shape(outputs[LOGITS].shape, 1, request["labels"], length=len(parts["input_ids"][index]))
+        check_finite(outputs[LOGITS])
+        exits += [int(exit) for exit in outputs.get(EXIT, ())]
+        calls.append(session.call_of(inputs))
+    return {"samples": time_each(calls), "exits": exits}, {}
+
+
+def _opened(request: dict[str, Any]) -> Session:
+    """The subject of a request, in its runtime."""
+    runtime = runtime_in(request["module"])
+    how = {"threads": request["threads"], "device": request["device"], **request["options"]}
+    return runtime.open(runtime.place(Path(request["path"])), **how)
+
+
 def profile(request: dict[str, Any], arrays: Arrays) -> Answer:
     """Count the multiply-adds of the file `path` at a `length`."""
     from compress.benchmark.counts import onnx_macs
@@ -119,12 +149,17 @@ def time_calls(call: Call, warm_up: int, samples: int, seconds: float | None, tu
     """
     for _ in range(warm_up):
         call()
+    return time_each(itertools.repeat(call, -(-samples // turn) * turn), seconds, turn)
+
+
+def time_each(calls: Iterable[Call], seconds: float | None = None, turn: int = 1) -> list[float]:
+    """Time calls one after the other, in milliseconds; see `time_calls`."""
     taken: list[float] = []
     gc.collect()
     gc.disable()
     try:
         begun = time.perf_counter()
-        while len(taken) < samples or len(taken) % turn:
+        for call in calls:
             start = time.perf_counter_ns()
             call()
             taken.append(round((time.perf_counter_ns() - start) / 1e6, 4))

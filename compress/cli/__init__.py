@@ -1,4 +1,4 @@
-"""The command line: bert-compress run | check | list | export | bench | eval | compare | landscape | serve | report | doctor."""
+"""The command line, `bert-compress`; its commands stand in `commands.py`, each is a file of this folder."""
 
 from __future__ import annotations
 

@@ -29,5 +29,6 @@ METHODS = with_plugins(
         "swap_attention": "compress.methods.swap_attention",
         "quantize_aware": "compress.methods.quantize_aware",
         "calibrate": "compress.methods.calibrate",
+        "early_exit": "compress.methods.early_exit",
     },
 )

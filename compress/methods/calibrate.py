@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from compress.arguments import within_range
 from compress.errors import InputError, NoEffect
 from compress.models.heads import divided
+from compress.models.traits import why_too_late
 from compress.tasks.encoding import Gathered
 from compress.tasks.labelled import Task
 from compress.tasks.reliability import COLDEST, HOTTEST, Confidence, Temperature, best_temperature, reliability
@@ -49,6 +50,8 @@ def calibrate(model: PreTrainedModel, *, task: Task, run: StepContext | None = N
         NoEffect: The temperature is 1.
     """
     run = run or StepContext()
+    if why := why_too_late(model, "calibrate it", "early_exit"):
+        raise InputError(f"calibrate: {why}")
     task, rules = task.read_by(model), task.rules
     selection = task.selection.require("selection")
     if not len(selection):

@@ -76,7 +76,7 @@ def factorize_embedding(
             "factorize_embedding: the word table of a model of masked-words is what its head multiplies by as well; factorize "
             "it in a recipe of the task that comes after it."
         )
-    why = why_too_late(model, "factorize its table", "quantize_aware", "spell_words")
+    why = why_too_late(model, "factorize its table", "quantize_aware", "spell_words", "early_exit")
     if why:
         raise InputError(f"factorize_embedding: {why}")
     rows = model.get_input_embeddings().weight.detach().double()

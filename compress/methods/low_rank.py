@@ -210,7 +210,7 @@ def _limits(weights: Sequence[_Weight]) -> dict[tuple[int, int], int]:
 def _checked(model: PreTrainedModel, task: Task, parts: Parts) -> list[Readers]:
     """Who reads each weight, once the model fits."""
     family_of(model)
-    why = why_too_late(model, "write its Linears so", "quantize_aware", "fine_tune")
+    why = why_too_late(model, "write its Linears so", "quantize_aware", "fine_tune", "early_exit")
     if why:
         raise InputError(f"low_rank: {why}")
     check_fit(model, task)

@@ -136,7 +136,7 @@ def share_layers(
 def _checked(model: PreTrainedModel, group: int | None, groups: list[int] | None) -> list[int]:
     """The sizes of the groups, once they fit."""
     why = why_not(model, "share") or why_too_late(
-        model, "share its layers", "quantize_aware", "swap_attention", "low_rank", "fine_tune"
+        model, "share its layers", "quantize_aware", "swap_attention", "low_rank", "fine_tune", "early_exit"
     )
     if why:
         raise InputError(f"share_layers: {why}")

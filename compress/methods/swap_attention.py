@@ -208,7 +208,7 @@ def _check(model: PreTrainedModel, task: Task, positions: int, sizes: Mapping[st
     kind = attention_kind(model)
     if kind is not None:
         raise InputError(f"swap_attention: the model's attention is {kind} already; start from the model before that step.")
-    why = why_too_late(model, "swap its attention", "quantize_aware")
+    why = why_too_late(model, "swap its attention", "quantize_aware", "early_exit")
     if why:
         raise InputError(f"swap_attention: {why}")
     if positions < task.max_length:

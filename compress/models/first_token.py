@@ -28,6 +28,7 @@ from transformers import PreTrainedModel
 
 from compress.models.attention.disentangled import DisentangledAttention
 from compress.models.attention.kernel import LongAttention, hiding
+from compress.models.exits import exits_of
 from compress.models.families import family_of_layer
 from compress.models.layout import attention_of, encoder_layers, head_count, projections_of, reads_first_token_only
 
@@ -42,14 +43,34 @@ def first_token_only(model: PreTrainedModel) -> Iterator[None]:
     if layer is None or "forward" in vars(layer):  # the latter: it does already
         yield
         return
-    layer.forward = _first_token_forward(layer)
+    layer.forward = first_token_forward(layer)
     try:
         yield
     finally:
         del layer.forward
 
 
-def _first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
+@contextlib.contextmanager
+def lean_exits(model: PreTrainedModel) -> Iterator[None]:
+    """Let exits have their states computed for the first token alone, from what goes into their layers, where these can do
+    that: a ninth of a layer's work for a text of 25 tokens. Those that go on then need the whole layer, and not the exit's."""
+    exits = exits_of(model)
+    every = encoder_layers(model) if exits is not None else []
+    if exits is not None:
+        exits.lean = {number: first_token_forward(every[number]) for number in exits.layers if _is_lean(every[number])}
+    try:
+        yield
+    finally:
+        if exits is not None:
+            exits.lean = {}
+
+
+def _is_lean(layer: Any) -> bool:
+    return family_of_layer(layer).after_attention is not None and getattr(attention_of(layer), "first_sees_all", True)
+
+
+def first_token_forward(layer: Any) -> Callable[..., torch.Tensor]:
+    """A forward pass of a layer that computes its first token only, (batch, 1, width); its arguments are the layer's."""
     attention = attention_of(layer)
     projections = getattr(attention, "global_projections", None) or projections_of(layer)
     after_attention = family_of_layer(layer).after_attention

@@ -15,6 +15,7 @@ from compress.errors import InputError
 from compress.labels import are_numbers, check_names, listed, order_of
 from compress.models.activation import ACTIVATION, IDENTITY, STATED, activation_of, state_activation
 from compress.models.embedder import pooling_of
+from compress.models.exits import exits_of
 from compress.models.families import known_family
 from compress.models.head import NO_CLASSIFIERS, SEQUENCE, SINGLE_LABEL_HEAD, Head, head_named, problem_type
 
@@ -183,7 +184,9 @@ def _reorder_rows(model: Any, order: Sequence[int]) -> None:
     if list(order) == list(range(len(order))):
         return
     rows = torch.tensor(order)
-    for tensor in _last_linear(model).parameters(recurse=False):  # a quantizer may have more than weight and bias
+    exits = exits_of(model)
+    last = [_last_linear(model), *(exits.classifiers if exits else ())]
+    for tensor in (tensor for linear in last for tensor in linear.parameters(recurse=False)):  # a quantizer may have more
         if tensor.ndim and len(tensor) == len(order):
             tensor.copy_(tensor[rows.to(tensor.device)].clone())
 
@@ -202,6 +205,10 @@ def with_new_head(model: PreTrainedModel, labels: Sequence[str], seed: int, head
         InputError: The head quantizes, or is of another architecture.
     """
     check_head(model, Head(head.architecture, model.config.problem_type))
+    if exits_of(model):
+        raise InputError(
+            "new_head is true, but the model has exits, which are heads for the same labels; let fine_tune be first."
+        )
     if head.of_pieces:
         raise InputError(
             "new_head is true, but the head for masked words is tied to the word table, and has no labels; leave it out."

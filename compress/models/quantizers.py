@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.exits import exits_of
 from compress.models.families import known_family
 from compress.models.families.family import Family
 from compress.models.heads import head_of, last_linear
@@ -235,8 +236,8 @@ def _kept_float(model: PreTrainedModel) -> set[nn.Module]:
     head, family = head_of(model), known_family(model)
     if head.of_pieces:
         return {model.get_submodule(path) for path in (family.uncalled if isinstance(family, Family) else ())}
-    last = last_linear(model)
-    return set(last.modules()) if head.gives_vectors else {last}
+    last, exits = last_linear(model), exits_of(model)
+    return set(last.modules()) if head.gives_vectors else {last, *(exits.classifiers if exits else ())}
 
 
 def replace_with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: bool) -> None:

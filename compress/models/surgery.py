@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.exits import exits_of
 from compress.models.families import family_of, family_of_layer
 from compress.models.layer_mix import mix_of
 from compress.models.layout import (
@@ -44,6 +45,8 @@ def keep_layers(
     """
     if mix_of(model) and part == "encoder":
         raise InputError("the model mixes its layers, each with a weight of its own; drop some before fine_tune.")
+    if exits_of(model) and part == "encoder":
+        raise InputError("the model has exits behind some of its layers; drop layers before early_exit.")
     student = copy_of(model)
     if part == "decoder":
         return _keep_decoder_layers(student, keep)

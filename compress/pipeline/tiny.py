@@ -77,6 +77,8 @@ def _named_sizes(step: Step) -> dict[str, int]:
     arguments = step.arguments
     keep = arguments.get("keep")
     kept = [index + 1 for index in keep if isinstance(index, int)] if isinstance(keep, list) else []
+    if step.method == "early_exit" and isinstance(arguments.get("layers"), list):
+        return {"layers": max(arguments["layers"], default=0) + 2}
     if step.method == "swap_attention":
         return {"positions": arguments.get("segment") or 0}
     if step.method != "build_student":

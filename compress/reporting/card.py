@@ -12,6 +12,7 @@ from compress.facts import FACTS, MANIFEST
 from compress.measures import is_less_better
 from compress.record import MISSING, finite, interval, part
 from compress.reporting.card_example import example_text
+from compress.reporting.leaving import early_sentence
 from compress.reporting.reading import rules_of
 from compress.runtimes.runtime import Runtime
 from compress.runtimes.table import RUNTIMES, is_exported, load_runtime
@@ -176,6 +177,7 @@ def _results(run: Mapping[str, Any]) -> str:
     claim = record.within(metric, part(shipped, "drop").get("ci95")) if len(subjects) > 1 else ""
     text += f" {_code(record.name_of(shipped))} is {claim}." if claim else ""
     text += _other_scores(shipped, metric) + _further(subjects, metric) + _by_label(shipped) + _reliability(shipped)
+    text += early_sentence(shipped)
     return f"## Results\n\n{record.markdown_table([COLUMNS[0], metric, *COLUMNS[1:]], rows)}\n\n{text}"
 
 

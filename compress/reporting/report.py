@@ -14,8 +14,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from compress import record
 from compress.measures import is_less_better
 from compress.record import MISSING, Setting, finite, interval, part
-from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, label_rows, score_table, step_rows
+from compress.reporting.details import (
+    confusion_tables,
+    example_rows,
+    facts_of,
+    gate_rows,
+    label_rows,
+    score_table,
+    step_rows,
+)
 from compress.reporting.figures import NARROW, WIDE, Point, front_figure, loss_curve, size_key
+from compress.reporting.leaving import real_texts
 from compress.runtimes.table import RUNTIMES, TRAINED, is_exported
 
 REPORT = "report.html"
@@ -91,6 +100,7 @@ def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
         "scores": _with_kinds(score_table(run)),
         "by_label": label_rows(run),
         "reliability": _reliability(run),
+        "texts": _with_kinds(real_texts(run)),
         "steps": step_rows(run),
         "curves": _curves(run, extras),
         "confusions": confusion_tables(run, extras),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from compress.errors import InputError, first_line
 from compress.run_errors import refuse_out_of_memory, refuse_run
 from compress.runtimes.graph_files import is_writer
 from compress.runtimes.runtime import (
+    EXIT,
     INPUTS,
     LOGITS,
     TASK,
@@ -112,17 +113,19 @@ def open_classifier(
             raise InputError(f"{path} is run on the CPU alone, not on {device}; measure it there.")
         return open_writer(path, partial(open_graph, threads=threads, spinning=threads > 0))
     session = open_session(path, threads=threads, device=device, spinning=threads > 0, fused=fused)
-    outputs = outputs_among([output.name for output in session.get_outputs()], path)
+    names = [output.name for output in session.get_outputs()]
+    outputs = outputs_among(names, path)
+    beside = tuple(name for name in names if name == EXIT)
     chosen = {} if of_task is None else {TASK: np.array(of_task)}
     if chosen and TASK not in [node.name for node in session.get_overridable_initializers()]:
         raise InputError(f"{path} is a file of one task, so that it has no task {of_task}; ask it without a number.")
 
-    def prepare(batch: Batch) -> Callable[[], list[np.ndarray]]:
+    def prepare(batch: Batch, wanted: tuple[str, ...] = outputs) -> Callable[[], list[np.ndarray]]:
         given = {**feeds(session, batch), **chosen}
 
         def call() -> list[np.ndarray]:
             try:
-                arrays: list[np.ndarray] = session.run(outputs, given)
+                arrays: list[np.ndarray] = session.run(wanted, given)
             except Exception as err:  # onnxruntime's errors have no common class of their own
                 refuse_run(err, path, batch)
             return arrays
@@ -130,9 +133,10 @@ def open_classifier(
         return call
 
     def run(batch: Batch) -> dict[str, np.ndarray]:
-        return {LOGITS: as_logits(prepare(batch)())}
+        arrays = prepare(batch, outputs + beside)()
+        return {LOGITS: as_logits(arrays[: len(outputs)]), **dict(zip(beside, arrays[len(outputs) :], strict=True))}
 
-    return Session(run, shapes_of(session), kernels=lambda: kernels_of(path), prepare=prepare)
+    return Session(run, shapes_of(session), (LOGITS, *beside), kernels=lambda: kernels_of(path), prepare=prepare)
 
 
 def open_graph(path: Path, *, threads: int = 0, spinning: bool = True) -> Session:
@@ -240,7 +244,7 @@ def feeds(session: onnxruntime.InferenceSession, batch: Mapping[str, np.ndarray]
 def kernels_of(path: Path) -> Kernels:
     """What onnxruntime makes of a file's operators on the CPU."""
     graph = running_graph(path)
-    operators = Counter(node.op_type for node in graph.node)
+    operators = Counter(node.op_type for node in nodes_in(graph))
     integer_ops, fused_ops = (sum(operators[op] for op in ops) for ops in (INTEGER_OPS, FUSED_OPS))
     return Kernels(integer_ops, fused_ops, float_products(graph))
 
@@ -259,10 +263,20 @@ def running_graph(path: Path) -> onnx.GraphProto:
 
 def float_products(graph: onnx.GraphProto) -> tuple[str, ...]:
     """Names of the products of floats with constant weights, as they were before onnxruntime fused them."""
-    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
-    weights |= {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    products = (node.name for node in graph.node if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)
+    nodes = list(nodes_in(graph))
+    graphs = [graph, *(attribute.g for node in nodes for attribute in node.attribute)]
+    weights = {tensor.name for part in graphs for tensor in part.initializer if len(tensor.dims) == 2}
+    weights |= {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    products = (node.name for node in nodes if node.op_type in FLOAT_PRODUCTS and node.input[1] in weights)
     return tuple(name.removeprefix("fused ").partition("/")[0] for name in products)
+
+
+def nodes_in(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph, and of the branches in it."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from nodes_in(attribute.g)
 
 
 WRITING = """\

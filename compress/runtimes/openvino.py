@@ -14,7 +14,18 @@ import numpy as np
 
 from compress.errors import InputError, last_line
 from compress.run_errors import refuse_run
-from compress.runtimes.runtime import INPUTS, LOGITS, Dimensions, Kernels, Runtime, Session, Usage, as_logits, outputs_among
+from compress.runtimes.runtime import (
+    EXIT,
+    INPUTS,
+    LOGITS,
+    Dimensions,
+    Kernels,
+    Runtime,
+    Session,
+    Usage,
+    as_logits,
+    outputs_among,
+)
 
 if TYPE_CHECKING:
     from compress.runtimes.runtime import Batch
@@ -42,6 +53,7 @@ def open_openvino(path: Path, *, threads: int = 0, device: str = "cpu", precisio
     compiled = compiled_for_cpu(path, threads=threads, precision=precision)
     wanted = [port.get_any_name() for port in compiled.inputs]
     outputs = _check_ends(compiled, wanted, path)
+    beside = tuple(name for port in compiled.outputs for name in port.get_names() if name == EXIT)
     request = compiled.create_infer_request()
 
     def run(batch: Batch) -> dict[str, np.ndarray]:
@@ -51,9 +63,10 @@ def open_openvino(path: Path, *, threads: int = 0, device: str = "cpu", precisio
             answers = request.infer(given)
         except Exception as err:  # openvino raises RuntimeError for everything
             refuse_run(err, path, batch)
-        return {LOGITS: as_logits([np.array(answers[name]) for name in outputs])}
+        logits = as_logits([np.array(answers[name]) for name in outputs])
+        return {LOGITS: logits, **{name: np.array(answers[name]) for name in beside}}
 
-    return Session(run, shapes_of(compiled), kernels=lambda: kernels_of(operators_of(compiled), path))
+    return Session(run, shapes_of(compiled), (LOGITS, *beside), kernels=lambda: kernels_of(operators_of(compiled), path))
 
 
 def open_graph(path: Path, *, threads: int = 0, precision: str = "auto") -> Session:

@@ -26,6 +26,8 @@ VECTORS, STATES = "sentence_embedding", "last_hidden_state"
 """Of a sentence embedder: its vectors, and the states that they were pooled from."""
 OUTPUTS = ((LOGITS,), SPAN_LOGITS, (VECTORS,))
 """What a file's outputs are called; several are columns of what `Session.run` gives as logits."""
+EXIT = "exit"
+"""What a file tells beside its logits whose texts leave early: the number of the exit at which each has left, (batch,)."""
 ANSWERED = "answered"
 """What a batch may tell besides its inputs: 1 where an answer is wanted, (batch, length); of masked words those alone are
 given, (1, places, pieces)."""
@@ -80,8 +82,9 @@ class Session:
 
     Args:
         run: Turns named arrays into the outputs by name. Of a classifier (`Runtime.open`) it takes a batch, (batch, length)
-            each, of which it picks the inputs that the file asks for, and gives `logits`, float32; of a graph of any ends
-            (`Runtime.open_graph`) it takes exactly the inputs, and gives every output.
+            each, of which it picks the inputs that the file asks for, and gives `logits`, float32, and `exit` (EXIT) where
+            texts leave early; of a graph of any ends (`Runtime.open_graph`) it takes exactly the inputs, and gives every
+            output.
         inputs: Names and shapes, None for sizes that are free.
         outputs: Names of what `run` gives.
         kernels: Looks at what became of the file's operators.

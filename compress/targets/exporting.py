@@ -20,6 +20,7 @@ from compress.models.checkpoint.folders import new_folder
 from compress.models.checkpoint.labels import in_order
 from compress.models.heads import aligned, label_names
 from compress.models.quantizers import quantized_linears
+from compress.models.traits.exits import TRAIT as EXITS
 from compress.runtimes.graph_files import file_in
 from compress.runtimes.segment_reader import SEGMENT_FILE
 from compress.runtimes.table import load_runtime
@@ -31,7 +32,7 @@ from compress.targets.onnx.ranges import refuse_unread, source_of_ranges
 from compress.targets.onnx.segment import drift, refuse_no_segments
 from compress.targets.onnx.several_tasks import TASKS, refuse_adapters
 from compress.targets.onnx.short_vectors import TOLD, refuse_no_vectors
-from compress.targets.refusing import refuse_writer
+from compress.targets.refusing import refuse_exits, refuse_writer
 from compress.tasks.unknown import check_known
 from compress.training.predict import settled_by
 
@@ -91,6 +92,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     if target not in TARGETS:
         raise InputError(f"target {target!r} is unknown; allowed: {', '.join(TARGETS)}.")
     refuse_writer(target, model)
+    refuse_exits(target, model)
     check_runtime(target)
     lower = getattr(importlib.import_module(TARGETS[target]), target.replace("-", "_"))
     if options.get("memory"):
@@ -123,6 +125,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
         write_manifest(model, partial)
         integers = facts_in_file(file_in(partial))
         short, several = integers.pop(TOLD, None), integers.pop(TASKS, None)
+        exits = EXITS.read(model)
         facts: dict[str, Any] = {
             "schema": SCHEMA,
             "target": target,
@@ -137,6 +140,7 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
             "integers": integers,
             **({"short_vectors": json.loads(short)} if short else {}),
             **({"tasks": json.loads(several)} if several else {}),
+            **({"exits": exits} if exits else {}),
             "stages": [stage.as_dict() for stage in stages],
         }
         if (partial / SEGMENT_FILE).is_file():

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
 RUNTIME = "onnx"
-WRITES = True
+WRITES = LEAVES = True
 TOLERANCE = 1e-3
 
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 TARGET = "onnxruntime-cpu-int8"
 RUNTIME = "onnx"
-WRITES = True
+WRITES = LEAVES = True
 
 
 @within_range

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TARGET = "onnxruntime-cpu-q4"
 RUNTIME = "onnx"
-WRITES = True
+WRITES = LEAVES = True
 COMPUTED = {"float32": 1, "int8": 4}
 """What MatMulNBits calls its levels of accuracy."""
 

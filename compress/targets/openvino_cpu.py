@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from compress.tasks.labelled import Task
 
 RUNTIME = "openvino"
+LEAVES = True
 BF16_ERROR, BF16_FLIPS = 0.05, 0.02
 
 Precision = Annotated[

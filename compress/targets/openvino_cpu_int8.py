@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 TARGET = "openvino-cpu-int8"
 RUNTIME = "openvino"
+LEAVES = True
 
 
 @within_range

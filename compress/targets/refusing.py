@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.exits import exits_of
 from compress.models.head import WRITER
 from compress.models.heads import head_of
 from compress.models.quantizers import quantized_linears, with_quantizers
@@ -30,6 +31,7 @@ def refuse_shape(target: str, options: Mapping[str, Any], model: PreTrainedModel
         model: Of any weights.
     """
     refuse_writer(target, model)
+    refuse_exits(target, model)
     if options.get("vectors"):
         refuse_no_vectors(options["vectors"], model)
     module = importlib.import_module(TARGETS[target])
@@ -54,6 +56,18 @@ def refuse_shape(target: str, options: Mapping[str, Any], model: PreTrainedModel
 
 def refuse_writer(target: str, model: PreTrainedModel) -> None:
     """Raise InputError where a model writes texts, and a target has no files for those: its module has no true WRITES."""
-    able = [name for name, module in TARGETS.items() if getattr(importlib.import_module(module), "WRITES", False)]
+    able = _able("WRITES")
     if head_of(model).writes and target not in able:
         raise InputError(f"{target} has no files for a model that writes texts ({WRITER}); allowed: {', '.join(able)}.")
+
+
+def refuse_exits(target: str, model: PreTrainedModel) -> None:
+    """Raise InputError where texts leave a model early, and a target has no files for those: its module has no true LEAVES."""
+    able = _able("LEAVES")
+    if exits_of(model) and target not in able:
+        raise InputError(f"{target} has no files for a model with exits (early_exit); allowed: {', '.join(able)}.")
+
+
+def _able(what: str) -> list[str]:
+    """The targets whose modules say so of themselves."""
+    return [name for name, module in TARGETS.items() if getattr(importlib.import_module(module), what, False)]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from compress.errors import InputError
 from compress.knobs import signature_of
 from compress.models.families import longest_text
-from compress.models.traits import why_not_cut
+from compress.models.traits import why_not_cut, why_too_late
 from compress.tasks.masked_pieces import mask_of
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ def check_prunable(method: str, model: PreTrainedModel, task: Task) -> None:
     check_fit(model, task)
 
 
-def check_fit(model: PreTrainedModel, task: Task) -> None:
-    """Refuse a task whose labels, or whose token that masks, the model does not have, or which has nothing to learn from.
+def check_fit(model: PreTrainedModel, task: Task, *, exits_learn: bool = False) -> None:
+    """Refuse a task whose labels, or whose token that masks, the model does not have, or which has nothing to learn from; and,
+    unless they learn, a model with exits, whose thresholds are of its weights as they are.
 
     Raises:
         InputError: They do not fit, or a part is empty.
@@ -77,6 +78,9 @@ def check_fit(model: PreTrainedModel, task: Task) -> None:
             f"the model has {model.config.num_labels} labels, but the task has {len(task.labels)} "
             f"({', '.join(task.labels)}); load the model with labels=task.labels."
         )
+    why = None if exits_learn else why_too_late(model, "train it", "early_exit")
+    if why:
+        raise InputError(why)
     if task.rules.head.of_pieces:
         mask_of(model.tokenizer)
     for split in (task.train, task.selection):

@@ -118,7 +118,7 @@ def train(
         InputError: Model and task do not fit, or more than a third of the text is unknown to the tokenizer.
         CompressError: The loss is not finite.
     """
-    check_fit(model, task)
+    check_fit(model, task, exits_learn=way.exits)
     check_layer_decay(model, settings.layer_decay)
     check_known(task.train, model.tokenizer, model.label, allow_unknown=task.allow_unknown)
     check_writes(task, task.train, model.tokenizer, model.label)

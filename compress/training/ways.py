@@ -1,4 +1,5 @@
-"""What of a model learns: all of it, its head alone, its head and some layers, a mix of all layers, or adapters put into it.
+"""What of a model learns: all of it, its head alone, its head and some layers, a mix of all layers, exits, or adapters that
+are put into it.
 
 What stays below the lowest layer that learns answers the same in every epoch. It is computed once, and kept: an epoch of a
 head then takes seconds.
@@ -24,6 +25,7 @@ from typing_extensions import TypedDict
 from compress.errors import InputError
 from compress.models.adapters import insert_adapters, learned_with_adapters
 from compress.models.attention.segments import segments_of
+from compress.models.exits import exits_of
 from compress.models.heads import head_of
 from compress.models.layer_mix import NAME, check_mixable, mix_of, set_mix, unmixed
 from compress.models.layout import behind_encoder, encoder_layers, reads_first_token_only
@@ -137,6 +139,7 @@ class Way:
         lora: The rank, alpha and places of low-rank matrices that learn in the layers' place.
         mixes: Whether a weighted sum of all layers is what the head reads, and its weights learn.
         share: Of the steps, in which one layer after another begins to learn, until all of the model does.
+        exits: Whether the model's exits learn: alone, or with all of it.
     """
 
     layers: tuple[int, ...] | None = None
@@ -144,6 +147,7 @@ class Way:
     lora: tuple[int, float, tuple[Place, ...]] | None = None
     mixes: bool = False
     share: float | None = None
+    exits: bool = False
 
     def begin(self, model: PreTrainedModel, seed: int) -> None:
         """Put in what is to learn, and let that have gradients, and nothing else."""
@@ -154,6 +158,10 @@ class Way:
         if self.adapters is not None:
             insert_adapters(model, self.adapters[0], both=self.adapters[1], seed=seed)
         learning = learned_with_adapters(model) if self.adapters is not None else behind_encoder(model)
+        exits = exits_of(model)
+        if self.exits and exits is not None:
+            exits.requires_grad_(True)
+            learning = []
         if self.lora is not None:
             rank, alpha, places = self.lora
             learning = [*learning, *insert_lora(model, rank=rank, alpha=alpha, places=places, seed=seed)]
@@ -191,7 +199,7 @@ class Way:
     def read(self, model: PreTrainedModel) -> list[int]:
         """Of these layers, counted from 1, those whose answers are read by what learns."""
         constant = self.constant(model)
-        return list(range(1, constant + 1)) if self.mixes or mix_of(model) else [constant][:constant]
+        return list(range(1, constant + 1)) if self.mixes or self.exits or mix_of(model) else [constant][:constant]
 
 
 ALL = Way()

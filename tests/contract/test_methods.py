@@ -48,6 +48,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "swap_attention": {"kind": "longformer", "window": 4},
     "quantize_aware": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3},
     "calibrate": {},
+    "early_exit": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "max_drop": 1.0},
 }
 """Arguments with which each method does something to a model of two layers."""
 

@@ -34,7 +34,10 @@ EPOCHS_AND_RATES = {
     "prune_weights": (5, 1e-4),
     "prune_cofi": (5, 1e-4),
     "quantize_aware": (1, 2e-5),
+    "early_exit": (3, 1e-4),
 }
+STEPS_ALONE = ("prune_cofi", "early_exit")
+"""Methods that keep the last epoch."""
 OTHERS = {"prune_heads": (1, 3e-5, {"batch_size": 64}), "prune_to_latency": (1, 1e-4, {"batch_size": 64, "average": 0.0})}
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 CALLS = """\
@@ -55,7 +58,7 @@ def _defaults(method: str) -> dict[str, Any]:
         epochs, rate, knobs = OTHERS[method]
         return {"epochs": epochs, "learning_rate": rate, **knobs}
     epochs, rate = EPOCHS_AND_RATES[method]
-    return {"epochs": epochs, "learning_rate": rate, **(STEP_KNOBS if method == "prune_cofi" else KNOBS)}
+    return {"epochs": epochs, "learning_rate": rate, **(STEP_KNOBS if method in STEPS_ALONE else KNOBS)}
 
 
 def test_these_are_all_methods_that_train() -> None:
@@ -109,7 +112,7 @@ def test_what_one_method_adds_to_a_knob_is_told_of_it_alone() -> None:
 
 @pytest.mark.parametrize("method", EPOCHS_AND_RATES)
 def test_a_caller_that_misspells_a_knob_is_told_all_options_before_anything_runs(method: str) -> None:
-    knobs = STEP_KNOBS if method == "prune_cofi" else KNOBS
+    knobs = STEP_KNOBS if method in STEPS_ALONE else KNOBS
     with pytest.raises(
         InputError, match=rf"^{method} has no option bathc_size; .*epochs, learning_rate, {', '.join(knobs)}\.$"
     ):

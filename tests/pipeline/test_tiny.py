@@ -37,6 +37,8 @@ def test_the_model_has_the_layers_that_a_step_keeps(plan: Plan) -> None:
     assert tiny_sizes(replace(plan, steps=(plan.steps[0], deep))) == tiny_sizes(plan) | {"layers": 5}
     segments = replace(plan.steps[1], method="swap_attention", arguments={"kind": "transformer_xl", "segment": 512})
     assert tiny_sizes(replace(plan, steps=(plan.steps[0], segments))) == tiny_sizes(plan) | {"positions": 512}
+    exits = replace(plan.steps[1], method="early_exit", arguments={"layers": [0, 3]})
+    assert tiny_sizes(replace(plan, steps=(plan.steps[0], exits))) == tiny_sizes(plan) | {"layers": 5}
 
 
 def test_a_recipe_without_steps_gets_the_smallest_model(plan: Plan) -> None:

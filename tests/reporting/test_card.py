@@ -100,6 +100,17 @@ def test_how_far_probabilities_are_off_is_told_where_that_was_measured(run: dict
     assert sentence in card_text(run)
 
 
+def test_where_texts_leave_early_the_card_tells_what_one_takes(run: dict[str, Any]) -> None:
+    assert "leave" not in card_text(run)
+    row = {"threads": 1, "count": 256, "mean_ms": 0.531, "speedup": 7.94}
+    run["subjects"][-1] |= {"texts": [row], "exits": {"layers": [0, 1], "shares": [0.61, 0.2, 0.19]}}
+    card = card_text(run)
+    assert "Texts leave `onnxruntime-cpu-int8` where it is sure, behind layers 0: 61.0 %, 1: 20.0 %, the last: 19.0 %." in card
+    assert "A text takes 0.53 ms on average (of 256 real ones, one at a time), 7.9\u00d7 as fast as the baseline" in card
+    del run["subjects"][-1]["exits"]
+    assert "leave" not in card_text(run)
+
+
 def test_the_steps_are_told_with_their_arguments(run: dict[str, Any]) -> None:
     card = card_text(run)
     assert "1. `fine_tune(epochs=3, learning_rate=0.0001)`\n" in card

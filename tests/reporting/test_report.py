@@ -164,6 +164,18 @@ def test_probabilities_have_a_table_and_those_of_the_shipped_file_their_bins(run
     assert "20 63.0 % 50.0 % 1,852 98.0 % 97.0 %" in text
 
 
+def test_real_texts_have_a_table_where_they_leave_early(run: dict[str, Any]) -> None:
+    assert "Real texts" not in page(run, {}).texts["quality"]
+    for subject, mean in zip(run["subjects"], (8.0, 4.0, 2.0, 1.0), strict=True):
+        row = {"count": 256, "mean_tokens": 12.3, "mean_ms": mean, "p50_ms": mean / 2, "p95_ms": 3 * mean, "speedup": 8 / mean}
+        subject["texts"] = [row]
+    run["subjects"][-1]["exits"] = {"layers": [1], "shares": [0.75, 0.25]}
+    text = page(run, {}).texts["quality"]
+    assert "256 texts of the selection part, 12.3 tokens long on average" in text
+    assert "teacher 8.00 ms 4.00 ms 24.0 ms 1.0\u00d7 \u2013" in text
+    assert "onnxruntime-cpu-int8 1.00 ms 0.50 ms 3.00 ms 8.0\u00d7 1: 75.0 %, the last: 25.0 %" in text
+
+
 def test_the_baseline_has_no_drop_against_itself(run: dict[str, Any]) -> None:
     assert "teacher baseline 91.7 % 89.7 to 93.4 \u2013 \u2013 \u2013 \u2013 0" in page(run, {}).texts["quality"]
 

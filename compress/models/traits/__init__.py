@@ -20,6 +20,7 @@ TRAITS = with_plugins(
         "layer_mix": "compress.models.traits.layer_mix",
         "quantizers": "compress.models.traits.quantizers",
         "shared": "compress.models.traits.shared",
+        "exits": "compress.models.traits.exits",
     },
 )
 """In the order in which they are given to a new model."""

@@ -24,18 +24,22 @@ from compress.models.attention.disentangled import positions_folded
 from compress.models.attention.kernel import attention_kernel
 from compress.models.attention.long_attention import example_length
 from compress.models.bilstm import lstm_as_node
+from compress.models.exits import Passage, exits_of, watched_exits
 from compress.models.families import inputs_of, longest_text
-from compress.models.first_token import first_token_only
+from compress.models.first_token import first_token_only, lean_exits
 from compress.models.heads import head_of
 from compress.models.layout import encoder_layers
 from compress.models.sharing import shared_parameters
 from compress.models.spelled import spelling_folded
 from compress.models.static import weights_folded
 from compress.runtimes.foreign_file import ForeignFile
+from compress.runtimes.runtime import EXIT
 from compress.runtimes.table import DEFAULT
 
 FILE = "model.onnx"
 SCOPES = "pkg.torch.onnx.name_scopes"
+PARTS, LAST = ("state", "logits", "unsure"), f"{EXIT}.last"
+"""What a flat graph tells of each exit, and of the model's own head."""
 
 
 class _Logits(nn.Module):
@@ -50,13 +54,27 @@ class _Logits(nn.Module):
     ) -> Any:
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         answers = self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
-        return tuple(answers[name] for name in self.outputs)
+        exits = exits_of(self.model)
+        passage = exits.passage if exits is not None else None
+        return (*(answers[name] for name in self.outputs), *(_exit_outputs(passage) if passage else ()))
 
 
 def output_names(model: PreTrainedModel) -> list[str]:
     """The outputs of the exported file, in order; what it gives besides its answers comes first, where the model has it."""
     head = head_of(model)
     return [*(head.beside if encoder_layers(model) else ()), *head.outputs]
+
+
+def exit_names(exits: int) -> list[str]:
+    """What a flat graph gives for exits beside the answers: where rows leave, what each exit has and says, and what the
+    model's own head answers."""
+    return [EXIT, *(f"{EXIT}.{number}.{part}" for number in range(exits) for part in PARTS), LAST]
+
+
+def _exit_outputs(passage: Passage) -> list[torch.Tensor]:
+    """The same as the torch model computes it."""
+    parts = zip(passage.states, passage.logits, passage.unsure, strict=True)
+    return [passage.left, *(part for exit in parts for part in exit), passage.last]
 
 
 def input_names(model: PreTrainedModel) -> list[str]:
@@ -67,8 +85,9 @@ def input_names(model: PreTrainedModel) -> list[str]:
 def write_graph(model: PreTrainedModel, path: Path, *, once: bool = False) -> None:
     """Export the model with torch's dynamo exporter from eager attention, with free batch size and length.
 
-    The last layer computes its first token only where the head reads no other. Of a model that writes, encoder.onnx and
-    decoder.onnx are written in the file's place.
+    The last layer computes its first token only where the head reads no other; so do layers with exits, for these. Of a model
+    that writes, encoder.onnx and decoder.onnx are written in the file's place. A model with exits is written flat, and tells
+    what `exits.nest_exits` needs.
 
     Args:
         model: What to export.
@@ -84,7 +103,7 @@ def write_graph(model: PreTrainedModel, path: Path, *, once: bool = False) -> No
 
         write_pair(model, path.parent)
         return
-    names = input_names(model)
+    names, exits = input_names(model), exits_of(model)
     example = {name: torch.ones((2, example_length(model)), dtype=torch.long) for name in names}
     example["attention_mask"][1, 5:] = 0
     if "token_type_ids" in example:
@@ -92,18 +111,27 @@ def write_graph(model: PreTrainedModel, path: Path, *, once: bool = False) -> No
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=longest_text(model.config))}
     with contextlib.ExitStack() as stack:
         stack.enter_context(attention_kernel(model, "eager"))
-        for prepared in (first_token_only, lstm_as_node, spelling_folded, weights_folded, positions_folded):
+        for prepared in (
+            first_token_only,
+            lean_exits,
+            watched_exits,
+            lstm_as_node,
+            spelling_folded,
+            weights_folded,
+            positions_folded,
+        ):
             stack.enter_context(prepared(model))
         write_module(
             _Logits(model).eval(),
             tuple(example[name] for name in names),
             path,
             inputs=names,
-            outputs=output_names(model),
+            outputs=[*output_names(model), *(exit_names(len(exits.layers)) if exits else ())],
             free=tuple(free for _ in names),
         )
     layers = encoder_layers(model)
-    tidy(path, shares=len(set(layers)) < len(layers) or bool(shared_parameters(model)), once=once)
+    shares = exits is not None or len(set(layers)) < len(layers) or bool(shared_parameters(model))
+    tidy(path, shares=shares, once=once)
 
 
 def write_module(

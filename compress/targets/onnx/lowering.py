@@ -18,6 +18,7 @@ import torch
 from onnx_ir import convenience
 
 from compress.errors import CompressError
+from compress.models.exits import ends_exit
 from compress.models.head import LAST_LINEARS
 from compress.models.quantizers import QuantizedLinear
 from compress.targets.onnx.graph import SCOPES, sweep
@@ -86,12 +87,13 @@ def products(model: ir.Model, *, left_out: Iterable[str] = LAST_LINEARS) -> list
         runs[module] += 1
         run = f"#{runs[module]}" if runs[module] > 1 else ""  # of a module that runs several times
         node.name = module + run if module else node.name
-        if node.op_type == "Gemm" and module not in out:
+        answers = module in out or ends_exit(module)
+        if node.op_type == "Gemm" and not answers:
             node, weight = _as_product(model, node, weight)
         bias = _bias_of(node, weight.shape[1])
         if bias is not None and module:
             bias[0].name = f"{module}{run}.bias"
-        if module not in out:
+        if not answers:
             matmuls.append(MatMul(node, module, weight, bias))
     return matmuls
 

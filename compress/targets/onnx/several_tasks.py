@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from compress.dependencies import DependsOn
 from compress.errors import CompressError, InputError
 from compress.models.checkpoint.adapters import check_adapters, load_adapters
+from compress.models.exits import exits_of
 from compress.models.heads import label_names
 from compress.runtimes.graph_files import PLAIN
 from compress.runtimes.runtime import TASK
@@ -106,6 +107,8 @@ def refuse_adapters(target: str, options: Mapping[str, Any], model: PreTrainedMo
             raise InputError(f"{target}: adapters and {beside} do not go together; remove one of them.")
     if folders and ranges in ("model", "calibration"):
         raise InputError(f"{target}: adapters need activations: dynamic, since static ranges are each task's own.")
+    if folders and exits_of(model):
+        raise InputError(f"{target}: the model has exits, which are heads of its own task; export it without adapters.")
     for folder in folders:
         check_adapters(model, folder)
 

@@ -10,6 +10,8 @@ import onnx
 import onnx_ir as ir
 from onnx.defs import OpSchema, SchemaError, get_schema
 
+from compress.targets.onnx.exits import nest_exits
+
 OLDEST_OPSET = 13
 """Before it, operators that are written alike mean something else (Softmax), or take as an attribute what is an input here."""
 OLDEST_IR = 8
@@ -36,8 +38,9 @@ eight-bit floats alone."""
 
 
 def save_for_old_runtimes(model: ir.Model, path: Path) -> None:
-    """Save a model with the lowest opset and version of the format in which it means the same, and without what older versions
-    of the format have no place for: notes on nodes."""
+    """Save a finished model, its exits nested, with the lowest opset and version of the format in which it means the same, and
+    without what older versions of the format have no place for: notes on nodes."""
+    nest_exits(model)
     model.opset_imports[""] = lowest_opset(model)
     model.ir_version = lowest_ir_version(model)
     if model.ir_version < 10:
