@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.exits import exits_of
 from compress.models.heads import head_of
+from compress.models.layer_mix import mix_of
 from compress.models.layout import behind_encoder, encoder_layers
 
 
@@ -48,10 +51,11 @@ def layers_that_learn(model: PreTrainedModel, step: int, steps: int) -> None:
 
 
 def _depths(model: PreTrainedModel) -> dict[nn.Parameter, int]:
-    """How far below the head each parameter stands: 0 behind the encoder, 1 in its highest layer, and so on. A layer that is
-    shared counts as the highest that it is."""
+    """How far below the head each parameter stands: 0 behind the encoder, in exits and in what mixes layers, 1 in the highest
+    layer, and so on. A layer that is shared counts as the highest that it is."""
     layers = encoder_layers(model)
     depths = dict.fromkeys(model.parameters(), len(layers) + 1)
     for depth, layer in zip(range(len(layers), 0, -1), layers, strict=True):
         depths |= dict.fromkeys(layer.parameters(), depth)
-    return depths | dict.fromkeys(map(model.get_parameter, behind_encoder(model)), 0)
+    reading = [part.parameters() for part in (exits_of(model), mix_of(model)) if part is not None]
+    return depths | dict.fromkeys([*map(model.get_parameter, behind_encoder(model)), *itertools.chain(*reading)], 0)

@@ -8,6 +8,8 @@ import pytest
 
 import compress as cp
 from compress.errors import InputError
+from compress.models.exits import set_exits
+from compress.models.layer_mix import set_mix
 from compress.models.layout import behind_encoder, encoder_layers
 from compress.tasks.labelled import Task
 from compress.training.layer_rates import layers_that_learn, rate_shares
@@ -36,6 +38,13 @@ def test_a_shared_layer_has_the_rate_of_the_highest_that_it_is() -> None:
     model = tiny_of("albert")
     shares = rate_shares(model, 0.5)
     assert {shares[parameter] for parameter in encoder_layers(model)[0].parameters()} == {0.5}
+
+
+def test_what_reads_layers_learns_as_the_head_does() -> None:
+    model = tiny_bert()
+    exits, mix = set_exits(model, [0], "probability"), set_mix(model)
+    shares = rate_shares(model, 0.5)
+    assert {shares[parameter] for part in (exits, mix) for parameter in part.parameters()} == {1.0}
 
 
 def test_the_optimizer_has_a_group_for_each_rate_and_decay() -> None:
