@@ -73,7 +73,7 @@ def main() -> None:
         for name, task in tasks.items():
             _learn(name, task, work)
         files = {target: _measured(target, tasks, work) for target in TARGETS}
-    told = {
+    result = {
         "schema": 1,
         "script": f"benchmarks/{RESULT.stem}.py",
         "machine": machine(),
@@ -86,7 +86,7 @@ def main() -> None:
         "data": SOURCES,
         "files": files,
     }
-    write_whole(RESULT, json.dumps(told, indent=1) + "\n")
+    write_whole(RESULT, json.dumps(result, indent=1) + "\n")
 
 
 def _task(name: str, data_dir: str, work: Path) -> Any:

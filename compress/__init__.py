@@ -79,6 +79,7 @@ __all__ = [
     "save",
     "save_adapters",
     "share_layers",
+    "spell_words",
     "swap_attention",
     "task",
     "theseus",

@@ -55,6 +55,8 @@ def test_every_argument_of_a_method_that_names_a_file_or_a_checkpoint_says_so() 
         ("distill", "nli", "checkpoint"),
         ("distill", "augment", "checkpoint"),
         ("load_student", "checkpoint", "checkpoint"),
+        ("build_student", "vectors", "file"),
+        ("spell_words", "font", "file"),
     }
     assert {argument[:2] for argument in arguments if argument[2] == "machine"} == {
         ("prune_after_training", "speedup"),

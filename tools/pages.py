@@ -11,6 +11,7 @@ from tools.families import families_block, shapes_block
 from tools.front import front_block
 from tools.landscapes import landscapes_block, landscapes_figures
 from tools.lengths import lengths_block
+from tools.one_encoder import one_encoder_block
 from tools.peers import peers_block
 from tools.tables import read_folder, read_results, recipes_table, results_table
 from tools.ways import ways_block
@@ -25,6 +26,7 @@ KINDS = {
     "ways": "FILE.json",
     "shapes": "FILE.json",
     "landscapes": "FILE.json",
+    "encoder": "FILE.json",
 }
 BLOCKS = {
     "peers": peers_block,
@@ -32,6 +34,7 @@ BLOCKS = {
     "shapes": shapes_block,
     "ways": ways_block,
     "landscapes": landscapes_block,
+    "encoder": one_encoder_block,
 }
 START = re.compile(rf"^<!-- ({'|'.join(KINDS)}): (\S+) -->[ \t]*\r?$", re.MULTILINE)
 END = re.compile(rf"^<!-- end of ({'|'.join(KINDS)}) -->[ \t]*\r?$", re.MULTILINE)
@@ -47,9 +50,9 @@ def refresh_tables(path: Path) -> bool:
     FOLDER/front.svg and FOLDER/front_speed.svg. What long texts take stands between `<!-- lengths: FILE -->` and
     `<!-- end of lengths -->`, where FILE is a result of benchmarks/long_inputs.py; its figures are written beside it. What
     files of every kind of task are beside those of other tools stands between `<!-- peers: FILE -->` and
-    `<!-- end of peers -->`, where FILE is a result of benchmarks/tasks_and_peers.py; `families`, `shapes`, `ways` and
-    `landscapes` stand for results of benchmarks/families_from_scratch.py, family_peers.py, ways_to_fine_tune.py and
-    landscapes.py in the same way.
+    `<!-- end of peers -->`, where FILE is a result of benchmarks/tasks_and_peers.py; `families`, `shapes`, `ways`,
+    `landscapes` and `encoder` stand for results of benchmarks/families_from_scratch.py, family_peers.py,
+    ways_to_fine_tune.py, landscapes.py and one_encoder.py in the same way.
 
     Returns:
         Whether the page or a figure changed.

@@ -52,19 +52,12 @@ def _header(run: Mapping[str, Any], contents: Mapping[str, Any], readers: Sequen
     reads = {reader.name: reader.why_not is None for reader in readers}
     libraries = ("sentence-transformers", "transformers")
     library = next((library for library in libraries if reads[library]), "onnx")
-    tags = {
-        "onnx": reads["onnxruntime"],
-        "transformers.js": reads["Transformers.js"],
-        "openvino": reads["OpenVINO"],
-        "sentence-transformers": reads["sentence-transformers"],
-        "text-embeddings-inference": reads["text-embeddings-inference"],
-    }
     results = eval_results(run, part(_shown(contents), "metrics"))
     base_model = base_model_of(contents.get("made_from"))
     header = ModelCardData(
         library_name=library,
         pipeline_tag=rules.pipeline_tag,
-        tags=[*tags_of(run), *(tag for tag, holds in tags.items() if holds)],
+        tags=[*tags_of(run), *(reader.tag for reader in readers if reader.tag and reads[reader.name])],
         model_name=name,
         eval_results=results or None,
         base_model=base_model,
@@ -93,7 +86,7 @@ def _what(run: Mapping[str, Any], contents: Mapping[str, Any]) -> str:
 
 
 def _files(contents: Mapping[str, Any]) -> str:
-    metric, torch = str(contents.get("metric")), part(contents, "torch")
+    metric, torch = str(contents.get("metric")), part(contents, "whole")
     rows = [["torch", *_score(metric, torch), MISSING, MISSING, MISSING, ""]]
     for entry in contents.get("variants") or []:
         rows.append(
@@ -136,14 +129,13 @@ def _left_out(contents: Mapping[str, Any]) -> str:
 
 def _reading(run: Mapping[str, Any], contents: Mapping[str, Any], readers: Sequence[Reader]) -> str:
     parts = ["## Who reads it"]
-    examples = {"onnxruntime": ("fp32", "onnx"), "OpenVINO": ("openvino", "openvino")}
     files = {str(entry["file"]) for entry in contents.get("variants") or []}
     for reader in readers:
         if reader.why_not is not None:
             continue
         snippet = reader.snippet
-        if reader.name in examples and VARIANTS[examples[reader.name][0]].file in files:
-            variant = VARIANTS[examples[reader.name][0]]
+        if reader.example and VARIANTS[reader.example].file in files:
+            variant = VARIANTS[reader.example]
             example = example_text(run, load_runtime(runtime_of(variant.target)), ".")
             snippet = example.replace("/model.onnx", f"/{variant.file}")
         parts += [f"### {reader.name}", snippet] if snippet else [f"### {reader.name}"]

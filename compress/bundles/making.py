@@ -260,6 +260,7 @@ def _finish(maker: _Maker, folder: Path) -> dict[str, str | None]:
         _tell_browsers(folder)
     readers = readers_of(model, maker.task, files, why_not, has_manifest=has_manifest)
     data = part(maker.finished.record, "data")
+    unread = {reader.name: reader.why_not for reader in readers}
     facts = {
         "schema": SCHEMA,
         "kind": maker.task.kind,
@@ -273,16 +274,16 @@ def _finish(maker: _Maker, folder: Path) -> dict[str, str | None]:
             "made_from": maker.finished.source,
             "data": {key: data.get(key) for key in ("name", "fingerprint")},
             "metric": maker.task.metric,
-            "torch": maker.judge.torch_scores(),
+            "whole": maker.judge.torch_scores(),
             "variants": maker.made,
             "left_out": maker.left_out,
-            "readers": {reader.name: reader.why_not for reader in readers},
+            "readers": unread,
         },
     }
     (folder / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / CARD).write_text(bundle_card(maker.finished.record, facts, readers), encoding="utf-8")
     write_sums(folder)
-    return {reader.name: reader.why_not for reader in readers}
+    return unread
 
 
 def _tell_browsers(folder: Path) -> None:

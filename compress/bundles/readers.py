@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
 
-from compress.bundles.snippets import SNIPPETS, of_head
+from compress.bundles import snippets
 from compress.bundles.variants import FP32, QUANTIZED, VARIANTS
 from compress.models.embedder import pooling_of
 from compress.models.families import known_family
@@ -67,11 +67,34 @@ class Reader:
         name: What it calls itself.
         why_not: Why it cannot read the bundle; None where it can.
         snippet: How it is called, in Markdown.
+        tag: Of the hub, for what it reads; empty where there is none.
+        example: The variant whose example in Python the card shows in place of a snippet; empty where there is none.
     """
 
     name: str
     why_not: str | None
     snippet: str
+    tag: str = ""
+    example: str = ""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A reader, whatever bundle it is asked to read.
+
+    Args:
+        name: What it calls itself.
+        why_not: Tells why it cannot read a bundle; None where it can.
+        snippet: Tells how it is called.
+        tag: As of `Reader`.
+        example: As of `Reader`.
+    """
+
+    name: str
+    why_not: Callable[[Contents], str | None]
+    snippet: Callable[[snippets.Call], str] = snippets.no_code
+    tag: str = ""
+    example: str = ""
 
 
 def _missing(contents: Contents, *files: str) -> str | None:
@@ -152,21 +175,25 @@ def _openvino(contents: Contents) -> str | None:
     return _missing(contents, IR, VARIANTS["openvino-int8"].file)
 
 
-READERS: Mapping[str, Callable[[Contents], str | None]] = {
-    "Transformers.js": _javascript,
-    "onnxruntime": _any_graph,
-    "onnxruntime-web": _any_graph,
-    "OpenVINO": _openvino,
-    "transformers": _transformers,
-    "transformers ExportedModel": _exported_model,
-    "sentence-transformers": _sentence_transformers,
-    "fastembed": _fastembed,
-    "optimum-onnx": _optimum,
-    "infinity": _infinity,
-    "text-embeddings-inference": _embeddings_inference,
-    "Triton": _triton,
-}
-"""Each with what tells why it cannot read a bundle; None where it can."""
+READERS = (
+    Known("Transformers.js", _javascript, snippets.javascript, tag="transformers.js"),
+    Known("onnxruntime", _any_graph, tag="onnx", example="fp32"),
+    Known("onnxruntime-web", _any_graph),
+    Known("OpenVINO", _openvino, tag="openvino", example="openvino"),
+    Known("transformers", _transformers, snippets.transformers),
+    Known("transformers ExportedModel", _exported_model, snippets.exported_model),
+    Known("sentence-transformers", _sentence_transformers, snippets.sentence_transformers, tag="sentence-transformers"),
+    Known("fastembed", _fastembed, snippets.fastembed),
+    Known("optimum-onnx", _optimum, snippets.optimum),
+    Known("infinity", _infinity, snippets.infinity),
+    Known(
+        "text-embeddings-inference",
+        _embeddings_inference,
+        snippets.embeddings_inference,
+        tag="text-embeddings-inference",
+    ),
+    Known("Triton", _triton, snippets.triton),
+)
 
 
 def readers_of(
@@ -187,5 +214,5 @@ def readers_of(
         has_manifest: Whether there is an export.json.
     """
     contents = Contents(model, head_of(model), files, why_not_in_transformers, has_manifest)
-    names = of_head(task, model, files)
-    return [Reader(name, why_not(contents), SNIPPETS[name](names)) for name, why_not in READERS.items()]
+    call = snippets.of_head(task, model, files)
+    return [Reader(known.name, known.why_not(contents), known.snippet(call), known.tag, known.example) for known in READERS]

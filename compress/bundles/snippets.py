@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,7 +85,8 @@ def _block(language: str, *lines: str) -> str:
     return "\n".join([f"```{language}", *lines, "```"])
 
 
-def _javascript(call: Call) -> str:
+def javascript(call: Call) -> str:
+    """How Transformers.js is called."""
     head = call.head.architecture
     if call.has_pipeline:
         arguments = {
@@ -117,7 +118,8 @@ def _given(call: Call) -> str:
     return f'"{TEXT}", "{SECOND}"' if call.reads_pairs or call.head.architecture == SPANS else f'"{TEXT}"'
 
 
-def _transformers(call: Call) -> str:
+def transformers(call: Call) -> str:
+    """How transformers is called."""
     name = "AutoModel" if call.head.gives_vectors else f"Auto{call.auto_class}"
     return _block(
         "python",
@@ -128,7 +130,8 @@ def _transformers(call: Call) -> str:
     )
 
 
-def _exported_model(call: Call) -> str:
+def exported_model(call: Call) -> str:
+    """How transformers' ExportedModel is called."""
     return _block(
         "python",
         "from transformers import AutoTokenizer",
@@ -139,7 +142,8 @@ def _exported_model(call: Call) -> str:
     )
 
 
-def _sentence_transformers(call: Call) -> str:
+def sentence_transformers(call: Call) -> str:
+    """How sentence-transformers is called."""
     name, run = (
         ("CrossEncoder", f'predict([("{TEXT}", "{SECOND}")])')
         if call.head.ranks
@@ -155,7 +159,8 @@ def _sentence_transformers(call: Call) -> str:
     )
 
 
-def _fastembed(call: Call) -> str:
+def fastembed(call: Call) -> str:
+    """How fastembed is called."""
     if call.head.ranks:
         return _block(
             "python",
@@ -183,7 +188,8 @@ def _fastembed(call: Call) -> str:
     )
 
 
-def _optimum(call: Call) -> str:
+def optimum(call: Call) -> str:
+    """How optimum-onnx is called."""
     name = f"ORT{call.auto_class}"
     return _block(
         "python",
@@ -193,15 +199,18 @@ def _optimum(call: Call) -> str:
     )
 
 
-def _infinity(call: Call) -> str:
+def infinity(call: Call) -> str:
+    """How infinity is called."""
     return _block("sh", f"infinity_emb v2 --model-id {FOLDER} --engine torch --device cpu")
 
 
-def _embeddings_inference(call: Call) -> str:
+def embeddings_inference(call: Call) -> str:
+    """How text-embeddings-inference is called."""
     return _block("sh", f"text-embeddings-router --model-id {FOLDER} --dtype float32")
 
 
-def _triton(call: Call) -> str:
+def triton(call: Call) -> str:
+    """How Triton is called."""
     names = [*call.head.beside, *call.head.outputs]
     return (
         f"Copy `{FP32}` to `NAME/1/model.onnx` of a model repository; Triton's ONNX Runtime back end reads inputs and outputs "
@@ -210,22 +219,6 @@ def _triton(call: Call) -> str:
     )
 
 
-def _no_code(call: Call) -> str:
+def no_code(call: Call) -> str:
+    """Nothing: `compress.reporting.card_example` writes what the card shows."""
     return ""
-
-
-SNIPPETS: Mapping[str, Callable[[Call], str]] = {
-    "Transformers.js": _javascript,
-    "onnxruntime": _no_code,
-    "onnxruntime-web": _no_code,
-    "OpenVINO": _no_code,
-    "transformers": _transformers,
-    "transformers ExportedModel": _exported_model,
-    "sentence-transformers": _sentence_transformers,
-    "fastembed": _fastembed,
-    "optimum-onnx": _optimum,
-    "infinity": _infinity,
-    "text-embeddings-inference": _embeddings_inference,
-    "Triton": _triton,
-}
-"""What the card shows of runtimes without a snippet here, `compress.reporting.card_example` writes."""

@@ -95,7 +95,8 @@ def spell_words(
     run = run or StepContext()
     if model.get_output_embeddings() is not None:
         raise InputError(
-            "spell_words: the head of this model multiplies by the word table as well; use a model of a task on texts."
+            "spell_words: the word table of a model of masked-words is what its head multiplies by as well; spell words in a "
+            "recipe of the task that comes after it."
         )
     why = why_too_late(model, "spell its words", "factorize_embedding", "quantize_aware", "spell_words")
     if why:

@@ -179,7 +179,7 @@ def ends_exit(module: str) -> bool:
 
 def exits_of(model: PreTrainedModel) -> Exits | None:
     """The exits of a model that has some."""
-    exits = getattr(model.base_model, NAME, None)
+    exits = getattr(getattr(model, "base_model", None), NAME, None)
     return exits if isinstance(exits, Exits) else None
 
 

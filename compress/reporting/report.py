@@ -14,15 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from compress import record
 from compress.measures import is_less_better
 from compress.record import MISSING, Setting, finite, interval, part
-from compress.reporting.details import (
-    confusion_tables,
-    example_rows,
-    facts_of,
-    gate_rows,
-    label_rows,
-    score_table,
-    step_rows,
-)
+from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, label_rows, score_table, step_rows
 from compress.reporting.figures import NARROW, WIDE, Point, front_figure, loss_curve, size_key
 from compress.reporting.leaving import real_texts
 from compress.runtimes.table import RUNTIMES, TRAINED, is_exported

@@ -191,7 +191,6 @@ def _prepare(
         mean = mean and {name: tensor.to(accelerator.device) for name, tensor in mean.items()}
         logger.info("going on from step %d of %d", position.step, total)
     accelerator.wait_for_everyone()  # all of them read the checkpoint before one writes the next
-    masking = masking_of(fraction, model.tokenizer, token_ids) if fraction else None
     return _Training(
         accelerator,
         prepared,
@@ -204,7 +203,7 @@ def _prepare(
         encoded,
         selection,
         token_ids,
-        masking,
+        masking_of(fraction, model.tokenizer, token_ids) if fraction else None,
         total,
         position,
         best,

@@ -73,7 +73,7 @@ def test_every_file_is_told_with_its_parity_its_scores_and_its_size(made: making
     for entry in facts["variants"]:
         assert entry["size_bytes"] == (made.path / entry["file"]).stat().st_size
         assert entry["stages"][-1]["accepted"]
-        lost = facts["torch"]["metrics"]["accuracy"] - entry["metrics"]["accuracy"]
+        lost = facts["whole"]["metrics"]["accuracy"] - entry["metrics"]["accuracy"]
         assert entry["drop"]["value"] == pytest.approx(lost)
         assert 0 <= entry["metrics_ci95"]["accuracy"][0] <= entry["metrics"]["accuracy"]
     assert facts["variants"][0]["relative_error"] < 1e-4 < facts["variants"][1]["relative_error"]

@@ -17,7 +17,21 @@ from compress.marks import write_mark
 from compress.recipe.plan import Export, Plan
 from tests.cli.calling import EXAMPLES, PLAN, call, raising, stand_in
 
-COMMANDS = ["run", "check", "list", "export", "bench", "eval", "compare", "landscape", "serve", "report", "doctor"]
+COMMANDS = [
+    "run",
+    "check",
+    "list",
+    "export",
+    "bundle",
+    "push",
+    "bench",
+    "eval",
+    "compare",
+    "serve",
+    "landscape",
+    "report",
+    "doctor",
+]
 
 KIND = "text-classification"
 

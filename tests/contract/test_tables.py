@@ -58,6 +58,7 @@ TABLES = {
             "unlabelled",
             "vector_losses",
             "windows",
+            "word_vectors",
             "words",
             "written",
         },

@@ -25,6 +25,7 @@ STEP_KNOBS = {
     "weight_decay": 0.01,
     "clip_norm": 1.0,
     "dropout": None,
+    "layer_decay": 1.0,
 }
 KNOBS = {**STEP_KNOBS, "average": 0.0, "patience": None}
 EPOCHS_AND_RATES = {

@@ -78,7 +78,7 @@ def test_what_has_no_head_gets_the_one_that_a_run_begins_with(folder: Path, toy:
 
 
 def test_no_task_the_same_model_twice_and_no_such_folder_are_refused(folder: Path, toy: Task) -> None:
-    with pytest.raises(InputError, match=r"^--task-of is missing, and '.*model' is no run, nor a step of one"):
+    with pytest.raises(InputError, match=r"^--task-of is missing, and '.* is no run, nor a step of one"):
         plan_of(None, [str(folder / "model")])
     plan = plan_of(str(folder / "run"), [])
     with pytest.raises(InputError, match=r"is given twice; give each model once"):

@@ -92,8 +92,8 @@ def test_every_family_s_loss_moves_and_bends(kind: str) -> None:
     model = tiny_of(kind, task=task)
     before, weights = state_of(model), weights_of(model)
     loss, step = SampleLoss(model, encoded_by(model, task, 6)), {name: tensor * 0.1 for name, tensor in weights.items()}
-    ends = [loss.at(moved(weights, (sign * 0.05, step))) for sign in (-1, 0, 1)]
-    expected = (ends[0] - 2 * ends[1] + ends[2]) / 0.05**2
+    ends = [loss.at(moved(weights, (sign * 0.02, step))) for sign in (-1, 0, 1)]
+    expected = (ends[0] - 2 * ends[1] + ends[2]) / 0.02**2
     assert loss.curvature(weights, step) == pytest.approx(expected, rel=0.2, abs=1e-3)
     assert not differences(before, state_of(model))
 

@@ -143,7 +143,10 @@ def test_a_font_without_the_vocabulary_s_script_is_refused() -> None:
             "a network reads how the model's pieces are spelled; spell its words before",
         ),
         (lambda: cp.factorize_embedding(tiny_bert(), task=toy_task(), rank=4), "the model's word table is factorized"),
-        (lambda: tiny_for(toy_task(kind="masked-words")), "the head of this model multiplies by the word table as well"),
+        (
+            lambda: tiny_for(toy_task(kind="masked-words")),
+            "the word table of a model of masked-words is what its head multiplies by",
+        ),
     ],
 )
 def test_models_without_a_table_of_their_own_are_refused(make: Any, said: str) -> None:

@@ -37,7 +37,7 @@ def new_folder(folder: str | Path, kind: str | None = None, *, replaces: bool = 
                 if kind is not None:
                     write_mark(partial, kind)
                 sync_tree(partial)
-                _take_name(partial, folder)
+                _take_name(partial, folder, replaces=replaces)
             finally:
                 discard(partial)
     except FileNotFoundError as err:
@@ -55,8 +55,8 @@ def _free(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _take_name(partial: Path, folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
+def _take_name(partial: Path, folder: Path, *, replaces: bool) -> None:
+    if replaces and folder.is_dir() and any(folder.iterdir()):
         old = free_name(folder, "old")
         folder.rename(old)
         partial.rename(folder)
