@@ -56,9 +56,14 @@ def signature(name: str, function: Callable[..., Any]) -> str:
             parameters.append("*")
             seen_keyword = True
         stars = {parameter.VAR_KEYWORD: "**", parameter.VAR_POSITIONAL: "*"}.get(parameter.kind, "")  # type: ignore[call-overload]
-        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+        default = "" if parameter.default is parameter.empty else f"={_written(parameter.default)}"
         parameters.append(f"{stars}{parameter.name}{default}")
     line = f"{name}({', '.join(parameters)})"
     if len(line) > WIDTH:
         line = "\n".join([f"{name}(", *(f"    {parameter}," for parameter in parameters), ")"])
     return f"```text\n{line}\n```"
+
+
+def _written(default: Any) -> str:
+    """A default as code has it; a function by its name."""
+    return default.__name__ if inspect.isfunction(default) else repr(default)
