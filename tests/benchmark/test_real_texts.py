@@ -31,6 +31,7 @@ def test_texts_stand_one_behind_the_other() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_models_are_timed_on_texts_where_one_lets_them_leave() -> None:
     task, model, baseline = toy_task(), leaving(), tiny_bert(layers=3)
     baseline.label = "baseline"

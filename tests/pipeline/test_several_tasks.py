@@ -44,6 +44,7 @@ def several(tmp_path: Path, toy: Task) -> Plan:
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_other_adapters_in_the_same_folder_make_another_file(
     several: Plan, toy: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

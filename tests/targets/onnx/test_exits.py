@@ -93,6 +93,7 @@ def test_the_file_is_whole_in_itself_and_standard(model: PreTrainedModel, shippe
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_what_stands_above_an_exit_does_not_run_where_all_leave(tmp_path: Path) -> None:
     macs = []
     for number, thresholds in enumerate(([0.0, 0.0], [NEVER, 0.0], [NEVER, NEVER])):
