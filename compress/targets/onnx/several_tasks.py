@@ -156,9 +156,8 @@ def check_same_answers(file: Path, files: Sequence[Path], batches: Sequence[dict
 def merge_graphs(graphs: Sequence[ir.Model]) -> tuple[ir.Model, int, int]:
     """Put graphs that differ in their constants alone into the first of them.
 
-    A constant that is the same in all is kept; others lie one behind the other, and a Gather takes that of the task. Where
-    their shapes differ, as those of heads with more labels, they are filled up with zeros, and what is too much of the logits
-    is cut off.
+    A constant that is the same in all is kept; others lie one behind the other, and an operator takes that of the task. Those
+    of other sizes, as of heads with more labels, are joined along the dimension that differs.
 
     Args:
         graphs: Two or more of the same operators; the first is changed.
@@ -176,14 +175,13 @@ def merge_graphs(graphs: Sequence[ir.Model]) -> tuple[ir.Model, int, int]:
             shared += tensors[0].nbytes
             continue
         own += sum(tensor.nbytes for tensor in tensors)
-        name = constants[0].name
-        picked = ir.node("Gather", [constant(first, f"{name}.tasks", _stacked(tensors)), chosen], {"axis": 0})
-        picked.outputs[0].name, picked.outputs[0].type = f"{name}.of_task", constants[0].type
-        first.graph.insert_before(first.graph[0], picked)
+        nodes = _taken(first, str(constants[0].name), tensors, chosen)
+        nodes[-1].outputs[0].name, nodes[-1].outputs[0].type = f"{constants[0].name}.of_task", constants[0].type
+        first.graph.insert_before(first.graph[0], nodes)
         for node, index in places:
-            node.replace_input_with(index, picked.outputs[0])
+            node.replace_input_with(index, nodes[-1].outputs[0])
     sweep(first)
-    _cut_outputs(first, graphs, chosen)
+    _forget_sizes(first, graphs)
     return first, shared, own
 
 
@@ -227,7 +225,9 @@ def _is_constant(value: ir.Value | None) -> bool:
 def _same_constants(value: ir.Value | None, other: ir.Value | None) -> bool:
     if value is None or other is None or value.const_value is None or other.const_value is None:
         return False
-    return len(value.const_value.shape) == len(other.const_value.shape) and value.const_value.dtype == other.const_value.dtype
+    shapes = [tuple(tensor.shape) for tensor in (value.const_value, other.const_value)]
+    alike = len(shapes[0]) == len(shapes[1]) and len(_different(*shapes)) <= 1
+    return alike and value.const_value.dtype == other.const_value.dtype
 
 
 def _attributes(node: ir.Node) -> dict[str, str]:
@@ -252,36 +252,35 @@ def _numbers(value: ir.Value) -> np.ndarray:
     return value.const_value.numpy()
 
 
-def _stacked(tensors: Sequence[np.ndarray]) -> np.ndarray:
-    """Tensors one behind the other, (tasks, ...), with zeros where one is smaller."""
-    shape = np.max([tensor.shape for tensor in tensors], axis=0).astype(int)
-    together = np.zeros((len(tensors), *shape), dtype=tensors[0].dtype)
-    for number, tensor in enumerate(tensors):
-        together[number][tuple(slice(size) for size in tensor.shape)] = tensor
-    return together
+def _taken(model: ir.Model, name: str, tensors: Sequence[np.ndarray], chosen: ir.Value) -> list[ir.Node]:
+    """What takes the tensor of the task out of all of them."""
+    axes = _different(*(tensor.shape for tensor in tensors))
+    if len(axes) > 1:
+        raise InputError(f"{name} differs in several dimensions from task to task; let all learn in the same way.")
+    axis = axes[0] if axes else None
+    if axis is None:
+        return [ir.node("Gather", [constant(model, f"{name}.tasks", np.stack(tensors)), chosen], {"axis": 0})]
+    ends = np.cumsum([tensor.shape[axis] for tensor in tensors], dtype=np.int64)[:, None]
+    starts = np.concatenate([[[0]], ends[:-1]])
+    places = [
+        ir.node("Gather", [constant(model, f"{name}.{key}", numbers), chosen], {"axis": 0})
+        for key, numbers in (("starts", starts), ("ends", ends))
+    ]
+    together = constant(model, f"{name}.tasks", np.concatenate(tensors, axis=axis))
+    along = constant(model, f"{name}.axis", np.array([axis]))
+    return [*places, ir.node("Slice", [together, *(node.outputs[0] for node in places), along])]
 
 
-def _cut_outputs(model: ir.Model, graphs: Sequence[ir.Model], chosen: ir.Value) -> None:
-    """Leave of each output's last dimension as much as the task has, and forget the sizes in between, which are now others."""
-    for index, output in enumerate(list(model.graph.outputs)):
-        shapes = [graph.graph.outputs[index].shape for graph in graphs]
-        widths = [shape[-1] if shape is not None and len(shape) else None for shape in shapes]
-        if len(set(widths)) == 1:
-            continue
-        if not all(isinstance(width, int) for width in widths):
-            raise InputError(f"the output {output.name} has no fixed width, so that it cannot be cut to each task's.")
-        name, producer = output.name, output.producer()
-        assert producer is not None
-        output.name = f"{name}.of_all"
-        ends = constant(model, f"{name}.widths", np.array([[width] for width in widths], dtype=np.int64))
-        end = ir.node("Gather", [ends, chosen], {"axis": 0})
-        start, axis = (constant(model, f"{name}.{key}", np.array([number])) for key, number in (("start", 0), ("axis", -1)))
-        cut = ir.node("Slice", [output, start, end.outputs[0], axis])
-        cut.outputs[0].name, cut.outputs[0].type = name, output.type
-        cut.outputs[0].shape = ir.Shape([*(shapes[0] or ())[:-1], None])
-        model.graph.extend([end, cut])
-        model.graph.outputs[index] = cut.outputs[0]
-        output.shape = None
+def _different(*shapes: Sequence[Any]) -> list[int]:
+    """The dimensions in which shapes of as many dimensions differ."""
+    return [axis for axis, sizes in enumerate(zip(*shapes, strict=True)) if len(set(sizes)) > 1]
+
+
+def _forget_sizes(model: ir.Model, graphs: Sequence[ir.Model]) -> None:
+    """Let no value have a fixed size that it has for the first task alone."""
+    for index, output in enumerate(model.graph.outputs):
+        shapes = [tuple(graph.graph.outputs[index].shape or ()) for graph in graphs]
+        output.shape = ir.Shape([sizes[0] if len(set(map(str, sizes))) == 1 else None for sizes in zip(*shapes, strict=True)])
     kept = {*model.graph.outputs, *model.graph.inputs, *model.graph.initializers.values()}
     for value in (value for node in model.graph for value in node.outputs if value not in kept):
         value.shape = None
