@@ -155,8 +155,8 @@ def _known() -> dict[str, Any]:
     """The families of the result that is there, if it was measured on this machine."""
     if not RESULT.is_file():
         return {}
-    content = json.loads(RESULT.read_text(encoding="utf-8"))
-    return dict(content["families"]) if content["machine"]["cpu"] == machine()["cpu"] else {}
+    content, here = json.loads(RESULT.read_text(encoding="utf-8")), machine()
+    return dict(content["families"]) if all(content["machine"][key] == here[key] for key in ("cpu", "flags")) else {}
 
 
 def _told(families: dict[str, Any]) -> dict[str, Any]:
