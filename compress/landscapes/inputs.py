@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
 
@@ -92,14 +92,5 @@ def _runs_of(name: str) -> list[Path]:
 
 
 def _plan_of_run(folder: Path) -> Plan:
-    """The recipe of a run; arguments that are null there are what they are where nothing is said."""
-    recipe = dict(read_run(folder).get("recipe") or {})
-    recipe["steps"] = [
-        {key: _given(value) if isinstance(value, dict) else value for key, value in step.items()}
-        for step in recipe.get("steps") or []
-    ]
-    return read_recipe_text(json.dumps(recipe), source=str(folder / RUN_JSON))
-
-
-def _given(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}
+    """The recipe of a run, as run.json has it."""
+    return read_recipe_text(json.dumps(read_run(folder).get("recipe") or {}), source=str(folder / RUN_JSON))

@@ -79,7 +79,9 @@ def check_steps(given: Any, mistakes: Mistakes) -> tuple[tuple[Step, ...], StepN
         arguments = dict(entry.arguments)
         for key, value in arguments.items():
             path = (*entry.path, entry.key, key)
-            if names_a_step(key) and value is not None:
+            if value is None:
+                continue  # the signature tells whether that is allowed
+            if names_a_step(key):
                 arguments[key] = names.named(value, path, mistakes)
             elif key == "objectives":
                 _check_objectives(value, path, mistakes)

@@ -125,9 +125,11 @@ def test_a_recipe_that_is_no_mapping_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_of_the_repository_is_right(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_recipe_of_the_repository_is_right_and_reads_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert read_recipe(path).path == path
+    plan = read_recipe(path)
+    assert plan.path == path
+    assert read_recipe_text(recipe_text(plan)) == plan
 
 
 def test_reading_wrong_yaml_imports_no_torch(tmp_path: Path) -> None:
