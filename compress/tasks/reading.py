@@ -160,7 +160,7 @@ def read_evaluation(
         metric=default_metric(rules, names),
         **empty,
         evaluation=rules.split("evaluation", rows, targets, names),
-        source=str(path),
+        source=path.name,
         joined=told_of_joining(columns, separator),
         abstain=_given(abstain),
         allow_unknown=allow_unknown,
@@ -187,7 +187,7 @@ def _files(data: Mapping[str, Any], data_dir: str | None, rules: TaskKind) -> Fo
     validation = _rows_of(rules, data_dir, data["validation"], columns, data) if data.get("validation") else None
     if rules.head.reads_pairs and validation is not None and (train.pairs is None) != (validation.pairs is None):
         raise InputError(f"only one of {train.source} and {validation.source} has pairs; name the columns with text and pair.")
-    return Found(train, validation, None, train.source, None, {})
+    return Found(train, validation, None, Path(train.source).name, None, {})
 
 
 def _columns(data: Mapping[str, Any]) -> Columns:
