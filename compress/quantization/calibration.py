@@ -90,6 +90,15 @@ def calibrated(model: PreTrainedModel, task: Task, how: Calibrated) -> PreTraine
     return student
 
 
+@torch.no_grad()
+def reached(model: PreTrainedModel, task: Task) -> set[str]:
+    """Which of a model's quantizing Linears run at all: a MobileBERT without trigrams whose widths agree has one that never does."""
+    ran: set[str] = set()
+    with quantizers_off(model):
+        _watch(model, calibration_batches(task, model)[:1], lambda name, linear, values: ran.add(name))
+    return ran
+
+
 def check_calibration_part(task: Task) -> None:
     """Raise InputError where a task has too few sentences to find ranges on."""
     if len(task.calibration) < FEWEST:

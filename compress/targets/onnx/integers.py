@@ -17,7 +17,7 @@ from compress.errors import InputError, NoEffect
 from compress.facts import SEGMENT_STAGE
 from compress.models.quantizers import quantized_linears, quantizers_off, set_qmax
 from compress.models.surgery import copy_of
-from compress.quantization.calibration import Calibrated, calibrated
+from compress.quantization.calibration import Calibrated, calibrated, reached
 from compress.runtimes.graph_files import file_in, graph_files
 from compress.runtimes.segment_reader import SEGMENT_FILE
 from compress.targets.onnx.graph import FILE, Session, in_onnxruntime, write_graph
@@ -113,9 +113,7 @@ def write_static(
     """
     student = copy_of(model) if quantized_linears(model) else calibrated(model, task, how)
     set_qmax(student, weights=form.qmax, tables=QMAX[form.embedding_bits])
-    unknown = [name for name, linear in quantized_linears(student).items() if not linear.has_range]
-    if unknown:
-        raise InputError(f"the range of {unknown[0]} is unknown; train the model with quantize_aware again.")
+    _keep_unreached_in_float(student, task)
     if max_drop is not None:
         student = keep_in_float(student, task, max_drop, folder)
     with tempfile.TemporaryDirectory(dir=folder) as room:
@@ -143,6 +141,20 @@ def write_static(
     for stage in stages[1:]:
         refuse_no_effect(form.target, stage)
     return stages
+
+
+def _keep_unreached_in_float(student: PreTrainedModel, task: Task) -> None:
+    """Switch off the Linears that have no range since no text reaches them; the graph has no product of theirs.
+
+    Raises:
+        InputError: One without a range runs.
+    """
+    unknown = {name: linear for name, linear in quantized_linears(student).items() if not linear.has_range}
+    ran = reached(student, task) if unknown else set()
+    for name, linear in unknown.items():
+        if name in ran:
+            raise InputError(f"the range of {name} is unknown; train the model with quantize_aware again.")
+        linear.on = False
 
 
 def write_lowered(student: PreTrainedModel, raw: Path, path: Path, form: QuantizedFormat) -> None:

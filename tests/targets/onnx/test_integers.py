@@ -23,7 +23,7 @@ from compress.targets.onnx.graph import write_graph
 from compress.targets.onnx.lowering import QuantParams
 from tests.targets.quantized import labelled_by, quantized_bert, wide_bert
 from tests.tiers import mostly_matrix
-from tests.tiny_models import differences, state_of, toy_task
+from tests.tiny_models import differences, state_of, tiny_of, toy_task
 
 TARGET = "onnxruntime-cpu-int8"
 BROKEN = "bert.encoder.layer.0.intermediate.dense"
@@ -116,6 +116,15 @@ def test_a_range_that_is_not_known_is_refused_by_name(tmp_path: Path, known: int
     with pytest.raises(InputError, match=rf"the range of {names[known]} is unknown; train the model with quantize_aware"):
         export(model, tmp_path / "out", target=TARGET, task=toy_task())
     assert not os.listdir(tmp_path)
+
+
+def test_a_linear_that_no_text_reaches_needs_no_range(tmp_path: Path) -> None:
+    model = tiny_of("mobilebert", task=toy_task(), trigram_input=False, embedding_size=16)
+    assert "embedding_transformation" in " ".join(name for name, _ in model.named_modules())
+    shipped = export(
+        model, tmp_path / "out", target=TARGET, task=toy_task(), activations="static", max_relative_error=5.0, max_flips=1.0
+    )
+    assert shipped.stages[-1].integer_ops > 0
 
 
 @pytest.mark.slow
