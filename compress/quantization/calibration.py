@@ -92,7 +92,7 @@ def calibrated(model: PreTrainedModel, task: Task, how: Calibrated) -> PreTraine
 
 @torch.no_grad()
 def reached(model: PreTrainedModel, task: Task) -> set[str]:
-    """Tell which of a model's quantizing Linears run at all: in a MobileBERT without trigrams, whose widths agree, one never does."""
+    """Which of a model's quantizing Linears run: in a MobileBERT without trigrams, whose widths agree, one never does."""
     ran: set[str] = set()
     with quantizers_off(model):
         _watch(model, calibration_batches(task, model)[:1], lambda name, linear, values: ran.add(name))
