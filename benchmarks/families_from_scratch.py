@@ -33,7 +33,13 @@ SEED = 13
 SIZES = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 512}
 OWN: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 128, "n_layers": 4, "n_heads": 4, "hidden_dim": 512},
-    "mobilebert": {"embedding_size": 128, "intra_bottleneck_size": 128, "num_feedforward_networks": 1, "trigram_input": False},
+    "mobilebert": {
+        "embedding_size": 128,
+        "intra_bottleneck_size": 128,
+        "num_feedforward_networks": 1,
+        "trigram_input": False,
+        "normalization_type": "layer_norm",
+    },
     "albert": {"embedding_size": 128},
     "electra": {"embedding_size": 128},
     "modernbert": {"layer_types": ["full_attention", "sliding_attention"] * 2, "local_attention": 16},
