@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-LAUNCH = 'exec 3<&{} 4>&{}; exec "$@"'
+LAUNCH = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 """The browser reads commands from descriptor 3, and writes what happens to descriptor 4."""
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run")
 KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35, "Tab": 9, "Escape": 27}
@@ -106,10 +107,10 @@ def tab_in(room: Path) -> Iterator[Tab]:
     """Open a browser with its profile in a folder, and close it in the end."""
     read_by_browser, commands = os.pipe()
     events, written_by_browser = os.pipe()
-    script = LAUNCH.format(read_by_browser, written_by_browser)
+    pipes = [str(read_by_browser), str(written_by_browser)]
     command = [browser_path(), *OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={room}", "about:blank"]
     process = subprocess.Popen(
-        ["sh", "-c", script, "sh", *command],
+        [sys.executable, "-S", "-c", LAUNCH, *pipes, *command],
         pass_fds=(read_by_browser, written_by_browser),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -117,9 +118,12 @@ def tab_in(room: Path) -> Iterator[Tab]:
     os.close(read_by_browser)
     os.close(written_by_browser)
     try:
-        yield Tab(commands, events)
+        tab = Tab(commands, events)
+        yield tab
+        tab.session = ""
+        tab.call("Browser.close")
     finally:
-        os.close(commands)  # which ends it
+        os.close(commands)  # which ends it too
         try:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
