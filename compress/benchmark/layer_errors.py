@@ -77,9 +77,7 @@ def _compared(exact: Subject, quantized: Subject, encoded: Encoded) -> dict[str,
     request = {"do": "layers", "paths": [str(exact.file), str(quantized.file)], "names": list(shared)}
     batch = {name: np.asarray(values, np.int64) for name, values in encoded.unwritten.batch(chosen).items()}
     answer, _ = RuntimeProcess(WORKER).ask(f"comparing the layers of {quantized.file} with {exact.file}", request, batch)
-    layers = [
-        {"name": words, "relative_error": error} for words, error in zip(shared.values(), answer["errors"], strict=True)
-    ]
+    layers = [{"name": words, "relative_error": error} for words, error in zip(shared.values(), answer["errors"], strict=True)]
     return {"against": exact.name, "examples": len(chosen), "layers": layers}
 
 

@@ -30,7 +30,7 @@ COLORS = (
 SHAPE = ("device", "batch", "length", "threads")
 MEGABYTE = 1e6
 MOST_NAMED = 12
-"""Points of a figure that all have a label; of more the shipped files have one, and the others tell their names when pointed at."""
+"""Points of a figure that all have a label; of more the shipped files have one, and the others tell theirs when pointed at."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def front_view(runs: Sequence[Mapping[str, Any]], names: Sequence[str], metric: 
 
 
 def rows_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the evaluation rows of each run are known by: the part's fingerprint, or all rows' where some run tells no other."""
+    """What the evaluation rows of each run are known by: the part's fingerprint, or all rows' where a run tells no other."""
     whole = [str(part(run, "data").get("fingerprint")) for run in runs]
     parts = [part(part(part(run, "data"), "splits"), "evaluation").get("fingerprint") for run in runs]
     return [str(mark) for mark in parts] if all(parts) else whole
