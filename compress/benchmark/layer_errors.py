@@ -46,7 +46,7 @@ def layer_errors(
     """
     graphs = [pair for pair in zip(subjects, entries, strict=True) if _is_cheap(*pair)]
     floats = [subject for subject, entry in graphs if not entry["integer_ops"]]
-    told = {}
+    errors = {}
     for subject, entry in graphs:
         if not entry["integer_ops"] or not floats:
             continue
@@ -56,8 +56,8 @@ def layer_errors(
             logger.warning("the layers of %s are not compared with those of %s: %s", subject.name, floats[0].name, err)
             continue
         if compared:
-            told[subject.name] = compared
-    return told
+            errors[subject.name] = compared
+    return errors
 
 
 def _is_cheap(subject: Subject, entry: Mapping[str, Any]) -> bool:

@@ -67,7 +67,7 @@ def example(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def one(tmp_path: Path) -> Path:
+def single(tmp_path: Path) -> Path:
     """The report of one run."""
     return written(tmp_path, render_report(example("run"), example("details")))
 
@@ -94,8 +94,8 @@ def written(folder: Path, text: str) -> Path:
 def choose(tab: Tab, selector: str, value: str | None = None) -> None:
     """Click on something, or set its value and say so."""
     place = f"document.querySelector({json.dumps(selector)})"
-    told = "dispatchEvent(new Event('change', {bubbles: true}))"
-    tab.evaluate(f"{place}.click()" if value is None else f"{place}.value = {json.dumps(value)}, {place}.{told}")
+    said_so = "dispatchEvent(new Event('change', {bubbles: true}))"
+    tab.evaluate(f"{place}.click()" if value is None else f"{place}.value = {json.dumps(value)}, {place}.{said_so}")
 
 
 def every(selector: str) -> str:
@@ -103,11 +103,14 @@ def every(selector: str) -> str:
     return f"[...document.querySelectorAll({json.dumps(selector)})]"
 
 
+def texts(tab: Tab, selector: str) -> list[str]:
+    """What all elements say."""
+    return list(tab.evaluate(f"{every(selector)}.map((element) => element.textContent)"))
+
+
 def cells(tab: Tab, name: str) -> list[str]:
     """What a column of the table says that is shown, row by row."""
-    return list(
-        tab.evaluate(f"{every(f'.panel:not([hidden]) tbody tr:not([hidden]) {name}')}.map((cell) => cell.textContent)")
-    )
+    return texts(tab, f".panel:not([hidden]) tbody tr:not([hidden]) {name}")
 
 
 def said(tab: Tab, place: str = "said") -> str:
@@ -116,7 +119,7 @@ def said(tab: Tab, place: str = "said") -> str:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 768, 1400])
-@pytest.mark.parametrize("page", ["one", "several"])
+@pytest.mark.parametrize("page", ["single", "several"])
 def test_every_width_and_colour_shows_all_without_errors(
     tab: Tab, page: str, width: int, scheme: str, request: pytest.FixtureRequest
 ) -> None:
@@ -132,16 +135,18 @@ def test_every_width_and_colour_shows_all_without_errors(
     assert contrasts["poor"] == []
 
 
-def test_poor_contrast_would_be_seen(tab: Tab, one: Path) -> None:
-    one.write_text(one.read_text(encoding="utf-8").replace("</style>", ".headline { color: #999; }</style>"), encoding="utf-8")
-    tab.open(one)
+def test_poor_contrast_would_be_seen(tab: Tab, single: Path) -> None:
+    single.write_text(
+        single.read_text(encoding="utf-8").replace("</style>", ".headline { color: #999; }</style>"), encoding="utf-8"
+    )
+    tab.open(single)
     ((text, ratio),) = tab.evaluate(CONTRASTS)["poor"]
     assert text.startswith("onnxruntime-cpu-int8 (17.6 MB)")
     assert ratio == pytest.approx(2.65, abs=0.03)  # of #999999 on #f6f7f8, by WCAG's formula
 
 
-def test_colours_follow_the_switch_before_the_system(tab: Tab, one: Path) -> None:
-    tab.open(one, scheme="light")
+def test_colours_follow_the_switch_before_the_system(tab: Tab, single: Path) -> None:
+    tab.open(single, scheme="light")
     ground = "getComputedStyle(document.body).backgroundColor"
     assert tab.evaluate(ground) == "rgb(246, 247, 248)"
     choose(tab, "input[name=theme][value=dark]")
@@ -151,8 +156,8 @@ def test_colours_follow_the_switch_before_the_system(tab: Tab, one: Path) -> Non
     assert tab.evaluate(ground) == "rgb(246, 247, 248)"
 
 
-def test_choosing_a_setting_shows_its_panel_and_pointing_at_a_marker_its_numbers(tab: Tab, one: Path) -> None:
-    tab.open(one)
+def test_choosing_a_setting_shows_its_panel_and_pointing_at_a_marker_its_numbers(tab: Tab, single: Path) -> None:
+    tab.open(single)
     choose(tab, 'input[name=batch][value="8"]')
     panels = every(".panel:not([hidden])")
     assert tab.evaluate(f"{panels}.map((panel) => [panel.dataset.batch, panel.dataset.length])") == [["8", "32"]]
@@ -165,8 +170,8 @@ def test_choosing_a_setting_shows_its_panel_and_pointing_at_a_marker_its_numbers
     assert tab.evaluate("document.getElementById('tip').hidden") is True
 
 
-def test_quality_stands_against_size_too(tab: Tab, one: Path) -> None:
-    tab.open(one)
+def test_quality_stands_against_size_too(tab: Tab, single: Path) -> None:
+    tab.open(single)
     choose(tab, "input[name=view][value=size]")
     figures = every("svg.wide")
     (label,) = tab.evaluate(f"{figures}.filter((one) => one.getClientRects().length).map((one) => one.ariaLabel)")
@@ -174,8 +179,8 @@ def test_quality_stands_against_size_too(tab: Tab, one: Path) -> None:
     assert said(tab) == "4 of 4 subjects shown, 3 on the front."  # the torch student is as right as its file, and no smaller
 
 
-def test_targets_that_are_not_wanted_leave_figure_front_and_table(tab: Tab, one: Path) -> None:
-    tab.open(one)
+def test_targets_that_are_not_wanted_leave_figure_front_and_table(tab: Tab, single: Path) -> None:
+    tab.open(single)
     assert said(tab) == "4 of 4 subjects shown, 3 on the front."
     choose(tab, "input[name=target][value=onnxruntime-cpu]")
     assert said(tab) == "3 of 4 subjects shown, 3 on the front."  # the student is the next best now
@@ -186,8 +191,8 @@ def test_targets_that_are_not_wanted_leave_figure_front_and_table(tab: Tab, one:
     assert drawn == 1
 
 
-def test_another_baseline_changes_speedups_and_drops(tab: Tab, one: Path) -> None:
-    tab.open(one)
+def test_another_baseline_changes_speedups_and_drops(tab: Tab, single: Path) -> None:
+    tab.open(single)
     own = cells(tab, ".speedup"), cells(tab, ".drop")
     choose(tab, "select[name=baseline]", "0-2")  # the float file
     assert said(tab).endswith("; against onnxruntime-cpu.")
@@ -203,8 +208,7 @@ def test_another_baseline_changes_speedups_and_drops(tab: Tab, one: Path) -> Non
 
 def test_two_machines_share_no_figure_and_no_speedup(tab: Tab, several: Path) -> None:
     tab.open(several)
-    titles = every(".panel:not([hidden]) .figure h3")
-    assert tab.evaluate(f"{titles}.map((title) => title.textContent)") == [
+    assert texts(tab, ".panel:not([hidden]) .figure h3") == [
         "Example CPU 2.0 GHz, 4 cores",
         "Another CPU, 4 cores",
     ]
@@ -221,8 +225,8 @@ def test_two_machines_share_no_figure_and_no_speedup(tab: Tab, several: Path) ->
     assert said(tab).startswith("8 of 12 subjects shown")
 
 
-def test_a_figure_has_one_tab_stop_and_arrows_go_from_point_to_point(tab: Tab, one: Path) -> None:
-    tab.open(one)
+def test_a_figure_has_one_tab_stop_and_arrows_go_from_point_to_point(tab: Tab, single: Path) -> None:
+    tab.open(single)
     stops = "document.querySelectorAll('.panel:not([hidden]) svg.wide .mark[tabindex=\"0\"]').length"
     assert tab.evaluate(stops) == 1
     tab.evaluate("document.querySelector('.panel:not([hidden]) svg.wide .mark[tabindex=\"0\"]').focus()")
@@ -237,8 +241,8 @@ def test_a_figure_has_one_tab_stop_and_arrows_go_from_point_to_point(tab: Tab, o
     assert tab.evaluate(stops) == 1
 
 
-def test_every_control_is_reached_by_tab_and_its_focus_is_seen(tab: Tab, one: Path) -> None:
-    tab.open(one)
+def test_every_control_is_reached_by_tab_and_its_focus_is_seen(tab: Tab, single: Path) -> None:
+    tab.open(single)
     reached = set()
     for _ in range(60):
         tab.press("Tab")
@@ -254,8 +258,8 @@ def test_every_control_is_reached_by_tab_and_its_focus_is_seen(tab: Tab, one: Pa
     assert set(expected.split()) <= reached
 
 
-def test_examples_are_filtered_by_label_by_who_is_right_and_by_text(tab: Tab, one: Path) -> None:
-    tab.open(one)
+def test_examples_are_filtered_by_label_by_who_is_right_and_by_text(tab: Tab, single: Path) -> None:
+    tab.open(single)
     assert said(tab, "matching") == "10 of 10 examples."
     choose(tab, "select[name=label]", "positive")
     assert said(tab, "matching") == "5 of 10 examples."
@@ -265,10 +269,7 @@ def test_examples_are_filtered_by_label_by_who_is_right_and_by_text(tab: Tab, on
     assert said(tab, "matching") == "5 of 10 examples."
     choose(tab, "input[name=text]", "SMART")
     assert said(tab, "matching") == "1 of 10 examples."
-    shown = every(".example:not([hidden])")
-    assert tab.evaluate(f"{shown}.map((one) => one.querySelector('bdi').textContent)") == [
-        "a smart , sweet and playful film ."
-    ]
+    assert texts(tab, ".example:not([hidden]) p > bdi") == ["a smart , sweet and playful film ."]
 
 
 @pytest.mark.parametrize("text", [ROUGH, STRANGE], ids=["markup", "right-to-left and emoji"])
