@@ -35,9 +35,14 @@ def timeline(run: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "rows": rows,
         "rest": {"seconds": record.duration(rest), **_place(begun, rest, total)} if whole is not None else {},
-        "sentence": f"{len(rows) - reused} of {len(rows)} steps were computed in {record.duration(computed)}"
-        + (f"; {reused} stood in the cache, and their time is what computing them took then." if reused else "."),
+        "sentence": _sentence(len(rows), reused, computed),
     }
+
+
+def _sentence(steps: int, reused: int, computed: float) -> str:
+    now = f"{steps - reused} of {steps} steps were computed in {record.duration(computed)}"
+    then = f"{reused} of {steps} stood in the cache, with the time that computing them took then"
+    return "; ".join([*([now] if reused < steps else []), *([then] if reused else [])]) + "."
 
 
 def _place(begun: float, taken: float, total: float) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
 import os
 import re
@@ -173,6 +174,38 @@ def test_real_texts_have_a_table_where_they_leave_early(run: dict[str, Any]) -> 
     assert "onnxruntime-cpu-int8 1.00 ms 0.50 ms 3.00 ms 8.0\u00d7 1: 75.0 %, the last: 25.0 %" in text
 
 
+def test_quality_by_length_size_by_part_and_errors_by_layer_have_tables(run: dict[str, Any]) -> None:
+    shown = page(run, {}).texts
+    assert "Quality by length of the text, in tokens subject 3 to 14 (218 examples)" in shown["quality"]
+    assert "onnxruntime-cpu-int8 93.0 % 90.0 % 89.0 % 87.6 %" in shown["quality"]
+    assert "layer 2 7.1 MB 7.1 MB 7.1 MB 1.8 MB layer 3 7.1 MB \u2013 \u2013 \u2013" in shown["parts"]
+    assert "onnxruntime-cpu-int8 beside onnxruntime-cpu on 16 texts" in shown["parts"]
+    assert "layer 0 1.90 % layer 1, attention 2.20 %" in shown["parts"]
+
+
+def test_an_older_run_shows_all_but_what_it_does_not_tell(run: dict[str, Any]) -> None:
+    for subject in run["subjects"]:
+        for key in ("by_length", "size_by_part", "layer_errors", "by_label", "reliability", "examples", "cold_start"):
+            subject.pop(key, None)
+    run.pop("timing", None)
+    for split in run["data"]["splits"].values():
+        split.pop("fingerprint", None)
+    shown = page(run, {})
+    assert [attributes["id"] for attributes in shown.all("section")] == [
+        section for section in SECTIONS if section not in ("notes", "confusion", "examples")
+    ]
+    for words in ("Quality by length", "Size by part", "Error of eight bits"):
+        assert not any(words in text for text in shown.texts.values())
+
+
+def test_figures_tables_and_landmarks_tell_what_they_are(run: dict[str, Any], details: dict[str, Any]) -> None:
+    shown = page(run, details)
+    assert [len(shown.all(landmark)) for landmark in ("header", "nav", "main", "footer")] == [1, 1, 1, 1]
+    assert {head.get("scope") for head in shown.all("th")} == {"row", "col"}
+    assert all(figure.get("aria-label") for figure in shown.all("svg"))
+    assert [place["id"] for place in shown.all("p") if place.get("aria-live") == "polite"] == ["said", "matching"]
+
+
 def test_the_baseline_has_no_drop_against_itself(run: dict[str, Any]) -> None:
     assert "teacher baseline 91.7 % 89.7 to 93.4 \u2013 \u2013 \u2013 \u2013 0" in page(run, {}).texts["quality"]
 
@@ -292,6 +325,26 @@ def test_a_run_without_any_one_of_its_keys_is_shown(
 def test_a_missing_value_shows_as_a_dash(run: dict[str, Any]) -> None:
     shown = page(without(run, ("subjects", 3, "agreement")), {})
     assert "0.1 to 3.6 0.044 \u2013 1" in shown.texts["quality"]
+
+
+@pytest.mark.parametrize(
+    ("record", "lines"),
+    [
+        ({"name": "a b/../c", "commit": None}, ["bert-compress run a_b_.._c.yaml --out runs/a_b_.._c"]),
+        ({"name": "$(rm)", "commit": "; rm"}, ["bert-compress run rm.yaml --out runs/rm"]),
+        ({"name": "demo", "commit": "9af1c6d"}, ["git checkout 9af1c6d", "bert-compress run demo.yaml --out runs/demo"]),
+        (
+            {"name": "demo", "commit": "9af1c6d+"},
+            [
+                "git checkout 9af1c6d  # of a checkout in which files had changed",
+                "bert-compress run demo.yaml --out runs/demo",
+            ],
+        ),
+    ],
+)
+def test_the_command_runs_it_again_and_nothing_else(record: dict[str, Any], lines: list[str]) -> None:
+    text = html.unescape(render_report(record | {"recipe": {"seed": 1}}, {}))
+    assert f'<pre tabindex="0">{chr(10).join(lines)}</pre>' in text
 
 
 @pytest.mark.parametrize("run", [{}, {"subjects": [{}]}, {"subjects": [{}, {}], "steps": [{}], "gates": [{}]}])

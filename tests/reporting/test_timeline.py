@@ -69,7 +69,7 @@ def test_steps_follow_each_other_and_the_rest_of_the_run_comes_last() -> None:
         (0.4, 0.4, False),
     ]
     assert times["rest"] == {"seconds": "20.0 s", "start": 0.8, "share": 0.2}
-    assert times["sentence"].startswith("2 of 3 steps were computed in 50.0 s; 1 stood in the cache")
+    assert times["sentence"].startswith("2 of 3 steps were computed in 50.0 s; 1 of 3 stood in the cache")
 
 
 def test_without_steps_there_is_no_timeline() -> None:
