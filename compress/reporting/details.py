@@ -132,7 +132,7 @@ def size_table(run: Mapping[str, Any]) -> dict[str, Any]:
     return {"names": [record.name_of(subject) for subject in subjects], "rows": rows} if rows else {}
 
 
-def layer_errors(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+def layer_tables(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How far each int8 file's layers are from those of the float file of the same model; empty where it was not measured."""
     tables = []
     for subject in record.subjects_of(run):
