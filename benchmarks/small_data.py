@@ -220,7 +220,7 @@ def compared(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
         by_option = {
             option: {cell["seed"]: cell for cell in cells if (cell["set"], cell["option"]) == (name, option)} for option in OPTIONS
         }
-        own = [_compared(name, option, by_option["plain"], found) for option, found in by_option.items() if found]
+        own = [_compared(name, option, by_option["plain"], measured) for option, measured in by_option.items() if measured]
         judged = [row for row in own if row["p"] is not None]
         for row, p_value in zip(judged, holm([row["p"] for row in judged]), strict=True):
             row["p_holm"] = p_value

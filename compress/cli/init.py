@@ -54,7 +54,7 @@ def init(
 ) -> None:
     """Look at a model and data, and write a recipe for them that runs as it is; ask for what is missing."""
     log.configure(quiet, debug)
-    asks = sys.stdin.isatty() and not as_json
+    asks = somebody_answers() and not as_json
     model, data, out = _asked(model, data, out, asks)
     if not SLOWEST <= speedup <= FASTEST or not 0 <= max_drop < 1:
         raise InputError(
@@ -86,6 +86,11 @@ def init(
         print_json({"path": str(out), "kind": facts.kind, "rows": facts.rows, "recipe": plan.resolved()})
         return
     say(f"{recipe}\nwritten: {out}; next: bert-compress run {out} --tiny, which takes a minute, and without --tiny")
+
+
+def somebody_answers() -> bool:
+    """Whether stdin is a terminal, at which questions can be answered."""
+    return sys.stdin.isatty()
 
 
 def _asked(model: str | None, data: str | None, out: Path | None, asks: bool) -> tuple[str, str, Path]:

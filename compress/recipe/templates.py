@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,15 +70,12 @@ def written_recipe(model: ModelFacts, data: Any, facts: DataFacts, aims: Aims, *
     """
     length = max_length(facts.words[1], model.longest)
     task = {"kind": facts.kind, "data": data, **({"data_dir": data_dir} if data_dir else {}), "max_length": length}
-    head, shown = facts.head, facts.validation
-    baseline = "model" if head.gives_vectors else "teacher"
+    baseline = "model" if facts.head.gives_vectors else "teacher"
     timed = min(length, max_length(facts.words[0], model.longest))
-    apart = f"{shown:,} rows of it are measured on" if shown else f"one in {SHARE_KEPT_APART} is kept apart and measured on"
     lines = [
         f"# {facts.kind}: {model.name} -> fewer layers -> int8.      bert-compress run {file}",
         f"model: {json.dumps(model.name, ensure_ascii=False)}",
-        f"# {facts.rows:,} rows{_of_labels(facts)}, {'pairs of texts, ' if facts.pairs else ''}of {facts.words[0]} words (19 in 20",
-        f"# have at most {facts.words[1]}): {length} tokens hold them. {apart[0].upper()}{apart[1:]}.",
+        *_seen(facts, length),
         f"task: {_flow(task)}",
         "steps:",
         *(line for step in steps(model, facts, aims) for line in _step(*step)),
@@ -144,7 +142,7 @@ def kept_layers(layers: int, speedup: float) -> list[int]:
     count = max(1, min(layers - 1, round(layers * EIGHT_BITS / speedup)))
     if count == 1:
         return [0]
-    return sorted({int(index * (layers - 1) / (count - 1) + 0.5) for index in range(count)}) if layers > 1 else [0]
+    return [math.ceil(index * (layers - 1) / (count - 1) - 0.5) for index in range(count)]
 
 
 def max_length(words: int, longest: int) -> int:
@@ -153,9 +151,16 @@ def max_length(words: int, longest: int) -> int:
     return min(longest, MOST_TOKENS, max(LEAST_TOKENS, -(-tokens // STEP_TOKENS) * STEP_TOKENS))
 
 
-def _of_labels(facts: DataFacts) -> str:
-    head = facts.head
-    return f" of {len(facts.labels)} labels" if len(facts.labels) > 1 and not head.ranks else ""
+def _seen(facts: DataFacts, length: int) -> list[str]:
+    """Comments that say what the data is, and what follows."""
+    labels = f", {len(facts.labels)} labels" if len(facts.labels) > 1 else ""
+    apart = f"one in {SHARE_KEPT_APART} is kept apart, and measured on"
+    if facts.validation is not None:
+        apart = f"{facts.validation:,} others are measured on"
+    return [
+        f"# {facts.rows:,} {'pairs of texts' if facts.pairs else 'rows'}{labels}; {apart}.",
+        f"# Half of what is read at once has up to {facts.words[0]} words, 19 in 20 have up to {facts.words[1]}: about {length} tokens.",
+    ]
 
 
 def _step(why: str, method: str, arguments: Mapping[str, Any], name: str | None) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from compress.errors import InputError, shown
 from compress.models.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
-from compress.tasks import TASKS, kind_named
+from compress.tasks import DEFAULT_KIND, TASKS, kind_named
 from compress.tasks.data.rows import Rows
 from compress.tasks.kind import TaskKind, load_kind
 from compress.tasks.known import find
@@ -79,20 +79,20 @@ def look_at(data: str | Mapping[str, Any], kind: str | None = None, data_dir: st
 
 
 def _rows(rules: TaskKind, data: str | Mapping[str, Any], data_dir: str | None) -> tuple[Rows, Rows | None]:
-    found = find(data, data_dir, rules).with_names() if isinstance(data, str) else rows_of_files(data, data_dir, rules)
-    return found.train, found.validation
+    dataset = find(data, data_dir, rules).with_names() if isinstance(data, str) else rows_of_files(data, data_dir, rules)
+    return dataset.train, dataset.validation
 
 
 def _kind_of(data: str | Mapping[str, Any], data_dir: str | None) -> str:
     """The one kind that the data can be meant for."""
     if isinstance(data, str):
         kinds = [name for name in TASKS if data in load_kind(name).known]
-        if not kinds:
-            find(data, data_dir, load_kind(next(iter(TASKS))))  # raises, with the names that there are, or it is of the hub
-            raise InputError(f"--kind is missing, and {shown(data)} does not tell it; give one of {', '.join(TASKS)}.")
-        readable, why = {name: None for name in kinds}, None
-    else:
-        readable, why = _readable(data, data_dir)
+        if not kinds and "/" not in data:
+            find(data, data_dir, load_kind(DEFAULT_KIND))  # raises, with the names that there are
+        if len(kinds) == 1:
+            return kinds[0]
+        raise InputError(f"--kind is missing, which {shown(data)} does not tell; give {' or '.join(kinds or TASKS)}.")
+    readable, why = _readable(data, data_dir)
     if not readable:
         assert why is not None
         raise why
@@ -102,9 +102,9 @@ def _kind_of(data: str | Mapping[str, Any], data_dir: str | None) -> str:
     return kinds[0]
 
 
-def _readable(data: Any, data_dir: str | None) -> tuple[dict[str, Rows | None], InputError | None]:
+def _readable(data: Any, data_dir: str | None) -> tuple[dict[str, Rows], InputError | None]:
     """The kinds that can read the data, with the rows; and what the first one says against it."""
-    readable: dict[str, Rows | None] = {}
+    readable: dict[str, Rows] = {}
     first: InputError | None = None
     for name in TASKS:
         rules = load_kind(name)
@@ -118,38 +118,33 @@ def _readable(data: Any, data_dir: str | None) -> tuple[dict[str, Rows | None], 
     return readable, first
 
 
-def _likely(readable: Mapping[str, Rows | None]) -> list[str]:
+def _likely(readable: Mapping[str, Rows]) -> list[str]:
     """Of the kinds that can read data those that it can be meant for: kinds that need no labels only where no other one can,
     and of those that read labels what the labels look like."""
     heads = {name: load_kind(name).head for name in readable}
     free = [name for name, head in heads.items() if head.gives_vectors or head.of_pieces]
     labelled = [name for name in readable if name not in free]
-    if not labelled or not all(readable.values()):
-        return list(readable)
+    if not labelled:
+        return free
     scored = [name for name in labelled if heads[name].problem_type == REGRESSION and not heads[name].ranks]
     if len(labelled) == 1:
         rows = readable[labelled[0]]
-        vectors = [name for name in free if heads[name].gives_vectors] if scored and rows and rows.pairs else []
+        vectors = [name for name in free if heads[name].gives_vectors] if scored and rows.pairs else []
         return [*labelled, *vectors]
     single = next((name for name in labelled if heads[name].problem_type == SINGLE_LABEL), None)
-    rows = readable[single] if single else None
-    if single is None or rows is None:
+    if single is None:
         return labelled
+    rows = readable[single]
     others = [name for name in labelled if name != single]
     if not all(isinstance(label, str) for label in rows.labels):  # probabilities of labels
         return [single]
     several = [name for name in others if heads[name].problem_type == MULTI_LABEL and _are_several(readable[name])]
     written = [name for name in others if heads[name].writes and len(set(rows.labels)) > MOST_LABELS * len(rows)]
-    return [single, *several, *written, *_scores(scored, set(rows.labels))]
+    return [single, *several, *written, *(scored if len(set(rows.labels)) > 2 else [])]
 
 
-def _scores(scored: Sequence[str], labels: set[str]) -> list[str]:
-    """The kinds whose scores these labels can be: numbers, and not only two of them."""
-    return list(scored) if len(labels) > 2 else []
-
-
-def _are_several(rows: Rows | None) -> bool:
-    return rows is not None and any(not isinstance(label, str) and len(label) != 1 for label in rows.labels)
+def _are_several(rows: Rows) -> bool:
+    return any(not isinstance(label, str) and len(label) != 1 for label in rows.labels)
 
 
 def _words(split: Split, head: Head) -> tuple[int, int]:

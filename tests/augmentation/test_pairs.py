@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from compress.augmentation.pairs import PairOptions, check_pairs, with_pairs
 from compress.errors import InputError, NoEffect
 from compress.methods.distill import distill
 from compress.methods.drop_layers import drop_layers
+from compress.tasks import TASKS, task
 from compress.tasks.labelled import Task
 from compress.training.step_context import StepContext
+from tests.tasks.kinds import ROWS
 from tests.tiny_models import differences, state_of, toy_task
 
 FIRSTS = ("the film was good", "a plot and a film", "it was dull")
@@ -104,3 +107,10 @@ def test_a_task_without_pairs_and_unknown_keys_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=said):
         distill(model, teacher=model, task=toy, objectives={"logits": 1.0}, **options)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_kinds_that_judge_no_pair_as_such_are_refused_by_name(kind: str, tmp_path: Path) -> None:
+    unpaired = task({"train": str(ROWS[kind](tmp_path, 60))}, kind=kind, allow_unknown=True)
+    with pytest.raises(InputError, match=f"one text|of {kind} does not judge pairs as such"):
+        check_pairs("distill", {"swap": True}, unpaired, {"logits": 1.0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from compress.methods.distill import distill
 from compress.methods.drop_layers import drop_layers
 from compress.models.factors import word_table
 from compress.objectives.outputs import Batch, Outputs
+from compress.tasks import task
 from compress.tasks.labelled import Task
 from compress.training.answers import KnownAnswers, LiveAnswers
-from compress.training.mixup import MixedAnswers, Mixup
-from tests.tiny_models import differences, logits_of, state_of, tiny_bert, tiny_tokenizer, toy_task
+from compress.training.mixup import MixedAnswers, Mixup, check_mixup
+from tests.tasks.kinds import ROWS
+from tests.tiny_models import differences, logits_of, state_of, tiny_bert, tiny_for, tiny_tokenizer, toy_task
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 8, "objectives": {"logits": 1.0}}
 
@@ -100,3 +103,24 @@ def test_a_student_of_other_pieces_is_refused(model: PreTrainedModel) -> None:
     student.tokenizer = tiny_tokenizer(tuple([*pieces[:-1], "other"]))
     with pytest.raises(InputError, match="different vocabularies, but distill.mixup mixes"):
         distill(student, teacher=model, task=toy_task(), mixup=0.5, **QUICK)
+
+
+@pytest.mark.parametrize(
+    "kind", ["token-classification", "question-answering", "reranking", "sentence-embedding", "sequence-to-sequence", "masked-words"]
+)
+def test_kinds_without_one_answer_for_a_text_are_refused_by_name(kind: str, model: PreTrainedModel, tmp_path: Path) -> None:
+    paired = task({"train": str(ROWS[kind](tmp_path, 60))}, kind=kind, allow_unknown=True)
+    with pytest.raises(InputError, match=f"mixup mixes texts with one answer each, which those of {kind} do not have"):
+        check_mixup("distill", {"logits": 1.0}, model, model, paired)
+
+
+@pytest.mark.parametrize("kind", ["regression", "multi-label-classification"])
+def test_scores_and_several_labels_are_mixed(kind: str, tmp_path: Path) -> None:
+    rows = task({"train": str(ROWS[kind](tmp_path, 60))}, kind=kind, max_length=16, allow_unknown=True)
+    teacher = tiny_for(rows)
+    student, objectives = drop_layers(teacher, keep=[0]), {"logits": 0.9, "labels": 0.1}
+    plain, mixed = (
+        distill(student, teacher=teacher, task=rows, objectives=objectives, mixup=share, epochs=1, batch_size=8)
+        for share in (0.0, 1.0)
+    )
+    assert differences(state_of(plain), state_of(mixed))

@@ -14,10 +14,13 @@ from transformers import PreTrainedModel
 from compress.errors import InputError
 from compress.methods.distill import distill
 from compress.methods.drop_layers import drop_layers
+from compress.tasks import task
 from compress.tasks.labelled import Task
 from compress.tasks.split import Split
 from compress.training.near_texts import NearTask, nearest, text_vectors
 from compress.training.step_context import StepContext
+from compress.training.unlabelled import with_texts_of
+from tests.tasks.kinds import ROWS
 from tests.tiny_models import toy_task
 
 POOL = ("fine film", "a very dull plot", "the plot")
@@ -99,12 +102,27 @@ def test_a_pool_has_to_be_given(model: PreTrainedModel, toy: Task, options: dict
 def test_an_empty_pool_and_one_of_another_shape_are_refused(model: PreTrainedModel, tmp_path: Path) -> None:
     task, pool = toy_task(), tmp_path / "pool.txt"
     pool.write_text("\n", encoding="utf-8")
-    told: dict[str, Any] = {"teacher": model, "task": task, "objectives": {"logits": 1.0}, "text": str(pool)}
+    given: dict[str, Any] = {"teacher": model, "task": task, "objectives": {"logits": 1.0}, "text": str(pool)}
     with pytest.raises(InputError, match="holds no text"):
-        distill(model, nearest=1, **told)
+        distill(model, nearest=1, **given)
     pool.write_text("a film\n", encoding="utf-8")
-    told["task"] = replace(task, **{split.role: split.paired_with("fine film") for split in task.splits()})
+    given["task"] = replace(task, **{split.role: split.paired_with("fine film") for split in task.splits()})
     with pytest.raises(InputError, match="nearest compares pairs of the task with single texts"):
-        distill(model, nearest=1, **told)
+        distill(model, nearest=1, **given)
     with pytest.raises(InputError, match="beside puts single texts of distill.text beside pairs"):
-        distill(model, beside=True, **told)
+        distill(model, beside=True, **given)
+
+
+@pytest.mark.parametrize("kind", ["reranking", "sequence-to-sequence", "token-classification"])
+def test_kinds_whose_rows_have_no_vector_or_more_than_texts_are_refused_by_name(
+    kind: str, model: PreTrainedModel, tmp_path: Path
+) -> None:
+    rows = task({"train": str(ROWS[kind](tmp_path, 60))}, kind=kind, allow_unknown=True)
+    refusals = {
+        "nearest": lambda: NearTask(model, 1).check("distill", rows),
+        "beside": lambda: with_texts_of("distill", "pool.txt", rows, {"logits": 1.0}, StepContext(), written=True, beside=True),
+    }
+    names = {"reranking": ["nearest", "beside"], "sequence-to-sequence": ["nearest"], "token-classification": ["beside"]}
+    for name in names[kind]:
+        with pytest.raises(InputError, match=rf"distill\.{name} .* {kind}"):
+            refusals[name]()
