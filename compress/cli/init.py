@@ -98,7 +98,9 @@ def _asked(model: str | None, data: str | None, out: Path | None, asks: bool) ->
     given = {"--model": model, "--data": data, "--out": out}
     missing = [name for name, value in given.items() if value is None]
     if missing and not asks:
-        raise InputError(f"{' and '.join(missing)} missing; give them as options, or call init in a terminal, which asks for them.")
+        raise InputError(
+            f"{' and '.join(missing)} missing; give them as options, or call init in a terminal, which asks for them."
+        )
     model = model if model is not None else named(typer.prompt("Model (a folder, package:NAME or a hub name)"))
     data = data if data is not None else named(typer.prompt("Data (a file of rows, or the name of a known set)"))
     beginning = (Path(data).name if is_data_file(data) else data).partition(".")[0] or "recipe"
@@ -110,5 +112,7 @@ def _source(data: str, validation: Path | None, columns: dict[str, Any]) -> str 
     if is_data_file(data):
         return {"train": data, **({"validation": str(validation)} if validation else {}), **columns}
     if validation is not None:
-        raise InputError(f"--validation is given, but {shown(data)} is no file; a known data set has its own rows to measure on.")
+        raise InputError(
+            f"--validation is given, but {shown(data)} is no file; a known data set has its own rows to measure on."
+        )
     return data

@@ -26,8 +26,8 @@ from compress.training.answers import KnownAnswers
 from compress.training.compatibility import labels_aligned, shortened
 from compress.training.loop import train as trained
 from compress.training.mixup import Mixup, check_mixup
-from compress.training.presets import PRESETS, Preset
 from compress.training.near_texts import NearTask
+from compress.training.presets import PRESETS, Preset
 from compress.training.projection import fitted_to_vectors
 from compress.training.settings import ClassWeights, Epochs, Focal, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
@@ -106,7 +106,9 @@ def distill(
     progressive: bool = False,
     augment: Annotated[AugmentOptions | None, Field(description="copies of texts with other words to learn from too")] = None,
     pairs: Annotated[PairOptions | None, Field(description="pairs made of the task's, to learn from too")] = None,
-    mixup: Annotated[float, Field(ge=0, le=1, description="share of the batches whose texts are mixed with one another")] = 0.0,
+    mixup: Annotated[
+        float, Field(ge=0, le=1, description="share of the batches whose texts are mixed with one another")
+    ] = 0.0,
     nli: Annotated[Checkpoint | None, Field(description="checkpoint that tells entailment, to teach by hypotheses")] = None,
     hypotheses: Annotated[
         dict[str, str] | str | None,
@@ -172,8 +174,8 @@ def distill(
             are the fields of `Augment`: kind ("tinybert" or "masking"), copies, probability, candidates, ...
         pairs: Of a task of two texts, which pairs are made of the training part's for the teacher to answer (Augmented SBERT,
             Thakur et al. 2021, arXiv 2010.08240): `swap`, each the other way round, with its label, which only a symmetric
-            relation keeps; `shuffled: N`, each first text with the second ones of other pairs; `near: N`, with the second texts
-            that are nearest to its own by the teacher's vectors. The latter two have no labels.
+            relation keeps; `shuffled: N`, each first text with the second ones of other pairs; `near: N`, with the second
+            texts that are nearest to its own by the teacher's vectors. The latter two have no labels.
         mixup: Share of the batches of which each text is mixed with another one, word vector with word vector, by a weight
             drawn from Beta(0.4, 0.4), in student and teacher alike, which answers the mixture (MixKD, Liang et al. 2021,
             arXiv 2011.00593). The teacher runs in these steps; the objectives are logits, logit_mse and labels.

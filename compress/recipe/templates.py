@@ -57,7 +57,9 @@ class Aims:
     max_drop: float = 0.02
 
 
-def written_recipe(model: ModelFacts, data: Any, facts: DataFacts, aims: Aims, *, file: str, data_dir: str | None = None) -> str:
+def written_recipe(
+    model: ModelFacts, data: Any, facts: DataFacts, aims: Aims, *, file: str, data_dir: str | None = None
+) -> str:
     """Write a recipe with its reasons.
 
     Args:
@@ -79,13 +81,13 @@ def written_recipe(model: ModelFacts, data: Any, facts: DataFacts, aims: Aims, *
         f"task: {_flow(task)}",
         "steps:",
         *(line for step in steps(model, facts, aims) for line in _step(*step)),
-        "export:                                     # the file that is shipped, and the one in float32 to see what int8 costs",
+        "export:                                     # the last one is shipped; the first tells what int8 costs",
         "  - onnxruntime-cpu: {}",
         f"  - {TARGET}: {{}}",
         "# Timed in one thread, at the length of a text in the middle and at the longest.",
         f"benchmark: {_flow({'batch': [1], 'length': sorted({timed, length}), 'threads': [1], 'baseline': baseline})}",
-        "# Of the int8 file beside the teacher; a gate that is missed is exit code 3. Missed max_drop: keep more layers, or give",
-        "# more data (distill.text). Missed min_speedup: keep fewer layers.",
+        "# Of the int8 file beside the teacher; a gate that is missed is exit code 3. Missed max_drop: keep more layers, or",
+        "# give more data (distill.text). Missed min_speedup: keep fewer layers.",
         f"gates: {_flow({'max_drop': aims.max_drop, 'min_speedup': aims.speedup})}",
     ]
     return "\n".join(lines) + "\n"
@@ -157,9 +159,10 @@ def _seen(facts: DataFacts, length: int) -> list[str]:
     apart = f"one in {SHARE_KEPT_APART} is kept apart, and measured on"
     if facts.validation is not None:
         apart = f"{facts.validation:,} others are measured on"
+    middle, most = facts.words
     return [
         f"# {facts.rows:,} {'pairs of texts' if facts.pairs else 'rows'}{labels}; {apart}.",
-        f"# Half of what is read at once has up to {facts.words[0]} words, 19 in 20 have up to {facts.words[1]}: about {length} tokens.",
+        f"# Half of what is read at once has up to {middle} words, 19 in 20 have up to {most}: about {length} tokens.",
     ]
 
 

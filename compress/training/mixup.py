@@ -92,7 +92,8 @@ class Mixup:
         """The same loss, whose teacher reads what the student does."""
         encoded = task.read_by(teacher).encode(task.train.require("train"), teacher.tokenizer)
         terms = {
-            name: (weight, partial(self.term, term) if name == "labels" else term) for name, (weight, term) in goal.terms.items()
+            name: (weight, partial(self.term, term) if name == "labels" else term)
+            for name, (weight, term) in goal.terms.items()
         }
         answers = goal.teacher and MixedAnswers(self, goal.teacher, LiveAnswers(teacher, (), encoded))
         return replace(goal, terms=terms, teacher=answers)
@@ -143,19 +144,25 @@ def check_mixup(
     """
     head = task.rules.head
     if head.reads_tokens or head.gives_vectors or head.ranks:
-        raise InputError(f"{method}.mixup mixes texts with one answer each, which those of {task.kind} do not have; leave it out.")
+        raise InputError(
+            f"{method}.mixup mixes texts with one answer each, which those of {task.kind} do not have; leave it out."
+        )
     for name in objectives:
         if name not in MIXED:
-            raise InputError(f"{method}.mixup takes the objectives {', '.join(sorted(MIXED))} alone, not {name!r}; leave one out.")
+            raise InputError(
+                f"{method}.mixup takes the objectives {', '.join(sorted(MIXED))} alone, not {name!r}; leave one out."
+            )
     if teacher is None:
         raise InputError(f"{method}.mixup asks a teacher for answers to mixed texts, but nli teaches; leave it out.")
     check_vocabularies(f"{method}.mixup mixes", student, teacher)
     for who, model in (("student", student), ("teacher", teacher)):
         if spelled_of(model) is not None:
-            raise InputError(f"{method}.mixup mixes rows of a word table, which the {who} computes from letters; leave it out.")
+            raise InputError(
+                f"{method}.mixup mixes rows of a word table, which the {who} computes from letters; leave it out."
+            )
     most = longest_text(teacher.config)
     if most < task.max_length:
         raise InputError(
-            f"{method}.mixup lets the teacher read what the student does, up to {task.max_length} tokens, but the teacher reads "
-            f"{most} at most; give {method} max_length: {most}."
+            f"{method}.mixup lets the teacher read what the student does, up to {task.max_length} tokens, but the teacher "
+            f"reads {most} at most; give {method} max_length: {most}."
         )

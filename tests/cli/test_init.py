@@ -30,8 +30,11 @@ def test_a_recipe_is_written_that_check_takes(given: list[str], tmp_path: Path) 
     result = call(*given, "--speedup", "18", "--max-drop", "0.05")
     assert result.exit_code == 0, result.stderr
     text = (tmp_path / "mine.yaml").read_text(encoding="utf-8")
-    assert text in result.stdout and "bert-compress run mine.yaml" in result.stdout
-    assert "keep: [0, 3]" in text and "gates: {max_drop: 0.05, min_speedup: 18.0}" in text and "max_length: 24" in text
+    assert text in result.stdout
+    assert "bert-compress run mine.yaml" in result.stdout
+    assert "keep: [0, 3]" in text
+    assert "gates: {max_drop: 0.05, min_speedup: 18.0}" in text
+    assert "max_length: 24" in text
     assert "# 60 rows, 2 labels; one in 5 is kept apart, and measured on." in text
     assert call("check", "mine.yaml").exit_code == 0
 
@@ -73,20 +76,24 @@ def test_what_is_missing_is_asked_for_at_a_terminal(given: list[str], tmp_path: 
 def test_bad_input_is_one_message_and_leaves_nothing(given: list[str], more: list[str], said: str, tmp_path: Path) -> None:
     before = sorted(path.name for path in tmp_path.iterdir())
     result = call(*given, *more)
-    assert result.exit_code == 2 and said in result.stderr, result.stderr
-    assert not result.stdout and sorted(path.name for path in tmp_path.iterdir()) == before
+    assert result.exit_code == 2, result.stderr
+    assert said in result.stderr
+    assert not result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_a_file_that_is_there_stays_as_it_is(given: list[str], tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("mine\n", encoding="utf-8")
     result = call(*given)
-    assert result.exit_code == 2 and "is there already; name a new file" in result.stderr
+    assert result.exit_code == 2
+    assert "is there already; name a new file" in result.stderr
     assert (tmp_path / "mine.yaml").read_text(encoding="utf-8") == "mine\n"
 
 
 def test_without_a_terminal_all_that_is_missing_is_named_at_once() -> None:
     result = call("init", "--data", "tweets")
-    assert result.exit_code == 2 and "--model and --out missing" in result.stderr
+    assert result.exit_code == 2
+    assert "--model and --out missing" in result.stderr
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def test_a_written_recipe_is_checked_without_a_mistake_and_has_its_gates(kind: s
 
 
 def test_of_a_small_model_rates_are_higher() -> None:
-    small, base = (dict((step[1], step[2]) for step in steps(model, facts_of("regression"), Aims())) for model in (MINILM, BASE))
+    small, base = ({step[1]: step[2] for step in steps(model, facts_of("regression"), Aims())} for model in (MINILM, BASE))
     assert small["fine_tune"]["learning_rate"] > base["fine_tune"]["learning_rate"]
     assert small["distill"]["learning_rate"] > base["distill"]["learning_rate"]
 
@@ -63,7 +63,8 @@ def test_a_model_of_one_layer_keeps_it_without_a_step_that_would_do_nothing() ->
 
 
 @pytest.mark.parametrize(
-    ("words", "longest", "tokens"), [(0, 512, 32), (20, 512, 32), (22, 512, 64), (200, 512, 288), (9000, 8192, 512), (200, 128, 128)]
+    ("words", "longest", "tokens"),
+    [(0, 512, 32), (20, 512, 32), (22, 512, 64), (200, 512, 288), (9000, 8192, 512), (200, 128, 128)],
 )
 def test_lengths_hold_the_words_and_what_the_model_reads(words: int, longest: int, tokens: int) -> None:
     assert max_length(words, longest) == tokens  # 1.4 tokens a word and 3 more, in steps of 32

@@ -65,7 +65,9 @@ def test_numbers_may_be_labels_or_scores(labels: list[str], kinds: set[str], tmp
 
 def test_a_known_name_tells_its_kind_unless_two_kinds_know_it() -> None:
     assert look_at("tweets").kind == "text-classification"
-    with pytest.raises(InputError, match="--kind is missing, which 'stsb' does not tell; give regression or sentence-embedding"):
+    with pytest.raises(
+        InputError, match="--kind is missing, which 'stsb' does not tell; give regression or sentence-embedding"
+    ):
         look_at("stsb")
 
 

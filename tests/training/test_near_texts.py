@@ -66,9 +66,7 @@ def test_near_texts_of_a_pool_are_taken_once_and_in_its_order(
 ) -> None:
     own = np.tile([[1.0, 0.0]], (len(toy.train), 1))
     others = np.array([[0.9, 0.1], [0.0, 1.0], [1.0, 0.0]])
-    monkeypatch.setattr(
-        "compress.training.near_texts.text_vectors", lambda split, *_: others if split.texts == POOL else own
-    )
+    monkeypatch.setattr("compress.training.near_texts.text_vectors", lambda split, *_: others if split.texts == POOL else own)
     chosen = NearTask(model, 2).chosen("distill", Split("train", POOL, None, np.full(3, -1)), toy, StepContext())
     assert chosen.texts == (POOL[0], POOL[2])
 
@@ -109,7 +107,7 @@ def test_an_empty_pool_and_one_of_another_shape_are_refused(model: PreTrainedMod
     given["task"] = replace(task, **{split.role: split.paired_with("fine film") for split in task.splits()})
     with pytest.raises(InputError, match="nearest compares pairs of the task with single texts"):
         distill(model, nearest=1, **given)
-    with pytest.raises(InputError, match="beside puts single texts of distill.text beside pairs"):
+    with pytest.raises(InputError, match=r"beside puts single texts of distill\.text beside pairs"):
         distill(model, beside=True, **given)
 
 
@@ -120,7 +118,9 @@ def test_kinds_whose_rows_have_no_vector_or_more_than_texts_are_refused_by_name(
     rows = task({"train": str(ROWS[kind](tmp_path, 60))}, kind=kind, allow_unknown=True)
     refusals = {
         "nearest": lambda: NearTask(model, 1).check("distill", rows),
-        "beside": lambda: with_texts_of("distill", "pool.txt", rows, {"logits": 1.0}, StepContext(), written=True, beside=True),
+        "beside": lambda: with_texts_of(
+            "distill", "pool.txt", rows, {"logits": 1.0}, StepContext(), written=True, beside=True
+        ),
     }
     names = {"reranking": ["nearest", "beside"], "sequence-to-sequence": ["nearest"], "token-classification": ["beside"]}
     for name in names[kind]:

@@ -48,7 +48,7 @@ def test_a_call_from_python_takes_the_same_values(model: PreTrainedModel, toy: T
 
 @pytest.mark.parametrize("name", ["tiny_data", 3])
 def test_an_unknown_preset_is_refused(name: object, model: PreTrainedModel, toy: Task) -> None:
-    with pytest.raises(InputError, match="distill.preset is"):
+    with pytest.raises(InputError, match=r"distill\.preset is"):
         distill(model, teacher=model, task=toy, objectives={"logits": 1.0}, preset=name)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="small_data"):
         read_recipe_text(RECIPE.format(more=f", preset: {name}"))
