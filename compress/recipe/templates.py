@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from compress.models.students import spread_layers
 from compress.training.presets import SMALL_ROWS, preset_for
 
 if TYPE_CHECKING:
@@ -140,11 +140,8 @@ def _objectives(head: Head) -> dict[str, float]:
 
 
 def kept_layers(layers: int, speedup: float) -> list[int]:
-    """The layers to keep, from 0, evenly spread with the first and the last, for a file of so many times the speed."""
-    count = max(1, min(layers - 1, round(layers * EIGHT_BITS / speedup)))
-    if count == 1:
-        return [0]
-    return [math.ceil(index * (layers - 1) / (count - 1) - 0.5) for index in range(count)]
+    """The layers to keep, from 0, for a file of so many times the speed: one fewer than there are, at least."""
+    return spread_layers(max(1, min(layers - 1, round(layers * EIGHT_BITS / speedup))), layers)
 
 
 def max_length(words: int, longest: int) -> int:

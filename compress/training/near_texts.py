@@ -16,6 +16,7 @@ from compress.errors import InputError
 from compress.models.checkpoint.fingerprint import fingerprint
 from compress.models.families import longest_text
 from compress.models.layout import encoder_layers
+from compress.models.states import State
 from compress.tasks import texts
 from compress.tasks.encoding import Encoded
 from compress.tasks.split import Split
@@ -105,7 +106,12 @@ def text_vectors(split: Split, max_length: int, model: PreTrainedModel, run: Ste
         max_length: Tokens of each to read.
         model: Stays as it is.
         run: Device, progress, and where vectors are kept.
+
+    Raises:
+        InputError: The model has no layers, whose states these are.
     """
+    if not len(encoder_layers(model)):
+        raise InputError(f"{model.label} has no layers, whose states tell which texts are near; let another model teach.")
     plain = replace(split, labels=np.zeros(len(split), dtype=np.int64), words=None)
     encoded = texts.encode(plain, model.tokenizer, min(max_length, longest_text(model.config)), "")
     if run.answers is None:
@@ -122,7 +128,8 @@ def text_vectors(split: Split, max_length: int, model: PreTrainedModel, run: Ste
 
 
 def _computed(encoded: Encoded, model: PreTrainedModel, run: StepContext) -> np.ndarray:
-    device, state = pick_device(run.device), ("hidden", len(encoder_layers(model)))
+    device = pick_device(run.device)
+    state: State = ("hidden", len(encoder_layers(model)))
     vectors = np.zeros((len(encoded), model.config.hidden_size), dtype=np.float32)
     batches, was_training = sorted_batches(encoded.lengths, BATCH_SIZE), model.training
     model.to(device).eval()
