@@ -65,9 +65,9 @@ def test_a_near_second_text_takes_its_place(paired: Task, model: PreTrainedModel
 
 
 def test_nothing_new_is_an_error(paired: Task, model: PreTrainedModel) -> None:
-    one = replace(paired, train=replace(paired.train, texts=("a film",), pairs=("a film",), labels=np.array([0])))
+    alike = replace(paired, train=replace(paired.train, texts=("a film",), pairs=("a film",), labels=np.array([0])))
     with pytest.raises(NoEffect, match="every pair that can be made stands in the training part"):
-        with_pairs(one, {"swap": True, "shuffled": 1, "near": 1}, model, StepContext())
+        with_pairs(alike, {"swap": True, "shuffled": 1, "near": 1}, model, StepContext())
 
 
 def test_a_student_learns_from_them(paired: Task, model: PreTrainedModel) -> None:
