@@ -76,6 +76,32 @@ def fits_together(wrong: Callable[..., list[str]]) -> Callable[[Callable[P, R]],
     return decorated
 
 
+def with_presets(presets: Mapping[str, Mapping[str, Any]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let `preset` name values of other arguments, which stand where those are not given; recipes are read with the same ones.
+
+    Args:
+        presets: Name -> argument -> value; the function has an argument `preset`.
+    """
+
+    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def filled(*args: P.args, **kwargs: P.kwargs) -> R:
+            kwargs.update({key: value for key, value in preset_of(filled, kwargs).items() if key not in kwargs})
+            return function(*args, **kwargs)
+
+        filled.presets = presets  # type: ignore[attr-defined]
+        return filled
+
+    return decorated
+
+
+def preset_of(function: Callable[..., Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the preset that is given stands for, by the function's own `with_presets`; nothing where there is none such."""
+    presets: Mapping[str, Mapping[str, Any]] = getattr(function, "presets", {})
+    name = given.get("preset")
+    return presets.get(name, {}) if isinstance(name, str) else {}
+
+
 def wrong_together(function: Callable[..., Any], arguments: Mapping[str, Any]) -> list[str]:
     """What a function that is decorated with `fits_together` has against its arguments; nothing where one of them is left out,
     as in a recipe with a mistake that was told."""

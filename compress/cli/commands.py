@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import typer
 
-from compress.cli import bench, bundle, check, compare, doctor, evaluate, export, landscape, listing, push, report, run, serve
+from compress.cli import (
+    bench,
+    bundle,
+    check,
+    compare,
+    doctor,
+    evaluate,
+    export,
+    init,
+    landscape,
+    listing,
+    push,
+    report,
+    run,
+    serve,
+)
 from compress.cli.ending import Commands
 
 COMMANDS = (
+    ("init", init.init, init.EXAMPLE),
     ("run", run.run, run.EXAMPLE),
     ("check", check.check, check.EXAMPLE),
     ("list", listing.list_entries, listing.EXAMPLE),

@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from compress.arguments import fits_together, one_of_two, within_range
+from compress.arguments import fits_together, one_of_two, with_presets, within_range
+from compress.augmentation.pairs import PairOptions, check_pairs, with_pairs
 from compress.augmentation.sentences import Augment, AugmentOptions, augmented, check_words
 from compress.dependencies import Checkpoint
 from compress.errors import InputError
@@ -24,6 +25,9 @@ from compress.tasks.labelled import Task
 from compress.training.answers import KnownAnswers
 from compress.training.compatibility import labels_aligned, shortened
 from compress.training.loop import train as trained
+from compress.training.mixup import Mixup, check_mixup
+from compress.training.near_texts import NearTask
+from compress.training.presets import PRESETS, Preset
 from compress.training.projection import fitted_to_vectors
 from compress.training.settings import ClassWeights, Epochs, Focal, LearningRate, MaxLength, TrainingKnobs, settings_of
 from compress.training.step_context import StepContext
@@ -47,9 +51,25 @@ BEAMS = 5  # of Kim and Rush
 
 
 def _wrong(
-    teacher: object, nli: object, hypotheses: object, targets: str, beams: int | None, progressive: bool, train: object
+    teacher: object,
+    nli: object,
+    hypotheses: object,
+    targets: str,
+    beams: int | None,
+    progressive: bool,
+    train: object,
+    mixup: float,
+    text: object,
+    nearest: int | None,
+    beside: bool,
 ) -> list[str]:
-    """What is wrong with who teaches, with what it writes, and with what learns."""
+    """What is wrong with who teaches, with what it writes, with what learns, and from what."""
+    if mixup and (progressive or train != "all"):
+        what = "progressive is true" if progressive else f"train is {train!r}"
+        return [f"mixup is {mixup}, which lets the whole student learn, but {what}; leave out one of them."]
+    if text is None and (nearest is not None or beside):
+        given = "beside is true" if nearest is None else f"nearest is {nearest}"
+        return [f"{given}, but there is no text, a file of texts to choose from; give text, or leave it out."]
     if progressive and train != "all":
         return [f"progressive lets one layer learn after the other, but train is {train!r}; leave out one of them."]
     if beams and targets != "teacher":
@@ -61,6 +81,7 @@ def _wrong(
     return one_of_two("teacher", teacher, "nli", nli)
 
 
+@with_presets(PRESETS)
 @within_range
 @fits_together(_wrong)
 @labels_aligned(trains=True)
@@ -70,6 +91,7 @@ def distill(
     teacher: PreTrainedModel | None = None,
     task: Task,
     objectives: Objectives,
+    preset: Preset = None,
     train: Train = "all",
     temperature: Temperature = 2.0,
     class_weights: ClassWeights = None,
@@ -83,12 +105,20 @@ def distill(
     nested: Nested = None,
     progressive: bool = False,
     augment: Annotated[AugmentOptions | None, Field(description="copies of texts with other words to learn from too")] = None,
+    pairs: Annotated[PairOptions | None, Field(description="pairs made of the task's, to learn from too")] = None,
+    mixup: Annotated[
+        float, Field(ge=0, le=1, description="share of the batches whose texts are mixed with one another")
+    ] = 0.0,
     nli: Annotated[Checkpoint | None, Field(description="checkpoint that tells entailment, to teach by hypotheses")] = None,
     hypotheses: Annotated[
         dict[str, str] | str | None,
         Field(description="label -> sentence that is true of its texts, or a template with {} for the label"),
     ] = None,
     text: TextFile = None,
+    nearest: Annotated[
+        int | None, Field(ge=1, le=10_000, description="of text, so many that are nearest to each training text; null: all")
+    ] = None,
+    beside: Annotated[bool, Field(description="learn from the task's texts too, and not from text alone")] = False,
     targets: Annotated[
         Literal["data", "teacher"],
         Field(description="whose texts are learned to be written: the data's, or the teacher's"),
@@ -118,6 +148,9 @@ def distill(
         teacher: Has the same labels; the same tokenizer too where states are compared. None where nli teaches.
         task: Learned from; the evaluation split is not touched.
         objectives: Objective -> weight; see `bert-compress list`.
+        preset: Values of knobs that are left out, for a size of data: "small_data" takes many epochs, small batches and no
+            dropout, and stops when the selection metric no longer rises; "large_data" few epochs and large batches. What is
+            given counts, and what came of it stands in run.json.
         train: What of the student learns, see `fine_tune`.
         temperature: T of the logits objective.
         class_weights: How much each label counts in the labels objective, see `fine_tune`.
@@ -139,6 +172,13 @@ def distill(
         progressive: Let one layer after the other learn, the lower ones frozen (MobileBERT's progressive transfer).
         augment: What copies of the texts, with other words in them, are learned from too; the teacher answers them. Its keys
             are the fields of `Augment`: kind ("tinybert" or "masking"), copies, probability, candidates, ...
+        pairs: Of a task of two texts, which pairs are made of the training part's for the teacher to answer (Augmented SBERT,
+            Thakur et al. 2021, arXiv 2010.08240): `swap`, each the other way round, with its label, which only a symmetric
+            relation keeps; `shuffled: N`, each first text with the second ones of other pairs; `near: N`, with the second
+            texts that are nearest to its own by the teacher's vectors. The latter two have no labels.
+        mixup: Share of the batches of which each text is mixed with another one, word vector with word vector, by a weight
+            drawn from Beta(0.4, 0.4), in student and teacher alike, which answers the mixture (MixKD, Liang et al. 2021,
+            arXiv 2011.00593). The teacher runs in these steps; the objectives are logits, logit_mse and labels.
         nli: A checkpoint that tells entailment from contradiction (labels that begin with entail, and with contradict or
             not_entail), as transformers' zero-shot-classification pipeline uses it: each text is answered with each
             hypothesis, and of one label the student learns the softmax over how well they follow, of several the sigmoid of
@@ -149,6 +189,10 @@ def distill(
         text: A file of plain text (a text per line), or a table, whose texts are learned from instead of the task's, before
             the task: no objective may look at labels. The task's own texts to select and to measure on are left out of it, and
             texts that are kin of them.
+        nearest: Takes of these texts those alone that are among so many nearest to one of the task's training texts, by the
+            mean of the teacher's last states (SentAugment, Du et al. 2021, arXiv 2010.02194, with the task's own teacher). The
+            teacher reads all of them once, and every training text is compared with each.
+        beside: Learn from the task's training texts as well as from `text`; without their labels.
         targets: Where texts are written, "teacher" lets it write one for each training text by beam search, which is learned
             in the place of the data's (sequence-level distillation, Kim and Rush 2016, arXiv 1606.07947, section 3.2): one
             text of the teacher's is easier to learn than all that people would write, and greedy writing then costs little.
@@ -178,7 +222,14 @@ def distill(
     words_of = teacher if zero_shot is None else zero_shot.model
     assert words_of is not None
     if text is not None:
-        task = with_texts_of("distill", text, task, objectives, run, written=targets == "teacher")
+        chosen_by = NearTask(words_of, nearest) if nearest is not None else None
+        task = with_texts_of(
+            "distill", text, task, objectives, run, written=targets == "teacher", beside=beside, chosen_by=chosen_by
+        )
+    if mixup:
+        check_mixup("distill", objectives, model, teacher, task)
+    if pairs is not None:
+        check_pairs("distill", pairs, task, objectives)
     if (class_weights is not None or focal) and "labels" not in objectives:
         key = "focal" if class_weights is None else "class_weights"
         raise InputError(
@@ -202,6 +253,8 @@ def distill(
         else:
             copies = augmented(task.train, wanted, model=words_of, seed=run.seed, progress=run.progress)
             task = replace(task, train=copies)
+    if pairs is not None and not run.is_rehearsal:
+        task = with_pairs(task, pairs, words_of, run)
     if targets == "teacher" and not run.is_rehearsal:
         task = taught_texts(task, words_of, beams or BEAMS, run)
     if keep_projection:
@@ -238,7 +291,10 @@ def distill(
         )
     way = way_of("distill", train, model)
     before_step = partial(_freeze_lower_layers, goal.stages) if progressive else way.each_step
-    return trained(model, task=task, settings=settings, goal=mixing(goal, way), run=run, before_step=before_step, way=way)
+    with Mixup(mixup) as mixed:
+        if mixup and teacher is not None and not run.is_rehearsal:
+            goal, before_step = mixed.goal(goal, teacher, task), mixed.before_step
+        return trained(model, task=task, settings=settings, goal=mixing(goal, way), run=run, before_step=before_step, way=way)
 
 
 def _projecting(model: PreTrainedModel, teacher: PreTrainedModel, task: Task, run: StepContext) -> PreTrainedModel:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from compress.arguments import preset_of
 from compress.knobs import signature_of
 from compress.recipe.mistakes import KeyPath, Mistakes, nearest, shown, stands_for, unknown
 from compress.recipe.slices import sliced
@@ -116,6 +117,7 @@ def check_arguments(
     Returns what was given when there was a mistake.
     """
     model = argument_model(function, leave_out)
+    given = {**preset_of(function, given), **given}
     try:
         checked = model.model_validate_json(json.dumps(given))
     except ValidationError as err:

@@ -55,7 +55,7 @@ def read_task(
     if metric is not None and metric not in rules.metrics:
         raise InputError(f"task.metric is {shown(metric)}; a task of {kind} is judged by {' or '.join(rules.metrics)}.")
     further = None if evaluation is None else _further(evaluation)
-    dataset = find(data, data_dir, rules) if isinstance(data, str) else _files(data, data_dir, rules)
+    dataset = find(data, data_dir, rules) if isinstance(data, str) else rows_of_files(data, data_dir, rules)
     if labels is None or set(labels) == set(dataset.labels or ()):
         dataset = dataset.with_names()
     names = tuple(labels) if labels is not None else dataset.labels or _names_of(rules, dataset)
@@ -167,7 +167,8 @@ def read_evaluation(
     )
 
 
-def _files(data: Mapping[str, Any], data_dir: str | None, rules: TaskKind) -> Found:
+def rows_of_files(data: Mapping[str, Any], data_dir: str | None, rules: TaskKind) -> Found:
+    """Read the files that a recipe names, as a kind of task wants their rows."""
     unknown = [key for key in data if key not in OF_FILES]
     if unknown or not data.get("train"):
         what = f"data has an unknown key {shown(unknown[0])}" if unknown else "data names no train file"

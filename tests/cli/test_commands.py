@@ -18,6 +18,7 @@ from compress.recipe.plan import Export, Plan
 from tests.cli.calling import EXAMPLES, PLAN, call, raising, stand_in
 
 COMMANDS = [
+    "init",
     "run",
     "check",
     "list",

@@ -123,3 +123,38 @@ class _Fake:
 
     def __getattr__(self, name: str) -> Any:
         return self.next
+
+
+def test_an_option_is_compared_with_plain_of_the_same_seeds_and_corrected_over_a_sets_options() -> None:
+    def cell(option: str, seed: int, score: float) -> dict[str, Any]:
+        judged = {part: {"selection": 0.8, "evaluation": value} for part, value in (("teacher", 0.8), ("student", score))}
+        return {"set": "mrpc", "option": option, "seed": seed, **judged}
+
+    scores = {"plain": [0.60, 0.62, 0.64], "mixup": [0.63, 0.64, 0.68, 0.9], "hidden": [0.60, 0.63, 0.63]}
+    cells = [cell(option, seed, score) for option, row in scores.items() for seed, score in enumerate(row)]
+    rows = {row["option"]: row for row in importlib.import_module("small_data").compared(cells)}
+    # the gains of mixup are 0.03, 0.02, 0.04: mean 0.03, deviation 0.01, t of 2 degrees 4.302653, so 4.302653 * 0.01 / sqrt(3)
+    assert rows["mixup"]["seeds"] == [0, 1, 2]
+    assert rows["mixup"]["evaluation_gain"] == pytest.approx(0.03)
+    assert rows["mixup"]["evaluation_gain_ci95"] == pytest.approx([0.03 - 0.0248414, 0.03 + 0.0248414], abs=1e-6)
+    assert rows["mixup"]["p_holm"] == pytest.approx(2 * rows["mixup"]["p"])  # the smaller of two
+    assert rows["plain"]["evaluation_retention"] == pytest.approx(0.62 / 0.8)
+    assert rows["plain"]["p"] is None
+    assert "p_holm" not in rows["plain"]
+
+
+@pytest.mark.slow
+def test_small_data_measures_every_option_once_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, out = importlib.import_module("small_data"), tmp_path / "result.json"
+    monkeypatch.setattr(sys, "argv", ["small_data.py", "--tiny", "--seeds", "1", "--only", "mixup", "--out", str(out)])
+    script.main()
+    first = json.loads(out.read_text(encoding="utf-8"))
+    assert [cell["option"] for cell in first["cells"]] == ["plain", "mixup"]
+    monkeypatch.setattr(sys, "argv", ["small_data.py", "--tiny", "--seeds", "1", "--out", str(out)])
+    script.main()
+    cells = json.loads(out.read_text(encoding="utf-8"))["cells"]
+    assert cells[:2] == first["cells"]
+    assert sorted(cell["option"] for cell in cells) == sorted(script.OPTIONS)
+    assert all(cell["optimizer_steps"] == 2 and 0 <= cell["student"]["evaluation"] <= 1 for cell in cells)

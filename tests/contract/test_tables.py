@@ -38,6 +38,7 @@ TABLES = {
             "labelled",
             "labels",
             "laid_texts",
+            "looking",
             "masked_pieces",
             "parts",
             "per_example",
