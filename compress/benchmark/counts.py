@@ -129,7 +129,7 @@ def onnx_counts(path: Path, length: int, process: RuntimeProcess | None = None) 
         parameters: elements of all initializers (scales and zero points of quantized weights included);
         integer_ops: operators that multiply integers; macs: multiply-adds, see `onnx_macs`.
     """
-    graphs = [_graph(file) for file in graph_files(path)]
+    graphs = [graph_of(file) for file in graph_files(path)]
     integers = sum(node.op_type in INTEGER_OPS for graph in graphs for node in nodes_in(graph))
     elements = sum(math.prod(tensor.dims) for graph in graphs for tensor in graph.initializer)
     asked = process or RuntimeProcess(WORKER)
@@ -193,7 +193,12 @@ def _shapes(entries: list[dict[str, Dimensions]]) -> list[Dimensions]:
     return [next(iter(entry.values()), []) for entry in entries]
 
 
-def _graph(path: Path) -> Any:
+def graph_of(path: Path) -> Any:
+    """The graph of an ONNX file, without the data that lies beside it.
+
+    Raises:
+        InputError: It cannot be read.
+    """
     import onnx
 
     try:

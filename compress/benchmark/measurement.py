@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from compress.benchmark.accuracy import invariance, predict, settled_for
+from compress.benchmark.by_length import by_length
 from compress.benchmark.counts import onnx_counts, size_bytes, torch_macs
 from compress.benchmark.latency import OF_DATA, Grid, Progress, Timing, baseline_among, check_grid, numbers_of, time_subjects
+from compress.benchmark.layer_errors import layer_errors
 from compress.benchmark.machine import machine, versions
+from compress.benchmark.parts import size_by_part
 from compress.benchmark.real_texts import Texts, exits_of_subject, texts_of, time_real_texts
 from compress.benchmark.runners import Runner, check_device, open_runner
 from compress.benchmark.subjects import CONFIG, Subject, input_limits, read_json, subjects_on_disk
@@ -156,6 +159,10 @@ def measure(
             | real.get(subject.name, {})
             for subject in stored
         ]
+        compared = layer_errors(stored, entries, {name: measured.encoded for name, measured in answered.items()})
+    for entry in entries:
+        if entry["name"] in compared:
+            entry["layer_errors"] = compared[entry["name"]]
     others = [entry for entry in entries if entry["name"] != reference]
     correct_together([entry["drop"] for entry in others])
     correct_together([entry["further"]["drop"] for entry in others if "further" in entry])
@@ -275,23 +282,26 @@ def _counts(subject: Subject, runner: Runner, length: int) -> dict[str, int]:
 
 
 def _entry(subject: Subject, task: Task, measured: _Answers, baseline: _Answers, timing: Timing) -> dict[str, Any]:
-    stage = read_facts(subject.path).last_accepted_stage
+    stage, size = read_facts(subject.path).last_accepted_stage, size_bytes(subject)
+    statistics = task.rules.statistics(measured.answers, measured.encoded.labels, task.metric)
     return {
         "name": subject.name,
         "kind": subject.kind,
         "target": subject.target,
         "path": None if subject.in_memory else str(subject.path),
-        "size_bytes": size_bytes(subject),
+        "size_bytes": size,
+        "size_by_part": size_by_part(subject, size),
         "parameters": measured.counts["parameters"],
         "macs": measured.counts["macs"],
         "truncated": measured.encoded.truncated,
         "max_length": measured.max_length,
         "unknown_tokens": round(measured.unknown, 6),
         **_judged(task, measured.answers, measured.encoded),
+        "by_length": by_length(baseline.encoded.lengths, statistics, task.rules.score_of(task.metric)),
         **measured.reliability,
         **task.rules.compare(baseline.answers, measured.answers, measured.encoded.labels, task.metric),
         **_further(task, measured, baseline),
-        "examples": packed(task.rules.statistics(measured.answers, measured.encoded.labels, task.metric), task.metric),
+        "examples": packed(statistics, task.metric),
         "parity": _parity(subject, measured.flips),
         "processors": _processors(subject),
         "integer_ops": stage.get("integer_ops", measured.counts["integer_ops"]),

@@ -28,7 +28,7 @@ FEWEST_SAMPLES = 3
 
 def handlers() -> dict[str, Handler]:
     """What this process can be asked."""
-    return OpenFile().handlers() | {"time": time_subject, "time_texts": time_texts, "profile": profile}
+    return OpenFile().handlers() | {"time": time_subject, "time_texts": time_texts, "profile": profile, "layers": layers}
 
 
 def time_subject(request: dict[str, Any], arrays: Arrays) -> Answer:
@@ -123,6 +123,13 @@ def profile(request: dict[str, Any], arrays: Arrays) -> Answer:
     from compress.benchmark.counts import onnx_macs
 
     return {"macs": onnx_macs(Path(request["path"]), request["length"])}, {}
+
+
+def layers(request: dict[str, Any], arrays: Arrays) -> Answer:
+    """Tell how far the second of two `paths` is from the first at tensors of these `names`, on the examples of `arrays`."""
+    from compress.benchmark.layer_errors import errors_of
+
+    return {"errors": errors_of([Path(path) for path in request["paths"]], request["names"], arrays)}, {}
 
 
 def random_inputs(vocabulary: int, batch: int, length: int | Sequence[int], seed: int) -> dict[str, np.ndarray]:

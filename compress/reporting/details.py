@@ -1,9 +1,8 @@
-"""The report's rows below the front: gates, steps, confusion matrices, differing examples, the machine."""
+"""The report's rows below the front: gates, scores beside the one that decides, confusion matrices, the machine."""
 
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,49 +43,6 @@ def _gate_value(name: str, value: Any) -> str:
     if "drop" in name:
         return f"{record.number(value * 100, 2)} points" if finite(value) is not None else MISSING
     return record.percent(value)
-
-
-def step_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The steps with time, status and effect; `share` is the part of the longest step's time, 0 to 1."""
-    steps = [dict(step) for step in run.get("steps") or []]
-    longest = max((finite(step.get("seconds")) or 0.0 for step in steps), default=0.0)
-    return [_step_row(step, longest) for step in steps]
-
-
-def _step_row(step: Mapping[str, Any], longest: float) -> dict[str, Any]:
-    before, after = (record.count(step.get(key)) for key in ("parameters_before", "parameters"))
-    changed = step.get("parameters_before") != step.get("parameters")
-    seconds = finite(step.get("seconds")) or 0.0
-    metrics = [f"{name} {record.score(name, value)}" for name, value in part(step, "metrics").items()]
-    return {
-        "name": record.name_of(step),
-        "method": str(step.get("method") or MISSING),
-        "arguments": ", ".join(f"{key}: {_brief(value)}" for key, value in part(step, "arguments").items()),
-        "status": str(step.get("status") or MISSING),
-        "why": str(step.get("why") or ""),
-        "seconds": record.duration(step.get("seconds")),
-        "share": round(seconds / longest, 4) if longest else 0.0,
-        "parameters": f"{before} \u2192 {after}" if changed else after,
-        "metrics": ", ".join(metrics) or MISSING,
-        "pace": record.number(step.get("examples_per_second"), 0),
-        "memory": record.megabytes(step.get("peak_memory_bytes")),
-        "shares": _shares(step.get("layer_mix")),
-    }
-
-
-def _shares(mix: Any) -> str:
-    """What a head reads of the embeddings and of each layer, where a step mixed them."""
-    shares = [finite(share) for share in mix] if isinstance(mix, list) else []
-    if not shares or any(share is None for share in shares):
-        return ""
-    names = ["embeddings", *(f"layer {number}" for number in range(1, len(shares)))]
-    return ", ".join(f"{name} {record.percent(share)}" for name, share in zip(names, shares, strict=True))
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def score_table(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +91,74 @@ def _label_row(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
     }
 
 
-def _labels(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[str]:
+def length_table(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The deciding score by the length of texts, of each subject; empty where it was not told."""
+    metric = record.metric_of(run)
+    parted = [(subject, subject["by_length"]) for subject in record.subjects_of(run) if subject.get("by_length")]
+    spans = {(row.get("from"), row.get("to")): row.get("examples") for _, rows in parted for row in rows}
+    order = sorted(span for span in spans if None not in span)
+    rows = [
+        {
+            "name": record.name_of(subject),
+            "cells": [
+                record.score(metric, next((row.get("score") for row in own if (row.get("from"), row.get("to")) == span), None))
+                for span in order
+            ],
+        }
+        for subject, own in parted
+    ]
+    heads = [
+        {"span": f"{first} to {last}" if first != last else str(first), "count": record.number(spans[first, last], 0)}
+        for first, last in order
+    ]
+    return {"heads": heads, "rows": rows} if heads else {}
+
+
+def size_table(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The bytes of each subject by part of the file; empty where they were not told."""
+    subjects = [subject for subject in record.subjects_of(run) if part(subject, "size_by_part")]
+    names = list(dict.fromkeys(name for subject in subjects for name in part(subject, "size_by_part")))
+    largest = max((finite(size) or 0.0 for subject in subjects for size in part(subject, "size_by_part").values()), default=0)
+    rows = [
+        {
+            "name": name,
+            "cells": [
+                {"text": record.megabytes(size), "share": round((finite(size) or 0.0) / largest, 4) if largest else 0.0}
+                for size in (part(subject, "size_by_part").get(name) for subject in subjects)
+            ],
+        }
+        for name in names
+    ]
+    return {"names": [record.name_of(subject) for subject in subjects], "rows": rows} if rows else {}
+
+
+def layer_errors(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How far each int8 file's layers are from those of the float file of the same model; empty where it was not measured."""
+    tables = []
+    for subject in record.subjects_of(run):
+        errors = part(subject, "layer_errors")
+        rows = [row for row in errors.get("layers") or [] if finite(row.get("relative_error")) is not None]
+        most = max((row["relative_error"] for row in rows), default=0.0)
+        if rows:
+            tables.append(
+                {
+                    "name": record.name_of(subject),
+                    "against": str(errors.get("against") or MISSING),
+                    "examples": record.number(errors.get("examples"), 0),
+                    "rows": [
+                        {
+                            "name": str(row.get("name") or MISSING),
+                            "text": record.percent(row["relative_error"], 2),
+                            "share": round(row["relative_error"] / most, 4) if most else 0.0,
+                        }
+                        for row in rows
+                    ],
+                }
+            )
+    return tables
+
+
+def labels_of(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[str]:
     """The names of the labels in the order of their ids: those of the extras, else those of the run's data."""
     return [str(label) for label in extras.get("labels") or part(run, "data").get("labels") or []]
 
@@ -145,18 +168,18 @@ def confusion_tables(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[
 
     A cell's `share` is its part of the row: how often that true label gets that answer.
     """
-    matrices, labels = part(extras, "confusion"), _labels(run, extras)
+    matrices, labels = part(extras, "confusion"), labels_of(run, extras)
     order = [record.name_of(subject) for subject in record.subjects_of(run)]
     names = [name for name in order if name in matrices] + [name for name in matrices if name not in order]
     return [_confusion(name, matrices[name], labels) for name in names if matrices[name]]
 
 
 def _confusion(name: str, matrix: Sequence[Sequence[int]], labels: Sequence[Any]) -> dict[str, Any]:
-    named = [_label(index, labels) for index in range(len(matrix))]
+    named = [label_text(index, labels) for index in range(len(matrix))]
     sums = [sum(row) for row in matrix]
     is_large = len(matrix) > MOST_LABELS
     wrong = (
-        (int(value), named[true], _label(said, labels))
+        (int(value), named[true], label_text(said, labels))
         for true, row in enumerate(matrix)
         for said, value in enumerate(row)
         if said != true and value
@@ -185,64 +208,10 @@ def _confusion(name: str, matrix: Sequence[Sequence[int]], labels: Sequence[Any]
     }
 
 
-def _label(index: int | None, labels: Sequence[Any]) -> str:
+def label_text(index: int | None, labels: Sequence[Any]) -> str:
     if index is None:
         return MISSING
     return str(labels[index]) if 0 <= index < len(labels) else f"label {index}"
-
-
-def example_rows(run: Mapping[str, Any], extras: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The examples on which teacher and student differ most, each with both answers."""
-    labels = _labels(run, extras)
-    rows = []
-    for example in extras.get("differing") or []:
-        true = _true_index(example.get("label"), labels)
-        rows.append(
-            {
-                "text": str(example.get("text") or ""),
-                "pair": str(example["pair"]) if example.get("pair") else "",
-                "label": _label(true, labels) if true is not None else str(example.get("label") or MISSING),
-                "marked": _marked(str(example.get("text") or ""), example.get("spans") or {}),
-                "answers": [{"who": who, **_answer(example.get(who), true, labels)} for who in ("teacher", "student")],
-            }
-        )
-    return rows
-
-
-def _marked(text: str, spans: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The text once for what is true and once for each answer, in parts: plain ones, and those that are entities."""
-    rows = []
-    for who, key in (("true", "label"), ("teacher", "teacher"), ("student", "student")):
-        parts, at = [], 0
-        for start, end, kind, verdict in spans.get(key) or []:
-            parts += [{"text": text[at:start], "kind": "", "verdict": ""}] if start > at else []
-            parts.append({"text": text[start:end], "kind": str(kind), "verdict": "" if who == "true" else str(verdict)})
-            at = end
-        parts += [{"text": text[at:], "kind": "", "verdict": ""}] if at < len(text) else []
-        rows.append({"who": who, "parts": parts})
-    return rows if spans else []
-
-
-def _true_index(label: Any, labels: Sequence[Any]) -> int | None:
-    if isinstance(label, str):
-        return list(map(str, labels)).index(label) if label in map(str, labels) else None
-    index = finite(label)
-    return None if index is None else int(index)
-
-
-def _answer(probabilities: Any, true: int | None, labels: Sequence[Any]) -> dict[str, Any]:
-    if isinstance(probabilities, str):
-        return {"label": probabilities, "percent": "", "share": 0.0, "verdict": ""}
-    shares = [finite(value) or 0.0 for value in probabilities or []]
-    if not shares:
-        return {"label": MISSING, "percent": "", "share": 0.0, "verdict": ""}
-    said = max(range(len(shares)), key=shares.__getitem__)
-    return {
-        "label": _label(said, labels),
-        "percent": record.percent(shares[said], 0),
-        "share": round(min(max(shares[said], 0.0), 1.0), 3),
-        "verdict": "" if true is None else "right" if said == true else "wrong",
-    }
 
 
 def facts_of(run: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
@@ -290,7 +259,7 @@ def _data_facts(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if not isinstance(split, Mapping):
             continue
         counts = split.get("per_label") or []
-        by_label = ", ".join(f"{_label(index, labels)} {record.number(count, 0)}" for index, count in enumerate(counts))
+        by_label = ", ".join(f"{label_text(index, labels)} {record.number(count, 0)}" for index, count in enumerate(counts))
         words = record.number(split.get("mean_words"), 1)
         facts.append(
             (

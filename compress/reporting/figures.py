@@ -23,8 +23,8 @@ class Point:
     """A subject in the front figure.
 
     Args:
-        name: Its label; long ones are cut.
-        milliseconds: Latency, > 0.
+        name: Its label; long ones are cut, and an empty one is none.
+        cost: What it stands above: a latency in milliseconds, or a size in megabytes; > 0.
         metric: Accuracy in percent, or another score.
         low: Lower end of its interval in percent, or None.
         high: Upper end, or None.
@@ -33,10 +33,11 @@ class Point:
         is_shipped: Whether this is the deployed file.
         tip: The text that hovering shows.
         is_less_better: Whether the score is a number of which less is better, and no percentage.
+        id: By which the page knows it.
     """
 
     name: str
-    milliseconds: float
+    cost: float
     metric: float
     low: float | None
     high: float | None
@@ -45,6 +46,7 @@ class Point:
     is_shipped: bool
     tip: str
     is_less_better: bool = False
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,14 @@ NARROW = Frame(360, 380, left=44, top=30, right=12, bottom=50, radius=17, letter
 
 
 def front_figure(points: Sequence[Point], frame: Frame) -> dict[str, Any]:
-    """Lay out accuracy against latency (log): ticks, markers, error bars, the front's line and labels apart.
+    """Lay out accuracy against what it costs (log): ticks, markers, error bars, the front's line and labels apart.
 
     Args:
         points: In the order of the flow; at least one.
         frame: How large.
     """
     left, top, right, bottom = frame.plot
-    x_low, x_high = log_range([point.milliseconds for point in points])
+    x_low, x_high = log_range([point.cost for point in points])
     ends = [value for point in points for value in (point.low, point.high, point.metric) if value is not None]
     y_low, y_high = padded(min(ends), max(ends))
     most = math.inf if points[0].is_less_better else 100.0
@@ -92,7 +94,7 @@ def front_figure(points: Sequence[Point], frame: Frame) -> dict[str, Any]:
 
     marks: list[dict[str, Any]] = [
         {
-            "x": across(point.milliseconds),
+            "x": across(point.cost),
             "y": down(point.metric),
             "r": radius_of(point.size_bytes, largest, frame),
             "low": None if point.low is None else down(point.low),
@@ -101,6 +103,7 @@ def front_figure(points: Sequence[Point], frame: Frame) -> dict[str, Any]:
             "is_shipped": point.is_shipped,
             "tip": point.tip,
             "name": point.name,
+            "id": point.id,
         }
         for point in points
     ]
@@ -134,13 +137,13 @@ def size_key(points: Sequence[Point], frame: Frame) -> list[dict[str, Any]]:
 
 
 def front_of(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """The points that no other one beats in both latency and accuracy, fastest first."""
+    """The points that no other one beats in both cost and accuracy, the cheapest first."""
     best, front = -math.inf, []
     sign = -1 if points and points[0].is_less_better else 1
-    for point in sorted(points, key=lambda point: (point.milliseconds, -sign * point.metric)):
+    for point in sorted(points, key=lambda point: (point.cost, -sign * point.metric)):
         if sign * point.metric > best:
             best = sign * point.metric
-            front.append((point.milliseconds, point.metric))
+            front.append((point.cost, point.metric))
     return front
 
 
@@ -155,6 +158,8 @@ def place_labels(marks: Sequence[dict[str, Any]], frame: Frame) -> list[dict[str
     labels: list[dict[str, Any] | None] = [None] * len(marks)
     for index in sorted(range(len(marks)), key=lambda index: (not marks[index]["is_shipped"], index)):
         mark = marks[index]
+        if not mark["name"]:
+            continue
         text = shortened(mark["name"], frame.letters)
         size = (text_width(text), LABEL_HEIGHT)
         box = _free_place(mark, size, [*obstacles, *taken], frame) or _free_place(mark, size, taken, frame)

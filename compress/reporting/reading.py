@@ -18,15 +18,22 @@ from compress.tasks.kind import TaskKind, rules_for
 RUN_JSON, DETAILS_JSON = "run.json", "details.json"
 SEED_FOLDER = "seed-"
 """What the folder of each seed begins with, where a recipe was run with several."""
-GIVE = (
-    "give a run folder (runs/NAME), recorded results (recipes/results/NAME.json) or, with --task-of RECIPE, a folder that is "
-    "shipped (runs/NAME/export/TARGET)"
-)
+GIVE_RUN = "give a run folder (runs/NAME) or recorded results (recipes/results/NAME.json)"
+GIVE = f"{GIVE_RUN}; with --task-of RECIPE also a folder that is shipped (runs/NAME/export/TARGET)"
 MOST_PROBLEMS = 10
+SCHEMA = 1
+"""Of run.json, as this version reads it."""
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Number = float | int | None
-Curve = list[Annotated[list[Number], Field(min_length=2, max_length=2)]] | None
+
+
+class _Loss(TypedDict):
+    step: Number
+    loss: Number
+
+
+Curve = list[_Loss | Annotated[list[Number], Field(min_length=2, max_length=2)]] | None
 
 
 class _Latency(TypedDict, total=False):
@@ -36,13 +43,31 @@ class _Latency(TypedDict, total=False):
     threads: Count | None
 
 
+# "from" is a word of Python, so that this one is no class.
+_Length = TypedDict("_Length", {"from": Count, "to": Count, "examples": Count, "score": Number}, total=False)
+
+
+class _LayerError(TypedDict, total=False):
+    name: str
+    relative_error: Number
+
+
+class _LayerErrors(TypedDict, total=False):
+    against: str
+    examples: Count
+    layers: list[_LayerError] | None
+
+
 class _Subject(TypedDict, total=False):
     latency: list[_Latency] | None
     size_bytes: Annotated[float, Field(gt=0)] | None
+    by_length: list[_Length] | None
+    layer_errors: _LayerErrors | None
 
 
 class _Step(TypedDict, total=False):
     curve: Curve
+    epochs: list[dict[str, Any]] | None
 
 
 class _Split(TypedDict, total=False):
@@ -97,9 +122,13 @@ def read_details(folder: Path) -> dict[str, Any] | None:
     return _read(path, TypeAdapter(_Details)) if path.is_file() else None
 
 
-def read_runs(path: Path) -> list[dict[str, Any]]:
+def read_runs(path: Path, give: str = GIVE) -> list[dict[str, Any]]:
     """Read the records of one or of several seeds: of a run folder, of a folder that `run --seeds` filled, or of a JSON file
     with one record or with recorded results.
+
+    Args:
+        path: Of any of these.
+        give: What a message says is to be given.
 
     Raises:
         InputError: There is none, or no run writes such a one.
@@ -113,9 +142,9 @@ def read_runs(path: Path) -> list[dict[str, Any]]:
         for record in records if isinstance(records, list) else ():
             _check(record, path, TypeAdapter(_Run))
     else:
-        raise InputError(f"{shown(str(path))} is not there; {GIVE}.")
+        raise InputError(f"{shown(str(path))} is not there; {give}.")
     if not isinstance(records, list) or not records or not all(record.get("subjects") for record in records):
-        raise InputError(f"{shown(str(path))} holds no finished run; {GIVE}.")
+        raise InputError(f"{shown(str(path))} holds no finished run; {give}.")
     return records
 
 
@@ -132,7 +161,13 @@ def _read(path: Path, shape: TypeAdapter[Any]) -> dict[str, Any]:
 
 
 def _check(payload: Any, path: Path, shape: TypeAdapter[Any]) -> None:
-    """Raise InputError where a record has not its shape."""
+    """Raise InputError where a record is of a later schema, or has not its shape."""
+    schema = payload.get("schema") if isinstance(payload, Mapping) else None
+    if type(schema) is int and schema > SCHEMA:
+        raise InputError(
+            f"{path} is of schema {schema}, and this version of bert-compress reads schema {SCHEMA}; install the version that "
+            "wrote it, or a later one."
+        )
     try:
         shape.validate_python(payload, strict=True)
     except ValidationError as err:

@@ -1,10 +1,11 @@
-"""Write report.html: one file, offline, that shows what a run made and what was measured."""
+"""Write report.html: one file, offline, that shows what one run made and what was measured, or several beside each other."""
 
 from __future__ import annotations
 
 import functools
-import itertools
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,44 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from compress import record
 from compress.measures import is_less_better
-from compress.record import MISSING, Setting, finite, interval, part
-from compress.reporting.details import confusion_tables, example_rows, facts_of, gate_rows, label_rows, score_table, step_rows
-from compress.reporting.figures import NARROW, WIDE, Point, front_figure, loss_curve, size_key
+from compress.record import MISSING, finite, interval, part
+from compress.reporting.details import (
+    MOST_CLASSES,
+    confusion_tables,
+    facts_of,
+    gate_rows,
+    label_rows,
+    layer_errors,
+    length_table,
+    score_table,
+    size_table,
+)
+from compress.reporting.differing import example_filters, example_rows
+from compress.reporting.figures import loss_curve
 from compress.reporting.leaving import real_texts
-from compress.runtimes.table import RUNTIMES, TRAINED, is_exported
+from compress.reporting.panels import front_view, kind_of, kinds, plus_minus
+from compress.reporting.timeline import epoch_scores, timeline
+from compress.runtimes.table import TRAINED, is_exported
 
 REPORT = "report.html"
 TEMPLATE = "report.html.jinja"
-OTHER = "other"
-"""What stands for a runtime that is not installed where the report is written."""
-COLORS = (
-    ("#7c8692", "#95a0ab"),
-    ("#1d5fc2", "#7db1ff"),
-    ("#7d4cc0", "#c29cff"),
-    ("#a8660a", "#e0a84f"),
-    ("#0f7a80", "#5cc4c9"),
-)
-"""Of the runtimes in the order of their table, on light and on dark; further ones begin anew."""
+MOST_NAMES = 4
+"""Of runs in the page's title."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A run on the page.
+
+    Args:
+        name: As the page calls it.
+        run: The content of its run.json.
+        extras: What that does not carry, see `write_report`.
+    """
+
+    name: str
+    run: Mapping[str, Any]
+    extras: Mapping[str, Any]
 
 
 def write_report(run: Mapping[str, Any], folder: Path, extras: Mapping[str, Any] | None = None) -> Path:
@@ -55,7 +76,46 @@ def write_report(run: Mapping[str, Any], folder: Path, extras: Mapping[str, Any]
 
 def render_report(run: Mapping[str, Any], extras: Mapping[str, Any]) -> str:
     """Return the report as HTML; see `write_report`."""
-    return template(TEMPLATE).render(_view(run, extras))
+    return render_page([Shown(str(run.get("name") or "run"), run, extras)])
+
+
+def render_page(shown: Sequence[Shown]) -> str:
+    """Return the page of one run, or of several beside each other, as HTML.
+
+    Args:
+        shown: At least one; of several each is called otherwise, and all are judged by the same score.
+    """
+    runs = [entry.run for entry in shown]
+    metric, names = record.metric_of(runs[0]), [entry.name for entry in shown]
+    examples = example_rows([(entry.run, entry.extras) for entry in shown])
+    return template(TEMPLATE).render(
+        name=" \u00b7 ".join(names) if len(names) <= MOST_NAMES else f"{len(names)} runs",
+        metric=metric,
+        unit="" if is_less_better(metric) else " (%)",
+        lost="rise, %" if is_less_better(metric) else "drop, points",
+        is_less_better=is_less_better(metric),
+        kinds=kinds(),
+        front=front_view(runs, names, metric),
+        beside=_labels_beside(shown) if len(shown) > 1 else {},
+        examples=examples,
+        filters=example_filters(examples, names),
+        runs=[_run_view(entry) for entry in shown],
+    )
+
+
+def _labels_beside(shown: Sequence[Shown]) -> dict[str, Any]:
+    """The F1 of each label, or type of entity, of what each run ships; empty where no task has such."""
+    scores = [part(record.subjects_of(entry.run)[-1], "by_label") if entry.run.get("subjects") else {} for entry in shown]
+    labels = list(dict.fromkeys(label for own in scores for label in own))[:MOST_CLASSES]
+    rows = [
+        {
+            "name": label,
+            "support": record.number(next((part(own, label).get("support") for own in scores if label in own), None), 0),
+            "cells": [record.percent(part(own, label).get("f1")) for own in scores],
+        }
+        for label in labels
+    ]
+    return {"names": [entry.name for entry in shown], "rows": rows} if rows else {}
 
 
 @functools.cache
@@ -71,43 +131,58 @@ def template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def _view(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
-    subjects = record.subjects_of(run)
-    metric = record.metric_of(run)
-    settings = record.settings_of(run)
-    main = record.main_setting(run)
+
+def _run_view(shown: Shown) -> dict[str, Any]:
+    """What the page tells of one run below the front."""
+    run, extras = shown.run, shown.extras
+    subjects, metric = record.subjects_of(run), record.metric_of(run)
     return {
-        "name": str(run.get("name") or "run"),
+        "name": shown.name,
         "metric": metric,
-        "unit": "" if is_less_better(metric) else " (%)",
-        "kinds": _kinds(),
         "headline": headline(run),
         "tiles": _tiles(run),
         "gates": gate_rows(run),
         "notes": [str(note) for note in extras.get("notes") or []],
-        "panels": [_panel(run, setting, metric, setting == main) for setting in settings],
-        "choices": _choices(settings, main),
         "further": _further(run, metric),
         "quality": [_quality_row(subject, metric, index, len(subjects)) for index, subject in enumerate(subjects)],
         "scores": _with_kinds(score_table(run)),
         "by_label": label_rows(run),
+        "by_length": length_table(run),
         "reliability": _reliability(run),
         "texts": _with_kinds(real_texts(run)),
-        "steps": step_rows(run),
+        "sizes": size_table(run),
+        "layers": layer_errors(run),
+        "timeline": timeline(run),
         "curves": _curves(run, extras),
         "confusions": confusion_tables(run, extras),
-        "examples": example_rows(run, extras),
         "facts": facts_of(run),
         "how": _how(run),
         "recipe": str(extras.get("recipe_yaml") or "") or _recipe_text(run),
+        "command": _command(run),
     }
 
 
-def _curves(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The loss curves by step: those of the extras, else those that the steps carry."""
+def _command(run: Mapping[str, Any]) -> str:
+    """The command that runs it again, from the recipe that the page shows."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", str(run.get("name") or "")).strip("._-") or "recipe"
+    commit = str(run.get("commit") or "")
+    is_hash = re.fullmatch(r"[0-9a-f]{7,64}", commit.removesuffix("+")) is not None
+    changed = "  # of a checkout in which files had changed" if commit.endswith("+") else ""
+    lines = [f"git checkout {commit.removesuffix('+')}{changed}"] if is_hash else []
+    return "\n".join([*lines, f"bert-compress run {name}.yaml --out runs/{name}"])
+
+
+def _curves(run: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """By step the curve of its loss, of the extras, else that the step carries, and the curve of its score by epoch."""
     curves = {record.name_of(step): step.get("curve") for step in run.get("steps") or []} | part(extras, "curves")
-    drawn = {name: loss_curve(rows or []) for name, rows in curves.items()}
-    return {name: curve for name, curve in drawn.items() if curve}
+    scores = {record.name_of(step): epoch_scores(step) for step in run.get("steps") or []}
+    drawn: dict[str, list[dict[str, Any]]] = {}
+    for name in dict.fromkeys([*curves, *scores]):
+        what, rows = scores.get(name, ("", []))
+        for of, unit, curve in (("loss", "step", loss_curve(curves.get(name) or [])), (what, "epoch", loss_curve(rows))):
+            if curve:
+                drawn.setdefault(name, []).append({"of": of, "unit": unit, **curve})
+    return drawn
 
 
 def _recipe_text(run: Mapping[str, Any]) -> str:
@@ -166,7 +241,7 @@ def _tiles(run: Mapping[str, Any]) -> list[dict[str, str]]:
         {
             "value": record.score(metric, part(shipped, "metrics").get(metric)),
             "label": metric,
-            "note": _plus_minus(shipped, metric, "95 % interval {}"),
+            "note": plus_minus(shipped, metric, "95 % interval {}"),
         }
     ]
     if len(subjects) == 1:
@@ -194,10 +269,6 @@ def _tiles(run: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _plus_minus(subject: Mapping[str, Any], metric: str, pattern: str) -> str:
-    ends = interval(part(subject, "metrics_ci95").get(metric))
-    return pattern.format(record.between(metric, ends) + record.unit_of(metric)) if ends else ""
-
 
 def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_count: int) -> dict[str, Any]:
     """A row of the table of qualities; every value is text."""
@@ -206,7 +277,7 @@ def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_co
     is_torch, is_baseline = _is_trained(subject), index == 0 and subject_count > 1
     return {
         "name": record.name_of(subject),
-        "kind": _kind(subject),
+        "kind": kind_of(subject),
         "role": "baseline" if is_baseline else "shipped" if index == subject_count - 1 and not is_torch else "",
         "metric": record.score(metric, part(subject, "metrics").get(metric)),
         "metric_interval": record.between(metric, spread) if spread else MISSING,
@@ -246,7 +317,7 @@ def _further(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
 
 def _with_kinds(table: dict[str, Any]) -> dict[str, Any]:
     """A table whose rows say by which colour their subjects are drawn."""
-    return table and {**table, "rows": [{**row, "kind": _kind(row)} for row in table["rows"]]}
+    return table and {**table, "rows": [{**row, "kind": kind_of(row)} for row in table["rows"]]}
 
 
 def _reliability(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +329,7 @@ def _reliability(run: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
         {
             "name": record.name_of(subject),
-            "kind": _kind(subject),
+            "kind": kind_of(subject),
             "cells": [record.points(subject["reliability"].get("ece")), record.number(subject["reliability"].get("nll"), 3)],
         }
         for subject in subjects
@@ -275,102 +346,14 @@ def _reliability(run: Mapping[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "shipped": record.name_of(subjects[-1]), "bins": bins}
 
 
-def _kind(subject: Mapping[str, Any]) -> str:
-    kind = str(subject.get("kind") or TRAINED)
-    return kind if kind in RUNTIMES else OTHER
-
 
 def _is_trained(subject: Mapping[str, Any]) -> bool:
     return subject.get("kind") is not None and not is_exported(subject["kind"])
 
 
-def _kinds() -> list[dict[str, str]]:
-    """The kinds of subjects with their colours."""
-    pairs = zip((*RUNTIMES, OTHER), itertools.cycle(COLORS), strict=False)
-    return [{"name": name, "light": light, "dark": dark} for name, (light, dark) in pairs]
 
 
-def _choices(settings: Sequence[Setting], main: Setting | None) -> list[dict[str, Any]]:
-    """For each part of a setting its values, as the selector offers them."""
-    names = ("device", "batch", "length", "threads")
-    choices = []
-    for index, name in enumerate(names):
-        values = sorted({setting[index] for setting in settings}, key=lambda value: (isinstance(value, str), value))
-        if main is not None and not (name == "device" and len(values) == 1):
-            choices.append({"name": name, "values": [str(value) for value in values], "chosen": str(main[index])})
-    return choices
 
-
-def _panel(run: Mapping[str, Any], setting: Setting, metric: str, is_main: bool) -> dict[str, Any]:
-    """The figure and the table of one setting."""
-    subjects = record.subjects_of(run)
-    drawn = [
-        point
-        for index, subject in enumerate(subjects)
-        if (point := _point(subject, setting, metric, index == len(subjects) - 1))
-    ]
-    names = {point.name for point in drawn}
-    return {
-        "key": "|".join(str(value) for value in setting),
-        "values": dict(zip(("device", "batch", "length", "threads"), map(str, setting), strict=True)),
-        "words": record.setting_words(setting),
-        "is_main": is_main,
-        "figures": [{"class": name, **front_figure(drawn, frame)} for name, frame in (("wide", WIDE), ("narrow", NARROW))]
-        if drawn
-        else [],
-        "sizes": [{"text": record.megabytes(key["size_bytes"]), "r": key["r"]} for key in size_key(drawn, NARROW)],
-        "kinds": [kind for kind in (*RUNTIMES, OTHER) if kind in {point.kind for point in drawn}],
-        "described": "; ".join(point.tip.replace("\n", ", ") for point in drawn),
-        "undrawn": [record.name_of(subject) for subject in subjects if record.name_of(subject) not in names],
-        "rows": [_speed_row(subject, subjects[0], setting) for subject in subjects],
-    }
-
-
-def _point(subject: Mapping[str, Any], setting: Setting, metric: str, is_last: bool) -> Point | None:
-    row = record.latency_at(subject, setting)
-    value, milliseconds = finite(part(subject, "metrics").get(metric)), finite(row.get("p50_ms"))
-    if value is None or milliseconds is None or milliseconds <= 0:
-        return None
-    low, high = interval(part(subject, "metrics_ci95").get(metric)) or (None, None)
-    name = record.name_of(subject)
-    tip = "\n".join(
-        [
-            name,
-            f"{metric} {record.score(metric, value)}{_plus_minus(subject, metric, ' ({})')}",
-            f"p50 {record.milliseconds(milliseconds)}, p95 {record.milliseconds(row.get('p95_ms'))}",
-            f"size {record.megabytes(subject.get('size_bytes'))}",
-        ]
-    )
-    is_number = is_less_better(metric)
-    factor = 1 if is_number else 100
-    return Point(
-        name,
-        milliseconds,
-        value * factor,
-        None if low is None else low * factor,
-        None if high is None else high * factor,
-        finite(subject.get("size_bytes")),
-        _kind(subject),
-        is_last and is_exported(_kind(subject)),
-        tip,
-        is_number,
-    )
-
-
-def _speed_row(subject: Mapping[str, Any], baseline: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
-    row = record.latency_at(subject, setting)
-    memory = row.get("peak_memory_bytes", subject.get("peak_memory_bytes"))
-    return {
-        "name": record.name_of(subject),
-        "kind": _kind(subject),
-        "cells": [
-            record.milliseconds(row.get("p50_ms")),
-            record.milliseconds(row.get("p95_ms")),
-            record.number(row.get("examples_per_second"), 0),
-            record.times(record.speedup_at(subject, baseline, setting)),
-            record.megabytes(memory),
-        ],
-    }
 
 
 def _how(run: Mapping[str, Any]) -> str:

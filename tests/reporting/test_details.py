@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compress.reporting.details import MOST_CLASSES, confusion_tables, example_rows, facts_of, gate_rows, label_rows, step_rows
+from compress.reporting.details import MOST_CLASSES, confusion_tables, facts_of, gate_rows, label_rows
 
 DASH = "\u2013"
 
@@ -31,51 +31,6 @@ def test_a_gate_is_told_in_the_unit_of_its_name(name: str, limit: float, value: 
 def test_a_gate_without_a_value_shows_a_dash() -> None:
     (row,) = gate_rows({"gates": [{"name": "max_drop", "passed": True}]})
     assert (row["limit"], row["value"], row["passed"]) == (DASH, DASH, True)
-
-
-def test_a_step_tells_its_effect_and_its_part_of_the_longest_step() -> None:
-    cut = {
-        "name": "cut",
-        "method": "drop_layers",
-        "arguments": {"keep": [0, 2]},
-        "status": "computed",
-        "why": "new",
-        "seconds": 15,
-        "parameters_before": 22_700_000,
-        "parameters": 17_400_000,
-        "metrics": {},
-    }
-    tune = {
-        "name": "tune",
-        "method": "fine_tune",
-        "arguments": {"learning_rate": 1e-4, "epochs": 3},
-        "status": "reused",
-        "seconds": 60,
-        "parameters_before": 1_000_000,
-        "parameters": 1_000_000,
-        "metrics": {"accuracy": 0.905},
-        "examples_per_second": 131.6,
-        "peak_memory_bytes": 1.5e9,
-    }
-    first, second = step_rows({"steps": [cut, tune]})
-    assert first["parameters"] == "22.7 M \u2192 17.4 M"
-    assert (first["share"], first["seconds"], first["metrics"], first["pace"]) == (0.25, "15.0 s", DASH, DASH)
-    assert first["arguments"] == "keep: [0, 2]"
-    assert second["parameters"] == "1.00 M"
-    assert (second["share"], second["metrics"], second["pace"], second["memory"]) == (1.0, "accuracy 90.5 %", "132", "1.5 GB")
-    assert second["arguments"] == "learning_rate: 0.0001, epochs: 3"
-
-
-def test_a_step_of_which_nothing_is_known_shows_dashes() -> None:
-    (row,) = step_rows({"steps": [{}]})
-    cells = {row[key] for key in ("name", "method", "status", "seconds", "parameters", "metrics", "pace", "memory")}
-    assert cells == {DASH}
-
-
-def test_a_step_that_mixed_layers_tells_what_the_head_reads_of_each() -> None:
-    mixed, torn = step_rows({"steps": [{"layer_mix": [0.25, 0.125, 0.625]}, {"layer_mix": [0.5, "much"]}]})
-    assert mixed["shares"] == "embeddings 25.0 %, layer 1 12.5 %, layer 2 62.5 %"
-    assert torn["shares"] == ""
 
 
 def test_a_cell_of_a_confusion_tells_its_part_of_the_row() -> None:
@@ -106,25 +61,6 @@ def test_many_labels_are_told_by_their_largest_confusions() -> None:
     (table,) = confusion_tables({}, {"confusion": {"a": matrix}})
     assert table["rows"] == []
     assert table["worst"] == [(4, "label 5", "label 1"), (2, "label 3", "label 7")]
-
-
-@pytest.mark.parametrize("label", [1, "yes"])
-def test_an_example_shows_what_each_model_says_and_who_is_right(label: Any) -> None:
-    extras = {
-        "labels": ["no", "yes"],
-        "differing": [{"text": "t", "pair": "p", "label": label, "teacher": [0.1, 0.9], "student": [0.625, 0.375]}],
-    }
-    (row,) = example_rows({}, extras)
-    teacher, student = row["answers"]
-    assert (row["text"], row["pair"], row["label"]) == ("t", "p", "yes")
-    assert teacher == {"who": "teacher", "label": "yes", "percent": "90 %", "share": 0.9, "verdict": "right"}
-    assert student == {"who": "student", "label": "no", "percent": "62 %", "share": 0.625, "verdict": "wrong"}
-
-
-def test_an_example_without_label_or_answers_is_shown() -> None:
-    (row,) = example_rows({}, {"differing": [{"text": "t"}]})
-    assert (row["label"], row["pair"]) == (DASH, "")
-    assert [answer["verdict"] for answer in row["answers"]] == ["", ""]
 
 
 def test_the_facts_tell_run_data_and_machine() -> None:
@@ -190,19 +126,3 @@ def test_of_many_labels_those_are_told_that_lose_most() -> None:
     rows = label_rows({"subjects": [{"by_label": before}, {"by_label": after}]})
     assert len(rows) == MOST_CLASSES
     assert rows[0]["name"] == names[-1]
-
-
-def test_entities_are_marked_in_the_text() -> None:
-    spans = {"label": [(0, 3, "PER", "right")], "teacher": [(0, 3, "PER", "right")], "student": [(4, 9, "LOC", "wrong")]}
-    example = {"text": "Ann lives", "label": "PER: Ann", "teacher": "PER: Ann", "student": "LOC: lives", "spans": spans}
-    (row,) = example_rows({}, {"differing": [example]})
-    assert [part["who"] for part in row["marked"]] == ["true", "teacher", "student"]
-    assert row["marked"][0]["parts"] == [
-        {"text": "Ann", "kind": "PER", "verdict": ""},
-        {"text": " lives", "kind": "", "verdict": ""},
-    ]
-    assert row["marked"][2]["parts"] == [
-        {"text": "Ann ", "kind": "", "verdict": ""},
-        {"text": "lives", "kind": "LOC", "verdict": "wrong"},
-    ]
-    assert all("".join(part["text"] for part in marked["parts"]) == "Ann lives" for marked in row["marked"])
