@@ -21,6 +21,7 @@ from compress.errors import CompressError, InputError, first_line, raise_togethe
 from compress.methods.build_decoder import build_decoder
 from compress.models.checkpoint.loading import load
 from compress.models.families import longest_text
+from compress.models.heads import aligned
 from compress.record import duration, write_whole
 from compress.search.candidates import FORWARD_AND_BACK, Start, Steps, candidates_for, epochs_for, recipe_of, teacher_steps
 from compress.search.deciding import Next, Stop, decide
@@ -76,6 +77,7 @@ def auto(
     device: str = "auto",
     cache: Path | None = None,
     seed: int = 13,
+    new_head: bool = False,
     **task: Any,
 ) -> Found:
     """Find the fastest file that keeps the goals, and leave it with the recipe that makes it.
@@ -94,6 +96,7 @@ def auto(
         device: auto, cpu or cuda.
         cache: Where finished steps are kept; in `out` if None.
         seed: Of every random choice.
+        new_head: Train the model first, with a new head, whatever its own was for.
         **task: Other arguments of `compress.task`, such as kind and max_length.
 
     Raises:
@@ -103,12 +106,13 @@ def auto(
     goals, folder = goals or Goals(), Path(out).absolute()
     _check_early(goals, hours, target)
     settings = {"model": model, "data": data, "task": task, "target": target, "length": length, "seed": seed}
+    settings["new_head"] = new_head
     outcomes = _outcomes_before(folder, settings)
     read = read_task(data, **task)
     check_goals(goals, read.rules.classes(read.labels), read.kind)
     if not len(read.selection):
         raise InputError("the data has no selection part, on which trials are compared; give more training rows.")
-    start, prior = _start(model, read, target, length, goals)
+    start, prior = _start(model, read, target, length, goals, new_head)
     seconds = hours * 3600
     _check_time(seconds, start, prior)
     candidates, refused = candidates_for(start)
@@ -161,12 +165,12 @@ def _digest(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _start(name: str, task: Task, target: str, length: int | None, goals: Goals) -> tuple[Start, Prior]:
+def _start(name: str, task: Task, target: str, length: int | None, goals: Goals, new_head: bool) -> tuple[Start, Prior]:
     """Load the model, see whether it has to be trained first, and time it."""
-    model, steps = _loaded(name, task)
+    model, steps = _loaded(name, task, new_head)
     epochs = epochs_for(len(task.train))
     if model.has_new_head:
-        steps = [*steps, *teacher_steps(model, epochs)]
+        steps = [*steps, *teacher_steps(model, epochs, new_head)]
         model.has_new_head = False  # it stands for the teacher that it will be
     longest = longest_text(model.config)
     tokens = length or min(longest, _usual_length(task.within(longest), model))
@@ -177,10 +181,13 @@ def _start(name: str, task: Task, target: str, length: int | None, goals: Goals)
     return start, _prior(start)
 
 
-def _loaded(name: str, task: Task) -> tuple[PreTrainedModel, Steps]:
+def _loaded(name: str, task: Task, new_head: bool) -> tuple[PreTrainedModel, Steps]:
     head = task.rules.head
     try:
-        return load(name, labels=task.labels, head=head), []
+        model = load(name, labels=task.labels, head=head, new_head=new_head)
+        if not model.has_new_head:
+            model = aligned(model, task.labels, head, who=f"the model {name}")
+        return model, []
     except InputError:
         if not head.writes:
             raise
@@ -291,6 +298,8 @@ class _Search:
             device=self.device,
             time_limit=time_limit,
         )
+        if trial.exit_code == InputError.exit_code and time_limit is None:  # the first: what is wrong is so for all
+            raise InputError(trial.error)
         return measured(trial, step.candidate.name, step.epochs)
 
     def finish(self, stop: Stop, tried: Sequence[tuple[Outcome, dict[str, Any]]], refused: Mapping[str, str]) -> Found:

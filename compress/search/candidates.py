@@ -89,11 +89,10 @@ def epochs_for(rows: int) -> int:
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(STEPS_ENOUGH * BATCH / max(1, rows))))
 
 
-def teacher_steps(model: PreTrainedModel, epochs: int) -> Steps:
+def teacher_steps(model: PreTrainedModel, epochs: int, new_head: bool) -> Steps:
     """The step that trains a model which has no head for the task yet."""
-    return [
-        {"fine_tune": {"epochs": epochs, "batch_size": BATCH, "learning_rate": rate_of(model)}, "as": TEACHER},
-    ]
+    begin = {"new_head": True} if new_head else {}
+    return [{"fine_tune": {**begin, "epochs": epochs, "batch_size": BATCH, "learning_rate": rate_of(model)}, "as": TEACHER}]
 
 
 def recipe_of(

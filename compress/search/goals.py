@@ -158,7 +158,8 @@ class Outcome:
 
     def plain(self) -> dict[str, Any]:
         """Itself as JSON has it; `outcome_of` reads it back."""
-        return asdict(self) | {"recall": dict(self.recall)}
+        ends = None if self.drop_ci95 is None else list(self.drop_ci95)
+        return asdict(self) | {"recall": dict(self.recall), "drop_ci95": ends}
 
 
 def outcome_of(plain: Mapping[str, Any]) -> Outcome:

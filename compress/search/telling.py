@@ -24,7 +24,7 @@ MOST_SHOWN = 12
 REASONS = {
     "met": "it was the first that met every goal",
     "out of reach": "everything that was left is predicted to miss the goals, so that they are out of reach of what is tried",
-    "nothing left": "nothing that is left could be better",
+    "nothing left": "everything worth trying was tried",
     "time": "the time is spent, and what is left would take longer",
 }
 Tried = Sequence[tuple[Outcome, Mapping[str, Any]]]
@@ -50,7 +50,7 @@ def trial_line(number: int, outcome: Outcome, goals: Goals) -> str:
     missed = ", ".join(miss.goal for miss in misses(goals, outcome))
     size = megabytes(outcome.size_bytes)
     return (
-        f"trial {number}, {name}: drop {drop_words(outcome)}, {milliseconds(outcome.p50_ms)} ms, {size} MB, "
+        f"trial {number}, {name}: drop {drop_words(outcome)}, {milliseconds(outcome.p50_ms)}, {size}, "
         f"{duration(outcome.seconds)}; {f'misses {missed}' if missed else 'meets every goal'}"
     )
 
@@ -65,16 +65,16 @@ def explained(stop: Stop, tried: Tried, goals: Goals, evaluated: Outcome) -> str
     best = stop.best
     assert best is not None
     trained = f" after {best.epochs} epochs" if best.epochs else " without any training"
-    speed = f"{milliseconds(best.p50_ms)} ms, {best.speedup or 0:.1f} times as fast as the teacher in torch"
+    speed = f"{milliseconds(best.p50_ms)}, {best.speedup or 0:.1f} times as fast as the teacher in torch"
     choice, size = "the choice" if stop.meets else "the nearest", megabytes(best.size_bytes)
-    first = f"{best.candidate}{trained} is {choice}: {speed}, {size} MB."
+    first = f"{best.candidate}{trained} is {choice}: {speed}, {size}."
     second = f"On the selection part, which alone decides, it loses {drop_words(best)}."
     third = "It meets every goal." if stop.meets else f"It misses: {missed_words(goals, best)}."
     others = [outcome for outcome, _ in tried if outcome.is_measured and outcome != best]
     failed = sum(not outcome.is_measured for outcome, _ in tried)
     quickest = min(others, key=lambda outcome: outcome.p50_ms or 0.0, default=None)
     beside = (
-        f", of which the fastest other, {quickest.candidate}, takes {milliseconds(quickest.p50_ms)} ms and loses "
+        f", of which the fastest other, {quickest.candidate}, takes {milliseconds(quickest.p50_ms)} and loses "
         f"{points_of(quickest.drop)} points"
         if quickest
         else ""
