@@ -65,13 +65,13 @@ class Tab:
             self.pending += chunk
         message, self.pending = self.pending.split(b"\0", 1)
         event: dict[str, Any] = json.loads(message)
-        told = event.get("params", {})
+        details = event.get("params", {})
         if event.get("method") == "Network.requestWillBeSent":
-            self.asked.append(told["request"]["url"])
+            self.asked.append(details["request"]["url"])
         elif event.get("method") == "Runtime.exceptionThrown":
-            self.errors.append(str(told["exceptionDetails"]))
-        elif event.get("method") == "Log.entryAdded" and told["entry"]["level"] == "error":
-            self.errors.append(told["entry"]["text"])
+            self.errors.append(str(details["exceptionDetails"]))
+        elif event.get("method") == "Log.entryAdded" and details["entry"]["level"] == "error":
+            self.errors.append(details["entry"]["text"])
         self.last = event.get("method")
         return event
 

@@ -69,7 +69,7 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(built: Path) -> None
         names = {name for name in opened.namelist() if ".dist-info/" not in name}
         about = {name.partition(".dist-info/")[2] for name in opened.namelist()} - {""}
     assert names == {name for name in files if "__pycache__" not in name}
-    assert {"compress/py.typed", "compress/reporting/report.html.jinja"} <= names
+    assert {"compress/py.typed", *(f"compress/reporting/report.{end}" for end in ("html.jinja", "css", "js"))} <= names
     assert {"METADATA", "entry_points.txt", "licenses/LICENSE"} <= about
 
 

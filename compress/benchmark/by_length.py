@@ -28,7 +28,7 @@ def by_length(lengths: np.ndarray, statistics: np.ndarray, score: Score) -> list
     if len(lengths) != len(statistics):
         return []
     bands = min(BANDS, len(lengths) // FEWEST)
-    ends = np.unique(np.quantile(lengths, np.arange(1, bands) / bands, method="lower")) if bands > 1 else []
+    ends = np.unique(np.quantile(lengths, np.arange(1, max(bands, 1)) / max(bands, 1), method="lower"))
     number = np.searchsorted(ends, lengths, side="left")
     chosen = [number == band for band in np.unique(number)]
     if len(chosen) < 2:

@@ -46,7 +46,7 @@ def layer_errors(
     """
     graphs = [pair for pair in zip(subjects, entries, strict=True) if _is_cheap(*pair)]
     floats = [subject for subject, entry in graphs if not entry["integer_ops"]]
-    told = {}
+    errors = {}
     for subject, entry in graphs:
         if not entry["integer_ops"] or not floats:
             continue
@@ -56,8 +56,8 @@ def layer_errors(
             logger.warning("the layers of %s are not compared with those of %s: %s", subject.name, floats[0].name, err)
             continue
         if compared:
-            told[subject.name] = compared
-    return told
+            errors[subject.name] = compared
+    return errors
 
 
 def _is_cheap(subject: Subject, entry: Mapping[str, Any]) -> bool:
@@ -77,9 +77,7 @@ def _compared(exact: Subject, quantized: Subject, encoded: Encoded) -> dict[str,
     request = {"do": "layers", "paths": [str(exact.file), str(quantized.file)], "names": list(shared)}
     batch = {name: np.asarray(values, np.int64) for name, values in encoded.unwritten.batch(chosen).items()}
     answer, _ = RuntimeProcess(WORKER).ask(f"comparing the layers of {quantized.file} with {exact.file}", request, batch)
-    layers = [
-        {"name": words, "relative_error": error} for words, error in zip(shared.values(), answer["errors"], strict=True)
-    ]
+    layers = [{"name": words, "relative_error": error} for words, error in zip(shared.values(), answer["errors"], strict=True)]
     return {"against": exact.name, "examples": len(chosen), "layers": layers}
 
 

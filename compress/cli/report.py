@@ -26,7 +26,7 @@ BEGINNING = 4096
 def report(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(parser=path_named, metavar="RUN ...", help="Run folders, or recorded results of one task."),
+        typer.Argument(parser=path_named, metavar="RUN", help="Run folders, or recorded results of one task."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", **PATH, help="The file to write; one run folder has its own report.html.")

@@ -30,7 +30,8 @@ from compress.tasks.labelled import Task
 
 logger = logging.getLogger(__name__)
 
-DIFFERING = 10
+DIFFERING = 50
+"""Examples that the report shows, and lets filter."""
 
 
 def measure_run(

@@ -14,7 +14,7 @@ MOST_EXAMPLES = 400
 """On a page, of all of its runs."""
 MOST_CHARACTERS = 1200
 """Of a text that is shown."""
-RIGHT = {
+RIGHT: Mapping[tuple[bool | None, bool | None], str] = {
     (True, False): "baseline",
     (False, True): "shipped",
     (True, True): "both",
@@ -43,15 +43,17 @@ def _row(example: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
         "text": cut(text, MOST_CHARACTERS),
         "pair": cut(str(example["pair"]), MOST_CHARACTERS) if example.get("pair") else "",
         "label": label_text(true, labels) if true is not None else str(example.get("label") or MISSING),
-        "labels": list(dict.fromkeys(str(span[2]) for own in spans.values() for span in own)) or _labels(example, true, labels),
-        "right": RIGHT.get((right[0], right[1]), "") if None not in right else "",
+        "labels": _labels(example, true, labels, spans),
+        "right": RIGHT.get((right[0], right[1]), ""),
         "marked": marked,
         "answers": answers,
     }
 
 
-def _labels(example: Mapping[str, Any], true: int | None, labels: Sequence[str]) -> list[str]:
-    """By which labels an example is found: the true one, where it is one of the task's."""
+def _labels(example: Mapping[str, Any], true: int | None, labels: Sequence[str], spans: Mapping[str, Any]) -> list[str]:
+    """By which labels an example is found: the true one, where it is one of the task's, or those of all its entities."""
+    if spans:
+        return list(dict.fromkeys(str(span[2]) for own in spans.values() for span in own))
     known = [label for label in labels if label == str(example.get("label"))]
     return known if true is None else [label_text(true, labels)]
 

@@ -30,7 +30,7 @@ COLORS = (
 SHAPE = ("device", "batch", "length", "threads")
 MEGABYTE = 1e6
 MOST_NAMED = 12
-"""Points of a figure that all have a label; of more the shipped files have one, and the others tell their names when pointed at."""
+"""Points of a figure that all have a label; of more the shipped files have one, and the others tell theirs when pointed at."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def front_view(runs: Sequence[Mapping[str, Any]], names: Sequence[str], metric: 
 
 
 def rows_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the evaluation rows of each run are known by: the part's fingerprint, or all rows' where some run tells no other."""
+    """What the evaluation rows of each run are known by: the part's fingerprint, or all rows' where a run tells no other."""
     whole = [str(part(run, "data").get("fingerprint")) for run in runs]
     parts = [part(part(part(run, "data"), "splits"), "evaluation").get("fingerprint") for run in runs]
     return [str(mark) for mark in parts] if all(parts) else whole
@@ -128,9 +128,9 @@ def _main_setting(runs: Sequence[Mapping[str, Any]], settings: Sequence[Setting]
     """The setting that is told first: the one that most runs were timed at, of these the one that a run tells first."""
     if not settings:
         return None
-    held = {setting: sum(setting in record.settings_of(run) for run in runs) for setting in settings}
+    timed = {setting: sum(setting in record.settings_of(run) for run in runs) for setting in settings}
     first = {record.main_setting(run) for run in runs}
-    return max(settings, key=lambda setting: (held[setting], setting in first, -settings.index(setting)))
+    return max(settings, key=lambda setting: (timed[setting], setting in first, -settings.index(setting)))
 
 
 def _titles(
@@ -264,8 +264,8 @@ def _figure(group: Sequence[tuple[Entry, Point]], metric: str, title: str) -> di
 
 def _latency_point(entry: Entry, setting: Setting, metric: str) -> Point | None:
     row = record.latency_at(entry.subject, setting)
-    told = f"p50 {record.milliseconds(row.get('p50_ms'))}, p95 {record.milliseconds(row.get('p95_ms'))}"
-    return _point(entry, metric, finite(row.get("p50_ms")), finite(entry.subject.get("size_bytes")), told)
+    timing = f"p50 {record.milliseconds(row.get('p50_ms'))}, p95 {record.milliseconds(row.get('p95_ms'))}"
+    return _point(entry, metric, finite(row.get("p50_ms")), finite(entry.subject.get("size_bytes")), timing)
 
 
 def _size_point(entry: Entry, metric: str) -> Point | None:
@@ -273,7 +273,7 @@ def _size_point(entry: Entry, metric: str) -> Point | None:
     return _point(entry, metric, size and size / MEGABYTE, None, "")
 
 
-def _point(entry: Entry, metric: str, cost: float | None, size_bytes: float | None, told: str) -> Point | None:
+def _point(entry: Entry, metric: str, cost: float | None, size_bytes: float | None, timing: str) -> Point | None:
     subject = entry.subject
     value = finite(part(subject, "metrics").get(metric))
     if value is None or cost is None or cost <= 0:
@@ -282,7 +282,7 @@ def _point(entry: Entry, metric: str, cost: float | None, size_bytes: float | No
     lines = [
         entry.label,
         f"{metric} {record.score(metric, value)}{plus_minus(subject, metric, ' ({})')}",
-        told,
+        timing,
         f"size {record.megabytes(subject.get('size_bytes'))}",
     ]
     is_number = is_less_better(metric)

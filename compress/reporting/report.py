@@ -31,7 +31,7 @@ from compress.reporting.figures import loss_curve
 from compress.reporting.leaving import real_texts
 from compress.reporting.panels import front_view, kind_of, kinds, plus_minus
 from compress.reporting.timeline import epoch_scores, timeline
-from compress.runtimes.table import TRAINED, is_exported
+from compress.runtimes.table import is_exported
 
 REPORT = "report.html"
 TEMPLATE = "report.html.jinja"
@@ -129,7 +129,6 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template(name)
-
 
 
 def _run_view(shown: Shown) -> dict[str, Any]:
@@ -269,7 +268,6 @@ def _tiles(run: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-
 def _quality_row(subject: Mapping[str, Any], metric: str, index: int, subject_count: int) -> dict[str, Any]:
     """A row of the table of qualities; every value is text."""
     drop, parity = part(subject, "drop"), part(subject, "parity")
@@ -346,14 +344,8 @@ def _reliability(run: Mapping[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "shipped": record.name_of(subjects[-1]), "bins": bins}
 
 
-
 def _is_trained(subject: Mapping[str, Any]) -> bool:
     return subject.get("kind") is not None and not is_exported(subject["kind"])
-
-
-
-
-
 
 
 def _how(run: Mapping[str, Any]) -> str:

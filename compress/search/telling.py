@@ -79,7 +79,8 @@ def explained(stop: Stop, tried: Tried, goals: Goals, evaluated: Outcome) -> str
         if quickest
         else ""
     )
-    fourth = f"{len(tried)} trials were made ({failed} failed){beside}; the search ended because {REASONS[stop.reason]}."
+    made = "1 trial was made" if len(tried) == 1 else f"{len(tried)} trials were made"
+    fourth = f"{made} ({failed} failed){beside}; the search ended because {REASONS[stop.reason]}."
     fifth = f"Measured once on the evaluation part, which decided nothing, it loses {drop_words(evaluated)}."
     return " ".join([first, second, third, fourth, fifth])
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from compress.benchmark.by_length import by_length
@@ -27,7 +29,7 @@ def test_every_example_is_in_one_band() -> None:
     rows = by_length(lengths, answers([1] * 333), share)
     assert sum(row["examples"] for row in rows) == 333
     assert [row["from"] for row in rows] == sorted(row["from"] for row in rows)
-    assert all(before["to"] < after["from"] for before, after in zip(rows, rows[1:], strict=False))
+    assert all(before["to"] < after["from"] for before, after in itertools.pairwise(rows))
     assert (rows[0]["from"], rows[-1]["to"]) == (lengths.min(), lengths.max())
 
 

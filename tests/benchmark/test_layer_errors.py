@@ -74,10 +74,10 @@ def test_an_error_is_told_where_it_is_made(pair: list[Subject]) -> None:
 
 def test_an_int8_file_is_compared_with_the_float_one(pair: list[Subject], rows: Callable[..., Encoded]) -> None:
     encoded = dict.fromkeys(("float", "int8"), rows([[1, 2, 3], [4, 5]]))
-    told = layer_errors(pair, [entry(0), entry(6)], encoded)
-    assert list(told) == ["int8"]
-    assert (told["int8"]["against"], told["int8"]["examples"]) == ("float", 2)
-    layers = told["int8"]["layers"]
+    compared = layer_errors(pair, [entry(0), entry(6)], encoded)
+    assert list(compared) == ["int8"]
+    assert (compared["int8"]["against"], compared["int8"]["examples"]) == ("float", 2)
+    layers = compared["int8"]["layers"]
     assert [layer["name"] for layer in layers] == ["embeddings", "layer 0, attention", "layer 0"]
     assert [layer["relative_error"] for layer in layers] == [0.0, 0.0, pytest.approx(0.5, abs=1e-3)]
 

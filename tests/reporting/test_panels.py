@@ -58,10 +58,10 @@ def test_other_evaluation_rows_have_a_figure_of_their_own() -> None:
 
 
 def test_rows_are_known_by_the_part_or_where_a_run_does_not_tell_it_by_all() -> None:
-    told = {"data": {"fingerprint": "all", "splits": {"evaluation": {"fingerprint": "part"}}}}
+    newer = {"data": {"fingerprint": "all", "splits": {"evaluation": {"fingerprint": "part"}}}}
     older = {"data": {"fingerprint": "all"}}
-    assert rows_of([told, told]) == ["part", "part"]
-    assert rows_of([told, older]) == ["all", "all"]
+    assert rows_of([newer, newer]) == ["part", "part"]
+    assert rows_of([newer, older]) == ["all", "all"]
 
 
 def test_the_first_setting_is_one_that_most_runs_were_timed_at() -> None:

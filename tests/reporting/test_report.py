@@ -15,9 +15,7 @@ import pytest
 from compress.reporting.report import headline, render_report, write_report
 
 EXAMPLES = Path(__file__).parents[1]
-SECTIONS = (
-    "gates", "notes", "front", "quality", "parts", "examples", "steps", "curves", "confusion", "facts", "recipe"
-)
+SECTIONS = ("gates", "notes", "front", "quality", "parts", "examples", "steps", "curves", "confusion", "facts", "recipe")
 HOSTILE = "<script>alert(1)</script>\"'>&amp;"
 
 

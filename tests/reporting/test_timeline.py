@@ -62,14 +62,14 @@ def test_steps_follow_each_other_and_the_rest_of_the_run_comes_last() -> None:
         {"name": "b", "status": "computed", "seconds": 10.0},
         {"name": "c", "status": "computed", "seconds": 40.0},
     ]
-    told = timeline({"steps": steps, "seconds": 70.0})  # 50 of them computed steps, 20 the rest: 100 in all
-    assert [(row["start"], row["share"], row["is_reused"]) for row in told["rows"]] == [
+    times = timeline({"steps": steps, "seconds": 70.0})  # 50 of them computed steps, 20 the rest: 100 in all
+    assert [(row["start"], row["share"], row["is_reused"]) for row in times["rows"]] == [
         (0.0, 0.3, True),
         (0.3, 0.1, False),
         (0.4, 0.4, False),
     ]
-    assert told["rest"] == {"seconds": "20.0 s", "start": 0.8, "share": 0.2}
-    assert told["sentence"].startswith("2 of 3 steps were computed in 50.0 s; 1 stood in the cache")
+    assert times["rest"] == {"seconds": "20.0 s", "start": 0.8, "share": 0.2}
+    assert times["sentence"].startswith("2 of 3 steps were computed in 50.0 s; 1 stood in the cache")
 
 
 def test_without_steps_there_is_no_timeline() -> None:
@@ -82,7 +82,7 @@ def test_steps_that_took_no_time_divide_nothing(run: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "told"),
+    ("epochs", "scores"),
     [
         (None, ("", [])),
         ([{"loss": 0.5}], ("", [])),
@@ -90,5 +90,5 @@ def test_steps_that_took_no_time_divide_nothing(run: dict[str, Any]) -> None:
         ([{"perplexity": 12.0}, {"perplexity": None}], ("perplexity", [(1, 12.0)])),
     ],
 )
-def test_the_score_after_each_epoch(epochs: Any, told: Any) -> None:
-    assert epoch_scores({"epochs": epochs}) == told
+def test_the_score_after_each_epoch(epochs: Any, scores: Any) -> None:
+    assert epoch_scores({"epochs": epochs}) == scores

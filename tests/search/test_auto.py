@@ -90,7 +90,7 @@ def test_the_first_that_meets_the_goals_is_left_and_the_evaluation_part_is_measu
     assert (record["schema"], record["reason"], record["winner"]["candidate"]) == (1, "met", "whole")
     assert record["trials"][0]["predicted"]["p50_ms"] > 0
     assert done.explanation.count(". ") == 4
-    assert "meets every goal" in done.explanation
+    assert "It meets every goal. 1 trial was made (0 failed); the search ended because" in done.explanation
 
 
 def test_goals_out_of_reach_leave_the_nearest(model: str, planted: Planted, tmp_path: Path) -> None:

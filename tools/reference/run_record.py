@@ -101,7 +101,7 @@ KEYS = {
     "subjects[].target": "The target; torch for a model.",
     "subjects[].path": "In the run folder.",
     "subjects[].size_bytes": "Of the file, with what it needs beside it.",
-    "subjects[].size_by_part": "The same by part: the word table, other embeddings, each layer (from 0), the head, and the rest.",
+    "subjects[].size_by_part": "By part: the word table, other embeddings, each layer (from 0), the head, and the rest.",
     "subjects[].size_by_part.NAME": "Bytes.",
     "subjects[].parameters": "Of the model.",
     "subjects[].macs": "Multiply-adds for one example of mean length; where texts leave early, one that may leave anywhere.",
@@ -119,8 +119,8 @@ KEYS = {
     "subjects[].by_label.NAME.ci95.recall": "Low and high.",
     "subjects[].by_label.NAME.ci95.f1": "Low and high.",
     "subjects[].by_label.NAME.support": "How often it is true.",
-    "subjects[].by_length": "Quality by the length of the text: bands with about as many examples each, by the baseline's tokens; "
-    "empty where scores are of something else than texts, or the examples are few.",
+    "subjects[].by_length": "Quality by the length of the text: bands with about as many examples each, by the "
+    "baseline's tokens; empty where scores are of something else than texts, or the examples are few.",
     "subjects[].by_length[].from": "Tokens of the shortest text in it.",
     "subjects[].by_length[].to": "Tokens of the longest.",
     "subjects[].by_length[].examples": "How many are in it.",
@@ -236,8 +236,8 @@ KEYS = {
     "subjects[].layer_errors.examples": "Texts of the evaluation part that both read, one by one.",
     "subjects[].layer_errors.layers": "The parts of the layers, in the order of the graph.",
     "subjects[].layer_errors.layers[].name": "The part.",
-    "subjects[].layer_errors.layers[].relative_error": "Root mean square of the differences of its outputs over that of the float "
-    "file's.",
+    "subjects[].layer_errors.layers[].relative_error": "Root mean square of the differences of its outputs over that of "
+    "the float file's.",
     "timing": "How the machine behaved while it timed.",
     "timing.rounds": "How often each subject had its turn.",
     "timing.others_busy": "Processors that others kept busy, on average; null where the system does not tell.",
