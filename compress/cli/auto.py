@@ -78,6 +78,8 @@ def auto(
     from compress.search.telling import missed_words
 
     goals = Goals(max_drop, p50_ms, p95_ms, speedup, max_mb, recall_gates(tuple(gate or ())))
+    local = Path(model).expanduser()
+    model = str(local.absolute()) if local.is_dir() else model  # so that the recipe runs from anywhere
     rows = _rows(data, validation, columns, source)
     extra: dict[str, Any] = {} if source is None else {"data_dir": str(Path(source).expanduser().absolute())}
     with kept_from_stdout(sys.stderr):
