@@ -45,11 +45,15 @@ _HOMES = {
     "SegmentReader": "compress.runtimes.segment_reader",
     "TextWriter": "compress.runtimes.text_writer",
     "run": "compress.pipeline",
+    "auto": "compress.search.auto",
+    "Goals": "compress.search.goals",
 }
 __all__ = [
+    "Goals",
     "QuestionReader",
     "SegmentReader",
     "TextWriter",
+    "auto",
     "build_decoder",
     "build_student",
     "bundle",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from compress.cli import (
+    auto,
     bench,
     bundle,
     check,
@@ -25,6 +26,7 @@ from compress.cli.ending import Commands
 COMMANDS = (
     ("init", init.init, init.EXAMPLE),
     ("run", run.run, run.EXAMPLE),
+    ("auto", auto.auto, auto.EXAMPLE),
     ("check", check.check, check.EXAMPLE),
     ("list", listing.list_entries, listing.EXAMPLE),
     ("export", export.export, export.EXAMPLE),

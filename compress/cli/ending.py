@@ -53,7 +53,8 @@ class Commands(TyperGroup):
         except (Exception, KeyboardInterrupt) as err:
             code = INTERRUPTED if isinstance(err, KeyboardInterrupt) else _tell_error(err, given)
         if code == INTERRUPTED:
-            kept = "; finished steps are kept, and the same command goes on from there" if "run" in given[:1] else ""
+            goes_on = given[:1] in (["run"], ["auto"])
+            kept = "; finished steps are kept, and the same command goes on from there" if goes_on else ""
             _tell(f"stopped{kept}.", INTERRUPTED, given)
         sys.exit(code or DONE)
 
