@@ -38,7 +38,12 @@ HIGHEST_PRICE = 1e9
 
 
 def bench(
-    folders: Annotated[list[str], typer.Argument(parser=named, metavar="FOLDERS", help="Folders of models or exports.")],
+    folders: Annotated[
+        list[str],
+        typer.Argument(
+            parser=named, metavar="FOLDERS", help="Folders of models or exports; FOLDER:TASK for one of several tasks."
+        ),
+    ],
     batch: Annotated[str, typer.Option(metavar="NUMBERS", help="Examples in a call.")] = "1",
     length: Annotated[str, typer.Option(metavar="NUMBERS", help="Tokens of each example.")] = "32",
     lengths_of: Annotated[
