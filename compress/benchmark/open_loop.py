@@ -207,11 +207,17 @@ async def address_asked(url: str) -> AsyncIterator[tuple[Ask, int]]:
         InputError: No such server answers there, or it has no such model.
     """
     parts = urlsplit(url)
-    client = HttpClient(parts.hostname or "", parts.port or 80)
+    try:
+        host, port = parts.hostname or "", parts.port or 80
+    except ValueError as err:
+        raise InputError(f"{shown(url)} is no address ({err}); give one such as http://127.0.0.1:8080/models/NAME.") from err
+    client = HttpClient(host, port)
     models = await _models_of(client)
     await client.close()
     if not models:
-        raise InputError(f"{shown(url)}: no server of bert-compress serve answers there; start it, or correct the address.")
+        raise InputError(
+            f"{shown(url)}: no server of bert-compress serve answers there without a key; start one, or correct the address."
+        )
     name = parts.path.rstrip("/").removeprefix("/models/") or next(iter(models))
     if name not in models:
         raise InputError(f"{shown(url)}: the server has no model {shown(name)}; it has {', '.join(models)}. Name one of them.")
@@ -224,9 +230,9 @@ async def address_asked(url: str) -> AsyncIterator[tuple[Ask, int]]:
             status, _ = await client.ask("POST", f"/models/{name}/answers", {"inputs": inputs})
         except (OSError, asyncio.IncompleteReadError):
             return LOST
-        return ANSWERED if status == 200 else REFUSED if status == 429 else f"status {status}"
+        return {200: ANSWERED, 429: REFUSED, 0: LOST}.get(status, f"status {status}")
 
-    client = HttpClient(parts.hostname or "", parts.port or 80)
+    client = HttpClient(host, port)
     try:
         yield ask, len(texts)
     finally:

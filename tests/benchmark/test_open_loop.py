@@ -121,6 +121,8 @@ def test_a_server_is_asked_by_its_address(folder: Path) -> None:
             answered_in_time([f"{url}/models/other"], rates=[50])
     with pytest.raises(InputError, match=r"no server of bert-compress serve answers there"):
         answered_in_time([url], rates=[50])
+    with pytest.raises(InputError, match=r"'http://127.0.0.1:many' is no address"):
+        answered_in_time(["http://127.0.0.1:many"], rates=[50])
 
 
 @pytest.mark.parametrize(
