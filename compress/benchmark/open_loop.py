@@ -91,7 +91,7 @@ async def send(
     statuses: Counter[str] = Counter()
     waiting: set[asyncio.Task[None]] = set()
 
-    async def one(number: int, due: float) -> None:
+    async def ask_at(number: int, due: float) -> None:
         status = await ask(number)
         statuses[status] += 1
         if status == ANSWERED:
@@ -104,7 +104,7 @@ async def send(
         if len(waiting) >= most_waiting:
             statuses[NOT_SENT] += 1
             continue
-        waiting.add(task := asyncio.create_task(one(number, due)))
+        waiting.add(task := asyncio.create_task(ask_at(number, due)))
         task.add_done_callback(waiting.discard)
     try:
         await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE_SECONDS)

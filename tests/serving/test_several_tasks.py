@@ -42,9 +42,9 @@ def test_each_task_is_a_model_of_one_open_file(folder: Path, monkeypatch: pytest
 
 
 def test_folders_are_named_by_their_tasks(folder: Path, tmp_path: Path) -> None:
-    one = make_folder(tmp_path / "one", "regression")
+    single = make_folder(tmp_path / "one", "regression")
     every = {f"m:{name}": Path(f"{folder}:{name}") for name in TASKS}
-    assert named_folders([str(folder), str(one)]) == {**every, "one": one}
+    assert named_folders([str(folder), str(single)]) == {**every, "one": single}
     assert named_folders([f"{folder}:spam"]) == {"m:spam": every["m:spam"]}
     assert named_folders([f"junk={folder}:spam"]) == {"junk": every["m:spam"]}
     assert list(named_folders([f"a={folder}"])) == ["a:mood", "a:spam"]
