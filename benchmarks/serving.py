@@ -21,7 +21,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +28,16 @@ import numpy as np
 import psutil
 
 from compress.benchmark.machine import commit, machine, versions
+from compress.benchmark.open_loop import ANSWERED, LOST, SEED, HttpClient, answer_alone, send, texts_for
 from compress.readers import reader_of
-from compress.readers.folder import Folder, read_folder
+from compress.readers.folder import read_folder
 from compress.readers.reader import Cut, Item, Reader
 from compress.record import write_whole
-from compress.runtimes.runtime import LOGITS, Session
-from compress.runtimes.tokenizer_file import TOKENIZER, padded, read_tokenizer
-from compress.statistics import percentile
+from compress.runtimes.runtime import Session
+from compress.runtimes.tokenizer_file import padded
 
-LOADS, SEED, TEXTS, BATCH = (0.5, 0.9, 3.0), 13, 400, 32
-LONGEST_WORDS, MOST_CONNECTIONS, PATIENCE_SECONDS = 60, 1000, 120.0
+LOADS, BATCH, IN_TIME_MS = (0.5, 0.9, 3.0), 32, 100.0
+PATH = "/models/measured/answers"
 
 
 def main() -> None:
@@ -78,22 +77,9 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def texts_for(folder: Folder) -> list[str]:
-    """Texts of words of the vocabulary, of many lengths, short ones more often."""
-    vocabulary = read_tokenizer(folder.path / TOKENIZER).get_vocab()
-    words = sorted(word for word in vocabulary if word.isalpha() and word.isascii())
-    random = np.random.default_rng(SEED)
-    most = min(LONGEST_WORDS, folder.max_length - 2)
-    lengths = np.clip(random.geometric(3 / most, TEXTS), 1, most)
-    return [" ".join(random.choice(words, length)) for length in lengths]
-
-
 def read_alone(reader: Reader, session: Session, text: str, padding: int) -> Any:
     """What the file says of one text, as the server writes it."""
-    item = Item(text)
-    pieces = reader.pieces(item, Cut())
-    reduced = [reader.reduce(piece, session.run(padded([piece], padding))[LOGITS][0]) for piece in pieces]
-    return json.loads(json.dumps(reader.answer(item, pieces, reduced)))
+    return json.loads(json.dumps(answer_alone(reader, session, Item(text), padding)))
 
 
 def batched_rate(reader: Reader, session: Session, texts: list[str], padding: int, seconds: float) -> float:
@@ -121,82 +107,27 @@ def differs(answer: Any, expected: Any, tolerance: float) -> bool:
     return bool(answer != expected)
 
 
-class Client:
-    """Sends texts over connections that are kept, as many as are needed at once."""
-
-    def __init__(self, port: int, path: str) -> None:
-        self._port, self._path = port, path
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-
-    async def ask(self, text: str) -> tuple[int, bytes]:
-        """The status and the body of the response; 0 where the server listens no more."""
-        body = json.dumps({"inputs": text}).encode()
-        head = f"POST {self._path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        head += f"Content-Length: {len(body)}\r\n\r\n"
-        try:
-            reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
-            writer.write(head.encode() + body)
-            lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
-            headers = dict(line.split(": ", 1) for line in lines[1:] if line)
-            content = await reader.readexactly(int(headers["content-length"]))
-            if headers.get("connection") == "close":
-                writer.close()
-            else:
-                self._idle.append((reader, writer))
-            return int(lines[0].split()[1]), content
-        except ConnectionRefusedError:
-            return 0, b""
-
-    def close(self) -> None:
-        """Close what is idle."""
-        for _, writer in self._idle:
-            writer.close()
-
-
 class Load:
     """What becomes of texts that are sent at one rate."""
 
-    def __init__(self, client: Client, texts: list[str], expected: list[Any], tolerance: float) -> None:
+    def __init__(self, client: HttpClient, texts: list[str], expected: list[Any], tolerance: float) -> None:
         self.client, self.texts, self.expected, self.tolerance = client, texts, expected, tolerance
-        self.milliseconds: list[float] = []
-        self.statuses: Counter[str] = Counter()
         self.wrong = 0
 
     async def send(self, rate: float, seconds: float, seed: int) -> dict[str, Any]:
         """Send for so many seconds, and wait for the answers."""
-        random, loop = np.random.default_rng(seed), asyncio.get_running_loop()
-        begun = due = loop.time()
-        waiting: set[asyncio.Task[None]] = set()
-        while due < begun + seconds:
-            due += float(random.exponential(1 / rate))
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            if len(waiting) >= MOST_CONNECTIONS:
-                self.statuses["not sent"] += 1
-                continue
-            waiting.add(task := asyncio.create_task(self._one(int(random.integers(len(self.texts))), due)))
-            task.add_done_callback(waiting.discard)
-        await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE_SECONDS)
-        took = loop.time() - begun
-        answered = len(self.milliseconds)
-        return {
-            "offered_per_second": rate,
-            "answered_per_second": answered / took,
-            "statuses": dict(self.statuses),
-            "wrong": self.wrong,
-            **{f"p{rank}_ms": percentile(self.milliseconds, rank) if answered else None for rank in (50, 99)},
-        }
+        sent = await send(self._ask, rate=rate, seconds=seconds, texts=len(self.texts), seed=seed)
+        return {**sent.row(IN_TIME_MS), "wrong": self.wrong}
 
-    async def _one(self, number: int, due: float) -> None:
-        """Send a text; its time runs from when it was due, whether or not this process was late."""
+    async def _ask(self, number: int) -> str:
         try:
-            status, content = await self.client.ask(self.texts[number])
+            status, content = await self.client.ask("POST", PATH, {"inputs": self.texts[number]})
         except (OSError, asyncio.IncompleteReadError):
-            self.statuses["lost"] += 1
-            return
-        self.statuses[str(status)] += 1
-        if status == 200:
-            self.milliseconds.append(1000 * (asyncio.get_running_loop().time() - due))
-            self.wrong += differs(json.loads(content)["answers"][0], self.expected[number], self.tolerance)
+            return LOST
+        if status != 200:
+            return str(status)
+        self.wrong += differs(json.loads(content)["answers"][0], self.expected[number], self.tolerance)
+        return ANSWERED
 
 
 async def served(
@@ -211,16 +142,16 @@ async def served(
         _wait_until_ready(url)
         rows = []
         for number, load in enumerate(LOADS):
-            client = Client(int(url.rpartition(":")[2]), "/models/measured/answers")
+            client = HttpClient("127.0.0.1", int(url.rpartition(":")[2]))
             memory, reading = _memory_of(process.pid)
             row = await Load(client, texts, expected, arguments.tolerance).send(
                 load * batched, arguments.seconds, SEED + number
             )
             reading.cancel()
-            client.close()
+            await client.close()
             rows.append({"load": load, "of_batched": row["answered_per_second"] / batched, **row, "memory_bytes": memory})
             print(json.dumps({key: value for key, value in rows[-1].items() if key != "memory_bytes"}), flush=True)
-        client = Client(int(url.rpartition(":")[2]), "/models/measured/answers")
+        client = HttpClient("127.0.0.1", int(url.rpartition(":")[2]))
         last = Load(client, texts, expected, arguments.tolerance)
         seconds = min(10.0, arguments.seconds)
         asyncio.get_running_loop().call_later(seconds / 2, process.send_signal, signal.SIGTERM)

@@ -10,7 +10,7 @@ import json
 import math
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Facts:
         inputs: Names of the file's inputs.
         labels: Their names, in the order of their ids.
         tasks: Of a file that answers several, by number: each one's `name` and its `labels`.
+        task_number: Of these the one that is asked; None where none is named, and the first answers.
         max_length: Tokens of the longest text that it was proved on.
         integers: Of an int8 file: its bits, and the processors that it is right and fast on.
         stages: From torch to the file, with their parity.
@@ -72,6 +73,7 @@ class Facts:
     inputs: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     tasks: tuple[Mapping[str, Any], ...] = ()
+    task_number: int | None = None
     max_length: int | None = None
     integers: Mapping[str, str] = field(default_factory=dict)
     stages: tuple[Mapping[str, Any], ...] = ()
@@ -83,6 +85,33 @@ class Facts:
         """The stage that lies in the folder as model.onnx; empty where nothing tells."""
         accepted = [stage for stage in self.stages if stage.get("accepted") and stage.get("name") != SEGMENT_STAGE]
         return accepted[-1] if accepted else {}
+
+    def of_task(self, name: str | None) -> Facts:
+        """What is told of one task of a file; as it is where none is named.
+
+        What was settled, and how columns were joined, is the first task's own.
+
+        Raises:
+            InputError: The file answers no task of that name.
+        """
+        if name is None:
+            return self
+        where, names = self.path.parent if self.path else "the folder", [str(task.get("name")) for task in self.tasks]
+        if not names:
+            raise InputError(f"{where} has a file of one task, so that none of it is called {name!r}; leave ':{name}' out.")
+        if name not in names:
+            raise InputError(f"{where} has no task {name!r}; it has {', '.join(names)}. Name one of them: {where}:{names[0]}.")
+        number = names.index(name)
+        own = replace(self, task_number=number, labels=tuple(self.tasks[number].get("labels") or ()))
+        return own if number == 0 else replace(own, settled=(), joined={}, abstain={})
+
+
+def folder_and_task(given: str | Path) -> tuple[Path, str | None]:
+    """Take FOLDER:TASK apart, which is how one task of a file of several is named; of a plain folder the task is None."""
+    path, (folder, colon, task) = Path(given), str(given).rpartition(":")
+    if path.is_dir() or not colon or not task or not Path(folder).is_dir():
+        return path, None
+    return Path(folder), task
 
 
 def read_facts(folder: Path) -> Facts:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from compress.benchmark.runners import Runner
-from compress.benchmark.subjects import Subject
+from compress.benchmark.subjects import CONFIG, Subject, read_json
 from compress.errors import CompressError, InputError
-from compress.facts import read_facts
+from compress.models.checkpoint.labels import names_in_folder
 from compress.runtimes.answers import check_finite, check_shape
 from compress.runtimes.runtime import ANSWERED
 from compress.tasks.encoding import Encoded, Gathered, rows_of
@@ -109,8 +109,15 @@ def settled_for(runner: Runner, subject: Subject, task: Task) -> tuple[float, ..
         subject: Whose folder may tell.
         task: As the subject reads it.
     """
-    chosen = read_facts(subject.path).settled
+    chosen = subject.facts().settled
     if not chosen and task.rules.settles(task.selection):
         selection = task.encode(task.selection.require("selection"), runner.tokenizer)
         chosen = task.rules.settle(predict(runner, selection), selection.labels)
     return chosen
+
+
+def names_of(subject: Subject, outputs: int | None = None) -> list[str]:
+    """What a subject's outputs are called, in their order; `outputs` as in `names_in_folder`."""
+    if subject.of_task is not None:
+        return list(subject.facts().labels)
+    return names_in_folder(subject.path, read_json(subject.path / CONFIG), outputs)

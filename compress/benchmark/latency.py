@@ -310,7 +310,7 @@ def ask_worker(subject: Subject, grid: Grid, threads: int) -> dict[str, Any]:
     request = {
         "do": "time",
         "module": module_of(subject.kind),
-        "options": settings_of(load_runtime(subject.kind), subject.path),
+        "options": settings_of(load_runtime(subject.kind), subject.facts()),
         "path": str(subject.path.resolve()),
         "device": grid.device,
         "threads": threads,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from compress.benchmark.accuracy import invariance, predict, settled_for
+from compress.benchmark.accuracy import invariance, names_of, predict, settled_for
 from compress.benchmark.by_length import by_length
 from compress.benchmark.counts import onnx_counts, size_bytes, torch_macs
 from compress.benchmark.latency import OF_DATA, Grid, Progress, Timing, baseline_among, check_grid, numbers_of, time_subjects
@@ -18,12 +18,11 @@ from compress.benchmark.machine import machine, versions
 from compress.benchmark.parts import size_by_part
 from compress.benchmark.real_texts import Texts, exits_of_subject, texts_of, time_real_texts
 from compress.benchmark.runners import Runner, check_device, open_runner
-from compress.benchmark.subjects import CONFIG, Subject, input_limits, read_json, subjects_on_disk
+from compress.benchmark.subjects import Subject, input_limits, subjects_on_disk
 from compress.errors import InputError
 from compress.facts import read_facts
 from compress.labels import check_names
 from compress.measures import is_better
-from compress.models.checkpoint.labels import names_in_folder
 from compress.runtimes.limits import TIME_LIMIT_SECONDS, check_time_limit
 from compress.tasks.per_example import packed
 from compress.tasks.reliability import reliability
@@ -245,7 +244,7 @@ def _answer_of(runner: Runner, subject: Subject, task: Task, length: int | None,
     encoded = [read.encode(part, runner.tokenizer) for part in parts]
     answers = [predict(runner, part) for part in encoded]
     if task.rules.head.is_named and not task.rules.head.writes:
-        names = names_in_folder(subject.path, read_json(subject.path / CONFIG), answers[0].shape[1])
+        names = names_of(subject, answers[0].shape[1])
         columns = check_names(repr(subject.name), names, task.labels, "use a model of this task.")
         answers = [own[:, columns] for own in answers]
     chosen = settled_for(runner, subject, read)

@@ -115,7 +115,7 @@ def _ask(subject: Subject, texts: Texts, grid: Grid, threads: int) -> dict[str, 
     request = {
         "do": "time_texts",
         "module": module_of(subject.kind),
-        "options": settings_of(load_runtime(subject.kind), subject.path),
+        "options": settings_of(load_runtime(subject.kind), subject.facts()),
         "path": str(subject.path.resolve()),
         "device": grid.device,
         "threads": threads,

@@ -80,7 +80,7 @@ def open_runner(subject: Subject, device: str = "cpu", *, time_limit: float = TI
     """
     limits = input_limits(subject)
     runtime = load_runtime(subject.kind)
-    place, how = runtime.place(subject.path), {"device": device, **settings_of(runtime, subject.path)}
+    place, how = runtime.place(subject.path), {"device": device, **settings_of(runtime, subject.facts())}
     if runtime.file is None:
         session = runtime.open(place, **how)
         own = _within(limits, subject, lambda batch: session.run(batch)[LOGITS])

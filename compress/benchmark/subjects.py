@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import InputError, shown
-from compress.facts import read_facts
+from compress.facts import Facts, folder_and_task, read_facts
 from compress.facts import read_json as read_json
 from compress.runtimes.graph_files import PLAIN, file_in
 from compress.runtimes.table import DEFAULT, TRAINED, is_exported
@@ -42,6 +42,7 @@ class Subject:
         target: What it was exported for; "torch" for a torch model, "onnx" where nothing tells.
         path: The folder.
         in_memory: The folder is only there for the time of measuring.
+        of_task: Which of several tasks its file is asked for; None for the only one, or the first.
     """
 
     name: str
@@ -49,6 +50,11 @@ class Subject:
     target: str
     path: Path
     in_memory: bool = False
+    of_task: str | None = None
+
+    def facts(self) -> Facts:
+        """What the folder tells of itself, and of the task."""
+        return read_facts(self.path).of_task(self.of_task)
 
     @property
     def file(self) -> Path | None:
@@ -59,20 +65,25 @@ class Subject:
 def subject_of(folder: str | Path, name: str | None = None) -> Subject:
     """Look into a folder: with model.onnx it is an ONNX file, with config.json and model.safetensors a torch model.
 
+    Args:
+        folder: Where it is; FOLDER:TASK names one task of a file of several.
+        name: What it is called; the folder's name, and the task's, if None.
+
     Raises:
-        InputError: It is neither.
+        InputError: It is neither, or has no such task.
     """
-    path = Path(folder).expanduser()
+    path, of_task = folder_and_task(Path(folder).expanduser())
     if not path.is_dir():
         raise InputError(f"{path} is no folder; give a folder with {PLAIN}, or with {CONFIG} and {WEIGHTS}.")
-    called = name or Path(os.path.abspath(path)).name
+    called = name or Path(os.path.abspath(path)).name + ("" if of_task is None else f":{of_task}")
     file = file_in(path)
     if file.is_file():
         _need_config(path, file.name)
-        target = read_facts(path).target or DEFAULT
-        return Subject(called, runtime_of(target), target, path)
+        target = read_facts(path).of_task(of_task).target or DEFAULT
+        return Subject(called, runtime_of(target), target, path, of_task=of_task)
     if weight_files(path):
         _need_config(path, WEIGHTS)
+        Facts(path / CONFIG).of_task(of_task)
         return Subject(called, TRAINED, TRAINED, path)
     contents = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
     raise InputError(
@@ -169,11 +180,13 @@ def input_limits(subject: Subject) -> tuple[int, int]:
 
 
 def label_count(subject: Subject) -> int | None:
-    """Read off config.json how many labels it names; None where it names none.
+    """Read off config.json, or what is told of the task, how many labels there are; None where nothing names them.
 
     Raises:
         InputError: What should name them does not.
     """
+    if subject.of_task is not None and (labels := subject.facts().labels):
+        return len(labels)
     names = read_json(subject.path / CONFIG).get("id2label")
     if names is None:
         return None

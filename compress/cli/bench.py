@@ -28,17 +28,27 @@ from compress.cli.options import (
     whole_numbers,
 )
 from compress.cli.printing import kept_from_stdout, print_json, say
-from compress.cli.results import latencies_text
+from compress.cli.results import latencies_text, rates_text
+from compress.errors import InputError
 from compress.runtimes.limits import TIME_LIMIT_SECONDS
 
 logger = logging.getLogger(__name__)
 
 EXAMPLE = "bert-compress bench runs/demo/export/onnxruntime-cpu runs/demo/export/onnxruntime-cpu-int8"
 HIGHEST_PRICE = 1e9
+HIGHEST_RATE, LONGEST_WAIT_MS = 1_000_000, 3_600_000.0
 
 
 def bench(
-    folders: Annotated[list[str], typer.Argument(parser=named, metavar="FOLDERS", help="Folders of models or exports.")],
+    folders: Annotated[
+        list[str],
+        typer.Argument(
+            parser=named,
+            metavar="FOLDERS",
+            help="Folders of models or exports; FOLDER:TASK for one of several tasks; "
+            "with --rates http://HOST:PORT/models/NAME too.",
+        ),
+    ],
     batch: Annotated[str, typer.Option(metavar="NUMBERS", help="Examples in a call.")] = "1",
     length: Annotated[str, typer.Option(metavar="NUMBERS", help="Tokens of each example.")] = "32",
     lengths_of: Annotated[
@@ -55,12 +65,27 @@ def bench(
     most_rounds: Annotated[
         str | None, typer.Option(metavar="NUMBER", help="... but for so many rounds at most; four times --rounds if left out.")
     ] = None,
-    seconds: Annotated[str | None, typer.Option(metavar="NUMBER", help="Stop a turn's combination after this time.")] = None,
+    seconds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER", help="Stop a turn's combination after this time; of --rates, send each so long, 10 if left out."
+        ),
+    ] = None,
     price: Annotated[
         str | None, typer.Option(metavar="NUMBER", help="Of an hour of this machine, to tell what answers cost.")
     ] = None,
     beside: Annotated[
         Path | None, typer.Option(**PATH, help="A result of bench --json, of this machine, to show too.")
+    ] = None,
+    rates: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBERS", help="Send single texts at so many a second instead, whatever is answered meanwhile."),
+    ] = None,
+    streams: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help="With --rates: sessions that answer at once; 1 if left out.")
+    ] = None,
+    in_time: Annotated[
+        str | None, typer.Option(metavar="MS", help="With --rates: milliseconds that are in time; 100 if left out.")
     ] = None,
     time_limit: TimeLimit = TIME_LIMIT_SECONDS,
     as_json: AsJson = False,
@@ -77,6 +102,19 @@ def bench(
     width = number_given("--tight", tight, 1.0)
     hourly = None if price is None else number_given("--price", price, HIGHEST_PRICE)
     stop_after = seconds_given("--seconds", seconds)
+    if rates is not None:
+        usual = {"--batch": batch != "1", "--length": length != "32", "--device": device != "cpu"}
+        others = {"--lengths-of": lengths_of, "--baseline": baseline, "--price": price, "--beside": beside}
+        given = [*(name for name, is_other in usual.items() if is_other), *(name for name, value in others.items() if value)]
+        _refuse_together("--rates", given, "it sends single texts on the CPU, and compares nothing")
+        waits = 100.0 if in_time is None else number_given("--in-time", in_time, LONGEST_WAIT_MS)
+        sessions = [1] if streams is None else whole_numbers("--streams", streams, 1, MOST_THREADS)
+        wanted = whole_numbers("--rates", rates, 1, HIGHEST_RATE)
+        _send(folders, wanted, sessions, thread_counts, stop_after or 10.0, waits, as_json=as_json, quiet=quiet)
+        return
+    for option, value in (("--streams", streams), ("--in-time", in_time)):
+        if value is not None:
+            raise InputError(f"{option} goes with --rates alone; name the rates, or leave {option} out.")
     from compress.benchmark import bench as benchmark
     from compress.live import MEASURE, LiveView, Stage
 
@@ -109,6 +147,42 @@ def bench(
     say(latencies_text(rows))
     for warning in timed.conditions["warnings"]:
         logger.warning("%s", warning)
+
+
+def _refuse_together(option: str, others: list[str], why: str) -> None:
+    if others:
+        raise InputError(f"{option} does not go with {', '.join(others)}: {why}; leave one of them out.")
+
+
+def _send(
+    folders: list[str],
+    rates: list[int],
+    streams: list[int],
+    threads: list[int],
+    seconds: float,
+    in_time_ms: float,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Send texts at given rates, and say what became of them."""
+    from compress.benchmark.open_loop import answered_in_time
+    from compress.live import MEASURE, LiveView, Stage
+
+    with LiveView("bench", [Stage(MEASURE, tells=True)], quiet=quiet) as view, kept_from_stdout(sys.stderr):
+        answered = answered_in_time(
+            folders,
+            rates=rates,
+            streams=streams,
+            threads=threads,
+            seconds=seconds,
+            in_time_ms=in_time_ms,
+            progress=lambda what, done, total: view(f"{MEASURE}: {what}", done, total),
+        )
+    if as_json:
+        print_json(answered.as_dict())
+    else:
+        say(rates_text(answered.rows))
 
 
 def _lengths_of(recipe: Path, folder: str) -> tuple[int, ...]:

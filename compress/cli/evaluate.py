@@ -39,7 +39,12 @@ EXAMPLE = "bert-compress eval runs/demo/export/onnxruntime-cpu --data reviews.ts
 
 
 def evaluate(
-    folder: Annotated[str, typer.Argument(parser=named, metavar="FOLDER", help="The folder of a model or of an export.")],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            parser=named, metavar="FOLDER", help="The folder of a model or of an export; FOLDER:TASK for one of several tasks."
+        ),
+    ],
     data: Data,
     text: Text = None,
     pair: Pair = None,
@@ -62,18 +67,18 @@ def evaluate(
     asked = None if max_length is None else whole_number("--max-length", max_length, 4, LONGEST)
     from compress import tasks
     from compress.benchmark import measurement, subjects
-    from compress.facts import read_facts
-    from compress.models.checkpoint.labels import head_in_folder, names_in_folder
+    from compress.benchmark.accuracy import names_of
+    from compress.models.checkpoint.labels import head_in_folder
     from compress.tasks.kind import kind_for, load_kind
 
     subject = subjects.subject_of(folder)
-    facts, config = read_facts(subject.path), subjects.read_json(subject.path / subjects.CONFIG)
+    facts, config = subject.facts(), subjects.read_json(subject.path / subjects.CONFIG)
     length = asked or facts.max_length or 128
     abstain: dict[str, Any] = {"abstain": facts.abstain} if facts.abstain else {}
     with kept_from_stdout(sys.stderr):
         kind = facts.kind if facts.kind in tasks.TASKS else kind_for(head_in_folder(subject.path, config))
         if is_data_file(data):
-            names = names_in_folder(subject.path, config) if load_kind(kind).head.is_named else []
+            names = names_of(subject) if load_kind(kind).head.is_named else []
             if facts.joined and not columns.keys() & {"text", "pair"}:
                 columns = {**facts.joined, **columns}
             columns = {**columns, **abstain}

@@ -78,6 +78,25 @@ def _latency_cells(row: Mapping[str, Any], has: Mapping[str, bool]) -> list[str]
     return cells
 
 
+def rates_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of `compress.benchmark.open_loop.answered_in_time`."""
+    head = ["name", "streams", "threads", "texts/s", "answered/s", "p50", "p99", "in time", "not answered"]
+    return table_text(head, [_rate_cells(row) for row in rows])
+
+
+def _rate_cells(row: Mapping[str, Any]) -> list[str]:
+    others = {status: count for status, count in row["statuses"].items() if status != "answered"}
+    return [
+        str(row["name"]),
+        *(record.MISSING if row[key] is None else str(row[key]) for key in ("streams", "threads")),
+        number(row["offered_per_second"], 0),
+        number(row["answered_per_second"], 0),
+        *(record.MISSING if row[key] is None else record.milliseconds(row[key]) for key in ("p50_ms", "p99_ms")),
+        record.MISSING if row["in_time"] is None else f"{row['in_time']:.1%} in {row['in_time_ms']:g} ms",
+        ", ".join(f"{count} {status}" for status, count in sorted(others.items())) or "0",
+    ]
+
+
 def scores_text(evaluation: Mapping[str, Any]) -> str:
     """What `compress.benchmark.measurement.evaluate` found: the scores, and how often which label was answered.
 

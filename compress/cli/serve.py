@@ -14,16 +14,22 @@ from compress import log
 from compress.cli.options import MOST_THREADS, AsJson, Debug, Quiet, named, whole_number
 from compress.cli.printing import print_json, say
 from compress.errors import InputError, shown
+from compress.facts import folder_and_task, read_facts
 
 EXAMPLE = "bert-compress serve runs/demo/export/onnxruntime-cpu-int8 --port 8080"
 KEY = "BERT_COMPRESS_API_KEY"
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
 
 def serve(
     folders: Annotated[
-        list[str], typer.Argument(parser=named, metavar="FOLDERS", help="Exported folders, each alone or as NAME=FOLDER.")
+        list[str],
+        typer.Argument(
+            parser=named,
+            metavar="FOLDERS",
+            help="Exported folders, each alone or as NAME=FOLDER; FOLDER:TASK for one of several tasks.",
+        ),
     ],
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all of this machine.")] = "127.0.0.1",
     port: Annotated[str, typer.Option(metavar="NUMBER", help="The port to listen on.")] = "8080",
@@ -84,6 +90,8 @@ def serve(
 def named_folders(folders: list[str]) -> dict[str, Path]:
     """Folders by the names that they are served under: NAME of NAME=FOLDER, or the folder's own.
 
+    A file of several tasks is served as a model for each, FOLDER:TASK, but where one of them is named.
+
     Raises:
         InputError: Two have one name, or a name cannot stand in a path.
     """
@@ -91,15 +99,20 @@ def named_folders(folders: list[str]) -> dict[str, Path]:
     for given in folders:
         name, is_named, rest = given.partition("=")
         path = Path(rest if is_named else given)
-        name = name if is_named else path.resolve().name
-        if not NAME.fullmatch(name):
-            raise InputError(
-                f"a model would be called {shown(name)}; allowed are letters, digits, '.', '_' and '-', 100 at most. Give "
-                "another name: NAME=FOLDER."
-            )
-        if name in models:
-            raise InputError(
-                f"{models[name]} and {path} would both be called {shown(name)}; give them names: NAME={models[name]}."
-            )
-        models[name] = path
+        folder, of_task = folder_and_task(path)
+        name = name if is_named else folder.resolve().name + ("" if of_task is None else f":{of_task}")
+        tasks = () if of_task is not None else read_facts(folder).tasks
+        every = {f"{name}:{task['name']}": Path(f"{folder}:{task['name']}") for task in tasks} or {name: path}
+        for called, place in every.items():
+            if not NAME.fullmatch(called):
+                raise InputError(
+                    f"a model would be called {shown(called)}; allowed are letters, digits, '.', '_', ':' and '-', 100 at "
+                    "most. Give another name: NAME=FOLDER, or NAME=FOLDER:TASK."
+                )
+            if called in models:
+                raise InputError(
+                    f"{models[called]} and {place} would both be called {shown(called)}; give them names: "
+                    f"NAME={models[called]}."
+                )
+            models[called] = place
     return models

@@ -58,7 +58,8 @@ def fine_tune(
             arXiv 1902.00751; `{adapters: {size: 64, both: true}}` tells how large, and whether behind attention too). They
             stay in the model, and a rate of 3e-4 and more suits them; or "lora", products of two thin matrices beside Linears
             of each layer, which are added to them in the end (Hu et al. 2021, arXiv 2106.09685; `{lora: {rank: 8, alpha: 16,
-            places: [query, value]}}`; needs the extra peft); "layers", all of them and the head, while the embeddings stay;
+            places: [query, value]}}`; needs the extra peft), or with `keep: true` stay, to be saved alone, and are added by an
+            export; "layers", all of them and the head, while the embeddings stay;
             or "gradual", all of it, but the head first and then one layer more at a time, from the highest down
             (`{gradual: {share: 0.5}}`: in half of the steps; Howard and Ruder 2018, ULMFiT, arXiv 1801.06146, section 3.3).
         new_head: Begin with a new head, of random weights; the one that the model has may be for other labels, and for more or

@@ -1,7 +1,7 @@
-"""Adapters: two thin Linears behind a large one, which learn while it stays.
+"""Adapters: two thin Linears behind a large one, or beside it, which learn while it stays.
 
 Source: Houlsby et al. 2019, "Parameter-Efficient Transfer Learning for NLP", arXiv 1902.00751, section 2.1; the single one of
-Pfeiffer et al. 2020, MAD-X, arXiv 2005.00052.
+Pfeiffer et al. 2020, MAD-X, arXiv 2005.00052. Those beside are LoRA's, see `compress.models.lora`.
 """
 
 from __future__ import annotations
@@ -24,24 +24,35 @@ SPREAD = 1e-3
 
 
 class Adapter(nn.Module):
-    """What is added to numbers: `up` (size, width) of GELU of `down` (width, size)."""
+    """What is added to what a Linear answers: `up` (size, width) of GELU of `down` (width, size) of the same."""
 
     def __init__(self, width: int, size: int) -> None:
         super().__init__()
         self.down, self.up = nn.Linear(width, size), nn.Linear(size, width)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = input + self.up(nn.functional.gelu(self.down(input)))
-        return answer
+    def forward(self, input: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+        adapted: torch.Tensor = answer + self.up(nn.functional.gelu(self.down(answer)))
+        return adapted
+
+
+class LowRankAdapter(nn.Module):
+    """What is added to what a Linear answers: `up` (rank, out) of `down` (in, rank) of what it reads, without biases."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=False)
+
+    def forward(self, input: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+        adapted: torch.Tensor = answer + self.up(self.down(input))
+        return adapted
 
 
 class AdaptedLinear(nn.Module):
-    """A Linear with an adapter behind it."""
+    """A Linear with an adapter behind it or beside it."""
 
-    def __init__(self, linear: nn.Module, size: int) -> None:
+    def __init__(self, linear: nn.Module, adapter: Adapter | LowRankAdapter) -> None:
         super().__init__()
-        self.linear = linear
-        self.adapter = Adapter(self.out_features, size)
+        self.linear, self.adapter = linear, adapter
 
     @property
     def in_features(self) -> int:
@@ -64,14 +75,25 @@ class AdaptedLinear(nn.Module):
         return self.linear.bias  # type: ignore[return-value]
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = self.adapter(self.linear(input))
+        answer: torch.Tensor = self.adapter(input, self.linear(input))
         return answer
 
 
 def adapters_of(model: nn.Module) -> dict[str, int]:
-    """The size of each adapter, by the name of what it stands behind."""
+    """The size of each adapter behind a Linear, by the Linear's name."""
+    return _sizes(model, Adapter)
+
+
+def lora_of(model: nn.Module) -> dict[str, int]:
+    """The rank of each adapter beside a Linear, by the Linear's name."""
+    return _sizes(model, LowRankAdapter)
+
+
+def _sizes(model: nn.Module, kind: type[Adapter | LowRankAdapter]) -> dict[str, int]:
     return {
-        name: module.adapter.down.out_features for name, module in model.named_modules() if isinstance(module, AdaptedLinear)
+        name: module.adapter.down.out_features
+        for name, module in model.named_modules()
+        if isinstance(module, AdaptedLinear) and isinstance(module.adapter, kind)
     }
 
 
@@ -85,21 +107,22 @@ def learned_with_adapters(model: PreTrainedModel) -> list[str]:
 
 def _learns(module: nn.Module) -> bool:
     is_norm = "norm" in type(module).__name__.lower() and not list(module.children())
-    return is_norm or isinstance(module, Adapter)
+    return is_norm or isinstance(module, Adapter | LowRankAdapter)
 
 
 def without_adapters(model: PreTrainedModel) -> PreTrainedModel:
     """Take a model's adapters out, in place."""
-    for name in adapters_of(model):
+    for name in (*adapters_of(model), *lora_of(model)):
         model.set_submodule(name, model.get_submodule(f"{name}.{LINEAR}"))
     return model
 
 
-def set_adapter(model: nn.Module, name: str, size: int) -> AdaptedLinear:
-    """Put a new adapter behind a Linear, in place."""
+def set_adapter(model: nn.Module, name: str, size: int, *, beside: bool = False) -> AdaptedLinear:
+    """Put a new adapter behind a Linear, or beside it, in place."""
     old: Any = model.get_submodule(name)
     with torch.device(old.weight.device):
-        new = AdaptedLinear(old, size).train(old.training)
+        adapter = LowRankAdapter(old.in_features, old.out_features, size) if beside else Adapter(old.out_features, size)
+        new = AdaptedLinear(old, adapter).train(old.training)
     model.set_submodule(name, new)
     return new
 

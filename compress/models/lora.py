@@ -1,7 +1,8 @@
-"""LoRA: products of two thin matrices beside large ones, which learn while these stay, and are added to them in the end.
+"""LoRA: products of two thin matrices beside large ones, which learn while these stay, and are added to them in the end, or
+kept as adapters.
 
-Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685, section 4.1. The matrices are
-peft's.
+Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685, section 4.1. The matrices that
+learn are peft's.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.adapters import LINEAR, lora_of, set_adapter
 from compress.models.families import known_family
 from compress.models.families.family import Family
 from compress.models.layout import encoder_layers
+from compress.models.surgery import copy_of
 
 Place = Literal["query", "key", "value", "context", "neurons"]
 
@@ -68,11 +71,41 @@ def _linears(model: PreTrainedModel, places: Sequence[Place]) -> list[str]:
 
 
 def merge_lora(model: PreTrainedModel) -> PreTrainedModel:
-    """Add low-rank matrices to the Linears that they stand beside, in place; the model is then as any other."""
-    from peft.tuners.lora import LoraLayer
-
-    layers: list[tuple[str, Any]] = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
-    for name, layer in layers:
+    """Add peft's matrices to the Linears that they stand beside, in place; the model is then as any other."""
+    for name, layer in _of_peft(model):
         layer.merge()
         model.set_submodule(name, layer.get_base_layer())
     return model
+
+
+def keep_lora(model: PreTrainedModel) -> PreTrainedModel:
+    """Let peft's matrices be adapters of ours, in place, which are saved with the model or alone; their scale is in `up`."""
+    for name, layer in _of_peft(model):
+        [learned] = layer.scaling
+        model.set_submodule(name, layer.get_base_layer())
+        adapter = set_adapter(model, name, layer.r[learned], beside=True).adapter
+        with torch.no_grad():
+            adapter.down.weight.copy_(layer.lora_A[learned].weight)
+            adapter.up.weight.copy_(layer.scaling[learned] * layer.lora_B[learned].weight)
+    return model
+
+
+def _of_peft(model: PreTrainedModel) -> list[tuple[str, Any]]:
+    from peft.tuners.lora import LoraLayer
+
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
+
+
+def without_lora(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy whose kept matrices are added to the Linears that they stand beside; the model itself where it keeps none."""
+    names = list(lora_of(model))
+    if not names:
+        return model
+    merged = copy_of(model)
+    for name in names:
+        linear: Any = merged.get_submodule(f"{name}.{LINEAR}")
+        adapter: Any = merged.get_submodule(f"{name}.adapter")
+        with torch.no_grad():
+            linear.weight += adapter.up.weight @ adapter.down.weight
+        merged.set_submodule(name, linear)
+    return merged

@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from compress.errors import InputError
+from compress.models.adapters import lora_of
 from compress.models.exits import exits_of
 from compress.models.families import known_family
 from compress.models.families.family import Family
@@ -213,10 +214,15 @@ def with_quantizers(model: PreTrainedModel, *, per_channel: bool, symmetric: boo
     of the word table gives way to the table of its rows.
 
     Raises:
-        InputError: The model quantizes already, or it has no Linear to quantize.
+        InputError: The model quantizes already, keeps low-rank matrices, or has no Linear to quantize.
     """
     if quantized_linears(model):
         raise InputError("the model is quantized already; start from the model before that step.")
+    if lora_of(model):
+        raise InputError(
+            "the model keeps low-rank matrices beside its Linears (train: {lora: {keep: true}}), which would be rounded "
+            "apart; leave keep out, so that they are added to them before."
+        )
     if not encoder_layers(model):
         raise InputError(
             f"a {model.config.model_type} has no encoder, whose products could get fixed ranges; export it to a float target, "

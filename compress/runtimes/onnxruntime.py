@@ -112,12 +112,17 @@ def open_classifier(
         if device != "cpu":
             raise InputError(f"{path} is run on the CPU alone, not on {device}; measure it there.")
         return open_writer(path, partial(open_graph, threads=threads, spinning=threads > 0))
-    session = open_session(path, threads=threads, device=device, spinning=threads > 0, fused=fused)
+    return _asked(open_session(path, threads=threads, device=device, spinning=threads > 0, fused=fused), path, of_task)
+
+
+def _asked(session: onnxruntime.InferenceSession, path: Path, of_task: int | None) -> Session:
+    """An open file that is asked for one task."""
     names = [output.name for output in session.get_outputs()]
     outputs = outputs_among(names, path)
     beside = tuple(name for name in names if name == EXIT)
     chosen = {} if of_task is None else {TASK: np.array(of_task)}
-    if chosen and TASK not in [node.name for node in session.get_overridable_initializers()]:
+    has_several = TASK in [node.name for node in session.get_overridable_initializers()]
+    if chosen and not has_several:
         raise InputError(f"{path} is a file of one task, so that it has no task {of_task}; ask it without a number.")
 
     def prepare(batch: Batch, wanted: tuple[str, ...] = outputs) -> Callable[[], list[np.ndarray]]:
@@ -136,7 +141,14 @@ def open_classifier(
         arrays = prepare(batch, outputs + beside)()
         return {LOGITS: as_logits(arrays[: len(outputs)]), **dict(zip(beside, arrays[len(outputs) :], strict=True))}
 
-    return Session(run, shapes_of(session), (LOGITS, *beside), kernels=lambda: kernels_of(path), prepare=prepare)
+    return Session(
+        run,
+        shapes_of(session),
+        (LOGITS, *beside),
+        kernels=lambda: kernels_of(path),
+        prepare=prepare,
+        of_task=(lambda number: _asked(session, path, number)) if has_several else None,
+    )
 
 
 def open_graph(path: Path, *, threads: int = 0, spinning: bool = True) -> Session:

@@ -91,6 +91,7 @@ class Session:
         prepare: Turns a batch into the call that is timed, which returns when the work is done; where it is None, `run` is
             timed with all that it does.
         model: The torch model, if it is one.
+        of_task: The same file, asked for the task of a number; None where it answers one task alone.
     """
 
     run: Callable[[Batch], Mapping[str, np.ndarray]]
@@ -99,6 +100,7 @@ class Session:
     kernels: Callable[[], Kernels] = Kernels
     prepare: Callable[[Batch], Call] | None = None
     model: Any = None
+    of_task: Callable[[int], Session] | None = None
 
     def call_of(self, batch: Batch) -> Call:
         """The call that is timed."""

@@ -55,14 +55,14 @@ def is_exported(kind: object) -> bool:
 
 
 def settings_of(runtime: Runtime, source: Path | Facts) -> dict[str, Any]:
-    """What an exported folder tells a runtime: those of its target's options that the runtime has to know too.
+    """What an exported folder tells a runtime: those of its target's options that the runtime has to know too,
+    and of several tasks which is asked (`of_task`).
 
     Raises:
         InputError: What the folder tells of itself is damaged.
     """
-    if not runtime.options:
-        return {}
     facts = source if isinstance(source, Facts) else read_facts(source)
+    chosen = {} if facts.task_number is None else {"of_task": facts.task_number}
     settings = {name: facts.options[name] for name in runtime.options if name in facts.options}
     for name, value in settings.items():
         if value not in runtime.options[name]:
@@ -71,4 +71,4 @@ def settings_of(runtime: Runtime, source: Path | Facts) -> dict[str, Any]:
                 f"{facts.path}: {name} is {reprlib.repr(value)}; allowed: {allowed}. Restore the file, or export the model "
                 "again."
             )
-    return settings
+    return settings | chosen

@@ -69,13 +69,17 @@ class HostedModel:
         self._batcher: Batcher | None = None
         self._work: asyncio.Task[None] | None = None
 
-    async def load(self, threads: int) -> None:
+    async def load(self, threads: int, opened: dict[Path, Session]) -> None:
         """Open the file, and let it read something.
+
+        Args:
+            threads: Of the runtime.
+            opened: By folder what is open already; a file of several tasks is held once. This one is added.
 
         Raises:
             CompressError: It cannot be opened, or run.
         """
-        await asyncio.to_thread(self._open, threads)
+        await asyncio.to_thread(self._open, threads, opened)
         reader = self.reader
         self._batcher = Batcher(
             self._run, self.limits, self._metrics, most_at_once=reader.most_at_once, tokens_at_once=reader.tokens_at_once
@@ -85,8 +89,8 @@ class HostedModel:
         self._metrics.is_ready(True)
         logger.info("%s: ready, for %s", self.name, self.folder.kind)
 
-    def _open(self, threads: int) -> None:
-        self._session = self.folder.open(threads)
+    def _open(self, threads: int, opened: dict[Path, Session]) -> None:
+        self._session = opened[self.folder.path] = self.folder.open(threads, opened.get(self.folder.path))
         pieces = self.reader.pieces(WARM, Cut())
         reduced = self._run(pieces)
         self.reader.answer(WARM, pieces, reduced)
@@ -183,9 +187,10 @@ class Host:
         Raises:
             CompressError: One cannot be loaded.
         """
+        opened: dict[Path, Session] = {}
         for model in self.models.values():
             try:
-                await model.load(self.threads)
+                await model.load(self.threads, opened)
             except CompressError as err:
                 raise InputError(f"model {model.name} cannot be served: {err}") from err
 

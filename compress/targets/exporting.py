@@ -19,6 +19,7 @@ from compress.models.checkpoint.companions import write_companions
 from compress.models.checkpoint.folders import new_folder
 from compress.models.checkpoint.labels import in_order
 from compress.models.heads import aligned, label_names
+from compress.models.lora import without_lora
 from compress.models.quantizers import quantized_linears
 from compress.models.traits.exits import TRAIT as EXITS
 from compress.runtimes.graph_files import file_in
@@ -102,6 +103,8 @@ def export(model: PreTrainedModel, folder: str | Path, *, target: str, task: Tas
     brings_ranges = bool(quantized_linears(model))
     refuse_unread(target, lower, options, brings_ranges=brings_ranges)
     refuse_adapters(target, options, model, source_of_ranges(lower, options, brings_ranges=brings_ranges))
+    if not options.get("adapters"):
+        model = without_lora(model)
     judged = options.get("max_drop") is not None
     model = aligned(model, task.labels, task.rules.head) if judged else in_order(model, task.labels)
     task = task.read_by(model)

@@ -23,13 +23,13 @@ from transformers import PreTrainedModel
 from typing_extensions import TypedDict
 
 from compress.errors import InputError
-from compress.models.adapters import insert_adapters, learned_with_adapters
+from compress.models.adapters import insert_adapters, learned_with_adapters, lora_of
 from compress.models.attention.segments import segments_of
 from compress.models.exits import exits_of
 from compress.models.heads import head_of
 from compress.models.layer_mix import NAME, check_mixable, mix_of, set_mix, unmixed
 from compress.models.layout import behind_encoder, encoder_layers, reads_first_token_only
-from compress.models.lora import Place, insert_lora, merge_lora
+from compress.models.lora import Place, insert_lora, keep_lora, merge_lora
 from compress.models.quantizers import quantized_linears
 from compress.models.states import State
 from compress.tasks.encoding import Encoded, features_of
@@ -75,15 +75,17 @@ class LoraSizes(TypedDict, total=False):
         rank: Width between two.
         alpha: Their product counts alpha / rank times.
         places: Beside which Linears of each layer.
+        keep: Let them stay beside the Linears, so that they can be saved alone.
     """
 
     rank: Annotated[int, Field(ge=1, le=4096, description="width between two thin matrices")]
     alpha: Annotated[float, Field(gt=0, description="their product counts alpha / rank times")]
     places: Annotated[list[Place], Field(min_length=1, description="beside which Linears of each layer")]
+    keep: Annotated[bool, Field(description="let them stay beside the Linears; else they are added to them in the end")]
 
 
 class OfLora(TypedDict):
-    """Low-rank matrices that learn, with the head, and are added to what they stand beside."""
+    """Low-rank matrices that learn, with the head, and are added to what they stand beside, or kept."""
 
     lora: LoraSizes
 
@@ -117,7 +119,7 @@ Train = Annotated[
     Field(
         description="what learns: all, the head alone, with it layers (all, or {layers: [...]}), all one after another "
         "(gradual, whose {share} of the steps may be told), a layer_mix, adapters, whose {size, both} may be told, or lora, "
-        "whose {rank, alpha, places} may; the rest stays as it is"
+        "whose {rank, alpha, places, keep} may; the rest stays as it is"
     ),
 ]
 SIZE = 64
@@ -137,6 +139,7 @@ class Way:
         layers: Numbers of the layers that learn, from 0, rising; None for all of the model.
         adapters: The size of adapters that learn in the layers' place, and whether they stand behind both parts.
         lora: The rank, alpha and places of low-rank matrices that learn in the layers' place.
+        keeps_lora: Whether these stay beside what they could be added to.
         mixes: Whether a weighted sum of all layers is what the head reads, and its weights learn.
         share: Of the steps, in which one layer after another begins to learn, until all of the model does.
         exits: Whether the model's exits learn: alone, or with all of it.
@@ -145,6 +148,7 @@ class Way:
     layers: tuple[int, ...] | None = None
     adapters: tuple[int, bool] | None = None
     lora: tuple[int, float, tuple[Place, ...]] | None = None
+    keeps_lora: bool = False
     mixes: bool = False
     share: float | None = None
     exits: bool = False
@@ -183,7 +187,9 @@ class Way:
         if run is not None and (mix := mix_of(model)):
             run.facts["layer_mix"] = shares = [round(share, 4) for share in mix.shares.tolist()]
             logger.info("shares of the embeddings and of each layer: %s", ", ".join(f"{share:.1%}" for share in shares))
-        return model if self.lora is None else merge_lora(model)
+        if self.lora is None:
+            return model
+        return keep_lora(model) if self.keeps_lora else merge_lora(model)
 
     def rehearsed(self, model: PreTrainedModel, seed: int) -> PreTrainedModel:
         """The shape of what will come out, in place."""
@@ -246,11 +252,17 @@ def way_of(method: str, train: Train, model: PreTrainedModel) -> Way:
         return Way((), mixes=True)
     if quantized_linears(model) and not asked.keys().isdisjoint({"adapters", "lora"}):
         raise InputError(f"{method}.train is {train!r}, but the model quantizes; train adapters before quantize_aware.")
+    if lora_of(model) and not asked.keys().isdisjoint({"adapters", "lora"}):
+        raise InputError(
+            f"{method}.train is {train!r}, but the model keeps low-rank matrices already; begin with the model that they were "
+            "put into, or train the head, layers or all of it."
+        )
     if "adapters" in asked:
         return Way((), (asked["adapters"].get("size", SIZE), asked["adapters"].get("both", True)))
     if "lora" in asked:
         lora = asked["lora"]
-        return Way((), lora=(lora.get("rank", RANK), lora.get("alpha", ALPHA), tuple(lora.get("places", PLACES))))
+        sizes = (lora.get("rank", RANK), lora.get("alpha", ALPHA), tuple(lora.get("places", PLACES)))
+        return Way((), lora=sizes, keeps_lora=lora.get("keep", False))
     layers = encoder_layers(model)
     wanted = sorted(set(asked["layers"] or range(len(layers))))
     if not wanted or wanted[-1] >= len(layers):

@@ -21,7 +21,20 @@ from compress.runtimes.question_reader import QuestionReader
 from compress.runtimes.runtime import LOGITS
 from compress.runtimes.tokenizer_file import padded
 from compress.tasks import TASKS
-from tests.serving.folders import LABELS, LONGEST, PIECES, make_folder, mean_of, rows_of, table_for
+from tests.serving.folders import (
+    LABELS,
+    LONGEST,
+    PIECES,
+    make_folder,
+    make_folder_of_tasks,
+    mean_of,
+    rows_of,
+    table_for,
+    tokenizer,
+)
+from tests.serving.folders import (
+    TASKS as OF_FILE,
+)
 
 TEXT = "the film was very good"
 
@@ -241,3 +254,35 @@ def test_neither_readers_nor_the_server_load_torch_or_anything_that_the_image_le
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, "set()\n"), ended.stderr
+
+
+def test_each_task_of_a_file_is_read_by_its_name(tmp_path: Path) -> None:
+    path = make_folder_of_tasks(tmp_path / "m")
+    for seed, (name, labels) in enumerate(OF_FILE.items()):
+        logits = table_for("text-classification", seed)[tokenizer().encode(TEXT).ids].mean(axis=0)
+        [answer] = answered(Path(f"{path}:{name}"), Item(TEXT))
+        assert list(answer["scores"]) == list(labels)
+        assert answer["scores"][labels[1]] == pytest.approx(sigmoid(logits[1] - logits[0]), abs=1e-6)
+    assert answered(path, Item(TEXT)) == answered(Path(f"{path}:mood"), Item(TEXT))
+
+
+def test_what_the_first_task_settled_is_not_the_others(tmp_path: Path) -> None:
+    path = make_folder_of_tasks(tmp_path / "m")
+    facts = json.loads((path / "bert_compress.json").read_text())
+    (path / "bert_compress.json").write_text(json.dumps({**facts, "settled": [0.9999]}))
+    assert answered(path, Item(TEXT))[0]["label"] is None
+    assert answered(Path(f"{path}:spam"), Item(TEXT))[0]["label"] in ("ham", "spam")
+
+
+def test_a_task_that_a_file_has_not_is_refused_by_those_that_it_has(tmp_path: Path) -> None:
+    path = make_folder_of_tasks(tmp_path / "m")
+    with pytest.raises(InputError, match=r"has no task 'topic'; it has mood, spam\. Name"):
+        read_folder(f"{path}:topic")
+    with pytest.raises(InputError, match="has a file of one task, so that none of it is called 'topic'"):
+        read_folder(f"{make_folder(tmp_path / 'one', 'regression')}:topic")
+
+
+def test_a_folder_whose_name_has_a_colon_is_read(tmp_path: Path) -> None:
+    path = make_folder_of_tasks(tmp_path / "m:spam")
+    assert read_folder(path).labels == OF_FILE["mood"]
+    assert read_folder(f"{path}:spam").labels == OF_FILE["spam"]

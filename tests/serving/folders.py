@@ -30,6 +30,8 @@ LABELS = {
     "sentence-embedding": (),
     "masked-words": (),
 }
+TASKS = {"mood": ("bad", "good"), "spam": ("ham", "spam")}
+"""Of a file that answers two, with each one's labels."""
 WIDTHS = {"question-answering": 2, "sentence-embedding": 6, "masked-words": len(PIECES)}
 OF_TOKENS = ("token-classification", "question-answering", "masked-words")
 NAMED = {"sentence-embedding": (VECTORS,), "question-answering": SPAN_LOGITS}
@@ -86,6 +88,19 @@ def make_folder(path: Path, kind: str, *, target: str = "onnxruntime-cpu", confi
     }
     (path / "bert_compress.json").write_text(json.dumps(stated), encoding="utf-8")
     (path / "config.json").write_text(json.dumps({"pad_token_id": 0, **(config or {})}), encoding="utf-8")
+    return path
+
+
+def make_folder_of_tasks(path: Path) -> Path:
+    """Write a folder whose file answers the tasks of TASKS, each by the table of its place as a seed."""
+    make_folder(path, "text-classification", tasks=[{"name": name, "labels": names} for name, names in TASKS.items()])
+    model = _model("text-classification")
+    tables = np.stack([table_for("text-classification", seed) for seed in range(len(TASKS))])
+    model.graph.initializer.remove(next(each for each in model.graph.initializer if each.name == "table"))
+    model.graph.initializer.extend([numpy_helper.from_array(tables, "tables"), numpy_helper.from_array(np.array(0), "task")])
+    model.graph.input.append(helper.make_tensor_value_info("task", TensorProto.INT64, []))
+    model.graph.node.insert(0, helper.make_node("Gather", ["tables", "task"], ["table"]))
+    onnx.save(model, path / "model.onnx")
     return path
 
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import InputError
 from compress.marks import read_own
-from compress.models.adapters import LINEAR, adapters_of, learned_with_adapters, set_adapter, without_adapters
+from compress.models.adapters import LINEAR, adapters_of, learned_with_adapters, lora_of, set_adapter, without_adapters
 from compress.models.checkpoint.folders import new_folder
 from compress.models.factors import is_width
 from compress.models.heads import head_of, label_names, with_new_head
@@ -35,7 +35,7 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> Path:
     """Write a model's adapters alone, with what learned beside them; of one without adapters its head; all of it or nothing.
 
     Args:
-        model: Learned with `train: adapters` or `train: head`.
+        model: Learned with `train: adapters`, `train: {lora: {keep: true}}` or `train: head`.
         folder: Where to; it must not exist yet, or be empty.
 
     Raises:
@@ -52,6 +52,7 @@ def save_adapters(model: PreTrainedModel, folder: str | Path) -> Path:
         "architecture": head_of(model).architecture,
         "labels": label_names(model),
         "sizes": sizes,
+        **({"ranks": ranks} if (ranks := lora_of(model)) else {}),
         "base": stays,
     }
     with new_folder(folder, "adapters") as partial:
@@ -97,10 +98,13 @@ def _shaped(model: PreTrainedModel, folder: Path) -> tuple[PreTrainedModel, dict
     named = description["labels"] and label_names(model) != description["labels"]
     adapted = without_adapters(with_new_head(model, description["labels"], 0, head_of(model)) if named else copy_of(model))
     linears = {name for name, module in adapted.named_modules() if isinstance(module, nn.Linear)}
-    if not description["sizes"].keys() <= linears:
+    ranks = description.get("ranks", {})
+    if not (description["sizes"].keys() | ranks.keys()) <= linears:
         raise InputError(f"{folder}: these are adapters of a model with other layers; load the one that they were put into.")
     for name, size in description["sizes"].items():
         set_adapter(adapted, name, size)
+    for name, rank in ranks.items():
+        set_adapter(adapted, name, rank, beside=True)
     return adapted, description, tensors
 
 
@@ -121,11 +125,15 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not (folder / DESCRIPTION).is_file():
         raise InputError(f"{folder} holds no adapters: {DESCRIPTION} is missing; name a folder of compress.save_adapters.")
     description = read_own(folder / DESCRIPTION) or {}
-    sizes, labels = description.get("sizes"), description.get("labels")
+    sizes, ranks, labels = description.get("sizes"), description.get("ranks", {}), description.get("labels")
     texts = [description.get(key) for key in ("family", "architecture", "base")]
     if description.get("schema") != SCHEMA or not isinstance(sizes, dict) or not isinstance(labels, list):
         raise _damaged(folder)
-    if not all(map(is_width, sizes.values())) or not all(isinstance(text, str) for text in (*texts, *labels)):
+    if not isinstance(ranks, dict) or not ranks.keys().isdisjoint(sizes):
+        raise _damaged(folder)
+    if not all(map(is_width, (*sizes.values(), *ranks.values()))) or not all(
+        isinstance(text, str) for text in (*texts, *labels)
+    ):
         raise _damaged(folder)
     try:
         return description, load_file(folder / TENSORS)

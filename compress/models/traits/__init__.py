@@ -17,6 +17,7 @@ TRAITS = with_plugins(
         "embedding": "compress.models.traits.embedding",
         "spelling": "compress.models.traits.spelling",
         "adapters": "compress.models.traits.adapters",
+        "lora": "compress.models.traits.lora",
         "layer_mix": "compress.models.traits.layer_mix",
         "quantizers": "compress.models.traits.quantizers",
         "shared": "compress.models.traits.shared",

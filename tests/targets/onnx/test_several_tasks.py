@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from transformers import PreTrainedModel
 
 import compress as cp
+from compress.benchmark.bench import latencies
+from compress.benchmark.measurement import evaluate
 from compress.errors import CompressError, InputError
 from compress.facts import FACTS, read_facts
 from compress.targets.onnx.several_tasks import check_same_answers, write_together
 from compress.tasks.labelled import Task
+from tests.cli.calling import call
 from tests.tiny_models import tiny_bert
 
 HOW: dict[str, Any] = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-2}
@@ -69,6 +73,23 @@ def test_each_task_is_answered_as_by_a_file_of_its_own(
     assert [task["name"] for task in read_facts(shipped.path).tasks] == ["toy", "spam", "topic"]
     assert read_facts(shipped.path).tasks[2]["labels"] == list(FOUR)
     assert {stage.name for stage in shipped.stages} >= {"export", "spam: export", "topic: export"}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_low_rank_matrices_stay_each_tasks_own_beside_one_encoder(target: str, toy: Task, tmp_path: Path) -> None:
+    base, models = tiny_bert(), {}
+    for rank, name in ((2, "toy"), (3, "spam")):
+        train = {"lora": {"rank": rank, "keep": True}}
+        models[name] = cp.fine_tune(base, task=toy, new_head=rank == 3, **{**HOW, "train": train})
+    cp.save_adapters(models["spam"], tmp_path / "spam")
+    adapters = [str(tmp_path / "spam")]
+    shipped = cp.export(models["toy"], tmp_path / "all", target=target, task=toy, adapters=adapters, **options_of(target))
+    for number, model in enumerate(models.values()):
+        together = answers(shipped.path / "model.onnx", task=np.array(number))
+        ids = np.random.default_rng(5).integers(1, 16, size=(3, 9))
+        with torch.no_grad():
+            expected = model(input_ids=torch.from_numpy(ids)).logits.numpy()
+        np.testing.assert_allclose(together, expected, atol=1e-4 if target == TARGETS[0] else 0.1)
 
 
 def test_the_others_begin_with_the_weights_of_the_one(several: dict[str, PreTrainedModel], toy: Task, tmp_path: Path) -> None:
@@ -156,3 +177,21 @@ def test_tasks_that_cannot_be_are_refused(tasks: Any, message: str, tmp_path: Pa
     (tmp_path / FACTS).write_text(json.dumps({"schema": 1, "tasks": tasks}))
     with pytest.raises(InputError, match=message):
         read_facts(tmp_path)
+
+
+def test_each_task_is_measured_by_its_name(several: dict[str, PreTrainedModel], toy: Task, tmp_path: Path) -> None:
+    folders = [str(tmp_path / name) for name in ("spam", "topic")]
+    path = cp.export(several["toy"], tmp_path / "all", target=TARGETS[0], task=toy, adapters=folders).path
+    tasks = {"toy": toy, "spam": toy, "topic": replace(toy, labels=FOUR)}
+    for name, task in tasks.items():
+        scores, expected = evaluate(f"{path}:{name}", task=task), evaluate(several[name], task=task)
+        assert scores["name"] == f"all:{name}"
+        assert (scores["metrics"], scores["confusion"]) == (expected["metrics"], expected["confusion"])
+    with pytest.raises(InputError, match="all:topic"):
+        evaluate(f"{path}:topic", task=toy)
+    timed = latencies([f"{path}:{name}" for name in tasks], length=[8], rounds=1, samples=1)
+    assert [row["name"] for row in timed.rows] == ["all:toy", "all:spam", "all:topic"]
+    for command in (["bench"], ["eval", "--data", "sst2"]):
+        done = call(*command, f"{path}:mood")
+        assert done.exit_code == 2
+        assert "has no task 'mood'; it has toy, spam, topic. Name one of them" in " ".join(done.stderr.split())
