@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,11 @@ import compress as cp
 from compress.errors import InputError, NoEffect
 from compress.methods.distill import distill
 from compress.methods.load_student import load_student
+from compress.models.heads import label_names
+from compress.tasks.kind import load_kind
 from compress.tasks.labelled import Task
 from compress.training.step_context import StepContext
-from tests.tiny_models import differences, state_of, tiny_bert, tiny_of, tiny_tokenizer
+from tests.tiny_models import differences, state_of, tiny_bert, tiny_for, tiny_of, tiny_tokenizer
 
 OTHERS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dull", "bad", "fine", "good", "film", "plot", "it")
 
@@ -85,3 +88,19 @@ def test_the_model_itself_has_no_effect(tmp_path: Path) -> None:
     path = str(cp.save(tiny_bert(), tmp_path / "same"))
     with pytest.raises(NoEffect, match="the same as the model that comes in"):
         load_student(tiny_bert(), checkpoint=path)
+
+
+@pytest.mark.parametrize("kind", ["text-classification", "multi-label-classification", "token-classification", "regression"])
+def test_a_general_student_keeps_its_encoder_and_gets_the_head_of_the_task(kind: str, tmp_path: Path) -> None:
+    """An embedder that was distilled before any task begins a student of another kind of task."""
+    general = tiny_for(SimpleNamespace(labels=("0", "1"), rules=load_kind("sentence-embedding")), seed=9)  # type: ignore[arg-type]
+    labels = ("score",) if kind == "regression" else ("O", "B-LOC", "I-LOC")
+    teacher = tiny_for(SimpleNamespace(labels=labels, rules=load_kind(kind)))  # type: ignore[arg-type]
+    student = load_student(teacher, checkpoint=str(cp.save(general, tmp_path / "general")))
+    assert type(student) is type(teacher)
+    assert label_names(student) == label_names(teacher)
+    before, after = state_of(general), state_of(student)
+    encoder = [name for name in after if name.startswith("bert.") and ".pooler." not in name]
+    assert len(encoder) > 30
+    assert all(after[name].equal(before[name]) for name in encoder)
+    assert not any(after[name].equal(state_of(teacher)[name]) for name in encoder if name.endswith("query.weight"))
