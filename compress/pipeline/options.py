@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from compress.log import Progress, no_progress
 
@@ -21,6 +22,8 @@ class RunOptions:
         log_with: Trackers that accelerate knows.
         checkpoint_seconds: Time between two checkpoints of a step that trains.
         force: Take over a run folder that is not empty and not ours; what it holds stays, if need be under another name.
+        judged_on: The part that the shipped file is measured on: "evaluation", or "selection" where many runs are compared
+            before one of them is measured; the evaluation part is then read by nothing that measures.
     """
 
     out: Path | None = None
@@ -31,3 +34,4 @@ class RunOptions:
     log_with: tuple[str, ...] = ()
     checkpoint_seconds: float = 60.0
     force: bool = False
+    judged_on: Literal["evaluation", "selection"] = "evaluation"

@@ -87,6 +87,8 @@ def run(plan: Plan, options: RunOptions | None = None) -> dict[str, Any]:
                 if not is_main():
                     return {}
                 shipped = _export_all(execution, options.tiny)
+                if options.judged_on == "selection":
+                    execution = replace(execution, task=task.judged_on_selection())
                 record = {
                     "schema": SCHEMA,
                     "name": plan.name,
@@ -94,7 +96,7 @@ def run(plan: Plan, options: RunOptions | None = None) -> dict[str, Any]:
                     "started": started.isoformat(timespec="seconds"),
                     "seconds": 0.0,
                     "commit": commit(),
-                    "data": {"fingerprint": task.fingerprint, **task.describe()},
+                    "data": _data_of(execution),
                 }
                 return measure_run(execution, shipped, out, record, clock)
 
@@ -110,6 +112,13 @@ def raise_for_gates(record: dict[str, Any]) -> None:
     if missed:
         lines = [f"{gate['name']} is {gate['value']:.4g}, limit {gate['limit']:.4g}" for gate in missed]
         raise GateMissed("the deployed file misses " + "; ".join(lines) + ". See report.html for what each step cost.")
+
+
+def _data_of(execution: Execution) -> dict[str, Any]:
+    """What run.json tells of the data; where the selection part was measured on, that it was."""
+    part = execution.options.judged_on
+    told = {} if part == "evaluation" else {"judged_on": part}
+    return {"fingerprint": execution.task.fingerprint, **told, **execution.task.describe()}
 
 
 def _start(execution: Execution, tiny: bool) -> StepOutput:

@@ -129,6 +129,13 @@ class Task:
         kin = figures_of(list(parts.values()))
         return replace(self, **parts, kin=kin, max_length=min(self.max_length, TINY_LENGTH), allow_unknown=True)
 
+    def judged_on_selection(self) -> Task:
+        """The same task whose selection part stands where the evaluation part stood, for comparing many models before one of
+        them is measured: what measures with it cannot reach the rows that were there, nor the further ones."""
+        measured = replace(self.selection.require("selection"), role="evaluation")
+        kin = {role: figures for role, figures in self.kin.items() if role not in ("evaluation", "further")}
+        return replace(self, evaluation=measured, further=None, kin=kin)
+
     def describe(self) -> dict[str, Any]:
         """Counts of examples by part and label, mean words, source and licence."""
         return {

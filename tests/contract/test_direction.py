@@ -43,7 +43,7 @@ LADDER = (
     ("methods",),
     ("recipe",),
     ("pipeline",),
-    ("landscapes", "live"),
+    ("landscapes", "live", "search"),
     ("cli",),
     ("__main__",),
 )

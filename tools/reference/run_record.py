@@ -37,6 +37,7 @@ KEYS = {
     "data.source": "Where it comes from.",
     "data.licence": "As its source states it.",
     "data.labels": "Names, in the order of the outputs.",
+    "data.judged_on": "Where it was the selection part, in the trials of a sweep, `selection`; otherwise it is left out.",
     "data.joined": "Where texts were joined of several columns: which, in their order.",
     "data.joined.text": "Columns of the text.",
     "data.joined.pair": "Columns of the second text.",

@@ -1,0 +1,1 @@
+"""SEARCH: many recipes, one front."""
