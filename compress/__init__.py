@@ -45,6 +45,7 @@ _HOMES = {
     "SegmentReader": "compress.runtimes.segment_reader",
     "TextWriter": "compress.runtimes.text_writer",
     "run": "compress.pipeline",
+    "sweep": "compress.search.sweep",
 }
 __all__ = [
     "QuestionReader",
@@ -81,6 +82,7 @@ __all__ = [
     "share_layers",
     "spell_words",
     "swap_attention",
+    "sweep",
     "task",
     "theseus",
     "trim_vocabulary",

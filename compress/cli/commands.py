@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import typer
 
-from compress.cli import bench, bundle, check, compare, doctor, evaluate, export, landscape, listing, push, report, run, serve
+from compress.cli import (
+    bench,
+    bundle,
+    check,
+    compare,
+    doctor,
+    evaluate,
+    export,
+    landscape,
+    listing,
+    push,
+    report,
+    run,
+    serve,
+    sweep,
+)
 from compress.cli.ending import Commands
 
 COMMANDS = (
     ("run", run.run, run.EXAMPLE),
+    ("sweep", sweep.sweep, sweep.EXAMPLE),
     ("check", check.check, check.EXAMPLE),
     ("list", listing.list_entries, listing.EXAMPLE),
     ("export", export.export, export.EXAMPLE),

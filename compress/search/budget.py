@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,11 @@ class Budget:
 
     def plain(self) -> dict[str, Any]:
         """Itself as a sweep file has it."""
-        told = {name: value for name, value in asdict(self).items() if value is not None and name.endswith(("hours", "_gb"))}
+        named = {"hours": self.hours, "disk_gb": self.disk_gb, "memory_gb": self.memory_gb}
+        limits: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         if self.cost is not None:
-            told["cost"] = {"amount": self.cost, "price_per_hour": self.price_per_hour, "currency": self.currency}
-        return told
+            limits["cost"] = {"amount": self.cost, "price_per_hour": self.price_per_hour, "currency": self.currency}
+        return limits
 
 
 def read_budget(given: Any, path: KeyPath, mistakes: Mistakes) -> Budget:

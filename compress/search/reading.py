@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +24,12 @@ from compress.search.space import Choices, Dimension, read_space
 from compress.search.trial import spelled
 
 SECTION = "sweep"
-KEYS = ("space", "objectives", "trials", "sampler", "pruner", "budget", "storage", "seed")
+KEYS = ("space", "objectives", "trials", "sampler", "budget", "storage", "seed")
 MAXIMIZE, MINIMIZE = "maximize", "minimize"
 OBJECTIVES = {"quality": MAXIMIZE, "speedup": MAXIMIZE, "p50_ms": MINIMIZE, "p95_ms": MINIMIZE, "size_bytes": MINIMIZE}
 """What a trial may be judged by, and which way is better; of quality that is the metric's, a perplexity is minimized."""
-OF_TIME = ("speedup", "p50_ms", "p95_ms")
-SAMPLERS = ("tpe", "nsga2", "nsga3", "random", "grid", "qmc", "gp", "brute_force")
-PRUNERS = ("none", "median", "successive_halving", "hyperband")
+GRID = "grid"
+SAMPLERS = ("tpe", "nsga2", "random", GRID)
 MOST_TRIALS = 100_000
 DEFAULT_SEED = 13
 
@@ -44,7 +45,6 @@ class Sweep:
         objectives: Name -> "maximize" or "minimize"; the first one decides where one is asked for.
         trials: How many, those of every process together.
         sampler: One of SAMPLERS.
-        pruner: One of PRUNERS.
         seed: Of the sampler; the recipe's own seed is that of every trial, unless it is chosen too.
         budget: What may be spent.
         storage: A file, or a database's address; None for a file in the sweep's folder.
@@ -56,7 +56,6 @@ class Sweep:
     objectives: dict[str, str]
     trials: int
     sampler: str = "tpe"
-    pruner: str = "none"
     seed: int = DEFAULT_SEED
     budget: Budget = field(default_factory=Budget)
     storage: str | None = None
@@ -68,11 +67,20 @@ class Sweep:
             "objectives": dict(self.objectives),
             "trials": self.trials,
             "sampler": self.sampler,
-            "pruner": self.pruner,
             "seed": self.seed,
-            "budget": self.budget.plain(),
+            "budget": self.budget.plain() or None,
             "storage": self.storage,
         }
+
+    def text(self) -> str:
+        """Itself as YAML text, which `read_sweep_text` reads back."""
+        recipe = parse(self.recipe, SECTION).data
+        return dump({**recipe, SECTION: {key: value for key, value in self.section().items() if value is not None}})
+
+    def digest(self) -> str:
+        """What its trials depend on, hashed; how many there are, the budget and the storage may change between two starts."""
+        kept = {key: self.section()[key] for key in ("space", "objectives", "sampler", "seed")}
+        return hashlib.sha256(json.dumps([self.recipe, kept], sort_keys=True).encode()).hexdigest()
 
 
 def read_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -123,29 +131,24 @@ def _section(given: Any, recipe: Mapping[str, Any], mistakes: Mistakes) -> dict[
     for key in given:
         if key not in KEYS:
             mistakes.add((*path, key), unknown("key", key, KEYS))
-    objectives = _objectives(given.get("objectives"), (*path, "objectives"), recipe, mistakes)
     section = {
         "space": read_space(given.get("space"), (*path, "space"), mistakes),
-        "objectives": objectives,
+        "objectives": _objectives(given.get("objectives"), (*path, "objectives"), recipe, mistakes),
         "trials": _whole(given, "trials", 1, MOST_TRIALS, None, mistakes),
         "sampler": _named(given, "sampler", SAMPLERS, mistakes),
-        "pruner": _named(given, "pruner", PRUNERS, mistakes),
         "seed": _whole(given, "seed", 0, LARGEST_SEED, DEFAULT_SEED, mistakes),
         "budget": read_budget(given.get("budget"), (*path, "budget"), mistakes),
         "storage": _storage(given.get("storage"), mistakes),
     }
-    if section["sampler"] in ("grid", "brute_force"):
-        _check_grid(section["sampler"], section["space"], mistakes)
-    if section["pruner"] != "none" and list(objectives) != ["quality"]:
-        said = "stops trials by their quality alone; leave the pruner out, or let quality be the only objective"
-        mistakes.add((*path, "pruner"), f"{shown(section['pruner'])} {said}")
+    if section["sampler"] == GRID:
+        _check_grid(section["space"], mistakes)
     return section
 
 
-def _check_grid(sampler: str, space: Mapping[str, Dimension], mistakes: Mistakes) -> None:
+def _check_grid(space: Mapping[str, Dimension], mistakes: Mistakes) -> None:
     for key, dimension in space.items():
-        if dimension.values() is None:
-            said = f"has infinitely many values, which {sampler} cannot walk through; give choices or a step"
+        if dimension.points() is None:
+            said = f"has infinitely many values, which {GRID} cannot walk through; give choices or a step"
             mistakes.add((SECTION, "space", key), said)
 
 
@@ -178,9 +181,9 @@ def _objectives(given: Any, path: KeyPath, recipe: Mapping[str, Any], mistakes: 
 def _better_quality(recipe: Mapping[str, Any]) -> str:
     """Which way the metric of the recipe's task is better."""
     task = recipe.get("task")
-    told = task if isinstance(task, dict) else {}
-    kind = tasks.kind_named(str(told.get("kind", tasks.DEFAULT_KIND)))
-    metric = told.get("metric") or (tasks.metrics_of(kind)[0] if kind in tasks.TASKS else "")
+    section = task if isinstance(task, dict) else {}
+    kind = tasks.kind_named(str(section.get("kind", tasks.DEFAULT_KIND)))
+    metric = section.get("metric") or (tasks.metrics_of(kind)[0] if kind in tasks.TASKS else "")
     return MINIMIZE if is_less_better(str(metric)) else MAXIMIZE
 
 

@@ -43,8 +43,8 @@ class Range:
         """Values that the recipe has to take."""
         return [self.low, self.high]
 
-    def values(self) -> list[Any] | None:
-        """All of its values in rising order; None where there are infinitely many."""
+    def points(self) -> list[Any] | None:
+        """All of its values as optuna keeps them, in rising order; None where there are infinitely many."""
         if self.step is None and not self.is_whole:
             return None
         step = self.step or 1
@@ -71,14 +71,13 @@ class Choices:
         """Values that the recipe has to take."""
         return list(self.choices)
 
-    def values(self) -> list[Any]:
-        """All of them."""
-        return list(self.choices)
+    def points(self) -> list[str]:
+        """All of them as optuna keeps them, which has no lists: their texts as JSON."""
+        return [json.dumps(choice, sort_keys=True) for choice in self.choices]
 
     def suggest(self, trial: Trial, key: str) -> Any:
-        """Let a trial choose; what optuna keeps no value of is chosen by its text."""
-        texts = [json.dumps(choice, sort_keys=True) for choice in self.choices]
-        return self.choices[texts.index(trial.suggest_categorical(key, texts))]
+        """Let a trial choose."""
+        return self.choices[self.points().index(trial.suggest_categorical(key, self.points()))]
 
     def plain(self) -> dict[str, Any]:
         """Itself as a sweep file has it."""
