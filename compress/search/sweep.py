@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from compress.disk import discard, folders_made, free_name, lock_of, write_lasting
 from compress.errors import CompressError, InputError, shown
-from compress.pipeline.cache import cache_folder
 from compress.recipe import read_recipe_text, recipe_text
 from compress.runtimes.process import worker_command, worker_environment
 from compress.search.budget import GB, size_on_disk
@@ -84,7 +83,7 @@ def sweep(
     folder = (Path("runs") / "sweeps" / f"{wanted.plan.name}{'-tiny' * tiny}" if out is None else Path(out)).absolute()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out is {shown(str(folder))}, which is no folder; name a new one.")
-    place = Place(folder, cache_folder(None if cache is None else Path(cache), folder).absolute(), device, tiny, workers)
+    place = Place(folder, _cache(cache, folder), device, tiny, workers)
     _check_disk(wanted, place)
     with folders_made(folder):
         study = open_study(wanted, folder)
@@ -97,6 +96,14 @@ def sweep(
     if evaluate:
         record = _evaluate(wanted, place, record)
     return record
+
+
+def _cache(cache: str | Path | None, folder: Path) -> Path:
+    if cache is not None:
+        return Path(cache).absolute()
+    from compress.pipeline.cache import cache_folder  # which brings torch, and trials alone need that
+
+    return cache_folder(None, folder)
 
 
 def _check_disk(wanted: Sweep, place: Place) -> None:
