@@ -19,6 +19,7 @@ from tests.cli.calling import EXAMPLES, PLAN, call, raising, stand_in
 
 COMMANDS = [
     "run",
+    "sweep",
     "check",
     "list",
     "export",
