@@ -19,7 +19,8 @@ EXAMPLE = "bert-compress sweep sweeps/sst2_three_layers.yaml --workers 2"
 
 def sweep(
     file: Annotated[
-        Path, typer.Argument(parser=path_named, metavar="SWEEP", help="A recipe with a section `sweep`, see docs/guides/sweep.md.")
+        Path,
+        typer.Argument(parser=path_named, metavar="SWEEP", help="A recipe with a section `sweep`, see docs/guides/sweep.md."),
     ],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(**PATH, help="The sweep's folder; if left out, runs/sweeps/NAME.")] = None,

@@ -233,5 +233,3 @@ def _refused(base: Any, key: str, value: Any, default_name: str) -> list[str]:
     prefixes = (f"override '{cut(override)}': ", "recipe:1: ")
     texts = [text for *_, text in sorted(tried.mistakes.entries, key=lambda entry: entry[:2])]
     return [next((text[len(start) :] for start in prefixes if text.startswith(start)), text) for text in texts]
-
-

@@ -106,7 +106,9 @@ def _read_dimension(given: Any, path: KeyPath, mistakes: Mistakes) -> Dimension 
     for key in given:
         if key not in allowed:
             is_mixed = key in (*RANGE_KEYS, CHOICES)
-            mistakes.add((*path, key), "choices and a range exclude each other; keep one" if is_mixed else _unknown(key, allowed))
+            mistakes.add(
+                (*path, key), "choices and a range exclude each other; keep one" if is_mixed else _unknown(key, allowed)
+            )
     dimension = _choices(given, path, mistakes) if CHOICES in given else _range(given, path, mistakes)
     return dimension if len(mistakes.entries) == before else None
 

@@ -89,8 +89,8 @@ def open_study(sweep: Sweep, out: Path) -> Study:
         study.set_user_attr(DIGEST, sweep.digest())
     elif kept != sweep.digest():
         raise InputError(
-            f"{place_of(sweep, out)} holds another sweep called {shown(sweep.plan.name)}: its recipe, space, objectives, sampler "
-            "or seed differ; name another folder or storage, or give the sweep another name."
+            f"{place_of(sweep, out)} holds another sweep called {shown(sweep.plan.name)}: its recipe, space, objectives, "
+            "sampler or seed differ; name another folder or storage, or give the sweep another name."
         )
     return study
 
@@ -107,16 +107,16 @@ def _storage(sweep: Sweep, out: Path) -> BaseStorage:
         except (SQLAlchemyError, ImportError, ValueError, OSError) as err:
             where = shown(sweep.storage.rpartition("@")[2])
             raise InputError(
-                f"sweep.storage is the database {where}, which cannot be used ({first_line(err)}); start it, mend the address, or "
-                "name a file."
+                f"sweep.storage is the database {where}, which cannot be used ({first_line(err)}); start it, mend the address, "
+                "or name a file."
             ) from err
     journal = Path(place_of(sweep, out))
     try:
         journal.touch()
     except OSError as err:
         raise InputError(
-            f"sweep.storage is {shown(str(journal))}, which cannot be written ({err.strerror}); name a file in a folder that is "
-            "there."
+            f"sweep.storage is {shown(str(journal))}, which cannot be written ({err.strerror}); name a file in a folder "
+            "that is there."
         ) from err
     return JournalStorage(JournalFileBackend(str(journal), lock_obj=_JournalLock(journal)))  # type: ignore[arg-type]
 
@@ -142,7 +142,7 @@ def most_trials(sweep: Sweep) -> int:
 
 
 def grid_point(sweep: Sweep, number: int) -> dict[str, Any]:
-    """The point of a grid that a trial runs, as optuna keeps it; in an order that the seed shuffles, so that a part is spread."""
+    """The point of a grid that a trial runs, as optuna keeps it; the seed shuffles them, so that a part is spread."""
     points = list(itertools.product(*(dimension.points() or () for dimension in sweep.space.values())))
     random.Random(sweep.seed).shuffle(points)
     return dict(zip(sweep.space, points[number], strict=True))

@@ -16,7 +16,7 @@ from compress.disk import Damaged, read_sealed
 from compress.errors import CompressError
 from compress.runtimes.serving import die_with
 from compress.search.budget import GB, size_on_disk
-from compress.search.claims import TRIALS, claim, owning, is_any_running
+from compress.search.claims import TRIALS, claim, is_any_running, owning
 from compress.search.reading import Sweep, read_sweep_text
 from compress.search.studies import check_optuna, open_study
 from compress.search.trial import COMPLETE, OUTCOME, Trial, run_trial, trial_of

@@ -86,7 +86,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_line() -> None:
 
 
 def test_a_recipe_without_the_section_is_told_what_to_add() -> None:
-    with pytest.raises(InputError, match="no section `sweep:`.*bert-compress run"):
+    with pytest.raises(InputError, match=r"no section `sweep:`.*bert-compress run"):
         read_sweep_text(TEXT.partition("sweep:")[0])
 
 

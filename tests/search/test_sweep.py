@@ -31,7 +31,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Score trials here, without a process: (1 - |epochs - 3| / 10) in `epochs` ms; 5 epochs fail. The list is of what ran."""
     runs: list[dict[str, Any]] = []
 
-    def run_trial(recipe: str, overrides: Mapping[str, Any], *, out: Path, judged_on: str = "selection", **limits: Any) -> Trial:
+    def run_trial(
+        recipe: str, overrides: Mapping[str, Any], *, out: Path, judged_on: str = "selection", **limits: Any
+    ) -> Trial:
         epochs = overrides["steps.distill.epochs"]
         runs.append({"overrides": dict(overrides), "out": out, "judged_on": judged_on, **limits})
         scores = {"quality": 1 - abs(epochs - 3) / 10, "p50_ms": float(epochs), "metric": "accuracy", "size_bytes": 7}
@@ -49,7 +51,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def run(folder: Path, *overrides: str, **options: Any) -> dict[str, Any]:
     """Run the small sweep of `sweep_files` in a folder."""
-    return sweep(sweep_file(folder), out=folder / "out", cache=folder / "cache", overrides=overrides, **{"figures": False} | options)
+    return sweep(
+        sweep_file(folder), out=folder / "out", cache=folder / "cache", overrides=overrides, **{"figures": False} | options
+    )
 
 
 def test_a_grid_runs_each_point_once_and_its_front_is_the_one_worked_out_by_hand(
@@ -180,7 +184,9 @@ def test_a_budget_that_is_too_small_for_one_trial_is_wrong_input_that_tells_what
 
 
 def test_a_sweep_without_one_completed_trial_has_failed(ran: list[dict[str, Any]], tmp_path: Path) -> None:
-    with pytest.raises(CompressError, match="none of 1 trials was completed; the first failed: speedup was not measured") as failed:
+    with pytest.raises(
+        CompressError, match="none of 1 trials was completed; the first failed: speedup was not measured"
+    ) as failed:
         run(tmp_path, "sweep.objectives=[speedup]", "sweep.trials=1")
     assert failed.value.exit_code == 1
 
