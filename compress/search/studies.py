@@ -107,8 +107,8 @@ def _storage(sweep: Sweep, out: Path) -> BaseStorage:
         except (SQLAlchemyError, ImportError, ValueError, OSError) as err:
             where = shown(sweep.storage.rpartition("@")[2])
             raise InputError(
-                f"sweep.storage is the database {where}, which cannot be used ({first_line(err)}); start it, mend the address, "
-                "or name a file."
+                f"sweep.storage is the database {where}, which cannot be used ({first_line(err)}); start it, mend the "
+                "address, or name a file."
             ) from err
     journal = Path(place_of(sweep, out))
     try:

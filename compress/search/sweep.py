@@ -111,8 +111,8 @@ def _check_disk(wanted: Sweep, place: Place) -> None:
     used = 0 if limit is None else size_on_disk([place.out, place.cache])
     if limit is not None and used >= limit * GB:
         raise InputError(
-            f"sweep.budget.disk_gb is {limit:g}, but {place.out} and {place.cache} hold {used / GB:.3g} GB already; allow more "
-            "than that and what one trial leaves, or name an empty --out and --cache."
+            f"sweep.budget.disk_gb is {limit:g}, but {place.out} and {place.cache} hold {used / GB:.3g} GB already; allow "
+            "more than that and what one trial leaves, or name an empty --out and --cache."
         )
 
 
@@ -240,10 +240,10 @@ def _raise_for_none(wanted: Sweep, place: Place, record: dict[str, Any]) -> None
     first = next((trial["error"] for trial in record["trials"] if trial["error"]), "none was started.")
     if record["ended"] != TRIALS_DONE or (wanted.budget.memory_gb is not None and "GB allowed" in first):
         used = size_on_disk([place.out, place.cache]) / GB
+        budget, hours = json.dumps(wanted.budget.plain()), record["spent"]["hours"]
         raise InputError(
-            f"sweep.budget is too small for one trial: {json.dumps(wanted.budget.plain())}, of which {record['spent']['hours']:g} "
-            f"hours and {used:.3g} GB of disk are spent, and no trial was completed: {first} Allow more than that; what was "
-            "done is kept, so that the same command goes on."
+            f"sweep.budget is too small for one trial: of {budget}, {hours:g} hours and {used:.3g} GB of disk are spent, and no "
+            f"trial was completed: {first} Allow more than that; what was done is kept, so that the same command goes on."
         )
     raise CompressError(
         f"none of {len(record['trials'])} trials was completed; the first failed: {first} See {place.out / RECORD}."
