@@ -242,8 +242,8 @@ def _raise_for_none(wanted: Sweep, place: Place, record: dict[str, Any]) -> None
         used = size_on_disk([place.out, place.cache]) / GB
         budget, hours = json.dumps(wanted.budget.plain()), record["spent"]["hours"]
         raise InputError(
-            f"sweep.budget is too small for one trial: of {budget}, {hours:g} hours and {used:.3g} GB of disk are spent, and no "
-            f"trial was completed: {first} Allow more than that; what was done is kept, so that the same command goes on."
+            f"sweep.budget is too small for one trial: of {budget}, {hours:g} hours and {used:.3g} GB of disk are spent, and "
+            f"no trial was completed: {first} Allow more than that; what was done is kept, so that the same command goes on."
         )
     raise CompressError(
         f"none of {len(record['trials'])} trials was completed; the first failed: {first} See {place.out / RECORD}."
