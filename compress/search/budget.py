@@ -68,9 +68,7 @@ def read_budget(given: Any, path: KeyPath, mistakes: Mistakes) -> Budget:
     if not isinstance(given, dict):
         mistakes.add(path, f"{shown(given)} is no mapping; allowed keys: {', '.join(keys)}")
         return Budget()
-    values: dict[str, Any] = {
-        key: _positive(given[key], (*path, key), mistakes) for key in given if key in keys and key != "cost"
-    }
+    values: dict[str, Any] = {key: _positive(given[key], (*path, key), mistakes) for key in keys[:3] if key in given}
     for key in given:
         if key not in keys:
             mistakes.add((*path, key), unknown("key", key, keys))

@@ -19,7 +19,7 @@ from compress.search.budget import GB, size_on_disk
 from compress.search.claims import LOCK, TRIALS
 from compress.search.reading import Sweep, read_sweep
 from compress.search.studies import check_optuna, open_study, place_of
-from compress.search.trial import COMPLETE, RUN, Trial, run_trial, spelled
+from compress.search.trial import COMPLETE, Trial, run_trial, spelled
 from compress.search.working import TRIALS_DONE, Place, outcomes_in, request_of, values_of, work
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _keep(out: Path, record: dict[str, Any]) -> None:
 
 def record_of(wanted: Sweep, out: Path, study: Study, ended: str) -> dict[str, Any]:
     """What sweep.json holds."""
-    outcomes = outcomes_in(out)
+    outcomes = outcomes_in(out / TRIALS)
     trials = []
     for kept in study.get_trials(deepcopy=False):
         outcome = outcomes.get(kept.number)
@@ -213,8 +213,15 @@ def record_of(wanted: Sweep, out: Path, study: Study, ended: str) -> dict[str, A
         "trials": trials,
         "front": front,
         "importance": importance_of(wanted, study),
-        "evaluation": [],
+        "evaluation": evaluation_in(out, front),
     }
+
+
+def evaluation_in(out: Path, front: Sequence[int]) -> list[dict[str, Any]]:
+    """What those on the front came to on the evaluation part, of those that were judged on it."""
+    judged = {number: trial for number, trial in outcomes_in(out / FRONT).items() if number in front}
+    folders = {number: f"{FRONT}/{trial.folder.name}" for number, trial in judged.items()}
+    return [{"number": number, **trial.plain(), "folder": folders[number]} for number, trial in judged.items()]
 
 
 def importance_of(wanted: Sweep, study: Study) -> dict[str, dict[str, float]]:
@@ -255,7 +262,7 @@ def _evaluate(wanted: Sweep, place: Place, record: dict[str, Any]) -> dict[str, 
     for trial in record["trials"]:
         if trial["number"] not in record["front"]:
             continue
-        judged = run_trial(
+        run_trial(
             wanted.recipe,
             trial["overrides"],
             out=place.out / FRONT / f"{trial['number']:04d}",
@@ -264,7 +271,6 @@ def _evaluate(wanted: Sweep, place: Place, record: dict[str, Any]) -> dict[str, 
             tiny=place.tiny,
             judged_on="evaluation",
         )
-        folder = f"{FRONT}/{trial['number']:04d}"
-        record["evaluation"].append({"number": trial["number"], **judged.plain(), "folder": folder, "run": f"{folder}/{RUN}"})
+    record["evaluation"] = evaluation_in(place.out, record["front"])
     _keep(place.out, record)
     return record

@@ -101,10 +101,10 @@ def tell_study(study: Study, sweep: Sweep, number: int, trial: Trial) -> None:
     study.tell(number, values, TrialState.FAIL if values is None else TrialState.COMPLETE, skip_if_finished=True)
 
 
-def outcomes_in(out: Path) -> dict[int, Trial]:
-    """The outcomes that a sweep's folder holds, number -> trial."""
+def outcomes_in(folder: Path) -> dict[int, Trial]:
+    """The outcomes that lie in a folder of trials, number -> trial."""
     outcomes = {}
-    for path in sorted((out / TRIALS).glob(f"*/{OUTCOME}")):
+    for path in sorted(folder.glob(f"*/{OUTCOME}")):
         try:
             outcomes[int(path.parent.name)] = trial_of(read_sealed(path)["trial"] | {"folder": str(path.parent)})
         except (Damaged, ValueError):
@@ -114,7 +114,7 @@ def outcomes_in(out: Path) -> dict[int, Trial]:
 
 def seconds_spent(out: Path) -> float:
     """Of all trials that ended."""
-    return sum(trial.seconds for trial in outcomes_in(out).values())
+    return sum(trial.seconds for trial in outcomes_in(out / TRIALS).values())
 
 
 def over_budget(sweep: Sweep, place: Place) -> str | None:

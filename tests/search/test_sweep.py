@@ -141,6 +141,7 @@ def test_those_on_the_front_are_judged_once_on_the_evaluation_part(ran: list[dic
     assert [entry["number"] for entry in record["evaluation"]] == record["front"]
     assert len(judged) == len(record["front"])
     assert all(entry["judged_on"] == "evaluation" for entry in record["evaluation"])
+    assert run(tmp_path, "sweep.trials=3") == record  # which is kept where it is not asked for again
 
 
 def test_figures_show_the_front_what_decides_and_each_key(ran: list[dict[str, Any]], tmp_path: Path) -> None:
