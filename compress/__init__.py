@@ -47,6 +47,7 @@ _HOMES = {
     "run": "compress.pipeline",
     "auto": "compress.search.auto",
     "Goals": "compress.search.goals",
+    "sweep": "compress.search.sweep",
 }
 __all__ = [
     "Goals",
@@ -85,6 +86,7 @@ __all__ = [
     "share_layers",
     "spell_words",
     "swap_attention",
+    "sweep",
     "task",
     "theseus",
     "trim_vocabulary",

@@ -20,6 +20,7 @@ from compress.cli import (
     report,
     run,
     serve,
+    sweep,
 )
 from compress.cli.ending import Commands
 
@@ -27,6 +28,7 @@ COMMANDS = (
     ("init", init.init, init.EXAMPLE),
     ("run", run.run, run.EXAMPLE),
     ("auto", auto.auto, auto.EXAMPLE),
+    ("sweep", sweep.sweep, sweep.EXAMPLE),
     ("check", check.check, check.EXAMPLE),
     ("list", listing.list_entries, listing.EXAMPLE),
     ("export", export.export, export.EXAMPLE),

@@ -117,8 +117,8 @@ def raise_for_gates(record: dict[str, Any]) -> None:
 def _data_of(execution: Execution) -> dict[str, Any]:
     """What run.json tells of the data; where the selection part was measured on, that it was."""
     part = execution.options.judged_on
-    told = {} if part == "evaluation" else {"judged_on": part}
-    return {"fingerprint": execution.task.fingerprint, **told, **execution.task.describe()}
+    judged = {} if part == "evaluation" else {"judged_on": part}
+    return {"fingerprint": execution.task.fingerprint, **judged, **execution.task.describe()}
 
 
 def _start(execution: Execution, tiny: bool) -> StepOutput:

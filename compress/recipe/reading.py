@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compress.errors import InputError
 from compress.recipe.checking import check_signatures, check_structure
-from compress.recipe.document import MOST_CHARACTERS, decode, dump, parse
+from compress.recipe.document import MOST_CHARACTERS, Document, decode, dump, parse
 from compress.recipe.overrides import apply_overrides
 from compress.recipe.plan import Plan
 
@@ -26,11 +26,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     Raises InputError that lists every mistake with its line and what to write instead.
     """
     path = Path(path)
-    raw = _bytes(path)
-    if len(raw) > LARGEST_FILE:
-        raise InputError(f"{path}:1: more than {LARGEST_FILE:,} bytes are no recipe, which is a page; is it the right file?")
-    text = decode(raw, str(path))
-    return _read(text, str(path), path.stem, path, overrides)
+    return _read(text_in(path), str(path), path.stem, path, overrides)
 
 
 def read_recipe_text(text: str, overrides: Sequence[str] = (), *, source: str = "recipe") -> Plan:
@@ -43,13 +39,31 @@ def recipe_text(plan: Plan) -> str:
     return dump(plan.resolved())
 
 
-def _read(text: str, source: str, default_name: str, path: Path | None, overrides: Sequence[str]) -> Plan:
-    document = parse(text, source)
-    apply_overrides(document, overrides)
+def text_in(path: Path) -> str:
+    """The text of a recipe file.
+
+    Raises:
+        InputError: It is not there, cannot be read, or is none; recipes beside it are told.
+    """
+    raw = _bytes(path)
+    if len(raw) > LARGEST_FILE:
+        raise InputError(f"{path}:1: more than {LARGEST_FILE:,} bytes are no recipe, which is a page; is it the right file?")
+    return decode(raw, str(path))
+
+
+def check_document(document: Document, default_name: str, path: Path | None) -> Plan | None:
+    """Check a parsed recipe and note its mistakes, all of them; without any, return its plan with the defaults filled in."""
     plan = check_structure(document, default_name, path)
     if plan is not None:
         document.mistakes.close_said()
         plan = check_signatures(plan, document.mistakes)
+    return None if document.mistakes else plan
+
+
+def _read(text: str, source: str, default_name: str, path: Path | None, overrides: Sequence[str]) -> Plan:
+    document = parse(text, source)
+    apply_overrides(document, overrides)
+    plan = check_document(document, default_name, path)
     document.mistakes.raise_any()
     assert plan is not None, "a recipe that gave no plan has mistakes"
     return plan

