@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from compress import tasks
-from compress.errors import InputError
+from compress.errors import InputError, cut
 from compress.measures import is_less_better
 from compress.recipe.checking import LARGEST_SEED
 from compress.recipe.document import Document, dump, parse
-from compress.recipe.mistakes import KeyPath, Mistakes, Place, cut, shown, unknown
+from compress.recipe.mistakes import KeyPath, Mistakes, Place, shown, unknown
 from compress.recipe.overrides import apply_overrides
 from compress.recipe.plan import Plan
 from compress.recipe.reading import check_document, text_in
@@ -131,7 +131,7 @@ def _section(given: Any, recipe: Mapping[str, Any], mistakes: Mistakes) -> dict[
     for key in given:
         if key not in KEYS:
             mistakes.add((*path, key), unknown("key", key, KEYS))
-    section = {
+    section: dict[str, Any] = {
         "space": read_space(given.get("space"), (*path, "space"), mistakes),
         "objectives": _objectives(given.get("objectives"), (*path, "objectives"), recipe, mistakes),
         "trials": _whole(given, "trials", 1, MOST_TRIALS, None, mistakes),

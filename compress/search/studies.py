@@ -118,7 +118,7 @@ def _storage(sweep: Sweep, out: Path) -> BaseStorage:
             f"sweep.storage is {shown(str(journal))}, which cannot be written ({err.strerror}); name a file in a folder "
             "that is there."
         ) from err
-    return JournalStorage(JournalFileBackend(str(journal), lock_obj=_JournalLock(journal)))  # type: ignore[arg-type]
+    return JournalStorage(JournalFileBackend(str(journal), lock_obj=_JournalLock(journal)))
 
 
 def sampler_of(sweep: Sweep, number: int) -> BaseSampler:
