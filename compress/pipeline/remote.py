@@ -15,7 +15,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from compress.disk import Damaged, is_inside, read_sealed, remove
 from compress.errors import CompressError, InputError, first_line, shown

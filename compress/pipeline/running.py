@@ -28,7 +28,7 @@ from compress.pipeline.checks import (
 from compress.pipeline.keys import digest, folder_digest, shipping_of, source_digest
 from compress.pipeline.measuring import measure_run
 from compress.pipeline.options import RunOptions
-from compress.pipeline.processes import is_main, join_processes
+from compress.pipeline.processes import check_shared, is_main, join_processes
 from compress.pipeline.remote import copy_run, open_copy, open_store
 from compress.pipeline.run_files import LOGS, RUN, SCHEMA, check_apart, check_out, claimed
 from compress.pipeline.run_log import logged
@@ -71,6 +71,7 @@ def run(plan: Plan, options: RunOptions | None = None) -> dict[str, Any]:
     # checking and measuring long texts gains from kept memory as training does
     with freed_memory_kept(), disk_errors_told(out), logged() as log:
         cache = open_cache(folder, out, remote)
+        check_shared(cache.root)
         started, clock = datetime.now(UTC), time.perf_counter()
         task = read_task(**plan.task)
         if options.tiny:

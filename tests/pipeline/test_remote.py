@@ -74,7 +74,9 @@ def test_a_key_that_nobody_made_leaves_nothing_anywhere(tmp_path: Path, memory: 
 def test_a_result_shows_only_when_its_facts_came_last(tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put, order = MemoryFileSystem.pipe_file, []
     monkeypatch.setattr(
-        MemoryFileSystem, "pipe_file", lambda self, path, *rest, **more: (order.append(path), put(self, path, *rest, **more))[1]
+        MemoryFileSystem,
+        "pipe_file",
+        lambda self, path, *rest, **more: (order.append(path), put(self, path, *rest, **more))[1],
     )
     _made(_cache(tmp_path / "one"))
     assert order[-1].endswith(f"{KEY}/{FACTS}")
@@ -221,9 +223,7 @@ def test_a_store_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch)
 def test_a_run_on_another_machine_takes_its_steps_from_the_store(plan: Plan, tmp_path: Path, memory: Any) -> None:
     def on(machine: str, copy_to: str | None = None) -> Any:
         place = tmp_path / machine
-        return run(
-            plan, RunOptions(out=place / "out", tiny=True, device="cpu", shared_cache=ADDRESS, copy_to=copy_to)
-        )
+        return run(plan, RunOptions(out=place / "out", tiny=True, device="cpu", shared_cache=ADDRESS, copy_to=copy_to))
 
     first, second = on("one"), on("two", "memory://shared/run")
     assert {step["status"] for step in first["steps"]} == {"computed"}
@@ -241,8 +241,8 @@ def test_a_run_on_another_machine_takes_its_steps_from_the_store(plan: Plan, tmp
 def test_a_copy_that_fails_has_no_record_and_says_where_the_run_is(
     tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compress.pipeline.run_files import deliver
     from compress.marks import write_mark
+    from compress.pipeline.run_files import deliver
 
     write_mark(tmp_path, "run", wrote={})
     deliver(tmp_path, {"report.html": "page", "run.json": "{}"})
