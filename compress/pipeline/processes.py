@@ -78,8 +78,8 @@ def check_shared(folder: Path) -> None:
             discard(probe)
         if blind:
             raise InputError(
-                f"the cache {folder} of the first process is not there on {', '.join(sorted(set(blind)))}; processes on several "
-                "machines need one cache: name a folder that all of them mount, with --cache."
+                f"the cache {folder} of the first process is not there on {', '.join(sorted(set(blind)))}; processes on "
+                "several machines need one cache: name a folder that all of them mount, with --cache."
             )
 
 

@@ -1,7 +1,7 @@
 """A second store behind the cache, and a place for a copy of a run folder: any address that fsspec opens, s3:// and others.
 
-A file of a result lies at `<address>/<kind>/<key>/<its sha256>`, and `<address>/<kind>/<key>/facts.json` comes last: until then
-there is no result, and two that write the same one never write over each other's files.
+A file of a result lies at `<address>/<kind>/<key>/<its sha256>`, and `facts.json` beside it comes last: until then there is no
+result, and two that write the same one never write over each other's files.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from compress.marks import MARK, SCHEMA, read_mark, written
 logger = logging.getLogger(__name__)
 
 KIND, COPY = "cache", "run"
+BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "az"}
 PROBE = ".probe."
 FACTS = "facts.json"
 ANSWER_SECONDS = 30.0
@@ -93,7 +94,9 @@ class Place:
         path = self.at(name)
         try:
             put(path)
-        except FileNotFoundError:  # where there are folders, they are made first
+        except FileNotFoundError:  # where there are folders, they are made first; a bucket is for its owner to make
+            if BUCKETS & {self.files.protocol, *self.files.protocol}:
+                raise
             self.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             put(path)
 

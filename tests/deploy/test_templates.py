@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.environments import python_with
+from tests.pages import blocks
 from tests.pipeline.conftest import recipe_on_disk
 from tests.training.test_processes import free_port
 
@@ -180,3 +181,12 @@ def test_an_array_and_nodes_together_really_run(tmp_path: Path) -> None:
 def _record(out: Path) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((out / "run.json").read_text())
     return record
+
+
+def test_the_guide_submits_the_scripts_as_they_say_themselves() -> None:
+    lines = [
+        line for block in blocks("docs/guides/scaling_out.md", "text") for line in block.splitlines() if "deploy/" in line
+    ]
+    said = "\n".join(path.read_text() for path in (*SCRIPTS, JOB))
+    assert len(lines) == len(SCRIPTS) + 1
+    assert all(f"#   {line}" in said for line in lines)

@@ -161,7 +161,7 @@ def test_a_network_that_goes_away_while_a_result_comes_leaves_no_half(
 
 def test_a_strange_folder_is_refused_and_left_alone(memory: Any) -> None:
     memory.pipe_file("/shared/cache/photo.png", b"x")
-    with pytest.raises(InputError, match="holds .*photo.png"):
+    with pytest.raises(InputError, match=r"holds .*photo\.png"):
         _store()
     memory.store.clear()
     memory.pipe_file(f"/shared/cache/{MARK}", b'{"kind": "run", "schema": 1}')
