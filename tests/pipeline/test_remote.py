@@ -228,8 +228,8 @@ def test_a_run_on_another_machine_takes_its_steps_from_the_store(plan: Plan, tmp
     first, second = on("one"), on("two", "memory://shared/run")
     assert {step["status"] for step in first["steps"]} == {"computed"}
     assert {step["status"] for step in second["steps"]} == {"reused"}
-    one, two = weights_of(tmp_path / "one" / "out"), weights_of(tmp_path / "two" / "out")
-    assert all(one[name].equal(two[name]) for name in one)
+    made, taken = weights_of(tmp_path / "one" / "out"), weights_of(tmp_path / "two" / "out")
+    assert all(made[name].equal(taken[name]) for name in made)
     copied = {path.removeprefix("/shared/run/") for path in memory.find("/shared/run")}
     assert copied == {"run.json", MARK}
     assert memory.cat_file("/shared/run/run.json") == (tmp_path / "two" / "out" / "run.json").read_bytes()
@@ -257,7 +257,7 @@ def test_a_copy_that_fails_has_no_record_and_says_where_the_run_is(
         put(self, source, target, **more)
 
     monkeypatch.setattr(MemoryFileSystem, "put_file", fail)
-    with pytest.raises(CompressError, match=f"whole in {tmp_path}.*network is unreachable") as told:
+    with pytest.raises(CompressError, match=f"whole in {tmp_path}.*network is unreachable") as raised:
         copy_run(tmp_path, open_copy("memory://shared/copy"), "run.json")
-    assert told.value.exit_code == 1
+    assert raised.value.exit_code == 1
     assert not memory.exists("/shared/copy/run.json")
