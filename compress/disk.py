@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock
@@ -46,6 +46,12 @@ def hashes_of(folder: Path) -> dict[str, str]:
             if path.is_file() and not path.is_symlink():
                 hashes[path.relative_to(folder).as_posix()] = sha256_of(path)
     return hashes
+
+
+def is_inside(name: str) -> bool:
+    """Whether a path leads to something below where it starts."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not PurePosixPath(name).is_absolute() and ".." not in parts and "\\" not in name
 
 
 def sync(path: Path) -> None:

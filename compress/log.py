@@ -45,7 +45,8 @@ def configure(quiet: bool = False, debug: bool = False) -> None:
         quiet: Show warnings and errors only.
         debug: Show every detail, and what the libraries underneath say.
     """
-    level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
+    is_first = os.environ.get("RANK", "0") == "0"  # of processes that were launched together
+    level = logging.DEBUG if debug else logging.WARNING if quiet or not is_first else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s" if debug else "%(message)s"))
     own = logging.getLogger("compress")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import os
 import signal
 import sys
 import traceback
@@ -70,9 +71,23 @@ def _tell_error(err: Exception, given: Sequence[str]) -> int:
     """Say what went wrong in as few words as there are, and return the exit code."""
     if "--debug" in given:
         traceback.print_exception(err)
-    message, code = _said(err)
+    message, code = _said_of_others(err) or _said(err)
     _tell(message, code, given)
     return code
+
+
+def _said_of_others(err: Exception) -> tuple[str, int] | None:
+    """What to say where something failed only since another process of the run ended."""
+    if os.environ.get("WORLD_SIZE", "1") == "1" or isinstance(err, CompressError):
+        return None
+    from compress.pipeline.processes import is_left_alone
+
+    if not is_left_alone(err):
+        return None
+    return (
+        "another process of this run ended without a word, most likely since memory ran out there; take a smaller batch, and "
+        "run the same command again: finished steps are kept."
+    ), FAILED
 
 
 def _said(err: Exception) -> tuple[str, int]:
@@ -94,6 +109,12 @@ def _said(err: Exception) -> tuple[str, int]:
 
 
 def _tell(message: str, code: int, given: Sequence[str]) -> None:
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # torch is not imported for what one process has to say
+        from compress.pipeline.processes import tells, whose
+
+        if not tells():
+            return
+        message = whose() + message
     said = shortened(message)
     if _wants_json(given):
         try:

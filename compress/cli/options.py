@@ -40,8 +40,20 @@ def path_named(text: str) -> Path:
     return Path(named(text))
 
 
+def place_named(text: str) -> Path | str:
+    """Take a path, or an address such as s3://bucket/folder, as it is given; see `named`."""
+    return named(text) if "://" in text else path_named(text)
+
+
+def path_and_address(place: Any) -> tuple[Path | None, str | None]:
+    """Part what `place_named` took: a path, or an address, or neither."""
+    return (None, place) if isinstance(place, str) else (place, None)
+
+
 PATH: dict[str, Any] = {"parser": path_named, "metavar": "PATH"}
 """How an option takes a path."""
+PLACE: dict[str, Any] = {"parser": place_named, "metavar": "PLACE"}
+"""How an option takes a path, or an address that fsspec opens."""
 AllowUnknown = Annotated[
     bool, typer.Option("--allow-unknown", help="Go on where over a third of the text's tokens are unknown to the tokenizer.")
 ]

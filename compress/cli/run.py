@@ -9,7 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from compress import log
-from compress.cli.options import LARGEST_SEED, PATH, AsJson, Debug, Overrides, Quiet, Recipe, whole_numbers
+from compress.cli.options import (
+    LARGEST_SEED,
+    PLACE,
+    AsJson,
+    Debug,
+    Overrides,
+    Quiet,
+    Recipe,
+    path_and_address,
+    whole_numbers,
+)
 from compress.cli.printing import kept_from_stdout, print_json, say
 from compress.cli.results import run_text
 from compress.errors import GateMissed, InputError
@@ -21,8 +31,12 @@ REPORT = "report.html"
 def run(
     recipe: Recipe,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(**PATH, help="The run folder; if left out, runs/NAME or runs/NAME-tiny.")] = None,
-    cache: Annotated[Path | None, typer.Option(**PATH, help="Where finished steps are; .cache beside the run folder.")] = None,
+    out: Annotated[
+        Any, typer.Option(**PLACE, help="The run folder, runs/NAME or runs/NAME-tiny; or an address for a copy of that.")
+    ] = None,
+    cache: Annotated[
+        Any, typer.Option(**PLACE, help="Where finished steps are, .cache beside the run folder; or an address behind that.")
+    ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="A random model and a few steps: does the recipe run at all?")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seeds: Annotated[str | None, typer.Option(metavar="NUMBERS", help="Run once for each seed: 1,2,3.")] = None,
@@ -46,11 +60,14 @@ def run(
 
     if keep:
         pipeline.results_path(plan)
-    folder = pipeline.run_folder(plan, out, tiny)
+    (folder, copy_to), (cache_folder, shared_cache) = path_and_address(out), path_and_address(cache)
+    folder = pipeline.run_folder(plan, folder, tiny)
     with LiveView(plan.name, stages_of(plan), quiet=quiet) as view, kept_from_stdout(sys.stderr):
         options = pipeline.RunOptions(
             out=folder,
-            cache=cache,
+            cache=cache_folder,
+            shared_cache=shared_cache,
+            copy_to=copy_to,
             device=device,
             tiny=tiny,
             progress=view,

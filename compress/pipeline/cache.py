@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
@@ -22,6 +22,7 @@ from compress.disk import (
     Damaged,
     discard,
     hashes_of,
+    is_inside,
     lock_of,
     put,
     read_sealed,
@@ -34,15 +35,14 @@ from compress.disk import (
 )
 from compress.errors import CompressError, InputError
 from compress.marks import MARK, contents_of, kind_of, write_mark
+from compress.pipeline.remote import FACTS, KIND, RemoteStore
 
 logger = logging.getLogger(__name__)
 
-KIND = "cache"
-FACTS = "facts.json"
 WAIT_SECONDS = 2.0
 ROOMS = ("steps", "exports", "measurements", "answers", "landscapes")
 READ_BY_LOADERS = (".json", ".safetensors", ".txt", ".model", ".onnx", ".data", ".bin", ".jinja")
-_OF_KEY = re.compile(r"[0-9a-f]{24}(\.lock|\.partial.*|\.kept.*)?|times")
+_OF_KEY = re.compile(r"[0-9a-f]{24}(\.lock|\.partial.*|\.kept.*|\.fetch.*)?|times")
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,14 @@ class Cache:
     Args:
         root: Where new results go; it is made, and marked, when the first one does.
         read_only: A cache that may only be read; it is asked first.
+        remote: A store that others share. It is asked last, and gets what is made here.
         entries: What was found whole in this run, so that it is checked once.
         damaged: What was told of already.
     """
 
     root: Path
     read_only: Path | None = None
+    remote: RemoteStore | None = field(default=None, compare=False)
     entries: dict[Path, Entry] = field(default_factory=dict, compare=False, repr=False)
     damaged: set[Path] = field(default_factory=set, compare=False, repr=False)
 
@@ -78,12 +80,43 @@ class Cache:
                 return folder
             try:
                 self.entries[folder] = read_entry(folder)
+                self._offer(folder)
                 return folder
             except Damaged as err:
                 if folder not in self.damaged:
                     logger.warning("the cached result %s is damaged: %s. It is made anew.", folder, err)
                 self.damaged.add(folder)
-        return None
+        return None if self.remote is None else self._fetch(self.remote, kind, key)
+
+    def _fetch(self, remote: RemoteStore, kind: str, key: str) -> Path | None:
+        """The result of that key from the shared store, checked before it takes its name here."""
+        facts = remote.facts(kind, key)
+        if facts is None:
+            return None
+        final = self._room(kind) / key
+        fetched = final.with_name(f"{key}.fetched")
+        with lock_of(final.with_name(f"{key}.fetch.lock")):
+            with contextlib.suppress(Damaged):  # another process may have brought it meanwhile
+                self.entries[final] = read_entry(final)
+                return final
+            remove(fetched)
+            try:
+                if not remote.fetch(kind, key, facts, fetched):
+                    return None
+                entry = read_entry(fetched)
+            except Damaged as err:
+                remote.tell_damaged(kind, key, err)
+                remove(fetched)
+                return None
+            sync_tree(fetched)
+            _take_place(fetched, final, entry.files)
+            self.entries[final] = entry
+        logger.info("%s %s came from %s", kind, key, remote.place.address)
+        return final
+
+    def _offer(self, folder: Path) -> None:
+        if self.remote is not None:
+            self.remote.offer(folder.parent.name, folder.name, folder, self.entries[folder].files)
 
     def facts(self, folder: Path) -> dict[str, Any]:
         """What was noted about a result."""
@@ -134,12 +167,9 @@ class Cache:
         files = hashes_of(partial)
         sync_tree(partial)
         sealed = write_sealed(partial / FACTS, {"facts": facts, "files": files})
-        if os.path.lexists(final):
-            _replace(partial, final, files)
-        else:
-            partial.rename(final)
-        sync(final.parent)
+        _take_place(partial, final, files)
         self.entries[final] = Entry(sealed["facts"], files)
+        self._offer(final)
         return final
 
     def _room(self, kind: str) -> Path:
@@ -181,7 +211,7 @@ def read_entry(folder: Path) -> Entry:
     if not isinstance(facts, dict) or not isinstance(files, dict):
         raise Damaged(f"{FACTS} does not tell its files")
     for name, expected in files.items():
-        if not _is_inside(name):
+        if not is_inside(name):
             raise Damaged(f"{FACTS} names {name[:80]!r}, which lies elsewhere")
         path = folder / name
         if path.is_symlink() or not path.is_file():
@@ -197,15 +227,24 @@ def read_entry(folder: Path) -> Entry:
     return Entry(facts, files)
 
 
-def _is_inside(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return bool(parts) and not PurePosixPath(name).is_absolute() and ".." not in parts and "\\" not in name
-
-
 def _unknown(folder: Path, files: dict[str, str]) -> list[Path]:
     """Files that somebody added and that a loader may read; notes and the like do no harm."""
     paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix in READ_BY_LOADERS]
     return [path for path in paths if path.as_posix() not in {*files, FACTS} and not (folder / path).is_dir()]
+
+
+def _take_place(partial: Path, final: Path, files: dict[str, str]) -> None:
+    """Let a folder that is whole take a result's name; where something stands there, its files replace those."""
+    try:
+        if os.path.lexists(final):
+            _replace(partial, final, files)
+        else:
+            partial.rename(final)
+    except OSError as err:  # another process, which brought it from the shared store, was there first
+        if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        _replace(partial, final, files)
+    sync(final.parent)
 
 
 def _replace(partial: Path, final: Path, files: dict[str, str]) -> None:
@@ -233,8 +272,13 @@ def cache_folder(folder: Path | None, out: Path) -> Path:
     return beside if _why_foreign(beside) is None else beside / "bert-compress"
 
 
-def open_cache(folder: Path, out: Path) -> Cache:
+def open_cache(folder: Path, out: Path, remote: RemoteStore | None = None) -> Cache:
     """The cache in `folder`; where that may not be written to, new results go to `<out>/cache`.
+
+    Args:
+        folder: Where it is.
+        out: The run folder.
+        remote: A store that others share; what the folder lacks is brought from there.
 
     Raises:
         InputError: The folder is somebody else's.
@@ -246,7 +290,7 @@ def open_cache(folder: Path, out: Path) -> Cache:
             "run made."
         )
     if not folder.is_dir():
-        return Cache(folder)
+        return Cache(folder, remote=remote)
     try:
         probe = folder / f".probe.{secrets.token_hex(8)}"
         probe.touch(exist_ok=False)
@@ -255,8 +299,8 @@ def open_cache(folder: Path, out: Path) -> Cache:
         if err.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         logger.warning("the cache %s is read-only; new results go to %s.", folder, out / "cache")
-        return Cache(out / "cache", read_only=folder)
-    return Cache(folder)
+        return Cache(out / "cache", read_only=folder, remote=remote)
+    return Cache(folder, remote=remote)
 
 
 def _why_foreign(folder: Path) -> str | None:

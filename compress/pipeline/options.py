@@ -16,6 +16,8 @@ class RunOptions:
     Args:
         out: The run folder; `runs/<name>` if None, `runs/<name>-tiny` for a tiny run.
         cache: Where results of steps are kept; `.cache` beside the run folder if None, and in there if it is someone else's.
+        shared_cache: The address of a store that others share, behind that cache: what it holds is not made again.
+        copy_to: An address to which the run folder is copied when it is whole.
         device: auto, cpu or cuda.
         tiny: Random model, a few examples and steps.
         progress: Told how far the running step is.
@@ -28,6 +30,8 @@ class RunOptions:
 
     out: Path | None = None
     cache: Path | None = None
+    shared_cache: str | None = None
+    copy_to: str | None = None
     device: str = "auto"
     tiny: bool = False
     progress: Progress = no_progress

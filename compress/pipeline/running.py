@@ -28,8 +28,9 @@ from compress.pipeline.checks import (
 from compress.pipeline.keys import digest, folder_digest, shipping_of, source_digest
 from compress.pipeline.measuring import measure_run
 from compress.pipeline.options import RunOptions
-from compress.pipeline.processes import is_main, join_processes
-from compress.pipeline.run_files import LOGS, SCHEMA, check_apart, check_out, claimed
+from compress.pipeline.processes import check_shared, is_main, join_processes
+from compress.pipeline.remote import copy_run, open_copy, open_store
+from compress.pipeline.run_files import LOGS, RUN, SCHEMA, check_apart, check_out, claimed
 from compress.pipeline.run_log import logged
 from compress.pipeline.steps import Execution, StepOutput, execute_steps
 from compress.pipeline.tiny import EXAMPLES, tiny_model, tiny_plan, tiny_sizes
@@ -63,11 +64,14 @@ def run(plan: Plan, options: RunOptions | None = None) -> dict[str, Any]:
         check_apart(out, folder, plan.model)
     for target in targets:
         check_runtime(target)
+    remote = open_store(options.shared_cache) if options.shared_cache else None
+    copy = open_copy(options.copy_to, force=options.force) if options.copy_to and is_main() else None
     device = pick_device(options.device)
     join_processes(device)
     # checking and measuring long texts gains from kept memory as training does
     with freed_memory_kept(), disk_errors_told(out), logged() as log:
-        cache = open_cache(folder, out)
+        cache = open_cache(folder, out, remote)
+        check_shared(cache.root)
         started, clock = datetime.now(UTC), time.perf_counter()
         task = read_task(**plan.task)
         if options.tiny:
@@ -98,7 +102,10 @@ def run(plan: Plan, options: RunOptions | None = None) -> dict[str, Any]:
                     "commit": commit(),
                     "data": _data_of(execution),
                 }
-                return measure_run(execution, shipped, out, record, clock)
+                record = measure_run(execution, shipped, out, record, clock)
+            if copy is not None:
+                copy_run(out, copy, RUN)
+            return record
 
 
 def run_folder(plan: Plan, out: Path | None, tiny: bool) -> Path:

@@ -48,7 +48,9 @@ def run_seeds(plan: Plan, seeds: Sequence[int], options: RunOptions | None = Non
     for number, seed in enumerate(seeds):
         logger.info("seed %d starts", seed)
         options.progress(SEED, number, len(seeds))
-        records.append(run(replace(plan, seed=seed), replace(options, out=out / f"{SEED_FOLDER}{seed}", cache=cache)))
+        copy_to = options.copy_to and f"{options.copy_to.rstrip('/')}/{SEED_FOLDER}{seed}"
+        around = replace(options, out=out / f"{SEED_FOLDER}{seed}", cache=cache, copy_to=copy_to)
+        records.append(run(replace(plan, seed=seed), around))
     return records
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from compress.models.checkpoint.saving import save
 from compress.pipeline import running
 from compress.recipe import Plan, read_recipe
 from tests.pipeline.run_unmeasured import bare
+from tests.tiny_models import LONGEST, tiny_bert, without_dropout
 
 WORDS = ("film", "plot", "very", "and", "was", "it", "the", "a")
 STEPS = """
@@ -19,6 +21,11 @@ STEPS = """
     as: teacher
   - drop_layers: {keep: [1]}
   - distill: {teacher: teacher, objectives: {logits: 0.9, labels: 0.1}, epochs: 2, batch_size: 8}
+"""
+
+ONE_STEP = """
+  - fine_tune: {epochs: 2, learning_rate: 1e-3, batch_size: 8}
+    as: teacher
 """
 
 
@@ -41,6 +48,16 @@ def write_recipe(folder: Path, exports: str = "[]", steps: str = STEPS) -> Path:
         f"name: small\nmodel: stands/for-nothing\ntask: {{data: {{train: {data}}}}}\nsteps:{steps}\nexport: {exports}\n",
         encoding="utf-8",
     )
+    return path
+
+
+def recipe_on_disk(folder: Path) -> Path:
+    """A recipe of one step that starts from a small model beside it, and draws nothing at random while it trains."""
+    save(tiny_bert(**without_dropout()), folder / "model")
+    path = write_recipe(folder, steps=ONE_STEP)
+    text = path.read_text(encoding="utf-8").replace("stands/for-nothing", str(folder / "model"))
+    text = text.replace(".tsv}}", f".tsv}}, max_length: {LONGEST}}}") + f"benchmark: {{length: {LONGEST}}}\n"
+    path.write_text(text, encoding="utf-8")
     return path
 
 
