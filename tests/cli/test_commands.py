@@ -20,6 +20,7 @@ from tests.cli.calling import EXAMPLES, PLAN, call, raising, stand_in
 COMMANDS = [
     "init",
     "run",
+    "auto",
     "sweep",
     "check",
     "list",
