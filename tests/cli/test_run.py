@@ -23,6 +23,8 @@ class RunOptions:
     progress: Any
     log_with: tuple[str, ...]
     force: bool = False
+    shared_cache: str | None = None
+    copy_to: str | None = None
 
 
 @dataclass

@@ -45,6 +45,8 @@ def test_an_option_that_cannot_be_is_refused_with_file_and_field(tmp_path: Path,
         settings_of(load_runtime("openvino"), tmp_path)
 
 
-def test_a_folder_is_not_read_for_a_runtime_without_options(tmp_path: Path) -> None:
-    (tmp_path / FACTS).write_text("{")
+def test_a_runtime_without_options_is_told_nothing_but_of_a_damaged_folder(tmp_path: Path) -> None:
     assert settings_of(load_runtime("onnx"), tmp_path) == {}
+    (tmp_path / FACTS).write_text("{")
+    with pytest.raises(InputError, match="cannot be read as JSON"):
+        settings_of(load_runtime("onnx"), tmp_path)

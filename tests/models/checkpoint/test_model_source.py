@@ -73,7 +73,11 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a/b/c", "../x", "some thing", "/nowhere/at/all", "~nobody/x"])
-def test_what_can_be_no_name_on_the_hub_is_refused_without_asking_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_can_be_no_name_on_the_hub_is_refused_without_asking_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr("compress.models.checkpoint.model_source._on_hub", lambda name: pytest.fail("the hub was asked"))
     with pytest.raises(InputError):
         find_model(name)
